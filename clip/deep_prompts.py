@@ -1,0 +1,67 @@
+"""Deep prompts (MaPLe, arXiv 2210.03117) as hooks on a tower's layers: no tower needs a second copy of its forward.
+
+A hook sees a layer's hidden states (N, L, width), which every tower here hands over as the first argument or as
+`hidden_states`. All hooks are gone when the context ends, by an error too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+def _with_hidden(args: tuple, kwargs: dict, change) -> tuple[tuple, dict]:
+    if args:
+        return (change(args[0]), *args[1:]), kwargs
+    return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
+
+
+def _pre_hook(stack: ExitStack, layer: nn.Module, change) -> None:
+    handle = layer.register_forward_pre_hook(
+        lambda _module, args, kwargs: _with_hidden(args, kwargs, change), with_kwargs=True
+    )
+    stack.callback(handle.remove)
+
+
+def _rows(prompt: Tensor, hidden: Tensor) -> Tensor:
+    return prompt.to(hidden.dtype).unsqueeze(0).expand(hidden.shape[0], -1, -1)
+
+
+@contextmanager
+def in_text(layers: Sequence[nn.Module], prompts: Sequence[Tensor] | None) -> Iterator[None]:
+    """Inside the context prompts[i] (n, width) replaces positions 1 .. n of the input of layer i + 1."""
+    with ExitStack() as stack:
+        for layer, prompt in zip(layers[1:], prompts or (), strict=False):
+
+            def replace(hidden: Tensor, prompt: Tensor = prompt) -> Tensor:
+                return torch.cat([hidden[:, :1], _rows(prompt, hidden), hidden[:, 1 + len(prompt) :]], dim=1)
+
+            _pre_hook(stack, layer, replace)
+        yield
+
+
+@contextmanager
+def in_image(layers: Sequence[nn.Module], prompts: Sequence[Tensor] | None) -> Iterator[None]:
+    """Inside the context prompts[0] (n, width) follows the tokens at layer 0's input, prompts[i] takes its place at
+    layer i's, and the last layer's output has the tokens that it has without prompts."""
+    with ExitStack() as stack:
+        for index, (layer, prompt) in enumerate(zip(layers, prompts or (), strict=False)):
+
+            def place(hidden: Tensor, prompt: Tensor = prompt, first: bool = index == 0) -> Tensor:
+                kept = hidden if first else hidden[:, : hidden.shape[1] - len(prompt)]
+                return torch.cat([kept, _rows(prompt, hidden)], dim=1)
+
+            _pre_hook(stack, layer, place)
+        if prompts:
+            extra = len(prompts[0])
+
+            def drop(_module: nn.Module, _args: tuple, output):
+                if isinstance(output, tuple):
+                    return (output[0][:, : output[0].shape[1] - extra], *output[1:])
+                return output[:, : output.shape[1] - extra]
+
+            stack.callback(layers[-1].register_forward_hook(drop).remove)
+        yield

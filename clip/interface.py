@@ -1,0 +1,188 @@
+"""The interface that every frozen vision-language model of this package has, whatever its towers are made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .errors import ModelError
+
+Report = Callable[[str, int, int], None]
+"""Called as report(stage, done, total) while something long goes on; done and total are in bytes or in tensors."""
+
+DeepPrompts = Sequence[Tensor]
+
+
+class ImageSpec(NamedTuple):
+    """What a model wants of an image: its side in pixels, mean and standard deviation of each RGB channel in [0, 1]."""
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class ImageFeatures(NamedTuple):
+    """Projected, not normalised: the global token (B, D) and, when asked for, the patch tokens (B, P, D)."""
+
+    global_token: Tensor
+    patch_tokens: Tensor | None
+
+
+class Tokens(NamedTuple):
+    """Token ids (N, L) long and the mask (N, L) bool of the real ones; L is the longest real sequence of the batch."""
+
+    ids: Tensor
+    mask: Tensor
+
+
+class FrozenCLIP(nn.Module):
+    """A frozen pair of towers: eval mode, fp32, no parameter requires a gradient.
+
+    `image` and `text` are the towers of image_towers.py and text_towers.py, `tokenizer` is a callable from a list of
+    texts to a list of lists of token ids, without padding.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        image: nn.Module,
+        text: nn.Module,
+        tokenizer: Callable[[list[str]], list[list[int]]],
+        spec: ImageSpec,
+        embed_dim: int,
+        context_length: int,
+        log_logit_scale: float,
+        fingerprint: str,
+    ) -> None:
+        super().__init__()
+        self.image_tower = image
+        self.text_tower = text
+        self._tokenizer = tokenizer
+        self.name = name
+        self.fingerprint = fingerprint
+        self.image_size, self.mean, self.std = spec
+        self.embed_dim = embed_dim
+        self.context_length = context_length
+        self.logit_scale = math.exp(log_logit_scale)
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> FrozenCLIP:
+        """Stay in eval mode: a frozen model has no other, even inside a trainer that calls train() on all it holds."""
+        return super().train(False)
+
+    @property
+    def context_width(self) -> int:
+        """Width of a word embedding, and so of a context vector."""
+        return self.text_tower.width
+
+    @property
+    def text_layers(self) -> int:
+        return self.text_tower.layers
+
+    @property
+    def vision_width(self) -> int:
+        """Width of the image tower's tokens (before projection)."""
+        return self.image_tower.width
+
+    @property
+    def vision_layers(self) -> int:
+        return self.image_tower.layers
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+    def encode_image(
+        self, images: Tensor, patches: bool = False, deep_prompts: DeepPrompts | None = None
+    ) -> ImageFeatures:
+        """Encode normalised images (B, 3, H, W) with H = W = image_size.
+
+        `deep_prompts`: up to vision_layers tensors (n, vision_width); the first is appended as n tokens at layer 0's
+        input, the i-th replaces these tokens at layer i's, and none of them is projected (MaPLe, arXiv 2210.03117).
+        Raises ModelError when the images have another shape or the tower takes no deep prompts.
+        """
+        expected = (3, self.image_size, self.image_size)
+        if images.ndim != 4 or tuple(images.shape[1:]) != expected:
+            raise ModelError(
+                f"{self.name} takes images of shape (B, {', '.join(map(str, expected))}), not "
+                f"{tuple(images.shape)}: resize them to its image_size."
+            )
+        if deep_prompts is not None:
+            self._check_deep_prompts(deep_prompts, self.vision_width, self.vision_layers, "image")
+        return self.image_tower(images, patches, deep_prompts)
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """Token ids and mask of texts, padded to the longest of them, on the CPU.
+
+        Raises ModelError, naming the text, when one has more tokens than context_length.
+        """
+        if isinstance(texts, str):
+            raise ModelError("tokenize takes a list of texts, not one string: put it into a list.")
+        texts = list(texts)
+        if not texts:
+            return Tokens(torch.zeros(0, 0, dtype=torch.long), torch.zeros(0, 0, dtype=torch.bool))
+        sequences = self._tokenizer(texts)
+        for text, sequence in zip(texts, sequences, strict=True):
+            if len(sequence) > self.context_length:
+                raise ModelError(
+                    f'The text "{text[:80]}" has {len(sequence)} tokens but {self.name} reads at most '
+                    f"{self.context_length}: shorten it."
+                )
+        length = max(map(len, sequences))
+        ids = torch.zeros(len(texts), length, dtype=torch.long)
+        mask = torch.zeros(len(texts), length, dtype=torch.bool)
+        for row, sequence in enumerate(sequences):
+            ids[row, : len(sequence)] = torch.tensor(sequence)
+            mask[row, : len(sequence)] = True
+        return Tokens(ids, mask)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Word embeddings (N, L, context_width) of token ids (N, L), without positions."""
+        return self.text_tower.embed(ids.to(self.device))
+
+    def encode_text(self, embeddings: Tensor, mask: Tensor, deep_prompts: DeepPrompts | None = None) -> Tensor:
+        """Text features (N, D), not normalised, of word embeddings (N, L, context_width); differentiable in them.
+
+        `mask` (N, L) is true for real tokens, which come first in each row; the last real one ends the text.
+        `deep_prompts`: up to text_layers - 1 tensors (n, context_width); the i-th replaces positions 1 .. n at the
+        input of layer i + 1 (layer 0's are in the embeddings). Raises ModelError for a wrong shape or length.
+        """
+        if embeddings.ndim != 3 or embeddings.shape[-1] != self.context_width or embeddings.shape[:2] != mask.shape:
+            raise ModelError(
+                f"{self.name} takes word embeddings (N, L, {self.context_width}) with a mask (N, L), not "
+                f"{tuple(embeddings.shape)} with {tuple(mask.shape)}."
+            )
+        if embeddings.shape[1] > self.context_length:
+            raise ModelError(
+                f"A prompt has {embeddings.shape[1]} tokens but {self.name} reads at most {self.context_length}: "
+                "use fewer context vectors or a shorter class name."
+            )
+        if deep_prompts is not None:
+            self._check_deep_prompts(deep_prompts, self.context_width, self.text_layers - 1, "text")
+            if deep_prompts and 1 + deep_prompts[0].shape[0] > embeddings.shape[1]:
+                raise ModelError(
+                    f"{deep_prompts[0].shape[0]} deep prompts do not fit into texts of {embeddings.shape[1]} tokens: "
+                    "use fewer."
+                )
+        return self.text_tower(embeddings, mask.to(embeddings.device), deep_prompts)
+
+    def _check_deep_prompts(self, prompts: DeepPrompts, width: int, most: int, tower: str) -> None:
+        if len(prompts) > most:
+            raise ModelError(
+                f"The {tower} tower of {self.name} takes deep prompts for at most {most} layers, not {len(prompts)}: "
+                "lower the prompt depth."
+            )
+        shapes = {tuple(prompt.shape) for prompt in prompts}
+        if len(shapes) > 1 or any(len(shape) != 2 or shape[1] != width for shape in shapes):
+            raise ModelError(
+                f"The {tower} tower of {self.name} takes deep prompts of one shape (n, {width}), not {sorted(shapes)}."
+            )

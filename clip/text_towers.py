@@ -1,0 +1,68 @@
+"""Text towers behind one call: tower(embeddings, mask, deep_prompts) -> (N, D), with `embed`, `width` and `layers`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from . import deep_prompts
+from .interface import DeepPrompts
+
+
+class TransformersText(nn.Module):
+    """A BERT-like encoder of transformers with a pooler and a projection (open_clip.HFTextEncoder, PMC-CLIP's).
+
+    Padding is masked out of the attention, so a batch cut to its longest text has the features of a padded one.
+    """
+
+    def __init__(self, transformer: nn.Module, pooler: nn.Module, projection: nn.Module) -> None:
+        super().__init__()
+        self.transformer, self.pooler, self.projection = transformer, pooler, projection
+        self._layers = transformer.encoder.layer
+        self.layers = len(self._layers)
+        self.width = transformer.get_input_embeddings().embedding_dim
+
+    def embed(self, ids: Tensor) -> Tensor:
+        return self.transformer.get_input_embeddings()(ids)
+
+    def forward(self, embeddings: Tensor, mask: Tensor, prompts: DeepPrompts | None) -> Tensor:
+        attention_mask = mask.long()
+        with deep_prompts.in_text(self._layers, prompts):
+            out = self.transformer(inputs_embeds=embeddings, attention_mask=attention_mask)
+        return self.projection(self.pooler(out, attention_mask))
+
+
+class NativeText(nn.Module):
+    """CLIP's own causal text tower, as open_clip has it: pooled at the end-of-text token, the last real one.
+
+    What follows the end-of-text token cannot be seen from it, so the causal mask is simply cut to the batch's length.
+    `holder` is what has token_embedding, positional_embedding, transformer, ln_final, text_projection and attn_mask.
+    """
+
+    def __init__(self, holder: nn.Module) -> None:
+        super().__init__()
+        self.token_embedding = holder.token_embedding
+        self.transformer = holder.transformer
+        self.ln_final = holder.ln_final
+        self.text_projection = holder.text_projection
+        self.positional_embedding = holder.positional_embedding
+        self.register_buffer("attn_mask", holder.attn_mask, persistent=False)
+        self._layers = self.transformer.resblocks
+        self.layers = len(self._layers)
+        self.width = self.token_embedding.embedding_dim
+
+    def embed(self, ids: Tensor) -> Tensor:
+        return self.token_embedding(ids)
+
+    def forward(self, embeddings: Tensor, mask: Tensor, prompts: DeepPrompts | None) -> Tensor:
+        length = embeddings.shape[1]
+        causal = None if self.attn_mask is None else self.attn_mask[:length, :length]
+        with deep_prompts.in_text(self._layers, prompts):
+            hidden = self.transformer(embeddings + self.positional_embedding[:length], attn_mask=causal)
+        hidden = self.ln_final(hidden)
+        pooled = hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(dim=1) - 1]
+        if self.text_projection is None:
+            return pooled
+        if isinstance(self.text_projection, nn.Linear):
+            return self.text_projection(pooled)
+        return pooled @ self.text_projection

@@ -1,0 +1,112 @@
+"""Weights files: read without running anything in them, checked against the model, taken over without a second copy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from .errors import ModelError
+from .interface import Report
+
+_MEND = "replace it by a complete copy (`python scripts/download.py weights` fetches BiomedCLIP's)"
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """State dict of a .safetensors or PyTorch weights file, as fp32, memory-mapped where it is stored as fp32.
+
+    Only tensors are read: a pickle with anything else in it is refused before it runs. Raises ModelError, naming the
+    file, when it is empty, truncated, or not a file of weights.
+    """
+    if path.stat().st_size == 0:
+        raise ModelError(f"The weights file {path} is empty: {_MEND}.")
+    try:
+        if path.suffix == ".safetensors":
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"The weights file {path} is damaged or holds other things than tensors, so it is not loaded: {_MEND}."
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise ModelError(f"The weights file {path} is damaged ({_first_line(error)}): {_MEND}.") from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise ModelError(f"The weights file {path} holds no state dict of tensors: {_MEND}.")
+    return {
+        key.removeprefix("module."): value.float() if value.is_floating_point() else value
+        for key, value in content.items()
+    }
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")[:120] or type(error).__name__
+
+
+@contextmanager
+def no_initialisation() -> Iterator[None]:
+    """Modules built inside hold no parameters yet (meta device); their buffers are real.
+
+    Buffers that no checkpoint has, such as position ids, are thereby right without knowing their names.
+    """
+
+    def to_meta(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+        if parameter is None or parameter.is_meta:
+            return parameter
+        return nn.Parameter(parameter.to("meta"), requires_grad=False)
+
+    handle = register_module_parameter_registration_hook(to_meta)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, name: str, ignored: Iterable[str] = ()) -> None:
+    """Make the tensors of `state` the model's own, without a copy.
+
+    `ignored` are names that published files may have and the model may lack. Raises ModelError when anything else is
+    missing, too much, or of another shape.
+    """
+    wanted = model.state_dict()
+    state = {key: value for key, value in state.items() if key in wanted or key not in set(ignored)}
+    faults = []
+    for fault, keys in (
+        ("missing", [key for key in wanted if key not in state]),
+        ("unexpected", [key for key in state if key not in wanted]),
+        ("of another shape", [k for k, v in wanted.items() if k in state and state[k].shape != v.shape]),
+    ):
+        if keys:
+            faults.append(f"{len(keys)} {fault}, first {keys[0]}")
+    if faults:
+        raise ModelError(
+            f"The tensors in {path} are not weights of {name}: {'; '.join(faults)}; take the weights file that belongs "
+            "to this configuration."
+        )
+    model.load_state_dict(state, assign=True)
+
+
+def fingerprint(weights: Path, config: Mapping, report: Report | None = None) -> str:
+    """SHA-256 (hex) over the weights file's bytes and the configuration."""
+    digest = hashlib.sha256()
+    total, done = weights.stat().st_size, 0
+    with weights.open("rb") as file:
+        while chunk := file.read(1 << 24):
+            digest.update(chunk)
+            done += len(chunk)
+            if report is not None:
+                report("fingerprint", done, total)
+    digest.update(json.dumps(config, sort_keys=True).encode())
+    return digest.hexdigest()
