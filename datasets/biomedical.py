@@ -1,0 +1,61 @@
+"""The base of all data sets here: images in a folder, a split file beside it, few shots drawn from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dassl.data.datasets import DatasetBase, Datum
+from dassl.utils import UserError
+from yacs.config import CfgNode
+
+from .catalogue import PARTS
+from .sampling import draw_shots, take_classes
+from .splits import Item, Split, check_images, class_names, fingerprint, read_split
+
+SUBSETS = ("all", "base", "new")
+
+
+class BiomedicalDataset(DatasetBase):
+    """Images in <root>/<dataset_dir>/<dataset_dir>, the split in <root>/<dataset_dir>/split_<dataset_dir>.json.
+
+    Reads DATASET.ROOT, DATASET.NUM_SHOTS (a class; -1: all images), DATASET.SUBSAMPLE_CLASSES and SEED. Beyond Dassl's
+    attributes it has `image_dir` (str) and `fingerprint` (SHA-256 of the whole split, before anything is drawn).
+    Raises UserError when a setting, the split file or an image is not as it should be.
+    """
+
+    remedy = "`python scripts/download.py {config} --root {root}` fetches it"
+
+    def __init__(self, cfg: CfgNode) -> None:
+        root = Path(cfg.DATASET.ROOT or ".").expanduser().absolute()
+        name = self.dataset_dir
+        self.dataset_dir = str(root / name)
+        self.image_dir = str(root / name / name)
+        self.split_path = str(root / name / f"split_{name}.json")
+        config = type(self).__module__.rpartition(".")[2]
+        self._finish(cfg, self._read(self.remedy.format(config=config, root=cfg.DATASET.ROOT or ".")))
+
+    def _read(self, remedy: str) -> Split:
+        for what, path in (("image folder", self.image_dir), ("split file", self.split_path)):
+            if not Path(path).exists():
+                raise UserError(f"The {what} {path} is not there: {remedy}.")
+        split = read_split(self.split_path)
+        check_images(self.image_dir, split, self.split_path, remedy)
+        return split
+
+    def _finish(self, cfg: CfgNode, split: Split) -> None:
+        shots, subset = cfg.DATASET.NUM_SHOTS, cfg.DATASET.SUBSAMPLE_CLASSES
+        if shots != -1 and shots < 1:
+            raise UserError(f"DATASET.NUM_SHOTS is {shots}: give the images a class, 1 or more, or -1 for all of them.")
+        if subset not in SUBSETS:
+            raise UserError(f"DATASET.SUBSAMPLE_CLASSES is {subset!r}: give one of {', '.join(SUBSETS)}.")
+        self.fingerprint = fingerprint(split)
+        if subset == "new" and len(class_names(split)) == 1:
+            raise UserError(f"{self.split_path} has one class, so none is novel: set DATASET.SUBSAMPLE_CLASSES all.")
+        if shots > 0:
+            split = draw_shots(split, shots, cfg.SEED)
+        split = take_classes(split, subset)
+        train, val, test = ([self._datum(item) for item in split[part]] for part in PARTS)
+        super().__init__(train_x=train, val=val, test=test)
+
+    def _datum(self, item: Item) -> Datum:
+        return Datum(impath=f"{self.image_dir}/{item.path}", label=item.label, classname=item.classname)

@@ -1,0 +1,10 @@
+"""CHMNIST: colorectal tissue in histopathology (8 classes; counts and sources in catalogue.json)."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .biomedical import BiomedicalDataset
+
+
+@DATASET_REGISTRY.register()
+class CHMNIST(BiomedicalDataset):
+    dataset_dir = "CHMNIST"

@@ -1,0 +1,10 @@
+"""KneeXray: knee osteoarthritis grades (Kellgren-Lawrence) in X-rays (5 classes; more in catalogue.json)."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .biomedical import BiomedicalDataset
+
+
+@DATASET_REGISTRY.register()
+class KneeXray(BiomedicalDataset):
+    dataset_dir = "KneeXray"

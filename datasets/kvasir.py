@@ -1,0 +1,10 @@
+"""Kvasir: gastrointestinal endoscopy (8 classes; counts and sources in catalogue.json)."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .biomedical import BiomedicalDataset
+
+
+@DATASET_REGISTRY.register()
+class Kvasir(BiomedicalDataset):
+    dataset_dir = "Kvasir"

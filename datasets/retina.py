@@ -1,0 +1,10 @@
+"""RETINA: eye disease in fundus photographs (4 classes; counts and sources in catalogue.json)."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .biomedical import BiomedicalDataset
+
+
+@DATASET_REGISTRY.register()
+class RETINA(BiomedicalDataset):
+    dataset_dir = "RETINA"

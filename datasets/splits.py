@@ -1,0 +1,148 @@
+"""Split files in CoOp's format: {"train": [[path below the image folder, label, class name], ...], "val", "test"}."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from uuid import uuid4
+
+from dassl.utils import UserError
+
+from .catalogue import PARTS
+
+
+class Item(NamedTuple):
+    path: str  # below the image folder, with forward slashes
+    label: int
+    classname: str
+
+
+Split = dict[str, list[Item]]
+
+
+def read_split(file: str | Path) -> Split:
+    """The split in `file`, checked. Raises UserError for a file that is absent or not a usable split."""
+    file = Path(file)
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"Cannot read the split file {file}: {error.strerror}.") from error
+    return parse_split(content, str(file))
+
+
+def parse_split(content: bytes, origin: str) -> Split:
+    """The split in a file's bytes. Labels are 0..C-1, each with one class name; no image stands in two parts.
+
+    Raises UserError, which names `origin` and the first fault.
+    """
+
+    def fault(what: str) -> UserError:
+        return UserError(f"The split file {origin} is not usable, {what}: correct it or fetch it anew.")
+
+    try:
+        raw = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise fault(f"it is no JSON ({error})") from error
+    if not isinstance(raw, dict) or not all(isinstance(raw.get(part), list) for part in PARTS):
+        raise fault('it must be an object with the lists "train", "val" and "test"')
+
+    split: Split = {}
+    names: dict[int, str] = {}
+    parts: dict[str, str] = {}
+    for part in PARTS:
+        if not raw[part]:
+            raise fault(f'its list "{part}" is empty')
+        split[part] = []
+        for number, entry in enumerate(raw[part]):
+            where = f'entry {number} of "{part}"'
+            if not isinstance(entry, list) or len(entry) != 3:
+                raise fault(f"{where} is not [image, label, class name]")
+            path, label, classname = entry
+            if not isinstance(path, str) or type(label) is not int or not isinstance(classname, str):
+                raise fault(f"{where} is not [text, whole number, text]")
+            if not is_below(path):
+                raise fault(f"{where} names an image outside the image folder, {path!r}")
+            if label < 0 or not classname.strip():
+                raise fault(f"{where} has a negative label or no class name")
+            if names.setdefault(label, classname) != classname:
+                raise fault(f"{where} calls label {label} {classname!r}, which is {names[label]!r} before")
+            if parts.setdefault(path, part) != part:
+                raise fault(f'{where} names {path!r}, which is in "{parts[path]}" too')
+            split[part].append(Item(path, label, classname))
+    if sorted(names) != list(range(len(names))):
+        raise fault(f"its labels are not 0 to {len(names) - 1} without a gap")
+    if len(set(names.values())) != len(names):
+        raise fault("two of its labels have the same class name")
+    absent = sorted(set(names) - {item.label for item in split["train"]})
+    if absent:
+        raise fault(f"class {names[absent[0]]!r} has no image for training")
+    return split
+
+
+def is_below(path: str) -> bool:
+    """Whether a relative path stays in its folder, read as POSIX and as Windows would."""
+    pure = PurePosixPath(path.replace("\\", "/"))
+    drive = path[1:2] == ":"
+    return bool(pure.parts) and not pure.is_absolute() and ".." not in pure.parts and "\0" not in path and not drive
+
+
+def class_names(split: Split) -> list[str]:
+    """Class names in label order."""
+    names = {item.label: item.classname for item in split["train"]}
+    return [names[label] for label in sorted(names)]
+
+
+def fingerprint(split: Split) -> str:
+    """SHA-256 (hex) over image paths and labels of the three parts and the class names."""
+    parts = [[[item.path, item.label] for item in split[part]] for part in PARTS]
+    return hashlib.sha256(json.dumps([parts, class_names(split)]).encode()).hexdigest()
+
+
+def write_split(split: Split, file: str | Path) -> None:
+    """Write `split` whole or not at all. Raises OSError."""
+    file = Path(file)
+    temporary = file.with_name(f".{file.name}.{uuid4().hex}")
+    try:
+        temporary.write_text(json.dumps({part: split[part] for part in PARTS}, indent=1), encoding="utf-8")
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def missing_images(image_folder: str | Path, paths: Iterable[str]) -> list[str]:
+    """Those of `paths` (below `image_folder`) that are no files; each folder is listed once."""
+    listings: dict[str, set[str]] = {}
+    missing = []
+    for path in dict.fromkeys(paths):
+        folder, name = os.path.split(path)
+        if folder not in listings:
+            listings[folder] = _files(Path(image_folder, folder))
+        # a file system may take names for equal that differ in case or Unicode form: ask it before complaining
+        if name not in listings[folder] and not Path(image_folder, path).is_file():
+            missing.append(path)
+    return missing
+
+
+def _files(folder: Path) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    except OSError as error:
+        raise UserError(f"Cannot list the image folder {folder}: {error.strerror}.") from error
+
+
+def check_images(image_folder: str | Path, split: Split, split_file: str | Path, remedy: str) -> None:
+    """Raise UserError when images that the split names are absent: how many, the first, and what to do."""
+    paths = [item.path for part in PARTS for item in split[part]]
+    missing = missing_images(image_folder, paths)
+    if missing:
+        raise UserError(
+            f"{len(missing)} of the {len(set(paths))} images that {split_file} names are missing, the first is "
+            f"{Path(image_folder, missing[0])}: {remedy}."
+        )

@@ -1,0 +1,274 @@
+"""Split files, few-shot drawing, the base/novel cut and the benchmark's data sets."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+from dassl.data.datasets import DATASET_REGISTRY
+from dassl.utils import UserError
+from hypothesis import given
+from hypothesis import strategies as st
+from yacs.config import CfgNode
+
+import datasets.btmri
+from datasets import catalogue
+from datasets.sampling import draw_shots, take_classes
+from datasets.splits import PARTS, Item, class_names, fingerprint, is_below, parse_split, read_split
+
+ROOT = Path(__file__).resolve().parents[1]
+AT_HAND = sorted(set(catalogue.load().datasets) - {"OCTMNIST"})
+
+
+def config(root: Path, name: str = "BTMRI", shots: int = -1, subset: str = "all", seed: int = 1) -> CfgNode:
+    dataset = {"ROOT": str(root), "NAME": name, "NUM_SHOTS": shots, "SUBSAMPLE_CLASSES": subset, "FOLDER": ""}
+    return CfgNode({"SEED": seed, "DATASET": dataset})
+
+
+def lay_out(root: Path, content: dict | str | bytes, name: str = "BTMRI") -> Path:
+    """A data set's folder with the split `content` and an empty file for each image that it names."""
+    folder = root / name
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    if isinstance(content, dict):
+        for path in (entry[0] for part in content.values() for entry in part):
+            (folder / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name / path).touch()
+        content = json.dumps(content)
+    (folder / f"split_{name}.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+def made_split(classes: int, train: int = 3, val: int = 2, test: int = 2) -> dict[str, list[list]]:
+    """Classes in descending order, as a reminder that the order of the file is not that of the labels."""
+    numbers = {"train": train, "val": val, "test": test}
+    return {
+        part: [[f"c{c}/{part}{i}.png", c, f"class {c}"] for c in reversed(range(classes)) for i in range(number)]
+        for part, number in numbers.items()
+    }
+
+
+def published_draw(entries: dict[str, list[list]], shots: int, seed: int, subset: str) -> dict[str, list[tuple]]:
+    """The published sampler's rule, written from its description and on the module's own generator."""
+    random.seed(seed)
+    drawn = {}
+    for part, k in (("train", shots), ("val", min(shots, 4))):
+        by_label = defaultdict(list)
+        for entry in entries[part]:
+            by_label[entry[1]].append(entry)
+        drawn[part] = []
+        for group in by_label.values():
+            drawn[part].extend(random.choices(group, k=k) if len(group) < k else random.sample(group, k))
+    drawn["test"] = entries["test"]
+    labels = sorted({entry[1] for entry in drawn["train"]})
+    half = math.ceil(len(labels) / 2)
+    kept = {"all": labels, "base": labels[:half], "new": labels[half:]}[subset]
+    return {
+        part: [(path, kept.index(label), name) for path, label, name in items if label in kept]
+        for part, items in drawn.items()
+    }
+
+
+@pytest.mark.parametrize("name", AT_HAND)
+@pytest.mark.parametrize("subset", ["all", "base", "new"])
+def test_the_images_drawn_are_those_that_the_published_sampler_draws(split_folder, name, subset):
+    file = split_folder / f"split_{name}.json"
+    split, entries = read_split(file), json.loads(file.read_text())
+    for seed in (1, 2, 3):
+        for shots in (1, 4, 16):
+            drawn = take_classes(draw_shots(split, shots, seed), subset)
+            assert drawn == published_draw(entries, shots, seed, subset)
+
+
+@given(
+    counts=st.lists(st.integers(1, 12), min_size=1, max_size=7),
+    shots=st.integers(1, 9),
+    seed=st.integers(0, 2**32),
+    subset=st.sampled_from(["all", "base"]),
+    order=st.randoms(use_true_random=False),
+)
+def test_classes_with_fewer_images_than_shots_are_drawn_by_the_published_rule_too(counts, shots, seed, subset, order):
+    entries = {p: [[f"{c}/{p}{i}.png", c, f"n{c}"] for c, n in enumerate(counts) for i in range(n)] for p in PARTS}
+    for part in entries.values():
+        order.shuffle(part)
+    split = parse_split(json.dumps(entries).encode(), "made up")
+    assert take_classes(draw_shots(split, shots, seed), subset) == published_draw(entries, shots, seed, subset)
+
+
+def test_drawing_neither_uses_nor_disturbs_the_global_generator():
+    split = parse_split(json.dumps(made_split(4, train=9)).encode(), "made up")
+    random.seed(5)
+    expected = [random.random() for _ in range(3)]
+    random.seed(5)
+    first = draw_shots(split, 2, seed=1)
+    assert [random.random() for _ in range(3)] == expected
+    assert draw_shots(split, 2, seed=1) == first
+    assert draw_shots(split, 2, seed=2) != first
+
+
+@given(classes=st.integers(1, 9))
+def test_base_and_novel_share_the_classes_without_overlap_and_count_from_zero(classes):
+    split = parse_split(json.dumps(made_split(classes)).encode(), "made up")
+    base, novel = take_classes(split, "base"), take_classes(split, "new")
+    for part in PARTS:
+        assert Counter(i.path for i in base[part]) + Counter(i.path for i in novel[part]) == Counter(
+            i.path for i in split[part]
+        )
+    half = math.ceil(classes / 2)
+    assert class_names(base) == [f"class {c}" for c in range(half)]
+    assert {i.label for i in base["test"]} == set(range(half))
+    assert {(i.label, i.classname) for i in novel["test"]} == {(c - half, f"class {c}") for c in range(half, classes)}
+
+
+@pytest.mark.parametrize("name", AT_HAND)
+def test_the_catalogue_agrees_with_the_published_split_files(split_folder, name):
+    facts, split = catalogue.lookup(name), read_split(split_folder / f"split_{name}.json")
+    assert list(facts.classes) == class_names(split)
+    assert facts.counts == tuple(len(split[part]) for part in PARTS)
+    for classname, counts in facts.classes.items():
+        assert counts == tuple(sum(i.classname == classname for i in split[part]) for part in PARTS)
+
+
+def test_every_data_set_of_the_catalogue_is_registered_and_has_a_config():
+    for facts in catalogue.load().datasets.values():
+        settings = CfgNode.load_cfg((ROOT / "configs/datasets" / f"{facts.config}.yaml").read_text())
+        made = DATASET_REGISTRY.get(settings.DATASET.NAME)
+        assert (made.__name__, made.dataset_dir) == (facts.name, facts.name)
+        assert made.__module__ == f"datasets.{facts.config}"
+        assert len(facts.counts) == 3 and facts.counts[0] > 0
+    assert {f.name for f in (ROOT / "configs/datasets").glob("*.yaml")} == {
+        f"{c}.yaml" for c in [*(f.config for f in catalogue.load().datasets.values()), "phantom", "imagefolder"]
+    }
+
+
+def test_data_sets_are_found_by_either_name_and_others_are_refused():
+    assert catalogue.lookup("covid") is catalogue.lookup("COVID_19") is catalogue.lookup("Covid_19")
+    with pytest.raises(UserError, match=r"'mnist'.*btmri, busi"):
+        catalogue.lookup("mnist")
+
+
+def test_a_data_set_has_all_that_a_trainer_asks_for(tmp_path):
+    lay_out(tmp_path, made_split(5))
+    data = datasets.btmri.BTMRI(config(tmp_path, shots=2, subset="new"))
+    assert data.image_dir == str(tmp_path / "BTMRI" / "BTMRI")
+    assert data.classnames == ["class 3", "class 4"]
+    assert data.num_classes == 2
+    assert (len(data.train_x), len(data.val), len(data.test)) == (4, 4, 4)
+    assert all(Path(d.impath).is_file() and d.impath.startswith(data.image_dir) for d in data.train_x)
+    assert {(d.label, d.classname) for d in data.test} == {(0, "class 3"), (1, "class 4")}
+
+
+def test_the_fingerprint_is_of_the_whole_split_and_not_of_what_is_drawn(tmp_path):
+    lay_out(tmp_path / "a", made_split(4))
+    lay_out(tmp_path / "b", made_split(4, test=3))
+    prints = {
+        datasets.btmri.BTMRI(config(tmp_path / "a", shots=s, subset=c, seed=k)).fingerprint
+        for s, c, k in ((-1, "all", 1), (1, "base", 2), (2, "new", 3))
+    }
+    other = datasets.btmri.BTMRI(config(tmp_path / "b")).fingerprint
+    assert len(prints) == 1 and other not in prints and len(other) == 64
+    split = read_split(tmp_path / "a/BTMRI/split_BTMRI.json")
+    renamed = {part: [item._replace(classname=item.classname.upper()) for item in split[part]] for part in PARTS}
+    assert fingerprint(split) in prints and fingerprint(renamed) not in prints
+
+
+@pytest.mark.parametrize("shots", [0, -2])
+def test_shots_that_mean_nothing_are_refused(tmp_path, shots):
+    lay_out(tmp_path, made_split(2))
+    with pytest.raises(UserError, match=f"NUM_SHOTS is {shots}: .*-1"):
+        datasets.btmri.BTMRI(config(tmp_path, shots=shots))
+
+
+def test_an_unknown_subset_of_classes_is_refused(tmp_path):
+    lay_out(tmp_path, made_split(2))
+    with pytest.raises(UserError, match="'novel': give one of all, base, new"):
+        datasets.btmri.BTMRI(config(tmp_path, subset="novel"))
+
+
+def test_a_single_class_has_no_novel_ones(tmp_path):
+    lay_out(tmp_path, made_split(1))
+    assert datasets.btmri.BTMRI(config(tmp_path, subset="base")).classnames == ["class 0"]
+    with pytest.raises(UserError, match="single class"):
+        datasets.btmri.BTMRI(config(tmp_path, subset="new"))
+
+
+def test_absent_data_are_answered_with_the_command_that_fetches_them(tmp_path):
+    with pytest.raises(UserError) as error:
+        datasets.btmri.BTMRI(config(tmp_path))
+    assert str(tmp_path / "BTMRI" / "BTMRI") in str(error.value)
+    assert f"python scripts/download.py btmri --root {tmp_path}" in str(error.value)
+    (tmp_path / "BTMRI" / "BTMRI").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"split_BTMRI.json is not there: .*download.py btmri"):
+        datasets.btmri.BTMRI(config(tmp_path))
+    with pytest.raises(UserError, match=r"python -m phantom\.dataset --root"):
+        DATASET_REGISTRY.get("Phantom")(config(tmp_path, "Phantom"))
+
+
+def test_missing_images_are_counted_and_the_first_is_named(tmp_path):
+    folder = lay_out(tmp_path, made_split(3))
+    for path in ("c2/train1.png", "c0/test0.png"):
+        (folder / "BTMRI" / path).unlink()
+    with pytest.raises(UserError, match=r"2 of the 21 images.* missing, the first is .*c2/train1.png: .*download.py"):
+        datasets.btmri.BTMRI(config(tmp_path))
+
+
+def test_a_folder_in_an_images_place_is_a_missing_image(tmp_path):
+    folder = lay_out(tmp_path, made_split(2))
+    (folder / "BTMRI/c1/val0.png").unlink()
+    (folder / "BTMRI/c1/val0.png").mkdir()
+    with pytest.raises(UserError, match=r"1 of the .*c1/val0.png"):
+        datasets.btmri.BTMRI(config(tmp_path))
+
+
+FAULTS = {
+    "no JSON": "{",
+    "no text": b"\xff\xfe\x00",
+    "nested": "[" * 100_000,
+    "a list": "[]",
+    "a part missing": {"train": [], "val": []},
+    "an empty part": made_split(2) | {"val": []},
+    "a pair": made_split(2) | {"val": [["a.png", 0]]},
+    "a label of text": made_split(2) | {"val": [["a.png", "0", "class 0"]]},
+    "a label of truth": made_split(2) | {"val": [["a.png", True, "class 1"]]},
+    "a negative label": made_split(2) | {"val": [["a.png", -1, "class 1"]]},
+    "no class name": made_split(2) | {"val": [["a.png", 0, " "]]},
+    "two names for a label": made_split(2) | {"val": [["a.png", 0, "class 1"]]},
+    "two labels for a name": {part: [*items, [f"{part}x.png", 2, "class 0"]] for part, items in made_split(2).items()},
+    "a gap": {part: [*items, [f"{part}x.png", 3, "class 3"]] for part, items in made_split(2).items()},
+    "a class that is not trained": made_split(2) | {"test": [["a.png", 2, "class 2"]]},
+    "an image in two parts": made_split(2) | {"test": [["c1/train0.png", 1, "class 1"]]},
+}
+
+
+@pytest.mark.parametrize("content", FAULTS.values(), ids=FAULTS.keys())
+def test_a_malformed_split_is_named_with_its_fault(tmp_path, content):
+    lay_out(tmp_path, json.dumps(content) if isinstance(content, dict) else content)
+    with pytest.raises(UserError, match=r"split_BTMRI.json is not usable, .*: correct it or fetch it anew\.$") as error:
+        datasets.btmri.BTMRI(config(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "path", ["../a.png", "/etc/passwd", "a/../../b.png", "..\\a.png", "C:/a.png", "C:\\a.png", "", ".", "a\0.png"]
+)
+def test_an_image_outside_the_image_folder_is_refused(tmp_path, path):
+    assert not is_below(path)
+    lay_out(tmp_path, json.dumps(made_split(2) | {"val": [[path, 0, "class 0"]]}))
+    with pytest.raises(UserError, match="outside the image folder"):
+        datasets.btmri.BTMRI(config(tmp_path))
+
+
+@given(st.text(max_size=12))
+def test_a_path_that_is_let_through_stays_below_its_folder(path):
+    if is_below(path):
+        whole = Path("/images", path)
+        assert whole.is_relative_to("/images") and ".." not in whole.parts and whole != Path("/images")
+
+
+def test_items_keep_their_order_and_types():
+    split = parse_split(json.dumps(made_split(2)).encode(), "made up")
+    assert split["train"][0] == Item("c1/train0.png", 1, "class 1")
+    assert class_names(split) == ["class 0", "class 1"]
