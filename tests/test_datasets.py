@@ -191,7 +191,7 @@ def test_an_unknown_subset_of_classes_is_refused(tmp_path):
 def test_a_single_class_has_no_novel_ones(tmp_path):
     lay_out(tmp_path, made_split(1))
     assert datasets.btmri.BTMRI(config(tmp_path, subset="base")).classnames == ["class 0"]
-    with pytest.raises(UserError, match="single class"):
+    with pytest.raises(UserError, match="has one class"):
         datasets.btmri.BTMRI(config(tmp_path, subset="new"))
 
 
