@@ -1,0 +1,106 @@
+"""The command line of `python scripts/download.py`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dassl.utils import UserError
+
+from .. import catalogue
+from ..catalogue import Facts
+from .check import check
+from .install import Places, install
+from .weights import REPOSITORY, REVISION, export_weights, install_weights
+
+EPILOG = """
+Stopped or broken off anywhere, run the same command again: it goes on and ends the same.
+Mirrors: HF_ENDPOINT (or --endpoint), GDRIVE_ENDPOINT and GITHUB_RAW_ENDPOINT replace the three servers.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 0 when all that is asked for is complete, 2 with a sentence on stderr for each thing that is not."""
+    options = _parser().parse_args(arguments)
+    try:
+        jobs = _jobs(options)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    failed = False
+    for job in jobs:
+        try:
+            job()
+        except UserError as error:
+            failed = True
+            print(error, file=sys.stderr)
+        except KeyboardInterrupt:
+            print("Interrupted: run the same command again to go on.", file=sys.stderr)
+            return 130
+    return 2 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    known = ", ".join(facts.config for facts in catalogue.load().datasets.values())
+    parser = argparse.ArgumentParser(
+        prog="python scripts/download.py",
+        description="Fetch the published data sets and BiomedCLIP's weights, and check that they are complete.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="+", metavar="NAME", help=f"{known}; all: these; weights: BiomedCLIP's")
+    parser.add_argument("--root", type=Path, default=Path("data"), help="data folder (default: data)")
+    parser.add_argument("--check", action="store_true", help="only look at what is there")
+    parser.add_argument("--from", dest="given", type=Path, metavar="FOLDER_OR_ZIP", help="use these files instead")
+    parser.add_argument("--export", type=Path, metavar="FOLDER", help="with weights: copy them to a plain folder, too")
+    parser.add_argument("--endpoint", metavar="URL", help="a mirror of the Hugging Face hub")
+    return parser
+
+
+def _jobs(options: argparse.Namespace) -> list[Callable[[], None]]:
+    names = dict.fromkeys(options.names)
+    sets: dict[str, Facts] = {}
+    for name in names:
+        if name == "all":
+            sets |= catalogue.load().datasets
+        elif name.lower() == "phantom":
+            raise UserError("Phantom is not downloaded: `python -m phantom.dataset --root data` makes it.")
+        elif name != "weights":
+            facts = catalogue.lookup(name)
+            sets[facts.name] = facts
+    if options.export and "weights" not in names:
+        raise UserError("--export copies the weights: name them, `python scripts/download.py weights --export FOLDER`.")
+    if options.given and not sets:
+        raise UserError("--from is for data sets: give a folder of weights to a run instead (BACKBONE=FOLDER).")
+    if options.given and options.check:
+        raise UserError("--check only looks at what is under --root: leave out --check or --from.")
+    given = options.given.expanduser() if options.given else None
+    if given and len(sets) > 1 and not all((given / facts.zip_name).is_file() for facts in sets.values()):
+        raise UserError(f"--from {given} with several data sets needs the zip of each there, such as BTMRI.zip.")
+    root, places = options.root.expanduser(), Places.from_environment(options.endpoint)
+    jobs = [lambda facts=facts: _data_set(facts, root, places, given, options.check) for facts in sets.values()]
+    if "weights" in names:
+        jobs.append(lambda: _weights(options))
+    return jobs
+
+
+def _data_set(facts: Facts, root: Path, places: Places, given: Path | None, only_check: bool) -> None:
+    report = check(facts, root) if only_check else install(facts, root, places, given)
+    print(f"{facts.name}: {facts.modality}, {facts.organ}; images in {facts.image_folder(root)}")
+    if report.split is not None:
+        print(report.table(), flush=True)
+    if not report.complete:
+        raise UserError(
+            f"{facts.name} is not complete, {report.fault()}: run `python scripts/download.py {facts.config} --root "
+            f"{root}`."
+        )
+
+
+def _weights(options: argparse.Namespace) -> None:
+    folder = install_weights(options.endpoint, options.check)
+    print(f"BiomedCLIP: {REPOSITORY}, revision {REVISION}, in {folder}")
+    if options.export:
+        export_weights(folder, options.export.expanduser())
+        print(f"Copied to {options.export}: a run uses it with BACKBONE={options.export}.", flush=True)
