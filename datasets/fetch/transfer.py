@@ -185,6 +185,8 @@ def read_small(url: str, *, most: int = 64 << 20, attempts: int = 3, pause: floa
         try:
             with _open(url, 30.0, {}) as (answer, _):
                 content = answer.read(most + 1)
+                if answer.length and len(content) <= most:
+                    raise http.client.HTTPException(f"broken off, {answer.length} bytes are lacking")
             if len(content) > most:
                 raise TransferError(f"{url} is larger than the {most >> 20} MiB that it may have")
             return content
