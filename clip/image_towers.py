@@ -9,6 +9,11 @@ from .errors import ModelError
 from .interface import DeepPrompts, ImageFeatures
 
 
+def tower_of(visual: nn.Module) -> nn.Module:
+    """The tower for what open_clip has as `visual`."""
+    return OpenClipResNet(visual) if hasattr(visual, "attnpool") else OpenClipViT(visual)
+
+
 class OpenClipViT(nn.Module):
     """A ViT as open_clip wraps it, from timm (open_clip.TimmModel) or its own (open_clip's VisionTransformer).
 
@@ -43,3 +48,47 @@ class OpenClipViT(nn.Module):
                 return ImageFeatures(self.visual(images), None)
             out = self.visual.forward_intermediates(images, indices=1, normalize_intermediates=True, output_fmt="NLC")
         return ImageFeatures(out["image_features"], self._project(out["image_intermediates"][-1]))
+
+
+class OpenClipResNet(nn.Module):
+    """CLIP's modified ResNet as open_clip has it, also PMC-CLIP's.
+
+    The global token is its attention pool's output. That pool has a value and an output projection; a patch token is
+    what one position of the last feature map becomes by both, that is the pool's output if it attended to that
+    position alone (as in MaskCLIP, arXiv 2112.01071).
+    """
+
+    layers = 0
+
+    def __init__(self, visual: nn.Module) -> None:
+        super().__init__()
+        self.visual = visual
+        self.width = visual.attnpool.v_proj.in_features
+
+    def forward(self, images: Tensor, patches: bool, prompts: DeepPrompts | None) -> ImageFeatures:
+        if not patches:
+            return ImageFeatures(self.visual(images), None)
+        out = self.visual.forward_intermediates(images, indices=1)
+        pool = self.visual.attnpool
+        positions = out["image_intermediates"][-1].flatten(2).transpose(1, 2) + pool.positional_embedding[1:]
+        return ImageFeatures(out["image_features"], pool.c_proj(pool.v_proj(positions)))
+
+
+class TransformersViT(nn.Module):
+    """The image tower of transformers' CLIPModel; patch tokens get the final norm that the class token gets."""
+
+    def __init__(self, vision_model: nn.Module, projection: nn.Module) -> None:
+        super().__init__()
+        self.vision_model, self.projection = vision_model, projection
+        self._layers = vision_model.encoder.layers
+        self.layers = len(self._layers)
+        self.width = projection.in_features
+
+    def forward(self, images: Tensor, patches: bool, prompts: DeepPrompts | None) -> ImageFeatures:
+        with deep_prompts.in_image(self._layers, prompts):
+            out = self.vision_model(pixel_values=images)
+        global_token = self.projection(out.pooler_output)
+        if not patches:
+            return ImageFeatures(global_token, None)
+        tokens = self.vision_model.post_layernorm(out.last_hidden_state[:, 1:])
+        return ImageFeatures(global_token, self.projection(tokens))

@@ -91,6 +91,7 @@ class FrozenCLIP(nn.Module):
 
     @property
     def vision_layers(self) -> int:
+        """Layers that take deep prompts; 0 for a ResNet."""
         return self.image_tower.layers
 
     @property
@@ -117,6 +118,8 @@ class FrozenCLIP(nn.Module):
                 f"{tuple(images.shape)}: resize them to its image_size."
             )
         if deep_prompts is not None:
+            if self.vision_layers == 0:
+                raise ModelError(f"{self.name}'s image tower is a ResNet, which has no deep prompts: take a ViT's.")
             self._check_deep_prompts(deep_prompts, self.vision_width, self.vision_layers, "image")
         return self.image_tower(images, patches, deep_prompts)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from . import weights
 from .bert import config_of_state
 from .errors import ModelError
-from .image_towers import OpenClipViT
+from .image_towers import tower_of
 from .interface import FrozenCLIP, ImageSpec, Report
 from .sources import (
     OPEN_CLIP_CONFIG,
@@ -32,6 +32,9 @@ _IGNORED = (
     f"{_TEXT}embeddings.position_ids",
     f"{_TEXT}pooler.dense.weight",
     f"{_TEXT}pooler.dense.bias",
+    "input_resolution",
+    "context_length",
+    "vocab_size",
 )
 OPENAI_MODEL = "ViT-B-16-quickgelu"
 
@@ -56,6 +59,11 @@ def openai_config() -> dict:
     return {"model_cfg": open_clip.get_model_config(OPENAI_MODEL), "preprocess_cfg": {}}
 
 
+def folder_spec(folder: Path) -> ImageSpec:
+    """Image size, mean and standard deviation from the folder's configuration."""
+    return spec_of(folder_config(folder))
+
+
 def spec_of(config: Mapping) -> ImageSpec:
     """What the model wants of an image; open_clip's own defaults where the configuration is silent."""
     from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
@@ -70,7 +78,7 @@ def spec_of(config: Mapping) -> ImageSpec:
     return ImageSpec(int(size), tuple(map(float, mean)), tuple(map(float, std)))
 
 
-def load_folder(name: str, folder: Path, config: dict | None = None, report: Report | None = None) -> FrozenCLIP:
+def load_folder(name: str, folder: Path, report: Report | None = None, config: dict | None = None) -> FrozenCLIP:
     """The model of a folder with weights, tokenizer and (unless `config` is given) open_clip_config.json, on the CPU.
 
     A text tower of transformers is built from the folder's config.json or, as BiomedCLIP has none, from the shapes of
@@ -79,20 +87,16 @@ def load_folder(name: str, folder: Path, config: dict | None = None, report: Rep
     config = folder_config(folder) if config is None else config
     path = weights_in(folder, (*OPEN_CLIP_WEIGHTS, *TRANSFORMERS_WEIGHTS))
     fingerprint = weights.fingerprint(path, config, report)
-    if report is not None:
-        report("weights", 0, 1)
-    state = weights.read(path)
+    state = weights.read(path, report)
     with ExitStack() as stack:
         model_cfg = _offline(config["model_cfg"], folder, state, path, stack)
         model = build(model_cfg, folder, custom_text=any(key.startswith("text.") for key in state))
     weights.fill(model, state, path, name, ignored=_IGNORED)
-    if report is not None:
-        report("weights", 1, 1)
     text_cfg = model_cfg["text_cfg"]
     context_length = text_cfg.get("context_length") or model.context_length
     return FrozenCLIP(
         name=name,
-        image=OpenClipViT(model.visual),
+        image=tower_of(model.visual),
         text=_text_tower(model),
         tokenizer=_tokenizer(config["model_cfg"]["text_cfg"], folder),
         spec=spec_of(config),
@@ -149,11 +153,16 @@ def _text_tower(model: nn.Module) -> nn.Module:
 def _tokenizer(text_cfg: Mapping, folder: Path) -> Callable[[list[str]], list[list[int]]]:
     if text_cfg.get("tokenizer_mode"):
         raise ModelError(f"The tokenizer mode {text_cfg['tokenizer_mode']!r} of {folder} is not supported.")
-    hub_name = text_cfg.get("hf_tokenizer_name")
+    hub_name = text_cfg.get("hf_tokenizer_name") or text_cfg.get("hf_model_name")
     if not hub_name:
         from open_clip.tokenizer import SimpleTokenizer
 
         native = SimpleTokenizer()
+        if text_cfg.get("vocab_size", native.vocab_size) < native.vocab_size:
+            raise ModelError(
+                f"The text tower of {folder} has {text_cfg['vocab_size']} words but CLIP's tokenizer "
+                f"{native.vocab_size}: name its tokenizer as hf_tokenizer_name in {OPEN_CLIP_CONFIG}."
+            )
         return lambda texts: [[native.sot_token_id, *native.encode(text), native.eot_token_id] for text in texts]
     from .tokenizers import transformers_tokenizer
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +11,7 @@ from .errors import ModelError
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 TRANSFORMERS_CONFIG = "config.json"
-BIOMEDCLIP = "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
-OPENAI_CLIP = "timm/vit_base_patch16_clip_224.openai"
-PUBMEDCLIP = "flaviagiammarino/pubmed-clip-vit-base-patch32"
+PMC_WEIGHTS = "checkpoint.pt"
 
 OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 TRANSFORMERS_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -29,17 +27,44 @@ TOKENIZER_FILES = (
 _CONNECT_SECONDS = 5
 
 
-class Files(NamedTuple):
-    """What a repository is asked for: `required`, the first of `weights` that it has, and what it has of `optional`."""
+class Repository(NamedTuple):
+    """A repository of the hub, and what is wanted of it: all of `required`, the first of `weights` that it has, and
+    what it has of `optional`. A `revision` pins it to one commit, so that its weights cannot change unseen."""
 
+    name: str
     required: tuple[str, ...]
     weights: tuple[str, ...]
-    optional: tuple[str, ...] = TOKENIZER_FILES
+    optional: tuple[str, ...] = ()
+    revision: str | None = None
+    kind: str | None = None
+    command: str | None = None
 
 
-OPEN_CLIP_FILES = Files((OPEN_CLIP_CONFIG,), OPEN_CLIP_WEIGHTS, (*TOKENIZER_FILES, TRANSFORMERS_CONFIG))
-OPENAI_FILES = Files((), OPEN_CLIP_WEIGHTS, ())
-TRANSFORMERS_FILES = Files((TRANSFORMERS_CONFIG,), TRANSFORMERS_WEIGHTS)
+def open_clip_repository(name: str, revision: str | None = None, command: str | None = None) -> Repository:
+    """A repository in open_clip's format, "org/name"."""
+    optional = (*TOKENIZER_FILES, TRANSFORMERS_CONFIG)
+    return Repository(name, (OPEN_CLIP_CONFIG,), OPEN_CLIP_WEIGHTS, optional, revision, command=command)
+
+
+BIOMEDCLIP = open_clip_repository(
+    "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
+    revision="9f341de24bfb00180f1b847274256e9b65a3a32e",
+    command="python scripts/download.py weights",
+)
+OPENAI_CLIP = Repository("timm/vit_base_patch16_clip_224.openai", (), OPEN_CLIP_WEIGHTS)
+PUBMEDCLIP = Repository(
+    "flaviagiammarino/pubmed-clip-vit-base-patch32",
+    (TRANSFORMERS_CONFIG, "preprocessor_config.json"),
+    TRANSFORMERS_WEIGHTS,
+    TOKENIZER_FILES,
+    revision="26c0c67f6da303ad2a38909130bd35744ea93517",
+)
+PMC_CLIP = Repository("axiong/pmc_oa", (), (PMC_WEIGHTS,), kind="dataset")
+
+
+def first_line(error: Exception) -> str:
+    """An error's first line, short enough for a sentence."""
+    return str(error).strip().split("\n")[0].rstrip(".")[:120] or type(error).__name__
 
 
 def read_json(path: Path) -> dict:
@@ -66,7 +91,7 @@ def weights_in(folder: Path, names: Sequence[str]) -> Path:
     return path
 
 
-def from_hub(repository: str, files: Files, revision: str | None = None, weights: bool = True) -> Path:
+def from_hub(repository: Repository, weights: bool = True) -> Path:
     """Folder of the hub's cache with a repository's files, fetched where the cache lacks them.
 
     Without `weights` only configuration is looked for. Raises ModelError when something is missing and the hub is out
@@ -75,47 +100,56 @@ def from_hub(repository: str, files: Files, revision: str | None = None, weights
     from huggingface_hub import try_to_load_from_cache
 
     def cached(name: str) -> Path | None:
-        found = try_to_load_from_cache(repository, name, revision=revision)
+        found = try_to_load_from_cache(repository.name, name, revision=repository.revision, repo_type=repository.kind)
         return Path(found) if isinstance(found, str) else None
 
-    needed = [(name,) for name in files.required] + ([files.weights] if weights else [])
-    folder = None
-    for names in needed:
-        path = next(filter(None, map(cached, names)), None)
-        if path is None:
-            return _fetch(repository, files, revision, weights)
-        folder = path.parent
-    return folder if folder is not None else _fetch(repository, files, revision, weights)
+    wanted = [(name,) for name in repository.required]
+    if weights:
+        wanted.append(repository.weights)
+    found = [next(filter(None, map(cached, names)), None) for names in wanted]
+    missing = [" or ".join(names) for names, path in zip(wanted, found, strict=True) if path is None]
+    if missing:
+        return _fetch(repository, weights, missing)
+    return found[0].parent
 
 
-def _fetch(repository: str, files: Files, revision: str | None, weights: bool) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+def _fetch(repository: Repository, weights: bool, missing: Sequence[str]) -> Path:
+    from huggingface_hub import constants, get_session, hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
 
-    def fetch(name: str) -> Path | None:
+    def download(name: str) -> Path | None:
         try:
-            return Path(hf_hub_download(repository, name, revision=revision, etag_timeout=_CONNECT_SECONDS))
-        except LocalEntryNotFoundError:  # the hub is out of reach: the cache has no such file either
-            raise
+            path = hf_hub_download(repository.name, name, revision=repository.revision, repo_type=repository.kind)
         except EntryNotFoundError:
             return None
+        return Path(path)
 
     try:
-        found = [fetch(name) for name in files.required]
-        if weights:
-            found += [next(filter(None, map(fetch, files.weights)), None), *map(fetch, files.optional)]
-    except (OSError, HfHubHTTPError, ValueError) as error:
-        missing = [*files.required, " or ".join(files.weights)] if weights else list(files.required)
+        # The hub's own client tries again for half a minute before it gives up on a machine without a network.
+        get_session().head(constants.ENDPOINT, timeout=_CONNECT_SECONDS)
+    except Exception as error:  # of either of the hub's two HTTP libraries, by its version
+        command = f"run `{repository.command}`" if repository.command else "run this once"
         raise ModelError(
-            f"The files of {repository} ({', '.join(missing)}) are not on this machine and the hub cannot be reached: "
-            "run `python scripts/download.py weights` where there is a network, or put them and the tokenizer's files "
-            "into a folder and name it (BACKBONE=path or --backbone path)."
+            f"The hub's cache on this machine lacks {', '.join(missing)} of {repository.name}, and the hub cannot be "
+            f"reached: {command} where there is a network, or put a model's configuration, weights and tokenizer into "
+            "a folder and name that (BACKBONE=path or --backbone path)."
         ) from error
-    present = [path for path in found if path is not None]
-    if not present:
-        raise ModelError(f"The repository {repository} has none of {', '.join(files.required + files.weights)}.")
-    return present[0].parent
+    try:
+        found = [download(name) for name in repository.required]
+        if weights:
+            found.append(next(filter(None, map(download, repository.weights)), None))
+            found += [path for path in map(download, repository.optional) if path]
+    except Exception as error:  # as above
+        raise ModelError(
+            f"The hub does not give {', '.join(missing)} of {repository.name} ({first_line(error)}): check the "
+            "name and the network, and run this again."
+        ) from error
+    if None in found:
+        raise ModelError(f"The repository {repository.name} lacks {', '.join(missing)}: name another one.")
+    return found[0].parent
 
 
-def is_transformers_clip(config: Mapping) -> bool:
-    return config.get("model_type") == "clip"
+def is_transformers_clip(folder: Path) -> bool:
+    """Whether the folder's config.json is a transformers CLIPModel's."""
+    path = folder / TRANSFORMERS_CONFIG
+    return path.is_file() and read_json(path).get("model_type") == "clip"

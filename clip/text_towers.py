@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from . import deep_prompts
+from .errors import ModelError
 from .interface import DeepPrompts
 
 
@@ -32,6 +33,10 @@ class TransformersText(nn.Module):
         return self.projection(self.pooler(out, attention_mask))
 
 
+def _at_end(hidden: Tensor, mask: Tensor) -> Tensor:
+    return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(dim=1) - 1]
+
+
 class NativeText(nn.Module):
     """CLIP's own causal text tower, as open_clip has it: pooled at the end-of-text token, the last real one.
 
@@ -41,6 +46,9 @@ class NativeText(nn.Module):
 
     def __init__(self, holder: nn.Module) -> None:
         super().__init__()
+        pooling = getattr(holder, "text_pool_type", None) or holder.pool_type
+        if pooling not in ("argmax", "eos") or getattr(holder, "cls_emb", None) is not None:
+            raise ModelError(f"Text pooling {pooling!r} is not supported: take a model that pools at the text's end.")
         self.token_embedding = holder.token_embedding
         self.transformer = holder.transformer
         self.ln_final = holder.ln_final
@@ -59,10 +67,40 @@ class NativeText(nn.Module):
         causal = None if self.attn_mask is None else self.attn_mask[:length, :length]
         with deep_prompts.in_text(self._layers, prompts):
             hidden = self.transformer(embeddings + self.positional_embedding[:length], attn_mask=causal)
-        hidden = self.ln_final(hidden)
-        pooled = hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(dim=1) - 1]
+        pooled = _at_end(self.ln_final(hidden), mask)
         if self.text_projection is None:
             return pooled
         if isinstance(self.text_projection, nn.Linear):
             return self.text_projection(pooled)
         return pooled @ self.text_projection
+
+
+class TransformersCLIPText(nn.Module):
+    """The text tower of transformers' CLIPModel, pooled at the last real token.
+
+    Its forward takes ids only, so the word embeddings are handed over by a hook in the embedding table's place.
+    """
+
+    def __init__(self, text_model: nn.Module, projection: nn.Module) -> None:
+        super().__init__()
+        self.text_model, self.projection = text_model, projection
+        self._layers = text_model.encoder.layers
+        self.layers = len(self._layers)
+        self.width = projection.in_features
+
+    @property
+    def _table(self) -> nn.Embedding:
+        return self.text_model.embeddings.token_embedding
+
+    def embed(self, ids: Tensor) -> Tensor:
+        return self._table(ids)
+
+    def forward(self, embeddings: Tensor, mask: Tensor, prompts: DeepPrompts | None) -> Tensor:
+        ids = torch.zeros(mask.shape, dtype=torch.long, device=mask.device)
+        handle = self._table.register_forward_hook(lambda _module, _args, _output: embeddings)
+        try:
+            with deep_prompts.in_text(self._layers, prompts):
+                out = self.text_model(input_ids=ids)
+        finally:
+            handle.remove()
+        return self.projection(_at_end(out.last_hidden_state, mask))

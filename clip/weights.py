@@ -18,11 +18,12 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from .errors import ModelError
 from .interface import Report
+from .sources import first_line
 
 _MEND = "replace it by a complete copy (`python scripts/download.py weights` fetches BiomedCLIP's)"
 
 
-def read(path: Path) -> dict[str, Tensor]:
+def read(path: Path, report: Report | None = None) -> dict[str, Tensor]:
     """State dict of a .safetensors or PyTorch weights file, as fp32, memory-mapped where it is stored as fp32.
 
     Only tensors are read: a pickle with anything else in it is refused before it runs. Raises ModelError, naming the
@@ -40,19 +41,17 @@ def read(path: Path) -> dict[str, Tensor]:
             f"The weights file {path} is damaged or holds other things than tensors, so it is not loaded: {_MEND}."
         ) from error
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise ModelError(f"The weights file {path} is damaged ({_first_line(error)}): {_MEND}.") from error
+        raise ModelError(f"The weights file {path} is damaged ({first_line(error)}): {_MEND}.") from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise ModelError(f"The weights file {path} holds no state dict of tensors: {_MEND}.")
-    return {
-        key.removeprefix("module."): value.float() if value.is_floating_point() else value
-        for key, value in content.items()
-    }
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")[:120] or type(error).__name__
+    state = {}
+    for done, (key, value) in enumerate(content.items(), start=1):
+        state[key.removeprefix("module.")] = value.float() if value.is_floating_point() else value
+        if report is not None:
+            report("weights", done, len(content))
+    return state
 
 
 @contextmanager
