@@ -1,0 +1,188 @@
+"""From lists of images to loaders of batches."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import random
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from tabulate import tabulate
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import Compose, Resize, ToTensor
+from yacs.config import CfgNode
+
+from dassl.utils import read_image
+
+from .datasets import DatasetBase, Datum, build_dataset
+from .samplers import build_sampler
+from .transforms import INTERPOLATION_MODES, build_transform
+
+
+def derived_seed(*numbers: int) -> int:
+    """A 63-bit seed that depends on every one of some whole numbers."""
+    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Python's, NumPy's and PyTorch's random numbers (on the CPU) of `seed` inside; as they were outside."""
+    states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.random.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.random.set_rng_state(states[2])
+
+
+class DatasetWrapper(Dataset):
+    """Items {"img", "label", "domain", "impath", "index"} of a list of Datum; img1, img2.. with more views.
+
+    `epoch_seed`, when set, makes the transform of item i depend on it and on i alone, whatever was drawn before and
+    in whatever worker process.
+    """
+
+    def __init__(
+        self,
+        cfg: CfgNode,
+        data_source: Sequence[Datum],
+        transform: Callable | Sequence[Callable] | None = None,
+        is_train: bool = False,
+    ) -> None:
+        self.cfg, self.data_source, self.transform, self.is_train = cfg, data_source, transform, is_train
+        self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
+        self.return_img0 = cfg.DATALOADER.RETURN_IMG0
+        self.epoch_seed: int | None = None
+        if self.k_tfm > 1 and transform is None:
+            raise ValueError(f"{self.k_tfm} views of an image need a transform")
+        mode = INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]
+        self.to_tensor = Compose([Resize(tuple(cfg.INPUT.SIZE), interpolation=mode), ToTensor()])
+
+    def __len__(self) -> int:
+        return len(self.data_source)
+
+    def __getitem__(self, index: int) -> dict:
+        item = self.data_source[index]
+        output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": index}
+        image = read_image(item.impath)
+        if self.epoch_seed is None:
+            output |= self._views(image)
+        else:
+            with seeded(derived_seed(self.epoch_seed, index)):
+                output |= self._views(image)
+        if self.return_img0:
+            output["img0"] = self.to_tensor(image)
+        return output
+
+    def _views(self, image: object) -> dict:
+        if self.transform is None:
+            return {"img": image}
+        if isinstance(self.transform, (list, tuple)):
+            return {f"img{i + 1 if i else ''}": self._view(tfm, image) for i, tfm in enumerate(self.transform)}
+        return {"img": self._view(self.transform, image)}
+
+    def _view(self, transform: Callable, image: object) -> object:
+        views = [transform(image) for _ in range(self.k_tfm)]
+        return views[0] if len(views) == 1 else views
+
+
+def build_data_loader(
+    cfg: CfgNode,
+    sampler_type: str = "SequentialSampler",
+    data_source: Sequence[Datum] | None = None,
+    batch_size: int = 64,
+    n_domain: int = 0,
+    n_ins: int = 2,
+    tfm: Callable | Sequence[Callable] | None = None,
+    is_train: bool = True,
+    dataset_wrapper: type[DatasetWrapper] | None = None,
+) -> DataLoader:
+    """A loader of batches; in training the last, smaller batch is dropped unless it is the only one."""
+    sampler = build_sampler(sampler_type, cfg, data_source, batch_size, n_domain, n_ins)
+    dataset = (dataset_wrapper or DatasetWrapper)(cfg, data_source, transform=tfm, is_train=is_train)
+    loader = DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        drop_last=is_train and len(data_source) >= batch_size,
+        pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
+    )
+    assert len(loader) > 0
+    return loader
+
+
+class DataManager:
+    """A data set with its transforms and loaders."""
+
+    def __init__(
+        self,
+        cfg: CfgNode,
+        custom_tfm_train: Callable | None = None,
+        custom_tfm_test: Callable | None = None,
+        dataset_wrapper: type[DatasetWrapper] | None = None,
+    ) -> None:
+        dataset = build_dataset(cfg)
+        self.tfm_train = build_transform(cfg, is_train=True) if custom_tfm_train is None else custom_tfm_train
+        self.tfm_test = build_transform(cfg, is_train=False) if custom_tfm_test is None else custom_tfm_test
+
+        def loader(options: CfgNode, source: Sequence[Datum], batch_size: int, is_train: bool) -> DataLoader:
+            return build_data_loader(
+                cfg,
+                sampler_type=options.SAMPLER,
+                data_source=source,
+                batch_size=batch_size,
+                n_domain=options.get("N_DOMAIN", 0),
+                n_ins=options.get("N_INS", 2),
+                tfm=self.tfm_train if is_train else self.tfm_test,
+                is_train=is_train,
+                dataset_wrapper=dataset_wrapper,
+            )
+
+        options = cfg.DATALOADER
+        self.train_loader_x = loader(options.TRAIN_X, dataset.train_x, options.TRAIN_X.BATCH_SIZE, True)
+        unlabelled = options.TRAIN_X if options.TRAIN_U.SAME_AS_X else options.TRAIN_U
+        self.train_loader_u = (
+            loader(unlabelled, dataset.train_u, unlabelled.BATCH_SIZE, True) if dataset.train_u else None
+        )
+        self.val_loader = loader(options.TEST, dataset.val, options.TEST.BATCH_SIZE, False) if dataset.val else None
+        self.test_loader = loader(options.TEST, dataset.test, options.TEST.BATCH_SIZE, False)
+        self._num_classes = dataset.num_classes
+        self._num_source_domains = len(cfg.DATASET.SOURCE_DOMAINS)
+        self._lab2cname = dataset.lab2cname
+        self.dataset: DatasetBase = dataset
+        if cfg.VERBOSE:
+            self.show_dataset_summary(cfg)
+
+    @property
+    def num_classes(self) -> int:
+        return self._num_classes
+
+    @property
+    def num_source_domains(self) -> int:
+        return self._num_source_domains
+
+    @property
+    def lab2cname(self) -> dict[int, str]:
+        return self._lab2cname
+
+    def show_dataset_summary(self, cfg: CfgNode) -> None:
+        """Print what the data set holds."""
+        rows = [["Dataset", cfg.DATASET.NAME]]
+        if cfg.DATASET.SOURCE_DOMAINS:
+            rows.append(["Source", ", ".join(cfg.DATASET.SOURCE_DOMAINS)])
+        if cfg.DATASET.TARGET_DOMAINS:
+            rows.append(["Target", ", ".join(cfg.DATASET.TARGET_DOMAINS)])
+        rows.append(["# classes", f"{self.num_classes:,}"])
+        for name in ("train_x", "train_u", "val", "test"):
+            items = getattr(self.dataset, name)
+            if items:
+                rows.append([f"# {name}", f"{len(items):,}"])
+        print(tabulate(rows))

@@ -1,0 +1,138 @@
+"""A data set: lists of images with labels for training, validation and test."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+
+from dassl.utils import UserError
+
+
+class Datum:
+    """One image: its path, label, domain and class name."""
+
+    def __init__(self, impath: str = "", label: int = 0, domain: int = 0, classname: str = "") -> None:
+        if not isinstance(impath, str):
+            raise TypeError(f"impath must be a string, not {type(impath).__name__}")
+        self._impath, self._label, self._domain, self._classname = impath, label, domain, classname
+
+    @property
+    def impath(self) -> str:
+        return self._impath
+
+    @property
+    def label(self) -> int:
+        return self._label
+
+    @property
+    def domain(self) -> int:
+        return self._domain
+
+    @property
+    def classname(self) -> str:
+        return self._classname
+
+    def __repr__(self) -> str:
+        return f"Datum({self.impath!r}, label={self.label}, domain={self.domain}, classname={self.classname!r})"
+
+
+class DatasetBase:
+    """Base of all data sets; the parts are lists of Datum (val and train_u may be absent)."""
+
+    dataset_dir = ""
+    domains: Sequence[str] = ()
+
+    def __init__(
+        self,
+        train_x: list[Datum] | None = None,
+        train_u: list[Datum] | None = None,
+        val: list[Datum] | None = None,
+        test: list[Datum] | None = None,
+    ) -> None:
+        self._train_x, self._train_u, self._val, self._test = train_x, train_u, val, test
+        self._num_classes = self.get_num_classes(train_x)
+        self._lab2cname, self._classnames = self.get_lab2cname(train_x)
+
+    @property
+    def train_x(self) -> list[Datum]:
+        return self._train_x
+
+    @property
+    def train_u(self) -> list[Datum] | None:
+        return self._train_u
+
+    @property
+    def val(self) -> list[Datum] | None:
+        return self._val
+
+    @property
+    def test(self) -> list[Datum]:
+        return self._test
+
+    @property
+    def lab2cname(self) -> dict[int, str]:
+        return self._lab2cname
+
+    @property
+    def classnames(self) -> list[str]:
+        return self._classnames
+
+    @property
+    def num_classes(self) -> int:
+        return self._num_classes
+
+    @staticmethod
+    def get_num_classes(data_source: Sequence[Datum]) -> int:
+        """The largest label plus one."""
+        return max(item.label for item in data_source) + 1
+
+    @staticmethod
+    def get_lab2cname(data_source: Sequence[Datum]) -> tuple[dict[int, str], list[str]]:
+        """Label -> class name, and the class names in order of label."""
+        mapping = {item.label: item.classname for item in data_source}
+        return mapping, [mapping[label] for label in sorted(mapping)]
+
+    def check_input_domains(self, source_domains: Sequence[str], target_domains: Sequence[str]) -> None:
+        """Check that domains are this data set's."""
+        for domain in [*source_domains, *target_domains]:
+            if domain not in self.domains:
+                raise UserError(f"There is no domain '{domain}' in this data set; it has {', '.join(self.domains)}.")
+
+    def download_data(self, *_: object, **__: object) -> None:
+        """Data is not fetched here."""
+        raise UserError("This data set is not there and is not fetched by itself: put it below DATASET.ROOT.")
+
+    def generate_fewshot_dataset(
+        self, *data_sources: list[Datum], num_shots: int = -1, repeat: bool = False
+    ) -> list[Datum] | list[list[Datum]]:
+        """Draw num_shots items of each label with Python's random; below 1 everything stays.
+
+        A class with fewer items gives all of them, or, with `repeat`, as many as wanted with repetitions.
+        """
+        if num_shots < 1:
+            return data_sources[0] if len(data_sources) == 1 else list(data_sources)
+        output = []
+        for source in data_sources:
+            drawn: list[Datum] = []
+            for items in self.split_dataset_by_label(source).values():
+                if len(items) >= num_shots:
+                    drawn += random.sample(items, num_shots)
+                else:
+                    drawn += random.choices(items, k=num_shots) if repeat else items
+            output.append(drawn)
+        return output[0] if len(output) == 1 else output
+
+    def split_dataset_by_label(self, data_source: Sequence[Datum]) -> dict[int, list[Datum]]:
+        """Items by label, labels in order of first appearance."""
+        output = defaultdict(list)
+        for item in data_source:
+            output[item.label].append(item)
+        return output
+
+    def split_dataset_by_domain(self, data_source: Sequence[Datum]) -> dict[int, list[Datum]]:
+        """Items by domain, domains in order of first appearance."""
+        output = defaultdict(list)
+        for item in data_source:
+            output[item.domain].append(item)
+        return output

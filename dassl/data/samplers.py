@@ -1,0 +1,119 @@
+"""The order in which a loader visits a data set."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import RandomSampler, Sampler, SequentialSampler
+from yacs.config import CfgNode
+
+from dassl.utils import UserError
+
+from .datasets import Datum
+
+
+class RandomDomainSampler(Sampler):
+    """Batches with as many images from each of n_domain domains drawn for the batch (0 or less: all domains)."""
+
+    def __init__(self, data_source: Sequence[Datum], batch_size: int, n_domain: int) -> None:
+        self.data_source = data_source
+        self.domain_dict = defaultdict(list)
+        for index, item in enumerate(data_source):
+            self.domain_dict[item.domain].append(index)
+        self.domains = list(self.domain_dict)
+        self.n_domain = n_domain if n_domain > 0 else len(self.domains)
+        if batch_size % self.n_domain:
+            raise UserError(f"The batch size {batch_size} is not a multiple of the {self.n_domain} domains in a batch.")
+        self.n_img_per_domain = batch_size // self.n_domain
+        self.batch_size = batch_size
+        self.length = len(list(iter(self)))
+
+    def __iter__(self) -> Iterator[int]:
+        domain_dict = copy.deepcopy(self.domain_dict)
+        order: list[int] = []
+        while True:
+            selected = random.sample(self.domains, self.n_domain)
+            for domain in selected:
+                chosen = random.sample(domain_dict[domain], min(self.n_img_per_domain, len(domain_dict[domain])))
+                order += chosen
+                domain_dict[domain] = [index for index in domain_dict[domain] if index not in set(chosen)]
+            if any(len(domain_dict[domain]) < self.n_img_per_domain for domain in self.domains):
+                return iter(order)
+
+    def __len__(self) -> int:
+        return self.length
+
+
+class SeqDomainSampler(RandomDomainSampler):
+    """All domains in order in each batch, each with as many images."""
+
+    def __init__(self, data_source: Sequence[Datum], batch_size: int) -> None:
+        super().__init__(data_source, batch_size, -1)
+
+    def __iter__(self) -> Iterator[int]:
+        shuffled = {domain: random.sample(rows, len(rows)) for domain, rows in self.domain_dict.items()}
+        take = self.n_img_per_domain
+        batches = min(len(rows) for rows in shuffled.values()) // take
+        order = [row for i in range(batches) for rows in shuffled.values() for row in rows[i * take : (i + 1) * take]]
+        return iter(order)
+
+
+class RandomClassSampler(Sampler):
+    """Batches of batch_size / n_ins classes with n_ins images each."""
+
+    def __init__(self, data_source: Sequence[Datum], batch_size: int, n_ins: int) -> None:
+        if batch_size < n_ins:
+            raise UserError(f"The batch size {batch_size} is less than the {n_ins} images of a class in a batch.")
+        self.data_source, self.batch_size, self.n_ins = data_source, batch_size, n_ins
+        self.ncls_per_batch = batch_size // n_ins
+        self.index_dic = defaultdict(list)
+        for index, item in enumerate(data_source):
+            self.index_dic[item.label].append(index)
+        self.labels = list(self.index_dic)
+        if len(self.labels) < self.ncls_per_batch:
+            raise UserError(f"A batch takes {self.ncls_per_batch} classes, but there are {len(self.labels)}.")
+        self.length = len(list(iter(self)))
+
+    def __iter__(self) -> Iterator[int]:
+        pieces = {}
+        for label, rows in self.index_dic.items():
+            if len(rows) < self.n_ins:
+                rows = np.random.choice(rows, size=self.n_ins, replace=True).tolist()
+            shuffled = random.sample(rows, len(rows))
+            whole = len(shuffled) // self.n_ins
+            pieces[label] = [shuffled[i * self.n_ins : (i + 1) * self.n_ins] for i in range(whole)]
+        available, order = list(self.labels), []
+        while len(available) >= self.ncls_per_batch:
+            for label in random.sample(available, self.ncls_per_batch):
+                order += pieces[label].pop(0)
+                if not pieces[label]:
+                    available.remove(label)
+        return iter(order)
+
+    def __len__(self) -> int:
+        return self.length
+
+
+def build_sampler(
+    sampler_type: str,
+    cfg: CfgNode | None = None,
+    data_source: Sequence[Datum] | None = None,
+    batch_size: int = 32,
+    n_domain: int = 0,
+    n_ins: int = 16,
+) -> Sampler:
+    """The sampler of a name."""
+    makers = {
+        "RandomSampler": lambda: RandomSampler(data_source),
+        "SequentialSampler": lambda: SequentialSampler(data_source),
+        "RandomDomainSampler": lambda: RandomDomainSampler(data_source, batch_size, n_domain),
+        "SeqDomainSampler": lambda: SeqDomainSampler(data_source, batch_size),
+        "RandomClassSampler": lambda: RandomClassSampler(data_source, batch_size, n_ins),
+    }
+    if sampler_type not in makers:
+        raise UserError(f"There is no sampler '{sampler_type}'; there are {', '.join(makers)}.")
+    return makers[sampler_type]()

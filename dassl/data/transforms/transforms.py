@@ -1,0 +1,182 @@
+"""Image transforms by Dassl's names."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchvision.transforms import (
+    AutoAugment,
+    AutoAugmentPolicy,
+    CenterCrop,
+    ColorJitter,
+    Compose,
+    GaussianBlur,
+    InterpolationMode,
+    Normalize,
+    RandAugment,
+    RandomApply,
+    RandomCrop,
+    RandomGrayscale,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    Resize,
+    ToTensor,
+)
+from torchvision.transforms import functional as TF
+from yacs.config import CfgNode
+
+from dassl.utils import UserError
+
+INTERPOLATION_MODES = {
+    "bilinear": InterpolationMode.BILINEAR,
+    "bicubic": InterpolationMode.BICUBIC,
+    "nearest": InterpolationMode.NEAREST,
+}
+POLICIES = {
+    "imagenet_policy": AutoAugmentPolicy.IMAGENET,
+    "cifar10_policy": AutoAugmentPolicy.CIFAR10,
+    "svhn_policy": AutoAugmentPolicy.SVHN,
+}
+AVAI_CHOICES = [
+    "random_flip", "random_resized_crop", "normalize", "instance_norm", "random_crop", "random_translation",
+    "center_crop", "cutout", *POLICIES, "randaugment", "randaugment_fixmatch", "randaugment2", "gaussian_noise",
+    "colorjitter", "randomgrayscale", "gaussian_blur",
+]  # fmt: skip
+
+
+class Random2DTranslation:
+    """With probability p, enlarge by an eighth and crop a random window of (height, width)."""
+
+    def __init__(self, height: int, width: int, p: float = 0.5, interpolation=InterpolationMode.BILINEAR) -> None:
+        self.height, self.width, self.p, self.interpolation = height, width, p, interpolation
+
+    def __call__(self, image):
+        if torch.rand(()) > self.p:
+            return TF.resize(image, [self.height, self.width], self.interpolation)
+        height, width = round(self.height * 1.125), round(self.width * 1.125)
+        image = TF.resize(image, [height, width], self.interpolation)
+        top = int(torch.randint(height - self.height + 1, ()))
+        left = int(torch.randint(width - self.width + 1, ()))
+        return TF.crop(image, top, left, self.height, self.width)
+
+    def __repr__(self) -> str:
+        return f"Random2DTranslation({self.height}, {self.width}, p={self.p})"
+
+
+class InstanceNormalization:
+    """Each channel of an image tensor (C, H, W) to mean 0 and standard deviation 1."""
+
+    def __init__(self, eps: float = 1e-8) -> None:
+        self.eps = eps
+
+    def __call__(self, image: Tensor) -> Tensor:
+        mean, std = image.mean((1, 2), keepdim=True), image.std((1, 2), keepdim=True)
+        return (image - mean) / (std + self.eps)
+
+    def __repr__(self) -> str:
+        return f"InstanceNormalization(eps={self.eps})"
+
+
+class Cutout:
+    """Set n_holes squares of a side of `length` pixels, clipped by the border, of a tensor (C, H, W) to 0."""
+
+    def __init__(self, n_holes: int = 1, length: int = 16) -> None:
+        self.n_holes, self.length = n_holes, length
+
+    def __call__(self, image: Tensor) -> Tensor:
+        image = image.clone()
+        height, width = image.shape[-2:]
+        for _ in range(self.n_holes):
+            top = int(torch.randint(height, ())) - self.length // 2
+            left = int(torch.randint(width, ())) - self.length // 2
+            image[..., max(0, top) : max(0, top + self.length), max(0, left) : max(0, left + self.length)] = 0
+        return image
+
+    def __repr__(self) -> str:
+        return f"Cutout({self.n_holes}, {self.length})"
+
+
+class GaussianNoise:
+    """With probability p, add noise N(mean, std^2) to a tensor."""
+
+    def __init__(self, mean: float = 0.0, std: float = 0.15, p: float = 0.5) -> None:
+        self.mean, self.std, self.p = mean, std, p
+
+    def __call__(self, image: Tensor) -> Tensor:
+        if torch.rand(()) > self.p:
+            return image
+        return image + torch.randn_like(image) * self.std + self.mean
+
+    def __repr__(self) -> str:
+        return f"GaussianNoise({self.mean}, {self.std}, p={self.p})"
+
+
+def build_transform(cfg: CfgNode, is_train: bool = True, choices: list[str] | None = None) -> Compose | None:
+    """The transform for training or testing that cfg.INPUT describes; None with INPUT.NO_TRANSFORM.
+
+    Raises:
+        UserError: an unknown transform or interpolation.
+    """
+    if cfg.INPUT.NO_TRANSFORM:
+        print("Note: no transform is applied!")
+        return None
+    choices = list(cfg.INPUT.TRANSFORMS if choices is None else choices)
+    for name in choices:
+        if name not in AVAI_CHOICES:
+            raise UserError(f"There is no transform '{name}'; there are {', '.join(AVAI_CHOICES)}.")
+    if cfg.INPUT.INTERPOLATION not in INTERPOLATION_MODES:
+        raise UserError(
+            f"INPUT.INTERPOLATION is '{cfg.INPUT.INTERPOLATION}'; it can be {', '.join(INTERPOLATION_MODES)}."
+        )
+    return Compose(_train_steps(cfg, choices) if is_train else _test_steps(cfg, choices))
+
+
+def _train_steps(cfg: CfgNode, choices: list[str]) -> list:
+    options, size = cfg.INPUT, tuple(cfg.INPUT.SIZE)
+    mode = INTERPOLATION_MODES[options.INTERPOLATION]
+    steps: list = []
+    if not {"random_crop", "random_resized_crop"} & set(choices):
+        steps.append(Resize(size, interpolation=mode))
+    on_image = {
+        "random_translation": lambda: Random2DTranslation(*size, interpolation=mode),
+        "random_crop": lambda: RandomCrop(size, padding=options.CROP_PADDING),
+        "random_resized_crop": lambda: RandomResizedCrop(size, scale=tuple(options.RRCROP_SCALE), interpolation=mode),
+        "center_crop": lambda: CenterCrop(size),
+        "random_flip": RandomHorizontalFlip,
+        **{name: lambda policy=policy: AutoAugment(policy) for name, policy in POLICIES.items()},
+        "randaugment": lambda: RandAugment(options.RANDAUGMENT_N, options.RANDAUGMENT_M),
+        "randaugment_fixmatch": lambda: RandAugment(options.RANDAUGMENT_N, options.RANDAUGMENT_M),
+        "randaugment2": lambda: RandAugment(options.RANDAUGMENT_N, options.RANDAUGMENT_M),
+        "colorjitter": lambda: ColorJitter(
+            options.COLORJITTER_B, options.COLORJITTER_C, options.COLORJITTER_S, options.COLORJITTER_H
+        ),
+        "randomgrayscale": lambda: RandomGrayscale(p=options.RGS_P),
+        "gaussian_blur": lambda: RandomApply([GaussianBlur(options.GB_K)], p=options.GB_P),
+    }
+    steps += [make() for name, make in on_image.items() if name in choices]
+    steps.append(ToTensor())
+    on_tensor = {
+        "cutout": lambda: Cutout(options.CUTOUT_N, options.CUTOUT_LEN),
+        "normalize": lambda: _normalize(cfg),
+        "gaussian_noise": lambda: GaussianNoise(options.GN_MEAN, options.GN_STD),
+        "instance_norm": InstanceNormalization,
+    }
+    return steps + [make() for name, make in on_tensor.items() if name in choices]
+
+
+def _test_steps(cfg: CfgNode, choices: list[str]) -> list:
+    size = tuple(cfg.INPUT.SIZE)
+    steps = [
+        Resize(max(size), interpolation=INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]),
+        CenterCrop(size),
+        ToTensor(),
+    ]
+    if "normalize" in choices:
+        steps.append(_normalize(cfg))
+    if "instance_norm" in choices:
+        steps.append(InstanceNormalization())
+    return steps
+
+
+def _normalize(cfg: CfgNode) -> Normalize:
+    return Normalize(list(cfg.INPUT.PIXEL_MEAN), list(cfg.INPUT.PIXEL_STD))

@@ -1,0 +1,476 @@
+"""The training loop and its hooks.
+
+Names, hooks and attributes are Dassl's. Added here: each epoch begins from random states that depend on the seed and
+the epoch alone, and a checkpoint after each epoch can be resumed, so a run that was killed and resumed computes what an
+undisturbed one does, bit for bit.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from dassl.data import DataManager
+from dassl.data.data_manager import derived_seed
+from dassl.evaluation import build_evaluator
+from dassl.modeling import build_backbone, build_head
+from dassl.optim import build_lr_scheduler, build_optimizer
+from dassl.utils import (
+    AverageMeter,
+    MetricMeter,
+    UserError,
+    checkpoints_in,
+    count_num_param,
+    load_checkpoint,
+    load_pretrained_weights,
+    progress,
+    restore,
+    save_checkpoint,
+    set_random_seed,
+    tolist_if_not,
+)
+
+
+class SimpleNet(nn.Module):
+    """A backbone, optionally a head of hidden layers, and a linear classifier (none with num_classes 0)."""
+
+    def __init__(self, cfg: CfgNode, model_cfg: CfgNode, num_classes: int, **kwargs: object) -> None:
+        super().__init__()
+        self.backbone = build_backbone(
+            model_cfg.BACKBONE.NAME, verbose=cfg.VERBOSE, pretrained=model_cfg.BACKBONE.PRETRAINED, **kwargs
+        )
+        width = self.backbone.out_features
+        self.head = None
+        if model_cfg.HEAD.NAME and model_cfg.HEAD.HIDDEN_LAYERS:
+            self.head = build_head(
+                model_cfg.HEAD.NAME,
+                verbose=cfg.VERBOSE,
+                in_features=width,
+                hidden_layers=model_cfg.HEAD.HIDDEN_LAYERS,
+                activation=model_cfg.HEAD.ACTIVATION,
+                bn=model_cfg.HEAD.BN,
+                dropout=model_cfg.HEAD.DROPOUT,
+            )
+            width = self.head.out_features
+        self.classifier = nn.Linear(width, num_classes) if num_classes > 0 else None
+        self._fdim = width
+
+    @property
+    def fdim(self) -> int:
+        return self._fdim
+
+    def forward(self, x: Tensor, return_feature: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        features = self.backbone(x)
+        if self.head is not None:
+            features = self.head(features)
+        if self.classifier is None:
+            return features
+        logits = self.classifier(features)
+        return (logits, features) if return_feature else logits
+
+
+class TrainerBase:
+    """Models by name with their optimisers and schedulers, and the loop over epochs."""
+
+    def __init__(self) -> None:
+        self._models: OrderedDict[str, nn.Module] = OrderedDict()
+        self._optims: OrderedDict[str, torch.optim.Optimizer | None] = OrderedDict()
+        self._scheds: OrderedDict[str, torch.optim.lr_scheduler.LRScheduler | None] = OrderedDict()
+        self._writer = None
+        self.best_result = float("-inf")
+
+    # Models
+
+    def register_model(
+        self,
+        name: str = "model",
+        model: nn.Module | None = None,
+        optim: torch.optim.Optimizer | None = None,
+        sched: torch.optim.lr_scheduler.LRScheduler | None = None,
+    ) -> None:
+        """Enter what is trained, stepped, saved and resumed under a name."""
+        if "_models" not in self.__dict__:
+            raise AttributeError("register_model before super().__init__()")
+        if name in self._models:
+            raise ValueError(f"a model named '{name}' is registered already")
+        self._models[name], self._optims[name], self._scheds[name] = model, optim, sched
+
+    def get_model_names(self, names: str | list[str] | None = None) -> list[str]:
+        """The registered names, or `names` after a check that they are."""
+        if names is None:
+            return list(self._models)
+        names = tolist_if_not(names)
+        for name in names:
+            if name not in self._models:
+                raise ValueError(f"there is no model '{name}'")
+        return names
+
+    def set_model_mode(self, mode: str = "train", names: str | list[str] | None = None) -> None:
+        """Train or eval mode ("test" is eval too)."""
+        for name in self.get_model_names(names):
+            self._models[name].train(mode == "train")
+
+    def update_lr(self, names: str | list[str] | None = None) -> None:
+        """One step of the schedulers."""
+        for name in self.get_model_names(names):
+            if self._scheds[name] is not None:
+                self._scheds[name].step()
+
+    def get_current_lr(self, names: str | list[str] | None = None) -> float:
+        """The learning rate of the first of the named models that has an optimiser; 0 where none has."""
+        for name in self.get_model_names(names):
+            if self._optims[name] is not None:
+                return self._optims[name].param_groups[0]["lr"]
+        return 0.0
+
+    # Checkpoints
+
+    def checkpoint_state_dict(self, name: str) -> dict[str, Tensor]:
+        """What of a model is saved; everything unless a trainer says otherwise."""
+        return self._models[name].state_dict()
+
+    def checkpoint_meta(self) -> dict:
+        """Plain values saved with a checkpoint, such as what made it."""
+        return {}
+
+    def save_model(
+        self, epoch: int, directory: str, is_best: bool = False, val_result: float | None = None, model_name: str = ""
+    ) -> None:
+        """Save every model after `epoch` (from 0) as <directory>/<name>/model.pth.tar-<epoch + 1>."""
+        for name in self.get_model_names():
+            optim, sched = self._optims[name], self._scheds[name]
+            save_checkpoint(
+                {
+                    "state_dict": self.checkpoint_state_dict(name),
+                    "epoch": epoch + 1,
+                    "optimizer": None if optim is None else optim.state_dict(),
+                    "scheduler": None if sched is None else sched.state_dict(),
+                    "val_result": val_result,
+                    "meta": self.checkpoint_meta(),
+                },
+                str(Path(directory) / name),
+                is_best=is_best,
+                model_name=model_name,
+            )
+
+    def remove_older_checkpoints(self, epoch: int, directory: str) -> None:
+        """Remove the numbered checkpoints before `epoch` (from 0)."""
+        for name in self.get_model_names():
+            for number, path in checkpoints_in(Path(directory) / name).items():
+                if number < epoch + 1:
+                    path.unlink()
+
+    def resume_model_if_exist(self, directory: str) -> int:
+        """Restore the newest epoch of which every model has a sound checkpoint; the epoch to go on with, or 0."""
+        names = self.get_model_names()
+        found = {name: checkpoints_in(Path(directory) / name) for name in names}
+        common = set.intersection(*(set(of_name) for of_name in found.values())) if names else set()
+        for epoch in sorted(common, reverse=True):
+            try:
+                loaded = {name: load_checkpoint(str(found[name][epoch])) for name in names}
+            except UserError as error:
+                print(f"Warning: {error} Trying the one before.")
+                continue
+            for name in names:
+                self.check_checkpoint_meta(str(found[name][epoch]), loaded[name].get("meta") or {})
+                restore(loaded[name], self._models[name], self._optims[name], self._scheds[name])
+            self._resume_best(directory, names)
+            print(f"Resuming after epoch {epoch} from {directory}")
+            return epoch
+        print("No checkpoint found, train from scratch")
+        return 0
+
+    def _resume_best(self, directory: str, names: list[str]) -> None:
+        """The best validation result so far, which a run that keeps the best model goes on from."""
+        best = Path(directory) / names[0] / "model-best.pth.tar"
+        if best.is_file():
+            result = load_checkpoint(str(best)).get("val_result")
+            self.best_result = self.best_result if result is None else result
+
+    def check_checkpoint_meta(self, path: str, meta: dict) -> None:
+        """Raise UserError when a checkpoint is not one of this trainer's."""
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Load the models' weights from a run folder: of `epoch`, or the best ones.
+
+        Raises:
+            UserError: there is no such checkpoint.
+        """
+        if not directory:
+            print("Note that load_model() is skipped as no pretrained model is given")
+            return
+        file = f"model.pth.tar-{epoch}" if epoch else "model-best.pth.tar"
+        for name in self.get_model_names():
+            path = Path(directory) / name / file
+            checkpoint = load_checkpoint(str(path))
+            print(f"Load {path} to {name} (epoch {checkpoint['epoch']}, val_result {checkpoint.get('val_result')})")
+            self._models[name].load_state_dict(checkpoint["state_dict"])
+
+    # TensorBoard, where it is installed
+
+    def init_writer(self, log_dir: str) -> None:
+        if self._writer is not None:
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return
+        self._writer = SummaryWriter(log_dir=log_dir)
+
+    def close_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def write_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None:
+        if self._writer is not None:
+            self._writer.add_scalar(tag, scalar_value, global_step)
+
+    # The loop
+
+    def train(self, start_epoch: int, max_epoch: int) -> None:
+        self.start_epoch, self.max_epoch = start_epoch, max_epoch
+        self.before_train()
+        for self.epoch in self._epochs():
+            self.before_epoch()
+            self.run_epoch()
+            self.after_epoch()
+        self.after_train()
+
+    def _epochs(self) -> Iterator[int]:
+        """The epochs that are left, with their progress; self.start_epoch may have been moved by before_train."""
+        self.epoch = self.start_epoch
+        with progress(None, "train", total=self.max_epoch, unit="epoch") as bar:
+            bar.update(self.start_epoch)
+            for epoch in range(self.start_epoch, self.max_epoch):
+                yield epoch
+                bar.update(1)
+
+    def before_train(self) -> None: ...
+
+    def after_train(self) -> None: ...
+
+    def before_epoch(self) -> None: ...
+
+    def after_epoch(self) -> None: ...
+
+    def run_epoch(self) -> None:
+        raise NotImplementedError
+
+    def test(self) -> float:
+        raise NotImplementedError
+
+    def parse_batch_train(self, batch: dict) -> tuple:
+        raise NotImplementedError
+
+    def parse_batch_test(self, batch: dict) -> tuple:
+        raise NotImplementedError
+
+    def forward_backward(self, batch: dict) -> dict[str, float]:
+        raise NotImplementedError
+
+    def model_inference(self, input: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    # One step
+
+    def detect_anomaly(self, loss: Tensor) -> None:
+        if not torch.isfinite(loss).all():
+            raise FloatingPointError("Loss is infinite or NaN!")
+
+    def model_zero_grad(self, names: str | list[str] | None = None) -> None:
+        for name in self.get_model_names(names):
+            if self._optims[name] is not None:
+                self._optims[name].zero_grad()
+
+    def model_backward(self, loss: Tensor) -> None:
+        self.detect_anomaly(loss)
+        loss.backward()
+
+    def model_update(self, names: str | list[str] | None = None) -> None:
+        for name in self.get_model_names(names):
+            if self._optims[name] is not None:
+                self._optims[name].step()
+
+    def model_backward_and_update(self, loss: Tensor, names: str | list[str] | None = None) -> None:
+        self.model_zero_grad(names)
+        self.model_backward(loss)
+        self.model_update(names)
+
+
+class SimpleTrainer(TrainerBase):
+    """A trainer with data, a model, an evaluator and a test."""
+
+    def __init__(self, cfg: CfgNode) -> None:
+        super().__init__()
+        self.check_cfg(cfg)
+        self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
+        self.start_epoch = self.epoch = 0
+        self.max_epoch = cfg.OPTIM.MAX_EPOCH
+        self.output_dir = cfg.OUTPUT_DIR
+        self.cfg = cfg
+        self.build_data_loader()
+        self.build_model()
+        self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
+
+    def check_cfg(self, cfg: CfgNode) -> None:
+        """Check what this trainer needs of the configuration."""
+
+    def build_data_loader(self) -> None:
+        """Make the data manager and take its loaders as attributes."""
+        dm = DataManager(self.cfg)
+        self.train_loader_x, self.train_loader_u = dm.train_loader_x, dm.train_loader_u
+        self.val_loader, self.test_loader = dm.val_loader, dm.test_loader
+        self.num_classes, self.num_source_domains = dm.num_classes, dm.num_source_domains
+        self.lab2cname = dm.lab2cname
+        self.dm = dm
+
+    def build_model(self) -> None:
+        """Make and register the model; a classifier on a backbone unless a trainer says otherwise."""
+        cfg = self.cfg
+        self.model = SimpleNet(cfg, cfg.MODEL, self.num_classes)
+        if cfg.MODEL.INIT_WEIGHTS:
+            load_pretrained_weights(self.model, cfg.MODEL.INIT_WEIGHTS)
+        self.model.to(self.device)
+        print(f"# params: {count_num_param(self.model):,}")
+        self.optim = build_optimizer(self.model, cfg.OPTIM)
+        self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
+        self.register_model("model", self.model, self.optim, self.sched)
+
+    def train(self) -> None:
+        super().train(self.start_epoch, self.max_epoch)
+
+    def before_train(self) -> None:
+        self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME or self.output_dir)
+        self.init_writer(str(Path(self.output_dir) / "tensorboard"))
+        self.time_start = time.time()
+
+    def after_train(self) -> None:
+        print("Finish training")
+        if not self.cfg.TEST.NO_TEST:
+            if self.cfg.TEST.FINAL_MODEL == "best_val":
+                print("Deploy the model with the best val performance")
+                self.load_model(self.output_dir)
+            else:
+                print("Deploy the last-epoch model")
+            self.test()
+        print(f"Elapsed: {datetime.timedelta(seconds=round(time.time() - self.time_start))}")
+        self.close_writer()
+
+    def before_epoch(self) -> None:
+        if self.cfg.SEED >= 0:
+            seed = derived_seed(self.cfg.SEED, self.epoch)
+            set_random_seed(seed)
+            for loader in (self.train_loader_x, self.train_loader_u):
+                if loader is not None:
+                    loader.dataset.epoch_seed = seed
+
+    def after_epoch(self) -> None:
+        cfg, last = self.cfg, self.epoch + 1 == self.max_epoch
+        due = cfg.TRAIN.CHECKPOINT_FREQ > 0 and (self.epoch + 1) % cfg.TRAIN.CHECKPOINT_FREQ == 0
+        if not cfg.TEST.NO_TEST and cfg.TEST.FINAL_MODEL == "best_val":
+            result = self.test(split="val")
+            if result > self.best_result:
+                self.best_result = result
+                self.save_model(self.epoch, self.output_dir, val_result=result, model_name="model-best.pth.tar")
+        if due or last:
+            self.save_model(self.epoch, self.output_dir)
+            if not cfg.TRAIN.KEEP_CHECKPOINTS:
+                self.remove_older_checkpoints(self.epoch, self.output_dir)
+
+    @torch.no_grad()
+    def test(self, split: str | None = None) -> float:
+        """Evaluate on "val" or "test" (default TEST.SPLIT); the first of the evaluator's results."""
+        self.set_model_mode("eval")
+        self.evaluator.reset()
+        split = split or self.cfg.TEST.SPLIT
+        if split == "val" and self.val_loader is not None:
+            loader = self.val_loader
+        else:
+            split, loader = "test", self.test_loader
+        print(f"Evaluate on the *{split}* set")
+        for batch in progress(loader, f"test on {split}", unit="batch"):
+            input, label = self.parse_batch_test(batch)
+            self.evaluator.process(self.model_inference(input), label)
+        results = self.evaluator.evaluate()
+        for name, value in results.items():
+            self.write_scalar(f"{split}/{name}", value, self.epoch)
+        return next(iter(results.values()))
+
+    def model_inference(self, input: Tensor) -> Tensor:
+        return self.model(input)
+
+    def parse_batch_test(self, batch: dict) -> tuple[Tensor, Tensor]:
+        return batch["img"].to(self.device), batch["label"].to(self.device)
+
+    def _log_step(self, losses: MetricMeter, batch_time: AverageMeter, data_time: AverageMeter) -> None:
+        """A line each TRAIN.PRINT_FREQ batches, and scalars for TensorBoard."""
+        due = (self.batch_idx + 1) % self.cfg.TRAIN.PRINT_FREQ == 0
+        if due or self.num_batches < self.cfg.TRAIN.PRINT_FREQ:
+            left = self.num_batches - self.batch_idx - 1 + (self.max_epoch - self.epoch - 1) * self.num_batches
+            print(
+                f"epoch [{self.epoch + 1}/{self.max_epoch}] batch [{self.batch_idx + 1}/{self.num_batches}] "
+                f"time {batch_time.val:.3f} ({batch_time.avg:.3f}) data {data_time.val:.3f} ({data_time.avg:.3f}) "
+                f"{losses} lr {self.get_current_lr():.4e} "
+                f"eta {datetime.timedelta(seconds=int(batch_time.avg * left))}"
+            )
+        step = self.epoch * self.num_batches + self.batch_idx
+        for name, meter in losses.meters.items():
+            self.write_scalar(f"train/{name}", meter.avg, step)
+        self.write_scalar("train/lr", self.get_current_lr(), step)
+
+    def _run_steps(self, batches: Iterator[tuple]) -> None:
+        """One forward_backward for each tuple of batches."""
+        self.set_model_mode("train")
+        losses, batch_time, data_time = MetricMeter(), AverageMeter(), AverageMeter()
+        end = time.time()
+        for self.batch_idx, batch in enumerate(batches):
+            data_time.update(time.time() - end)
+            losses.update(self.forward_backward(*batch))
+            batch_time.update(time.time() - end)
+            self._log_step(losses, batch_time, data_time)
+            end = time.time()
+
+
+class TrainerX(SimpleTrainer):
+    """A trainer on labelled data."""
+
+    def run_epoch(self) -> None:
+        self.num_batches = len(self.train_loader_x)
+        self._run_steps((batch,) for batch in self.train_loader_x)
+
+    def parse_batch_train(self, batch: dict) -> tuple:
+        return batch["img"].to(self.device), batch["label"].to(self.device), batch["domain"].to(self.device)
+
+
+class TrainerXU(SimpleTrainer):
+    """A trainer on labelled and unlabelled data side by side."""
+
+    def run_epoch(self) -> None:
+        lengths = {"train_x": len(self.train_loader_x), "train_u": len(self.train_loader_u)}
+        lengths["smaller_one"] = min(lengths.values())
+        if self.cfg.TRAIN.COUNT_ITER not in lengths:
+            raise UserError(f"TRAIN.COUNT_ITER is '{self.cfg.TRAIN.COUNT_ITER}'; it can be {', '.join(lengths)}.")
+        self.num_batches = lengths[self.cfg.TRAIN.COUNT_ITER]
+        labelled, unlabelled = _again_and_again(self.train_loader_x), _again_and_again(self.train_loader_u)
+        self._run_steps((next(labelled), next(unlabelled)) for _ in range(self.num_batches))
+
+    def parse_batch_train(self, batch_x: dict, batch_u: dict) -> tuple:
+        return (
+            batch_x["img"].to(self.device),
+            batch_x["label"].to(self.device),
+            batch_x["domain"].to(self.device),
+            batch_u["img"].to(self.device),
+        )
+
+
+def _again_and_again(loader: object) -> Iterator:
+    while True:
+        yield from loader

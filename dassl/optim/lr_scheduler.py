@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, StepLR
+from yacs.config import CfgNode
+
+from dassl.utils import UserError
+
+AVAI_SCHEDS = ["single_step", "multi_step", "cosine"]
+
+
+class _WarmupScheduler(LRScheduler):
+    """Learning rates of its own for warmup_epoch steps, then those of a successor, which counts from there."""
+
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, successor: LRScheduler, warmup_epoch: int, last_epoch: int = -1
+    ) -> None:
+        self.successor, self.warmup_epoch = successor, warmup_epoch
+        super().__init__(optimizer, last_epoch)
+
+    def warmup_lr(self) -> list[float]:
+        raise NotImplementedError
+
+    def get_lr(self) -> list[float]:
+        return self.successor.get_last_lr() if self.last_epoch >= self.warmup_epoch else self.warmup_lr()
+
+    def step(self, epoch: int | None = None) -> None:
+        if self.last_epoch >= self.warmup_epoch:
+            self.successor.step(epoch)
+            self.last_epoch += 1
+            self._last_lr = self.successor.get_last_lr()
+        else:
+            super().step(epoch)
+
+    def state_dict(self) -> dict:
+        """Plain values: those of the warm-up and those of the successor."""
+        own = {name: value for name, value in super().state_dict().items() if name != "successor"}
+        return {**own, "successor": self.successor.state_dict()}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        state_dict = dict(state_dict)
+        self.successor.load_state_dict(state_dict.pop("successor"))
+        super().load_state_dict(state_dict)
+
+
+class ConstantWarmupScheduler(_WarmupScheduler):
+    """A constant rate first."""
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        successor: LRScheduler,
+        warmup_epoch: int,
+        cons_lr: float,
+        last_epoch: int = -1,
+    ) -> None:
+        self.cons_lr = cons_lr
+        super().__init__(optimizer, successor, warmup_epoch, last_epoch)
+
+    def warmup_lr(self) -> list[float]:
+        return [self.cons_lr] * len(self.base_lrs)
+
+
+class LinearWarmupScheduler(_WarmupScheduler):
+    """min_lr in epoch 0, then base rate * epoch / warmup_epoch."""
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        successor: LRScheduler,
+        warmup_epoch: int,
+        min_lr: float,
+        last_epoch: int = -1,
+    ) -> None:
+        self.min_lr = min_lr
+        super().__init__(optimizer, successor, warmup_epoch, last_epoch)
+
+    def warmup_lr(self) -> list[float]:
+        if self.last_epoch == 0:
+            return [self.min_lr] * len(self.base_lrs)
+        return [lr * self.last_epoch / self.warmup_epoch for lr in self.base_lrs]
+
+
+def build_lr_scheduler(optimizer: torch.optim.Optimizer, optim_cfg: CfgNode) -> LRScheduler:
+    """The schedule of cfg.OPTIM, which steps once an epoch.
+
+    cosine with W epochs of constant warm-up: WARMUP_CONS_LR in epochs below W, then in epoch e
+    0.5 LR (1 + cos(pi (e - W) / MAX_EPOCH)).
+    """
+    name, stepsize, max_epoch = optim_cfg.LR_SCHEDULER, optim_cfg.STEPSIZE, optim_cfg.MAX_EPOCH
+    if name not in AVAI_SCHEDS:
+        raise UserError(f"OPTIM.LR_SCHEDULER is '{name}'; it can be {', '.join(AVAI_SCHEDS)}.")
+    if name == "single_step":
+        step = stepsize[-1] if isinstance(stepsize, (list, tuple)) else stepsize
+        scheduler = StepLR(optimizer, step_size=step if step > 0 else max_epoch, gamma=optim_cfg.GAMMA)
+    elif name == "multi_step":
+        if not isinstance(stepsize, (list, tuple)):
+            raise UserError(f"OPTIM.STEPSIZE is {stepsize}, but multi_step needs a list of epochs.")
+        scheduler = MultiStepLR(optimizer, milestones=list(stepsize), gamma=optim_cfg.GAMMA)
+    else:
+        scheduler = CosineAnnealingLR(optimizer, float(max_epoch))
+    if optim_cfg.WARMUP_EPOCH <= 0:
+        return scheduler
+    if not optim_cfg.WARMUP_RECOUNT:
+        scheduler.last_epoch = optim_cfg.WARMUP_EPOCH
+    if optim_cfg.WARMUP_TYPE == "constant":
+        return ConstantWarmupScheduler(optimizer, scheduler, optim_cfg.WARMUP_EPOCH, optim_cfg.WARMUP_CONS_LR)
+    if optim_cfg.WARMUP_TYPE == "linear":
+        return LinearWarmupScheduler(optimizer, scheduler, optim_cfg.WARMUP_EPOCH, optim_cfg.WARMUP_MIN_LR)
+    raise UserError(f"OPTIM.WARMUP_TYPE is '{optim_cfg.WARMUP_TYPE}'; it can be linear or constant.")

@@ -1,0 +1,88 @@
+"""Small helpers around files and names; what is written appears whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import errno
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .errors import UserError
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def mkdir_if_missing(dirname: str | Path) -> None:
+    """Make a folder and its parents."""
+    Path(dirname).mkdir(parents=True, exist_ok=True)
+
+
+def check_isfile(fpath: str | Path) -> bool:
+    """Whether the file is there; says so when it is not."""
+    found = Path(fpath).is_file()
+    if not found:
+        print(f"No file found at {fpath}")
+    return found
+
+
+def read_json(fpath: str | Path) -> object:
+    """Read a JSON file. Raises UserError when it is not there or not JSON."""
+    try:
+        return json.loads(Path(fpath).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"There is no file {fpath}.") from None
+    except ValueError as error:
+        raise UserError(f"{fpath} is not valid JSON ({error}): replace it by a sound copy.") from None
+
+
+def write_json(obj: object, fpath: str | Path) -> None:
+    """Write JSON, whole or not at all; the folder is made if it is missing."""
+    mkdir_if_missing(Path(fpath).parent)
+    with atomic_path(fpath) as temporary:
+        temporary.write_text(json.dumps(obj, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def listdir_nohidden(path: str | Path, sort: bool = False) -> list[str]:
+    """Names in a folder that do not begin with a dot."""
+    names = [entry.name for entry in Path(path).iterdir() if not entry.name.startswith(".")]
+    return sorted(names) if sort else names
+
+
+def tolist_if_not(x: object) -> list:
+    """The list itself, or a list of the one thing."""
+    return x if isinstance(x, list) else [x]
+
+
+def get_most_similar_str_to_a_from_b(a: str, b: Sequence[str]) -> str:
+    """The string of b that looks most like a."""
+    return max(b, key=lambda other: difflib.SequenceMatcher(None, a, other).ratio())
+
+
+def check_availability(requested: str, available: Sequence[str]) -> None:
+    """Raises UserError, with the nearest name, when the requested one is not available."""
+    if requested not in available:
+        near = get_most_similar_str_to_a_from_b(requested, available) if available else None
+        hint = f" (did you mean '{near}'?)" if near else ""
+        raise UserError(f"There is no '{requested}'{hint}; there are {', '.join(available)}.")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or what it came from, says that no space is left."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

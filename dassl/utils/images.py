@@ -1,0 +1,65 @@
+"""Reading images of the kinds that clinics have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from .errors import UserError
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """Read an image as 8-bit RGB.
+
+    16-bit and floating-point greys are stretched from their least to their largest value; transparent pixels lie on
+    black. DICOM files (.dcm) are read by pydicom with their own value-of-interest window.
+
+    Raises:
+        UserError: the file is missing, is no image, or is damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"The image {path} is missing.")
+    if path.suffix.lower() == ".dcm":
+        return _read_dicom(path)
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"The image {path} cannot be read ({error}): replace it by a sound copy.") from None
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _stretched(np.asarray(image, dtype=np.float64))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+    return image.convert("RGB")
+
+
+def _stretched(values: np.ndarray) -> Image.Image:
+    low, high = float(np.min(values)), float(np.max(values))
+    scaled = (values - low) / (high - low) * 255 if high > low else np.zeros_like(values)
+    return Image.fromarray(scaled.round().astype(np.uint8)).convert("RGB")
+
+
+def _read_dicom(path: Path) -> Image.Image:
+    try:
+        import pydicom
+        from pydicom.errors import InvalidDicomError
+        from pydicom.pixels import apply_modality_lut, apply_voi_lut
+    except ImportError:
+        raise UserError(f"Reading {path} needs pydicom: pip install pydicom.") from None
+    try:
+        data = pydicom.dcmread(path)
+        pixels = data.pixel_array
+        if pixels.ndim == 3 and int(data.get("SamplesPerPixel", 1)) == 1:
+            raise UserError(f"{path} holds {len(pixels)} frames: export one frame a file.")
+        if pixels.ndim == 3:
+            return Image.fromarray(pixels.astype(np.uint8)).convert("RGB")
+        values = apply_voi_lut(apply_modality_lut(pixels, data), data).astype(np.float64)
+    except (InvalidDicomError, OSError, AttributeError, ValueError, RuntimeError, EOFError) as error:
+        raise UserError(f"The DICOM file {path} cannot be read ({error}): replace it by a sound copy.") from None
+    if data.get("PhotometricInterpretation") == "MONOCHROME1":
+        values = -values
+    return _stretched(values)

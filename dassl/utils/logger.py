@@ -1,0 +1,68 @@
+"""Everything printed also goes to a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+
+class Logger:
+    """A stream that writes to another stream and to a file."""
+
+    def __init__(self, stream: TextIO, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.stream = stream
+        self.file = path.open("w", encoding="utf-8")
+
+    def write(self, message: str) -> int:
+        self.file.write(message)
+        return self.stream.write(message)
+
+    def flush(self) -> None:
+        self.stream.flush()
+        if not self.file.closed:
+            self.file.flush()
+
+    def close(self) -> None:
+        self.file.close()
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+    @property
+    def encoding(self) -> str:
+        return self.stream.encoding
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+
+def setup_logger(output: str | None = None) -> Callable[[], None]:
+    """Copy sys.stdout to `output`, a .txt or .log file or a folder (then log.txt there), until the returned function
+    is called. An older log is kept under its name and the time. Called again, the newer log replaces the older."""
+    if not output:
+        return lambda: None
+    path = Path(output) if str(output).endswith((".txt", ".log")) else Path(output) / "log.txt"
+    if path.is_file():
+        path.replace(path.with_name(path.name + time.strftime("-%Y-%m-%d-%H-%M-%S")))
+    _restore()
+    logger = Logger(sys.stdout, path)
+    sys.stdout = logger
+
+    def restore() -> None:
+        if sys.stdout is logger:
+            sys.stdout = logger.stream
+        logger.flush()
+        logger.close()
+
+    return restore
+
+
+def _restore() -> None:
+    if isinstance(sys.stdout, Logger):
+        logger = sys.stdout
+        sys.stdout = logger.stream
+        logger.close()

@@ -1,0 +1,58 @@
+"""Progress: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class PlainProgress:
+    """tqdm's interface as lines: one at most each 10 seconds and one at the end if it took longer than that."""
+
+    def __init__(self, iterable: Iterable | None, desc: str, total: int | None, unit: str) -> None:
+        self.iterable, self.desc, self.total, self.unit = iterable, desc, total, unit
+        self.n = 0
+        self.start = self.last = time.monotonic()
+
+    def update(self, n: float = 1) -> None:
+        self.n += n
+        now = time.monotonic()
+        if now - self.last >= SECONDS_BETWEEN_LINES:
+            self.last = now
+            self._line(now)
+
+    def _line(self, now: float) -> None:
+        of = f"/{self.total} {self.unit}" if self.total else f" {self.unit}"
+        print(f"{self.desc}: {self.n}{of}, {now - self.start:.0f} s", flush=True)
+
+    def __iter__(self) -> Iterator:
+        with self:
+            for item in self.iterable:
+                yield item
+                self.update()
+
+    def __enter__(self) -> PlainProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.last > self.start:
+            self._line(time.monotonic())
+
+
+def progress(
+    iterable: Iterable | None = None, desc: str = "", total: int | None = None, unit: str = "it"
+) -> tqdm | PlainProgress:
+    """Go through an iterable, or count with .update(n) in a with block, and show how far it is."""
+    if total is None and hasattr(iterable, "__len__"):
+        total = len(iterable)
+    if sys.stderr.isatty():
+        return tqdm(iterable, desc, total, unit=unit, leave=False, dynamic_ncols=True)
+    return PlainProgress(iterable, desc, total, unit)

@@ -1,0 +1,43 @@
+"""A name -> object table that classes enter with a decorator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class Registry:
+    """
+    >>> TRAINERS = Registry("TRAINER")
+    >>> @TRAINERS.register()
+    ... class Mine: ...
+    >>> TRAINERS.get("Mine") is Mine
+    True
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._obj_map: dict[str, object] = {}
+
+    def _do_register(self, name: str, obj: object, force: bool) -> None:
+        if name in self._obj_map and not force:
+            raise KeyError(f"'{name}' is already registered in the {self._name} registry")
+        self._obj_map[name] = obj
+
+    def register(self, obj: object | None = None, force: bool = False) -> object | Callable:
+        if obj is not None:
+            self._do_register(obj.__name__, obj, force)
+            return obj
+
+        def wrapper(fn_or_class: object) -> object:
+            self._do_register(fn_or_class.__name__, fn_or_class, force)
+            return fn_or_class
+
+        return wrapper
+
+    def get(self, name: str) -> object:
+        if name not in self._obj_map:
+            raise KeyError(f"'{name}' is not in the {self._name} registry: {', '.join(self._obj_map)}")
+        return self._obj_map[name]
+
+    def registered_names(self) -> list[str]:
+        return list(self._obj_map)
