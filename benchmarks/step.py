@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+"""Seconds a step, seconds of setup and peak memory of OGKD's run against a plain reference, in one process.
+
+    python -m benchmarks.step [--weights FOLDER] [--classes 2 8] [--threads N]
+
+Both use the same full-size weights in BiomedCLIP's format (random ones that the benchmark makes, unless a folder is
+given), the same crops, the same order and the same formulas, for 8 steps of batch 4; their losses and contexts must
+agree to 1e-5. The run's own path goes first, so that its peak memory is its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tabulate import tabulate
+
+import train
+from benchmarks.reference import PlainOGKD
+from datasets.catalogue import load
+from dassl.engine import build_trainer
+from dassl.utils import set_random_seed, write_json
+from prompts.bank import load_prompts
+from runs.config import build_config
+from trainers.base import load_backbone
+from trainers.features import encode_images
+from trainers.phases import peak_memory_bytes
+
+STEPS, BATCH = 8, 4
+# data set, subsample and shots that give 8 steps of batch 4 an epoch
+CASES = {2: ("btmri", "base", 16), 8: ("chmnist", "all", 4)}
+TARGETS = {2: 2.3, 8: 4.5}
+SETUP_TARGET, MEMORY_TARGET, CHECKPOINT_TARGET, TOLERANCE = 6.0, 2.2e9, 100_000, 1e-5
+
+
+def write_images(root: Path, name: str, classnames: list[str], shots: int) -> None:
+    """A data set of noise under the benchmark's folder names: `shots` images a class for train, one for val and test."""
+    rng, split = np.random.default_rng(0), {"train": [], "val": [], "test": []}
+    folder = root / name / name
+    folder.mkdir(parents=True)
+    for label, classname in enumerate(classnames):
+        for part, count in (("train", shots), ("val", 1), ("test", 1)):
+            for i in range(count):
+                path = f"{label}_{part}_{i}.png"
+                Image.fromarray(rng.integers(0, 256, (256, 256, 3), dtype=np.uint8)).save(folder / path)
+                split[part].append([path, label, classname])
+    write_json(split, str(root / name / f"split_{name}.json"))
+
+
+def configuration(root: Path, weights: Path, dataset: str, subsample: str, shots: int, output: Path):
+    protocol = "base2new" if subsample == "base" else "few_shot"
+    arguments = train.parser().parse_args(
+        [
+            *("--root", str(root), "--output-dir", str(output), "--seed", "1", "--trainer", "OGKD"),
+            *("--backbone", str(weights), "--dataset-config-file", f"configs/datasets/{dataset}.yaml"),
+            *("--config-file", f"configs/trainers/OGKD/{protocol}/{dataset}.yaml"),
+            *("DATASET.NUM_SHOTS", str(shots), "DATASET.SUBSAMPLE_CLASSES", subsample),
+            *("FEATURES.CACHE_DIR", "", "OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"),
+            *("TEST.NO_TEST", "True"),
+        ]
+    )
+    return build_config(arguments)
+
+
+class Steps:
+    """Records the losses of a trainer's steps."""
+
+    def __init__(self, trainer) -> None:
+        self.losses: list[float] = []
+        original = trainer.forward_backward
+
+        def forward_backward(batch: dict) -> dict:
+            summary = original(batch)
+            self.losses.append(summary["loss"])
+            return summary
+
+        trainer.forward_backward = forward_backward
+
+
+def run_path(cfg) -> dict:
+    """The run as train.py makes it: setup, one epoch of 8 steps, checkpoint."""
+    set_random_seed(cfg.SEED)
+    load_backbone.cache_clear()
+    start = time.perf_counter()
+    trainer = build_trainer(cfg)
+    trainer.before_train()
+    setup = time.perf_counter() - start
+    steps = Steps(trainer)
+    trainer.before_epoch()
+    start = time.perf_counter()
+    trainer.run_epoch()
+    seconds = (time.perf_counter() - start) / STEPS
+    trainer.save_model(0, cfg.OUTPUT_DIR)
+    size = max(path.stat().st_size for path in Path(cfg.OUTPUT_DIR).glob("*/model.pth.tar*"))
+    return {
+        "setup": setup,
+        "step": seconds,
+        "losses": steps.losses,
+        "ctx": trainer.prompt_learner.ctx.detach().clone(),
+        "peak": peak_memory_bytes(),
+        "checkpoint": size,
+        "trainer": trainer,
+    }
+
+
+def reference_path(cfg, trainer, weights: Path, sentences: list[list[str]]) -> dict:
+    """The plain path on the same crops."""
+    start = time.perf_counter()
+    plain = PlainOGKD(weights, trainer.classnames, sentences, cfg)
+    setup = time.perf_counter() - start
+    trainer.before_epoch()  # the same seeds, so the same crops in the same order
+    losses = []
+    start = time.perf_counter()
+    for batch in trainer.train_loader_x.loader:
+        losses.append(plain.step(batch["img"], batch["label"], cfg.OPTIM.WARMUP_CONS_LR))
+    seconds = (time.perf_counter() - start) / STEPS
+    return {
+        "setup": setup, "step": seconds, "losses": losses, "ctx": plain.ctx.detach(), "peak": peak_memory_bytes(),
+    }  # fmt: skip
+
+
+def largest_difference(mine: list[float] | torch.Tensor, theirs: list[float] | torch.Tensor) -> float:
+    """max |mine - theirs| / |theirs|, each element against its own size for losses, against the norm for vectors."""
+    mine, theirs = torch.as_tensor(mine, dtype=torch.float64), torch.as_tensor(theirs, dtype=torch.float64)
+    if mine.ndim == 1:
+        return float(((mine - theirs) / theirs).abs().max())
+    return float((mine - theirs).norm() / theirs.norm())
+
+
+def measure(classes: int, weights: Path, folder: Path) -> bool:
+    """Measure one case, print its table, and say whether everything met its target."""
+    dataset, subsample, shots = CASES[classes]
+    facts = next(facts for facts in load().datasets.values() if facts.config == dataset)
+    names = list(facts.classes)
+    root = folder / f"data_{classes}"
+    write_images(root, facts.name, names, shots)
+    cfg = configuration(root, weights, dataset, subsample, shots, folder / f"run_{classes}")
+    mine = run_path(cfg)
+    trainer = mine.pop("trainer")
+    sentences = load_prompts(facts.name, trainer.classnames)
+    plain = reference_path(cfg, trainer, weights, sentences)
+
+    losses = largest_difference(mine["losses"], plain["losses"])
+    ctx = largest_difference(mine["ctx"], plain["ctx"])
+    rows = [
+        ["seconds a step", mine["step"], plain["step"], plain["step"] / mine["step"], f">= {TARGETS[classes]}"],
+        ["seconds of setup", mine["setup"], plain["setup"], plain["setup"] / mine["setup"], f">= {SETUP_TARGET}"],
+        ["peak memory, GB", mine["peak"] / 1e9, plain["peak"] / 1e9, None, f"<= {MEMORY_TARGET / 1e9} GB"],
+        ["checkpoint, KB", mine["checkpoint"] / 1e3, None, None, f"<= {CHECKPOINT_TARGET / 1e3:.0f} KB"],
+        ["losses of 8 steps, largest relative difference", None, None, losses, f"<= {TOLERANCE}"],
+        ["context after 8 steps, relative difference", None, None, ctx, f"<= {TOLERANCE}"],
+    ]
+    print(f"\n{facts.name}, {classes} classes, {STEPS} steps of batch {BATCH}, {torch.get_num_threads()} threads")
+    headers = ["", "run", "reference", "ratio or difference", "target"]
+    print(tabulate(rows, headers, floatfmt=".3g", missingval=""))
+    parts = [[name, entry["seconds"]] for name, entry in trainer.phases.record.items()]
+    print("Of the setup, seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in parts))
+    return (
+        plain["step"] / mine["step"] >= TARGETS[classes]
+        and plain["setup"] / mine["setup"] >= SETUP_TARGET
+        and mine["peak"] <= MEMORY_TARGET
+        and mine["checkpoint"] <= CHECKPOINT_TARGET
+        and max(losses, ctx) <= TOLERANCE
+    )
+
+
+def where_a_step_goes(trainer_weights: Path, images: int = 32) -> None:
+    """Seconds of the parts of a step: images in one pass, text of 2 and 8 classes forward and backward."""
+    model = load_backbone(str(trainer_weights), "cpu")
+    pixels = torch.randn(images, 3, 224, 224)
+    start = time.perf_counter()
+    encode_images(model, pixels, patches=True)
+    rows = [["image tower, one batch of 4", (time.perf_counter() - start) / images * BATCH]]
+    for count in CASES:
+        tokens = model.tokenize(["a photo of a lung squamous cell carcinoma."] * count)
+        embedded = model.embed(tokens.ids).requires_grad_()
+        start = time.perf_counter()
+        model.encode_text(embedded, tokens.mask).sum().backward()
+        rows.append([f"text tower, {count} classes, forward and backward", time.perf_counter() - start])
+    print("\nWhere the time of a step goes\n" + tabulate(rows, ["", "seconds"], floatfmt=".3f"))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, help="folder in BiomedCLIP's format (default: made, full size, random)")
+    parser.add_argument("--classes", type=int, nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--threads", type=int, default=0, help="0: PyTorch's own choice")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if len(args.classes) > 1:  # a process for each case, so that one's peak memory is not the other's
+        with tempfile.TemporaryDirectory(prefix="ogkd-benchmark-") as made:
+            weights = args.weights or make_weights(Path(made) / "weights")
+            command = [sys.executable, "-m", "benchmarks.step", "--weights", str(weights)]
+            command += ["--threads", str(args.threads)]
+            return max(subprocess.run([*command, "--classes", str(n)]).returncode for n in args.classes)
+    with tempfile.TemporaryDirectory(prefix="ogkd-benchmark-") as made:
+        weights = args.weights or make_weights(Path(made) / "weights")
+        met = measure(args.classes[0], weights, Path(made))
+        where_a_step_goes(weights)
+    print("\nEvery target is met." if met else "\nA target is missed: see the table.")
+    return 0 if met else 1
+
+
+def make_weights(folder: Path) -> Path:
+    """Full-size random weights, made in a process of their own so that its memory does not count."""
+    print(f"Making full-size random weights in {folder}", flush=True)
+    subprocess.run([sys.executable, "-m", "clip.random_weights", str(folder), "--size", "full"], check=True)
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

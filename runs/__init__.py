@@ -1,0 +1,1 @@
+"""What surrounds a run: its configuration, its folder, and the protocols that string runs together."""

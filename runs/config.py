@@ -1,0 +1,162 @@
+"""The configuration of a run: defaults, YAML files, arguments and KEY VALUE pairs, in that order."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from pathlib import Path
+
+import yaml
+from yacs.config import CfgNode
+
+import clip
+from dassl.config import get_cfg_default
+from dassl.engine import TRAINER_REGISTRY
+from dassl.utils import UserError
+
+
+def extend_config(cfg: CfgNode) -> None:
+    """Add this project's keys, the protocol's defaults and every method's own keys."""
+    cfg.MODEL.BACKBONE.NAME = "BiomedCLIP"
+    cfg.FEATURES = CfgNode()
+    cfg.FEATURES.CACHE_DIR = "cache"  # features of frozen towers, shared by all runs; "" keeps none
+    cfg.FEATURES.IMAGES_AT_ONCE = 0  # images in one pass of the image tower; 0: 256 on a GPU, 32 on a CPU
+
+    cfg.DATASET.NUM_SHOTS = 16
+    cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base or new
+    cfg.DATASET.FOLDER = ""  # ImageFolder: the folder of the images below DATASET.ROOT
+
+    cfg.INPUT.SIZE = (0, 0)  # 0 and empty: what the backbone was trained with
+    cfg.INPUT.PIXEL_MEAN = []
+    cfg.INPUT.PIXEL_STD = []
+    cfg.INPUT.INTERPOLATION = "bicubic"
+    cfg.INPUT.TRANSFORMS = ("random_resized_crop", "normalize")
+    cfg.INPUT.RRCROP_SCALE = (0.08, 1.0)
+
+    cfg.DATALOADER.NUM_WORKERS = 2
+    cfg.DATALOADER.TRAIN_X.BATCH_SIZE = 4
+    cfg.DATALOADER.TEST.BATCH_SIZE = 64
+
+    cfg.OPTIM.NAME = "sgd"
+    cfg.OPTIM.LR = 0.0025
+    cfg.OPTIM.MAX_EPOCH = 50
+    cfg.OPTIM.LR_SCHEDULER = "cosine"
+    cfg.OPTIM.WARMUP_EPOCH = 1
+    cfg.OPTIM.WARMUP_TYPE = "constant"
+    cfg.OPTIM.WARMUP_CONS_LR = 1e-5
+
+    cfg.TRAIN.PRINT_FREQ = 5
+    cfg.TRAIN.CHECKPOINT_FREQ = 1
+    cfg.TRAIN.KEEP_CHECKPOINTS = False
+
+    for name in TRAINER_REGISTRY.registered_names():
+        extend = getattr(TRAINER_REGISTRY.get(name), "extend_config", None)
+        if extend is not None:
+            extend(cfg)
+
+
+def build_config(args: argparse.Namespace) -> CfgNode:
+    """Merge and check everything that a run is configured by, and freeze it.
+
+    Raises:
+        UserError: an unknown key, trainer or data set, a value of the wrong type, a YAML file that is not there.
+    """
+    cfg = get_cfg_default()
+    extend_config(cfg)
+    for path in (args.dataset_config_file, args.config_file):
+        if path:
+            merge_yaml(cfg, Path(path))
+    merge_arguments(cfg, args)
+    merge_pairs(cfg, args.opts)
+    check(cfg)
+    fill_image_spec(cfg)
+    cfg.freeze()
+    return cfg
+
+
+def merge_yaml(cfg: CfgNode, path: Path) -> None:
+    """Merge a YAML file; its `_BASE_`, a path relative to it, is merged first."""
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except FileNotFoundError:
+        raise UserError(f"There is no configuration file {path}.") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {str(error).splitlines()[0]}.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a configuration: it must be a YAML mapping of sections to keys.")
+    base = content.pop("_BASE_", None)
+    if base:
+        merge_yaml(cfg, path.parent / base)
+    _merge(cfg, lambda: cfg.merge_from_other_cfg(CfgNode(content)), str(path))
+
+
+def merge_arguments(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """CoOp's command-line arguments, where they are given."""
+    cfg.SEED = args.seed
+    for node, key, value in (
+        (cfg.DATASET, "ROOT", args.root),
+        (cfg, "OUTPUT_DIR", args.output_dir),
+        (cfg, "RESUME", args.resume),
+        (cfg.DATASET, "SOURCE_DOMAINS", args.source_domains),
+        (cfg.DATASET, "TARGET_DOMAINS", args.target_domains),
+        (cfg.INPUT, "TRANSFORMS", args.transforms),
+        (cfg.TRAINER, "NAME", args.trainer),
+        (cfg.MODEL.BACKBONE, "NAME", args.backbone),
+        (cfg.MODEL.HEAD, "NAME", args.head),
+    ):
+        if value:
+            node[key] = value
+
+
+def merge_pairs(cfg: CfgNode, pairs: list[str]) -> None:
+    """KEY VALUE pairs from the command line."""
+    if len(pairs) % 2:
+        raise UserError(f"The configuration is changed by pairs of KEY VALUE, but '{pairs[-1]}' stands alone.")
+    _merge(cfg, lambda: cfg.merge_from_list(pairs), "the command line")
+
+
+def _merge(cfg: CfgNode, merge, where: str) -> None:
+    try:
+        merge()
+    except (KeyError, AssertionError) as error:
+        known = list(_flat(cfg))
+        key = str(error.args[0]).split("Non-existent key: ")[-1].split("Non-existent config key: ")[-1].strip("'\"")
+        near = difflib.get_close_matches(key, known, 1)
+        hint = f"; did you mean {near[0]}?" if near else "; see the defaults in runs/config.py and the method's file."
+        raise UserError(f"Unknown configuration key '{key}' from {where}{hint}") from None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"A value from {where} has the wrong type: {str(error).splitlines()[0]}") from None
+
+
+def _flat(node: CfgNode, prefix: str = ""):
+    for key, value in node.items():
+        if isinstance(value, CfgNode):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def check(cfg: CfgNode) -> None:
+    """Values that would only fail late, or not at all."""
+    known = TRAINER_REGISTRY.registered_names()
+    if cfg.TRAINER.NAME not in known:
+        raise UserError(f"There is no trainer '{cfg.TRAINER.NAME}'; there are {', '.join(known)}.")
+    if not cfg.OUTPUT_DIR:
+        raise UserError("Give the run a folder: --output-dir FOLDER.")
+    if not cfg.DATASET.NAME:
+        raise UserError("Give the run a data set: --dataset-config-file configs/datasets/<name>.yaml.")
+    if cfg.OPTIM.MAX_EPOCH < 1:
+        raise UserError(f"OPTIM.MAX_EPOCH is {cfg.OPTIM.MAX_EPOCH}, but training takes at least 1 epoch.")
+    if cfg.DATALOADER.TRAIN_X.BATCH_SIZE < 1 or cfg.DATALOADER.TEST.BATCH_SIZE < 1:
+        raise UserError("DATALOADER's batch sizes must be at least 1.")
+    if not cfg.OPTIM.LR > 0:
+        raise UserError(f"OPTIM.LR is {cfg.OPTIM.LR}, but it must be greater than 0.")
+
+
+def fill_image_spec(cfg: CfgNode) -> None:
+    """Image size and normalisation are the backbone's unless the configuration says otherwise."""
+    spec = clip.image_spec(cfg.MODEL.BACKBONE.NAME)
+    if not all(cfg.INPUT.SIZE):
+        cfg.INPUT.SIZE = (spec.size, spec.size)
+    cfg.INPUT.PIXEL_MEAN = list(cfg.INPUT.PIXEL_MEAN or spec.mean)
+    cfg.INPUT.PIXEL_STD = list(cfg.INPUT.PIXEL_STD or spec.std)

@@ -1,0 +1,51 @@
+"""BiomedCoOp: consistency with and distillation from an ensemble of prompts (Koleilat et al., CVPR 2025,
+arXiv 2411.15232)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+from yacs.config import CfgNode
+
+from clip import ImageFeatures
+from dassl.engine import TRAINER_REGISTRY
+from trainers.options import require
+from trainers.prompt_learner import prompt_config
+from trainers.teacher import TeacherTuner, selected_prototypes, teacher_config
+
+
+@TRAINER_REGISTRY.register()
+class BiomedCoOp(TeacherTuner):
+    """Total loss: CE + SCCM + KDSP."""
+
+    @staticmethod
+    def extend_config(cfg: CfgNode) -> None:
+        cfg.TRAINER.BIOMEDCOOP = prompt_config(
+            **teacher_config(),
+            TAU=1.5,  # prompts further than this many standard deviations from the rest are left out
+            LAMBDA_SCCM=0.5,  # weight of the consistency with the mean prototypes
+            LAMBDA_KDSP=0.5,  # weight of the distillation from the selected prompts
+        )
+
+    def check_cfg(self, cfg: CfgNode) -> None:
+        super().check_cfg(cfg)
+        require(cfg.TRAINER.BIOMEDCOOP, "LAMBDA_SCCM", "LAMBDA_KDSP", least=0)
+        require(cfg.TRAINER.BIOMEDCOOP, "TAU", above=0)
+
+    def losses(self, features: ImageFeatures, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        options, image = self.options, features.global_token
+        text = self.text_features()
+        logits = self.scale * image @ text.t()
+        teacher = self.scale * image @ selected_prototypes(self.prompts, image, self.scale, options.TAU).t()
+        terms = {
+            "ce": F.cross_entropy(logits, label),
+            "sccm": options.LAMBDA_SCCM * F.mse_loss(text, self.prototypes),
+            "kdsp": options.LAMBDA_KDSP * kdsp_loss(logits, teacher),
+        }
+        return terms, logits
+
+
+def kdsp_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """KL(teacher || student) of logits (B, C), summed and divided by B * C."""
+    kl = F.kl_div(student.log_softmax(-1), teacher.log_softmax(-1), reduction="sum", log_target=True)
+    return kl / student.numel()

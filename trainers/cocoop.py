@@ -1,0 +1,56 @@
+"""CoCoOp: a context that a small network shifts for every image (Zhou et al., CVPR 2022, arXiv 2203.05557)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from clip import FrozenCLIP, ImageFeatures
+from dassl.engine import TRAINER_REGISTRY
+from trainers.base import PromptTuner
+from trainers.prompt_learner import PromptLearner, prompt_config
+
+TEXTS_AT_ONCE = 512  # when testing; bounds the memory of B * C prompts
+
+
+class ConditionalPromptLearner(PromptLearner):
+    """A prompt learner with a meta-net, D -> D / 16 -> width, whose output is added to every context vector."""
+
+    def __init__(self, model: FrozenCLIP, *args, **kwargs) -> None:
+        super().__init__(model, *args, **kwargs)
+        hidden = max(1, model.embed_dim // 16)
+        self.meta_net = nn.Sequential(
+            nn.Linear(model.embed_dim, hidden), nn.ReLU(), nn.Linear(hidden, model.context_width)
+        )
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Sentences (B * C, L, width) for images (B, D), image by image, and their masks (B * C, L)."""
+        shift = self.meta_net(image)[:, None, None]
+        ctx = (self.ctx + shift).expand(-1, self.n_cls, -1, -1)
+        return self.assemble(ctx).flatten(0, 1), self.mask.repeat(len(image), 1)
+
+
+@TRAINER_REGISTRY.register()
+class CoCoOp(PromptTuner):
+    prompt_learner_class = ConditionalPromptLearner
+
+    @staticmethod
+    def extend_config(cfg: CfgNode) -> None:
+        cfg.TRAINER.COCOOP = prompt_config()
+
+    def logits(self, image: Tensor) -> Tensor:
+        """Logits (B, C) of images (B, D), each against its own prompts, all of them encoded as one batch."""
+        text = F.normalize(self.clip_model.encode_text(*self.prompt_learner(image)), dim=-1)
+        return self.scale * torch.einsum("bd,bcd->bc", image, text.unflatten(0, (len(image), -1)))
+
+    def losses(self, features: ImageFeatures, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        logits = self.logits(features.global_token)
+        return {"ce": F.cross_entropy(logits, label)}, logits
+
+    def classifier(self) -> Callable[[Tensor], Tensor]:
+        images = max(1, TEXTS_AT_ONCE // len(self.classnames))
+        return lambda features: torch.cat([self.logits(piece) for piece in features.split(images)])

@@ -1,0 +1,100 @@
+"""MaPLe: prompts in both towers, the visual ones made from the textual ones (Khattak et al., CVPR 2023,
+arXiv 2210.03117)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from clip import FrozenCLIP
+from dassl.engine import TRAINER_REGISTRY
+from dassl.utils import UserError
+from trainers.base import ClipTrainer
+from trainers.prompt_learner import PromptLearner, prompt_config
+
+
+class CoupledPromptLearner(PromptLearner):
+    """Contexts for the first `depth` layers of the text tower and linear maps to those of the image tower."""
+
+    def __init__(self, model: FrozenCLIP, *args, depth: int, **kwargs) -> None:
+        super().__init__(model, *args, **kwargs)
+        most = min(model.text_layers, model.vision_layers)
+        if not 1 <= depth <= most:
+            raise UserError(f"TRAINER.MAPLE.DEPTH is {depth}, but with {model.name} it must lie between 1 and {most}.")
+        shape = (self.n_ctx, model.context_width)
+        self.deep = nn.ParameterList(nn.Parameter(torch.empty(shape).normal_(std=0.02)) for _ in range(depth - 1))
+        self.to_visual = nn.ModuleList(nn.Linear(model.context_width, model.vision_width) for _ in range(depth))
+
+    @classmethod
+    def of(cls, model: FrozenCLIP, classnames: list[str], options: CfgNode) -> CoupledPromptLearner:
+        return cls(
+            model, classnames, options.N_CTX, options.CTX_INIT, options.CSC, options.CLASS_TOKEN_POSITION,
+            depth=options.DEPTH,
+        )  # fmt: skip
+
+    def visual_prompts(self) -> list[Tensor]:
+        """Prompts (n_ctx, vision width) of the image tower's first layers; class-specific contexts are averaged."""
+        shared = self.ctx.mean(0) if self.ctx.dim() == 3 else self.ctx
+        return [project(prompt) for project, prompt in zip(self.to_visual, [shared, *self.deep], strict=True)]
+
+
+@TRAINER_REGISTRY.register()
+class MaPLe(ClipTrainer):
+    """Cross entropy; the image tower sees prompts too, so images are encoded anew in every step."""
+
+    @staticmethod
+    def extend_config(cfg: CfgNode) -> None:
+        cfg.TRAINER.MAPLE = prompt_config(
+            DEPTH=9,  # layers with prompts of their own; the towers' depth where that is less
+            PREC="amp",  # amp: bfloat16 where it is safe, on a GPU; fp32
+        )
+        cfg.TRAINER.MAPLE.N_CTX = 2
+        cfg.TRAINER.MAPLE.CTX_INIT = "a photo"
+
+    def check_cfg(self, cfg: CfgNode) -> None:
+        super().check_cfg(cfg)
+        if cfg.TRAINER.MAPLE.PREC not in ("amp", "fp32"):
+            raise UserError(f"TRAINER.MAPLE.PREC is '{cfg.TRAINER.MAPLE.PREC}'; it can be amp or fp32.")
+
+    def build_method(self) -> None:
+        options = self.options.clone()
+        options.defrost()
+        options.DEPTH = min(options.DEPTH, self.clip_model.text_layers, self.clip_model.vision_layers)
+        self.prompt_learner = CoupledPromptLearner.of(self.clip_model, self.classnames, options)
+        self.learn("prompt_learner", self.prompt_learner)
+        self.mixed = self.options.PREC == "amp" and self.device.type == "cuda"
+        self._tested_text: Tensor | None = None
+
+    def text_features(self) -> Tensor:
+        """Normalised text features (C, D)."""
+        learner = self.prompt_learner
+        text = self.clip_model.encode_text(
+            *learner(), deep_prompts=list(learner.deep), deep_positions=learner.context_positions()
+        )
+        return F.normalize(text, dim=-1)
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """Normalised global tokens (B, D) of images, with the coupled prompts in the tower."""
+        prompts = self.prompt_learner.visual_prompts()
+        return F.normalize(self.clip_model.encode_image(images, deep_prompts=prompts).global_token, dim=-1)
+
+    def losses(self, inputs: Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
+            image, text = self.image_features(inputs), self.text_features()
+        logits = self.scale * image.float() @ text.float().t()
+        return {"ce": F.cross_entropy(logits, label)}, logits
+
+    def parse_batch_train(self, batch: dict) -> tuple[Tensor, Tensor]:
+        return batch["img"].to(self.device), batch["label"].to(self.device)
+
+    @torch.no_grad()
+    def test(self, split: str | None = None) -> float:
+        self.set_model_mode("eval")
+        self._tested_text = self.text_features()
+        return super().test(split)
+
+    def model_inference(self, images: Tensor) -> Tensor:
+        text = self.text_features() if self._tested_text is None else self._tested_text
+        return self.scale * self.image_features(images) @ text.t()

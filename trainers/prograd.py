@@ -1,0 +1,66 @@
+"""ProGrad: follow only the part of the gradient that does not contradict zero-shot CLIP (Zhu et al., ICCV 2023,
+arXiv 2205.14865)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from yacs.config import CfgNode
+
+from clip import ImageFeatures
+from dassl.engine import TRAINER_REGISTRY
+from trainers.base import PromptTuner
+from trainers.options import require
+from trainers.prompt_learner import prompt_config
+from trainers.templates import TEMPLATE, template_features
+
+
+@TRAINER_REGISTRY.register()
+class ProGrad(PromptTuner):
+    """The cross entropy's gradient, less its component against the gradient of the KL to the zero-shot model."""
+
+    @staticmethod
+    def extend_config(cfg: CfgNode) -> None:
+        cfg.TRAINER.PROGRAD = prompt_config(
+            TEMPLATE=TEMPLATE,  # of the zero-shot model
+            LAMBDA=1.0,  # how much of the contradicting component is taken away
+            T=1.0,  # temperature of the KL
+        )
+
+    def check_cfg(self, cfg: CfgNode) -> None:
+        super().check_cfg(cfg)
+        require(cfg.TRAINER.PROGRAD, "LAMBDA", least=0)
+        require(cfg.TRAINER.PROGRAD, "T", above=0)
+
+    def build_method(self) -> None:
+        super().build_method()
+        self.zero_shot = template_features(self.clip_model, self.classnames, self.options.TEMPLATE, self.cache)
+
+    def losses(self, features: ImageFeatures, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        logits = self.scale * features.global_token @ self.text_features().t()
+        teacher = self.scale * features.global_token @ self.zero_shot.t()
+        terms = {"ce": F.cross_entropy(logits, label), "kl": tempered_kl(logits, teacher, self.options.T)}
+        return terms, logits
+
+    def update(self, terms: dict[str, Tensor]) -> None:
+        parameters = list(self.prompt_learner.parameters())
+        general = torch.autograd.grad(terms["kl"], parameters, retain_graph=True)
+        task = torch.autograd.grad(terms["ce"], parameters)
+        self.model_zero_grad()
+        for parameter, g, k in zip(parameters, task, general, strict=True):
+            parameter.grad = project(g, k, self.options.LAMBDA)
+        self.model_update()
+
+
+def tempered_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T^2 KL(teacher / T || student / T) of logits (B, C), the mean over the batch."""
+    log_student, log_teacher = (student / temperature).log_softmax(-1), (teacher / temperature).log_softmax(-1)
+    return F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True) * temperature**2
+
+
+def project(task: Tensor, general: Tensor, weight: float = 1.0) -> Tensor:
+    """The task's gradient where it agrees with the general one; else without its component along that one."""
+    direction = general / general.norm().clamp_min(torch.finfo(general.dtype).tiny)
+    along = (task * direction).sum()
+    return torch.where(along < 0, task - weight * along * direction, task)

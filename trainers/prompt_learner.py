@@ -1,0 +1,131 @@
+"""Learnable context vectors between a class name's words: what every prompt-tuning method shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from clip import FrozenCLIP
+from dassl.utils import UserError
+
+POSITIONS = ("end", "middle", "front")
+
+
+def prompt_config(**extra: object) -> CfgNode:
+    """The configuration keys that every prompt-tuning method has, and `extra` ones of its own."""
+    return CfgNode(
+        dict(
+            N_CTX=4,  # number of context vectors
+            CTX_INIT="a photo of a",  # words they start from; "" starts them at random
+            CSC=False,  # class-specific contexts (always start at random)
+            CLASS_TOKEN_POSITION="end",  # where the class name stands: end | middle | front
+            **extra,
+        )
+    )
+
+
+def class_words(name: str) -> str:
+    """A class name as words of a sentence."""
+    return name.replace("_", " ").strip()
+
+
+class PromptLearner(nn.Module):
+    """Context vectors V and the sentences that they make with each class name (Zhou et al., CoOp, IJCV 2022).
+
+    A sentence is `[start] V_1 .. V_n <class name> . [end]`; with position "middle" the name stands after the first
+    half of the context, with "front" before all of it. `ctx`, (n_ctx, width) or class-specific (C, n_ctx, width), is
+    the only parameter and the only thing in the state dict.
+    """
+
+    def __init__(
+        self,
+        model: FrozenCLIP,
+        classnames: Sequence[str],
+        n_ctx: int = 4,
+        ctx_init: str = "a photo of a",
+        csc: bool = False,
+        position: str = "end",
+    ) -> None:
+        super().__init__()
+        if n_ctx < 1:
+            raise UserError(f"N_CTX is {n_ctx}, but a prompt needs at least 1 context vector.")
+        if position not in POSITIONS:
+            raise UserError(f"CLASS_TOKEN_POSITION is '{position}'; it can be {', '.join(POSITIONS)}.")
+        names = [class_words(name) for name in classnames]
+        self.n_ctx, self.n_cls = n_ctx, len(names)
+        self.ctx = nn.Parameter(self._initial_context(model, n_ctx, ctx_init, csc, len(names)))
+
+        tokens = model.tokenize([f"{name}." for name in names])
+        length = tokens.ids.shape[1] + n_ctx
+        if length > model.context_length:
+            longest = names[int(tokens.mask.sum(1).argmax())]
+            raise UserError(
+                f"The prompt of class '{longest}' has {length} tokens, but {model.name} reads {model.context_length}: "
+                f"shorten the class name or lower N_CTX."
+            )
+        embedded = model.embed(tokens.ids)
+        context_mask = tokens.mask.new_ones(len(names), n_ctx)
+        self.register_buffer("prefix", embedded[:, :1], persistent=False)
+        self.register_buffer("suffix", embedded[:, 1:], persistent=False)
+        self.register_buffer("mask", torch.cat([context_mask, tokens.mask], dim=1), persistent=False)
+        self.register_buffer("order", self._order(model, names, n_ctx, position, length), persistent=False)
+
+    @classmethod
+    def of(cls, model: FrozenCLIP, classnames: Sequence[str], options: CfgNode) -> PromptLearner:
+        """The prompt learner that a method's options (those of `prompt_config`) describe."""
+        return cls(model, classnames, options.N_CTX, options.CTX_INIT, options.CSC, options.CLASS_TOKEN_POSITION)
+
+    @staticmethod
+    def _initial_context(model: FrozenCLIP, n_ctx: int, words: str, csc: bool, n_cls: int) -> Tensor:
+        if csc or not words:
+            shape = (n_cls, n_ctx, model.context_width) if csc else (n_ctx, model.context_width)
+            return torch.empty(shape).normal_(std=0.02).to(model.device)
+        tokens = model.tokenize([words])
+        count = int(tokens.mask.sum()) - 2
+        if count != n_ctx:
+            raise UserError(
+                f"CTX_INIT '{words}' has {count} tokens but N_CTX is {n_ctx}: "
+                f"give as many words as context vectors, or CTX_INIT \"\" for a random start."
+            )
+        return model.embed(tokens.ids)[0, 1 : 1 + n_ctx].clone()
+
+    @staticmethod
+    def _order(
+        model: FrozenCLIP, names: list[str], n_ctx: int, position: str, length: int
+    ) -> Tensor | None:
+        """(C, L) places to read from the sequence [start, context, name, rest]; None where nothing moves."""
+        if position == "end":
+            return None
+        before = n_ctx // 2 if position == "middle" else 0
+        lengths = (model.tokenize(names).mask.sum(1) - 2).tolist()
+        rows = []
+        for name_length in lengths:
+            context = list(range(1, 1 + n_ctx))
+            name = list(range(1 + n_ctx, 1 + n_ctx + name_length))
+            rest = list(range(1 + n_ctx + name_length, length))
+            rows.append([0, *context[:before], *name, *context[before:], *rest])
+        return torch.tensor(rows, device=model.device)
+
+    def context_positions(self) -> Tensor:
+        """Where the context vectors stand in each class' sentence, (C, n_ctx)."""
+        first = torch.arange(1, 1 + self.n_ctx, device=self.mask.device)
+        if self.order is None:
+            return first.expand(self.n_cls, -1)
+        return (self.order[:, None] == first[:, None]).long().argmax(-1)
+
+    def assemble(self, ctx: Tensor) -> Tensor:
+        """Put contexts (..., C, n_ctx, width) into the class sentences: (..., C, L, width)."""
+        lead = ctx.shape[:-2]
+        prefix, suffix = (part.expand(*lead, *part.shape[-2:]) for part in (self.prefix, self.suffix))
+        sequence = torch.cat([prefix, ctx, suffix], dim=-2)
+        if self.order is None:
+            return sequence
+        return sequence.gather(-2, self.order[..., None].expand_as(sequence))
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Embedded sentences (C, L, width) and the mask of their real tokens (C, L)."""
+        ctx = self.ctx if self.ctx.dim() == 3 else self.ctx.expand(self.n_cls, -1, -1)
+        return self.assemble(ctx), self.mask
