@@ -1,0 +1,172 @@
+"""Makers of tiny checkpoints with random weights, each in the very format of a published model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import open_clip
+import torch
+from open_clip.modified_resnet import ModifiedResNet
+from open_clip.tokenizer import bytes_to_unicode
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel
+
+from clip import random_weights
+from clip.wordpiece import write_tokenizer
+
+PREPROCESS = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
+BERT = {
+    "vocab_size": 1024,
+    "hidden_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 1,
+    "intermediate_size": 128,
+    "max_position_embeddings": 96,
+    "pad_token_id": 0,
+}
+
+
+def biomedclip(folder: Path, **options) -> Path:
+    """A folder in BiomedCLIP's format: timm ViT, BERT without a configuration of its own, WordPiece tokenizer."""
+    return random_weights.write(folder, "tiny", **options)
+
+
+def biomedclip_state(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a folder that `biomedclip` made."""
+    return load_file(folder / "open_clip_model.safetensors")
+
+
+def plain_biomedclip(folder: Path, scratch: Path) -> open_clip.CustomTextCLIP:
+    """The same model as open_clip builds it itself: initialised, then filled with the folder's weights."""
+    cfg = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
+    size = random_weights.SIZES["tiny"]
+    scratch.mkdir(parents=True, exist_ok=True)
+    (scratch / "config.json").write_text(json.dumps(random_weights.bert_config(size)))
+    cfg["text_cfg"] |= {"hf_model_name": str(scratch), "hf_model_pretrained": False}
+    model = open_clip.CustomTextCLIP(**cfg).eval()
+    state = biomedclip_state(folder)
+    del state["text.transformer.embeddings.position_ids"]
+    model.load_state_dict(state)
+    return model
+
+
+def native_clip(folder: Path, resnet: bool = False, seed: int = 0) -> open_clip.CLIP:
+    """Write a folder in open_clip's format with CLIP's own towers (ViT or ResNet); return the model it holds."""
+    vision = {"image_size": 32, "layers": 3, "width": 64, "patch_size": 8}
+    if resnet:
+        vision = {"image_size": 64, "layers": [1, 2, 1, 1], "width": 16, "patch_size": None}
+    cfg = {
+        "embed_dim": 24,
+        "quick_gelu": not resnet,
+        "vision_cfg": vision,
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 3},
+    }
+    torch.manual_seed(seed)
+    model = open_clip.CLIP(**cfg).eval()
+    _stir_norms(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": cfg, "preprocess_cfg": PREPROCESS}))
+    torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
+    return model
+
+
+def transformers_clip(folder: Path, seed: int = 0) -> CLIPModel:
+    """Write a folder in PubMedCLIP's format, with the buffers that its file still has; return the model it holds."""
+    vocabulary = _byte_pair_tokenizer(folder)
+    config = CLIPConfig(
+        projection_dim=24,
+        text_config={
+            "vocab_size": len(vocabulary),
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
+            "max_position_embeddings": 77,
+            "bos_token_id": vocabulary["<|startoftext|>"],
+            "eos_token_id": vocabulary["<|endoftext|>"],
+        },
+        vision_config={
+            "hidden_size": 48,
+            "intermediate_size": 64,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
+            "image_size": 32,
+            "patch_size": 8,
+        },
+    )
+    torch.manual_seed(seed)
+    model = CLIPModel(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0.0, 0.2)
+    _stir_norms(model)
+    content = config.to_dict() | {"architectures": ["CLIPModel"]}
+    (folder / "config.json").write_text(json.dumps(content))
+    preprocessor = {"image_mean": PREPROCESS["mean"], "image_std": PREPROCESS["std"], "size": 32, "crop_size": 32}
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    buffers = {
+        "text_model.embeddings.position_ids": torch.arange(77)[None],
+        "vision_model.embeddings.position_ids": torch.arange(17)[None],
+    }
+    torch.save(model.state_dict() | buffers, folder / "pytorch_model.bin")
+    return model
+
+
+def _byte_pair_tokenizer(folder: Path) -> dict[str, int]:
+    letters = list(bytes_to_unicode().values())
+    merges = [("t", "h"), ("th", "e</w>"), ("c", "y"), ("cy", "s"), ("cys", "t</w>"), ("o", "f</w>")]
+    words = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges)]
+    vocabulary = {word: index for index, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CLIPTokenizer"}))
+    return vocabulary
+
+
+class PMCReference(nn.Module):
+    """PMC-CLIP's towers under the names of its published file, with the parts of it that no feature needs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.visual = ModifiedResNet(layers=[1, 2, 1, 1], output_dim=24, heads=8, image_size=64, width=16)
+        self.text_encoder = BertModel(BertConfig(**BERT))
+        self.text_projection = nn.Parameter(torch.randn(64, 24) / 8)
+        self.logit_scale = nn.Parameter(torch.tensor(4.4292))
+        self.positional_embedding = nn.Parameter(torch.randn(77, 64))
+        self.ln_final = nn.LayerNorm(64)
+        self.mlm_projection = nn.Parameter(torch.randn(64, 1024))
+        self.img_special_token = nn.Parameter(torch.zeros(1, 1, 24))
+        self.fusion_module = nn.TransformerEncoderLayer(64, 2, 64)
+
+
+def pmc_clip(folder: Path, seed: int = 0) -> PMCReference:
+    """Write a folder with a training checkpoint in PMC-CLIP's format; return the model it holds."""
+    torch.manual_seed(seed)
+    model = PMCReference().eval()
+    _stir_norms(model)
+    state = {f"module.{name}": value for name, value in model.state_dict().items()}
+    state["module.text_encoder.embeddings.position_ids"] = torch.arange(96)[None]
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = {"epoch": 3, "name": "tiny", "state_dict": state, "optimizer": {"state": {}, "param_groups": []}}
+    torch.save(checkpoint, folder / "checkpoint.pt")
+    config = {"embed_dim": 24, "clip_model": "PMC_CLIP", "vision_cfg": {"image_size": 64}, "text_cfg": {}}
+    (folder / "config.json").write_text(json.dumps(config))
+    write_tokenizer(folder, BERT["vocab_size"], 77)
+    return model
+
+
+def _stir_norms(model: nn.Module) -> None:
+    """Give norms values as after training: at their initial ones a wrong or missing norm can go unseen."""
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, (nn.LayerNorm, nn.BatchNorm2d)):
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(0.0, 0.2)
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0.0, 0.1)
+                module.running_var.uniform_(0.8, 1.2)
