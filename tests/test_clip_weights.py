@@ -1,0 +1,199 @@
+"""Weights files: nothing in them runs, nothing damaged is taken for a model, and there is one copy in memory."""
+
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny_models
+import torch
+
+import clip
+from clip import random_weights
+
+SAFE, BIN = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    return tiny_models.biomedclip(tmp_path_factory.mktemp("original"))
+
+
+@pytest.fixture
+def folder(tmp_path, original):
+    shutil.copytree(original, tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def bin_folder(folder):
+    torch.save(tiny_models.biomedclip_state(folder), folder / BIN)
+    (folder / SAFE).unlink()
+    return folder
+
+
+class Bomb:
+    def __init__(self, victim):
+        self.victim = victim
+
+    def __reduce__(self):
+        return Path.touch, (self.victim,)
+
+
+@pytest.mark.parametrize("name", [SAFE, BIN])
+def test_an_empty_weights_file_is_named_in_the_error(folder, name):
+    (folder / SAFE).unlink()
+    (folder / name).touch()
+    with pytest.raises(clip.ModelError, match=rf"{name} is empty: replace it by a complete copy"):
+        clip.load(folder)
+
+
+@pytest.mark.parametrize("kept", [0.001, 0.5, 0.999])
+@pytest.mark.parametrize("name", [SAFE, BIN])
+def test_a_truncated_weights_file_is_named_in_the_error(folder, name, kept):
+    if name == BIN:
+        torch.save(tiny_models.biomedclip_state(folder), folder / BIN)
+        (folder / SAFE).unlink()
+    os.truncate(folder / name, int(kept * (folder / name).stat().st_size))
+    with pytest.raises(clip.ModelError, match=rf"{name} is damaged"):
+        clip.load(folder)
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+def test_a_pickle_bomb_does_not_go_off(bin_folder, old_format):
+    victim = bin_folder / "touched"
+    content = {"logit_scale": Bomb(victim)}
+    if old_format:
+        (bin_folder / BIN).write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, bin_folder / BIN)
+    with pytest.raises(clip.ModelError, match="damaged or holds other things than tensors"):
+        clip.load(bin_folder)
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize("content", [[1, 2], {}, {"a": 1}, torch.zeros(2)])
+def test_a_file_of_something_else_is_refused(bin_folder, content):
+    torch.save(content, bin_folder / BIN)
+    with pytest.raises(clip.ModelError, match="holds no state dict"):
+        clip.load(bin_folder)
+
+
+def test_a_file_that_is_no_archive_is_refused(bin_folder):
+    (bin_folder / BIN).write_text("<!DOCTYPE html><title>404</title>")
+    with pytest.raises(clip.ModelError, match=r"damaged"):
+        clip.load(bin_folder)
+
+
+def test_a_folder_without_configuration_says_what_to_put_there(folder):
+    (folder / "open_clip_config.json").unlink()
+    with pytest.raises(clip.ModelError, match=r"has no configuration: put open_clip_config.json"):
+        clip.load(folder)
+
+
+def test_a_folder_without_weights_says_what_to_put_there(folder):
+    (folder / SAFE).unlink()
+    with pytest.raises(clip.ModelError, match=rf"has no weights: put {SAFE} or"):
+        clip.load(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"model_cfg": {"embed_dim": 4}}'])
+def test_a_damaged_configuration_is_named_in_the_error(folder, text):
+    (folder / "open_clip_config.json").write_text(text)
+    with pytest.raises(clip.ModelError, match=r"configuration .*open_clip_config.json (is not|lacks)"):
+        clip.image_spec(folder)
+    with pytest.raises(clip.ModelError, match=r"configuration .*open_clip_config.json (is not|lacks)"):
+        clip.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("section", "change"),
+    [
+        ("vision_cfg", {"timm_model_name": "no_such_trunk"}),
+        ("vision_cfg", {"no_such_option": 1}),
+        ("text_cfg", {"hf_pooler_type": "no_such_pooler"}),
+    ],
+)
+def test_a_configuration_that_cannot_be_built_is_an_error_of_one_sentence(folder, section, change):
+    path = folder / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    config["model_cfg"][section] |= change
+    path.write_text(json.dumps(config))
+    with pytest.raises(clip.ModelError, match=r"check its model_cfg") as caught:
+        clip.load(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_text_tower_that_is_no_bert_asks_for_its_configuration(folder):
+    path = folder / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    config["model_cfg"]["text_cfg"]["hf_model_name"] = "org/some-roberta-base"
+    path.write_text(json.dumps(config))
+    with pytest.raises(clip.ModelError, match=r"put its config.json beside the weights"):
+        clip.load(folder)
+
+
+def test_a_damaged_tokenizer_is_an_error_of_one_sentence(folder):
+    (folder / "tokenizer.json").write_text("{")
+    (folder / "vocab.txt").unlink()
+    with pytest.raises(clip.ModelError, match=r"The tokenizer of .* cannot be read"):
+        clip.load(folder)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    for function in (clip.load, clip.image_spec):
+        with pytest.raises(clip.ModelError, match='no model or folder "Clippy": take one of BiomedCLIP, CLIP'):
+            function("Clippy")
+
+
+def anonymous_bytes():
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) * 1024
+    pytest.skip("this system does not tell anonymous memory apart")
+
+
+@pytest.mark.parametrize("file_format", ["safetensors", "bin"])
+def test_loading_keeps_no_second_copy_of_the_weights(tmp_path, monkeypatch, file_format):
+    size = random_weights.SIZES["tiny"]._replace(vocabulary=30522, width=512, intermediate=2048)
+    monkeypatch.setitem(random_weights.SIZES, "wide", size)
+    random_weights.write(tmp_path, "wide", file_format=file_format)
+    clip.load(tmp_path)  # what the first load imports is not counted
+    before = anonymous_bytes()
+    model = clip.load(tmp_path)
+    held = sum(parameter.nbytes for parameter in model.parameters())
+    assert held > 90e6
+    assert anonymous_bytes() - before < held / 3
+
+
+def test_random_weights_are_those_of_their_seed(tmp_path):
+    first = tiny_models.biomedclip_state(tiny_models.biomedclip(tmp_path / "a"))
+    again = tiny_models.biomedclip_state(tiny_models.biomedclip(tmp_path / "b"))
+    other = tiny_models.biomedclip_state(tiny_models.biomedclip(tmp_path / "c", seed=1))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["visual.head.proj.weight"], other["visual.head.proj.weight"])
+
+
+def test_features_of_random_weights_differ_between_inputs(original):
+    model = clip.load(original)
+    tokens = model.tokenize(["glioma tumor", "normal retina", "diffuse shadow in the left lung"])
+    images = torch.randn(3, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for features in (model.encode_text(model.embed(tokens.ids), tokens.mask), model.encode_image(images)[0]):
+            assert features.isfinite().all()
+            cosines = (
+                torch.nn.functional.normalize(features, dim=-1) @ torch.nn.functional.normalize(features, dim=-1).T
+            )
+            assert cosines.fill_diagonal_(0).max() < 0.999
+
+
+def test_the_full_size_is_biomedclips(tmp_path):
+    size = random_weights.SIZES["full"]
+    (tmp_path / "config.json").write_text(json.dumps(random_weights.bert_config(size)))
+    config = random_weights.model_config(size)["model_cfg"]
+    config["text_cfg"] |= {"hf_model_name": str(tmp_path), "hf_model_pretrained": False}
+    model = random_weights.build(config, tmp_path)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 195_902_721
+    assert all(parameter.is_meta for parameter in model.parameters())
