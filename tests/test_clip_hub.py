@@ -79,7 +79,7 @@ def hub(tmp_path):
 
 
 def load(names, cache, endpoint):
-    """The lines that a fresh process prints which loads models; the hub's client reads its settings when it is imported."""
+    """The lines that a fresh process prints which loads models; the hub's client reads its settings on import."""
     settings = {"HF_HOME": str(cache), "HF_ENDPOINT": endpoint, "NO_PROXY": "127.0.0.1", "OMP_NUM_THREADS": "1"}
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")} | settings
     started = time.monotonic()
