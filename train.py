@@ -18,7 +18,6 @@ import torch
 import clip
 import datasets  # noqa: F401  registers the data sets
 import trainers  # noqa: F401  registers the methods
-from dassl.config import clean_cfg
 from dassl.engine import TRAINER_REGISTRY, build_trainer
 from dassl.utils import UserError, collect_env_info, set_random_seed, setup_logger
 from runs.config import build_config

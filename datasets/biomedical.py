@@ -19,7 +19,8 @@ class BiomedicalDataset(DatasetBase):
     """Images in <root>/<dataset_dir>/<dataset_dir>, the split in <root>/<dataset_dir>/split_<dataset_dir>.json.
 
     Reads DATASET.ROOT, DATASET.NUM_SHOTS (a class; -1: all images), DATASET.SUBSAMPLE_CLASSES and SEED. Beyond Dassl's
-    attributes it has `image_dir` (str) and `fingerprint` (SHA-256 of the whole split, before anything is drawn).
+    attributes it has `image_dir` (str), `fingerprint` (SHA-256 of the whole split, before anything is drawn),
+    `all_classnames` (held-out ones too) and `prompts_name` (the name of its file of teacher prompts).
     Raises UserError when a setting, the split file or an image is not as it should be.
     """
 
@@ -49,6 +50,8 @@ class BiomedicalDataset(DatasetBase):
         if subset not in SUBSETS:
             raise UserError(f"DATASET.SUBSAMPLE_CLASSES is {subset!r}: give one of {', '.join(SUBSETS)}.")
         self.fingerprint = fingerprint(split)
+        self.all_classnames = class_names(split)
+        self.prompts_name = Path(self.split_path).stem.removeprefix("split_")
         if subset == "new" and len(class_names(split)) == 1:
             raise UserError(f"{self.split_path} has one class, so none is novel: set DATASET.SUBSAMPLE_CLASSES all.")
         if shots > 0:

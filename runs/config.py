@@ -10,7 +10,7 @@ import yaml
 from yacs.config import CfgNode
 
 import clip
-from dassl.config import get_cfg_default
+from dassl.config import clean_cfg, get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import UserError
 
@@ -69,6 +69,8 @@ def build_config(args: argparse.Namespace) -> CfgNode:
     merge_arguments(cfg, args)
     merge_pairs(cfg, args.opts)
     check(cfg)
+    if hasattr(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), "extend_config"):
+        clean_cfg(cfg, cfg.TRAINER.NAME)  # only the method's own options matter to it, so only they are written down
     fill_image_spec(cfg)
     cfg.freeze()
     return cfg

@@ -1,8 +1,13 @@
 """Fixtures that several test files share."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from phantom.dataset import write_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -14,3 +19,46 @@ def split_folder() -> Path:
     if not folder.is_dir():
         pytest.skip("the published split files are not at hand")
     return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory) -> Path:
+    """A folder with a small Phantom data set."""
+    root = tmp_path_factory.mktemp("data")
+    write_dataset(root / "Phantom", counts={"train": 5, "val": 4, "test": 4})
+    return root
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> Path:
+    """A feature cache that all tests share, as runs do."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def arguments(data, cache, tmp_path):
+    """train.py's arguments for a short run on the small Phantom data set: arguments(trainer, *more) -> list."""
+
+    def make(trainer: str, *more: str, output: Path | None = None, method_file: str = "") -> list[str]:
+        return [
+            *("--root", str(data), "--output-dir", str(output or tmp_path / "run"), "--seed", "1"),
+            *("--trainer", trainer, "--backbone", "PhantomCLIP"),
+            *("--dataset-config-file", str(ROOT / "configs/datasets/phantom.yaml")),
+            *(("--config-file", method_file) if method_file else ()),
+            *("FEATURES.CACHE_DIR", str(cache), "DATALOADER.NUM_WORKERS", "0", "DATASET.NUM_SHOTS", "2"),
+            *("OPTIM.MAX_EPOCH", "3", *more),
+        ]
+
+    return make
+
+
+@pytest.fixture
+def command():
+    """Run a program of the project: command(["train.py", ...]) -> CompletedProcess with text output."""
+
+    def run(words: list[str], **options: object) -> subprocess.CompletedProcess:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
+        words = [sys.executable, *words] if words[0].endswith(".py") else words
+        return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, **options)
+
+    return run

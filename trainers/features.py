@@ -17,7 +17,7 @@ import torch.nn.functional as F
 import torchvision
 import transformers
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -121,8 +121,9 @@ class FeatureCache:
     def _write(path: Path, key: str, tensor: Tensor) -> None:
         tensor = tensor.detach().cpu().contiguous()
         path.parent.mkdir(parents=True, exist_ok=True)
+        content = save({"features": tensor}, metadata={"key": key, "checksum": _checksum(tensor)})
         with atomic_path(path) as temporary:
-            save_file({"features": tensor}, temporary, metadata={"key": key, "checksum": _checksum(tensor)})
+            temporary.write_bytes(content)
 
 
 def _checksum(tensor: Tensor) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -24,13 +25,13 @@ def save_checkpoint(
         state = {**state, "state_dict": _without_module(state["state_dict"])}
     name = model_name or f"model.pth.tar-{state['epoch']}"
     path = Path(save_dir) / name
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    buffer = io.BytesIO()  # PyTorch's own file writer hides why it failed, such as a full disk
+    torch.save(state, buffer)
+    for target in (path, *([Path(save_dir) / "model-best.pth.tar"] if is_best else [])):
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
     with atomic_path(Path(save_dir) / "checkpoint") as temporary:
         temporary.write_text(f"{name}\n")
-    if is_best:
-        with atomic_path(Path(save_dir) / "model-best.pth.tar") as temporary:
-            torch.save(state, temporary)
     return str(path)
 
 
