@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from dassl.utils import UserError, read_json
+from dassl.utils import UserError
 
 FOLDER = Path(__file__).parent
 PROMPTS_A_CLASS = 50
 
-_IMAGES = ("medical image", "clinical scan", "diagnostic image", "radiology archive image", "medical photograph")
+Bank = dict[str, list[str]]
+
+_IMAGES = ("medical image", "clinical scan", "diagnostic image", "clinical picture", "patient's examination")
 _FORMS = (
     "a {image} of {name}.",
     "a {image} showing {name}.",
-    "a {image} with signs of {name}.",
+    "a {image} with the appearance of {name}.",
     "this {image} was labelled {name}.",
     "{name}, as seen in a {image}.",
-    "a typical {image} of a patient with {name}.",
+    "a {image} that is typical of {name}.",
     "the finding in this {image} is {name}.",
     "an expert described this {image} as {name}.",
     "an example of {name} in a {image}.",
-    "{name} fills the centre of this {image}.",
+    "{name} is what this {image} shows.",
 )
 
 
@@ -33,6 +37,34 @@ def bank_file(dataset: str, bank: str = "", folder: Path = FOLDER) -> Path:
     return folder / bank / f"{dataset}.json"
 
 
+def read_bank(path: Path) -> Bank:
+    """The file's {class name: [sentences]} in its order.
+
+    Raises UserError when it is absent, no JSON, of another form, or names a class twice.
+    """
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        twice = [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]
+        if twice:
+            raise UserError(f"{path} names the class '{twice[0]}' twice: keep one of the two.")
+        return dict(pairs)
+
+    try:
+        content = json.loads(path.read_bytes(), object_pairs_hook=unique)
+    except OSError as error:
+        raise UserError(
+            f"The prompts {path} cannot be read ({error.strerror}): write them as {{class name: [sentences]}}."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}): correct it there.") from error
+    if not isinstance(content, dict) or not all(
+        isinstance(sentences, list) and all(isinstance(sentence, str) and sentence.strip() for sentence in sentences)
+        for sentences in content.values()
+    ):
+        raise UserError(f"{path} is not a prompt bank: it must be {{class name: [sentences]}}, no sentence empty.")
+    return content
+
+
 def load_prompts(dataset: str, classnames: Sequence[str], bank: str = "", folder: Path = FOLDER) -> list[list[str]]:
     """The prompts of each class, as many for one as for another.
 
@@ -40,18 +72,15 @@ def load_prompts(dataset: str, classnames: Sequence[str], bank: str = "", folder
         UserError: no file, a damaged one, a class without prompts, or classes with unequal numbers of them.
     """
     path = bank_file(dataset, bank, folder)
-    other_way = 'or set TRAINER.<METHOD>.PROMPTS templates for general sentences'
+    other_way = "or set TRAINER.<METHOD>.PROMPTS templates for general sentences"
     if not path.is_file():
-        raise UserError(
-            f"There are no teacher prompts for {dataset}: write {path} as {{class name: [sentences]}}, {other_way}."
+        source = (
+            f"import it by `python scripts/import_prompts.py FILE_OR_URL --name {bank}`"
+            if bank
+            else "write it as {class name: [sentences]}"
         )
-    content = read_json(path)
-    sound = isinstance(content, dict) and all(
-        isinstance(sentences, list) and all(isinstance(sentence, str) and sentence.strip() for sentence in sentences)
-        for sentences in content.values()
-    )
-    if not sound:
-        raise UserError(f"{path} is not a prompt bank: it must be {{class name: [sentences]}}.")
+        raise UserError(f"There are no teacher prompts for {dataset}, {path} is not there: {source}, {other_way}.")
+    content = read_bank(path)
     missing = [name for name in classnames if not content.get(name)]
     if missing:
         raise UserError(f"The class '{missing[0]}' has no teacher prompts in {path}: write some there, {other_way}.")
@@ -60,7 +89,7 @@ def load_prompts(dataset: str, classnames: Sequence[str], bank: str = "", folder
         fewest, most = min(counts, key=counts.get), max(counts, key=counts.get)
         raise UserError(
             f"In {path} the class '{fewest}' has {counts[fewest]} prompts but '{most}' has {counts[most]}: "
-            f"every class needs as many as the others."
+            "every class needs as many as the others."
         )
     return [content[name] for name in classnames]
 

@@ -1,0 +1,110 @@
+"""The command line of `python scripts/check_prompts.py`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from dassl.utils import UserError
+from datasets import catalogue
+from datasets.splits import class_names, read_split
+from phantom.findings import CLASSES as PHANTOM_CLASSES
+
+from .bank import FOLDER, PROMPTS_A_CLASS, bank_file, read_bank
+from .check import FEWEST_WORDS, MOST_WORDS, NEAR_DUPLICATE, Report, Row, check_bank
+from .token_counts import TextTower, default_towers, tower_of
+
+PHANTOM = "Phantom"
+EPILOG = f"""
+Checked of each class: the number of prompts; none twice; none nearly twice (likeness below {NEAR_DUPLICATE}, measured
+as prompts/check.py says); none shared with another class; {FEWEST_WORDS} to {MOST_WORDS} words; its name in each;
+no more tokens than each text tower reads. Of each data set: the classes and their order.
+Exit status: 0 no fault, 1 faults, 2 not checked.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a table for each data set and a line for each fault; exit status as in EPILOG."""
+    options = _parser().parse_args(arguments)
+    try:
+        faults = _check(options)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{faults} fault{'' if faults == 1 else 's'} found." if faults else "No faults.")
+    return 1 if faults else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python scripts/check_prompts.py",
+        description="Check banks of teacher prompts.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("datasets", nargs="*", metavar="DATASET", help="file names without .json (default: all there)")
+    parser.add_argument("--bank", default="", help="folder below prompts/ (default: the project's own prompts)")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="another folder than prompts/")
+    parser.add_argument("--classes", type=Path, metavar="SPLIT_JSON", help="the split file whose classes must be there")
+    parser.add_argument(
+        "--backbone", nargs="+", default=[], metavar="NAME_OR_FOLDER", help="count the tokens of these models, too"
+    )
+    parser.add_argument("--count", type=int, default=PROMPTS_A_CLASS, help="prompts a class (default: %(default)s)")
+    return parser
+
+
+def _check(options: argparse.Namespace) -> int:
+    folder = bank_file("any", options.bank, options.folder).parent
+    names = options.datasets or sorted(path.stem for path in folder.glob("*.json"))
+    if not names:
+        raise UserError(f"There are no prompts in {folder}: name the folder with --folder or --bank.")
+    if options.classes and len(names) != 1:
+        raise UserError("--classes is one data set's split file: name that data set alone.")
+    towers = [*default_towers(), *map(tower_of, options.backbone)]
+    faults = 0
+    for name in names:
+        bank = read_bank(bank_file(name, options.bank, options.folder))
+        classes = class_names(read_split(options.classes)) if options.classes else known_classes(name)
+        report = check_bank(bank, classes, towers, options.count)
+        faults += len(report.faults)
+        _print(name, report, towers, classes is not None)
+    if not options.datasets:
+        for name in [*catalogue.load().datasets, PHANTOM]:
+            if name not in names:
+                faults += 1
+                print(f"FAULT {name}: there is no {bank_file(name, options.bank, options.folder)}")
+    return faults
+
+
+def known_classes(dataset: str) -> list[str] | None:
+    """The classes of a published data set or Phantom in label order; None for other sets."""
+    if dataset == PHANTOM:
+        return list(PHANTOM_CLASSES)
+    facts = catalogue.load().datasets.get(dataset)
+    return list(facts.classes) if facts else None
+
+
+def _print(name: str, report: Report, towers: Sequence[TextTower], classes_known: bool) -> None:
+    headers = ["class", "prompts", "words"]
+    headers += [
+        f"{tower.name} tokens\n{'of' if tower.exact else '(bound) of'} {tower.context_length}" for tower in towers
+    ]
+    rows = [
+        (row.classname, row.prompts, f"{row.fewest_words}-{row.most_words}", *row.tokens, row.closest, _pair(row))
+        for row in report.rows
+    ]
+    print(f"{name}: {len(rows)} classes, greatest likeness {report.closest:.2f} (fault from {NEAR_DUPLICATE})")
+    print(tabulate(rows, headers=[*headers, "likeness", "of prompts"], floatfmt=".2f"))
+    if not classes_known:
+        print("Class names were not compared with a split: give it as --classes SPLIT_JSON.")
+    for fault in report.faults:
+        print(f"FAULT {name}: {fault}")
+    print()
+
+
+def _pair(row: Row) -> str:
+    return " and ".join(map(str, row.closest_pair or ()))
