@@ -86,7 +86,8 @@ def load_folder(name: str, folder: Path, report: Report | None = None, config: d
     """
     config = folder_config(folder) if config is None else config
     path = weights_in(folder, (*OPEN_CLIP_WEIGHTS, *TRANSFORMERS_WEIGHTS))
-    fingerprint = weights.fingerprint(path, config, report)
+    text_config = _own_text_config(config["model_cfg"], folder)
+    fingerprint = weights.fingerprint(path, config if text_config is None else [config, text_config], report)
     state = weights.read(path, report)
     with ExitStack() as stack:
         model_cfg = _offline(config["model_cfg"], folder, state, path, stack)
@@ -107,6 +108,15 @@ def load_folder(name: str, folder: Path, report: Report | None = None, config: d
     )
 
 
+def _own_text_config(model_cfg: Mapping, folder: Path) -> dict | None:
+    """The config.json of the text tower if the folder has one; repositories of timm have another file of that name."""
+    path = folder / TRANSFORMERS_CONFIG
+    if not model_cfg["text_cfg"].get("hf_model_name") or not path.is_file():
+        return None
+    content = read_json(path)
+    return content if "model_type" in content else None
+
+
 def _offline(model_cfg: Mapping, folder: Path, state: Mapping[str, Tensor], path: Path, stack: ExitStack) -> dict:
     """The configuration changed so that building the model asks no network for anything."""
     model_cfg = copy.deepcopy(dict(model_cfg))
@@ -114,8 +124,7 @@ def _offline(model_cfg: Mapping, folder: Path, state: Mapping[str, Tensor], path
     text_cfg = model_cfg["text_cfg"]
     text_cfg["hf_model_pretrained"] = False
     if text_cfg.get("hf_model_name"):
-        own = folder / TRANSFORMERS_CONFIG
-        if own.is_file() and "model_type" in read_json(own):
+        if _own_text_config(model_cfg, folder) is not None:
             text_cfg["hf_model_name"] = str(folder)
         else:
             bert = config_of_state(state, _TEXT, text_cfg["hf_model_name"], path)

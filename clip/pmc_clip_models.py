@@ -89,7 +89,7 @@ def load_folder(name: str, folder: Path, report: Report | None = None) -> Frozen
     settings = _settings(folder)
     fingerprint = weights.fingerprint(path, settings, report)
     state = weights.read(path, report)
-    needed = ("text_projection", "logit_scale", "visual.layer1.0.conv1.weight", "visual.layer4.0.conv1.weight")
+    needed = ["text_projection", "logit_scale", *(f"visual.layer{stage}.0.conv1.weight" for stage in (1, 2, 3, 4))]
     missing = [key for key in needed if key not in state]
     if missing:
         raise ModelError(

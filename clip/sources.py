@@ -41,7 +41,15 @@ class Repository(NamedTuple):
 
 
 def open_clip_repository(name: str, revision: str | None = None, command: str | None = None) -> Repository:
-    """A repository in open_clip's format, "org/name"."""
+    """A repository in open_clip's format, "org/name". Raises ModelError for a name that the hub cannot have."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+        _organisation, _name = name.split("/")
+    except (HFValidationError, ValueError) as error:
+        raise ModelError(f'"{name}" names no repository of the hub: write it as "hf-hub:org/name".') from error
     optional = (*TOKENIZER_FILES, TRANSFORMERS_CONFIG)
     return Repository(name, (OPEN_CLIP_CONFIG,), OPEN_CLIP_WEIGHTS, optional, revision, command=command)
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import pickle
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,8 +26,9 @@ _MEND = "replace it by a complete copy (`python scripts/download.py weights` fet
 def read(path: Path, report: Report | None = None) -> dict[str, Tensor]:
     """State dict of a .safetensors or PyTorch weights file, as fp32, memory-mapped where it is stored as fp32.
 
-    Only tensors are read: a pickle with anything else in it is refused before it runs. Raises ModelError, naming the
-    file, when it is empty, truncated, or not a file of weights.
+    A mapped file may be replaced while the model is in use, but not be written over in place. Only tensors are read: a
+    pickle with anything else in it is refused before it runs. Raises ModelError, naming the file, when it is empty,
+    truncated, or not a file of weights.
     """
     if path.stat().st_size == 0:
         raise ModelError(f"The weights file {path} is empty: {_MEND}.")
@@ -97,15 +98,18 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, name: str, i
     model.load_state_dict(state, assign=True)
 
 
-def fingerprint(weights: Path, config: Mapping, report: Report | None = None) -> str:
-    """SHA-256 (hex) over the weights file's bytes and the configuration."""
+def fingerprint(weights: Path, config: Mapping | Sequence, report: Report | None = None) -> str:
+    """SHA-256 (hex) over the weights file's bytes and the configuration. Raises ModelError when it cannot be read."""
     digest = hashlib.sha256()
-    total, done = weights.stat().st_size, 0
-    with weights.open("rb") as file:
-        while chunk := file.read(1 << 24):
-            digest.update(chunk)
-            done += len(chunk)
-            if report is not None:
-                report("fingerprint", done, total)
+    try:
+        total, done = weights.stat().st_size, 0
+        with weights.open("rb") as file:
+            while chunk := file.read(1 << 24):
+                digest.update(chunk)
+                done += len(chunk)
+                if report is not None:
+                    report("fingerprint", done, total)
+    except OSError as error:
+        raise ModelError(f"The weights file {weights} cannot be read ({first_line(error)}): {_MEND}.") from error
     digest.update(json.dumps(config, sort_keys=True).encode())
     return digest.hexdigest()

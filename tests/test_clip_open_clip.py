@@ -126,6 +126,7 @@ def test_the_folders_own_config_of_the_text_tower_is_used(tmp_path, folder, mode
     with torch.no_grad():
         ours = model.encode_text(model.embed(tokens.ids), tokens.mask)
         theirs = loaded.encode_text(loaded.embed(tokens.ids), tokens.mask)
+    assert loaded.fingerprint != model.fingerprint
     assert (ours - theirs).abs().max() > 1e-4
 
 

@@ -148,6 +148,12 @@ def test_an_unknown_name_lists_the_known_ones():
             function("Clippy")
 
 
+@pytest.mark.parametrize("name", ["hf-hub:", "hf-hub:name", "hf-hub:a b/c", "hf-hub:a/b/c", "hf-hub:a--b/c"])
+def test_a_malformed_repository_name_says_how_to_write_it(name):
+    with pytest.raises(clip.ModelError, match='write it as "hf-hub:org/name"'):
+        clip.load(name)
+
+
 def anonymous_bytes():
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon"):
