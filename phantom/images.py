@@ -47,11 +47,19 @@ def vessels(rng: Generator, image: Array, body: Array) -> None:
 
 def draw(rng: Generator, classname: str) -> Array:
     """One image (96, 96) uint8 with a finding of the class."""
+    return draw_with_mask(rng, classname)[0]
+
+
+def draw_with_mask(rng: Generator, classname: str) -> tuple[Array, Array]:
+    """One image (96, 96) uint8 with a finding of the class, and where the finding is, (96, 96) bool."""
     body = body_mask(rng)
     image = tissue(rng, body)
     vessels(rng, image, body)
+    healthy = image.copy()
     PAINTERS[classname](rng, image, body)
+    mask = np.abs(image - healthy) > 0.08
     image = gaussian_filter(image, rng.uniform(0.0, 0.5))
     image = image + rng.normal(0, rng.uniform(0.015, 0.045), image.shape)
     low, high = rng.uniform(-0.03, 0.05), rng.uniform(0.85, 1.05)
-    return (np.clip((image - low) / (high - low), 0, 1) ** rng.uniform(0.8, 1.25) * 255).round().astype(np.uint8)
+    grey = np.clip((image - low) / (high - low), 0, 1) ** rng.uniform(0.8, 1.25)
+    return (grey * 255).round().astype(np.uint8), mask

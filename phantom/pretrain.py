@@ -1,7 +1,8 @@
 """Pre-train PhantomCLIP from scratch: python -m phantom.pretrain [--steps N] [--out clip/phantomclip]
 
-A small ViT and a small BERT, contrastively (Radford et al., ICML 2021) on captioned images of the generator that are
-not the data set's. Writes a folder in BiomedCLIP's format.
+A small ViT and a small BERT, on captioned images of the generator that are not the data set's: contrastively on whole
+images (Radford et al., ICML 2021) and on the patches where the finding is, since so small a ViT finds little on its
+own; a classifier of findings on both helps it to begin and is thrown away. Writes a folder in BiomedCLIP's format.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from tqdm import tqdm
 
 from .captions import FRAMES, GROUP_WORDS, NAME_FRAMES, SEEN, caption
 from .findings import CLASSES, GROUPS
-from .images import SIZE, draw
+from .images import draw_with_mask
 
 SEED = 20_000  # far from the data set's seeds
-IMAGES, BATCH, LR, WARMUP = 24_000, 64, 1e-3, 100
+IMAGES, BATCH, LR, WARMUP = 24_000, 64, 2e-3, 100
 CONTEXT, EMBED, WORDS = 64, 128, 1200
-INPUT_SIZE = 160  # what timm's test_vit takes, 100 patches of 16 pixels; images are enlarged to it
+INPUT_SIZE, PATCHES = 160, 10  # what timm's test_vit takes, patches a side; images are enlarged to it
 MEAN, STD = [0.3, 0.3, 0.3], [0.25, 0.25, 0.25]
 BERT = {
     "model_type": "bert", "vocab_size": WORDS, "hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 2,
@@ -57,11 +58,12 @@ MORE_WORDS = (
 ).split()
 
 
-def make_images(chunk: int) -> tuple[np.ndarray, np.ndarray]:
-    """A chunk of 500 images (500, 96, 96) uint8 and their labels."""
+def make_images(chunk: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A chunk of 500 images (500, 96, 96) uint8, the masks of their findings (packed bits) and their labels."""
     rng = np.random.default_rng([SEED, chunk])
     labels = rng.integers(len(CLASSES), size=500)
-    return np.stack([draw(rng, CLASSES[label]) for label in labels]), labels
+    images, masks = zip(*(draw_with_mask(rng, CLASSES[label]) for label in labels), strict=True)
+    return np.stack(images), np.packbits(np.stack(masks), axis=-1), labels
 
 
 def write_tokenizer(folder: Path, sentences: list[str]) -> None:
@@ -96,24 +98,28 @@ def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.t(), target)) / 2
 
 
-def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
-    """A batch (B, H, W) uint8 flipped, turned and cropped at random and normalised: (B, 3, 160, 160)."""
-    pixels = images.float().div(255)[:, None]
+def turned(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images (K, B, H, W) flipped and turned by quarters, all alike."""
     if torch.rand((), generator=generator) < 0.5:
-        pixels = pixels.flip(-1)
-    pixels = pixels.rot90(int(torch.randint(4, (), generator=generator)), (-2, -1))
-    side = SIZE
-    if torch.rand((), generator=generator) < 0.4:
-        side = int(SIZE * (0.7 + 0.3 * torch.rand((), generator=generator)))
-    top, left = (int(torch.randint(SIZE - side + 1, (), generator=generator)) for _ in range(2))
-    pixels = pixels[..., top : top + side, left : left + side]
-    pixels = F.interpolate(pixels, (INPUT_SIZE, INPUT_SIZE), mode="bicubic", align_corners=False)
-    return ((pixels - MEAN[0]) / STD[0]).expand(-1, 3, -1, -1)
+        images = images.flip(-1)
+    return images.rot90(int(torch.randint(4, (), generator=generator)), (-2, -1))
+
+
+def pixels(images: Tensor) -> Tensor:
+    """Greys (B, 96, 96) in 0..255 as the model takes them, (B, 3, 160, 160)."""
+    enlarged = F.interpolate(images[:, None] / 255, (INPUT_SIZE, INPUT_SIZE), mode="bicubic", align_corners=False)
+    return ((enlarged - MEAN[0]) / STD[0]).expand(-1, 3, -1, -1)
+
+
+def patch_weights(masks: Tensor) -> Tensor:
+    """Equal weights (B, P) of the patches that masks (B, 96, 96) touch, summing to 1."""
+    touched = F.adaptive_avg_pool2d(masks[:, None], PATCHES).flatten(1) > 0.02
+    return touched / touched.sum(1, keepdim=True).clamp_min(1)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=2200)
     parser.add_argument("--out", type=Path, default=Path("clip/phantomclip"))
     args = parser.parse_args()
     started = time.time()
@@ -123,8 +129,7 @@ def main() -> None:
 
     with Pool() as pool:
         chunks = list(tqdm(pool.imap(make_images, range(IMAGES // 500)), "images", IMAGES // 500))
-    images = torch.from_numpy(np.concatenate([chunk[0] for chunk in chunks]))
-    labels = np.concatenate([chunk[1] for chunk in chunks])
+    images, masks, labels = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
     print(f"{len(images)} images after {time.time() - started:.0f} s")
 
     args.out.mkdir(parents=True, exist_ok=True)
@@ -139,8 +144,10 @@ def main() -> None:
         (Path(made) / "config.json").write_text(json.dumps(BERT))
         model = build(Path(made))
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+    trunk, project = model.visual.trunk, model.visual.head
+    helper = torch.nn.Linear(trunk.num_features, len(CLASSES))
+    learned = [*model.parameters(), *helper.parameters()]
+    decayed, others = [p for p in learned if p.ndim > 1], [p for p in learned if p.ndim <= 1]
     optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0}], LR)
 
     model.train()
@@ -152,16 +159,22 @@ def main() -> None:
         rows = rng.integers(len(images), size=BATCH)
         texts = [caption(rng, CLASSES[labels[row]], GROUPS[CLASSES[labels[row]]], CLASSES) for row in rows]
         ids = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(texts)])
-        loss = contrastive_loss(
-            model.encode_image(augmented(images[rows], generator)), model.encode_text(ids), model.logit_scale.exp()
-        )
+        finding = np.unpackbits(masks[rows], axis=-1)
+        batch, mask = turned(torch.from_numpy(np.stack([images[rows], finding])).float(), generator)
+        tokens = trunk.forward_features(pixels(batch))
+        text, scale = model.encode_text(ids), model.logit_scale.exp()
+        loss = torch.zeros(())
+        for feature in (tokens[:, 0], torch.einsum("bp,bpd->bd", patch_weights(mask), tokens[:, 1:])):
+            loss = loss + contrastive_loss(project(feature), text, scale)
+            loss = loss + F.cross_entropy(helper(feature), torch.from_numpy(labels[rows]))
         optimizer.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         model.logit_scale.data.clamp_(max=math.log(100))
         losses.append(loss.item())
-        if (step + 1) % 200 == 0:
-            print(f"step {step + 1}: loss {np.mean(losses[-200:]):.3f}, scale {model.logit_scale.exp():.1f}", flush=True)
+        if (step + 1) % 100 == 0:
+            print(f"step {step + 1}: loss {np.mean(losses[-100:]):.3f}, scale {model.logit_scale.exp():.1f}", flush=True)
 
     state = {name: value.half().contiguous() for name, value in model.state_dict().items() if value.is_floating_point()}
     save_file(state, args.out / "open_clip_model.safetensors")
