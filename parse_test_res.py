@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--test-log", action="store_true", help="as in CoOp: the logs are of test-only runs")
     p.add_argument("--multi-exp", action="store_true", help="as in CoOp: OUTPUT holds several experiments")
     p.add_argument("--keyword", default="accuracy", help="as in CoOp: the metric that experiments are averaged over")
-    p.add_argument("--ci95", action="store_true", help="as in CoOp: 95 %% confidence interval in place of the deviation")
+    p.add_argument("--ci95", action="store_true", help="as in CoOp: 95 %% confidence interval, not the deviation")
     return p
 
 

@@ -51,9 +51,7 @@ class PlainOGKD:
             self.prototypes = F.normalize(self.prompts.mean(1), dim=-1)
             graph = self.options.ALPHA * self.prototypes @ self.prototypes.t()
             self.graph = graph.softmax(-1)
-            self.ids = self.tokenize(
-                [f"{self.options.CTX_INIT} {name.replace('_', ' ')}." for name in classnames]
-            )
+            self.ids = self.tokenize([f"{self.options.CTX_INIT} {name.replace('_', ' ')}." for name in classnames])
             embedded = self.words(self.ids)
         n_ctx = self.options.N_CTX
         self.prefix, self.suffix = embedded[:, :1], embedded[:, 1 + n_ctx :]
@@ -121,4 +119,3 @@ class PlainOGKD:
         loss.backward()
         self.optim.step()
         return loss.item()
-

@@ -24,9 +24,9 @@ from tabulate import tabulate
 
 import train
 from benchmarks.reference import PlainOGKD
-from datasets.catalogue import load
 from dassl.engine import build_trainer
 from dassl.utils import set_random_seed, write_json
+from datasets.catalogue import load
 from prompts.bank import load_prompts
 from runs.config import build_config
 from trainers.base import load_backbone
@@ -41,7 +41,7 @@ SETUP_TARGET, MEMORY_TARGET, CHECKPOINT_TARGET, TOLERANCE = 6.0, 2.2e9, 100_000,
 
 
 def write_images(root: Path, name: str, classnames: list[str], shots: int) -> None:
-    """A data set of noise under the benchmark's folder names: `shots` images a class for train, one for val and test."""
+    """A data set of noise under the benchmark's names: `shots` images a class for train, one for val and test."""
     rng, split = np.random.default_rng(0), {"train": [], "val": [], "test": []}
     folder = root / name / name
     folder.mkdir(parents=True)

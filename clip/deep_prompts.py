@@ -31,13 +31,19 @@ def _rows(prompt: Tensor, hidden: Tensor) -> Tensor:
 
 
 @contextmanager
-def in_text(layers: Sequence[nn.Module], prompts: Sequence[Tensor] | None) -> Iterator[None]:
-    """Inside the context prompts[i] (n, width) replaces positions 1 .. n of the input of layer i + 1."""
+def in_text(
+    layers: Sequence[nn.Module], prompts: Sequence[Tensor] | None, positions: Tensor | None = None
+) -> Iterator[None]:
+    """Inside the context prompts[i] (n, width) replaces `positions` (N, n), by default 1 .. n in each row, of the
+    input of layer i + 1."""
     with ExitStack() as stack:
         for layer, prompt in zip(layers[1:], prompts or (), strict=False):
 
             def replace(hidden: Tensor, prompt: Tensor = prompt) -> Tensor:
-                return torch.cat([hidden[:, :1], _rows(prompt, hidden), hidden[:, 1 + len(prompt) :]], dim=1)
+                if positions is None:
+                    return torch.cat([hidden[:, :1], _rows(prompt, hidden), hidden[:, 1 + len(prompt) :]], dim=1)
+                index = positions.to(hidden.device)[..., None].expand(-1, -1, hidden.shape[-1])
+                return hidden.scatter(1, index, _rows(prompt, hidden))
 
             _pre_hook(stack, layer, replace)
         yield

@@ -152,12 +152,19 @@ class FrozenCLIP(nn.Module):
         """Word embeddings (N, L, context_width) of token ids (N, L), without positions."""
         return self.text_tower.embed(ids.to(self.device))
 
-    def encode_text(self, embeddings: Tensor, mask: Tensor, deep_prompts: DeepPrompts | None = None) -> Tensor:
+    def encode_text(
+        self,
+        embeddings: Tensor,
+        mask: Tensor,
+        deep_prompts: DeepPrompts | None = None,
+        deep_positions: Tensor | None = None,
+    ) -> Tensor:
         """Text features (N, D), not normalised, of word embeddings (N, L, context_width); differentiable in them.
 
         `mask` (N, L) is true for real tokens, which come first in each row; the last real one ends the text.
-        `deep_prompts`: up to text_layers - 1 tensors (n, context_width); the i-th replaces positions 1 .. n at the
-        input of layer i + 1 (layer 0's are in the embeddings). Raises ModelError for a wrong shape or length.
+        `deep_prompts`: up to text_layers - 1 tensors (n, context_width); the i-th replaces `deep_positions` (N, n), by
+        default 1 .. n in each row, at the input of layer i + 1 (layer 0's are in the embeddings). Raises ModelError for
+        a wrong shape or length.
         """
         if embeddings.ndim != 3 or embeddings.shape[-1] != self.context_width or embeddings.shape[:2] != mask.shape:
             raise ModelError(
@@ -176,7 +183,7 @@ class FrozenCLIP(nn.Module):
                     f"{deep_prompts[0].shape[0]} deep prompts do not fit into texts of {embeddings.shape[1]} tokens: "
                     "use fewer."
                 )
-        return self.text_tower(embeddings, mask.to(embeddings.device), deep_prompts)
+        return self.text_tower(embeddings, mask.to(embeddings.device), deep_prompts, deep_positions)
 
     def _check_deep_prompts(self, prompts: DeepPrompts, width: int, most: int, tower: str) -> None:
         if len(prompts) > most:

@@ -1,4 +1,5 @@
-"""Text towers behind one call: tower(embeddings, mask, deep_prompts) -> (N, D), with `embed`, `width` and `layers`."""
+"""Text towers behind one call: tower(embeddings, mask, deep prompts, their positions) -> (N, D), with `embed`, `width`
+and `layers`."""
 
 from __future__ import annotations
 
@@ -26,9 +27,11 @@ class TransformersText(nn.Module):
     def embed(self, ids: Tensor) -> Tensor:
         return self.transformer.get_input_embeddings()(ids)
 
-    def forward(self, embeddings: Tensor, mask: Tensor, prompts: DeepPrompts | None) -> Tensor:
+    def forward(
+        self, embeddings: Tensor, mask: Tensor, prompts: DeepPrompts | None, positions: Tensor | None = None
+    ) -> Tensor:
         attention_mask = mask.long()
-        with deep_prompts.in_text(self._layers, prompts):
+        with deep_prompts.in_text(self._layers, prompts, positions):
             out = self.transformer(inputs_embeds=embeddings, attention_mask=attention_mask)
         return self.projection(self.pooler(out, attention_mask))
 
@@ -62,10 +65,12 @@ class NativeText(nn.Module):
     def embed(self, ids: Tensor) -> Tensor:
         return self.token_embedding(ids)
 
-    def forward(self, embeddings: Tensor, mask: Tensor, prompts: DeepPrompts | None) -> Tensor:
+    def forward(
+        self, embeddings: Tensor, mask: Tensor, prompts: DeepPrompts | None, positions: Tensor | None = None
+    ) -> Tensor:
         length = embeddings.shape[1]
         causal = None if self.attn_mask is None else self.attn_mask[:length, :length]
-        with deep_prompts.in_text(self._layers, prompts):
+        with deep_prompts.in_text(self._layers, prompts, positions):
             hidden = self.transformer(embeddings + self.positional_embedding[:length], attn_mask=causal)
         pooled = _at_end(self.ln_final(hidden), mask)
         if self.text_projection is None:
@@ -95,11 +100,13 @@ class TransformersCLIPText(nn.Module):
     def embed(self, ids: Tensor) -> Tensor:
         return self._table(ids)
 
-    def forward(self, embeddings: Tensor, mask: Tensor, prompts: DeepPrompts | None) -> Tensor:
+    def forward(
+        self, embeddings: Tensor, mask: Tensor, prompts: DeepPrompts | None, positions: Tensor | None = None
+    ) -> Tensor:
         ids = torch.zeros(mask.shape, dtype=torch.long, device=mask.device)
         handle = self._table.register_forward_hook(lambda _module, _args, _output: embeddings)
         try:
-            with deep_prompts.in_text(self._layers, prompts):
+            with deep_prompts.in_text(self._layers, prompts, positions):
                 out = self.text_model(input_ids=ids)
         finally:
             handle.remove()

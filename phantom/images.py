@@ -16,8 +16,10 @@ def body_mask(rng: Generator) -> Array:
     ys, xs = (np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2) / (SIZE / 2)
     ys, xs = ys - rng.uniform(-0.08, 0.08), xs - rng.uniform(-0.08, 0.08)
     angle = np.arctan2(ys, xs)
-    radius = rng.uniform(0.78, 0.95) * (1 + sum(rng.uniform(0, 0.04) * np.sin(k * angle + rng.uniform(0, 6.3)) for k in (2, 3)))
-    return 1 / (1 + np.exp(np.clip((np.hypot(ys / rng.uniform(0.85, 1), xs / rng.uniform(0.85, 1)) - radius) * 40, -30, 30)))
+    size = rng.uniform(0.78, 0.95)
+    wobble = sum(rng.uniform(0, 0.04) * np.sin(k * angle + rng.uniform(0, 6.3)) for k in (2, 3))
+    distance = np.hypot(ys / rng.uniform(0.85, 1), xs / rng.uniform(0.85, 1)) - size * (1 + wobble)
+    return 1 / (1 + np.exp(np.clip(distance * 40, -30, 30)))
 
 
 def tissue(rng: Generator, body: Array) -> Array:

@@ -52,10 +52,43 @@ CONFIG = {
     "preprocess_cfg": {"mean": MEAN, "std": STD},
 }  # fmt: skip
 # Words of teacher prompts and clinical English that the captions lack: known to the tokenizer, not to the model.
-MORE_WORDS = (
-    "a an the of with without in on and or photo scan image showing shows seen benign malignant tumor tumour lesion "
-    "normal tissue brain breast lung kidney skin colon retina cell carcinoma appearance typical suggests"
-).split()
+MORE_WORDS = [
+    "a",
+    "an",
+    "the",
+    "of",
+    "with",
+    "without",
+    "in",
+    "on",
+    "and",
+    "or",
+    "photo",
+    "scan",
+    "image",
+    "showing",
+    "shows",
+    "seen",
+    "benign",
+    "malignant",
+    "tumor",
+    "tumour",
+    "lesion",
+    "normal",
+    "tissue",
+    "brain",
+    "breast",
+    "lung",
+    "kidney",
+    "skin",
+    "colon",
+    "retina",
+    "cell",
+    "carcinoma",
+    "appearance",
+    "typical",
+    "suggests",
+]
 
 
 def make_images(chunk: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -70,7 +103,9 @@ def write_tokenizer(folder: Path, sentences: list[str]) -> None:
     """A lower-casing WordPiece tokenizer: letters first, so that any text tokenises, then the captions' own words."""
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     entries = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters), *".,:;!?'()-/%"]
-    words = {word for text in [*sentences, *CLASSES] for word in text.lower().replace(".", " ").replace(":", " ").split()}
+    words = {
+        word for text in [*sentences, *CLASSES] for word in text.lower().replace(".", " ").replace(":", " ").split()
+    }
     entries += [word for word in sorted(words | set(MORE_WORDS)) if word not in set(entries)]
     for first in letters[:26]:
         entries += [f"##{first}{second}" for second in "aeiourstnl" if len(entries) < WORDS]
@@ -148,7 +183,9 @@ def main() -> None:
     helper = torch.nn.Linear(trunk.num_features, len(CLASSES))
     learned = [*model.parameters(), *helper.parameters()]
     decayed, others = [p for p in learned if p.ndim > 1], [p for p in learned if p.ndim <= 1]
-    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0}], LR)
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0}], LR
+    )
 
     model.train()
     losses = []
@@ -174,7 +211,9 @@ def main() -> None:
         model.logit_scale.data.clamp_(max=math.log(100))
         losses.append(loss.item())
         if (step + 1) % 100 == 0:
-            print(f"step {step + 1}: loss {np.mean(losses[-100:]):.3f}, scale {model.logit_scale.exp():.1f}", flush=True)
+            print(
+                f"step {step + 1}: loss {np.mean(losses[-100:]):.3f}, scale {model.logit_scale.exp():.1f}", flush=True
+            )
 
     state = {name: value.half().contiguous() for name, value in model.state_dict().items() if value.is_floating_point()}
     save_file(state, args.out / "open_clip_model.safetensors")

@@ -20,7 +20,7 @@ MARKS = {"markdown": ("**{}**", "<u>{}</u>"), "latex": (r"\textbf{{{}}}", r"\und
 
 @dataclass
 class Table:
-    """Rows of a name and cells. `ranked` says which columns have a best one (the highest, or with `lower` the least)."""
+    """Rows of a name and cells. `ranked` says which columns have a best one: the highest, or with `lower` the least."""
 
     title: str
     headers: list[str]

@@ -150,7 +150,9 @@ def test_a_tau_that_keeps_nothing_keeps_everything():
 def test_selected_prototypes_equal_a_loop_over_prompts(shape, tau):
     b, c, m, d = (shape[key] for key in "bcmd")
     prompts, image = np_unit(made(shape, c, m, d)), np_unit(made(shape, b, d))
-    score = np.array([np.mean([max(7 * image[i] @ prompts[k, j] for k in range(c)) for i in range(b)]) for j in range(m)])
+    score = np.array(
+        [np.mean([max(7 * image[i] @ prompts[k, j] for k in range(c)) for i in range(b)]) for j in range(m)]
+    )
     kept = np_select(score, tau)
     expected = np_unit(prompts[:, kept].mean(1))
     got = teacher_module.selected_prototypes(torch.tensor(prompts), torch.tensor(image), 7.0, tau).numpy()
@@ -161,7 +163,9 @@ def test_selected_prototypes_equal_a_loop_over_prompts(shape, tau):
 def test_probability_smoothing_stays_a_distribution(shape):
     q = torch.tensor(np_log_softmax(made(shape, shape["b"], shape["c"]) * 5))
     graph = torch.tensor(np_graph(made(shape, shape["c"], shape["d"]), shape["alpha"]))
-    torch.testing.assert_close(ogkd.smooth(q, graph, shape["gamma"], "prob").exp().sum(-1), torch.ones(shape["b"]).double())
+    torch.testing.assert_close(
+        ogkd.smooth(q, graph, shape["gamma"], "prob").exp().sum(-1), torch.ones(shape["b"]).double()
+    )
 
 
 def test_one_class_gives_zero_losses_and_no_nan():

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 import clip
-from clip import ImageFeatures, FrozenCLIP
+from clip import FrozenCLIP, ImageFeatures
 from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
@@ -117,14 +117,16 @@ class ClipTrainer(TrainerX):
         for name in self.get_model_names():
             path = find_checkpoint(Path(directory) / name, epoch)
             checkpoint = load_checkpoint(str(path))
-            self._check_meta(path, checkpoint.get("meta", {}))
+            self.check_checkpoint_meta(str(path), checkpoint.get("meta") or {})
             load_parameters(self._models[name], checkpoint["state_dict"], path)
             print(f"Loaded {name} of epoch {checkpoint['epoch']} from {path}")
 
-    def _check_meta(self, path: Path, meta: dict) -> None:
+    def check_checkpoint_meta(self, path: str, meta: dict) -> None:
         mine = self.checkpoint_meta()
         if meta.get("method", mine["method"]) != mine["method"]:
-            raise UserError(f"{path} is a checkpoint of {meta['method']}, not of {mine['method']}: use its own trainer.")
+            raise UserError(
+                f"{path} is a checkpoint of {meta['method']}, not of {mine['method']}: use its own trainer."
+            )
         if meta.get("backbone", mine["backbone"]) != mine["backbone"]:
             raise UserError(
                 f"{path} was learned on other weights than those of {self.clip_model.name} loaded here: "
@@ -223,7 +225,9 @@ def find_checkpoint(folder: Path, epoch: int | None = None) -> Path:
         if numbered:
             return max(numbered)[1]
     wanted = f"of epoch {epoch} " if epoch else ""
-    raise UserError(f"There is no checkpoint {wanted}in {folder}; train first, or give the run's folder as --model-dir.")
+    raise UserError(
+        f"There is no checkpoint {wanted}in {folder}; train first, or give the run's folder as --model-dir."
+    )
 
 
 def load_parameters(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:

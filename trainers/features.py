@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from clip import ImageFeatures, FrozenCLIP
+from clip import FrozenCLIP, ImageFeatures
 from dassl.utils import UserError, atomic_path, progress
 
 FORMAT = 1
@@ -138,9 +138,7 @@ def _numerics(model: FrozenCLIP) -> dict[str, object]:
         "device": torch.cuda.get_device_name(model.device) if on_gpu else platform.machine(),
         "threads": 0 if on_gpu else torch.get_num_threads(),
         "dtype": str(model.dtype),
-        "versions": [
-            module.__version__ for module in (torch, torchvision, timm, open_clip, transformers, PIL)
-        ],
+        "versions": [module.__version__ for module in (torch, torchvision, timm, open_clip, transformers, PIL)],
     }
 
 
@@ -174,9 +172,7 @@ def image_features(model: FrozenCLIP, loader: DataLoader, cache: FeatureCache, w
     return cache.get(key, compute)
 
 
-def text_features(
-    model: FrozenCLIP, texts: list[str], cache: FeatureCache, what: str, batch: int = 100
-) -> Tensor:
+def text_features(model: FrozenCLIP, texts: list[str], cache: FeatureCache, what: str, batch: int = 100) -> Tensor:
     """Normalised text features (N, D) of sentences, on the CPU.
 
     Sentences are encoded in order of length, so that each batch is cut to nearly its own length.

@@ -88,14 +88,12 @@ class PromptLearner(nn.Module):
         if count != n_ctx:
             raise UserError(
                 f"CTX_INIT '{words}' has {count} tokens but N_CTX is {n_ctx}: "
-                f"give as many words as context vectors, or CTX_INIT \"\" for a random start."
+                f'give as many words as context vectors, or CTX_INIT "" for a random start.'
             )
         return model.embed(tokens.ids)[0, 1 : 1 + n_ctx].clone()
 
     @staticmethod
-    def _order(
-        model: FrozenCLIP, names: list[str], n_ctx: int, position: str, length: int
-    ) -> Tensor | None:
+    def _order(model: FrozenCLIP, names: list[str], n_ctx: int, position: str, length: int) -> Tensor | None:
         """(C, L) places to read from the sequence [start, context, name, rest]; None where nothing moves."""
         if position == "end":
             return None

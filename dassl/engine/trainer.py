@@ -238,7 +238,8 @@ class TrainerBase:
     def train(self, start_epoch: int, max_epoch: int) -> None:
         self.start_epoch, self.max_epoch = start_epoch, max_epoch
         self.before_train()
-        for self.epoch in self._epochs():
+        for epoch in self._epochs():
+            self.epoch = epoch
             self.before_epoch()
             self.run_epoch()
             self.after_epoch()
