@@ -1,0 +1,162 @@
+"""A published bank of prompts, a Python source with one large dict, as files of this project's form.
+
+The source is parsed and its dict taken as a literal; nothing in it is ever executed.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from dassl.utils import UserError, write_json
+from datasets import catalogue
+from datasets.fetch.transfer import TransferError, read_small, writing
+
+from .bank import FOLDER, Bank, bank_file
+
+MOST_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Published:
+    """A prompt file in a public repository; `blob_sha1` is git's name for its content."""
+
+    path: str  # as in an address of the raw file: owner/name/commit/path
+    blob_sha1: str
+    variable: str
+
+
+def biomedcoop() -> Published:
+    """The prompts that BiomedCoOp published (Koleilat et al., CVPR 2025), which OGKD's teacher uses too."""
+    known = catalogue.load()
+    return Published(
+        f"{known.split_repository}/{known.split_commit}/trainers/prompt_templates.py",
+        "b3089ea99fd7a2a8369cb80ce6c8450017278d0d",
+        "BIOMEDCOOP_TEMPLATES",
+    )
+
+
+@dataclass(frozen=True)
+class Imported:
+    written: dict[str, Path]
+    lacking: dict[str, str]  # data set -> why its file was not written
+    unused: list[str]  # classes of the source that no data set has
+    verified: bool  # whether the source is, byte for byte, the published one
+
+
+def import_prompts(origin: str, name: str, folder: Path = FOLDER, published: Published | None = None) -> Imported:
+    """Write folder/<name>/<DATASET>.json for each published data set whose classes the source has all.
+
+    `origin` is a file or an http(s) address. Raises UserError when it cannot be read, is not such a source, is said to
+    be the published one and is not, or serves no data set; and when `name` is no name of a folder in `folder`.
+    """
+    published = published or biomedcoop()
+    target = _bank_folder(name, folder)
+    source = read_source(origin)
+    verified = git_blob_sha1(source) == published.blob_sha1
+    if not verified and is_address(origin) and origin.endswith(f"/{published.path}"):
+        raise UserError(
+            f"What {origin} sent is not the published file (git calls its content {git_blob_sha1(source)}, not "
+            f"{published.blob_sha1}): fetch it again, or import a copy that you trust as a file."
+        )
+    bank = parse_bank(source, published.variable, origin)
+    written, lacking, chosen = {}, {}, {}
+    for dataset, facts in catalogue.load().datasets.items():
+        counts = {classname: len(bank.get(classname, ())) for classname in facts.classes}
+        missing = [classname for classname, count in counts.items() if not count]
+        if missing:
+            lacking[dataset] = f"no prompts of {', '.join(missing)}"
+        elif len(set(counts.values())) > 1:
+            lacking[dataset] = f"unequal numbers of prompts, {', '.join(f'{n} of {c}' for c, n in counts.items())}"
+        else:
+            chosen[dataset] = {classname: bank[classname] for classname in facts.classes}
+    if not chosen:
+        raise UserError(f"{origin} has not all the classes of any published data set: import a file that has.")
+    for dataset, prompts in chosen.items():
+        written[dataset] = bank_file(dataset, name, folder)
+        with writing(f"{dataset}.json", target):
+            write_json(prompts, written[dataset])
+    used = {classname for prompts in chosen.values() for classname in prompts}
+    return Imported(written, lacking, [classname for classname in bank if classname not in used], verified)
+
+
+def _bank_folder(name: str, folder: Path) -> Path:
+    target = folder / name
+    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name) or target.resolve() != folder.resolve() / name:
+        raise UserError(f"'{name}' is no name of a prompt bank: use letters, digits, '-' and '_', as in biomedcoop.")
+    return target
+
+
+def is_address(origin: str) -> bool:
+    return origin.startswith(("http://", "https://"))
+
+
+def read_source(origin: str) -> bytes:
+    """The content of a file or http(s) address, MOST_BYTES at most. Raises UserError."""
+    if is_address(origin):
+        try:
+            return read_small(origin, most=MOST_BYTES)
+        except TransferError as error:
+            raise UserError(f"The prompts cannot be fetched, {error}: try again or import a file.") from error
+    path = Path(origin).expanduser()
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"The file {path} cannot be read ({error.strerror}): give a file or an http(s) URL.") from error
+    if len(content) > MOST_BYTES:
+        raise UserError(f"{path} is larger than {MOST_BYTES >> 20} MiB, which no prompt file is: give another one.")
+    return content
+
+
+def git_blob_sha1(content: bytes) -> str:
+    """Git's name for a file's content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def parse_bank(source: bytes, variable: str, origin: str) -> Bank:
+    """The dict literal {class name: [sentences]} that a Python source assigns to `variable`, without executing it.
+
+    Raises UserError when there is no such assignment, or more than one, or the value is anything but such a literal.
+    """
+    try:
+        module = ast.parse(source, filename=origin)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise UserError(
+            f"{origin} is no Python source: give the raw file, not a web page that shows it, and with all of its lines."
+        ) from error
+    values = [value for statement in module.body if (value := _assigned(statement, variable)) is not None]
+    if len(values) != 1:
+        raise UserError(
+            f"{origin} assigns {variable} {len(values)} times instead of once: give the file that BiomedCoOp published."
+        )
+    try:
+        content = ast.literal_eval(values[0])
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise UserError(
+            f"{variable} in {origin} is not a plain literal, and code is not executed here: write its sentences out."
+        ) from error
+    if not isinstance(content, dict) or not all(
+        _is_text(classname) and isinstance(sentences, list) and all(map(_is_text, sentences))
+        for classname, sentences in content.items()
+    ):
+        raise UserError(f"{variable} in {origin} is not of the form {{class name: [sentences]}}: correct it there.")
+    return content
+
+
+def _assigned(statement: ast.stmt, variable: str) -> ast.expr | None:
+    """The value that a statement assigns to the variable and nothing else, or None."""
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=name)], value=value) if name == variable:
+            return value
+        case ast.AnnAssign(target=ast.Name(id=name), value=value) if name == variable:
+            return value
+    return None
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is a string with something in it that UTF-8 can hold."""
+    return isinstance(value, str) and bool(value.strip()) and not re.search(r"[\ud800-\udfff]", value)

@@ -1,0 +1,254 @@
+"""Importing published prompts: taken as a literal, never executed, checked against what was published."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dassl.utils import UserError
+from datasets import catalogue
+from prompts.bank import load_prompts
+from prompts.import_cli import main
+from prompts.importing import MOST_BYTES, Published, biomedcoop, git_blob_sha1, import_prompts, parse_bank
+
+ROOT = Path(__file__).resolve().parents[1]
+VARIABLE = biomedcoop().variable
+SETS = {name: list(facts.classes) for name, facts in catalogue.load().datasets.items()}
+
+
+def sentences(classname: str, count: int = 50) -> list[str]:
+    return [f'Sentence {number} on {classname}, it isn\'t "short".' for number in range(count)]
+
+
+def source_of(classes: list[str], count: int = 50, before: str = "", after: str = "") -> str:
+    bank = {classname: sentences(classname, count) for classname in classes}
+    return f"{before}\n{VARIABLE} = {bank!r}\n{after}\n"
+
+
+ALL = source_of([classname for classes in SETS.values() for classname in classes])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "prompts").mkdir()
+    return tmp_path / "prompts"
+
+
+def write(folder: Path, source: str | bytes) -> str:
+    path = folder.parent / "prompt_templates.py"
+    path.write_bytes(source if isinstance(source, bytes) else source.encode())
+    return str(path)
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, dict[str, bytes]]]:
+    """A server's address and what it serves by path."""
+    served: dict[str, bytes] = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = served.get(self.path)
+            self.send_response(404 if found is None else 200)
+            self.send_header("Content-Length", str(len(found or b"")))
+            self.end_headers()
+            self.wfile.write(found or b"")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}", served
+        running.shutdown()
+
+
+def test_every_data_set_gets_its_file_in_label_order_and_trainers_can_read_it(folder) -> None:
+    result = import_prompts(write(folder, ALL), "biomedcoop", folder)
+    assert list(result.written) == list(SETS)
+    assert result.lacking == {} and result.unused == []
+    for dataset, classes in SETS.items():
+        assert list(json.loads((folder / "biomedcoop" / f"{dataset}.json").read_text())) == classes
+        prompts = load_prompts(dataset, classes, bank="biomedcoop", folder=folder)
+        assert prompts == [sentences(classname) for classname in classes]
+
+
+def test_a_set_that_lacks_a_class_is_not_written_and_told(folder) -> None:
+    classes = [*SETS["RETINA"], *SETS["BUSI"][1:], "tapeworm"]
+    result = import_prompts(write(folder, source_of(classes)), "some", folder)
+    assert list(result.written) == ["RETINA"]
+    assert result.lacking["BUSI"] == f"no prompts of {SETS['BUSI'][0]}"
+    assert "tapeworm" in result.unused
+    assert [path.name for path in (folder / "some").iterdir()] == ["RETINA.json"]
+
+
+def test_unequal_numbers_within_a_set_are_told_instead_of_written(folder) -> None:
+    bank = {name: sentences(name, 47 if name == "glaucoma" else 50) for name in [*SETS["RETINA"], *SETS["BUSI"]]}
+    result = import_prompts(write(folder, f"{VARIABLE} = {bank!r}"), "some", folder)
+    assert list(result.written) == ["BUSI"]
+    assert "47 of glaucoma" in result.lacking["RETINA"]
+
+
+def test_other_statements_of_the_source_are_not_executed(folder) -> None:
+    trap = folder.parent / "trap"
+    code = f"open({str(trap)!r}, 'w').close()"
+    source = source_of(SETS["RETINA"], before=f"import os\n{code}", after=f"{code}\nraise SystemExit")
+    assert list(import_prompts(write(folder, source), "some", folder).written) == ["RETINA"]
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "dict(a=['x'])",
+        "{'a': [open(TRAP, 'w')]}",
+        "{'a': [__import__('os').system('touch ' + TRAP)]}",
+        "{'a': [f'{open(TRAP, chr(119))}']}",
+        "{'a': ['x' * 10 ** 9]}",
+        "{'a': [x for x in 'ab']}",
+        "(lambda: {'a': ['x']})()",
+        "{**{'a': ['x']}}",
+        "{['a']: ['x']}",
+        "-" * 5000 + "1",
+    ],
+)
+def test_a_value_that_is_no_literal_is_refused_and_not_executed(value, folder) -> None:
+    trap = folder.parent / "trap"
+    source = f"{VARIABLE} = {value}".replace("TRAP", repr(str(trap)))
+    with pytest.raises(UserError, match=r"plain literal|no Python source"):
+        import_prompts(write(folder, source), "some", folder)
+    assert not trap.exists()
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "value", ["[]", "{}", "{'a': 'x'}", "{'a': [1]}", "{1: ['x']}", "{'a': ['']}", "{'a': ['\\ud800']}"]
+)
+def test_a_literal_of_another_form_is_refused(value, folder) -> None:
+    with pytest.raises(UserError, match=r"of the form|not all the classes"):
+        import_prompts(write(folder, f"{VARIABLE} = {value}"), "some", folder)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("<html>not a source</html>", "no Python source"),
+        (ALL[: len(ALL) // 2], "no Python source"),
+        (b"\0\0", "no Python source"),
+        (b"\xff\xfe\x00", "no Python source"),
+        ("(" * 100_000, "no Python source"),
+        ("OTHER = {}", "0 times"),
+        (f"{VARIABLE} = {{}}\n{VARIABLE} = {{}}", "2 times"),
+        (f"def f():\n    {VARIABLE} = {{'a': ['x']}}", "0 times"),
+        (b"#" * (MOST_BYTES + 1), "larger than 8 MiB"),
+    ],
+    ids=["web page", "cut short", "zeros", "utf-16", "deep", "absent", "twice", "inside a function", "too large"],
+)
+def test_what_is_not_the_prompt_file_is_refused_in_one_sentence(source, told, folder) -> None:
+    with pytest.raises(UserError, match=told) as caught:
+        import_prompts(write(folder, source), "some", folder)
+    assert "\n" not in str(caught.value)
+    assert list(folder.iterdir()) == []
+
+
+@given(st.text(max_size=80) | st.binary(max_size=80).map(lambda content: f"{VARIABLE} = {content!r}"))
+@settings(max_examples=100, deadline=None)
+def test_any_source_is_parsed_or_refused(text) -> None:
+    try:
+        assert isinstance(parse_bank(text.encode("utf-8", "surrogatepass"), VARIABLE, "it"), dict)
+    except UserError as error:
+        assert "it" in str(error)
+
+
+@given(
+    st.dictionaries(st.text("abc '\"\\\n{}", min_size=1), st.lists(st.text("xyz '\"\\\n{}", min_size=1), max_size=3))
+)
+@settings(max_examples=50, deadline=None)
+def test_sentences_come_through_with_every_quote_and_line_break(bank) -> None:
+    sound = {name: kept for name, of in bank.items() if name.strip() and (kept := [s for s in of if s.strip()]) == of}
+    assert parse_bank(f"{VARIABLE}: dict = {sound!r}".encode(), VARIABLE, "it") == sound
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "/tmp/x", ".hidden", "a\\b", "x\n", "__pycache__"])
+def test_no_name_leads_out_of_the_folder(name, folder) -> None:
+    with pytest.raises(UserError, match="no name of a prompt bank"):
+        import_prompts(write(folder, ALL), name, folder)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_link_out_of_the_folder_is_not_followed(folder) -> None:
+    elsewhere = folder.parent / "elsewhere"
+    elsewhere.mkdir()
+    (folder / "linked").symlink_to(elsewhere)
+    with pytest.raises(UserError, match="no name of a prompt bank"):
+        import_prompts(write(folder, ALL), "linked", folder)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_the_blob_name_is_gits(tmp_path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"some content\n")
+    told = subprocess.run(["git", "hash-object", str(file)], capture_output=True, text=True, check=True).stdout.strip()
+    assert git_blob_sha1(file.read_bytes()) == told
+
+
+def test_the_published_address_must_serve_the_published_file(server, folder) -> None:
+    address, served = server
+    known = Published("owner/name/0123/trainers/prompt_templates.py", git_blob_sha1(ALL.encode()), VARIABLE)
+    served[f"/{known.path}"] = ALL.encode()
+    assert import_prompts(f"{address}/{known.path}", "some", folder, known).verified
+    served[f"/{known.path}"] = ALL.replace("Sentence 7", "Sentence seven").encode()
+    with pytest.raises(UserError, match="not the published file"):
+        import_prompts(f"{address}/{known.path}", "other", folder, known)
+    assert [path.name for path in folder.iterdir()] == ["some"]
+
+
+def test_another_address_is_imported_with_a_warning(server, folder, capsys) -> None:
+    address, served = server
+    served["/mine.py"] = source_of(SETS["RETINA"]).encode()
+    assert main([f"{address}/mine.py", "--name", "mine", "--folder", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("WARNING: this is not the file published")
+    assert f"RETINA: written to {folder / 'mine' / 'RETINA.json'}" in out
+    assert "BUSI: not written, no prompts of" in out
+
+
+def test_an_address_without_the_file_or_with_too_much_ends_with_2(server, folder, capsys) -> None:
+    address, served = server
+    served["/large.py"] = b"#" * (MOST_BYTES + 1)
+    for path, told in (("absent.py", "404"), ("large.py", "larger than")):
+        assert main([f"{address}/{path}", "--name", "mine", "--folder", str(folder)]) == 2
+        assert told in capsys.readouterr().err
+    assert list(folder.iterdir()) == []
+
+
+def test_a_second_import_replaces_the_first(folder) -> None:
+    for count in (50, 20):
+        import_prompts(write(folder, source_of(SETS["RETINA"], count)), "some", folder)
+    assert len(load_prompts("RETINA", ["glaucoma"], bank="some", folder=folder)[0]) == 20
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_told(folder) -> None:
+    source = write(folder, ALL)
+    folder.chmod(0o500)
+    with pytest.raises(UserError, match="Cannot write"):
+        import_prompts(source, "some", folder)
+
+
+def test_the_script_runs_from_anywhere(folder, tmp_path) -> None:
+    script = str(ROOT / "scripts" / "import_prompts.py")
+    command = [sys.executable, script, write(folder, ALL), "--name", "biomedcoop", "--folder", str(folder)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("written to") == len(SETS)
+    assert "TRAINER.<METHOD>.PROMPT_BANK biomedcoop" in done.stdout
