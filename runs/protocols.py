@@ -96,11 +96,18 @@ class Protocol:
         tail = (self.dataset, f"shots_{self.shots}", self.method, backbone, f"seed{self.seed}")
         return self.place.output.joinpath(*parts, *tail)
 
+    def folders(self, protocol: str) -> list[Path]:
+        """The run folders of a protocol."""
+        if protocol == "few_shot":
+            return [self.folder("few_shot")]
+        kinds = ("train_base", "test_new") if TRAINER_REGISTRY.get(self.method).has_novel_head else ("train_base",)
+        return [self.folder("base2new", kind) for kind in kinds]
+
     def base2new(self) -> tuple[dict, dict | None]:
         """Results on the base classes, and on the novel ones (None when the method has no head for those)."""
         base_folder = self.folder("base2new", "train_base")
         base = self._train("base2new", base_folder, "base", [])
-        if not TRAINER_REGISTRY.get(self.method).has_novel_head:
+        if not base["novel"]:
             return base, None
         novel = self._train(
             "base2new",

@@ -26,9 +26,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     args = parser().parse_args()
-    from dassl.utils import UserError
     from phantom.dataset import ensure_dataset
-    from runs.protocols import BASE2NEW_SHOTS, Place, Protocol, backbone_folder, benchmark_methods, integer
+    from runs.plan import steps
+    from runs.protocols import BASE2NEW_SHOTS, Place, backbone_folder, benchmark_methods, integer
     from tables import base2new_table, few_shot_table
 
     place = Place(backbone=args.backbone) if args.backbone else Place()
@@ -37,18 +37,10 @@ def main() -> None:
     seeds = [integer(seed, "--seeds", 0) for seed in args.seeds]
     shots = [integer(number, "--shots", 1) for number in args.shots]
     methods = args.methods or benchmark_methods()
-    unknown = [name for name in methods if name not in benchmark_methods()]
-    if unknown:
-        raise UserError(f"There is no method '{unknown[0]}': {', '.join(benchmark_methods())}.")
-
     started = time.perf_counter()
-    for method in methods:
-        for seed in seeds:
-            if "base2new" in args.protocol:
-                Protocol(method, args.dataset, BASE2NEW_SHOTS, seed, args.pairs, place).base2new()
-            if "few_shot" in args.protocol:
-                for number in shots:
-                    Protocol(method, args.dataset, number, seed, args.pairs, place).few_shot()
+    for protocol in args.protocol:
+        for step in steps(protocol, [args.dataset], methods, seeds, shots, place, args.pairs):
+            step()
     backbone = backbone_folder(place.backbone_for(args.dataset))
     chosen = {"methods": methods, "seeds": seeds, "backbone": backbone, "seconds": args.seconds}
     if "base2new" in args.protocol:

@@ -1,5 +1,5 @@
 """Tables over finished runs, as the papers print them."""
 
-from .protocols import base2new_table, few_shot_table
+from .protocols import average_table, base2new_table, few_shot_table
 
-__all__ = ["base2new_table", "few_shot_table"]
+__all__ = ["average_table", "base2new_table", "few_shot_table"]

@@ -180,3 +180,10 @@ def few_shot_table(
     """A data set's few-shot table over the finished runs below a folder."""
     runs = Runs(collect(Path(output)), methods, seeds, backbone, [dataset])
     return render(dataset_few_shot(runs, dataset, seconds=seconds), fmt)
+
+
+def average_table(output: Path, protocol: str, backbone: str) -> str:
+    """The table averaged over data sets, in Markdown."""
+    runs = Runs(collect(Path(output)), backbone=backbone)
+    kind, make = {"base2new": ("train_base", dataset_base2new), "few_shot": ("few_shot", dataset_few_shot)}[protocol]
+    return render(average([make(runs, dataset) for dataset in runs.datasets(kind)], protocol)[0])
