@@ -154,7 +154,7 @@ def patch_weights(masks: Tensor) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=2200)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--out", type=Path, default=Path("clip/phantomclip"))
     args = parser.parse_args()
     started = time.time()
