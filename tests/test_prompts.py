@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import clip
+from clip import random_weights
 from dassl.utils import UserError
 from datasets import catalogue
 from datasets.splits import class_names, read_split
 from prompts.bank import FOLDER, PROMPTS_A_CLASS, load_prompts, read_bank, template_prompts
 from prompts.check import MOST_WORDS, NEAR_DUPLICATE, check_bank, content_words, fold, likeness
 from prompts.check_cli import PHANTOM, known_classes, main
-from prompts.token_counts import TextTower, bound_word_pieces, default_towers
+from prompts.token_counts import TextTower, bound_word_pieces, default_towers, tower_of
 
 DATASETS = [*catalogue.load().datasets, PHANTOM]
 SOUND = {name: read_bank(FOLDER / "Kvasir.json")[name] for name in ("polyps", "esophagitis", "normal z line")}
@@ -275,3 +277,12 @@ def test_templates_give_50_different_sentences_that_name_the_class() -> None:
     assert len(set(of_first)) == len(set(of_second)) == PROMPTS_A_CLASS
     assert all("polyps" in sentence for sentence in of_first)
     assert all("renal cyst" in sentence for sentence in of_second)
+
+
+def test_a_models_own_tokenizer_counts_exactly_as_the_model_does(tmp_path) -> None:
+    folder = random_weights.write(tmp_path / "model", size="tiny")
+    tower = tower_of(str(folder))
+    sentences = [SOUND["polyps"][0], "polyps " * (tower.context_length + 5)]
+    short, long = tower.count(sentences)
+    assert short == clip.load(folder).tokenize(sentences[:1]).ids.shape[1]
+    assert tower.exact and long > tower.context_length
