@@ -85,8 +85,8 @@ def check_bank(
         faults += (f"{name}: {what}" for what in _sentence_faults(name, sentences, prompts_a_class))
         for tower, counts in zip(towers, tokens, strict=True):
             faults += (
-                f"{name}: prompt {number} has {'' if tower.exact else 'up to '}{count} tokens, "
-                f"{tower.name} reads {tower.context_length}"
+                f"{name}: prompt {number} {'has' if tower.exact else 'may have'} more tokens than the "
+                f"{tower.context_length} that {tower.name} reads"
                 for number, count in enumerate(counts, 1)
                 if count > tower.context_length
             )

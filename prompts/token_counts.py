@@ -38,7 +38,10 @@ def default_towers() -> list[TextTower]:
 
 
 def tower_of(name: str) -> TextTower:
-    """The text tower of a model that clip.load knows, counted by its own tokenizer. Raises UserError when it fails."""
+    """The text tower of a model that clip.load knows, counted by its own tokenizer.
+
+    A sentence that is too long counts as one token more than the tower reads. Raises UserError when loading fails.
+    """
     try:
         model = clip.load(name)
     except clip.ModelError as error:
