@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from yacs.config import CfgNode
+
 from dassl.data.datasets import DatasetBase, Datum
 from dassl.utils import UserError
-from yacs.config import CfgNode
 
 from .catalogue import PARTS
 from .sampling import draw_shots, take_classes

@@ -6,9 +6,10 @@ import hashlib
 import os
 from pathlib import Path
 
+from yacs.config import CfgNode
+
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.utils import UserError
-from yacs.config import CfgNode
 
 from .biomedical import BiomedicalDataset
 from .catalogue import PARTS

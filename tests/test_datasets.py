@@ -9,13 +9,13 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
-from dassl.data.datasets import DATASET_REGISTRY
-from dassl.utils import UserError
 from hypothesis import given
 from hypothesis import strategies as st
 from yacs.config import CfgNode
 
 import datasets.btmri
+from dassl.data.datasets import DATASET_REGISTRY
+from dassl.utils import UserError
 from datasets import catalogue
 from datasets.sampling import draw_shots, take_classes
 from datasets.splits import PARTS, Item, class_names, fingerprint, is_below, parse_split, read_split

@@ -9,12 +9,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from dassl.data.datasets import DATASET_REGISTRY
-from dassl.utils import UserError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from yacs.config import CfgNode
 
+from dassl.data.datasets import DATASET_REGISTRY
+from dassl.utils import UserError
 from datasets.image_folder import SUFFIXES, ImageFolder, find_images, make_split
 from datasets.splits import PARTS, parse_split
 

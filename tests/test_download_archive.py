@@ -10,10 +10,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from dassl.utils import UserError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dassl.utils import UserError
 from datasets.fetch.archive import ArchiveError, FolderSource, Limits, ZipSource, find_prefix
 
 LIMITS = Limits(members=1000, bytes=50_000_000, ratio=100.0, slack=1_000_000)

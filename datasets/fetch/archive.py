@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from collections import Counter
@@ -15,6 +16,9 @@ from typing import IO, Protocol
 
 from ..splits import is_below
 from .transfer import writing
+
+# what zipfile raises for damaged files, by Python's version and by where the damage is
+DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError, OverflowError)
 
 
 class ArchiveError(Exception):
@@ -47,10 +51,8 @@ class ZipSource:
     def __init__(self, file: Path, limits: Limits) -> None:
         try:
             self._zip = zipfile.ZipFile(file)
-        except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, ValueError) as error:
+        except DAMAGE as error:
             raise ArchiveError(f"{file.name} is not a complete zip file ({_look(file) or error})") from error
-        except OSError as error:
-            raise ArchiveError(f"{file} cannot be read ({error.strerror or error})") from error
         try:
             self._members = _checked(self._zip.infolist(), file.stat().st_size, limits)
         except ArchiveError:
@@ -67,9 +69,9 @@ class ZipSource:
     def copy(self, path: str, target: Path) -> None:
         """Unpack one member; its checksum and size are checked. Raises ArchiveError, or UserError for the disk."""
         try:
-            with self._zip.open(self._members[path]) as content, writing(target.name, target.parent):
+            with self._zip.open(self._members[path]) as content:
                 size = _pump(content, target)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except DAMAGE as error:
             raise ArchiveError(f"its member {path} is damaged ({str(error).rstrip('.') or 'cut off'})") from error
         if size != self.sizes[path]:
             raise ArchiveError(f"its member {path} has {size} bytes instead of {self.sizes[path]}")
@@ -77,18 +79,25 @@ class ZipSource:
     def read(self, path: str) -> bytes:
         try:
             return self._zip.read(self._members[path])
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except DAMAGE as error:
             raise ArchiveError(f"its member {path} is damaged ({str(error).rstrip('.') or 'cut off'})") from error
 
 
 def _pump(content: IO[bytes], target: Path) -> int:
     """Copy everything (zipfile stops at the size that the zip's directory says) and give the bytes written."""
-    with open(target, "xb") as file:
-        shutil.copyfileobj(content, file, 1 << 20)
+    with contextlib.ExitStack() as stack:
+        with writing(target.name, target.parent):
+            file = stack.enter_context(open(target, "xb"))
+        while chunk := content.read(1 << 20):
+            with writing(target.name, target.parent):
+                file.write(chunk)
+                file.flush()
         return file.tell()
 
 
 def _look(file: Path) -> str:
+    if not file.is_file():
+        return "it is no file"
     with open(file, "rb") as content:
         start = content.read(256).lstrip().lower()
     return "it is a web page" if start.startswith((b"<!doctype", b"<html")) else ""
@@ -139,11 +148,10 @@ class FolderSource:
 
     def copy(self, path: str, target: Path) -> None:
         try:
-            content = open(self._folder / path, "rb")  # noqa: SIM115  closed below
+            with open(self._folder / path, "rb") as content:
+                _pump(content, target)
         except OSError as error:
             raise ArchiveError(f"its file {path} cannot be read ({error.strerror or error})") from error
-        with content, writing(target.name, target.parent):
-            _pump(content, target)
 
     def read(self, path: str) -> bytes:
         return (self._folder / path).read_bytes()

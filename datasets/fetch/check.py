@@ -6,8 +6,9 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dassl.utils import UserError, progress
 from PIL import Image, UnidentifiedImageError
+
+from dassl.utils import UserError, progress
 
 from ..catalogue import PARTS, Facts
 from ..splits import Split, class_names, missing_images, parse_split
