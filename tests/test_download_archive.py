@@ -161,7 +161,7 @@ def test_no_damage_to_a_zip_does_worse_than_an_archive_error(tmp_path_factory, c
 
 def test_a_place_that_cannot_be_written_is_the_users_to_mend(tmp_path):
     file = zipped(tmp_path / "a.zip", {"a": NOISE})
-    with ZipSource(file, LIMITS) as source, pytest.raises(UserError, match="Cannot write out to .*nowhere"):
+    with ZipSource(file, LIMITS) as source, pytest.raises(UserError, match=r"Cannot write out to .*nowhere"):
         source.copy("a", tmp_path / "nowhere" / "out")
 
 
