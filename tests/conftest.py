@@ -1,15 +1,17 @@
 """Fixtures that several test files share."""
 
-import os
+import importlib.util
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+import train
 from phantom.dataset import write_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
+torch.set_num_threads(1)  # the suite's models are too small for more
 
 
 @pytest.fixture(scope="session")
@@ -53,12 +55,21 @@ def arguments(data, cache, tmp_path):
 
 
 @pytest.fixture
-def command():
-    """Run a program of the project: command(["train.py", ...]) -> CompletedProcess with text output."""
+def command(capsys, monkeypatch):
+    """Run a program of the project in this process, as its command line does: command(["train.py", ...]).
 
-    def run(words: list[str], **options: object) -> subprocess.CompletedProcess:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
-        words = [sys.executable, *words] if words[0].endswith(".py") else words
-        return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, **options)
+    `env` sets variables. Returns a CompletedProcess with the exit code and the text printed.
+    """
+
+    def run(words: list[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+        for name, value in (env or {}).items():
+            monkeypatch.setenv(name, value)
+        spec = importlib.util.spec_from_file_location("program", ROOT / words[0])
+        program = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(program)
+        capsys.readouterr()
+        monkeypatch.chdir(ROOT)
+        code = train.command_line(lambda: program.main(words[1:]))
+        return subprocess.CompletedProcess(words, code, *capsys.readouterr())
 
     return run
