@@ -62,7 +62,8 @@ def test_a_data_set_that_is_not_there_names_its_folder_and_the_download(script, 
 
 def test_weights_that_are_not_there_name_the_download(data, tmp_path):
     done = subprocess.run(
-        [sys.executable, "scripts/run.py", "OGKD", "base2new", "phantom", "1"], cwd=ROOT, capture_output=True, text=True,
+        [sys.executable, "scripts/run.py", "OGKD", "base2new", "phantom", "1"],
+        cwd=ROOT, capture_output=True, text=True,
         env={**os.environ, "BACKBONE": "BiomedCLIP", "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path),
              "DATA": str(data), "OUTPUT": str(tmp_path / "output")},
     )  # fmt: skip
