@@ -27,7 +27,7 @@ from benchmarks.reference import PlainOGKD
 from dassl.engine import build_trainer
 from dassl.utils import set_random_seed, write_json
 from datasets.catalogue import load
-from prompts.bank import load_prompts
+from prompts.bank import template_prompts
 from runs.config import build_config
 from trainers.base import load_backbone
 from trainers.features import encode_images
@@ -63,7 +63,7 @@ def configuration(root: Path, weights: Path, dataset: str, subsample: str, shots
             *("--config-file", f"configs/trainers/OGKD/{protocol}/{dataset}.yaml"),
             *("DATASET.NUM_SHOTS", str(shots), "DATASET.SUBSAMPLE_CLASSES", subsample),
             *("FEATURES.CACHE_DIR", "", "OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"),
-            *("TEST.NO_TEST", "True"),
+            *("TEST.NO_TEST", "True", "TRAINER.OGKD.PROMPTS", "templates"),
         ]
     )
     return build_config(arguments)
@@ -144,7 +144,7 @@ def measure(classes: int, weights: Path, folder: Path) -> bool:
     cfg = configuration(root, weights, dataset, subsample, shots, folder / f"run_{classes}")
     mine = run_path(cfg)
     trainer = mine.pop("trainer")
-    sentences = load_prompts(facts.name, trainer.classnames)
+    sentences = template_prompts(trainer.classnames)
     plain = reference_path(cfg, trainer, weights, sentences)
 
     losses = largest_difference(mine["losses"], plain["losses"])
