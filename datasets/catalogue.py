@@ -43,6 +43,14 @@ class Catalogue:
     zip_repository: str  # a data set on the Hugging Face hub: <name>.zip
     datasets: dict[str, Facts]
 
+    def lookup(self, name: str) -> Facts:
+        """The data set called `name` on the command line (btmri) or in the paper (BTMRI). Raises UserError for others."""
+        for facts in self.datasets.values():
+            if name.lower() in (facts.config, facts.name.lower()):
+                return facts
+        known = ", ".join(facts.config for facts in self.datasets.values())
+        raise UserError(f"Unknown data set {name!r}: the published ones are {known}.")
+
 
 @cache
 def load() -> Catalogue:
@@ -65,10 +73,5 @@ def load() -> Catalogue:
 
 
 def lookup(name: str) -> Facts:
-    """The data set called `name` on the command line (btmri) or in the paper (BTMRI). Raises UserError for others."""
-    sets = load().datasets.values()
-    for facts in sets:
-        if name.lower() in (facts.config, facts.name.lower()):
-            return facts
-    known = ", ".join(facts.config for facts in sets)
-    raise UserError(f"Unknown data set {name!r}: the published ones are {known}.")
+    """The published data set called `name`, as Catalogue.lookup has it."""
+    return load().lookup(name)

@@ -14,6 +14,11 @@ ROOT = Path(__file__).resolve().parents[1]
 torch.set_num_threads(1)  # the suite's models are too small for more
 
 
+@pytest.fixture(autouse=True)
+def _same_random_numbers_in_every_run():
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def split_folder() -> Path:
     """The published split files, which are not part of the repository: `../shared/splits` beside the checkout."""

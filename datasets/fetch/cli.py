@@ -10,10 +10,10 @@ from pathlib import Path
 from dassl.utils import UserError
 
 from .. import catalogue
-from ..catalogue import Facts
+from ..catalogue import Catalogue, Facts
 from .check import check
 from .install import Places, install
-from .weights import REPOSITORY, REVISION, export_weights, install_weights
+from .weights import BIOMEDCLIP, export_weights, install_weights
 
 EPILOG = """
 Stopped or broken off anywhere, run the same command again: it goes on and ends the same.
@@ -21,11 +21,15 @@ Mirrors: HF_ENDPOINT (or --endpoint), GDRIVE_ENDPOINT and GITHUB_RAW_ENDPOINT re
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0 when all that is asked for is complete, 2 with a sentence on stderr for each thing that is not."""
-    options = _parser().parse_args(arguments)
+def main(arguments: Sequence[str] | None = None, published: Catalogue | None = None) -> int:
+    """Exit status 0 when all that is asked for is complete, 2 with a sentence on stderr for each thing that is not.
+
+    `published` replaces the catalogue of data sets.
+    """
+    published = published or catalogue.load()
+    options = _parser(published).parse_args(arguments)
     try:
-        jobs = _jobs(options)
+        jobs = _jobs(options, published)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
@@ -42,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 2 if failed else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    known = ", ".join(facts.config for facts in catalogue.load().datasets.values())
+def _parser(published: Catalogue) -> argparse.ArgumentParser:
+    known = ", ".join(facts.config for facts in published.datasets.values())
     parser = argparse.ArgumentParser(
         prog="python scripts/download.py",
         description="Fetch the published data sets and BiomedCLIP's weights, and check that they are complete.",
@@ -59,16 +63,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _jobs(options: argparse.Namespace) -> list[Callable[[], None]]:
+def _jobs(options: argparse.Namespace, published: Catalogue) -> list[Callable[[], None]]:
     names = dict.fromkeys(options.names)
     sets: dict[str, Facts] = {}
     for name in names:
         if name == "all":
-            sets |= catalogue.load().datasets
+            sets |= published.datasets
         elif name.lower() == "phantom":
             raise UserError("Phantom is not downloaded: `python -m phantom.dataset --root data` makes it.")
         elif name != "weights":
-            facts = catalogue.lookup(name)
+            facts = published.lookup(name)
             sets[facts.name] = facts
     if options.export and "weights" not in names:
         raise UserError("--export copies the weights: name them, `python scripts/download.py weights --export FOLDER`.")
@@ -100,7 +104,7 @@ def _data_set(facts: Facts, root: Path, places: Places, given: Path | None, only
 
 def _weights(options: argparse.Namespace) -> None:
     folder = install_weights(options.endpoint, options.check)
-    print(f"BiomedCLIP: {REPOSITORY}, revision {REVISION}, in {folder}")
+    print(f"BiomedCLIP: {BIOMEDCLIP.name}, revision {BIOMEDCLIP.revision}, in {folder}")
     if options.export:
         export_weights(folder, options.export.expanduser())
         print(f"Copied to {options.export}: a run uses it with BACKBONE={options.export}.", flush=True)

@@ -63,21 +63,31 @@ def install(facts: Facts, root: Path, places: Places, given: Path | None = None)
     Gives the report of the final check; raises UserError, in one sentence, when the data set is not complete.
     """
     report = check(facts, root)
-    if report.complete:
+    if report.complete and not _leftovers(facts, root):
         return report
     with writing(facts.name, root):
         facts.folder(root).mkdir(parents=True, exist_ok=True)
     with _alone(facts, root):
-        if not _only_the_split_was_missing(facts, root, places, report):
-            if given is None:
-                _from_network(facts, root, places)
-            else:
-                _from_files(facts, root, places, given)
-    report = check(facts, root)
-    if not report.complete:
-        print(report.table())
-        raise UserError(f"{facts.name} is not complete, {report.fault()}: remove that folder and run this again.")
+        if not report.complete:
+            if not _only_the_split_was_missing(facts, root, places, report):
+                if given is None:
+                    _from_network(facts, root, places)
+                else:
+                    _from_files(facts, root, places, given)
+            report = check(facts, root)
+        if not report.complete:
+            print(report.table())
+            raise UserError(f"{facts.name} is not complete, {report.fault()}: remove that folder and run this again.")
+        with writing(facts.name, root):
+            for path in _leftovers(facts, root):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
     return report
+
+
+def _leftovers(facts: Facts, root: Path) -> list[Path]:
+    """Files on their way to a data set: zips, parts of them, images and a split that are not in place yet."""
+    patterns = (f".{facts.zip_name}*", f".{facts.split_file(root).name}", ".unpacked")
+    return [path for pattern in patterns for path in facts.folder(root).glob(pattern)]
 
 
 @contextlib.contextmanager
@@ -144,16 +154,32 @@ def _from_network(facts: Facts, root: Path, places: Places) -> None:
 
 
 def _from_drive(url: str, target: Path) -> None:
+    """Fetch with gdown, which keeps what came of a broken transfer and continues it. Raises TransferError."""
     import gdown
     import requests
 
     part = target.with_name(f"{target.name}.drive")
+
+    def kept() -> dict[Path, int]:
+        return {file: file.stat().st_size for file in part.parent.glob(f"{part.name}*")}
+
+    def has_room(done: int, total: int | None) -> None:
+        if total is not None and done <= _FIRST_BYTES:
+            purpose = f"{target.name} and what is in it"
+            require_space(part.parent, 2 * total - done, purpose)
+
     refused = gdown.exceptions.FileURLRetrievalError
     refused = getattr(gdown.exceptions, "DownloadError", refused)  # its base class since gdown 6
-    patience = {"timeout": 30} if "timeout" in inspect.signature(gdown.download).parameters else {}
+    newer = {"timeout": 30, "progress": has_room}
+    known = inspect.signature(gdown.download).parameters
+    options = {name: value for name, value in newer.items() if name in known}
+    before = kept()
     try:
-        gdown.download(url, str(part), quiet=not sys.stderr.isatty(), resume=True, **patience)
+        gdown.download(url, str(part), quiet=not sys.stderr.isatty(), resume=True, **options)
     except (refused, requests.RequestException, OSError, RuntimeError) as error:
+        if kept() == before:  # what is here does not help: the next call begins anew
+            for file in before:
+                file.unlink()
         raise TransferError(f"{url} failed ({' '.join(str(error).split())[:200].rstrip('.:')})") from error
     if not part.is_file():
         raise TransferError(f"{url} gave no file")

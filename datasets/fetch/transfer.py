@@ -201,14 +201,14 @@ def read_small(url: str, *, most: int = 64 << 20, attempts: int = 3, pause: floa
     raise TransferError(reason)
 
 
-def require_space(folder: Path, wanted: int, purpose: str) -> None:
+def require_space(folder: Path, wanted: int, purpose: str, instead: str = "give another --root") -> None:
     """Raise UserError unless `wanted` bytes and a little more are free where `folder` is."""
     free = shutil.disk_usage(folder).free
     reserve = 64 << 20
     if wanted + reserve > free:
         raise UserError(
             f"Not enough space in {folder} for {purpose}: it needs {wanted / 1e9:.2f} GB and {free / 1e9:.2f} GB are "
-            "free; free some or give another --root."
+            f"free; free some or {instead}."
         )
 
 

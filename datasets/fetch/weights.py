@@ -1,102 +1,143 @@
-"""BiomedCLIP's weights in the hub's cache, where the models are looked for, or copied to a plain folder."""
+"""BiomedCLIP's weights: the revision that `clip` loads, in the hub's cache where it looks, or in a plain folder."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+from clip.sources import BIOMEDCLIP, OPEN_CLIP_CONFIG, TRANSFORMERS_WEIGHTS
 from dassl.utils import UserError, progress
 
+from .check import git_blob_sha1
 from .transfer import require_space, writing
 
-REPOSITORY = "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
-REVISION = "9f341de24bfb00180f1b847274256e9b65a3a32e"
-REQUIRED = ("open_clip_config.json", "open_clip_pytorch_model.bin", "tokenizer.json")
-OPTIONAL = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "config.json")
-SIZE = 800_000_000  # bytes, about
+TOKENIZERS = ("tokenizer.json", "vocab.txt")  # one of them makes the model independent of a second repository
+NAMES = (*BIOMEDCLIP.required, *BIOMEDCLIP.optional, *BIOMEDCLIP.weights)
+AGAIN = "`python scripts/download.py weights`"
 
 
 def install_weights(endpoint: str | None = None, only_check: bool = False, cache: Path | None = None) -> Path:
-    """The folder of the pinned revision in the hub's cache, fetched if need be, with every file's hash checked.
+    """The folder of the pinned revision in the hub's cache, fetched if need be, every file checked by its hash.
 
-    The cache's "main" is set to the pinned revision where it names none, so that the model is found without a network.
-    Raises UserError when the files are absent and cannot be fetched, or damaged.
+    `cache` is the hub's own one unless given. Damaged files are fetched anew. Raises UserError, in one sentence, when
+    the files are absent or damaged and cannot be (or, with `only_check`, shall not be) fetched.
     """
-    from huggingface_hub import snapshot_download
     from huggingface_hub.constants import HF_HUB_CACHE
 
     cache = Path(HF_HUB_CACHE) if cache is None else cache
-    wanted = [*REQUIRED, *OPTIONAL]
-    arguments = {"revision": REVISION, "allow_patterns": wanted, "endpoint": endpoint, "cache_dir": cache}
-    try:
-        folder = Path(snapshot_download(REPOSITORY, local_files_only=True, **arguments))
-        present = all((folder / name).is_file() for name in REQUIRED)
-    except (OSError, ValueError):  # nothing of that revision in the cache
-        present = False
-    if not present and only_check:
+    lacking, damaged = _faults(cache)
+    if (lacking or damaged) and not only_check:
+        for file in damaged:
+            file.resolve().unlink()
+        _fetch(endpoint, cache)
+        lacking, damaged = _faults(cache)
+    if lacking:
         raise UserError(
-            f"The weights of {REPOSITORY} (revision {REVISION}) are not in {cache}: run `python "
-            "scripts/download.py weights` where there is a network."
+            f"The hub's cache {cache} lacks {lacking[0]} of {BIOMEDCLIP.name} (revision {BIOMEDCLIP.revision}): run "
+            f"{AGAIN} where there is a network."
         )
-    if not present:
-        with writing("the weights", cache):
-            cache.mkdir(parents=True, exist_ok=True)
-        require_space(cache, SIZE, "the weights of BiomedCLIP")
-        try:
-            folder = Path(snapshot_download(REPOSITORY, **arguments))
-        except Exception as error:  # the hub's client lets its HTTP library's errors through, which differ by version
-            raise UserError(
-                f"The weights of {REPOSITORY} could not be fetched ({_brief(error)}): run this again when the network "
-                "is there, it goes on where it stopped."
-            ) from error
-    absent = [name for name in REQUIRED if not (folder / name).is_file()]
-    if absent:
-        raise UserError(f"Revision {REVISION} of {REPOSITORY} has no {absent[0]}: check --endpoint and HF_ENDPOINT.")
-    for name in REQUIRED:
-        _check_hash(folder / name)
-    main = folder.parents[1] / "refs" / "main"
-    if not main.exists():
-        with writing("the cache's refs", main.parent):
-            main.parent.mkdir(parents=True, exist_ok=True)
-            main.write_text(REVISION, encoding="utf-8")
-    elif (other := main.read_text(encoding="utf-8").strip()) != REVISION:
-        print(f"The cache's main revision of {REPOSITORY} is {other}, which is what the name BiomedCLIP loads.")
-    return folder
+    if damaged:
+        raise UserError(f"{damaged[0]} is damaged (it has not the hash that the hub names): run {AGAIN} again.")
+    return _cached(OPEN_CLIP_CONFIG, cache).parent
 
 
 def export_weights(folder: Path, target: Path) -> None:
-    """Copy a cached snapshot to the plain folder `target`, for a machine without a network; the weights come last."""
-    names = [name for name in (*OPTIONAL, *REQUIRED) if (folder / name).is_file()]
-    names.sort(key=lambda name: name.endswith(".bin"))
+    """Copy a cached snapshot to the plain folder `target`, for a machine without a network; the weights come last.
+
+    Raises UserError when the disk has no room or `target` has weights of another model.
+    """
+    names = [name for name in NAMES if (folder / name).is_file()]
+    other = [n for n in (*BIOMEDCLIP.weights, *TRANSFORMERS_WEIGHTS) if n not in names and (target / n).exists()]
+    if other:
+        raise UserError(f"The folder {target} has another model's {other[0]}: give --export an empty or new folder.")
     with writing("the weights", target):
         target.mkdir(parents=True, exist_ok=True)
-    require_space(target, sum((folder / name).stat().st_size for name in names), "the weights")
+    size = sum((folder / name).stat().st_size for name in names)
+    require_space(target, size, "the weights of BiomedCLIP", "give --export another folder")
     for name in progress(names, f"Copying to {target}", unit="file"):
         temporary = target / f".{name}"
         with writing(name, target):
             shutil.copyfile(folder / name, temporary)
             temporary.replace(target / name)
-    with writing("REVISION", target):
-        (target / "REVISION").write_text(f"{REPOSITORY} {REVISION}\n", encoding="utf-8")
 
 
-def _check_hash(file: Path) -> None:
-    """The cache names a large file's content by its SHA-256; compare. Raises UserError when it is another."""
+def _cached(name: str, cache: Path) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(BIOMEDCLIP.name, name, cache_dir=cache, revision=BIOMEDCLIP.revision)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _faults(cache: Path) -> tuple[list[str], list[Path]]:
+    """What the cache lacks of the pinned revision, and which of its files have not their hash."""
+    present = {name: file for name in NAMES if (file := _cached(name, cache)) is not None}
+    needed = [*((name,) for name in BIOMEDCLIP.required), TOKENIZERS, BIOMEDCLIP.weights]
+    lacking = [" or ".join(names) for names in needed if not any(name in present for name in names)]
+    return lacking, [file for file in present.values() if not _is_whole(file)]
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a cached file has the hash by which the cache names its content: SHA-256 if large, else git's."""
     blob = file.resolve()
-    if len(blob.name) != 64 or blob.parent.name != "blobs":
-        return  # a small file, named by git's hash, or a cache without links
-    digest = hashlib.sha256()
-    with (
-        open(blob, "rb") as content,
-        progress(None, f"Checking {file.name}", total=blob.stat().st_size, unit="B") as bar,
-    ):
+    if blob.parent.name != "blobs":  # a cache without links, as on some systems
+        return True
+    if len(blob.name) == 40:
+        return git_blob_sha1(blob.read_bytes()) == blob.name
+    digest, size = hashlib.sha256(), blob.stat().st_size
+    with open(blob, "rb") as content, progress(None, f"Checking {file.name}", total=size, unit="B") as bar:
         while chunk := content.read(1 << 20):
             digest.update(chunk)
             bar.update(len(chunk))
-    if digest.hexdigest() != blob.name:
-        raise UserError(f"The weights file {blob} is damaged: delete it and run `python scripts/download.py weights`.")
+    return len(blob.name) != 64 or digest.hexdigest() == blob.name
 
 
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".:") or type(error).__name__
+def _fetch(endpoint: str | None, cache: Path) -> None:
+    """Bring the pinned revision's files into the cache, the weights last, when there is room for them."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError
+
+    pinned = {"revision": BIOMEDCLIP.revision, "endpoint": endpoint}
+    with writing("the weights", cache):
+        cache.mkdir(parents=True, exist_ok=True)
+    with _hub_errors():
+        for name in (*BIOMEDCLIP.required, *BIOMEDCLIP.optional):
+            with contextlib.suppress(EntryNotFoundError):
+                hf_hub_download(BIOMEDCLIP.name, name, cache_dir=cache, **pinned)
+    for name in BIOMEDCLIP.weights:
+        with _hub_errors():
+            try:
+                told = get_hf_file_metadata(hf_hub_url(BIOMEDCLIP.name, name, **pinned))
+            except EntryNotFoundError:
+                continue
+        if told.commit_hash != BIOMEDCLIP.revision:
+            raise UserError(
+                f"The hub gives revision {told.commit_hash} of {BIOMEDCLIP.name} instead of {BIOMEDCLIP.revision}: "
+                "check --endpoint and HF_ENDPOINT."
+            )
+        require_space(cache, told.size or 0, "the weights of BiomedCLIP", "set HF_HOME to another folder")
+        with _hub_errors():
+            hf_hub_download(BIOMEDCLIP.name, name, cache_dir=cache, **pinned)
+        return
+    raise UserError(
+        f"Revision {BIOMEDCLIP.revision} of {BIOMEDCLIP.name} has no {' or '.join(BIOMEDCLIP.weights)}: check --endpoint "
+        "and HF_ENDPOINT."
+    )
+
+
+@contextlib.contextmanager
+def _hub_errors() -> Iterator[None]:
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        yield
+    except EntryNotFoundError:
+        raise
+    except Exception as error:  # the hub's client lets its HTTP library's errors through, which differ by version
+        brief = " ".join(str(error).split())[:200].rstrip(".:") or type(error).__name__
+        raise UserError(
+            f"The weights of {BIOMEDCLIP.name} could not be fetched ({brief}): run {AGAIN} again when the network is "
+            "there, it goes on where it stopped."
+        ) from error
