@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
         _, novel = run.base2new()
         print("\n" + base2new_table(place.output, dataset, **chosen))
         if novel is None:
-            print(f"{method} learns a classifier of the base classes: it has no head for novel ones.")
+            print(f"What {method} learned here belongs to the base classes: it has no head for novel ones.")
     else:
         run.few_shot()
         print("\n" + few_shot_table(place.output, dataset, **chosen))

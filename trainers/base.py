@@ -197,6 +197,7 @@ class PromptTuner(FrozenFeatureTrainer):
     def build_method(self) -> None:
         self.prompt_learner = self.prompt_learner_class.of(self.clip_model, self.classnames, self.options)
         self.learn("prompt_learner", self.prompt_learner)
+        self.has_novel_head = not self.options.CSC  # a class' own context says nothing about other classes
 
     def text_features(self) -> Tensor:
         """Normalised text features of the prompted classes, (C, D), differentiable in the context."""

@@ -64,6 +64,7 @@ class MaPLe(ClipTrainer):
         options.DEPTH = min(options.DEPTH, self.clip_model.text_layers, self.clip_model.vision_layers)
         self.prompt_learner = CoupledPromptLearner.of(self.clip_model, self.classnames, options)
         self.learn("prompt_learner", self.prompt_learner)
+        self.has_novel_head = not options.CSC
         self.mixed = self.options.PREC == "amp" and self.device.type == "cuda"
         self._tested_text: Tensor | None = None
 
