@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+
+import torch
 
 import clip
 from dassl.utils import UserError
@@ -61,14 +67,35 @@ def steps(
     ]
 
 
-def go_through(todo: Sequence[Step]) -> list[str]:
-    """Run what is not finished. One that fails by a user's error is named and the rest goes on; the failures."""
+def go_through(todo: Sequence[Step], jobs: int = 1) -> list[str]:
+    """Run what is not finished. One that fails by a user's error is named and the rest goes on; the failures.
+
+    With more than one job, runs stand side by side in processes of their own, with the machine's cores shared out, and
+    print to their log.txt alone.
+    """
     failures = []
-    for number, step in enumerate(todo, 1):
+    for number, (step, wait) in enumerate(_started(todo, jobs), 1):
         print(f"[{number}/{len(todo)}] {step}", flush=True)
         try:
-            step()
+            wait()
         except (UserError, clip.ModelError) as error:
             failures.append(f"{step}: {error}")
             print(f"error: {error}", flush=True)
     return failures
+
+
+def _started(todo: Sequence[Step], jobs: int) -> Iterator[tuple[Step, Callable[[], None]]]:
+    """Each step with a function that returns when it is done."""
+    if jobs == 1:
+        yield from ((step, step) for step in todo)
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_begin_worker, initargs=(threads,)) as pool:
+        waiting = [(step, pool.submit(step)) for step in todo]
+        yield from ((step, future.result) for step, future in waiting)
+
+
+def _begin_worker(threads: int) -> None:
+    torch.set_num_threads(threads)
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  open as long as the process

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -19,15 +20,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seeds", nargs="+", default=["1", "2", "3"])
     p.add_argument("--shots", nargs="+", default=["16"], help="of the few-shot protocol")
     p.add_argument("--seconds", action="store_true", help="add a column with the seconds that the runs took")
+    p.add_argument("--jobs", type=int, help="runs side by side (default: 1; for phantom a core each, at most 4)")
     p.add_argument("--backbone", default="", help="default: BACKBONE, or the data set's own")
-    p.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="changes of the configuration")
+    p.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="changes of the configuration; after options, put -- before them")
     return p
 
 
 def main() -> None:
-    args = parser().parse_args()
+    args = parser().parse_intermixed_args()
+    from dassl.utils import UserError
     from phantom.dataset import ensure_dataset
-    from runs.plan import steps
+    from runs.plan import go_through, steps
     from runs.protocols import BASE2NEW_SHOTS, Place, backbone_folder, benchmark_methods, integer
     from tables import base2new_table, few_shot_table
 
@@ -38,9 +41,14 @@ def main() -> None:
     shots = [integer(number, "--shots", 1) for number in args.shots]
     methods = args.methods or benchmark_methods()
     started = time.perf_counter()
-    for protocol in args.protocol:
-        for step in steps(protocol, [args.dataset], methods, seeds, shots, place, args.pairs):
-            step()
+    todo = [
+        step
+        for protocol in args.protocol
+        for step in steps(protocol, [args.dataset], methods, seeds, shots, place, args.pairs)
+    ]
+    # PhantomCLIP is too small for the threads of one run to gain much.
+    jobs = args.jobs or (min(4, os.cpu_count() or 1) if args.dataset == "phantom" else 1)
+    failures = go_through(todo, jobs)
     backbone = backbone_folder(place.backbone_for(args.dataset))
     chosen = {"methods": methods, "seeds": seeds, "backbone": backbone, "seconds": args.seconds}
     if "base2new" in args.protocol:
@@ -50,6 +58,8 @@ def main() -> None:
         print(f"\n{args.dataset}, few-shot accuracy, seeds {' '.join(map(str, seeds))}\n")
         print(few_shot_table(place.output, args.dataset, **chosen))
     print(f"\n{time.perf_counter() - started:.0f} s in all.")
+    if failures:
+        raise UserError(f"{len(failures)} of {len(todo)} runs could not be done, the first: {failures[0]}")
 
 
 if __name__ == "__main__":

@@ -145,9 +145,8 @@ class FrozenFeatureTrainer(ClipTrainer):
 
     def build_model(self) -> None:
         super().build_model()
-        self.train_loader_x = EncodeAhead(
-            self.train_loader_x, self.clip_model, self.uses_patches, images_at_once(self.clip_model.device)
-        )
+        images = self.cfg.FEATURES.IMAGES_AT_ONCE or images_at_once(self.clip_model.device)
+        self.train_loader_x = EncodeAhead(self.train_loader_x, self.clip_model, self.uses_patches, images, self.cache)
 
     @abstractmethod
     def classifier(self) -> Callable[[Tensor], Tensor]:

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from clip import FrozenCLIP, ImageFeatures
+from dassl.data.data_manager import seeded
 from dassl.utils import UserError, atomic_path, progress
 
 FORMAT = 1
@@ -43,15 +44,19 @@ def encode_images(model: FrozenCLIP, images: Tensor, patches: bool = False) -> I
 
 
 class EncodeAhead:
-    """A data loader whose images are already features.
+    """A data loader whose images are already features, with the crops, the order and the batches of the one it wraps.
 
-    The image tower is frozen, so what an optimisation step needs of an image does not depend on the steps before it:
-    batches are collected until `images` images are waiting, encoded in one pass and handed out one by one, with the
-    crops, the order and the batches of the loader it wraps. Each batch gets `features` in place of `img`.
+    The image tower is frozen, so what an optimisation step needs of an image does not depend on the steps before it.
+    With patches, batches are collected until `images` images are waiting, encoded in one pass and handed out one by
+    one. Without, an epoch's global tokens are small: they are encoded at its start and kept in the cache, where every
+    method that draws the same crops finds them. Batches hold `features` in place of `img`.
     """
 
-    def __init__(self, loader: DataLoader, model: FrozenCLIP, patches: bool, images: int) -> None:
-        self.loader, self.model, self.patches, self.images = loader, model, patches, images
+    def __init__(self, loader: DataLoader, model: FrozenCLIP, patches: bool, images: int, cache: FeatureCache) -> None:
+        self.loader, self.model, self.patches, self.images, self.cache = loader, model, patches, images, cache
+        self._in_order = DataLoader(loader.dataset, images, num_workers=loader.num_workers)
+        self._labels = torch.tensor([item.label for item in loader.dataset.data_source])
+        self._content = ""
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -60,6 +65,31 @@ class EncodeAhead:
         return getattr(self.__dict__["loader"], name)
 
     def __iter__(self) -> Iterator[dict]:
+        seed = self.loader.dataset.epoch_seed
+        if self.patches or seed is None:  # without a seed no crop can be met again
+            yield from self._stream()
+            return
+        features = self._crops(seed).to(self.model.device)
+        for rows in self.loader.batch_sampler:
+            rows = torch.tensor(rows)
+            yield {
+                "features": ImageFeatures(features[rows.to(features.device)], None),
+                "label": self._labels[rows],
+                "index": rows,
+            }
+
+    def _crops(self, seed: int) -> Tensor:
+        """Global tokens (N, D) of the epoch's crop of each image."""
+        self._content = self._content or content_digest(self.loader)
+        key = image_key(self.model, self._in_order, self._content) | {"kind": "crops", "epoch": seed}
+        with seeded(seed):  # iterating over a loader draws a number, which an epoch found in the cache does not
+
+            def compute() -> Tensor:
+                return torch.cat([encode_images(self.model, batch["img"]).global_token for batch in self._in_order])
+
+            return self.cache.get(key, compute)
+
+    def _stream(self) -> Iterator[dict]:
         waiting: list[dict] = []
         count = 0
         for batch in self.loader:
@@ -149,21 +179,29 @@ def _content_hash(path: str) -> str:
         raise UserError(f"The image {path} is missing; check the data set's folder against its split file.") from None
 
 
+def content_digest(loader: DataLoader) -> str:
+    """A hash of the bytes of a loader's images, in order."""
+    paths = [item.impath for item in loader.dataset.data_source]
+    with ThreadPoolExecutor(8) as pool:
+        return hashlib.sha256("".join(pool.map(_content_hash, paths)).encode()).hexdigest()
+
+
+def image_key(model: FrozenCLIP, loader: DataLoader, content: str) -> dict[str, object]:
+    """What decides the features of a loader's images: the key of their cache entry, but for its kind."""
+    return _numerics(model) | {
+        "images": content,
+        "transform": str(loader.dataset.transform),
+        "batch": loader.batch_size,
+    }
+
+
 def image_features(model: FrozenCLIP, loader: DataLoader, cache: FeatureCache, what: str) -> Tensor:
     """Normalised global tokens (N, D) of a loader's images in order, on the CPU.
 
     The key holds the images' bytes, not their names or dates, so a moved data set keeps its entries and a changed
     image never meets an old one.
     """
-    paths = [item.impath for item in loader.dataset.data_source]
-    with ThreadPoolExecutor(8) as pool:
-        digest = hashlib.sha256("".join(pool.map(_content_hash, paths)).encode()).hexdigest()
-    key = _numerics(model) | {
-        "kind": "image",
-        "images": digest,
-        "transform": str(loader.dataset.transform),
-        "batch": loader.batch_size,
-    }
+    key = image_key(model, loader, content_digest(loader)) | {"kind": "image"}
 
     def compute() -> Tensor:
         batches = progress(loader, f"encode {what} images", total=len(loader), unit="batch")
