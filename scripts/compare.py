@@ -22,7 +22,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seconds", action="store_true", help="add a column with the seconds that the runs took")
     p.add_argument("--jobs", type=int, help="runs side by side (default: 1; for phantom a core each, at most 4)")
     p.add_argument("--backbone", default="", help="default: BACKBONE, or the data set's own")
-    p.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="changes of the configuration; after options, put -- before them")
+    p.add_argument(
+        "pairs", nargs="*", metavar="KEY VALUE", help="changes of the configuration, after -- where options precede"
+    )
     return p
 
 

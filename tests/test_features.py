@@ -1,0 +1,74 @@
+"""Features that are kept on disk are the features that would be computed."""
+
+import pytest
+import torch
+
+from clip import load
+from tests.conftest import ROOT
+from tests.test_methods import configured, learned, same
+from trainers.features import FeatureCache, text_features
+
+
+class Counting:
+    """A computation that counts how often it is done."""
+
+    def __init__(self):
+        self.done = 0
+
+    def __call__(self):
+        self.done += 1
+        return torch.arange(6.0).view(2, 3)
+
+
+def test_an_entry_is_computed_once_and_another_key_is_another_entry(tmp_path):
+    cache, compute = FeatureCache(tmp_path), Counting()
+    first = cache.get({"weights": "a"}, compute)
+    assert torch.equal(cache.get({"weights": "a"}, compute), first)
+    assert compute.done == 1
+    cache.get({"weights": "b"}, compute)
+    assert compute.done == 2
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one bit", "empty", "of another key"])
+def test_a_damaged_entry_is_computed_again(tmp_path, damage):
+    cache, compute = FeatureCache(tmp_path), Counting()
+    expected = cache.get({"weights": "a"}, compute)
+    (path,) = tmp_path.glob("*.safetensors")
+    content = path.read_bytes()
+    if damage == "of another key":
+        other = FeatureCache(tmp_path / "other")
+        other.get({"weights": "b"}, lambda: torch.zeros(2, 3))
+        content = next((tmp_path / "other").glob("*")).read_bytes()
+    flipped = content[:-1] + bytes([content[-1] ^ 1])
+    path.write_bytes({"truncated": content[: len(content) // 2], "one bit": flipped, "empty": b""}.get(damage, content))
+    assert torch.equal(cache.get({"weights": "a"}, compute), expected)
+    assert compute.done == 2
+    assert torch.equal(cache.get({"weights": "a"}, compute), expected)
+    assert compute.done == 2
+
+
+def test_without_a_folder_nothing_is_kept():
+    cache, compute = FeatureCache(None), Counting()
+    cache.get({}, compute)
+    cache.get({}, compute)
+    assert compute.done == 2
+
+
+def test_texts_encoded_in_order_of_length_come_back_in_their_own_order():
+    model = load(str(ROOT / "clip/phantomclip"))
+    texts = ["a photo of a smooth mass with a bright even border.", "cyst", "a photo of a cyst.", "smooth mass"]
+    together = text_features(model, texts, FeatureCache(None), "texts", batch=2)
+    alone = torch.cat([text_features(model, [text], FeatureCache(None), "texts") for text in texts])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["CoOp", "KgCoOp", "CoCoOp"])
+def test_training_with_a_cold_a_warm_and_no_cache_learns_the_same_bits(arguments, tmp_path, method):
+    from train import main
+
+    cache = str(tmp_path / "cache")
+    for name, folder in (("cold", cache), ("warm", cache), ("none", "")):
+        main(configured(arguments, method, "FEATURES.CACHE_DIR", folder, output=tmp_path / name))
+    assert learned(tmp_path / "cold")
+    assert same(learned(tmp_path / "cold"), learned(tmp_path / "warm"))
+    assert same(learned(tmp_path / "cold"), learned(tmp_path / "none"))
