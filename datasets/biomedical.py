@@ -14,6 +14,7 @@ from .sampling import draw_shots, take_classes
 from .splits import Item, Split, check_images, class_names, fingerprint, read_split
 
 SUBSETS = ("all", "base", "new")
+FEWEST_CLASSES = 4  # of base-to-novel: with fewer, a half is a single class, which nothing can be confused with
 
 
 class BiomedicalDataset(DatasetBase):
@@ -53,8 +54,11 @@ class BiomedicalDataset(DatasetBase):
         self.fingerprint = fingerprint(split)
         self.all_classnames = class_names(split)
         self.prompts_name = Path(self.split_path).stem.removeprefix("split_")
-        if subset == "new" and len(class_names(split)) == 1:
-            raise UserError(f"{self.split_path} has one class, so none is novel: set DATASET.SUBSAMPLE_CLASSES all.")
+        if subset != "all" and len(self.all_classnames) < FEWEST_CLASSES:
+            raise UserError(
+                f"{self.split_path} has {len(self.all_classnames)} classes, but base-to-novel needs at least "
+                f"{FEWEST_CLASSES}, two to learn and two novel ones: use the few-shot protocol."
+            )
         if shots > 0:
             split = draw_shots(split, shots, cfg.SEED)
         split = take_classes(split, subset)

@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 def refused(done: subprocess.CompletedProcess, *words: str) -> None:
     """Check that a command ended as a user's error does, with these words in its sentence."""
     assert done.returncode == 2, done.stdout + done.stderr
+    print(done.stderr)
     assert "Traceback" not in done.stdout + done.stderr
     (sentence,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     for word in words:

@@ -188,11 +188,12 @@ def test_an_unknown_subset_of_classes_is_refused(tmp_path):
         datasets.btmri.BTMRI(config(tmp_path, subset="novel"))
 
 
-def test_a_single_class_has_no_novel_ones(tmp_path):
-    lay_out(tmp_path, made_split(1))
-    assert datasets.btmri.BTMRI(config(tmp_path, subset="base")).classnames == ["class 0"]
-    with pytest.raises(UserError, match="has one class"):
-        datasets.btmri.BTMRI(config(tmp_path, subset="new"))
+def test_base_to_novel_needs_two_base_and_two_novel_classes(tmp_path):
+    lay_out(tmp_path, made_split(3))
+    assert len(datasets.btmri.BTMRI(config(tmp_path, subset="all")).classnames) == 3
+    for subset in ("base", "new"):
+        with pytest.raises(UserError, match="has 3 classes, but base-to-novel needs at least 4"):
+            datasets.btmri.BTMRI(config(tmp_path, subset=subset))
 
 
 def test_absent_data_are_answered_with_the_command_that_fetches_them(tmp_path):
