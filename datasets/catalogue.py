@@ -44,7 +44,7 @@ class Catalogue:
     datasets: dict[str, Facts]
 
     def lookup(self, name: str) -> Facts:
-        """The data set called `name` on the command line (btmri) or in the paper (BTMRI). Raises UserError for others."""
+        """The data set called `name` on the command line (btmri) or in the paper (BTMRI); UserError for others."""
         for facts in self.datasets.values():
             if name.lower() in (facts.config, facts.name.lower()):
                 return facts

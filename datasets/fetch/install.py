@@ -163,8 +163,12 @@ def _from_drive(url: str, target: Path) -> None:
     def kept() -> dict[Path, int]:
         return {file: file.stat().st_size for file in part.parent.glob(f"{part.name}*")}
 
+    looked = False
+
     def has_room(done: int, total: int | None) -> None:
-        if total is not None and done <= _FIRST_BYTES:
+        nonlocal looked
+        if total is not None and not looked:
+            looked = True
             purpose = f"{target.name} and what is in it"
             require_space(part.parent, 2 * total - done, purpose)
 

@@ -122,8 +122,8 @@ def _fetch(endpoint: str | None, cache: Path) -> None:
             hf_hub_download(BIOMEDCLIP.name, name, cache_dir=cache, **pinned)
         return
     raise UserError(
-        f"Revision {BIOMEDCLIP.revision} of {BIOMEDCLIP.name} has no {' or '.join(BIOMEDCLIP.weights)}: check --endpoint "
-        "and HF_ENDPOINT."
+        f"Revision {BIOMEDCLIP.revision} of {BIOMEDCLIP.name} has no {' or '.join(BIOMEDCLIP.weights)}: "
+        "check --endpoint and HF_ENDPOINT."
     )
 
 
