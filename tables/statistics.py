@@ -30,8 +30,8 @@ def cell(runs: list[Run], metric: str = "accuracy") -> Cell | None:
 
 
 def hm_cell(base: Cell | None, novel: Cell | None) -> Cell | None:
-    """HM of the seed means."""
-    return None if base is None or novel is None else Cell(harmonic_mean(base.mean, novel.mean), 0.0, base.seeds)
+    """HM of the seed means, which as one number has no deviation."""
+    return None if base is None or novel is None else Cell(harmonic_mean(base.mean, novel.mean))
 
 
 def warnings(runs: list[Run], what: str) -> list[str]:
