@@ -70,8 +70,3 @@ def load() -> Catalogue:
         for name, facts in raw["datasets"].items()
     }
     return Catalogue(raw["splits"]["repository"], raw["splits"]["commit"], raw["zips"]["repository"], sets)
-
-
-def lookup(name: str) -> Facts:
-    """The published data set called `name`, as Catalogue.lookup has it."""
-    return load().lookup(name)

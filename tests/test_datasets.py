@@ -125,7 +125,7 @@ def test_base_and_novel_share_the_classes_without_overlap_and_count_from_zero(cl
 
 @pytest.mark.parametrize("name", AT_HAND)
 def test_the_catalogue_agrees_with_the_published_split_files(split_folder, name):
-    facts, split = catalogue.lookup(name), read_split(split_folder / f"split_{name}.json")
+    facts, split = catalogue.load().lookup(name), read_split(split_folder / f"split_{name}.json")
     assert list(facts.classes) == class_names(split)
     assert facts.counts == tuple(len(split[part]) for part in PARTS)
     for classname, counts in facts.classes.items():
@@ -145,9 +145,10 @@ def test_every_data_set_of_the_catalogue_is_registered_and_has_a_config():
 
 
 def test_data_sets_are_found_by_either_name_and_others_are_refused():
-    assert catalogue.lookup("covid") is catalogue.lookup("COVID_19") is catalogue.lookup("Covid_19")
+    published = catalogue.load()
+    assert published.lookup("covid") is published.lookup("COVID_19") is published.lookup("Covid_19")
     with pytest.raises(UserError, match=r"'mnist'.*btmri, busi"):
-        catalogue.lookup("mnist")
+        published.lookup("mnist")
 
 
 def test_a_data_set_has_all_that_a_trainer_asks_for(tmp_path):

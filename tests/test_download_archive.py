@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from zips import write_zip
 
 from dassl.utils import UserError
 from datasets.fetch.archive import ArchiveError, FolderSource, Limits, ZipSource, find_prefix
@@ -21,12 +22,7 @@ NOISE = random.Random(0).randbytes(5000)
 
 
 def zipped(file: Path, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
-    with zipfile.ZipFile(file, "w", method) as made:
-        for name, content in members.items():
-            info = zipfile.ZipInfo("placeholder")
-            info.filename = name  # as it is: the constructor would tidy it
-            info.compress_type = method
-            made.writestr(info, content)
+    write_zip(file, members, method)
     return file
 
 

@@ -7,6 +7,7 @@ import json
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 
 import open_clip
@@ -54,9 +55,6 @@ class EncodeAhead:
 
     def __init__(self, loader: DataLoader, model: FrozenCLIP, patches: bool, images: int, cache: FeatureCache) -> None:
         self.loader, self.model, self.patches, self.images, self.cache = loader, model, patches, images, cache
-        self._in_order = DataLoader(loader.dataset, images, num_workers=loader.num_workers)
-        self._labels = torch.tensor([item.label for item in loader.dataset.data_source])
-        self._content = ""
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -70,22 +68,27 @@ class EncodeAhead:
             yield from self._stream()
             return
         features = self._crops(seed).to(self.model.device)
+        labels = torch.tensor([item.label for item in self.loader.dataset.data_source])
         for rows in self.loader.batch_sampler:
             rows = torch.tensor(rows)
             yield {
                 "features": ImageFeatures(features[rows.to(features.device)], None),
-                "label": self._labels[rows],
+                "label": labels[rows],
                 "index": rows,
             }
 
+    @cached_property
+    def _content(self) -> str:
+        return content_digest(self.loader)
+
     def _crops(self, seed: int) -> Tensor:
         """Global tokens (N, D) of the epoch's crop of each image."""
-        self._content = self._content or content_digest(self.loader)
-        key = image_key(self.model, self._in_order, self._content) | {"kind": "crops", "epoch": seed}
+        in_order = DataLoader(self.loader.dataset, self.images, num_workers=self.loader.num_workers)
+        key = image_key(self.model, in_order, self._content) | {"kind": "crops", "epoch": seed}
         with seeded(seed):  # iterating over a loader draws a number, which an epoch found in the cache does not
 
             def compute() -> Tensor:
-                return torch.cat([encode_images(self.model, batch["img"]).global_token for batch in self._in_order])
+                return torch.cat([encode_images(self.model, batch["img"]).global_token for batch in in_order])
 
             return self.cache.get(key, compute)
 

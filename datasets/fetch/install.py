@@ -22,7 +22,7 @@ from ..catalogue import PARTS, Facts
 from ..splits import missing_images, parse_split
 from .archive import ArchiveError, FolderSource, Limits, Source, ZipSource, find_prefix
 from .check import Report, check, git_blob_sha1, has_image_header
-from .transfer import TransferError, download, read_small, require_space, writing
+from .transfer import TransferError, brief, download, read_small, require_space, writing
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _from_drive(url: str, target: Path) -> None:
         if kept() == before:  # what is here does not help: the next call begins anew
             for file in before:
                 file.unlink()
-        raise TransferError(f"{url} failed ({' '.join(str(error).split())[:200].rstrip('.:')})") from error
+        raise TransferError(f"{url} failed ({brief(error)})") from error
     if not part.is_file():
         raise TransferError(f"{url} gave no file")
     part.replace(target)

@@ -201,6 +201,11 @@ def read_small(url: str, *, most: int = 64 << 20, attempts: int = 3, pause: floa
     raise TransferError(reason)
 
 
+def brief(error: Exception) -> str:
+    """An error's text on one line, as a part of a sentence; its kind where it has no text."""
+    return " ".join(str(error).split())[:200].rstrip(".:") or type(error).__name__
+
+
 def require_space(folder: Path, wanted: int, purpose: str, instead: str = "give another --root") -> None:
     """Raise UserError unless `wanted` bytes and a little more are free where `folder` is."""
     free = shutil.disk_usage(folder).free

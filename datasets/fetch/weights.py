@@ -12,7 +12,7 @@ from clip.sources import BIOMEDCLIP, OPEN_CLIP_CONFIG, TRANSFORMERS_WEIGHTS
 from dassl.utils import UserError, progress
 
 from .check import git_blob_sha1
-from .transfer import require_space, writing
+from .transfer import brief, require_space, writing
 
 TOKENIZERS = ("tokenizer.json", "vocab.txt")  # one of them makes the model independent of a second repository
 NAMES = (*BIOMEDCLIP.required, *BIOMEDCLIP.optional, *BIOMEDCLIP.weights)
@@ -136,8 +136,7 @@ def _hub_errors() -> Iterator[None]:
     except EntryNotFoundError:
         raise
     except Exception as error:  # the hub's client lets its HTTP library's errors through, which differ by version
-        brief = " ".join(str(error).split())[:200].rstrip(".:") or type(error).__name__
         raise UserError(
-            f"The weights of {BIOMEDCLIP.name} could not be fetched ({brief}): run {AGAIN} again when the network is "
-            "there, it goes on where it stopped."
+            f"The weights of {BIOMEDCLIP.name} could not be fetched ({brief(error)}): run {AGAIN} again when the "
+            "network is there, it goes on where it stopped."
         ) from error
