@@ -16,7 +16,6 @@ from pathlib import Path
 
 from .errors import UserError
 
-
 SECONDS_PER_DAY = 86_400
 
 
