@@ -53,9 +53,10 @@ class Predictions:
             )
         infinite = ~np.isfinite(logits).all(1)
         if infinite.any():
+            first = images[int(infinite.argmax())]
             raise UserError(
-                f"The logits of {int(infinite.sum())} of {len(images)} images, {images[int(infinite.argmax())]!r} first, "
-                "are not finite in single precision: the training diverged, try a smaller OPTIM.LR."
+                f"The logits of {int(infinite.sum())} of {len(images)} images, {first!r} first, are not finite in single "
+                "precision: the training diverged, try a smaller OPTIM.LR."
             )
         labels.flags.writeable = logits.flags.writeable = False
         for name, value in zip(FIELDS, (images, labels, logits, classnames), strict=True):
