@@ -96,7 +96,7 @@ def bound(
     name: str, num_classes: int, *, costs: object = None, order: object = None
 ) -> Callable[[Predictions], float | None]:
     """The metric as a function of predictions alone, its costs and order checked once."""
-    found, given = find(name), {"costs": _costs(costs, num_classes), "order": _order(grades, num_classes)}
+    found, given = find(name), {"costs": _costs(costs, num_classes), "order": _order(order, num_classes)}
     needed = {need: given[need] for need in NEEDS if need in found.needs}
     if any(value is None for value in needed.values()):
         return lambda predictions: None
@@ -210,7 +210,8 @@ def macro_specificity(predictions: Predictions) -> float | None:
 def macro_auroc(predictions: Predictions) -> float | None:
     """Mean area under the one-vs-rest ROC curve of a class's probability, over the classes that have images.
 
-    None unless two classes have images. Ties count as half (the Mann-Whitney statistic; Hanley and McNeil, Radiology 1982).
+    None unless two classes have images. Ties count as half: the Mann-Whitney statistic (Hanley and McNeil, Radiology
+    1982).
     """
     areas = []
     for label in range(len(predictions.classnames)):
@@ -254,7 +255,7 @@ def classwise_ece(predictions: Predictions) -> float:
 @metric(title="NLL", unit="", lower_is_better=True)
 def nll(predictions: Predictions) -> float:
     """Mean negative log-likelihood of the labels, in nats."""
-    return -float(np.take_along_axis(predictions.log_probabilities, predictions.labels[:, None], 1).mean())
+    return 0.0 - float(np.take_along_axis(predictions.log_probabilities, predictions.labels[:, None], 1).mean())
 
 
 @metric(title="Brier score", unit="", lower_is_better=True)
@@ -320,7 +321,7 @@ def accuracy_at_80_coverage(predictions: Predictions) -> float:
 
 
 def risk_coverage(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """The risk-coverage curve: share of the images kept, 1/N to 1, and the error rate on them as a fraction, both (N,)."""
+    """The risk-coverage curve: the share of images kept, 1/N to 1, and their error rate as a fraction, both (N,)."""
     correct, _ = _by_confidence(predictions)
     kept = np.arange(1, len(correct) + 1)
     return kept / len(correct), 1.0 - np.cumsum(correct) / kept
@@ -386,7 +387,7 @@ def _bins(values: np.ndarray) -> np.ndarray:
 
 
 def _by_confidence(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """Correctness (as fractions) and confidence in falling order of confidence; equal ones share their mean correctness."""
+    """Correctness and confidence, most confident first; images of equal confidence share their mean correctness."""
     order = np.argsort(-predictions.confidence, kind="stable")
     confidence = predictions.confidence[order]
     starts = np.flatnonzero(np.append(True, confidence[1:] != confidence[:-1]))

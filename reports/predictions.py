@@ -55,8 +55,8 @@ class Predictions:
         if infinite.any():
             first = images[int(infinite.argmax())]
             raise UserError(
-                f"The logits of {int(infinite.sum())} of {len(images)} images, {first!r} first, are not finite in single "
-                "precision: the training diverged, try a smaller OPTIM.LR."
+                f"The logits of {int(infinite.sum())} of {len(images)} images, {first!r} first, are not finite in "
+                "single precision: the training diverged, try a smaller OPTIM.LR."
             )
         labels.flags.writeable = logits.flags.writeable = False
         for name, value in zip(FIELDS, (images, labels, logits, classnames), strict=True):
