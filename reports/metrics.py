@@ -316,8 +316,8 @@ def aurc(predictions: Predictions) -> float:
 @metric(title="accuracy at 80 % coverage", unit="%", lower_is_better=False)
 def accuracy_at_80_coverage(predictions: Predictions) -> float:
     """Accuracy on the most confident 80 % of the images, rounded up to whole images; ties as in AURC."""
-    kept = math.ceil(len(predictions.labels) * COVERAGE)
-    return 100.0 - 100.0 * float(risk_coverage(predictions)[1][kept - 1])
+    correct, _ = _by_confidence(predictions)
+    return 100.0 * float(correct[: math.ceil(len(correct) * COVERAGE)].mean())
 
 
 def risk_coverage(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
