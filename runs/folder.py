@@ -20,9 +20,8 @@ import yaml
 from yacs.config import CfgNode
 
 from dassl.engine import TrainerBase
-from dassl.utils import UserError, atomic_path, write_json
-from trainers.base import find_checkpoint
-from trainers.phases import Phases
+from dassl.utils import UserError, atomic_path, find_checkpoint, write_json
+from dassl.utils.phases import Phases
 
 FORMAT = 1
 # Where things are and how they are shown: they do not change what a run computes.
