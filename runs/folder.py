@@ -129,7 +129,7 @@ class RunFolder:
         results = {
             "format": FORMAT,
             "method": cfg.TRAINER.NAME,
-            "title": getattr(method, "title", "") or cfg.TRAINER.NAME,
+            "title": vars(method).get("title") or cfg.TRAINER.NAME,
             "dataset": cfg.DATASET.FOLDER or cfg.DATASET.NAME,
             "backbone": cfg.MODEL.BACKBONE.NAME,
             "subsample": cfg.DATASET.SUBSAMPLE_CLASSES,
