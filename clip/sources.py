@@ -125,13 +125,16 @@ def from_hub(repository: Repository, weights: bool = True) -> Path:
     if weights:
         wanted.append(repository.weights)
     found = [next(filter(None, map(cached, names)), None) for names in wanted]
-    missing = [" or ".join(names) for names, path in zip(wanted, found, strict=True) if path is None]
-    if missing:
-        return _fetch(repository, weights, missing)
+    if None in found:
+        return _fetch(repository, wanted, _lacking(wanted, found), repository.optional if weights else ())
     return found[0].parent
 
 
-def _fetch(repository: Repository, weights: bool, missing: Sequence[str]) -> Path:
+def _lacking(wanted: Sequence[Sequence[str]], found: Sequence[Path | None]) -> str:
+    return ", ".join(" or ".join(names) for names, path in zip(wanted, found, strict=True) if path is None)
+
+
+def _fetch(repository: Repository, wanted: Sequence[Sequence[str]], missing: str, optional: Sequence[str]) -> Path:
     from huggingface_hub import constants, get_session, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -147,26 +150,25 @@ def _fetch(repository: Repository, weights: bool, missing: Sequence[str]) -> Pat
         get_session().head(constants.ENDPOINT, timeout=_CONNECT_SECONDS)
     except Exception as error:  # its class depends on the HTTP library that this version of the hub's client uses
         raise MissingWeights(
-            f"The hub's cache on this machine lacks {', '.join(missing)} of {repository.name}, and the hub cannot be "
+            f"The hub's cache on this machine lacks {missing} of {repository.name}, and the hub cannot be "
             "reached: run this once where there is a network, or put the model's configuration, weights and tokenizer "
             "into a folder and give that folder instead of the name.",
             repository.name,
         ) from error
     try:
-        found = [download(name) for name in repository.required]
-        if weights:
-            found.append(next(filter(None, map(download, repository.weights)), None))
-            found += [path for path in map(download, repository.optional) if path]
+        found = [next(filter(None, map(download, names)), None) for names in wanted]
+        for name in optional:
+            download(name)
     except Exception as error:  # as above
         raise MissingWeights(
-            f"{', '.join(missing)} of {repository.name} cannot be downloaded from the hub ({first_line(error)}): check "
+            f"{missing} of {repository.name} cannot be downloaded from the hub ({first_line(error)}): check "
             "the name and the network, and try again.",
             repository.name,
         ) from error
     if None in found:
         raise MissingWeights(
-            f"The hub repository {repository.name} has no {', '.join(missing)}: choose another repository, or put the "
-            "model into a folder, add that file and give the folder instead of the name.",
+            f"The hub repository {repository.name} has no {_lacking(wanted, found)}: choose another repository, or "
+            "put the model into a folder, add that file and give the folder instead of the name.",
             repository.name,
         )
     return found[0].parent
