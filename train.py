@@ -19,9 +19,9 @@ import datasets  # noqa: F401  registers the data sets
 import trainers  # noqa: F401  registers the methods
 from dassl.engine import TRAINER_REGISTRY, build_trainer
 from dassl.utils import UserError, collect_env_info, set_random_seed, setup_logger
+from dassl.utils.phases import Phases
 from runs.config import build_config
 from runs.folder import RunFolder
-from trainers.phases import Phases
 
 
 def parser() -> argparse.ArgumentParser:
