@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
-from dassl.utils import UserError
+from dassl.utils import UserError, report_error
 from datasets import catalogue
 from datasets.splits import class_names, read_split
 from phantom.findings import CLASSES as PHANTOM_CLASSES
@@ -33,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         faults = _check(options)
     except UserError as error:
-        print(error, file=sys.stderr)
+        report_error(error)
         return 2
     print(f"{faults} fault{'' if faults == 1 else 's'} found." if faults else "No faults.")
     return 1 if faults else 0

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dassl.utils import UserError
+from dassl.utils import UserError, report_error
 
 from .bank import FOLDER
 from .importing import biomedcoop, import_prompts
@@ -19,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = import_prompts(options.origin, options.name, options.folder)
     except UserError as error:
-        print(error, file=sys.stderr)
+        report_error(error)
         return 2
     if result.verified:
         print("The file is, byte for byte, the published one.")

@@ -1,17 +1,22 @@
-"""How many tokens a text tower makes of a sentence: counted where its tokenizer is at hand, bounded where it is not."""
+"""How many tokens a text tower makes of a sentence: counted where its tokenizer is at hand, bounded where it is not.
+
+The default towers are counted by the tokenizers library alone, without PyTorch or a model.
+"""
 
 from __future__ import annotations
 
+import gzip
+import json
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-import clip
-from dassl.utils import UserError
-
 Counter = Callable[[Sequence[str]], list[int]]
+PHANTOMCLIP = Path(__file__).resolve().parents[1] / "clip" / "phantomclip"
+CLIP_MERGES = 49152 - 256 - 2  # what OpenAI's CLIP uses of the merges in its vocabulary file
 
 
 class TextTower(NamedTuple):
@@ -29,11 +34,16 @@ def default_towers() -> list[TextTower]:
     PubMedCLIP's tokenizer and length are CLIP's.
     """
     towers = [
-        TextTower("CLIP", 77, True, _count_clip),
+        TextTower("CLIP", 77, True, lambda sentences: _count(_clip_tokenizer(), sentences, special=2)),
         TextTower("BiomedCLIP", 256, False, bound_word_pieces),
     ]
-    if Path(clip.__file__).with_name("phantomclip").is_dir():
-        towers.append(tower_of("PhantomCLIP"))
+    if PHANTOMCLIP.is_dir():
+        from tokenizers import Tokenizer
+
+        config = json.loads((PHANTOMCLIP / "open_clip_config.json").read_text(encoding="utf-8"))
+        tokenizer = Tokenizer.from_file(str(PHANTOMCLIP / "tokenizer.json"))
+        length = config["model_cfg"]["text_cfg"]["context_length"]
+        towers.append(TextTower("PhantomCLIP", length, True, lambda sentences: _count(tokenizer, sentences)))
     return towers
 
 
@@ -42,35 +52,46 @@ def tower_of(name: str) -> TextTower:
 
     A sentence that is too long counts as one token more than the tower reads. Raises UserError when loading fails.
     """
-    try:
-        model = clip.load(name)
-    except clip.ModelError as error:
-        raise UserError(str(error)) from error
+    import clip
 
-    def count(sentences: Sequence[str]) -> list[int]:
-        return [_count_one(model, sentence) for sentence in sentences]
+    model = clip.load(name)
 
-    return TextTower(model.name, model.context_length, True, count)
+    def count_one(sentence: str) -> int:
+        try:
+            return int(model.tokenize([sentence]).mask.sum())
+        except clip.ModelError:  # the sentence is too long; by how much is not said
+            return model.context_length + 1
+
+    return TextTower(model.name, model.context_length, True, lambda sentences: list(map(count_one, sentences)))
 
 
-def _count_one(model: clip.FrozenCLIP, sentence: str) -> int:
-    try:
-        return int(model.tokenize([sentence]).mask.sum())
-    except clip.ModelError:  # a sentence that is too long, by how much is not said
-        return model.context_length + 1
+def _count(tokenizer: object, sentences: Sequence[str], special: int = 0) -> list[int]:
+    return [len(encoding.ids) + special for encoding in tokenizer.encode_batch(list(sentences))]
 
 
 @cache
 def _clip_tokenizer() -> object:
-    from open_clip.tokenizer import SimpleTokenizer
+    """CLIP's byte-pair encoding by the tokenizers library, from the vocabulary file that open_clip brings."""
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-    return SimpleTokenizer()
-
-
-def _count_clip(sentences: Sequence[str]) -> list[int]:
-    return [len(_clip_tokenizer().encode(sentence)) + 2 for sentence in sentences]
+    vocabulary = Path(find_spec("open_clip").origin).with_name("bpe_simple_vocab_16e6.txt.gz")
+    lines = gzip.decompress(vocabulary.read_bytes()).decode().split("\n")[1 : CLIP_MERGES + 1]
+    merges = [tuple(line.split()) for line in lines]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    entries = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
+    known = {entry: number for number, entry in enumerate(dict.fromkeys(entries))}
+    tokenizer = Tokenizer(models.BPE(known, merges, end_of_word_suffix="</w>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    words = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(words, behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    return tokenizer
 
 
 def bound_word_pieces(sentences: Sequence[str]) -> list[int]:
-    """Most tokens that a WordPiece vocabulary can make: one a character, [CLS] and [SEP]."""
+    """Most tokens that a WordPiece vocabulary can make: one per character, [CLS] and [SEP]."""
     return [len("".join(unicodedata.normalize("NFD", sentence).split())) + 2 for sentence in sentences]

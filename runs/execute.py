@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from clip.errors import MissingWeights
+from clip.sources import BIOMEDCLIP
 from dassl.engine import TrainerBase, build_trainer
 from dassl.utils import UserError, collect_env_info, set_random_seed, setup_logger
 from dassl.utils.phases import Phases
@@ -19,6 +21,15 @@ def execute(spec: RunSpec) -> dict | None:
     Raises:
         UserError: what the user can fix, in one sentence.
     """
+    try:
+        return _execute(spec)
+    except MissingWeights as error:
+        if error.repository != BIOMEDCLIP.name:
+            raise
+        raise UserError(f"{error} `python scripts/download.py weights` fetches them.") from error
+
+
+def _execute(spec: RunSpec) -> dict | None:
     cfg = build_config(spec)
     folder = RunFolder(spec, cfg)
     finished = folder.finished_results()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from open_clip.tokenizer import SimpleTokenizer
 
 import clip
 from dassl.utils import UserError
@@ -23,6 +24,7 @@ from tests.support import random_weights
 DATASETS = [name for name in (*catalogue.load().datasets, PHANTOM) if (FOLDER / f"{name}.json").is_file()]
 SOUND = {name: read_bank(FOLDER / "Kvasir.json")[name] for name in ("polyps", "esophagitis", "normal z line")}
 CLASSES = list(SOUND)
+CLIP_TOKENIZER = SimpleTokenizer()
 WORDS_ONLY = TextTower("words", MOST_WORDS, True, lambda sentences: [len(sentence.split()) for sentence in sentences])
 
 classes = st.sampled_from(CLASSES)
@@ -277,6 +279,22 @@ def test_templates_give_50_different_sentences_that_name_the_class() -> None:
     assert len(set(of_first)) == len(set(of_second)) == PROMPTS_A_CLASS
     assert all("polyps" in sentence for sentence in of_first)
     assert all("renal cyst" in sentence for sentence in of_second)
+
+
+@given(st.lists(st.text(st.characters(codec="ascii"), max_size=60), min_size=1, max_size=4))
+def test_clips_tokens_are_counted_as_open_clip_counts_them(sentences) -> None:
+    tower = next(tower for tower in default_towers() if tower.name == "CLIP")
+    assert tower.count(sentences) == [len(CLIP_TOKENIZER.encode(sentence)) + 2 for sentence in sentences]
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_the_projects_sentences_have_the_tokens_that_the_towers_own_tokenizers_make(dataset) -> None:
+    sentences = [sentence for of_class in read_bank(FOLDER / f"{dataset}.json").values() for sentence in of_class]
+    phantomclip = clip.load("PhantomCLIP")
+    counts = {tower.name: tower.count(sentences) for tower in default_towers()}
+    assert counts["CLIP"] == [len(CLIP_TOKENIZER.encode(sentence)) + 2 for sentence in sentences]
+    if dataset == PHANTOM:
+        assert counts["PhantomCLIP"] == [int(phantomclip.tokenize([sentence]).mask.sum()) for sentence in sentences]
 
 
 def test_a_models_own_tokenizer_counts_exactly_as_the_model_does(tmp_path) -> None:
