@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -27,6 +29,7 @@ from datasets.fetch.cli import main
 from datasets.fetch.hashes import git_blob_sha1
 from datasets.fetch.install import Places
 
+ROOT = Path(__file__).resolve().parents[1]
 COUNTS = {"train": 3, "val": 2, "test": 2}
 
 
@@ -229,15 +232,16 @@ def test_a_broken_connection_is_resumed(world, small_chunks):
     assert sum(request.sent for request in world.asked("zip_url")) == len(content)
 
 
-def test_a_killed_download_resumes_where_it_stopped(world, small_chunks):
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_download_resumes_where_it_stopped(world, small_chunks, end):
     content = world.kidney.zip(more={"more": random.Random(0).randbytes(100_000)})
     file = world.put("zip_url", Served(content, gate=threading.Event()))
     child = in_a_process(world)
     assert file.halfway.wait(30)
     until = time.monotonic() + 30
-    while not (had := received(world)) and time.monotonic() < until:
+    while not received(world) and time.monotonic() < until:
         time.sleep(0.01)
-    os.kill(child.pid, signal.SIGKILL)
+    os.kill(child.pid, end)
     child.join()
     had = received(world)
     file.gate.set()
@@ -246,7 +250,18 @@ def test_a_killed_download_resumes_where_it_stopped(world, small_chunks):
     assert world.asked("zip_url")[-1].range == f"bytes={had}-"
 
 
-def received(world) -> int:
+def test_a_second_call_for_the_same_data_set_is_told_to_wait(world):
+    file = world.put("zip_url", Served(world.kidney.zip(), gate=threading.Event()))
+    child = in_a_process(world)
+    assert file.halfway.wait(30)
+    status, _, err = world.download("kidney")
+    assert status == 2 and one_sentence(err) and "Another process is fetching Kidney" in err
+    file.gate.set()
+    child.join()
+    assert world.download("kidney")[0] == 0 and world.tree() == world.whole()
+
+
+def received(world: World) -> int:
     """Bytes of the partial download on the disk."""
     return sum(file.stat().st_size for file in world.root.glob("Kidney/.Kidney.zip*"))
 
@@ -347,6 +362,18 @@ def test_all_fetches_what_can_be_had_and_names_the_rest(world):
 def test_a_command_line_that_makes_no_sense_is_explained(world, arguments, words):
     status, _, err = world.download(*arguments)
     assert status == 2 and one_sentence(err) and words in err and not world.server.requests
+
+
+def test_the_help_needs_no_deep_learning_library():
+    code = "import runpy, sys; sys.argv[1:] = ['--help']; runpy.run_path('scripts/download.py', run_name='__main__')"
+    look = (
+        "import atexit, sys; atexit.register(lambda: print(*{'torch', 'open_clip', 'transformers'} & {*sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{look}; {code}"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0 and "--endpoint" in done.stdout
+    assert done.stdout.splitlines()[-1] == ""
 
 
 @pytest.fixture

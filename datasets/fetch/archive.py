@@ -120,7 +120,7 @@ def _checked(infos: list[zipfile.ZipInfo], packed: int, limits: Limits) -> dict[
             members[path] = info
     unpacked = sum(info.file_size for info in infos)
     if unpacked > limits.bytes:
-        raise ArchiveError(f"it would unpack to {unpacked / 1e9:.1f} GB, above the limit of {limits.bytes / 1e9:.1f} GB")
+        raise ArchiveError(f"it would unpack to {unpacked / 1e9:.1f} GB, over the limit of {limits.bytes / 1e9:.1f} GB")
     if unpacked > limits.slack and unpacked > limits.ratio * packed:
         raise ArchiveError(f"it would unpack to {unpacked / max(packed, 1):.0f} times its size, like a zip bomb")
     if sum(info.compress_size for info in infos) > packed:
