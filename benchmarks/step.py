@@ -26,12 +26,12 @@ import train
 from benchmarks.reference import PlainOGKD
 from dassl.engine import build_trainer
 from dassl.utils import set_random_seed, write_json
+from dassl.utils.phases import peak_memory_bytes
 from datasets.catalogue import load
+from features.encode import encode_images
 from prompts.bank import template_prompts
 from runs.config import build_config
-from trainers.base import load_backbone
-from trainers.features import encode_images
-from trainers.phases import peak_memory_bytes
+from trainers.parts.clip_trainer import load_backbone
 
 STEPS, BATCH = 8, 4
 # data set, subsample and shots that give 8 steps of batch 4 an epoch

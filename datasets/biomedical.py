@@ -9,7 +9,7 @@ from yacs.config import CfgNode
 from dassl.data.datasets import DatasetBase, Datum
 from dassl.utils import UserError
 
-from .catalogue import PARTS
+from .catalogue import PARTS, load
 from .sampling import draw_shots, take_classes
 from .splits import Item, Split, check_images, class_names, fingerprint, read_split
 
@@ -20,13 +20,11 @@ FEWEST_CLASSES = 4  # of base-to-novel: with fewer, a half is a single class, wh
 class BiomedicalDataset(DatasetBase):
     """Images in <root>/<dataset_dir>/<dataset_dir>, the split in <root>/<dataset_dir>/split_<dataset_dir>.json.
 
-    Reads DATASET.ROOT, DATASET.NUM_SHOTS (a class; -1: all images), DATASET.SUBSAMPLE_CLASSES and SEED. Beyond Dassl's
-    attributes it has `image_dir` (str), `fingerprint` (SHA-256 of the whole split, before anything is drawn),
+    Reads DATASET.ROOT, DATASET.NUM_SHOTS (per class; -1: all images), DATASET.SUBSAMPLE_CLASSES and SEED. Beyond
+    Dassl's attributes it has `image_dir` (str), `fingerprint` (SHA-256 of the whole split, before anything is drawn),
     `all_classnames` (held-out ones too) and `prompts_name` (the name of its file of teacher prompts).
     Raises UserError when a setting, the split file or an image is not as it should be.
     """
-
-    remedy = "`python scripts/download.py {config} --root {root}` fetches it"
 
     def __init__(self, cfg: CfgNode) -> None:
         root = Path(cfg.DATASET.ROOT or ".").expanduser().absolute()
@@ -34,8 +32,8 @@ class BiomedicalDataset(DatasetBase):
         self.dataset_dir = str(root / name)
         self.image_dir = str(root / name / name)
         self.split_path = str(root / name / f"split_{name}.json")
-        config = type(self).__module__.rpartition(".")[2]
-        self._finish(cfg, self._read(self.remedy.format(config=config, root=cfg.DATASET.ROOT or ".")))
+        facts = load().find(name)
+        self._finish(cfg, self._read(facts.remedy(cfg.DATASET.ROOT or ".") if facts else "put it there"))
 
     def _read(self, remedy: str) -> Split:
         for what, path in (("image folder", self.image_dir), ("split file", self.split_path)):
@@ -48,7 +46,9 @@ class BiomedicalDataset(DatasetBase):
     def _finish(self, cfg: CfgNode, split: Split) -> None:
         shots, subset = cfg.DATASET.NUM_SHOTS, cfg.DATASET.SUBSAMPLE_CLASSES
         if shots != -1 and shots < 1:
-            raise UserError(f"DATASET.NUM_SHOTS is {shots}: give the images a class, 1 or more, or -1 for all of them.")
+            raise UserError(
+                f"DATASET.NUM_SHOTS is {shots}: give the images per class, 1 or more, or -1 for all of them."
+            )
         if subset not in SUBSETS:
             raise UserError(f"DATASET.SUBSAMPLE_CLASSES is {subset!r}: give one of {', '.join(SUBSETS)}.")
         self.fingerprint = fingerprint(split)

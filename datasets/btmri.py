@@ -1,4 +1,4 @@
-"""BTMRI: brain tumours in MRI (4 classes; counts and sources in catalogue.json)."""
+"""BTMRI; what is known of it stands in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

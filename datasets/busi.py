@@ -1,4 +1,4 @@
-"""BUSI: breast tumours in ultrasound (3 classes; counts and sources in catalogue.json)."""
+"""BUSI; what is known of it stands in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

@@ -1,15 +1,17 @@
-"""What is known of the published benchmark's data sets: names, sources, classes, counts (catalogue.json)."""
+"""What is known of each data set: names, sources, classes, counts (catalogue.json)."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from dassl.utils import UserError
 
 PARTS = ("train", "val", "test")
+DEFAULT_BACKBONE = "BiomedCLIP"
+SECTIONS = ("datasets", "generated")
 
 
 @dataclass(frozen=True)
@@ -17,14 +19,17 @@ class Facts:
     """One data set. Its images lie in <root>/<name>/<name>, its split in <root>/<name>/split_<name>.json."""
 
     name: str
-    config: str  # name on the command line: configs/datasets/<config>.yaml
+    config: str  # name on the command line, and of configs/datasets/<config>.yaml where there is one
     modality: str
     organ: str
-    zip_name: str
-    gdrive_id: str
-    split_blob_sha1: str  # git's name for the published split file's content
-    counts: tuple[int, ...]  # images in train, val, test
-    classes: dict[str, tuple[int, ...] | None]  # in label order; images in train, val, test where published
+    zip_name: str = ""  # of a published set
+    gdrive_id: str = ""
+    split_blob_sha1: str = ""  # git's name for the published split file's content
+    counts: tuple[int, ...] = ()  # images in train, val, test
+    classes: dict[str, tuple[int, ...] | None] = field(default_factory=dict)  # in label order; images where published
+    base2new: bool = True  # does it take part in base-to-novel?
+    backbone: str = DEFAULT_BACKBONE  # unless a run names another
+    generator: str = ""  # the module that draws it, for a set that is not published but made
 
     def folder(self, root: str | Path) -> Path:
         return Path(root) / self.name
@@ -35,6 +40,14 @@ class Facts:
     def split_file(self, root: str | Path) -> Path:
         return self.folder(root) / f"split_{self.name}.json"
 
+    def remedy(self, root: str | Path) -> str:
+        """How its files are had, for the sentence that says that they are missing."""
+        if self.generator:
+            return f"`python -m {self.generator} --root {root}` makes it"
+        if self.zip_name:
+            return f"`python scripts/download.py {self.config} --root {root}` fetches it"
+        return "put it there"
+
 
 @dataclass(frozen=True)
 class Catalogue:
@@ -42,31 +55,35 @@ class Catalogue:
     split_commit: str
     zip_repository: str  # a data set on the Hugging Face hub: <name>.zip
     datasets: dict[str, Facts]
+    generated: dict[str, Facts] = field(default_factory=dict)
+
+    def find(self, name: str) -> Facts | None:
+        """The data set called `name` on the command line (btmri) or in the paper (BTMRI); None for others."""
+        for facts in (*self.datasets.values(), *self.generated.values()):
+            if name.lower() in (facts.config.lower(), facts.name.lower()):
+                return facts
+        return None
 
     def lookup(self, name: str) -> Facts:
-        """The data set called `name` on the command line (btmri) or in the paper (BTMRI); UserError for others."""
-        for facts in self.datasets.values():
-            if name.lower() in (facts.config, facts.name.lower()):
-                return facts
-        known = ", ".join(facts.config for facts in self.datasets.values())
-        raise UserError(f"Unknown data set {name!r}: the published ones are {known}.")
+        """The published data set of that name. Raises UserError for others."""
+        facts = self.find(name)
+        if facts is None or facts.name not in self.datasets:
+            known = ", ".join(facts.config for facts in self.datasets.values())
+            raise UserError(f"Unknown data set {name!r}: the published ones are {known}.")
+        return facts
 
 
 @cache
 def load() -> Catalogue:
     raw = json.loads(Path(__file__).with_name("catalogue.json").read_text(encoding="utf-8"))
-    sets = {
-        name: Facts(
-            name=name,
-            config=facts["config"],
-            modality=facts["modality"],
-            organ=facts["organ"],
-            zip_name=facts["zip"],
-            gdrive_id=facts["gdrive_id"],
-            split_blob_sha1=facts["split_blob_sha1"],
-            counts=tuple(facts["counts"]),
-            classes={name: tuple(counts) if counts else None for name, counts in facts["classes"].items()},
-        )
-        for name, facts in raw["datasets"].items()
-    }
-    return Catalogue(raw["splits"]["repository"], raw["splits"]["commit"], raw["zips"]["repository"], sets)
+    sets, generated = ({name: _facts(name, entry) for name, entry in raw[part].items()} for part in SECTIONS)
+    splits, zips = raw["splits"], raw["zips"]
+    return Catalogue(splits["repository"], splits["commit"], zips["repository"], sets, generated)
+
+
+def _facts(name: str, entry: dict) -> Facts:
+    entry = dict(entry)
+    entry["zip_name"] = entry.pop("zip", "")
+    entry["counts"] = tuple(entry.pop("counts", ()))
+    entry["classes"] = {name: tuple(counts) if counts else None for name, counts in entry.pop("classes", {}).items()}
+    return Facts(name=name, **entry)

@@ -1,4 +1,4 @@
-"""CHMNIST: colorectal tissue in histopathology (8 classes; counts and sources in catalogue.json)."""
+"""CHMNIST; what is known of it stands in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

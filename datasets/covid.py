@@ -1,4 +1,4 @@
-"""COVID_19: chest X-rays of COVID-19 and its look-alikes (4 classes; counts and sources in catalogue.json)."""
+"""COVID_19; what is known of it stands in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

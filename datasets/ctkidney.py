@@ -1,4 +1,4 @@
-"""CTKidney: kidney findings in CT (4 classes; counts and sources in catalogue.json)."""
+"""CTKidney; what is known of it stands in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

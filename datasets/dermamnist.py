@@ -1,4 +1,4 @@
-"""DermaMNIST: pigmented skin lesions in dermatoscopy (7 classes; counts and sources in catalogue.json)."""
+"""DermaMNIST; what is known of it stands in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

@@ -13,7 +13,7 @@ from dassl.utils import UserError
 
 from .biomedical import BiomedicalDataset
 from .catalogue import PARTS
-from .splits import Item, Split, check_images, read_split, write_split
+from .splits import Item, Split, check_images, class_words, read_split, write_split
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm")
 
@@ -102,7 +102,7 @@ def make_split(folder: str | Path, images: dict[str, list[str]]) -> Split:
     split: Split = {part: [] for part in PARTS}
     folders: dict[str, str] = {}
     for label, (name, paths) in enumerate(images.items()):
-        classname = " ".join(name.replace("_", " ").split()) or name
+        classname = class_words(name) or name
         if folders.setdefault(classname, name) != name:
             raise UserError(
                 f"The folders {folders[classname]!r} and {name!r} in {folder} both give the class {classname!r}: "

@@ -1,4 +1,4 @@
-"""KneeXray: knee osteoarthritis grades (Kellgren-Lawrence) in X-rays (5 classes; more in catalogue.json)."""
+"""KneeXray; what is known of it stands in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

@@ -1,4 +1,4 @@
-"""Kvasir: gastrointestinal endoscopy (8 classes; counts and sources in catalogue.json)."""
+"""Kvasir; what is known of it stands in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

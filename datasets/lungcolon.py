@@ -1,4 +1,4 @@
-"""LungColon: lung and colon cancer in histopathology (5 classes; counts and sources in catalogue.json)."""
+"""LungColon; what is known of it stands in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

@@ -1,4 +1,4 @@
-"""OCTMNIST: retinal disease in optical coherence tomography (4 classes; counts and sources in catalogue.json)."""
+"""OCTMNIST; what is known of it stands in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

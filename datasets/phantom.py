@@ -1,4 +1,4 @@
-"""Phantom: synthetic scan-like images that `python -m phantom.dataset` makes; no download, no licence."""
+"""Phantom; what is known of it stands in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 
@@ -8,4 +8,3 @@ from .biomedical import BiomedicalDataset
 @DATASET_REGISTRY.register()
 class Phantom(BiomedicalDataset):
     dataset_dir = "Phantom"
-    remedy = "`python -m phantom.dataset --root {root}` makes it"

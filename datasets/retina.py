@@ -1,4 +1,4 @@
-"""RETINA: eye disease in fundus photographs (4 classes; counts and sources in catalogue.json)."""
+"""RETINA; what is known of it stands in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

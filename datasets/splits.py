@@ -95,6 +95,11 @@ def class_names(split: Split) -> list[str]:
     return [names[label] for label in sorted(names)]
 
 
+def class_words(name: str) -> str:
+    """A class or folder name as words of a sentence: underscores and repeated spaces are single spaces."""
+    return " ".join(name.replace("_", " ").split())
+
+
 def fingerprint(split: Split) -> str:
     """SHA-256 (hex) over image paths and labels of the three parts and the class names."""
     parts = [[[item.path, item.label] for item in split[part]] for part in PARTS]

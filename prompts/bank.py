@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dassl.utils import UserError
+from datasets.splits import class_words
 
 FOLDER = Path(__file__).parent
 PROMPTS_A_CLASS = 50
@@ -97,6 +98,6 @@ def load_prompts(dataset: str, classnames: Sequence[str], bank: str = "", folder
 def template_prompts(classnames: Sequence[str]) -> list[list[str]]:
     """50 general sentences for each class name, for classes that nobody wrote prompts for."""
     return [
-        [form.format(image=image, name=name.replace("_", " ")) for form in _FORMS for image in _IMAGES]
+        [form.format(image=image, name=class_words(name)) for form in _FORMS for image in _IMAGES]
         for name in classnames
     ]

@@ -1,1 +1,1 @@
-"""What surrounds a run: its configuration, its folder, and the protocols that string runs together."""
+"""Runs: what one is (spec), how it is done (execute), the protocols that string runs together, and many of them."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -13,6 +14,12 @@ import clip
 from dassl.config import clean_cfg, get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import UserError
+from runs.registry import method_class, register_everything
+from runs.spec import METHOD_CONFIGS, ROOT, RunSpec
+
+# Where things are and how they are shown: they do not change what a run computes.
+PLACES = ("OUTPUT_DIR", "RESUME", "VERBOSE", "DATASET.ROOT", "FEATURES.CACHE_DIR", "TRAIN.PRINT_FREQ",
+          "DATALOADER.NUM_WORKERS")  # fmt: skip
 
 
 def extend_config(cfg: CfgNode) -> None:
@@ -55,31 +62,87 @@ def extend_config(cfg: CfgNode) -> None:
             extend(cfg)
 
 
-def build_config(args: argparse.Namespace) -> CfgNode:
-    """Merge and check everything that a run is configured by, and freeze it.
+def build_config(spec: RunSpec) -> CfgNode:
+    """The whole configuration of a run, checked and frozen.
 
     Raises:
-        UserError: an unknown key, trainer or data set, a value of the wrong type, a YAML file that is not there.
+        UserError: an unknown key, method or data set, a value of the wrong type, a YAML file or model that is missing.
     """
-    cfg = get_cfg_default()
-    extend_config(cfg)
-    for path in (args.dataset_config_file, args.config_file):
-        if path:
-            merge_yaml(cfg, Path(path))
-    merge_arguments(cfg, args)
-    merge_pairs(cfg, args.opts)
-    check(cfg)
-    if hasattr(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), "extend_config"):
-        clean_cfg(cfg, cfg.TRAINER.NAME)  # only the method's own options matter to it, so only they are written down
+    cfg = merged_config(spec)
     fill_image_spec(cfg)
     cfg.freeze()
     return cfg
 
 
-def merge_yaml(cfg: CfgNode, path: Path) -> None:
-    """Merge a YAML file; its `_BASE_`, a path relative to it, is merged first."""
+def merged_config(spec: RunSpec) -> CfgNode:
+    """The configuration without what the backbone decides, so that no weights are needed to plan a run."""
+    register_everything()
+    cfg = get_cfg_default()
+    extend_config(cfg)
+    for path in (spec.dataset_config(), spec.method_file):
+        if path:
+            merge_yaml(cfg, _config_path(path), spec.method)
+    merge_fields(cfg, spec)
+    merge_pairs(cfg, spec.all_pairs())
+    check(cfg)
+    if hasattr(method_class(cfg.TRAINER.NAME), "extend_config"):
+        clean_cfg(cfg, cfg.TRAINER.NAME)  # only the method's own options matter to it, so only they are written down
+    return cfg
+
+
+def changed_keys(spec: RunSpec, cfg: CfgNode) -> dict[str, object]:
+    """What of a run's configuration is not as the benchmark has it: dotted key -> value.
+
+    The yardstick is the method's and the data set's own configuration files for the protocol; what the run is (data,
+    classes, shots, seed, backbone) and where it lies do not count.
+    """
+    method, protocol = cfg.TRAINER.NAME, "few_shot" if cfg.DATASET.SUBSAMPLE_CLASSES == "all" else "base2new"
+    standard = RunSpec(
+        method=method,
+        folder=spec.folder,
+        dataset=spec.dataset,
+        dataset_file=spec.dataset_file,
+        backbone=spec.backbone,
+        method_file=method_config(method, protocol, spec.dataset),
+    )
+    usual = merged_config(standard)
+    usual.DATASET = cfg.DATASET
+    fill_image_spec(usual)
+    mine, theirs = dict(flat(plain(cfg))), dict(flat(plain(usual)))
+    own = ("SEED", "USE_CUDA", "MODEL.BACKBONE.NAME", *PLACES)
+    return {key: value for key, value in mine.items() if key not in own and theirs.get(key) != value}
+
+
+def method_config(method: str, protocol: str, dataset: str) -> str:
+    """The method's YAML for a data set, or its default; "" where it has none. A subclass of a method that has no files
+    of its own uses those of its base."""
+    for name in (method, *_bases(method)):
+        folder = METHOD_CONFIGS / name / protocol
+        for path in (folder / f"{dataset or 'default'}.yaml", folder / "default.yaml"):
+            if (ROOT / path).is_file():
+                return path.as_posix()
+    return ""
+
+
+def _bases(method: str) -> list[str]:
+    """The names of the registered classes that a method is a subclass of, nearest first."""
+    register_everything()
+    names = TRAINER_REGISTRY.registered_names()
+    classes = TRAINER_REGISTRY.get(method).__mro__[1:] if method in names else ()
+    return [base.__name__ for base in classes if base.__name__ in names]
+
+
+def _config_path(path: str) -> Path:
+    return Path(path) if Path(path).is_file() else ROOT / path
+
+
+def merge_yaml(cfg: CfgNode, path: Path, method: str = "") -> None:
+    """Merge a YAML file; its `_BASE_`, a path relative to it, is merged first.
+
+    Options of a class that the method is a subclass of are read as the method's own.
+    """
     try:
-        content = yaml.safe_load(path.read_text()) or {}
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise UserError(f"There is no configuration file {path}.") from None
     except yaml.YAMLError as error:
@@ -88,23 +151,26 @@ def merge_yaml(cfg: CfgNode, path: Path) -> None:
         raise UserError(f"{path} is not a configuration: it must be a YAML mapping of sections to keys.")
     base = content.pop("_BASE_", None)
     if base:
-        merge_yaml(cfg, path.parent / base)
+        merge_yaml(cfg, path.parent / base, method)
+    options, bases = content.get("TRAINER"), [name.upper() for name in _bases(method)]
+    if isinstance(options, dict) and method.upper() not in options:
+        content["TRAINER"] = {method.upper() if name in bases else name: node for name, node in options.items()}
     _merge(cfg, lambda: cfg.merge_from_other_cfg(CfgNode(content)), str(path))
 
 
-def merge_arguments(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """CoOp's command-line arguments, where they are given."""
-    cfg.SEED = args.seed
+def merge_fields(cfg: CfgNode, spec: RunSpec) -> None:
+    """What the spec says by its fields."""
+    cfg.SEED = spec.seed
     for node, key, value in (
-        (cfg.DATASET, "ROOT", args.root),
-        (cfg, "OUTPUT_DIR", args.output_dir),
-        (cfg, "RESUME", args.resume),
-        (cfg.DATASET, "SOURCE_DOMAINS", args.source_domains),
-        (cfg.DATASET, "TARGET_DOMAINS", args.target_domains),
-        (cfg.INPUT, "TRANSFORMS", args.transforms),
-        (cfg.TRAINER, "NAME", args.trainer),
-        (cfg.MODEL.BACKBONE, "NAME", args.backbone),
-        (cfg.MODEL.HEAD, "NAME", args.head),
+        (cfg.DATASET, "ROOT", spec.data),
+        (cfg, "OUTPUT_DIR", spec.folder),
+        (cfg, "RESUME", spec.resume),
+        (cfg.DATASET, "SOURCE_DOMAINS", spec.source_domains),
+        (cfg.DATASET, "TARGET_DOMAINS", spec.target_domains),
+        (cfg.INPUT, "TRANSFORMS", spec.transforms),
+        (cfg.TRAINER, "NAME", spec.method),
+        (cfg.MODEL.BACKBONE, "NAME", spec.backbone),
+        (cfg.MODEL.HEAD, "NAME", spec.head),
     ):
         if value:
             node[key] = value
@@ -121,7 +187,7 @@ def _merge(cfg: CfgNode, merge, where: str) -> None:
     try:
         merge()
     except (KeyError, AssertionError) as error:
-        known = list(_flat(cfg))
+        known = [key for key, _ in flat(cfg)]
         key = str(error.args[0]).split("Non-existent key: ")[-1].split("Non-existent config key: ")[-1].strip("'\"")
         near = difflib.get_close_matches(key, known, 1)
         hint = f"; did you mean {near[0]}?" if near else "; see the defaults in runs/config.py and the method's file."
@@ -130,12 +196,18 @@ def _merge(cfg: CfgNode, merge, where: str) -> None:
         raise UserError(f"A value from {where} has the wrong type: {str(error).splitlines()[0]}") from None
 
 
-def _flat(node: CfgNode, prefix: str = ""):
+def plain(value: object) -> object:
+    """A configuration as JSON has it: dicts, lists and scalars."""
+    return json.loads(json.dumps(value))
+
+
+def flat(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """(dotted key, value) of a nested dict."""
     for key, value in node.items():
-        if isinstance(value, CfgNode):
-            yield from _flat(value, f"{prefix}{key}.")
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}"
+            yield f"{prefix}{key}", value
 
 
 def check(cfg: CfgNode) -> None:

@@ -1,47 +1,30 @@
-"""A run's folder: what stands in it, when it is complete, and whether it belongs to the configuration at hand."""
+"""A run's folder: what it holds, when it is complete, and whether it belongs to the run at hand."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
 
-import open_clip
-import timm
-import torch
-import torchvision
-import transformers
 import yaml
 from yacs.config import CfgNode
 
 from dassl.engine import TrainerBase
-from dassl.utils import UserError, atomic_path, write_json
-from trainers.base import find_checkpoint
-from trainers.phases import Phases
+from dassl.utils import UserError, atomic_path, find_checkpoint, models_in, sweep, write_json
+from dassl.utils.phases import Phases
+from reports.metrics import summary
+from reports.predictions import Predictions
+from runs.config import PLACES, changed_keys, flat, plain
+from runs.registry import method_class
+from runs.spec import RunSpec
 
-FORMAT = 1
-# Where things are and how they are shown: they do not change what a run computes.
-PLACES = ("OUTPUT_DIR", "RESUME", "VERBOSE", "DATASET.ROOT", "FEATURES.CACHE_DIR", "TRAIN.PRINT_FREQ",
-          "DATALOADER.NUM_WORKERS")  # fmt: skip
-
-
-def plain(value: object) -> object:
-    """A configuration as JSON has it: dicts, lists and scalars."""
-    return json.loads(json.dumps(value))
-
-
-def flat(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """(dotted key, value) of a nested dict."""
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+FORMAT = 2
+RESULTS, PREDICTIONS = "results.json", "predictions.npz"
+LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "transformers")
 
 
 def differences(mine: dict, theirs: dict) -> list[str]:
@@ -53,8 +36,7 @@ def differences(mine: dict, theirs: dict) -> list[str]:
 
 def versions() -> dict[str, str]:
     """Versions of everything that computes."""
-    modules = (torch, torchvision, open_clip, timm, transformers)
-    return {"python": platform.python_version()} | {module.__name__: module.__version__ for module in modules}
+    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
 
 def text_hash(value: object) -> str:
@@ -63,14 +45,14 @@ def text_hash(value: object) -> str:
 
 
 class RunFolder:
-    """The folder of one run, `cfg.OUTPUT_DIR`.
+    """The folder of one run.
 
-    A run is complete when results.json is there; that is written last, in one piece. config.yaml says what an
-    unfinished run was begun with.
+    A run is complete when results.json is there; it is written last, atomically. config.yaml says what an unfinished
+    run was begun with.
     """
 
-    def __init__(self, cfg: CfgNode, args: argparse.Namespace) -> None:
-        self.cfg, self.args = cfg, args
+    def __init__(self, spec: RunSpec, cfg: CfgNode) -> None:
+        self.spec, self.cfg = spec, cfg
         self.path = Path(cfg.OUTPUT_DIR)
         self.config = plain(cfg)
         self.log_path = self.path / "log.txt"
@@ -81,23 +63,23 @@ class RunFolder:
         Raises:
             UserError: the folder belongs to a run with another configuration, or of another checkpoint.
         """
-        results = self.path / "results.json"
+        results = self.path / RESULTS
         if results.is_file():
             try:
-                found = json.loads(results.read_text())
+                found = json.loads(results.read_text(encoding="utf-8"))
                 theirs, checkpoint = found["config"], found["fingerprints"].get("checkpoint")
             except (ValueError, KeyError, TypeError):
-                raise UserError(f"{results} is damaged; delete it to have the run tested again.") from None
+                raise UserError(f"{results} is corrupt; delete it to have the run tested again.") from None
             self._must_match(theirs, "is the result of")
-            if self.args.eval_only and checkpoint != self.checkpoint_fingerprint():
+            if self.spec.eval_only and checkpoint != self.checkpoint_fingerprint():
                 raise UserError(
-                    f"{results} was made with another checkpoint than the one in {self.args.model_dir}; "
+                    f"{results} was made with another checkpoint than the one in {self.spec.model_dir}; "
                     f"delete {self.path} to test again."
                 )
             return found
         begun = self.path / "config.yaml"
-        if begun.is_file() and any(self.path.glob("*/model.pth.tar-*")):
-            self._must_match(yaml.safe_load(begun.read_text()) or {}, "holds an unfinished run of")
+        if begun.is_file() and models_in(self.path):
+            self._must_match(yaml.safe_load(begun.read_text(encoding="utf-8")) or {}, "holds an unfinished run of")
         return None
 
     def _must_match(self, theirs: dict, what: str) -> None:
@@ -110,71 +92,79 @@ class RunFolder:
             )
 
     def prepare(self) -> None:
-        """Make the folder and write down the configuration; an unfinished run in it will be continued."""
+        """Make the folder and write down the configuration; an unfinished run in it will be resumed."""
         self.path.mkdir(parents=True, exist_ok=True)
+        for folder in (self.path, *models_in(self.path)):
+            sweep(folder)
         with atomic_path(self.path / "config.yaml") as temporary:
-            Path(temporary).write_text(yaml.safe_dump(self.config, sort_keys=False))
-        if not self.args.eval_only and not self.cfg.RESUME:
+            temporary.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
+        if not self.spec.eval_only and not self.cfg.RESUME:
             self.cfg.defrost()
             self.cfg.RESUME = str(self.path)
             self.cfg.freeze()
 
     def log(self) -> TextIO:
         """The log file, to append to."""
-        return self.log_path.open("a")
+        return self.log_path.open("a", encoding="utf-8")
 
     def write_split(self, dataset: object) -> None:
-        """split.json: the images drawn for train and val, relative to the image folder, with label and class name."""
-        root = getattr(dataset, "image_dir", None)
+        """split.json: the images drawn for train and val, relative to the data set, with label and class name."""
         drawn = {
-            part: [
-                [os.path.relpath(item.impath, root) if root else item.impath, item.label, item.classname]
-                for item in items or []
-            ]
+            part: [[relative(item.impath, dataset), item.label, item.classname] for item in items or []]
             for part, items in (("train", dataset.train_x), ("val", dataset.val))
         }
-        write_json(drawn, str(self.path / "split.json"))
+        write_json(drawn, self.path / "split.json")
 
     def checkpoint_fingerprint(self) -> str | None:
         """Hash of the learned parameters' files in --model-dir; None where there are none."""
-        if not self.args.model_dir:
+        if not self.spec.model_dir:
             return None
-        files = [
-            find_checkpoint(folder, self.args.load_epoch)
-            for folder in sorted(Path(self.args.model_dir).iterdir())
-            if folder.is_dir() and any(folder.glob("model*.pth.tar*"))
-        ]
+        files = [find_checkpoint(folder, self.spec.load_epoch) for folder in models_in(self.spec.model_dir)]
         return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest() if files else None
 
-    def write_results(self, trainer: TrainerBase, phases: Phases, seconds: float) -> dict:
-        """results.json, in one piece: that it is there is what makes the run complete."""
-        cfg, report, dataset = self.cfg, trainer.evaluator.report, trainer.dm.dataset
-        classnames = list(dataset.classnames)
+    def write_results(self, trainer: TrainerBase, predictions: Predictions, phases: Phases, seconds: float) -> dict:
+        """predictions.npz, then results.json, whose presence makes the run complete."""
+        predictions.save(self.path / PREDICTIONS)
+        cfg, method = self.cfg, method_class(self.cfg.TRAINER.NAME)
         results = {
             "format": FORMAT,
             "method": cfg.TRAINER.NAME,
+            "title": vars(method).get("title") or cfg.TRAINER.NAME,
             "dataset": cfg.DATASET.FOLDER or cfg.DATASET.NAME,
             "backbone": cfg.MODEL.BACKBONE.NAME,
             "subsample": cfg.DATASET.SUBSAMPLE_CLASSES,
-            "novel": getattr(trainer, "has_novel_head", True),
+            "trained": not self.spec.eval_only,
+            "novel": names_novel_classes(cfg),
             "shots": cfg.DATASET.NUM_SHOTS,
             "seed": cfg.SEED,
             "split": cfg.TEST.SPLIT,
-            **{name: report[name] for name in ("accuracy", "macro_f1", "expected_calibration_error")},
-            "per_class_accuracy": dict(zip(classnames, report["per_class_accuracy"], strict=True)),
-            "confusion_matrix": report["confusion_matrix"],
-            "classnames": classnames,
-            "num_test": report["num_test"],
+            "changed": changed_keys(self.spec, cfg),
+            **summary(predictions),
             "seconds": seconds,
             "phases": phases.record,
             "versions": versions(),
             "fingerprints": {
                 "config": text_hash(sorted(item for item in flat(self.config) if item[0] not in PLACES)),
-                "dataset": getattr(dataset, "fingerprint", None),
+                "dataset": getattr(trainer.dm.dataset, "fingerprint", None),
                 "weights": getattr(getattr(trainer, "clip_model", None), "fingerprint", None),
                 "checkpoint": self.checkpoint_fingerprint(),
             },
             "config": self.config,
         }
-        write_json(results, str(self.path / "results.json"))
+        write_json(results, self.path / RESULTS)
         return results
+
+
+def relative(path: str, dataset: object) -> str:
+    """An image's path below its data set's image folder, with forward slashes; for a data set that does not name one,
+    below its folder."""
+    root = getattr(dataset, "image_dir", None) or getattr(dataset, "dataset_dir", None)
+    return Path(os.path.relpath(path, root) if root else path).as_posix()
+
+
+def names_novel_classes(cfg: CfgNode) -> bool:
+    """Whether what a run of this configuration learns can name classes that it never saw."""
+    method = method_class(cfg.TRAINER.NAME)
+    if not hasattr(method, "can_name_novel_classes"):
+        return getattr(method, "has_novel_head", True)
+    return method.can_name_novel_classes(cfg.TRAINER[cfg.TRAINER.NAME.upper()])

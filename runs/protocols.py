@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import train
-from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import UserError
+from datasets.catalogue import DEFAULT_BACKBONE, load
+from runs.spec import DATASET_CONFIGS, ROOT, RunSpec
 
-ROOT = Path(__file__).resolve().parents[1]
 BASE2NEW_SHOTS = 16
+PROTOCOLS = ("base2new", "few_shot")
 
 
 @dataclass(frozen=True)
-class Place:
+class Places:
     """Where data, results and weights are; the environment's DATA, OUTPUT and BACKBONE unless given."""
 
     data: Path = field(default_factory=lambda: Path(os.environ.get("DATA") or "data"))
@@ -24,47 +25,103 @@ class Place:
     backbone: str = field(default_factory=lambda: os.environ.get("BACKBONE") or "")
 
     def backbone_for(self, dataset: str) -> str:
-        return self.backbone or ("PhantomCLIP" if dataset == "phantom" else "BiomedCLIP")
+        """The backbone that was asked for, or the data set's own."""
+        facts = load().find(dataset)
+        return self.backbone or (facts.backbone if facts else DEFAULT_BACKBONE)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One protocol of one method on one data set with one seed: its runs, each of which may need those before it."""
+
+    protocol: str
+    specs: tuple[RunSpec, ...]
+
+    def folders(self) -> list[Path]:
+        return [Path(spec.folder) for spec in self.specs]
+
+    def waiting(self) -> list[RunSpec]:
+        """The runs whose folders hold no results yet."""
+        return [spec for spec in self.specs if not (Path(spec.folder) / "results.json").is_file()]
+
+    def __call__(self) -> list[dict]:
+        """Do all runs; their results."""
+        from runs.execute import execute
+
+        return [execute(spec) for spec in self.specs]
+
+    def __str__(self) -> str:
+        first = self.specs[0]
+        return f"{self.protocol} {first.dataset} {first.method} {first.shots} shots seed {first.seed}"
+
+
+def job(
+    protocol: str, method: str, dataset: str, shots: int, seed: int, places: Places, pairs: Sequence[str] = ()
+) -> Job:
+    """The runs of a protocol. Base-to-novel trains on the base classes and, where what was learned can name classes
+    that it never saw, tests on the novel ones too.
+
+    Raises:
+        UserError: no such method or data set, or a configuration that cannot be.
+    """
+    from runs.config import merged_config, method_config
+    from runs.folder import names_novel_classes
+
+    check_dataset(dataset, places.data)
+    backbone = places.backbone_for(dataset)
+
+    def spec(*kind: str, **more: object) -> RunSpec:
+        level = Path(backbone.removeprefix("hf-hub:")).name
+        folder = places.output.joinpath(*kind, dataset, f"shots_{shots}", method, level, f"seed{seed}")
+        return RunSpec(
+            method=method,
+            folder=str(folder),
+            dataset=dataset,
+            shots=shots,
+            seed=seed,
+            backbone=backbone,
+            data=str(places.data),
+            method_file=method_config(method, protocol, dataset),
+            pairs=tuple(pairs),
+            **more,
+        )
+
+    if protocol == "few_shot":
+        return Job(protocol, (spec("few_shot", subsample="all"),))
+    base = spec("base2new", "train_base", subsample="base")
+    if not names_novel_classes(merged_config(base)):
+        return Job(protocol, (base,))
+    novel = spec("base2new", "test_new", subsample="new", eval_only=True, model_dir=base.folder)
+    return Job(protocol, (base, novel))
 
 
 def known_datasets() -> list[str]:
-    """The benchmark's data sets, by the names of their configurations."""
-    return sorted(path.stem for path in (ROOT / "configs" / "datasets").glob("*.yaml"))
+    """The data sets that can be named without a folder of images: those of configs/datasets/ and of the catalogue."""
+    catalogue = load()
+    configured = {path.stem for path in (ROOT / DATASET_CONFIGS).glob("*.yaml")}
+    return sorted(configured | {facts.config for facts in (*catalogue.datasets.values(), *catalogue.generated.values())})
 
 
-def benchmark_methods() -> list[str]:
-    """The methods that have configurations here."""
-    configured = {path.name for path in (ROOT / "configs" / "trainers").iterdir() if path.is_dir()}
-    return [name for name in TRAINER_REGISTRY.registered_names() if name in configured]
+def check_dataset(dataset: str, data: Path) -> None:
+    """Raise UserError unless a data set is known or there is a folder of images of that name."""
+    if not dataset or not (dataset in known_datasets() or load().find(dataset) or (data / dataset).is_dir()):
+        raise UserError(
+            f"There is no data set '{dataset}': it can be {', '.join(known_datasets())}, "
+            f"or a folder of your own images, {data / (dataset or 'NAME')}/<class>/*.png."
+        )
 
 
-def backbone_folder(backbone: str) -> str:
-    """The name of a backbone's level in the results' folders: its name, or the last part of its path."""
-    return Path(backbone.removeprefix("hf-hub:")).name
+def ensure_generated(dataset: str, data: Path) -> None:
+    """Draw a data set that is made rather than published, unless it is there."""
+    facts = load().find(dataset)
+    if facts is not None and facts.generator:
+        importlib.import_module(facts.generator).ensure_dataset(data)
 
 
-def method_config(method: str, protocol: str, dataset: str) -> Path:
-    """The method's YAML for a data set, or its default where it has none."""
-    folder = ROOT / "configs" / "trainers" / method / protocol
-    own = folder / f"{dataset}.yaml"
-    return own if own.is_file() else folder / "default.yaml"
-
-
-def dataset_arguments(dataset: str, data: Path) -> tuple[list[str], list[str]]:
-    """train.py's arguments and KEY VALUE pairs that name a data set: one of the benchmark's or a folder of images.
-
-    Raises:
-        UserError: neither is there.
-    """
-    config = ROOT / "configs" / "datasets" / f"{dataset}.yaml"
-    if config.is_file():
-        return ["--dataset-config-file", str(config)], []
-    if dataset and (data / dataset).is_dir():
-        return [], ["DATASET.NAME", "ImageFolder", "DATASET.FOLDER", dataset]
-    raise UserError(
-        f"There is no data set '{dataset}': it can be {', '.join(known_datasets())}, "
-        f"or a folder of your own images, {data / (dataset or 'NAME')}/<class>/*.png."
-    )
+def takes_part(protocol: str, dataset: str) -> bool:
+    """Whether the benchmark runs a protocol on a data set."""
+    facts = load().find(dataset)
+    return protocol != "base2new" or facts is None or facts.base2new
 
 
 def integer(text: str, what: str, least: int) -> int:
@@ -76,64 +133,3 @@ def integer(text: str, what: str, least: int) -> int:
     if value < least:
         raise UserError(f"{what} must be at least {least}, not {value}.")
     return value
-
-
-class Protocol:
-    """One method on one data set with one seed."""
-
-    def __init__(
-        self, method: str, dataset: str, shots: int, seed: int, pairs: Sequence[str] = (), place: Place | None = None
-    ) -> None:
-        if method not in TRAINER_REGISTRY.registered_names():
-            raise UserError(f"There is no method '{method}': {', '.join(TRAINER_REGISTRY.registered_names())}.")
-        self.method, self.dataset, self.shots, self.seed = method, dataset, shots, seed
-        self.pairs, self.place = list(pairs), place or Place()
-        self.backbone = self.place.backbone_for(dataset)
-
-    def folder(self, *parts: str) -> Path:
-        """The run folder below OUTPUT for a kind of run, such as ("base2new", "train_base")."""
-        backbone = backbone_folder(self.backbone)
-        tail = (self.dataset, f"shots_{self.shots}", self.method, backbone, f"seed{self.seed}")
-        return self.place.output.joinpath(*parts, *tail)
-
-    def folders(self, protocol: str) -> list[Path]:
-        """The run folders of a protocol."""
-        if protocol == "few_shot":
-            return [self.folder("few_shot")]
-        kinds = ("train_base", "test_new") if TRAINER_REGISTRY.get(self.method).has_novel_head else ("train_base",)
-        return [self.folder("base2new", kind) for kind in kinds]
-
-    def base2new(self) -> tuple[dict, dict | None]:
-        """Results on the base classes, and on the novel ones (None when the method has no head for those)."""
-        base_folder = self.folder("base2new", "train_base")
-        base = self._train("base2new", base_folder, "base", [])
-        if not base["novel"]:
-            return base, None
-        novel = self._train(
-            "base2new",
-            self.folder("base2new", "test_new"),
-            "new",
-            ["--eval-only", "--model-dir", str(base_folder)],
-        )
-        return base, novel
-
-    def few_shot(self) -> dict:
-        """Results on all classes."""
-        return self._train("few_shot", self.folder("few_shot"), "all", [])
-
-    def _train(self, protocol: str, output: Path, subsample: str, arguments: list[str]) -> dict:
-        data_arguments, data_pairs = dataset_arguments(self.dataset, self.place.data)
-        results = train.main(
-            [
-                *("--root", str(self.place.data), "--output-dir", str(output), "--seed", str(self.seed)),
-                *("--trainer", self.method, "--backbone", self.backbone),
-                *("--config-file", str(method_config(self.method, protocol, self.dataset))),
-                *data_arguments,
-                *arguments,
-                *data_pairs,
-                *("DATASET.NUM_SHOTS", str(self.shots), "DATASET.SUBSAMPLE_CLASSES", subsample),
-                *self.pairs,
-            ]
-        )
-        assert results is not None
-        return results

@@ -1,22 +1,26 @@
 #!/usr/bin/env python3
 """Run a paper's whole table: all methods, data sets and seeds (and shots), and print it.
 
-What is complete is skipped, what is not is continued; a data set that is not there is named and left out.
+What is complete is skipped and what is not is resumed; a run that fails is named and the rest continue.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from dassl.utils import UserError, run_program
+from runs.protocols import PROTOCOLS, Places
+
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("protocol", choices=["base2new", "few_shot"])
-    p.add_argument("--dry-run", action="store_true", help="list what would run")
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("protocol", choices=PROTOCOLS)
+    p.add_argument("--dry-run", action="store_true", help="print the commands of the runs that are left, and do none")
     p.add_argument("--datasets", nargs="+", help="default: the eleven sets of the benchmark")
     p.add_argument("--methods", nargs="+", help="default: all of them")
     p.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
@@ -24,32 +28,36 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def main() -> None:
-    args = parser().parse_args()
-    from dassl.utils import UserError
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(argv)
     from datasets.catalogue import load
-    from runs.plan import go_through, steps
-    from runs.protocols import Place, backbone_folder, benchmark_methods
-    from tables import average_table
+    from reports.collect import runs_in
+    from reports.render import document
+    from reports.tables import TABLES, average
+    from runs.engines.local import go_through
+    from runs.plan import plan
+    from runs.registry import benchmark_methods
 
-    place = Place()
-    datasets = args.datasets or [facts.config for facts in load().datasets.values()]
-    methods = args.methods or benchmark_methods()
-    todo = steps(args.protocol, datasets, methods, args.seeds, args.shots, place)
-    waiting = [step for step in todo if not step.finished()]
+    places = Places()
+    datasets = args.datasets or [facts.config for facts in load().datasets.values() if facts.zip_name]
+    jobs = plan(args.protocol, datasets, args.methods or benchmark_methods(), args.seeds, args.shots, places)
     if args.dry_run:
-        for step in waiting:
-            print(step)
-        print(f"{len(waiting)} of {len(todo)} runs to do, {len(todo) - len(waiting)} complete")
+        specs = [spec for job in jobs for spec in job.specs]
+        waiting = [spec for job in jobs for spec in job.waiting()]
+        for spec in waiting:
+            print(spec.command())
+        print(f"{len(waiting)} of {len(specs)} runs to do, {len(specs) - len(waiting)} complete", file=sys.stderr)
         return
-    failures = go_through(waiting)
-    if len(failures) < len(todo):
-        print("\n" + average_table(place.output, args.protocol, backbone_folder(place.backbone_for(datasets[0]))))
+    failures = go_through([job for job in jobs if job.waiting()])
+    if len(failures) < len(jobs):
+        tables = TABLES[args.protocol](runs_in(folder for job in jobs for folder in job.folders()))
+        mean, left_out = average(tables, args.protocol)
+        print("\n" + document([mean]))
+        for note in left_out:
+            print(f"note: {note}", file=sys.stderr)
     if failures:
-        raise UserError(f"{len(failures)} of {len(todo)} runs could not be done, the first: {failures[0]}")
+        raise UserError(f"{len(failures)} of {len(jobs)} jobs failed, the first: {failures[0]}")
 
 
 if __name__ == "__main__":
-    from train import command_line
-
-    sys.exit(command_line(main))
+    sys.exit(run_program(main))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import train
+from dassl.utils import run_program
 from phantom.dataset import write_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,7 +74,7 @@ def command(capsys, monkeypatch):
         spec.loader.exec_module(program)
         capsys.readouterr()
         monkeypatch.chdir(ROOT)
-        code = train.command_line(lambda: program.main(words[1:]))
+        code = run_program(lambda: program.main(words[1:]))
         return subprocess.CompletedProcess(words, code, *capsys.readouterr())
 
     return run

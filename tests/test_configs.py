@@ -1,13 +1,15 @@
 """The configurations hold the published values, and every method accepts its own."""
 
 import csv
+from pathlib import Path
 
 import pytest
 import yaml
 
-import train
-from runs.config import build_config
-from runs.protocols import benchmark_methods, known_datasets, method_config
+from runs.config import build_config, method_config
+from runs.protocols import known_datasets
+from runs.registry import benchmark_methods
+from runs.spec import RunSpec
 from tests.conftest import ROOT
 
 PROTOCOLS = {"base_to_novel": "base2new", "few_shot": "few_shot"}
@@ -15,10 +17,8 @@ TABLES = {"OGKD": "ogkd_hyperparameters.csv", "BiomedCoOp": "biomedcoop_hyperpar
 
 
 def build(method, protocol, dataset, *pairs):
-    words = ["--trainer", method, "--backbone", "PhantomCLIP", "--output-dir", "x", "--seed", "1"]
-    words += ["--config-file", str(method_config(method, protocol, dataset))]
-    words += ["--dataset-config-file", str(ROOT / "configs/datasets" / f"{dataset}.yaml")]
-    return build_config(train.parser().parse_args([*words, *pairs]))
+    file = method_config(method, protocol, dataset)
+    return build_config(RunSpec(method, "x", dataset, seed=1, backbone="PhantomCLIP", method_file=file, pairs=pairs))
 
 
 @pytest.mark.parametrize("method", TABLES)
@@ -27,7 +27,7 @@ def test_the_published_values_of_each_data_set_are_configured(split_folder, meth
     assert len(rows) == 21
     for row in rows:
         protocol, dataset = PROTOCOLS[row.pop("protocol")], row.pop("dataset")
-        assert method_config(method, protocol, dataset).stem == dataset
+        assert Path(method_config(method, protocol, dataset)).stem == dataset
         cfg = build(method, protocol, dataset)
         assert int(row.pop("max_epoch")) == cfg.OPTIM.MAX_EPOCH
         for key, value in row.items():

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from clip import load
+from features.cache import FeatureCache
+from features.encode import text_features
 from tests.conftest import ROOT
 from tests.test_methods import configured, learned, same
-from trainers.features import FeatureCache, text_features
 
 
 class Counting:

@@ -11,7 +11,8 @@ import torch
 import train
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import UserError
-from runs.protocols import benchmark_methods, method_config
+from runs.config import method_config
+from runs.registry import benchmark_methods
 from tests.conftest import ROOT
 
 METHODS = benchmark_methods()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainers import ogkd
-from trainers import teacher as teacher_module
+from trainers.parts import teacher as teacher_module
 
 
 def np_log_softmax(x):
@@ -155,7 +155,7 @@ def test_selected_prototypes_equal_a_loop_over_prompts(shape, tau):
     )
     kept = np_select(score, tau)
     expected = np_unit(prompts[:, kept].mean(1))
-    got = teacher_module.selected_prototypes(torch.tensor(prompts), torch.tensor(image), 7.0, tau).numpy()
+    got = teacher_module.Teacher(torch.tensor(prompts)).selected_prototypes(torch.tensor(image), 7.0, tau).numpy()
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9)
 
 

@@ -6,7 +6,7 @@ import torch
 import clip
 from dassl.utils import UserError
 from tests import tiny_models
-from trainers.prompt_learner import PromptLearner
+from trainers.parts.prompt_learner import PromptLearner
 
 NAMES = ["cyst", "glioma_tumor", "lung squamous cell carcinoma"]
 

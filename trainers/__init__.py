@@ -1,7 +1,8 @@
-"""Prompt-tuning methods and their baselines; every module here registers its trainers when the package is imported."""
+"""Prompt-tuning methods and their baselines, one per file; importing the package registers all of them."""
 
 import importlib
 import pkgutil
 
 for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+    if not _module.ispkg:
+        importlib.import_module(f"{__name__}.{_module.name}")

@@ -9,34 +9,42 @@ from yacs.config import CfgNode
 
 from clip import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
-from trainers.options import require
-from trainers.prompt_learner import prompt_config
-from trainers.teacher import TeacherTuner, selected_prototypes, teacher_config
+from trainers.parts.options import require
+from trainers.parts.prompt_tuner import PromptTuner
+from trainers.parts.teacher import Teacher, teacher_options
 
 
 @TRAINER_REGISTRY.register()
-class BiomedCoOp(TeacherTuner):
+class BiomedCoOp(PromptTuner):
     """Total loss: CE + SCCM + KDSP."""
 
-    @staticmethod
-    def extend_config(cfg: CfgNode) -> None:
-        cfg.TRAINER.BIOMEDCOOP = prompt_config(
-            **teacher_config(),
-            TAU=1.5,  # prompts further than this many standard deviations from the rest are left out
-            LAMBDA_SCCM=0.5,  # weight of the consistency with the mean prototypes
-            LAMBDA_KDSP=0.5,  # weight of the distillation from the selected prompts
-        )
+    title, paper, row = "BiomedCoOp", "2411.15232", 130
 
-    def check_cfg(self, cfg: CfgNode) -> None:
-        super().check_cfg(cfg)
-        require(cfg.TRAINER.BIOMEDCOOP, "LAMBDA_SCCM", "LAMBDA_KDSP", least=0)
-        require(cfg.TRAINER.BIOMEDCOOP, "TAU", above=0)
+    @classmethod
+    def default_options(cls) -> dict[str, object]:
+        return {
+            **super().default_options(),
+            **teacher_options(),
+            "TAU": 1.5,  # prompts further than this many standard deviations from the rest are left out
+            "LAMBDA_SCCM": 0.5,  # weight of the consistency with the mean prototypes
+            "LAMBDA_KDSP": 0.5,  # weight of the distillation from the selected prompts
+        }
+
+    @classmethod
+    def check_options(cls, options: CfgNode) -> None:
+        require(options, "LAMBDA_SCCM", "LAMBDA_KDSP", least=0)
+        require(options, "TAU", above=0)
+
+    def before_train(self) -> None:
+        self.teacher = Teacher.of(self, self.classnames)
+        self.prototypes = self.teacher.prototypes
+        super().before_train()
 
     def losses(self, features: ImageFeatures, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         options, image = self.options, features.global_token
         text = self.text_features()
         logits = self.scale * image @ text.t()
-        teacher = self.scale * image @ selected_prototypes(self.prompts, image, self.scale, options.TAU).t()
+        teacher = self.scale * image @ self.teacher.selected_prototypes(image, self.scale, options.TAU).t()
         terms = {
             "ce": F.cross_entropy(logits, label),
             "sccm": options.LAMBDA_SCCM * F.mse_loss(text, self.prototypes),

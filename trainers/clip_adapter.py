@@ -10,9 +10,9 @@ from yacs.config import CfgNode
 
 from clip import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
-from trainers.feature_training import FeatureTrainer
-from trainers.options import require
-from trainers.templates import TEMPLATE, template_features
+from trainers.parts.feature_trainer import FeatureTrainer
+from trainers.parts.options import require
+from trainers.parts.templates import TEMPLATE, template_features
 
 
 class Adapter(nn.Module):
@@ -33,14 +33,16 @@ class Adapter(nn.Module):
 
 @TRAINER_REGISTRY.register()
 class CLIPAdapter(FeatureTrainer):
-    @staticmethod
-    def extend_config(cfg: CfgNode) -> None:
-        cfg.TRAINER.CLIPADAPTER = CfgNode({"TEMPLATE": TEMPLATE, "RATIO": 0.2, "REDUCTION": 4})
+    title, paper, row = "CLIP-Adapter", "2110.04544", 30
 
-    def check_cfg(self, cfg: CfgNode) -> None:
-        super().check_cfg(cfg)
-        require(cfg.TRAINER.CLIPADAPTER, "RATIO", least=0, most=1)
-        require(cfg.TRAINER.CLIPADAPTER, "REDUCTION", least=1)
+    @classmethod
+    def default_options(cls) -> dict[str, object]:
+        return {"TEMPLATE": TEMPLATE, "RATIO": 0.2, "REDUCTION": 4}
+
+    @classmethod
+    def check_options(cls, options: CfgNode) -> None:
+        require(options, "RATIO", least=0, most=1)
+        require(options, "REDUCTION", least=1)
 
     def build_method(self) -> None:
         options = self.options

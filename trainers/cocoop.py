@@ -7,12 +7,11 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from yacs.config import CfgNode
 
 from clip import FrozenCLIP, ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
-from trainers.base import PromptTuner
-from trainers.prompt_learner import PromptLearner, prompt_config
+from trainers.parts.prompt_learner import PromptLearner
+from trainers.parts.prompt_tuner import PromptTuner
 
 TEXTS_AT_ONCE = 512  # when testing; bounds the memory of B * C prompts
 
@@ -36,11 +35,8 @@ class ConditionalPromptLearner(PromptLearner):
 
 @TRAINER_REGISTRY.register()
 class CoCoOp(PromptTuner):
+    title, paper, row = "CoCoOp", "2203.05557", 90
     prompt_learner_class = ConditionalPromptLearner
-
-    @staticmethod
-    def extend_config(cfg: CfgNode) -> None:
-        cfg.TRAINER.COCOOP = prompt_config()
 
     def logits(self, image: Tensor) -> Tensor:
         """Logits (B, C) of images (B, D), each against its own prompts, all of them encoded as one batch."""

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor
-from yacs.config import CfgNode
 
 from clip import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
-from trainers.base import PromptTuner
-from trainers.prompt_learner import prompt_config
+from trainers.parts.prompt_tuner import PromptTuner
 
 
 @TRAINER_REGISTRY.register()
 class CoOp(PromptTuner):
-    @staticmethod
-    def extend_config(cfg: CfgNode) -> None:
-        cfg.TRAINER.COOP = prompt_config()
+    title, paper, row = "CoOp", "2109.01134", 80
 
     def losses(self, features: ImageFeatures, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         logits = self.scale * features.global_token @ self.text_features().t()

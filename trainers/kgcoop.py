@@ -8,26 +8,28 @@ from yacs.config import CfgNode
 
 from clip import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
-from trainers.base import PromptTuner
-from trainers.options import require
-from trainers.prompt_learner import prompt_config
-from trainers.templates import TEMPLATE, template_features
+from trainers.parts.options import require
+from trainers.parts.prompt_tuner import PromptTuner
+from trainers.parts.templates import TEMPLATE, template_features
 
 
 @TRAINER_REGISTRY.register()
 class KgCoOp(PromptTuner):
     """Total loss: CE + W (1 - mean cosine of learned and template text features)."""
 
-    @staticmethod
-    def extend_config(cfg: CfgNode) -> None:
-        cfg.TRAINER.KGCOOP = prompt_config(
-            TEMPLATE=TEMPLATE,
-            W=8.0,  # weight of the knowledge-guided term
-        )
+    title, paper, row = "KgCoOp", "2303.13283", 100
 
-    def check_cfg(self, cfg: CfgNode) -> None:
-        super().check_cfg(cfg)
-        require(cfg.TRAINER.KGCOOP, "W", least=0)
+    @classmethod
+    def default_options(cls) -> dict[str, object]:
+        return {
+            **super().default_options(),
+            "TEMPLATE": TEMPLATE,
+            "W": 8.0,  # weight of the knowledge-guided term
+        }
+
+    @classmethod
+    def check_options(cls, options: CfgNode) -> None:
+        require(options, "W", least=0)
 
     def build_method(self) -> None:
         super().build_method()

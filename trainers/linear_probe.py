@@ -6,18 +6,15 @@ from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from yacs.config import CfgNode
 
 from clip import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
-from trainers.feature_training import FeatureTrainer
+from trainers.parts.feature_trainer import FeatureTrainer
 
 
 @TRAINER_REGISTRY.register()
 class LinearProbe(FeatureTrainer):
-    @staticmethod
-    def extend_config(cfg: CfgNode) -> None:
-        cfg.TRAINER.LINEARPROBE = CfgNode()
+    title, paper, row = "Linear probe", "2103.00020", 60
 
     def build_method(self) -> None:
         self.linear = nn.Linear(self.clip_model.embed_dim, len(self.classnames))

@@ -12,9 +12,9 @@ from yacs.config import CfgNode
 
 from clip import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
-from trainers.feature_training import FeatureTrainer
-from trainers.options import require
-from trainers.templates import TEMPLATE, template_features
+from trainers.parts.feature_trainer import FeatureTrainer
+from trainers.parts.options import require
+from trainers.parts.templates import TEMPLATE, template_features
 
 
 def weight_step(features: Tensor) -> float:
@@ -28,7 +28,7 @@ def multiplier_step(text_logits: Tensor) -> float:
 
 
 def initial_multiplier(text_logits: Tensor, labels: Tensor) -> float:
-    """250 times the mean over classes of the mean agreement f_i t_k of a class' images with its own text."""
+    """250 times the mean over classes of the mean agreement f_i t_k of a class's images with its own text."""
     own = text_logits.gather(1, labels[:, None]).squeeze(1)
     classes = range(text_logits.shape[1])
     return 250 * float(torch.stack([own[labels == k].mean() for k in classes if (labels == k).any()]).mean())
@@ -54,13 +54,15 @@ class Probe(nn.Module):
 class LPPlusPlus(FeatureTrainer):
     """Gradient descent on all training features at once; the multipliers step once in ALPHA_EVERY epochs."""
 
-    @staticmethod
-    def extend_config(cfg: CfgNode) -> None:
-        cfg.TRAINER.LPPLUSPLUS = CfgNode({"TEMPLATE": TEMPLATE, "ALPHA_EVERY": 10})
+    title, paper, row = "LP++", "2404.02285", 70
 
-    def check_cfg(self, cfg: CfgNode) -> None:
-        super().check_cfg(cfg)
-        require(cfg.TRAINER.LPPLUSPLUS, "ALPHA_EVERY", least=1)
+    @classmethod
+    def default_options(cls) -> dict[str, object]:
+        return {"TEMPLATE": TEMPLATE, "ALPHA_EVERY": 10}
+
+    @classmethod
+    def check_options(cls, options: CfgNode) -> None:
+        require(options, "ALPHA_EVERY", least=1)
 
     def build_method(self) -> None:
         features, labels = self.training_set

@@ -11,8 +11,8 @@ from yacs.config import CfgNode
 from clip import FrozenCLIP
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import UserError
-from trainers.base import ClipTrainer
-from trainers.prompt_learner import PromptLearner, prompt_config
+from trainers.parts.clip_trainer import ClipTrainer
+from trainers.parts.prompt_learner import PromptLearner, prompt_options
 
 
 class CoupledPromptLearner(PromptLearner):
@@ -22,7 +22,7 @@ class CoupledPromptLearner(PromptLearner):
         super().__init__(model, *args, **kwargs)
         most = min(model.text_layers, model.vision_layers)
         if not 1 <= depth <= most:
-            raise UserError(f"TRAINER.MAPLE.DEPTH is {depth}, but with {model.name} it must lie between 1 and {most}.")
+            raise UserError(f"The option DEPTH is {depth}, but with {model.name} it must lie between 1 and {most}.")
         shape = (self.n_ctx, model.context_width)
         self.deep = nn.ParameterList(nn.Parameter(torch.empty(shape).normal_(std=0.02)) for _ in range(depth - 1))
         self.to_visual = nn.ModuleList(nn.Linear(model.context_width, model.vision_width) for _ in range(depth))
@@ -42,21 +42,25 @@ class CoupledPromptLearner(PromptLearner):
 
 @TRAINER_REGISTRY.register()
 class MaPLe(ClipTrainer):
-    """Cross entropy; the image tower sees prompts too, so images are encoded anew in every step."""
+    """Cross entropy; the image tower sees prompts too, so every step encodes its images."""
 
-    @staticmethod
-    def extend_config(cfg: CfgNode) -> None:
-        cfg.TRAINER.MAPLE = prompt_config(
-            DEPTH=9,  # layers with prompts of their own; the towers' depth where that is less
-            PREC="amp",  # amp: bfloat16 where it is safe, on a GPU; fp32
-        )
-        cfg.TRAINER.MAPLE.N_CTX = 2
-        cfg.TRAINER.MAPLE.CTX_INIT = "a photo"
+    title, paper, row = "MaPLe", "2210.03117", 120
+    frozen_images = False
 
-    def check_cfg(self, cfg: CfgNode) -> None:
-        super().check_cfg(cfg)
-        if cfg.TRAINER.MAPLE.PREC not in ("amp", "fp32"):
-            raise UserError(f"TRAINER.MAPLE.PREC is '{cfg.TRAINER.MAPLE.PREC}'; it can be amp or fp32.")
+    @classmethod
+    def default_options(cls) -> dict[str, object]:
+        return {
+            **prompt_options(),
+            "N_CTX": 2,
+            "CTX_INIT": "a photo",
+            "DEPTH": 9,  # layers with prompts of their own; the towers' depth where that is less
+            "PREC": "amp",  # amp: bfloat16 where it is safe, on a GPU; fp32
+        }
+
+    @classmethod
+    def check_options(cls, options: CfgNode) -> None:
+        if options.PREC not in ("amp", "fp32"):
+            raise UserError(f"The option PREC is '{options.PREC}'; it can be amp or fp32.")
 
     def build_method(self) -> None:
         options = self.options.clone()
@@ -64,7 +68,6 @@ class MaPLe(ClipTrainer):
         options.DEPTH = min(options.DEPTH, self.clip_model.text_layers, self.clip_model.vision_layers)
         self.prompt_learner = CoupledPromptLearner.of(self.clip_model, self.classnames, options)
         self.learn("prompt_learner", self.prompt_learner)
-        self.has_novel_head = not options.CSC
         self.mixed = self.options.PREC == "amp" and self.device.type == "cuda"
         self._tested_text: Tensor | None = None
 
@@ -86,9 +89,6 @@ class MaPLe(ClipTrainer):
             image, text = self.image_features(inputs), self.text_features()
         logits = self.scale * image.float() @ text.float().t()
         return {"ce": F.cross_entropy(logits, label)}, logits
-
-    def parse_batch_train(self, batch: dict) -> tuple[Tensor, Tensor]:
-        return batch["img"].to(self.device), batch["label"].to(self.device)
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:

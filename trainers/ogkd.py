@@ -14,9 +14,9 @@ from yacs.config import CfgNode
 from clip import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import UserError
-from trainers.options import require
-from trainers.prompt_learner import prompt_config
-from trainers.teacher import TeacherTuner, prototypes, selected_prototypes, teacher_config
+from trainers.parts.options import require
+from trainers.parts.prompt_tuner import PromptTuner
+from trainers.parts.teacher import Teacher, teacher_options
 
 SMOOTHINGS = ("log", "prob")
 HELD_OUT_WEIGHT = 0.1
@@ -71,45 +71,48 @@ def lgd_loss(
 
 
 @TRAINER_REGISTRY.register()
-class OGKD(TeacherTuner):
+class OGKD(PromptTuner):
     """Total loss: CE + SCCM + GAD + LGD; no gradient passes the teacher or the graph."""
 
+    title, paper, row = "OGKD", "2606.04922", 140
     uses_patches = True
 
-    @staticmethod
-    def extend_config(cfg: CfgNode) -> None:
-        cfg.TRAINER.OGKD = prompt_config(
-            **teacher_config(),
-            ALPHA=1.0,  # sharpness of the class graph
-            TAU=1.5,  # prompts further than this many standard deviations from the rest are left out
-            LAMBDA_SCCM=0.5,  # weight of the consistency with the mean prototypes
-            LAMBDA_GAD=1.0,  # weight of the global distillation
-            LAMBDA_LGD=0.1,  # weight of the distillation on patches
-            GAMMA=0.5,  # share of the teacher's log-probabilities that is diffused, 0..1
-            TOP_K_RATIO=0.5,  # share of the patches that LGD looks at, 0..1
-            SMOOTHING="log",  # what is diffused: log-probabilities (log) or probabilities (prob)
-            FOLD_HELD_OUT=False,  # fold the held-out classes into the graph
-        )
+    @classmethod
+    def default_options(cls) -> dict[str, object]:
+        return {
+            **super().default_options(),
+            **teacher_options(),
+            "ALPHA": 1.0,  # sharpness of the class graph
+            "TAU": 1.5,  # prompts further than this many standard deviations from the rest are left out
+            "LAMBDA_SCCM": 0.5,  # weight of the consistency with the mean prototypes
+            "LAMBDA_GAD": 1.0,  # weight of the global distillation
+            "LAMBDA_LGD": 0.1,  # weight of the distillation on patches
+            "GAMMA": 0.5,  # share of the teacher's log-probabilities that is diffused, 0..1
+            "TOP_K_RATIO": 0.5,  # share of the patches that LGD looks at, 0..1
+            "SMOOTHING": "log",  # what is diffused: log-probabilities (log) or probabilities (prob)
+            "FOLD_HELD_OUT": False,  # fold the held-out classes into the graph
+        }
 
-    def check_cfg(self, cfg: CfgNode) -> None:
-        super().check_cfg(cfg)
-        options = cfg.TRAINER.OGKD
+    @classmethod
+    def check_options(cls, options: CfgNode) -> None:
         require(options, "ALPHA", "LAMBDA_SCCM", "LAMBDA_GAD", "LAMBDA_LGD", least=0)
         require(options, "TAU", "TOP_K_RATIO", above=0)
         require(options, "GAMMA", "TOP_K_RATIO", least=0, most=1)
         if options.SMOOTHING not in SMOOTHINGS:
-            raise UserError(f"TRAINER.OGKD.SMOOTHING is '{options.SMOOTHING}'; it can be {' or '.join(SMOOTHINGS)}.")
+            raise UserError(f"The option SMOOTHING is '{options.SMOOTHING}'; it can be {' or '.join(SMOOTHINGS)}.")
 
     def before_train(self) -> None:
-        super().before_train()
+        self.teacher = Teacher.of(self, self.classnames)
+        self.prototypes = self.teacher.prototypes
         self.graph = self._graph()
+        super().before_train()
 
     def _graph(self) -> Tensor:
         alpha = self.options.ALPHA
         held_out = [name for name in self.dm.dataset.all_classnames if name not in self.classnames]
         if not (self.options.FOLD_HELD_OUT and held_out):
             return class_graph(self.prototypes, alpha)
-        everything = torch.cat([self.prototypes, prototypes(self.encode_teacher(held_out))])
+        everything = torch.cat([self.prototypes, Teacher.of(self, held_out).prototypes])
         return fold_held_out(class_graph(everything, alpha), len(self.classnames))
 
     def losses(self, features: ImageFeatures, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -118,7 +121,7 @@ class OGKD(TeacherTuner):
         text = self.text_features()
         logits = scale * image @ text.t()
 
-        selected = selected_prototypes(self.prompts, image, scale, options.TAU)
+        selected = self.teacher.selected_prototypes(image, scale, options.TAU)
         teacher = scale * image @ selected.t()
         patch_teacher = scale * patches @ selected.t()
         kept = attentive_patches(patch_teacher, label, options.TOP_K_RATIO)[..., None]

@@ -10,28 +10,30 @@ from yacs.config import CfgNode
 
 from clip import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
-from trainers.base import PromptTuner
-from trainers.options import require
-from trainers.prompt_learner import prompt_config
-from trainers.templates import TEMPLATE, template_features
+from trainers.parts.options import require
+from trainers.parts.prompt_tuner import PromptTuner
+from trainers.parts.templates import TEMPLATE, template_features
 
 
 @TRAINER_REGISTRY.register()
 class ProGrad(PromptTuner):
     """The cross entropy's gradient, less its component against the gradient of the KL to the zero-shot model."""
 
-    @staticmethod
-    def extend_config(cfg: CfgNode) -> None:
-        cfg.TRAINER.PROGRAD = prompt_config(
-            TEMPLATE=TEMPLATE,  # of the zero-shot model
-            LAMBDA=1.0,  # how much of the contradicting component is taken away
-            T=1.0,  # temperature of the KL
-        )
+    title, paper, row = "ProGrad", "2205.14865", 110
 
-    def check_cfg(self, cfg: CfgNode) -> None:
-        super().check_cfg(cfg)
-        require(cfg.TRAINER.PROGRAD, "LAMBDA", least=0)
-        require(cfg.TRAINER.PROGRAD, "T", above=0)
+    @classmethod
+    def default_options(cls) -> dict[str, object]:
+        return {
+            **super().default_options(),
+            "TEMPLATE": TEMPLATE,  # of the zero-shot model
+            "LAMBDA": 1.0,  # how much of the contradicting component is taken away
+            "T": 1.0,  # temperature of the KL
+        }
+
+    @classmethod
+    def check_options(cls, options: CfgNode) -> None:
+        require(options, "LAMBDA", least=0)
+        require(options, "T", above=0)
 
     def build_method(self) -> None:
         super().build_method()

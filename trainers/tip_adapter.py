@@ -12,9 +12,9 @@ from yacs.config import CfgNode
 
 from clip import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
-from trainers.feature_training import FeatureTrainer
-from trainers.options import require
-from trainers.templates import TEMPLATE, template_features
+from trainers.parts.feature_trainer import FeatureTrainer
+from trainers.parts.options import require
+from trainers.parts.templates import TEMPLATE, template_features
 
 
 def cache_logits(features: Tensor, keys: Tensor, values: Tensor, beta: float) -> Tensor:
@@ -45,13 +45,23 @@ def grid(most: float, steps: int) -> list[float]:
 class TipAdapter(FeatureTrainer):
     """Nothing is trained: the cache is the training features."""
 
-    @staticmethod
-    def extend_config(cfg: CfgNode) -> None:
-        cfg.TRAINER.TIPADAPTER = tip_config()
+    title, paper, row = "Tip-Adapter", "2207.09519", 40
 
-    def check_cfg(self, cfg: CfgNode) -> None:
-        super().check_cfg(cfg)
-        options = cfg.TRAINER[type(self).__name__.upper()]
+    @classmethod
+    def default_options(cls) -> dict[str, object]:
+        """Where alpha and beta start, and the grid in which they are searched (the published code's)."""
+        return {
+            "TEMPLATE": TEMPLATE,
+            "ALPHA": 1.0,
+            "BETA": 1.0,
+            "MAX_ALPHA": 3.0,
+            "STEPS_ALPHA": 20,
+            "MAX_BETA": 7.0,
+            "STEPS_BETA": 200,
+        }
+
+    @classmethod
+    def check_options(cls, options: CfgNode) -> None:
         require(options, "ALPHA", "BETA", least=0)
         require(options, "MAX_ALPHA", "MAX_BETA", above=0.1)
         require(options, "STEPS_ALPHA", "STEPS_BETA", least=1)
@@ -97,28 +107,11 @@ class TipAdapter(FeatureTrainer):
             yield beta, cache_logits(features, self.cache_model.keys, self.cache_model.values, beta)
 
 
-def tip_config() -> CfgNode:
-    """Where alpha and beta start, and the grid in which they are searched (the published code's)."""
-    return CfgNode(
-        {
-            "TEMPLATE": TEMPLATE,
-            "ALPHA": 1.0,
-            "BETA": 1.0,
-            "MAX_ALPHA": 3.0,
-            "STEPS_ALPHA": 20,
-            "MAX_BETA": 7.0,
-            "STEPS_BETA": 200,
-        }
-    )
-
-
 @TRAINER_REGISTRY.register()
 class TipAdapterF(TipAdapter):
     """The cache's keys are fine-tuned before the search."""
 
-    @staticmethod
-    def extend_config(cfg: CfgNode) -> None:
-        cfg.TRAINER.TIPADAPTERF = tip_config()
+    title, row = "Tip-Adapter-F", 50
 
     def train(self) -> None:
         FeatureTrainer.train(self)

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from torch import Tensor
-from yacs.config import CfgNode
 
 from dassl.engine import TRAINER_REGISTRY
-from trainers.base import FrozenFeatureTrainer
-from trainers.teacher import encode_teacher, prototypes, teacher_config
-from trainers.templates import TEMPLATE, template_features
+from trainers.parts.clip_trainer import ClipTrainer
+from trainers.parts.teacher import Teacher, teacher_options
+from trainers.parts.templates import TEMPLATE, template_features
 
 
 @TRAINER_REGISTRY.register()
-class ZeroShot(FrozenFeatureTrainer):
-    """One template a class."""
+class ZeroShot(ClipTrainer):
+    """One template for every class."""
 
-    @staticmethod
-    def extend_config(cfg: CfgNode) -> None:
-        cfg.TRAINER.ZEROSHOT = CfgNode({"TEMPLATE": TEMPLATE})
+    title, paper, row = "Zero-shot", "2103.00020", 10
+
+    @classmethod
+    def default_options(cls) -> dict[str, object]:
+        return {"TEMPLATE": TEMPLATE}
 
     def build_method(self) -> None:
         self.prototypes = self.class_prototypes()
@@ -41,12 +42,13 @@ class ZeroShot(FrozenFeatureTrainer):
 
 @TRAINER_REGISTRY.register()
 class ZeroShotEnsemble(ZeroShot):
-    """The mean of each class' teacher prompts."""
+    """The mean of each class's teacher prompts."""
 
-    @staticmethod
-    def extend_config(cfg: CfgNode) -> None:
-        cfg.TRAINER.ZEROSHOTENSEMBLE = CfgNode(teacher_config())
+    title, paper, row = "Zero-shot ensemble", "", 20
+
+    @classmethod
+    def default_options(cls) -> dict[str, object]:
+        return teacher_options()
 
     def class_prototypes(self) -> Tensor:
-        name = self.dm.dataset.prompts_name
-        return prototypes(encode_teacher(self.clip_model, name, self.classnames, self.options, self.cache))
+        return Teacher.of(self, self.classnames).prototypes

@@ -13,22 +13,6 @@ from dassl.utils import atomic_path
 
 from .build import EVALUATOR_REGISTRY
 
-CALIBRATION_BINS = 15
-
-
-def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
-    """Mean |accuracy - confidence| over equal bins of confidence in (0, 1], weighted by their share of the images.
-
-    Naeini et al., AAAI 2015; as a fraction, not in percent.
-    """
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    error = 0.0
-    for index in range(bins):
-        inside = place == index
-        if inside.any():
-            error += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
-    return float(error)
-
 
 class EvaluatorBase:
     """Collects a model's outputs and says how good they are."""
@@ -48,72 +32,75 @@ class EvaluatorBase:
 
 @EVALUATOR_REGISTRY.register()
 class Classification(EvaluatorBase):
-    """Accuracy, macro-F1, calibration; after evaluate() `report` holds these and the results class by class."""
+    """Accuracy, error rate and macro-F1. The logits and labels since the last reset are kept, as `logits` (N, C) in
+    fp32 and `labels` (N,), so that further metrics can be computed from them."""
 
     def __init__(self, cfg: CfgNode, lab2cname: dict[int, str] | None = None, **_: object) -> None:
         super().__init__(cfg)
         self._lab2cname = lab2cname
-        self.report: dict = {}
         self.reset()
 
     def reset(self) -> None:
-        self._predicted: list[np.ndarray] = []
-        self._confidence: list[np.ndarray] = []
-        self._true: list[np.ndarray] = []
+        self._logits: list[Tensor] = []
+        self._labels: list[Tensor] = []
 
     def process(self, mo: Tensor, gt: Tensor) -> None:
         """Take logits (B, C) and labels (B,)."""
-        confidence, predicted = mo.float().softmax(1).max(1)
-        self._predicted.append(predicted.cpu().numpy())
-        self._confidence.append(confidence.cpu().numpy())
-        self._true.append(gt.cpu().numpy())
+        self._logits.append(mo.detach().float().cpu())
+        self._labels.append(gt.detach().cpu())
+
+    @property
+    def has_results(self) -> bool:
+        return bool(self._logits)
+
+    @property
+    def logits(self) -> Tensor:
+        return torch.cat(self._logits)
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.cat(self._labels)
 
     def evaluate(self) -> OrderedDict:
-        """Print the results and return accuracy, error_rate, macro_f1, expected_calibration_error in percent."""
-        true, predicted = np.concatenate(self._true), np.concatenate(self._predicted)
-        confidence = np.concatenate(self._confidence).astype(np.float64)
-        correct = predicted == true
-        labels = sorted(self._lab2cname) if self._lab2cname else sorted(set(true) | set(predicted))
-        matrix = confusion_matrix(true, predicted, labels=labels)
-        accuracy = 100.0 * float(correct.mean())
-        results = OrderedDict(
-            accuracy=accuracy,
-            error_rate=100.0 - accuracy,
-            macro_f1=100.0 * float(f1_score(true, predicted, average="macro", labels=np.unique(true))),
-            expected_calibration_error=100.0 * expected_calibration_error(confidence, correct),
-        )
-        totals = matrix.sum(1)
-        per_class = [100.0 * float(matrix[i, i] / totals[i]) if totals[i] else None for i in range(len(labels))]
-        self.report = {
-            **results,
-            "per_class_accuracy": per_class,
-            "confusion_matrix": matrix.tolist(),
-            "num_test": len(true),
-        }
+        """Print the results and return accuracy, error_rate and macro_f1 in percent."""
+        true, predicted = self.labels.numpy(), self.logits.argmax(1).numpy()
+        correct = int((predicted == true).sum())
+        accuracy = 100.0 * correct / len(true)
+        macro_f1 = 100.0 * float(f1_score(true, predicted, average="macro", labels=np.unique(true)))
+        results = OrderedDict(accuracy=accuracy, error_rate=100.0 - accuracy, macro_f1=macro_f1)
         print(
             "=> result\n"
             f"* total: {len(true):,}\n"
-            f"* correct: {int(correct.sum()):,}\n"
+            f"* correct: {correct:,}\n"
             f"* accuracy: {accuracy:.1f}%\n"
             f"* error: {100 - accuracy:.1f}%\n"
-            f"* macro_f1: {results['macro_f1']:.1f}%\n"
-            f"* expected calibration error: {results['expected_calibration_error']:.1f}%"
+            f"* macro_f1: {macro_f1:.1f}%"
         )
-        if self.cfg.TEST.PER_CLASS_RESULT:
-            self._print_per_class(labels, matrix, per_class, results)
-        if self.cfg.TEST.COMPUTE_CMAT:
-            path = Path(self.cfg.OUTPUT_DIR) / "cmat.pt"
-            with atomic_path(path) as temporary:
-                torch.save(torch.from_numpy(matrix / np.maximum(totals, 1)[:, None]), temporary)
-            print(f"Confusion matrix is saved to {path}")
+        if self.cfg.TEST.PER_CLASS_RESULT or self.cfg.TEST.COMPUTE_CMAT:
+            labels = sorted(self._lab2cname) if self._lab2cname else sorted(set(true) | set(predicted))
+            matrix = confusion_matrix(true, predicted, labels=labels)
+            if self.cfg.TEST.PER_CLASS_RESULT:
+                results["perclass_accuracy"] = self._print_per_class(labels, matrix)
+            if self.cfg.TEST.COMPUTE_CMAT:
+                self._save_matrix(matrix)
         return results
 
-    def _print_per_class(self, labels: list, matrix: np.ndarray, per_class: list, results: OrderedDict) -> None:
+    def _print_per_class(self, labels: list, matrix: np.ndarray) -> float:
+        """A line for each class; the mean over the classes that have images."""
         print("=> per-class result")
+        present = []
         for i, label in enumerate(labels):
             name = self._lab2cname[label] if self._lab2cname else label
-            value = "-" if per_class[i] is None else f"{per_class[i]:.1f}%"
-            print(f"* class: {label} ({name})\ttotal: {matrix[i].sum():,}\tcorrect: {matrix[i, i]:,}\tacc: {value}")
-        present = [value for value in per_class if value is not None]
-        results["perclass_accuracy"] = float(np.mean(present))
-        print(f"* average: {results['perclass_accuracy']:.1f}%")
+            total, correct = int(matrix[i].sum()), int(matrix[i, i])
+            present += [100.0 * correct / total] if total else []
+            value = f"{100.0 * correct / total:.1f}%" if total else "-"
+            print(f"* class: {label} ({name})\ttotal: {total:,}\tcorrect: {correct:,}\tacc: {value}")
+        mean = float(np.mean(present))
+        print(f"* average: {mean:.1f}%")
+        return mean
+
+    def _save_matrix(self, matrix: np.ndarray) -> None:
+        path = Path(self.cfg.OUTPUT_DIR) / "cmat.pt"
+        with atomic_path(path) as temporary:
+            torch.save(torch.from_numpy(matrix / np.maximum(matrix.sum(1), 1)[:, None]), temporary)
+        print(f"Confusion matrix is saved to {path}")

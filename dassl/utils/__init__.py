@@ -1,6 +1,13 @@
-"""Helpers that trainers and data sets written for Dassl import from here."""
+"""Helpers that trainers and data sets written for Dassl import from here.
 
-from .errors import UserError
+What needs PyTorch is imported when it is first asked for, so that programs which only read files start at once.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from .checkpoints import checkpoints_in, find_checkpoint, models_in
+from .errors import UserError, report_error, run_program
 from .files import (
     atomic_path,
     check_availability,
@@ -10,27 +17,29 @@ from .files import (
     listdir_nohidden,
     mkdir_if_missing,
     read_json,
+    sweep,
     tolist_if_not,
     write_json,
 )
 from .images import read_image
 from .logger import Logger, setup_logger
-from .meters import AverageMeter, MetricMeter
 from .progress import progress
 from .registry import Registry
-from .tools import collect_env_info, set_random_seed
-from .torchtools import (
-    checkpoints_in,
-    count_num_param,
-    init_network_weights,
-    load_checkpoint,
-    load_pretrained_weights,
-    open_all_layers,
-    open_specified_layers,
-    restore,
-    resume_from_checkpoint,
-    save_checkpoint,
-)
+
+if TYPE_CHECKING:
+    from .meters import AverageMeter, MetricMeter
+    from .tools import collect_env_info, set_random_seed
+    from .torchtools import (
+        count_num_param,
+        init_network_weights,
+        load_checkpoint,
+        load_pretrained_weights,
+        open_all_layers,
+        open_specified_layers,
+        restore,
+        resume_from_checkpoint,
+        save_checkpoint,
+    )
 
 __all__ = [
     "AverageMeter",
@@ -44,6 +53,7 @@ __all__ = [
     "checkpoints_in",
     "collect_env_info",
     "count_num_param",
+    "find_checkpoint",
     "get_most_similar_str_to_a_from_b",
     "init_network_weights",
     "is_disk_full",
@@ -51,16 +61,31 @@ __all__ = [
     "load_checkpoint",
     "load_pretrained_weights",
     "mkdir_if_missing",
+    "models_in",
     "open_all_layers",
     "open_specified_layers",
     "progress",
     "read_image",
     "read_json",
+    "report_error",
     "restore",
     "resume_from_checkpoint",
+    "run_program",
     "save_checkpoint",
     "set_random_seed",
     "setup_logger",
+    "sweep",
     "tolist_if_not",
     "write_json",
 ]
+_WITH_TORCH = ("meters", "tools", "torchtools")
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        for module in _WITH_TORCH:
+            found = getattr(importlib.import_module(f".{module}", __name__), name, None)
+            if found is not None:
+                globals()[name] = found
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

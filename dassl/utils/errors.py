@@ -1,11 +1,53 @@
-"""What a user can get wrong."""
+"""What a user can get wrong, and how every program says so."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
 
 
 class UserError(Exception):
-    """One clear sentence on what is wrong and how to mend it; shown without a traceback, exit code 2."""
+    """One clear sentence on what is wrong and how to fix it; shown without a traceback, exit code 2."""
 
     def __init__(self, message: str) -> None:
-        # PyTorch raises an error of a data loader's process again with that process' traceback for its message, the
-        # last line of which holds the sentence.
+        # PyTorch re-raises an error of a data loader's process with that process' traceback as its message, the last
+        # line of which holds the sentence.
         before, found, sentence = message.rpartition(f"{type(self).__name__}: ")
         super().__init__(sentence.strip() if found and before.startswith("Caught ") else message)
+
+
+def report_error(message: object) -> None:
+    """Print one error sentence to stderr, as every program here does."""
+    print(f"error: {message}", file=sys.stderr, flush=True)
+
+
+def run_program(main: Callable[[], object]) -> int:
+    """Run a program's main function and return its exit code.
+
+    What the user can fix becomes one sentence on stderr and exit code 2; an integer that `main` returns is the exit
+    code; an interrupt gives 130.
+    """
+    try:
+        code = main()
+    except UserError as error:
+        report_error(error)
+        return 2
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        sys.stdout = None  # nothing is flushed to it at exit
+        return 0
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        report_error(
+            f"{error.strerror or error}{where}; fix this and run the same command again: it resumes after the last "
+            f"saved epoch."
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted; the same command resumes after the last saved epoch.", file=sys.stderr)
+        return 130
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, named so that no program has to import torch
+            raise
+        report_error("the GPU's memory is full; lower DATALOADER.TRAIN_X.BATCH_SIZE or FEATURES.IMAGES_AT_ONCE.")
+        return 2
+    return code if isinstance(code, int) else 0

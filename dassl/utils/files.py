@@ -1,4 +1,4 @@
-"""Small helpers around files and names; what is written appears whole or not at all."""
+"""Small helpers for files and names; files are written atomically."""
 
 from __future__ import annotations
 
@@ -7,22 +7,68 @@ import difflib
 import errno
 import json
 import os
+import platform
+import re
+import time
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .errors import UserError
 
+SECONDS_PER_DAY = 86_400
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not."""
+    """A temporary path beside `path`, which replaces it when the block succeeds and is removed when it fails.
+
+    The content is flushed to the disk before it gets its name, so a reader sees the old file or the whole new one,
+    after a power failure too. Temporary names are unique between processes and between machines that share a disk.
+    """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
     try:
         yield temporary
+        _flush(temporary)
         temporary.replace(path)
+        _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: str | Path) -> None:
+    """Remove what killed processes left of `atomic_path` in a folder: files whose process is gone, or a day old."""
+    for path in Path(folder).glob(".*.part"):
+        with contextlib.suppress(OSError):  # another process may be sweeping too
+            if _abandoned(path):
+                path.unlink()
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9]", "", platform.node())[:32] or "host"
+
+
+def _flush(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():  # Windows opens no folders
+        return
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _abandoned(path: Path) -> bool:
+    owner = re.fullmatch(r"\..*\.(\w+)-(\d+)-[0-9a-f]{8}\.part", path.name)
+    if owner and owner[1] == _host() and os.name != "nt":  # Windows has no harmless signal to ask with
+        try:
+            os.kill(int(owner[2]), 0)
+        except ProcessLookupError:
+            return True
+        except (PermissionError, OverflowError):
+            pass
+    return time.time() - path.stat().st_mtime > SECONDS_PER_DAY
 
 
 def mkdir_if_missing(dirname: str | Path) -> None:
@@ -45,11 +91,11 @@ def read_json(fpath: str | Path) -> object:
     except FileNotFoundError:
         raise UserError(f"There is no file {fpath}.") from None
     except ValueError as error:
-        raise UserError(f"{fpath} is not valid JSON ({error}): replace it by a sound copy.") from None
+        raise UserError(f"{fpath} is not valid JSON ({error}): replace it with an intact copy.") from None
 
 
 def write_json(obj: object, fpath: str | Path) -> None:
-    """Write JSON, whole or not at all; the folder is made if it is missing."""
+    """Write JSON atomically; the folder is made if it is missing."""
     mkdir_if_missing(Path(fpath).parent)
     with atomic_path(fpath) as temporary:
         temporary.write_text(json.dumps(obj, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -18,8 +18,10 @@ from .files import atomic_path, mkdir_if_missing
 def save_checkpoint(
     state: dict, save_dir: str, is_best: bool = False, remove_module_from_keys: bool = True, model_name: str = ""
 ) -> str:
-    """Save `state` (with keys state_dict and epoch) as <save_dir>/model.pth.tar-<epoch>, whole or not at all, and
-    name it in <save_dir>/checkpoint. With `is_best` also as model-best.pth.tar. Returns the path."""
+    """Save `state` (with keys state_dict and epoch) atomically as <save_dir>/model.pth.tar-<epoch>.
+
+    <save_dir>/checkpoint names the file; with `is_best` it is saved as model-best.pth.tar too. Returns the path.
+    """
     mkdir_if_missing(save_dir)
     if remove_module_from_keys:
         state = {**state, "state_dict": _without_module(state["state_dict"])}
@@ -160,13 +162,3 @@ def init_network_weights(model: nn.Module, init_type: str = "normal", gain: floa
             continue
         if module.bias is not None:
             nn.init.constant_(module.bias.data, 0.0)
-
-
-def checkpoints_in(folder: str | Path) -> dict[int, Path]:
-    """Epoch -> file of the numbered checkpoints in a folder, newest first."""
-    found = {}
-    for path in Path(folder).glob("model.pth.tar-*"):
-        epoch = path.name.rpartition("-")[2]
-        if epoch.isdigit() and path.is_file():
-            found[int(epoch)] = path
-    return dict(sorted(found.items(), reverse=True))

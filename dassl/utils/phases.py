@@ -1,8 +1,7 @@
-"""How long each part of a run took and how much memory it had needed by its end."""
+"""Seconds and peak memory of the parts of a run."""
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -11,19 +10,24 @@ from contextlib import contextmanager
 import torch
 
 
-def peak_memory_bytes() -> int:
-    """Peak memory of this process so far: of the GPU where one is used, otherwise resident memory."""
+def peak_memory_bytes() -> int | None:
+    """Peak memory of this process so far: of the GPU where one is used, otherwise resident memory; None on a system
+    that does not tell (Windows)."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
+    try:
+        import resource
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 class Phases:
-    """Records `{name: {"seconds", "peak_memory_bytes"}}`; a phase entered again adds to its seconds."""
+    """Records `{name: {"seconds", "peak_memory_bytes"}}`; entering a phase again adds to its seconds."""
 
     def __init__(self) -> None:
-        self.record: dict[str, dict[str, float]] = {}
+        self.record: dict[str, dict[str, float | None]] = {}
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from clip import FrozenCLIP
 from dassl.utils import UserError
-from trainers.features import FeatureCache, text_features
-from trainers.prompt_learner import class_words
+from datasets.splits import class_words
+from features.cache import FeatureCache
+from features.encode import text_features
 
 TEMPLATE = "a photo of a {}."
 

@@ -1,4 +1,4 @@
-"""Learnable context vectors between a class name's words: what every prompt-tuning method shares."""
+"""Learnable context vectors around a class name: what every prompt-tuning method shares."""
 
 from __future__ import annotations
 
@@ -10,26 +10,19 @@ from yacs.config import CfgNode
 
 from clip import FrozenCLIP
 from dassl.utils import UserError
+from datasets.splits import class_words
 
 POSITIONS = ("end", "middle", "front")
 
 
-def prompt_config(**extra: object) -> CfgNode:
-    """The configuration keys that every prompt-tuning method has, and `extra` ones of its own."""
-    return CfgNode(
-        dict(
-            N_CTX=4,  # number of context vectors
-            CTX_INIT="a photo of a",  # words they start from; "" starts them at random
-            CSC=False,  # class-specific contexts (always start at random)
-            CLASS_TOKEN_POSITION="end",  # where the class name stands: end | middle | front
-            **extra,
-        )
-    )
-
-
-def class_words(name: str) -> str:
-    """A class name as words of a sentence."""
-    return name.replace("_", " ").strip()
+def prompt_options() -> dict[str, object]:
+    """The options of every method that learns a prompt."""
+    return {
+        "N_CTX": 4,  # number of context vectors
+        "CTX_INIT": "a photo of a",  # words they start from; "" starts them at random
+        "CSC": False,  # class-specific contexts (always start at random)
+        "CLASS_TOKEN_POSITION": "end",  # where the class name stands: end | middle | front
+    }
 
 
 class PromptLearner(nn.Module):
@@ -108,7 +101,7 @@ class PromptLearner(nn.Module):
         return torch.tensor(rows, device=model.device)
 
     def context_positions(self) -> Tensor:
-        """Where the context vectors stand in each class' sentence, (C, n_ctx)."""
+        """Where the context vectors stand in each class's sentence, (C, n_ctx)."""
         first = torch.arange(1, 1 + self.n_ctx, device=self.mask.device)
         if self.order is None:
             return first.expand(self.n_cls, -1)

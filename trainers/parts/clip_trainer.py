@@ -1,4 +1,4 @@
-"""What every method over a frozen CLIP shares: loading it, its features, the test and its checkpoints."""
+"""The base of every method here: a frozen CLIP, its features, the test, checkpoints, and the facts about the method."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
@@ -17,10 +16,11 @@ from clip import FrozenCLIP, ImageFeatures
 from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils import UserError, load_checkpoint, progress
-from trainers.features import EncodeAhead, FeatureCache, batches_of, encode_images, image_features, images_at_once
-from trainers.phases import Phases
-from trainers.prompt_learner import PromptLearner
+from dassl.utils import UserError, find_checkpoint, load_checkpoint, progress
+from dassl.utils.phases import Phases
+from features.cache import FeatureCache
+from features.encode import encode_images, image_features, images_at_once
+from features.loaders import EncodeAhead, batches_of
 
 
 @functools.lru_cache(maxsize=1)
@@ -40,22 +40,57 @@ def load_backbone(name: str, device: str) -> FrozenCLIP:
 
 
 class ClipTrainer(TrainerX):
-    """A trainer around one frozen vision-language model, `self.clip_model`."""
+    """A trainer around one frozen vision-language model, `self.clip_model`.
 
+    A method is a subclass whose class attributes say what it is and whose hooks say what it does: `default_options`,
+    `build_method`, `losses`, `classifier`. Its options are `self.options`, the node TRAINER.<NAME> of the
+    configuration, where <NAME> is the class's own name in capitals, also for a subclass of a method.
+
+    With `frozen_images` the image tower sees no prompts: training batches hold `features` (normalised `ImageFeatures`)
+    in place of `img`, and test features come from the cache on disk.
+    """
+
+    title = ""  # the name in print; the class's name unless given
+    paper = ""  # arXiv number
+    row = 1000  # the place in tables: smaller ones come first
     has_novel_head = True  # can it name classes that it was not trained on?
+    frozen_images = True
+    uses_patches = False  # do training batches need patch tokens?
 
     def __init__(self, cfg: CfgNode) -> None:
         self.phases = Phases()
         super().__init__(cfg)
 
-    @staticmethod
-    def extend_config(cfg: CfgNode) -> None:
-        """Add the method's own keys with their defaults under `cfg.TRAINER`."""
+    # Options
+
+    @classmethod
+    def default_options(cls) -> dict[str, object]:
+        """The method's own options with their default values; they are entered as TRAINER.<NAME>."""
+        return {}
+
+    @classmethod
+    def check_options(cls, options: CfgNode) -> None:
+        """Raise UserError when an option has a value that it must not have."""
+
+    @classmethod
+    def can_name_novel_classes(cls, options: CfgNode) -> bool:
+        """Whether a run with these options learns something that can name classes it never saw; class-specific
+        contexts cannot."""
+        return cls.has_novel_head and not options.get("CSC", False)
+
+    @classmethod
+    def extend_config(cls, cfg: CfgNode) -> None:
+        cfg.TRAINER[cls.__name__.upper()] = CfgNode(cls.default_options())
+
+    def check_cfg(self, cfg: CfgNode) -> None:
+        self.check_options(cfg.TRAINER[type(self).__name__.upper()])
 
     @property
     def options(self) -> CfgNode:
-        """The method's own node of the configuration: `cfg.TRAINER.<NAME>`, the name in capitals."""
+        """The method's own node of the configuration."""
         return self.cfg.TRAINER[type(self).__name__.upper()]
+
+    # Building
 
     def build_model(self) -> None:
         with self.phases("load model"):
@@ -66,6 +101,8 @@ class ClipTrainer(TrainerX):
         self.classnames = list(self.dm.dataset.classnames)
         with self.phases("build method"):
             self.build_method()
+        if self.frozen_images:
+            self.train_loader_x = self.feature_loader()
 
     @abstractmethod
     def build_method(self) -> None:
@@ -78,10 +115,19 @@ class ClipTrainer(TrainerX):
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
         self.register_model(name, module, self.optim, self.sched)
 
-    # Training: a method says what its losses are
+    def feature_loader(self) -> object:
+        """The training loader of a method with `frozen_images`."""
+        images = self.cfg.FEATURES.IMAGES_AT_ONCE or images_at_once(self.clip_model.device)
+        return EncodeAhead(self.train_loader_x, self.clip_model, self.uses_patches, images, self.cache)
+
+    # Training
+
+    def parse_batch_train(self, batch: dict) -> tuple[ImageFeatures | Tensor, Tensor]:
+        inputs = batch["features"] if self.frozen_images else batch["img"].to(self.device)
+        return inputs, batch["label"].to(self.device)
 
     def losses(self, inputs: ImageFeatures | Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """The terms whose sum is minimised, by name, and the logits (B, C) of a batch as parse_batch_train gives it."""
+        """The terms whose sum is minimised, by name, and the logits (B, C), of what parse_batch_train gives."""
         raise NotImplementedError
 
     def update(self, terms: dict[str, Tensor]) -> None:
@@ -100,16 +146,57 @@ class ClipTrainer(TrainerX):
             summary |= {name: term.item() for name, term in terms.items()}
         return summary
 
+    # Testing
+
+    def classifier(self) -> Callable[[Tensor], Tensor]:
+        """A function from normalised image features (B, D) to logits (B, C), for a method with `frozen_images`."""
+        raise NotImplementedError
+
+    def model_inference(self, images: Tensor) -> Tensor:
+        return self.classifier()(encode_images(self.clip_model, images).global_token)
+
+    def split_features(self, split: str) -> tuple[Tensor, Tensor]:
+        """Features (N, D), on the model's device, and labels (N,) of the split "val" or "test"."""
+        loader = self.val_loader if split == "val" else self.test_loader
+        with self.phases(f"encode {split} images"):
+            features = image_features(self.clip_model, loader, self.cache, split)
+        labels = torch.tensor([item.label for item in loader.dataset.data_source])
+        return features.to(self.device), labels.to(self.device)
+
+    @torch.no_grad()
+    def test(self, split: str | None = None) -> float:
+        """Evaluate on a split and return its accuracy in percent."""
+        if not self.frozen_images:
+            return super().test(split)
+        split = split or self.cfg.TEST.SPLIT
+        if split == "val" and self.val_loader is None:
+            split = "test"
+        self.set_model_mode("eval")
+        self.evaluator.reset()
+        print(f"Evaluate on the *{split}* set")
+        features, labels = self.split_features(split)
+        with self.phases("test"):
+            classify = self.classifier()
+            size = self.cfg.DATALOADER.TEST.BATCH_SIZE
+            total = -(-len(labels) // size)
+            for batch, label in progress(batches_of(features, labels, size), "test", total=total, unit="batch"):
+                self.evaluator.process(classify(batch), label)
+            results = self.evaluator.evaluate()
+        for name, value in results.items():
+            self.write_scalar(f"{split}/{name}", value, self.epoch)
+        return next(iter(results.values()))
+
     # Checkpoints: the learned parameters, and what they belong to
 
     def checkpoint_meta(self) -> dict:
         return {"method": type(self).__name__, "backbone": self.clip_model.fingerprint}
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
-        """Load the learned parameters from a run folder's checkpoint of `epoch` (None: the newest).
+        """Load the learned parameters from a run folder's checkpoint of `epoch`; without one, the best by validation
+        if the run kept it, else the newest.
 
         Raises:
-            UserError: no such checkpoint, a damaged one, or one of another method, backbone or shape.
+            UserError: no such checkpoint, a corrupt one, or one of another method, backbone or shape.
         """
         if not directory:
             print("No --model-dir given: the method is tested as it starts.")
@@ -132,102 +219,6 @@ class ClipTrainer(TrainerX):
                 f"{path} was learned on other weights than those of {self.clip_model.name} loaded here: "
                 f"use the backbone that it was learned on."
             )
-
-
-class FrozenFeatureTrainer(ClipTrainer):
-    """A method whose image tower sees no prompt: it trains and tests on features.
-
-    A training batch holds `features` (normalised `ImageFeatures`) in place of `img`; test features come from the
-    cache on disk.
-    """
-
-    uses_patches = False
-
-    def build_model(self) -> None:
-        super().build_model()
-        images = self.cfg.FEATURES.IMAGES_AT_ONCE or images_at_once(self.clip_model.device)
-        self.train_loader_x = EncodeAhead(self.train_loader_x, self.clip_model, self.uses_patches, images, self.cache)
-
-    @abstractmethod
-    def classifier(self) -> Callable[[Tensor], Tensor]:
-        """A function from normalised image features (B, D) to logits (B, C)."""
-
-    def parse_batch_train(self, batch: dict) -> tuple[ImageFeatures, Tensor]:
-        return batch["features"], batch["label"].to(self.device)
-
-    def model_inference(self, images: Tensor) -> Tensor:
-        return self.classifier()(encode_images(self.clip_model, images).global_token)
-
-    def split_features(self, split: str) -> tuple[Tensor, Tensor]:
-        """Features (N, D), on the model's device, and labels (N,) of the split "val" or "test"."""
-        loader = self.val_loader if split == "val" else self.test_loader
-        with self.phases(f"encode {split} images"):
-            features = image_features(self.clip_model, loader, self.cache, split)
-        labels = torch.tensor([item.label for item in loader.dataset.data_source])
-        return features.to(self.device), labels.to(self.device)
-
-    @torch.no_grad()
-    def test(self, split: str | None = None) -> float:
-        """Evaluate on a split and return its accuracy in percent."""
-        split = split or self.cfg.TEST.SPLIT
-        if split == "val" and self.val_loader is None:
-            split = "test"
-        self.set_model_mode("eval")
-        self.evaluator.reset()
-        print(f"Evaluate on the *{split}* set")
-        features, labels = self.split_features(split)
-        with self.phases("test"):
-            classify = self.classifier()
-            size = self.cfg.DATALOADER.TEST.BATCH_SIZE
-            total = -(-len(labels) // size)
-            for batch, label in progress(batches_of(features, labels, size), "test", total=total, unit="batch"):
-                self.evaluator.process(classify(batch), label)
-            results = self.evaluator.evaluate()
-        for name, value in results.items():
-            self.write_scalar(f"{split}/{name}", value, self.epoch)
-        return next(iter(results.values()))
-
-
-class PromptTuner(FrozenFeatureTrainer):
-    """Learns context vectors with the image tower frozen; a subclass is its losses."""
-
-    prompt_learner_class = PromptLearner
-
-    def build_method(self) -> None:
-        self.prompt_learner = self.prompt_learner_class.of(self.clip_model, self.classnames, self.options)
-        self.learn("prompt_learner", self.prompt_learner)
-        self.has_novel_head = not self.options.CSC  # a class' own context says nothing about other classes
-
-    def text_features(self) -> Tensor:
-        """Normalised text features of the prompted classes, (C, D), differentiable in the context."""
-        return F.normalize(self.clip_model.encode_text(*self.prompt_learner()), dim=-1)
-
-    def classifier(self) -> Callable[[Tensor], Tensor]:
-        weights = self.scale * self.text_features().t()
-        return lambda features: features @ weights
-
-
-def find_checkpoint(folder: Path, epoch: int | None = None) -> Path:
-    """The checkpoint of `epoch` in a folder, or the newest there.
-
-    Raises:
-        UserError: there is none.
-    """
-    if epoch:
-        path = folder / f"model.pth.tar-{epoch}"
-        if path.is_file():
-            return path
-    else:
-        best = folder / "model-best.pth.tar"
-        if best.is_file():
-            return best
-        numbered = [(int(path.name.rpartition("-")[2]), path) for path in folder.glob("model.pth.tar-*[0-9]")]
-        if numbered:
-            return max(numbered)[1]
-    wanted = f"of epoch {epoch} " if epoch else ""
-    raise UserError(
-        f"There is no checkpoint {wanted}in {folder}; train first, or give the run's folder as --model-dir."
-    )
 
 
 def load_parameters(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:

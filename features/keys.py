@@ -1,0 +1,53 @@
+"""Keys of cached features: everything that can change the numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from clip import FrozenCLIP
+from dassl.utils import UserError
+
+LIBRARIES = ("torch", "torchvision", "timm", "open_clip_torch", "transformers", "pillow", "pydicom")
+
+
+def model_key(model: FrozenCLIP) -> dict[str, object]:
+    """What decides a feature's numbers besides the input: weights, device, libraries."""
+    on_gpu = model.device.type == "cuda"
+    return {
+        "weights": model.fingerprint,
+        "device": torch.cuda.get_device_name(model.device) if on_gpu else platform.machine(),
+        "vectors": "" if on_gpu else torch.backends.cpu.get_cpu_capability(),
+        "threads": 0 if on_gpu else torch.get_num_threads(),
+        "dtype": str(model.dtype),
+        "versions": [version(name) for name in LIBRARIES],
+    }
+
+
+def image_key(model: FrozenCLIP, loader: DataLoader, content: str) -> dict[str, object]:
+    """The key of a loader's image features, without their kind; `content` is `content_digest` of the loader."""
+    return model_key(model) | {
+        "images": content,
+        "transform": str(loader.dataset.transform),
+        "batch": loader.batch_size,
+    }
+
+
+def content_digest(loader: DataLoader) -> str:
+    """A hash of the bytes of a loader's images, in order."""
+    paths = [item.impath for item in loader.dataset.data_source]
+    with ThreadPoolExecutor(8) as pool:
+        return hashlib.sha256("".join(pool.map(_content_hash, paths)).encode()).hexdigest()
+
+
+def _content_hash(path: str) -> str:
+    try:
+        return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
+    except FileNotFoundError:
+        raise UserError(f"The image {path} is missing; check the data set's folder against its split file.") from None

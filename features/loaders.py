@@ -1,0 +1,107 @@
+"""Loaders whose batches hold features in place of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from clip import FrozenCLIP, ImageFeatures
+from dassl.data.data_manager import seeded
+from features.cache import FeatureCache
+from features.encode import encode_images
+from features.keys import content_digest, image_key
+
+
+class EncodeAhead:
+    """The crops, order and batches of the data loader that it wraps, already encoded.
+
+    The image tower is frozen, so what an optimisation step needs of an image does not depend on the steps before it.
+    With patches, batches are collected until `images` images are waiting, encoded in one pass and handed out one by
+    one. Without patches an epoch's global tokens are small: they are encoded at its start and kept in the cache, where
+    every method that draws the same crops finds them. Batches hold `features` in place of `img`.
+    """
+
+    def __init__(self, loader: DataLoader, model: FrozenCLIP, patches: bool, images: int, cache: FeatureCache) -> None:
+        self.loader, self.model, self.patches, self.images, self.cache = loader, model, patches, images, cache
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.__dict__["loader"], name)
+
+    def __iter__(self) -> Iterator[dict]:
+        seed = self.loader.dataset.epoch_seed
+        if self.patches or seed is None:  # without a seed the same crops never come again
+            yield from self._stream()
+            return
+        features = self._crops(seed).to(self.model.device)
+        labels = torch.tensor([item.label for item in self.loader.dataset.data_source])
+        for rows in self.loader.batch_sampler:
+            rows = torch.tensor(rows)
+            yield {
+                "features": ImageFeatures(features[rows.to(features.device)], None),
+                "label": labels[rows],
+                "index": rows,
+            }
+
+    @cached_property
+    def _content(self) -> str:
+        return content_digest(self.loader)
+
+    def _crops(self, seed: int) -> Tensor:
+        """Global tokens (N, D) of the epoch's crop of each image."""
+        in_order = DataLoader(self.loader.dataset, self.images, num_workers=self.loader.num_workers)
+        key = image_key(self.model, in_order, self._content) | {"kind": "crops", "epoch": seed}
+        with seeded(seed):  # iterating over a loader draws a random number; an epoch found in the cache draws none
+
+            def compute() -> Tensor:
+                return torch.cat([encode_images(self.model, batch["img"]).global_token for batch in in_order])
+
+            return self.cache.get(key, compute)
+
+    def _stream(self) -> Iterator[dict]:
+        waiting: list[dict] = []
+        count = 0
+        for batch in self.loader:
+            waiting.append(batch)
+            count += len(batch["img"])
+            if count >= self.images:
+                yield from self._encode(waiting)
+                waiting, count = [], 0
+        if waiting:
+            yield from self._encode(waiting)
+
+    def _encode(self, batches: list[dict]) -> Iterator[dict]:
+        sizes = [len(batch["img"]) for batch in batches]
+        encoded = encode_images(self.model, torch.cat([batch.pop("img") for batch in batches]), self.patches)
+        globals_ = encoded.global_token.split(sizes)
+        patches = encoded.patch_tokens.split(sizes) if self.patches else [None] * len(sizes)
+        for batch, global_token, patch_tokens in zip(batches, globals_, patches, strict=True):
+            batch["features"] = ImageFeatures(global_token, patch_tokens)
+            yield batch
+
+
+class FeatureLoader:
+    """Shuffled batches {"features", "label"} of features (N, D) and labels (N,), by PyTorch's random state."""
+
+    def __init__(self, features: Tensor, labels: Tensor, batch_size: int) -> None:
+        self.features, self.labels, self.batch_size = features, labels, batch_size
+        self.epoch_seed: int | None = None
+        self.dataset = self  # the engine sets `loader.dataset.epoch_seed` before each epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.batch_size)
+
+    def __iter__(self) -> Iterator[dict]:
+        for rows in torch.randperm(len(self.labels)).to(self.labels.device).split(self.batch_size):
+            yield {"features": ImageFeatures(self.features[rows], None), "label": self.labels[rows]}
+
+
+def batches_of(features: Tensor, labels: Tensor, size: int) -> Iterable[tuple[Tensor, Tensor]]:
+    """Pieces of at most `size` rows of features (N, D) and labels (N,)."""
+    return zip(features.split(size), labels.split(size), strict=True)

@@ -1,0 +1,1 @@
+"""What finished runs say: predictions, metrics, statistics and tables. Imports neither torch nor a model."""

@@ -1,0 +1,326 @@
+"""Intervals and tests: what the chance of the test images, and of the data sets, leaves of a difference.
+
+Within a data set the images are resampled (bootstrap); over data sets the tests are those of Demsar, "Statistical
+comparisons of classifiers over multiple data sets", JMLR 2006. Seeds are repeated measures on the same test images:
+they are averaged, never counted as further images or data sets.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dassl.utils import UserError
+
+from .metrics import bound
+from .predictions import Predictions
+
+DRAWS = 2000
+LEVEL = 0.95
+DECIMALS = 9  # scores that differ by less are equal: what is left of 70.1 - 70 and 60.1 - 60 is rounding
+
+
+# Within a data set: bootstrap over images
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its percentile bootstrap interval.
+
+    samples: (draws,) the value on each draw; NaN where it is undefined. Draws of the same images belong together.
+    """
+
+    value: float
+    low: float
+    high: float
+    level: float
+    samples: np.ndarray = field(repr=False, compare=False)
+
+
+def bootstrap(
+    metric: str,
+    predictions: Predictions | Sequence[Predictions],
+    *,
+    groups: Sequence[Hashable] | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    level: float = LEVEL,
+    costs: object = None,
+    order: object = None,
+) -> Interval | None:
+    """A metric, averaged over seeds, with its percentile interval over test images.
+
+    Each draw takes the images with replacement, the same ones for all seeds. The interval says what other images would
+    have given with these trained prompts; it holds no variation of training.
+
+    predictions: of one run, or of one run per seed on the same images in the same order.
+    groups: the patient (or whatever else belongs together) of each image; whole groups are drawn. An image whose group
+        is None or "" is a group of its own.
+    seed: of the draws. The same images, groups and seed give the same draws for every method and metric.
+    costs, order: as in metrics.compute.
+
+    None where the metric is undefined on the data. Draws on which it is undefined are left out.
+    Raises UserError when the predictions are of different images or a setting is out of range.
+    """
+    return _interval(metric, [_seeds(predictions)], groups, draws, seed, level, costs, order)
+
+
+def paired_difference(
+    metric: str,
+    first: Predictions | Sequence[Predictions],
+    second: Predictions | Sequence[Predictions],
+    *,
+    groups: Sequence[Hashable] | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    level: float = LEVEL,
+    costs: object = None,
+    order: object = None,
+) -> Interval | None:
+    """The metric of the first method minus the second's, both averaged over seeds, with its percentile interval.
+
+    Both are measured on the same resampled images. A method without seeds (zero-shot) may have a single run. The
+    arguments, None and errors are those of `bootstrap`.
+    """
+    return _interval(metric, [_seeds(first), _seeds(second)], groups, draws, seed, level, costs, order)
+
+
+def combine(function: Callable[..., float], *intervals: Interval) -> Interval:
+    """A number made of several, with its interval: combine(harmonic_mean, base, novel).
+
+    Draws of different images are independent, draws of the same images belong together, so an average over data sets
+    gets the interval that goes with exactly these data sets, and a difference of HMs stays paired.
+    """
+    draws, levels = {len(one.samples) for one in intervals}, {one.level for one in intervals}
+    if len(draws) > 1 or len(levels) > 1:
+        raise UserError("Intervals of different numbers of draws or levels cannot be combined: make them alike.")
+    samples = np.array([function(*row) for row in zip(*(one.samples for one in intervals), strict=True)])
+    return _percentiles(function(*(one.value for one in intervals)), samples, levels.pop())
+
+
+class _Rows:
+    """Images drawn from predictions; each array is gathered when a metric asks for it."""
+
+    def __init__(self, source: Predictions, rows: np.ndarray) -> None:
+        self._source, self._rows = source, rows
+        self.classnames = source.classnames
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        values = getattr(self._source, name)[self._rows]
+        setattr(self, name, values)
+        return values
+
+
+def _interval(
+    metric: str,
+    methods: list[list[Predictions]],
+    groups: Sequence[Hashable] | None,
+    draws: int,
+    seed: int,
+    level: float,
+    costs: object,
+    order: object,
+) -> Interval | None:
+    if not 0 < level < 1 or draws < 1:
+        raise UserError(f"An interval needs a level between 0 and 1 and at least one draw, not {level} and {draws}.")
+    images = methods[0][0]
+    for other in (one for runs in methods for one in runs):
+        if (other.images, other.classnames) != (images.images, images.classnames) or (
+            other.labels != images.labels
+        ).any():
+            raise UserError("Runs are compared on the same test images, labels and classes in the same order only.")
+    function = bound(metric, len(images.classnames), costs=costs, order=order)
+
+    def value(rows: np.ndarray | None = None) -> float:
+        """The mean over a method's seeds, for two methods their difference; NaN where it is undefined."""
+        means = []
+        for runs in methods:
+            values = [function(run if rows is None else _Rows(run, rows)) for run in runs]
+            means.append(np.nan if None in values else sum(values) / len(values))
+        return float(means[0] - sum(means[1:]))
+
+    found = value()
+    if np.isnan(found):
+        return None
+    samples = np.array([value(rows) for rows in _draws(images.images, groups, draws, seed)])
+    return _percentiles(found, samples, level)
+
+
+def _percentiles(value: float, samples: np.ndarray, level: float) -> Interval:
+    defined = samples[~np.isnan(samples)]
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]) if len(defined) else (np.nan, np.nan)
+    return Interval(float(value), float(low), float(high), level, samples)
+
+
+def _draws(images: Sequence[str], groups: Sequence[Hashable] | None, draws: int, seed: int) -> Iterator[np.ndarray]:
+    """Rows of each draw. Other images get other draws, or an average over data sets would draw alike in all of them."""
+    random = np.random.default_rng([seed, zlib.crc32("\0".join(images).encode("utf-8", "surrogatepass"))])
+    number = len(images)
+    if groups is None:
+        for _ in range(draws):
+            yield random.integers(number, size=number)
+        return
+    if len(groups) != number:
+        raise UserError(f"Groups (patients) are given for {len(groups)} images, but {number} were tested.")
+    keys = [("image", row) if key in (None, "") else ("group", key) for row, key in enumerate(groups)]
+    places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    codes = np.array([places[key] for key in keys])
+    order, sizes = np.argsort(codes, kind="stable"), np.bincount(codes)
+    starts = np.cumsum(sizes) - sizes
+    for _ in range(draws):
+        drawn = random.integers(len(sizes), size=len(sizes))
+        taken = sizes[drawn]
+        before = np.cumsum(taken) - taken
+        yield order[np.repeat(starts[drawn] - before, taken) + np.arange(taken.sum())]
+
+
+def _seeds(predictions: Predictions | Sequence[Predictions]) -> list[Predictions]:
+    runs = [predictions] if isinstance(predictions, Predictions) else list(predictions)
+    if not runs:
+        raise UserError("An interval needs the predictions of at least one run.")
+    return runs
+
+
+# Over data sets: Wilcoxon with Holm, Friedman with Nemenyi
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A method against another over the data sets that both have.
+
+    difference: mean of method - other.
+    better, worse: on how many data sets, by the metric's direction; the rest are ties.
+    p: of the exact Wilcoxon signed rank test. p_holm: corrected for the comparisons made together.
+    """
+
+    method: str
+    other: str
+    datasets: tuple[str, ...]
+    difference: float
+    better: int
+    worse: int
+    p: float
+    p_holm: float
+
+
+def compare(
+    scores: Mapping[str, Mapping[str, float | None]],
+    method: str,
+    against: Sequence[str],
+    *,
+    lower_is_better: bool = False,
+) -> list[Comparison]:
+    """Test a method against others over data sets, corrected together.
+
+    scores: {method: {data set: score}}, a score being the mean over seeds, so that a data set counts once.
+    Raises UserError for a method without scores, or two methods without a data set in common.
+    """
+    for name in (method, *against):
+        if not any(score is not None for score in scores.get(name, {}).values()):
+            raise UserError(f"There are no scores of {name} to compare: run it, or leave it out.")
+    found = []
+    for other in against:
+        common = tuple(name for name, score in scores[method].items() if None not in (score, scores[other].get(name)))
+        if not common:
+            raise UserError(f"{method} and {other} have no data set in common, so they cannot be compared.")
+        differences = np.array([scores[method][name] - scores[other][name] for name in common])
+        gains = np.round(-differences if lower_is_better else differences, DECIMALS)
+        found.append((other, common, differences, gains, wilcoxon(differences)))
+    corrected = holm([p for *_, p in found])
+    return [
+        Comparison(method, other, common, float(d.mean()), int((g > 0).sum()), int((g < 0).sum()), p, p_holm)
+        for (other, common, d, g, p), p_holm in zip(found, corrected, strict=True)
+    ]
+
+
+def wilcoxon(differences: Sequence[float] | np.ndarray) -> float:
+    """Two-sided p of the Wilcoxon signed rank test, exact with ties too; differences of 0 are left out.
+
+    The smallest possible value is 2^(1 - n) for n differences: 0.002 for 10, 0.001 for 11.
+    """
+    from scipy.stats import rankdata
+
+    differences = np.round(np.asarray(differences, dtype=np.float64), DECIMALS)
+    differences = differences[differences != 0]
+    ranks = np.rint(2 * rankdata(np.abs(differences))).astype(np.int64)  # twice the ranks, whole with ties too
+    positive = int(ranks[differences > 0].sum())
+    # Under the null hypothesis every sign is a fair coin: the chance of each sum of positive ranks, a rank at a time.
+    chance = np.ones(1)
+    for rank in ranks:
+        chance = (np.append(chance, np.zeros(rank)) + np.append(np.zeros(rank), chance)) / 2
+    return min(1.0, 2 * float(chance[: min(positive, int(ranks.sum()) - positive) + 1].sum()))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P values corrected for being looked at together (Holm, Scandinavian Journal of Statistics 1979)."""
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    corrected = np.empty_like(values)
+    corrected[order] = np.minimum(stepped, 1.0)
+    return corrected.tolist()
+
+
+@dataclass(frozen=True)
+class Friedman:
+    """Methods ranked within each data set, 1 the best.
+
+    ranks: {method: mean rank}, best first. p: of the Friedman test that all methods are alike.
+    critical_difference: mean ranks at least so far apart differ by the Nemenyi test at level alpha.
+    cliques: the longest runs of methods, by rank, that do not differ; each is a bar of the critical-difference diagram.
+    """
+
+    datasets: tuple[str, ...]
+    ranks: dict[str, float]
+    statistic: float
+    p: float
+    alpha: float
+    critical_difference: float
+    cliques: tuple[tuple[str, ...], ...]
+
+
+def friedman(
+    scores: Mapping[str, Mapping[str, float | None]], *, lower_is_better: bool = False, alpha: float = 0.05
+) -> Friedman:
+    """The Friedman test with the Nemenyi post-hoc test over the data sets that all methods have (Demsar 2006).
+
+    scores: as in `compare`. Ties share their mean rank. Read the cliques only where p is below alpha.
+    Raises UserError for fewer than three methods (use `compare`) or fewer than two data sets in common.
+    """
+    from scipy.stats import friedmanchisquare, rankdata
+
+    methods = list(scores)
+    if len(methods) < 3:
+        raise UserError("The Friedman test needs three methods: compare two by the Wilcoxon test.")
+    datasets = tuple(name for name in scores[methods[0]] if all(scores[m].get(name) is not None for m in methods))
+    if len(datasets) < 2:
+        raise UserError(f"The Friedman test needs two data sets that all of {', '.join(methods)} were run on.")
+    table = np.round([[scores[method][name] for method in methods] for name in datasets], DECIMALS)
+    table = table if lower_is_better else -table
+    means = rankdata(table, axis=1).mean(0)
+    alike = bool((table == table[:, :1]).all())
+    statistic, p = (0.0, 1.0) if alike else friedmanchisquare(*table.T)
+    distance = nemenyi_critical_difference(len(methods), len(datasets), alpha)
+    ranks = {methods[i]: float(means[i]) for i in np.argsort(means, kind="stable")}
+    return Friedman(datasets, ranks, float(statistic), float(p), alpha, distance, _cliques(ranks, distance))
+
+
+def nemenyi_critical_difference(methods: int, datasets: int, alpha: float = 0.05) -> float:
+    """Difference of mean ranks from which two of the methods differ: q sqrt(k (k + 1) / (6 N)) (Demsar 2006)."""
+    from scipy.stats import studentized_range
+
+    q = studentized_range.ppf(1 - alpha, methods, np.inf) / np.sqrt(2)
+    return float(q * np.sqrt(methods * (methods + 1) / (6 * datasets)))
+
+
+def _cliques(ranks: Mapping[str, float], distance: float) -> tuple[tuple[str, ...], ...]:
+    names, values = list(ranks), np.array(list(ranks.values()))
+    ends = [int(np.searchsorted(values, value + distance, "left")) for value in values]
+    return tuple(
+        tuple(names[start:end])
+        for start, end in enumerate(ends)
+        if end - start > 1 and (start == 0 or end > ends[start - 1])
+    )

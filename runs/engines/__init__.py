@@ -1,0 +1,1 @@
+"""Ways to go through many runs; each needs nothing but the jobs of a plan."""

@@ -1,0 +1,79 @@
+"""Doing one run."""
+
+from __future__ import annotations
+
+import time
+
+from dassl.engine import TrainerBase, build_trainer
+from dassl.utils import UserError, collect_env_info, report_error, set_random_seed, setup_logger
+from dassl.utils.phases import Phases
+from reports.predictions import Predictions
+from runs.config import build_config
+from runs.folder import RunFolder, relative
+from runs.spec import RunSpec
+
+
+def execute(spec: RunSpec) -> dict | None:
+    """Do a run unless it is complete; what its results.json holds, or None for a run that neither trains nor tests.
+
+    Raises:
+        UserError: what the user can fix, in one sentence.
+    """
+    cfg = build_config(spec)
+    folder = RunFolder(spec, cfg)
+    finished = folder.finished_results()
+    if finished is not None:
+        print(f"{folder.path} is complete: accuracy {finished['accuracy']:.2f} %. Nothing to do.")
+        return finished
+    folder.prepare()
+
+    restore_output = setup_logger(cfg.OUTPUT_DIR)
+    try:
+        if cfg.SEED >= 0:
+            print(f"Setting fixed seed: {cfg.SEED}")
+            set_random_seed(cfg.SEED)
+        return _run(spec, cfg, folder)
+    except UserError as error:
+        print(f"error: {error}", file=folder.log())
+        raise
+    finally:
+        restore_output()
+
+
+def _run(spec: RunSpec, cfg, folder: RunFolder) -> dict | None:
+    print(f"{cfg}\n")
+    print(f"Collecting environment information\n{collect_env_info()}\n")
+    started = time.perf_counter()
+    phases = Phases()
+    with phases("setup"):
+        trainer = build_trainer(cfg)
+    folder.write_split(trainer.dm.dataset)
+    if spec.eval_only:
+        trainer.load_model(spec.model_dir, epoch=spec.load_epoch)
+        with phases("test"):
+            trainer.test()
+    elif spec.no_train:
+        return None
+    else:
+        with phases("train and test"):
+            trainer.train()
+            if not trainer.evaluator.has_results:
+                trainer.test()
+    phases.record.update(getattr(trainer, "phases", Phases()).record)
+    results = folder.write_results(trainer, predictions_of(trainer), phases, time.perf_counter() - started)
+    print(f"* expected calibration error: {results['expected_calibration_error']:.1f}%")
+    return results
+
+
+def predictions_of(trainer: TrainerBase) -> Predictions:
+    """The logits of a trainer's last test with the images that they belong to.
+
+    A trainer may test in a way of its own: images are named only if their labels come in the order of a loader's.
+    """
+    dataset, logits, labels = trainer.dm.dataset, trainer.evaluator.logits, trainer.evaluator.labels.tolist()
+    images = ("",) * len(labels)
+    for loader in (trainer.val_loader, trainer.test_loader):
+        items = loader.dataset.data_source if loader is not None else []
+        if [item.label for item in items] == labels:
+            images = tuple(relative(item.impath, dataset) for item in items)
+    return Predictions(images, labels, logits.numpy(), tuple(dataset.classnames))

@@ -1,0 +1,195 @@
+"""RunSpec: the one description of a run, from which its command, its configuration and its folder follow."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.catalogue import Facts, load
+
+ROOT = Path(__file__).resolve().parents[1]
+DATASET_CONFIGS = Path("configs/datasets")
+METHOD_CONFIGS = Path("configs/trainers")
+SUBSETS = ("all", "base", "new")
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: everything that `python train.py` can be told.
+
+    `RunSpec.parse(spec.arguments())` is the spec again, so whatever can start a command can start a run. Empty and None
+    leave a value to the configuration files. Relative paths are the current folder's, those of configuration files the
+    repository's where the current folder has no such file.
+    """
+
+    method: str
+    folder: str  # where the run writes: --output-dir
+    dataset: str = ""  # a name of configs/datasets/, of the catalogue, or a folder of images below `data`
+    shots: int | None = None  # images per class; -1: all of them
+    subsample: str = ""  # classes: all, base or new
+    seed: int = -1  # below 0: not seeded
+    backbone: str = ""
+    data: str = ""  # where data sets are: --root
+    method_file: str = ""  # --config-file
+    dataset_file: str = ""  # --dataset-config-file, where `dataset` does not name it
+    pairs: tuple[str, ...] = ()  # further KEY VALUE pairs
+    eval_only: bool = False
+    model_dir: str = ""  # run folder whose prompt an evaluation loads
+    load_epoch: int | None = None
+    no_train: bool = False
+    resume: str = ""
+    transforms: tuple[str, ...] = ()
+    source_domains: tuple[str, ...] = ()
+    target_domains: tuple[str, ...] = ()
+    head: str = ""
+
+    # To a command and back
+
+    def arguments(self) -> list[str]:
+        """What `python train.py` must be given to make this run."""
+        words = []
+        for option, values in (  # these take any number of words, so another option must follow
+            ("--transforms", self.transforms),
+            ("--source-domains", self.source_domains),
+            ("--target-domains", self.target_domains),
+        ):
+            words += [option, *values] if values else []
+        for option, value in (
+            ("--trainer", self.method),
+            ("--output-dir", self.folder),
+            ("--root", self.data),
+            ("--seed", "" if self.seed < 0 else str(self.seed)),
+            ("--backbone", self.backbone),
+            ("--config-file", self.method_file),
+            ("--dataset-config-file", self.dataset_config()),
+            ("--model-dir", self.model_dir),
+            ("--load-epoch", "" if self.load_epoch is None else str(self.load_epoch)),
+            ("--resume", self.resume),
+            ("--head", self.head),
+        ):
+            words += [option, value] if value else []
+        words += ["--eval-only"] if self.eval_only else []
+        words += ["--no-train"] if self.no_train else []
+        return [*words, *self.all_pairs()]
+
+    def command(self) -> str:
+        """The line that makes this run when it is pasted into a shell in the repository's folder."""
+        return shlex.join(["python", "train.py", *self.arguments()])
+
+    @classmethod
+    def parse(cls, words: Sequence[str]) -> RunSpec:
+        """The run that train.py's arguments ask for; argparse ends the program where they are wrong."""
+        args = parser().parse_args(words)
+        dataset_file, dataset = args.dataset_config_file, ""
+        if dataset_file and (ROOT / dataset_file).parent == ROOT / DATASET_CONFIGS:
+            dataset, dataset_file = Path(dataset_file).stem, ""
+        shots, subsample, pairs = None, "", list(args.opts)
+        if pairs[:1] == ["DATASET.NAME"] and not dataset and not dataset_file:
+            dataset, pairs = _named_by(pairs)
+        if pairs[:1] == ["DATASET.NUM_SHOTS"] and _is_integer(pairs[1:2]):
+            shots, pairs = int(pairs[1]), pairs[2:]
+        if pairs[:1] == ["DATASET.SUBSAMPLE_CLASSES"] and pairs[1:2] and pairs[1] in SUBSETS:
+            subsample, pairs = pairs[1], pairs[2:]
+        return cls(
+            method=args.trainer,
+            folder=args.output_dir,
+            dataset=dataset,
+            shots=shots,
+            subsample=subsample,
+            seed=max(args.seed, -1),
+            backbone=args.backbone,
+            data=args.root,
+            method_file=args.config_file,
+            dataset_file=dataset_file,
+            pairs=tuple(pairs),
+            eval_only=args.eval_only,
+            model_dir=args.model_dir,
+            load_epoch=args.load_epoch,
+            no_train=args.no_train,
+            resume=args.resume,
+            transforms=tuple(args.transforms or ()),
+            source_domains=tuple(args.source_domains or ()),
+            target_domains=tuple(args.target_domains or ()),
+            head=args.head,
+        )
+
+    # What it says of the data set
+
+    @property
+    def facts(self) -> Facts | None:
+        """The catalogue's entry of the data set; None for others."""
+        return load().find(self.dataset) if self.dataset else None
+
+    def dataset_config(self) -> str:
+        """The data set's YAML; "" where it has none."""
+        if self.dataset_file:
+            return self.dataset_file
+        path = DATASET_CONFIGS / f"{self.dataset}.yaml"
+        return path.as_posix() if self.dataset and (ROOT / path).is_file() else ""
+
+    def all_pairs(self) -> list[str]:
+        """KEY VALUE pairs: those that the typed fields stand for, then the further ones."""
+        words = []
+        if self.dataset and not self.dataset_config():
+            facts = self.facts
+            words += ["DATASET.NAME", facts.name if facts else "ImageFolder"]
+            words += [] if facts else ["DATASET.FOLDER", self.dataset]
+        if self.shots is not None:
+            words += ["DATASET.NUM_SHOTS", str(self.shots)]
+        if self.subsample:
+            words += ["DATASET.SUBSAMPLE_CLASSES", self.subsample]
+        return [*words, *self.pairs]
+
+    def __str__(self) -> str:
+        parts = [self.method, self.dataset, f"{self.shots} shots" if self.shots is not None else "", self.subsample]
+        return " ".join([part for part in parts if part] + ([f"seed {self.seed}"] if self.seed >= 0 else []))
+
+
+def parser() -> argparse.ArgumentParser:
+    """CoOp's command line."""
+    p = argparse.ArgumentParser(
+        prog="python train.py",
+        description="Train or test one method on one data set. The run's folder gets log.txt, config.yaml, split.json, "
+        "predictions.npz, results.json and the learned parameters. A finished run is not repeated; an unfinished one "
+        "resumes after its last epoch.",
+    )
+    p.add_argument("--root", default="", help="folder of the data sets")
+    p.add_argument("--output-dir", default="", help="folder of this run")
+    p.add_argument("--resume", default="", help="run folder to resume from (default: --output-dir itself)")
+    p.add_argument("--seed", type=int, default=-1, help="seed of the run; below 0: not seeded")
+    p.add_argument("--source-domains", nargs="+", help="for trainers written for Dassl")
+    p.add_argument("--target-domains", nargs="+", help="for trainers written for Dassl")
+    p.add_argument("--transforms", nargs="+", help="names of the training transforms")
+    p.add_argument("--config-file", default="", help="YAML of the method")
+    p.add_argument("--dataset-config-file", default="", help="YAML of the data set")
+    p.add_argument("--trainer", default="", help="the method")
+    p.add_argument("--backbone", default="", help="a model's name, a folder, or hf-hub:org/name")
+    p.add_argument("--head", default="", help="for trainers written for Dassl")
+    p.add_argument("--eval-only", action="store_true", help="test only")
+    p.add_argument("--model-dir", default="", help="run folder whose parameters --eval-only loads")
+    p.add_argument(
+        "--load-epoch",
+        type=int,
+        help="epoch to load (default: the best by validation where the run kept it, else the newest)",
+    )
+    p.add_argument("--no-train", action="store_true", help="build everything, train nothing")
+    p.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that change the configuration")
+    return p
+
+
+def _named_by(pairs: list[str]) -> tuple[str, list[str]]:
+    """The data set that DATASET.NAME and DATASET.FOLDER at the front of pairs name as `all_pairs` writes it, and the
+    rest; "" where they name none in that way."""
+    facts = load().find(pairs[1]) if len(pairs) > 1 else None
+    if facts is not None and facts.name == pairs[1] and not (ROOT / DATASET_CONFIGS / f"{facts.config}.yaml").is_file():
+        return facts.config, pairs[2:]
+    if pairs[1:3] == ["ImageFolder", "DATASET.FOLDER"] and len(pairs) > 3:
+        return pairs[3], pairs[4:]
+    return "", pairs
+
+
+def _is_integer(words: Sequence[str]) -> bool:
+    return bool(words) and (words[0].removeprefix("-").isdecimal()) and str(int(words[0])) == words[0]

@@ -1,0 +1,92 @@
+"""The teacher: written prompts for each class, encoded once, and the prototypes made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from yacs.config import CfgNode
+
+from clip import FrozenCLIP
+from dassl.utils import UserError
+from features.cache import FeatureCache
+from features.encode import text_features
+from prompts.bank import load_prompts, template_prompts
+from trainers.parts.clip_trainer import ClipTrainer
+
+
+def teacher_options() -> dict[str, object]:
+    """The options of a method that has a teacher."""
+    return {
+        "PROMPTS": "bank",  # bank: written sentences; templates: general ones, for classes that have none
+        "PROMPT_BANK": "",  # folder below prompts/; "" is the project's own bank
+    }
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Normalised features of each class's prompts, (C, M, D), on the model's device."""
+
+    prompts: Tensor
+
+    @classmethod
+    def of(cls, trainer: ClipTrainer, classnames: list[str]) -> Teacher:
+        """The teacher that a trainer's options describe, for classes of its data set.
+
+        Raises:
+            UserError: a class without prompts, or an unknown source of prompts.
+        """
+        with trainer.phases("encode teacher prompts"):
+            sentences = teacher_sentences(trainer.dm.dataset.prompts_name, classnames, trainer.options)
+            return cls(encode_sentences(trainer.clip_model, sentences, trainer.cache))
+
+    @property
+    def prototypes(self) -> Tensor:
+        """Mean prototypes e (C, D), normalised."""
+        return F.normalize(self.prompts.mean(-2), dim=-1)
+
+    def selected_prototypes(self, image: Tensor, scale: float, tau: float) -> Tensor:
+        """Prototypes u (C, D) of the prompts that suit a batch of global tokens (B, D).
+
+        A prompt's score is the mean over the batch of its largest logit over classes: one product for all of them.
+        """
+        n_cls, n_prompts, _ = self.prompts.shape
+        logits = scale * image @ self.prompts.flatten(0, 1).t()
+        scores = logits.view(-1, n_cls, n_prompts).amax(1).mean(0)
+        kept = select_prompts(scores, tau).to(self.prompts.dtype)
+        mean = torch.einsum("cmd,m->cd", self.prompts, kept) / kept.sum()
+        return F.normalize(mean, dim=-1)
+
+
+def teacher_sentences(dataset: str, classnames: list[str], options: CfgNode) -> list[list[str]]:
+    """The sentences of each class, as many for one as for another, from where the options say."""
+    if options.PROMPTS == "templates":
+        return template_prompts(classnames)
+    if options.PROMPTS == "bank":
+        return load_prompts(dataset, classnames, bank=options.PROMPT_BANK)
+    raise UserError(f"PROMPTS is '{options.PROMPTS}'; it can be bank or templates.")
+
+
+def encode_sentences(model: FrozenCLIP, sentences: list[list[str]], cache: FeatureCache) -> Tensor:
+    """Normalised features (C, M, D) of M sentences for each of C classes, on the model's device."""
+    flat = [sentence for of_class in sentences for sentence in of_class]
+    features = text_features(model, flat, cache, "teacher prompts").to(model.device)
+    return features.unflatten(0, (len(sentences), -1))
+
+
+def select_prompts(scores: Tensor, tau: float) -> Tensor:
+    """Which of M prompts to keep, (M,) bool, by how far their scores (M,) lie from the median.
+
+    zeta = (score - median) / mad, and a prompt is kept when its zeta is within tau standard deviations of the mean
+    zeta. If the scores do not differ (mad or standard deviation 0), or none lies within tau, every prompt is kept.
+    """
+    everything = torch.ones_like(scores, dtype=torch.bool)
+    if len(scores) < 2:
+        return everything
+    deviation = scores - scores.median()
+    zeta = deviation / deviation.abs().median()
+    standardised = (zeta - zeta.mean()) / zeta.std()
+    kept = standardised.abs() <= tau  # False where mad or std is 0: NaN compares so
+    return torch.where(kept.any(), kept, everything)
