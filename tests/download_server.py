@@ -131,13 +131,13 @@ class Server:
             return
         if file.breaks:
             payload = payload[: file.breaks.pop(0)]
+        log.sent = len(payload)  # before the client can have it all and look
         middle = len(payload) // 2 if file.gate is not None else 0
         http.wfile.write(payload[:middle])
         if file.gate is not None:
             file.halfway.set()
             file.gate.wait(60)
         http.wfile.write(payload[middle:])
-        log.sent = len(payload)
 
     def _refuse(self, http: BaseHTTPRequestHandler) -> None:
         repository, is_hub, _ = http.path.partition("/resolve/")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dassl.utils import UserError
+from dassl.utils import UserError, report_error
 
 from .. import catalogue
 from ..catalogue import Catalogue, Facts
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None, published: Catalogue | None = N
     try:
         jobs = _jobs(options, published)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        report_error(error)
         return 2
     failed = False
     for job in jobs:
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None, published: Catalogue | None = N
             job()
         except UserError as error:
             failed = True
-            print(f"error: {error}", file=sys.stderr)
+            report_error(error)
         except KeyboardInterrupt:
             print("\nInterrupted; run the same command again to resume.", file=sys.stderr)
             return 130

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clip.sources import BIOMEDCLIP, OPEN_CLIP_CONFIG, TRANSFORMERS_WEIGHTS
-from dassl.utils import UserError, atomic_path, progress
+from dassl.utils import UserError, atomic_path, progress, sweep
 
 from .hashes import matches_etag
 from .transfer import brief, quiet_hub_client, require_space, writing
@@ -54,6 +54,7 @@ def export_weights(folder: Path, target: Path) -> None:
         raise UserError(f"The folder {target} has another model's {other[0]}: give --export an empty or new folder.")
     with writing("the weights", target):
         target.mkdir(parents=True, exist_ok=True)
+    sweep(target)
     size = sum((folder / name).stat().st_size for name in names)
     require_space(target, size, "the weights of BiomedCLIP", "give --export another folder")
     for name in progress(names, f"Copying to {target}", unit="file"):
