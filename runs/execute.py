@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from dassl.engine import TrainerBase, build_trainer
-from dassl.utils import UserError, collect_env_info, report_error, set_random_seed, setup_logger
+from dassl.utils import UserError, collect_env_info, set_random_seed, setup_logger
 from dassl.utils.phases import Phases
 from reports.predictions import Predictions
 from runs.config import build_config

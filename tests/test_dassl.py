@@ -1,8 +1,11 @@
 """The engine keeps Dassl's promises, and its own."""
 
 import math
+import os
 import pickle
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +19,21 @@ from sklearn.metrics import f1_score
 from dassl.config import get_cfg_default
 from dassl.data import DatasetWrapper, Datum, build_data_loader, build_transform
 from dassl.evaluation import build_evaluator
-from dassl.evaluation.evaluator import expected_calibration_error
 from dassl.metrics import compute_accuracy, compute_distance_matrix
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import (
     MetricMeter,
     Registry,
     UserError,
+    atomic_path,
+    find_checkpoint,
     load_checkpoint,
     read_image,
     resume_from_checkpoint,
+    run_program,
     save_checkpoint,
     setup_logger,
+    sweep,
     write_json,
 )
 
@@ -249,29 +255,22 @@ def test_results_agree_with_scikit_learn_and_a_loop_over_bins(n, classes, seed):
     assert results["macro_f1"] == pytest.approx(
         100 * f1_score(label, predicted, average="macro", labels=np.unique(label), zero_division=0)
     )
-    probability = np.exp(logits.astype(np.float32))
-    confidence = (probability / probability.sum(1, keepdims=True)).max(1)
-    error = 0.0
-    for k in range(15):
-        rows = [i for i in range(n) if k / 15 < confidence[i] <= (k + 1) / 15]
-        if rows:
-            hit = np.mean([predicted[i] == label[i] for i in rows])
-            error += len(rows) / n * abs(hit - np.mean([confidence[i] for i in rows]))
-    assert results["expected_calibration_error"] == pytest.approx(100 * error, abs=1e-3)
-    matrix = np.array(evaluator.report["confusion_matrix"])
-    assert matrix.sum() == n
-    assert matrix[label[0]].sum() == np.sum(label == label[0])
+    torch.testing.assert_close(evaluator.logits, torch.tensor(logits).float(), rtol=0, atol=0)
+    assert evaluator.labels.tolist() == label.tolist()
 
 
-def test_full_confidence_in_wrong_answers_is_a_calibration_error_of_one():
-    assert expected_calibration_error(np.ones(4), np.zeros(4)) == 1.0
-
-
-def test_a_class_without_test_images_has_no_accuracy():
-    evaluator = build_evaluator(get_cfg_default(), lab2cname={0: "a", 1: "b"})
-    evaluator.process(torch.tensor([[2.0, 1.0]]), torch.tensor([0]))
-    evaluator.evaluate()
-    assert evaluator.report["per_class_accuracy"] == [100.0, None]
+def test_the_lines_that_people_grep_are_dassls(capsys, tmp_path):
+    cfg = get_cfg_default()
+    cfg.TEST.PER_CLASS_RESULT, cfg.TEST.COMPUTE_CMAT, cfg.OUTPUT_DIR = True, True, str(tmp_path)
+    evaluator = build_evaluator(cfg, lab2cname={0: "a", 1: "b", 2: "c"})
+    evaluator.process(torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]]), torch.tensor([0, 1]))
+    assert evaluator.evaluate()["perclass_accuracy"] == 50.0
+    printed = capsys.readouterr().out
+    for line in ("=> result", "* total: 2", "* correct: 1", "* accuracy: 50.0%", "* error: 50.0%", "* macro_f1: 33.3%"):
+        assert line in printed.splitlines()
+    assert "* class: 0 (a)\ttotal: 1\tcorrect: 1\tacc: 100.0%" in printed
+    assert "* class: 2 (c)\ttotal: 0\tcorrect: 0\tacc: -" in printed
+    assert torch.load(tmp_path / "cmat.pt", weights_only=True).tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 0]]
 
 
 def test_top_k_accuracies_are_in_percent():
@@ -327,6 +326,61 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
         write_json({"a": object()}, path)
     assert path.read_text() == "[\n 1\n]\n"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_processes_left_is_swept_and_what_is_being_written_stays(tmp_path):
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    with atomic_path(tmp_path / "a.json") as being_written:
+        being_written.write_text("{}")
+        own = f"-{os.getpid()}-"
+        left = being_written.with_name(being_written.name.replace(own, f"-{int(dead.stdout)}-"))
+        elsewhere = tmp_path / ".a.json.otherhost-1-00000000.part"
+        old = tmp_path / ".b.json.otherhost-1-00000000.part"
+        for path in (left, elsewhere, old):
+            path.write_text("")
+        os.utime(old, (0, 0))
+        sweep(tmp_path)
+        assert set(tmp_path.iterdir()) == {being_written, elsewhere}
+    assert (tmp_path / "a.json").read_text() == "{}"
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    with atomic_path(tmp_path / "a") as one, atomic_path(tmp_path / "a") as two:
+        one.write_text("one")
+        two.write_text("two")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "one"
+
+
+@pytest.mark.parametrize("names", [["model.pth.tar-2", "model.pth.tar-10"], ["model.pth.tar-3", "model-best.pth.tar"]])
+def test_a_checkpoint_is_found_by_epoch_else_the_best_else_the_newest(tmp_path, names):
+    for name in [*names, "model.pth.tar-x9", "model.pth.tar-", ".model.pth.tar-99.part"]:
+        (tmp_path / name).write_bytes(b"")
+    assert find_checkpoint(tmp_path).name == names[-1]
+    assert find_checkpoint(tmp_path, int(names[0][-1])).name == names[0]
+    with pytest.raises(UserError, match="epoch 7.*there are those of epochs"):
+        find_checkpoint(tmp_path, 7)
+    with pytest.raises(UserError, match="train first"):
+        find_checkpoint(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (UserError("Give it."), 2, "error: Give it."),
+        (OSError(28, "No space left on device", "/disk/x"), 2, "error: No space left on device (/disk/x); fix this"),
+        (KeyboardInterrupt(), 130, "Interrupted"),
+        (torch.OutOfMemoryError("CUDA out of memory"), 2, "error: the GPU's memory is full"),
+    ],
+)
+def test_every_program_says_in_one_sentence_what_its_user_can_fix(capsys, error, code, sentence):
+    def main():
+        raise error
+
+    assert run_program(main) == code
+    assert sentence in capsys.readouterr().err
+    with pytest.raises(ZeroDivisionError):
+        run_program(lambda: 1 / 0)
 
 
 def test_meters_average_what_they_are_given():

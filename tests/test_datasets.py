@@ -21,6 +21,7 @@ from datasets.sampling import draw_shots, take_classes
 from datasets.splits import PARTS, Item, class_names, fingerprint, is_below, parse_split, read_split
 
 ROOT = Path(__file__).resolve().parents[1]
+datasets.register_all()
 AT_HAND = sorted(set(catalogue.load().datasets) - {"OCTMNIST"})
 
 

@@ -16,7 +16,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import tiny_models
 from download_server import Served, serving
 from PIL import Image
 from zips import write_zip
@@ -28,6 +27,7 @@ from datasets.catalogue import Catalogue, Facts
 from datasets.fetch.cli import main
 from datasets.fetch.hashes import git_blob_sha1
 from datasets.fetch.install import Places
+from tests.support import tiny_models
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNTS = {"train": 3, "val": 2, "test": 2}

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel
 
-from clip import random_weights
-from clip.wordpiece import write_tokenizer
+from . import random_weights
+from .wordpiece import write_tokenizer
 
 PREPROCESS = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
 BERT = {
@@ -31,6 +31,12 @@ BERT = {
 def biomedclip(folder: Path, **options) -> Path:
     """A folder in BiomedCLIP's format: timm ViT, BERT without a configuration of its own, WordPiece tokenizer."""
     return random_weights.write(folder, "tiny", **options)
+
+
+def write_text_config(folder: Path, **options) -> None:
+    """Put the config.json of its text tower, with `options` changed, into a folder that `biomedclip` made."""
+    config = random_weights.bert_config(random_weights.SIZES["tiny"]) | options
+    (folder / "config.json").write_text(json.dumps(config))
 
 
 def biomedclip_state(folder: Path) -> dict[str, Tensor]:
@@ -72,8 +78,11 @@ def native_clip(folder: Path, resnet: bool = False, seed: int = 0) -> open_clip.
     return model
 
 
-def transformers_clip(folder: Path, seed: int = 0) -> CLIPModel:
-    """Write a folder in PubMedCLIP's format, with the buffers that its file still has; return the model it holds."""
+def transformers_clip(folder: Path, seed: int = 0, attention_dropout: float = 0.0) -> CLIPModel:
+    """Write a folder in PubMedCLIP's format, with the buffers that its file still has; return the model it holds.
+
+    `attention_dropout` is the text tower's.
+    """
     vocabulary = _byte_pair_tokenizer(folder)
     config = CLIPConfig(
         projection_dim=24,
@@ -84,6 +93,7 @@ def transformers_clip(folder: Path, seed: int = 0) -> CLIPModel:
             "num_hidden_layers": 3,
             "num_attention_heads": 2,
             "max_position_embeddings": 77,
+            "attention_dropout": attention_dropout,
             "bos_token_id": vocabulary["<|startoftext|>"],
             "eos_token_id": vocabulary["<|endoftext|>"],
         },

@@ -1,0 +1,222 @@
+"""The contract of a method: what every trainer built on ClipTrainer promises, as checks of short runs.
+
+    from tests.support.check_method import check_method
+    check_method("SmoothCoOp")
+
+raises AssertionError at the first promise that a registered method breaks.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from dassl.engine import TRAINER_REGISTRY
+from dassl.utils import UserError, models_in
+from phantom.dataset import write_dataset
+from reports.predictions import Predictions
+from runs.config import method_config
+from runs.execute import execute
+from runs.registry import method_class
+from runs.spec import RunSpec
+
+TEST_IMAGES = 4  # per class
+
+
+class SmallRuns:
+    """Short few-shot runs of one method on a small Phantom data set; those of the same name are done once."""
+
+    def __init__(self, method: str, folder: Path, data: Path | None = None, cache: Path | None = None) -> None:
+        self.method, self.folder = method, Path(folder)
+        self.data, self.cache = data or self.folder / "data", cache or self.folder / "cache"
+        if not (self.data / "Phantom").is_dir():
+            write_dataset(self.data / "Phantom", counts={"train": 5, "val": 4, "test": TEST_IMAGES})
+
+    def spec(self, name: str, *pairs: str, method: str = "", **fields: object) -> RunSpec:
+        method = method or self.method
+        short = ("FEATURES.CACHE_DIR", str(self.cache), "DATALOADER.NUM_WORKERS", "0", "OPTIM.MAX_EPOCH", "3",
+                 "DATALOADER.TRAIN_X.BATCH_SIZE", "4")  # fmt: skip
+        return RunSpec(
+            **{
+                "method": method,
+                "folder": str(self.folder / name),
+                "dataset": "phantom",
+                "shots": 2,
+                "seed": 1,
+                "backbone": "PhantomCLIP",
+                "data": str(self.data),
+                "method_file": method_config(method, "few_shot", "phantom"),
+                "pairs": (*short, *pairs),
+                **fields,
+            }
+        )
+
+    def run(self, name: str, *pairs: str, **fields: object) -> dict:
+        return execute(self.spec(name, *pairs, **fields))
+
+    @cached_property
+    def first(self) -> dict:
+        """The results of the run "first", which most checks compare with."""
+        return self.run("first")
+
+    def learned(self, name: str) -> dict[str, torch.Tensor]:
+        """All learned tensors of a run's newest checkpoints, by name."""
+        states = {}
+        for folder in models_in(self.folder / name):
+            for path in folder.glob("model.pth.tar-*"):
+                state = torch.load(path, weights_only=True)["state_dict"]
+                states |= {f"{folder.name}.{key}": value for key, value in state.items()}
+        return states
+
+    def predictions(self, name: str) -> Predictions:
+        return Predictions.load(self.folder / name / "predictions.npz")
+
+    @property
+    def learns(self) -> bool:
+        """Whether a run leaves a checkpoint."""
+        return bool(self.first) and bool(self.learned("first"))
+
+    @property
+    def trains_in_epochs(self) -> bool:
+        """Whether a run prints the lines of a training loop, and so can be killed in the middle of an epoch."""
+        return bool(self.first) and "epoch [3/3]" in (self.folder / "first" / "log.txt").read_text()
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def a_run_ends_with_a_finite_result(runs: SmallRuns) -> None:
+    results, predictions = runs.first, runs.predictions("first")
+    assert results["method"] == runs.method
+    assert 0 <= results["accuracy"] <= 100
+    assert sum(map(sum, results["confusion_matrix"])) == results["num_test"] == 12 * TEST_IMAGES
+    assert all(math.isfinite(phase["seconds"]) for phase in results["phases"].values())
+    assert all(torch.isfinite(value).all() for value in runs.learned("first").values() if value.is_floating_point())
+    assert len(predictions.labels) == results["num_test"]
+    assert all((runs.data / "Phantom" / "Phantom" / image).is_file() for image in predictions.images)
+
+
+def the_same_seed_gives_the_same_parameters_and_predictions(runs: SmallRuns) -> None:
+    _ = runs.first
+    runs.run("second")
+    assert same(runs.learned("first"), runs.learned("second"))
+    assert (runs.predictions("first").logits == runs.predictions("second").logits).all()
+
+
+def another_seed_gives_other_parameters(runs: SmallRuns) -> None:
+    if runs.learns:
+        runs.run("other", seed=2)
+        assert not same(runs.learned("first"), runs.learned("other"))
+
+
+def a_killed_run_resumes_to_the_same_parameters(runs: SmallRuns) -> None:
+    if not runs.trains_in_epochs or not hasattr(os, "fork"):
+        return
+    spec = runs.spec("killed", "TRAIN.PRINT_FREQ", "1")
+    killed_at(spec, "epoch [2/3] batch [1/")
+    assert not (runs.folder / "killed" / "results.json").exists()
+    execute(spec)
+    assert "Resuming after epoch 1" in (runs.folder / "killed" / "log.txt").read_text()
+    assert same(runs.learned("first"), runs.learned("killed"))
+
+
+def killed_at(spec: RunSpec, text: str) -> None:
+    """Do a run in a copy of this process, which is killed (SIGKILL) as soon as it prints `text`."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+
+        class Fuse:
+            def write(self, printed: str) -> None:
+                if text in printed:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            def flush(self) -> None: ...
+
+            def isatty(self) -> bool:
+                return False
+
+        try:
+            sys.stdout = Fuse()
+            execute(spec)
+        except BaseException:
+            traceback.print_exc()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), f"the run was not killed: it never printed {text!r}"
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+def the_parameters_tested_again_give_the_same_predictions(runs: SmallRuns) -> None:
+    first = runs.first
+    again = runs.run("again", eval_only=True, model_dir=str(runs.folder / "first"))
+    assert again["confusion_matrix"] == first["confusion_matrix"]
+    assert (runs.predictions("first").logits == runs.predictions("again").logits).all()
+
+
+def a_checkpoint_of_another_method_is_refused_by_name(runs: SmallRuns) -> None:
+    if not runs.learns:
+        return
+    other = "CoOp" if runs.method != "CoOp" else "KgCoOp"
+    runs.run("foreign", method=other)
+    try:
+        runs.run("refused", eval_only=True, model_dir=str(runs.folder / "foreign"))
+    except UserError as error:
+        assert other in str(error) or "no checkpoint" in str(error)
+    else:
+        raise AssertionError(f"{runs.method} took a checkpoint of {other}")
+
+
+def prompts_train_with_every_class_position_and_class_specific_contexts(runs: SmallRuns) -> None:
+    options = method_class(runs.method).default_options()
+    if not {"CLASS_TOKEN_POSITION", "CSC"} <= options.keys():
+        return
+    node = f"TRAINER.{runs.method.upper()}"
+    for csc in ("False", "True"):
+        for position in ("front", "middle"):
+            pairs = (f"{node}.CLASS_TOKEN_POSITION", position, f"{node}.CSC", csc, "OPTIM.MAX_EPOCH", "1")
+            assert runs.run(f"{position} {csc}", *pairs)["novel"] == (csc == "False")
+
+
+def a_subclass_under_another_name_has_options_of_its_own_and_computes_the_same(runs: SmallRuns) -> None:
+    method = method_class(runs.method)
+    renamed = type(f"Renamed{runs.method}", (method,), {})
+    TRAINER_REGISTRY.register(renamed)
+    try:
+        runs.run("renamed", method=renamed.__name__)
+        options = runs.run("renamed", method=renamed.__name__)["config"]["TRAINER"]
+    finally:
+        TRAINER_REGISTRY._obj_map.pop(renamed.__name__)
+    assert options.keys() == {"NAME", renamed.__name__.upper()}
+    _ = runs.first
+    assert same(runs.learned("first"), runs.learned("renamed"))
+
+
+CHECKS: tuple[Callable[[SmallRuns], None], ...] = (
+    a_run_ends_with_a_finite_result,
+    the_same_seed_gives_the_same_parameters_and_predictions,
+    another_seed_gives_other_parameters,
+    a_killed_run_resumes_to_the_same_parameters,
+    the_parameters_tested_again_give_the_same_predictions,
+    a_checkpoint_of_another_method_is_refused_by_name,
+    prompts_train_with_every_class_position_and_class_specific_contexts,
+    a_subclass_under_another_name_has_options_of_its_own_and_computes_the_same,
+)
+
+
+def check_method(name: str) -> None:
+    """Run every check on the registered method `name`. Raises AssertionError where it breaks a promise."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs = SmallRuns(name, Path(folder))
+        for check in CHECKS:
+            check(runs)

@@ -1,0 +1,100 @@
+"""What is added in one place works everywhere: in a copy of the repository with a method, a data set and plugins more."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from phantom.dataset import write_dataset
+from tests.conftest import ROOT
+
+LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "data", "output", "cache")
+
+
+@pytest.fixture(scope="module")
+def page():
+    return (ROOT / "docs" / "own_method.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory, page):
+    """A copy of the repository in which docs/own_method.md was followed, with further things added in one place each."""
+    folder = tmp_path_factory.mktemp("checkout") / "ogkd"
+    shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
+    (source,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    (name,) = re.findall(r"^`(trainers/\w+\.py)`:", page, re.M)
+    (folder / name).write_text(source, encoding="utf-8")
+
+    catalogue = folder / "datasets" / "catalogue.json"
+    content = json.loads(catalogue.read_text(encoding="utf-8"))
+    content["generated"]["Spots"] = {"config": "spots", "modality": "test", "organ": "none", "backbone": "PhantomCLIP"}
+    catalogue.write_text(json.dumps(content), encoding="utf-8")
+    write_dataset(folder / "data" / "Spots", counts={"train": 3, "val": 1, "test": 2})
+    (folder / "data/Spots/Phantom").rename(folder / "data/Spots/Spots")
+    (folder / "data/Spots/split_Phantom.json").rename(folder / "data/Spots/split_Spots.json")
+
+    (folder / "plugins" / "broken.py").write_text("import nothing_of_that_name\n", encoding="utf-8")
+    (folder / "plugins" / "other.py").write_text(
+        "from dassl.engine import TRAINER_REGISTRY\nfrom trainers.coop import CoOp\n\n\n"
+        "@TRAINER_REGISTRY.register()\nclass Plugged(CoOp):\n    title = 'Plugged CoOp'\n",
+        encoding="utf-8",
+    )
+    return folder
+
+
+def run(checkout, *words):
+    done = subprocess.run(
+        [sys.executable, *words], cwd=checkout, capture_output=True, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_the_pages_method_keeps_every_promise(checkout, page):
+    (check,) = re.findall(r'^python -c "(.*)"$', page, re.M)
+    run(checkout, "-c", check)
+
+
+def test_the_pages_command_runs_and_the_method_has_its_row(checkout):
+    options = ["TRAINER.SMOOTHCOOP.EPSILON", "0.2", "OPTIM.MAX_EPOCH", "1"]
+    words = ["--protocol", "few_shot", "--seeds", "1", "--shots", "1", "--methods", "SmoothCoOp", "CoOp", "ZeroShot"]
+    done = run(checkout, "scripts/run.py", "SmoothCoOp", "few_shot", "spots", "1", "1", *options)
+    assert "SmoothCoOp, EPSILON 0.2" in done.stdout
+    done = run(checkout, "scripts/compare.py", "spots", *words, "--jobs", "1", "OPTIM.MAX_EPOCH", "1")
+    rows = [line.split("|")[1].split(",")[0].strip() for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert rows == ["method", "Zero-shot", "CoOp", "SmoothCoOp"]
+
+
+def test_help_names_the_new_method(checkout):
+    assert "SmoothCoOp" in run(checkout, "train.py", "--help").stdout
+
+
+def test_the_tests_of_structure_stay_green_with_the_new_method(checkout):
+    files = ["tests/test_configs.py", "tests/test_spec.py", "tests/test_tables.py", "tests/test_light_start.py"]
+    run(checkout, "-m", "pytest", "-q", "-x", *files)
+    methods = ["tests/test_methods.py", "-k", "not promise or SmoothCoOp"]
+    run(checkout, "-m", "pytest", "-q", "-x", *methods)
+
+
+def test_a_data_set_that_is_only_in_the_catalogue_is_found_by_its_name(checkout):
+    done = run(checkout, "scripts/run.py", "ZeroShot", "few_shot", "spots", "1", "1")
+    assert "Zero-shot" in done.stdout
+    results = json.loads(next(checkout.glob("output/few_shot/spots/*/ZeroShot/*/seed1/results.json")).read_text())
+    assert results["dataset"] == "Spots"
+
+
+def test_a_plugin_runs_under_its_name_and_a_broken_one_is_named_with_its_reason(checkout):
+    done = run(checkout, "scripts/run.py", "Plugged", "few_shot", "spots", "1", "1", "OPTIM.MAX_EPOCH", "1")
+    assert "Plugged CoOp" in done.stdout
+    assert "plugins/broken is not used" in done.stderr
+    assert "nothing_of_that_name" in done.stderr
+
+
+def test_what_the_page_names_exists(page):
+    for module, name in re.findall(r"`((?:trainers|dassl)\.[\w.]+)\.(\w+)`", page):
+        assert hasattr(__import__(module, fromlist=[name]), name)
