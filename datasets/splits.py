@@ -8,9 +8,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
-from uuid import uuid4
 
-from dassl.utils import UserError
+from dassl.utils import UserError, atomic_path
 
 from .catalogue import PARTS
 
@@ -108,14 +107,9 @@ def fingerprint(split: Split) -> str:
 
 
 def write_split(split: Split, file: str | Path) -> None:
-    """Write `split` whole or not at all. Raises OSError."""
-    file = Path(file)
-    temporary = file.with_name(f".{file.name}.{uuid4().hex}")
-    try:
+    """Write `split` atomically. Raises OSError."""
+    with atomic_path(file) as temporary:
         temporary.write_text(json.dumps({part: split[part] for part in PARTS}, indent=1), encoding="utf-8")
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def missing_images(image_folder: str | Path, paths: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A file server on 127.0.0.1 that can misbehave in the ways that real ones do."""
+"""A file server on 127.0.0.1 that also speaks the Hugging Face hub's protocol and can fail as real servers do."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 @dataclass
@@ -17,22 +18,22 @@ class Served:
     content: bytes = b""
     status: int = 200
     statuses: list[int] = field(default_factory=list)  # of the first requests, before `status`
-    etag: str | None = "auto"
-    modified: str | None = None
+    etag: str | None = "sha256"  # or the ETag itself; None: no ETag is sent
     ranges: bool = True
-    breaks: list[int] = field(default_factory=list)  # bytes after which the first answers break off
-    announced: int | None = None  # Content-Length that is told, whatever the truth
+    breaks: list[int] = field(default_factory=list)  # bytes after which the first transfers break
+    announced: int | None = None  # Content-Length that is announced, whatever the truth
     redirect: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
-    gate: threading.Event | None = None  # the answer waits for it in its middle
+    gate: threading.Event | None = None  # the transfer waits for it halfway
     halfway: threading.Event = field(default_factory=threading.Event)
 
     def tag(self) -> str | None:
-        return f'"{hashlib.sha256(self.content).hexdigest()[:20]}"' if self.etag == "auto" else self.etag
+        return f'"{hashlib.sha256(self.content).hexdigest()}"' if self.etag == "sha256" else self.etag
 
 
 @dataclass
 class Request:
+    method: str
     path: str
     range: str | None
     status: int
@@ -41,7 +42,7 @@ class Request:
 
 class Server:
     def __init__(self) -> None:
-        self.files: dict[str, Served] = {}
+        self.files: dict[str, Served] = {"/": Served()}  # asked for to learn whether there is a server
         self.requests: list[Request] = []
         owner = self
 
@@ -72,16 +73,30 @@ class Server:
         self.files[path] = content if isinstance(content, Served) else Served(content)
         return self.files[path]
 
+    def put_repository(self, name: str, folder: Path, commit: str) -> dict[str, Served]:
+        """Serve a folder's files as the hub does, on its main branch and at `commit`; what is served, by file name."""
+        served = {}
+        for file in folder.iterdir():
+            content = file.read_bytes()
+            large = file.suffix in (".bin", ".safetensors")  # the hub's ETag of others is git's name of the content
+            blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+            tag, headers = "sha256" if large else f'"{blob}"', {"X-Repo-Commit": commit}
+            served[file.name] = Served(content, etag=tag, headers=headers)
+            for revision in ("main", commit):
+                self.put(f"/{name}/resolve/{revision}/{file.name}", served[file.name])
+        return served
+
     def asked(self, path: str) -> list[Request]:
-        return [request for request in self.requests if request.path == path]
+        """The transfers of a file that were asked for."""
+        return [request for request in self.requests if request.path == path and request.method == "GET"]
 
     def _serve(self, http: BaseHTTPRequestHandler, body: bool) -> None:
         wanted = http.headers.get("Range")
-        log = Request(http.path, wanted, 404, 0)
+        log = Request(http.command, http.path, wanted, 404, 0)
         self.requests.append(log)
         file = self.files.get(http.path)
         if file is None:
-            http.send_error(404)
+            self._refuse(http)
             return
         log.status = file.statuses.pop(0) if file.statuses else file.status
         if log.status != 200:
@@ -95,9 +110,8 @@ class Server:
             http.send_header("Location", file.redirect)
             http.end_headers()
             return
-        tag, start = file.tag(), 0
-        same = http.headers.get("If-Range") in (None, tag, file.modified)
-        if wanted and file.ranges and same:
+        start = 0
+        if wanted and file.ranges:
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
             if start >= len(file.content):
                 log.status = 416
@@ -109,7 +123,7 @@ class Server:
         http.send_header("Content-Length", str(len(payload) if file.announced is None else file.announced))
         if log.status == 206:
             http.send_header("Content-Range", f"bytes {start}-{len(file.content) - 1}/{len(file.content)}")
-        for name, value in {"ETag": tag, "Last-Modified": file.modified, **file.headers}.items():
+        for name, value in {"ETag": file.tag(), **file.headers}.items():
             if value is not None:
                 http.send_header(name, value)
         http.end_headers()
@@ -117,13 +131,22 @@ class Server:
             return
         if file.breaks:
             payload = payload[: file.breaks.pop(0)]
+        log.sent = len(payload)  # before the client can have it all and look
         middle = len(payload) // 2 if file.gate is not None else 0
         http.wfile.write(payload[:middle])
         if file.gate is not None:
             file.halfway.set()
             file.gate.wait(60)
         http.wfile.write(payload[middle:])
-        log.sent = len(payload)
+
+    def _refuse(self, http: BaseHTTPRequestHandler) -> None:
+        repository, is_hub, _ = http.path.partition("/resolve/")
+        known = any(path.startswith(f"{repository}/resolve/") for path in self.files)
+        http.send_response(404)
+        if is_hub:
+            http.send_header("X-Error-Code", "EntryNotFound" if known else "RepoNotFound")
+        http.send_header("Content-Length", "0")
+        http.end_headers()
 
 
 @contextlib.contextmanager

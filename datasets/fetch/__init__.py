@@ -1,1 +1,1 @@
-"""Getting the published data sets and weights onto this machine (`python scripts/download.py`)."""
+"""Download and check the published data sets and weights (`python scripts/download.py`)."""

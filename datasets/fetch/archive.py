@@ -1,4 +1,4 @@
-"""Images out of a zip or a folder that one need not trust, wherever in it they lie."""
+"""Read images from an untrusted zip or folder, wherever in it they are."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from typing import IO, Protocol
 from ..splits import is_below
 from .transfer import writing
 
-# what zipfile raises for damaged files, by Python's version and by where the damage is
-DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError, OverflowError)
+# what zipfile raises for corrupt files depends on Python's version and on which bytes are wrong
+CORRUPTION = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError, OverflowError)
 
 
 class ArchiveError(Exception):
-    """A zip or folder cannot be used; the message is a phrase without a full stop."""
+    """A zip or folder that cannot be used; the message is a phrase without a full stop."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Beyond these a zip is taken for a bomb. The largest published set has 109,309 images and below 3 GB."""
+    """A zip beyond these is refused as a bomb. The largest published set has 109,309 images in less than 3 GB."""
 
     members: int = 500_000
-    bytes: int = 20 << 30  # of all members together, unpacked
-    ratio: float = 100.0  # unpacked to packed, once more than `slack` bytes come out
+    bytes: int = 20 << 30  # of all members, unpacked
+    ratio: float = 100.0  # unpacked to packed size, applied above `slack` unpacked bytes
     slack: int = 64 << 20
 
 
 class Source(Protocol):
-    """Files by their path with forward slashes: path -> size in bytes, and a way to copy one out."""
+    """Files by path, with forward slashes: their sizes in bytes, and ways to copy or read one."""
 
     sizes: dict[str, int]
 
@@ -46,12 +46,12 @@ class Source(Protocol):
 
 
 class ZipSource:
-    """The members of a zip, refused as a whole when any of them could do harm. Use as a context manager."""
+    """The members of a zip; one harmful member makes the whole zip an ArchiveError. Use as a context manager."""
 
     def __init__(self, file: Path, limits: Limits) -> None:
         try:
             self._zip = zipfile.ZipFile(file)
-        except DAMAGE as error:
+        except CORRUPTION as error:
             raise ArchiveError(f"{file.name} is not a complete zip file ({_look(file) or error})") from error
         try:
             self._members = _checked(self._zip.infolist(), file.stat().st_size, limits)
@@ -67,24 +67,24 @@ class ZipSource:
         self._zip.close()
 
     def copy(self, path: str, target: Path) -> None:
-        """Unpack one member; its checksum and size are checked. Raises ArchiveError, or UserError for the disk."""
+        """Unpack one member and check its checksum and size. Raises ArchiveError, or UserError if the disk fails."""
         try:
             with self._zip.open(self._members[path]) as content:
                 size = _pump(content, target)
-        except DAMAGE as error:
-            raise ArchiveError(f"its member {path} is damaged ({str(error).rstrip('.') or 'cut off'})") from error
+        except CORRUPTION as error:
+            raise ArchiveError(f"its member {path} is corrupt ({str(error).rstrip('.') or 'truncated'})") from error
         if size != self.sizes[path]:
             raise ArchiveError(f"its member {path} has {size} bytes instead of {self.sizes[path]}")
 
     def read(self, path: str) -> bytes:
         try:
             return self._zip.read(self._members[path])
-        except DAMAGE as error:
-            raise ArchiveError(f"its member {path} is damaged ({str(error).rstrip('.') or 'cut off'})") from error
+        except CORRUPTION as error:
+            raise ArchiveError(f"its member {path} is corrupt ({str(error).rstrip('.') or 'truncated'})") from error
 
 
 def _pump(content: IO[bytes], target: Path) -> int:
-    """Copy everything (zipfile stops at the size that the zip's directory says) and give the bytes written."""
+    """Copy all content and return its size in bytes; zipfile itself stops at the size in the zip's directory."""
     with contextlib.ExitStack() as stack:
         with writing(target.name, target.parent):
             file = stack.enter_context(open(target, "xb"))
@@ -97,7 +97,7 @@ def _pump(content: IO[bytes], target: Path) -> int:
 
 def _look(file: Path) -> str:
     if not file.is_file():
-        return "it is no file"
+        return "it is not a file"
     with open(file, "rb") as content:
         start = content.read(256).lstrip().lower()
     return "it is a web page" if start.startswith((b"<!doctype", b"<html")) else ""
@@ -111,7 +111,7 @@ def _checked(infos: list[zipfile.ZipInfo], packed: int, limits: Limits) -> dict[
         path = info.filename.replace("\\", "/")
         mode = info.external_attr >> 16
         if not is_below(path):
-            raise ArchiveError(f"its member {info.filename!r} would land outside the folder")
+            raise ArchiveError(f"its member {info.filename!r} would be unpacked outside the folder")
         if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise ArchiveError(f"its member {info.filename!r} is a link or a special file")
         if info.flag_bits & 1:
@@ -120,16 +120,16 @@ def _checked(infos: list[zipfile.ZipInfo], packed: int, limits: Limits) -> dict[
             members[path] = info
     unpacked = sum(info.file_size for info in infos)
     if unpacked > limits.bytes:
-        raise ArchiveError(f"it would unpack to {unpacked / 1e9:.1f} GB, the most is {limits.bytes / 1e9:.1f} GB")
+        raise ArchiveError(f"it would unpack to {unpacked / 1e9:.1f} GB, over the limit of {limits.bytes / 1e9:.1f} GB")
     if unpacked > limits.slack and unpacked > limits.ratio * packed:
-        raise ArchiveError(f"it would unpack to {unpacked / max(packed, 1):.0f} times its size, as a zip bomb does")
+        raise ArchiveError(f"it would unpack to {unpacked / max(packed, 1):.0f} times its size, like a zip bomb")
     if sum(info.compress_size for info in infos) > packed:
-        raise ArchiveError("its members overlap, as a zip bomb's do")
+        raise ArchiveError("its members overlap, as in a zip bomb")
     return members
 
 
 class FolderSource:
-    """The files of a folder; hidden folders are left out, links to folders are not followed."""
+    """The files of a folder, without those in hidden or linked folders."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -158,9 +158,9 @@ class FolderSource:
 
 
 def find_prefix(present: Iterable[str], wanted: Iterable[str]) -> str:
-    """What to put before each of `wanted` so that most of them are in `present`: "", "BTMRI/" or "a/b/".
+    """The prefix, such as "", "BTMRI/" or "a/b/", with which most of the `wanted` paths are `present`.
 
-    Among equals the shortest, then the first in order.
+    Ties go to the shortest prefix, then to the first in alphabetical order.
     """
     by_name: dict[str, list[str]] = {}
     for path in present:

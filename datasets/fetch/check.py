@@ -1,8 +1,7 @@
-"""What of a data set is on this machine: its split file, every image that the split names, and their counts."""
+"""Check a data set on this machine: its split file, every image that the split names, and the counts per class."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,16 +11,12 @@ from dassl.utils import UserError, progress
 
 from ..catalogue import PARTS, Facts
 from ..splits import Split, class_names, missing_images, parse_split
-
-
-def git_blob_sha1(content: bytes) -> str:
-    """The name under which git stores a file's content."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+from .hashes import git_blob_sha1
 
 
 @dataclass
 class Report:
-    """`split` is None where the split file is absent or not the published one."""
+    """What a check found; `split` is None where the split file is missing or not the published one."""
 
     facts: Facts
     root: Path
@@ -34,23 +29,23 @@ class Report:
         return self.split is not None and not self.missing and not self.unreadable
 
     def fault(self) -> str:
-        """What is not as it should be, as a phrase; "" for a complete data set."""
+        """What is wrong, as a phrase; "" for a complete data set."""
         name, split_file = self.facts.name, self.facts.split_file(self.root)
         images = self.facts.image_folder(self.root)
         if not images.is_dir():
-            return f"the image folder {images} is not there"
+            return f"the image folder {images} does not exist"
         if self.split is None:
-            what = "is not the published one" if split_file.exists() else "is not there"
+            what = "is not the published one" if split_file.exists() else "does not exist"
             return f"the split file {split_file} {what}"
         faults = [
             f"{len(paths)} images of {name} are {what}, the first is {images / paths[0]}"
-            for paths, what in ((self.missing, "missing"), (self.unreadable, "no readable images"))
+            for paths, what in ((self.missing, "missing"), (self.unreadable, "unreadable"))
             if paths
         ]
         return " and ".join(faults)
 
     def table(self) -> str:
-        """Images a class and part; "658 of 660" where it is not the published number."""
+        """Images per class and part; "658 of 660" where the published number is another."""
         if self.split is None:
             return ""
         faulty = {*self.missing, *self.unreadable}
@@ -77,7 +72,7 @@ class Report:
 
 
 def check(facts: Facts, root: Path) -> Report:
-    """Look at everything: the split's hash, each image's presence and its header."""
+    """Check the split file's hash, and that every image exists and starts as an image does. Raises UserError."""
     report = Report(facts, root)
     split_file, images = facts.split_file(root), facts.image_folder(root)
     try:
@@ -91,13 +86,13 @@ def check(facts: Facts, root: Path) -> Report:
     report.missing = missing_images(images, paths)
     absent = set(report.missing)
     present = [path for path in paths if path not in absent]
-    looked_at = progress(present, f"Checking {facts.name}", unit="image")
-    report.unreadable = [path for path in looked_at if not has_image_header(images / path)]
+    checked = progress(present, f"Checking {facts.name}", unit="image")
+    report.unreadable = [path for path in checked if not has_image_header(images / path)]
     return report
 
 
 def has_image_header(file: Path) -> bool:
-    """Whether a file begins as an image does; its pixels are not decoded."""
+    """Whether a file starts as an image does; its pixels are not decoded."""
     try:
         with Image.open(file):
             return True

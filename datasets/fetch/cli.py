@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dassl.utils import UserError
+from dassl.utils import UserError, report_error
 
 from .. import catalogue
 from ..catalogue import Catalogue, Facts
@@ -16,13 +16,13 @@ from .install import Places, install
 from .weights import BIOMEDCLIP, export_weights, install_weights
 
 EPILOG = """
-Stopped or broken off anywhere, run the same command again: it goes on and ends the same.
-Mirrors: HF_ENDPOINT (or --endpoint), GDRIVE_ENDPOINT and GITHUB_RAW_ENDPOINT replace the three servers.
+If interrupted, run the same command again; it resumes where it stopped (weights: after the last complete file).
+To use mirrors, set HF_ENDPOINT (or --endpoint), GDRIVE_ENDPOINT and GITHUB_RAW_ENDPOINT to their URLs.
 """
 
 
 def main(arguments: Sequence[str] | None = None, published: Catalogue | None = None) -> int:
-    """Exit status 0 when all that is asked for is complete, 2 with a sentence on stderr for each thing that is not.
+    """Return 0 when everything named is complete, else 2 after one sentence per failure on stderr.
 
     `published` replaces the catalogue of data sets.
     """
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None, published: Catalogue | None = N
     try:
         jobs = _jobs(options, published)
     except UserError as error:
-        print(error, file=sys.stderr)
+        report_error(error)
         return 2
     failed = False
     for job in jobs:
@@ -39,9 +39,9 @@ def main(arguments: Sequence[str] | None = None, published: Catalogue | None = N
             job()
         except UserError as error:
             failed = True
-            print(error, file=sys.stderr)
+            report_error(error)
         except KeyboardInterrupt:
-            print("Interrupted: run the same command again to go on.", file=sys.stderr)
+            print("\nInterrupted; run the same command again to resume.", file=sys.stderr)
             return 130
     return 2 if failed else 0
 
@@ -50,16 +50,16 @@ def _parser(published: Catalogue) -> argparse.ArgumentParser:
     known = ", ".join(facts.config for facts in published.datasets.values())
     parser = argparse.ArgumentParser(
         prog="python scripts/download.py",
-        description="Fetch the published data sets and BiomedCLIP's weights, and check that they are complete.",
+        description="Download the published data sets and BiomedCLIP's weights, and check that they are complete.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="+", metavar="NAME", help=f"{known}; all: these; weights: BiomedCLIP's")
+    parser.add_argument("names", nargs="+", metavar="NAME", help=f"{known}; all: every data set; weights: BiomedCLIP's")
     parser.add_argument("--root", type=Path, default=Path("data"), help="data folder (default: data)")
-    parser.add_argument("--check", action="store_true", help="only look at what is there")
-    parser.add_argument("--from", dest="given", type=Path, metavar="FOLDER_OR_ZIP", help="use these files instead")
-    parser.add_argument("--export", type=Path, metavar="FOLDER", help="with weights: copy them to a plain folder, too")
-    parser.add_argument("--endpoint", metavar="URL", help="a mirror of the Hugging Face hub")
+    parser.add_argument("--check", action="store_true", help="only check, download nothing")
+    parser.add_argument("--from", dest="given", type=Path, metavar="FOLDER_OR_ZIP", help="use local files instead")
+    parser.add_argument("--export", type=Path, metavar="FOLDER", help="also copy the weights to a folder")
+    parser.add_argument("--endpoint", metavar="URL", help="mirror of the Hugging Face hub")
     return parser
 
 
@@ -70,7 +70,7 @@ def _jobs(options: argparse.Namespace, published: Catalogue) -> list[Callable[[]
         if name == "all":
             sets |= published.datasets
         elif name.lower() == "phantom":
-            raise UserError("Phantom is not downloaded: `python -m phantom.dataset --root data` makes it.")
+            raise UserError("Phantom is not downloaded: run `python -m phantom.dataset --root data` to generate it.")
         elif name != "weights":
             facts = published.lookup(name)
             sets[facts.name] = facts
@@ -79,7 +79,7 @@ def _jobs(options: argparse.Namespace, published: Catalogue) -> list[Callable[[]
     if options.given and not sets:
         raise UserError("--from is for data sets: give a folder of weights to a run instead (BACKBONE=FOLDER).")
     if options.given and options.check:
-        raise UserError("--check only looks at what is under --root: leave out --check or --from.")
+        raise UserError("--check only checks what is under --root: leave out --check or --from.")
     given = options.given.expanduser() if options.given else None
     if given and len(sets) > 1 and not all((given / facts.zip_name).is_file() for facts in sets.values()):
         raise UserError(f"--from {given} with several data sets needs the zip of each there, such as BTMRI.zip.")
@@ -97,7 +97,7 @@ def _data_set(facts: Facts, root: Path, places: Places, given: Path | None, only
         print(report.table(), flush=True)
     if not report.complete:
         raise UserError(
-            f"{facts.name} is not complete, {report.fault()}: run `python scripts/download.py {facts.config} --root "
+            f"{facts.name} is incomplete, {report.fault()}: run `python scripts/download.py {facts.config} --root "
             f"{root}`."
         )
 

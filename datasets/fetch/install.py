@@ -1,7 +1,7 @@
-"""A published data set in its place under the data folder, from the network or from files at hand.
+"""Install a published data set under the data folder, from the network or from local files.
 
-The order of steps makes it safe to stop anywhere and run again: a download is continued or its zip used again; images
-are unpacked beside their place and moved there when all are out; the split file comes last.
+An interrupted call can be repeated: a partial download is resumed and a complete zip used again; images are unpacked
+beside their folder and moved there once all are unpacked; the split file is written last.
 """
 
 from __future__ import annotations
@@ -15,29 +15,30 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dassl.utils import UserError, progress
+from dassl.utils import UserError, atomic_path, progress
 
 from .. import catalogue
 from ..catalogue import PARTS, Facts
 from ..splits import missing_images, parse_split
 from .archive import ArchiveError, FolderSource, Limits, Source, ZipSource, find_prefix
-from .check import Report, check, git_blob_sha1, has_image_header
+from .check import Report, check, has_image_header
+from .hashes import git_blob_sha1
 from .transfer import TransferError, brief, download, read_small, require_space, writing
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where files are fetched from; each can be replaced, by a mirror for instance."""
+    """The servers that files are fetched from; a mirror can replace each."""
 
     hub: str = "https://huggingface.co"
     drive: str = "https://drive.google.com"
     raw: str = "https://raw.githubusercontent.com"
-    pause: float = 1.0  # seconds before the first repetition of a failed request
+    pause: float = 1.0  # seconds before the first retry of a failed request
     limits: Limits = field(default_factory=Limits)
 
     @classmethod
     def from_environment(cls, endpoint: str | None = None) -> Places:
-        """HF_ENDPOINT (or `endpoint`), GDRIVE_ENDPOINT and GITHUB_RAW_ENDPOINT, where set."""
+        """The servers, replaced by HF_ENDPOINT (or `endpoint`), GDRIVE_ENDPOINT and GITHUB_RAW_ENDPOINT where set."""
         chosen = {
             "hub": endpoint or os.environ.get("HF_ENDPOINT"),
             "drive": os.environ.get("GDRIVE_ENDPOINT"),
@@ -58,9 +59,9 @@ class Places:
 
 
 def install(facts: Facts, root: Path, places: Places, given: Path | None = None) -> Report:
-    """Make the data set complete under `root`, from the zip or folder `given` or else from the network.
+    """Complete the data set under `root`, from the zip or folder `given` or else from the network.
 
-    Gives the report of the final check; raises UserError, in one sentence, when the data set is not complete.
+    Returns the report of the final check. Raises UserError when the data set is still incomplete.
     """
     report = check(facts, root)
     if report.complete and not _leftovers(facts, root):
@@ -69,7 +70,7 @@ def install(facts: Facts, root: Path, places: Places, given: Path | None = None)
         facts.folder(root).mkdir(parents=True, exist_ok=True)
     with _alone(facts, root):
         if not report.complete:
-            if not _only_the_split_was_missing(facts, root, places, report):
+            if not _only_split_was_missing(facts, root, places, report):
                 if given is None:
                     _from_network(facts, root, places)
                 else:
@@ -77,7 +78,7 @@ def install(facts: Facts, root: Path, places: Places, given: Path | None = None)
             report = check(facts, root)
         if not report.complete:
             print(report.table())
-            raise UserError(f"{facts.name} is not complete, {report.fault()}: remove that folder and run this again.")
+            raise UserError(f"{facts.name} is incomplete, {report.fault()}: remove that folder and run this again.")
         with writing(facts.name, root):
             for path in _leftovers(facts, root):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -85,36 +86,35 @@ def install(facts: Facts, root: Path, places: Places, given: Path | None = None)
 
 
 def _leftovers(facts: Facts, root: Path) -> list[Path]:
-    """Files on their way to a data set: zips, parts of them, images and a split that are not in place yet."""
-    patterns = (f".{facts.zip_name}*", f".{facts.split_file(root).name}", ".unpacked")
+    """Temporary files of interrupted calls: zips, partial downloads, unpacked images and split files."""
+    patterns = (f".{facts.zip_name}*", f".{facts.split_file(root).name}*", ".unpacked")
     return [path for pattern in patterns for path in facts.folder(root).glob(pattern)]
 
 
 @contextlib.contextmanager
 def _alone(facts: Facts, root: Path) -> Iterator[None]:
-    """Keep a second call for the same data set out, where the system has such locks."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    with contextlib.ExitStack() as stack:
-        with writing("a lock file", facts.folder(root)):
-            lock = stack.enter_context(open(facts.folder(root) / ".download.lock", "w"))
+    """Lock the data set's folder. Raises UserError when another process holds it."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(facts.folder(root) / ".download.lock")
+    with writing("a lock file", facts.folder(root)):
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            lock.acquire(timeout=0)
+        except Timeout as error:
             raise UserError(f"Another process is fetching {facts.name} to {root}: wait until it has ended.") from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
-def _only_the_split_was_missing(facts: Facts, root: Path, places: Places, report: Report) -> bool:
+def _only_split_was_missing(facts: Facts, root: Path, places: Places, report: Report) -> bool:
     if report.split is not None or not facts.image_folder(root).is_dir():
         return False
     try:
         content = read_small(places.split_url(facts), pause=places.pause)
     except TransferError:
-        return False  # the zip may have the split as well
+        return False  # the zip may have the split too
     if git_blob_sha1(content) != facts.split_blob_sha1:
         return False
     split = parse_split(content, places.split_url(facts))
@@ -125,7 +125,7 @@ def _only_the_split_was_missing(facts: Facts, root: Path, places: Places, report
 
 
 def _from_network(facts: Facts, root: Path, places: Places) -> None:
-    """The zip from the hub, else from Google Drive; a zip that a stopped call left is used first."""
+    """Fetch the zip from the hub, else from Google Drive; a zip that an interrupted call left is used first."""
     zip_file = facts.folder(root) / f".{facts.zip_name}"
     ways: list[tuple[str, Callable[[], None]]] = [
         ("the Hugging Face hub", lambda: download(places.zip_url(facts), zip_file, beside=1.0, pause=places.pause)),
@@ -143,18 +143,18 @@ def _from_network(facts: Facts, root: Path, places: Places) -> None:
             reasons.append(f"from {name}: {error}")
         except ArchiveError as error:
             zip_file.unlink()
-            reasons.append(f"from {name}: what came is not used, {error}")
+            reasons.append(f"from {name}: the download is unusable, {error}")
         else:
             zip_file.unlink()
             return
     raise UserError(
-        f"{facts.name} could not be fetched ({'; '.join(reasons)}): run this again later, it goes on where it stopped, "
-        f"or fetch {facts.zip_name} by hand and give it with --from."
+        f"{facts.name} could not be fetched ({'; '.join(reasons)}): run this again later (partial downloads resume), "
+        f"or download {facts.zip_name} yourself and give it with --from."
     )
 
 
 def _from_drive(url: str, target: Path) -> None:
-    """Fetch with gdown, which keeps what came of a broken transfer and continues it. Raises TransferError."""
+    """Fetch with gdown, which keeps and resumes partial downloads. Raises TransferError."""
     import gdown
     import requests
 
@@ -169,8 +169,7 @@ def _from_drive(url: str, target: Path) -> None:
         nonlocal looked
         if total is not None and not looked:
             looked = True
-            purpose = f"{target.name} and what is in it"
-            require_space(part.parent, 2 * total - done, purpose)
+            require_space(part.parent, 2 * total - done, f"{target.name.lstrip('.')} and its content")
 
     refused = gdown.exceptions.FileURLRetrievalError
     refused = getattr(gdown.exceptions, "DownloadError", refused)  # its base class since gdown 6
@@ -181,30 +180,30 @@ def _from_drive(url: str, target: Path) -> None:
     try:
         gdown.download(url, str(part), quiet=not sys.stderr.isatty(), resume=True, **options)
     except (refused, requests.RequestException, OSError, RuntimeError) as error:
-        if kept() == before:  # what is here does not help: the next call begins anew
+        if kept() == before:  # the partial download does not help: the next call starts over
             for file in before:
                 file.unlink()
         raise TransferError(f"{url} failed ({brief(error)})") from error
     if not part.is_file():
-        raise TransferError(f"{url} gave no file")
+        raise TransferError(f"{url} sent no file")
     part.replace(target)
 
 
 def _from_files(facts: Facts, root: Path, places: Places, given: Path) -> None:
     given = given / facts.zip_name if (given / facts.zip_name).is_file() else given
     if not given.exists():
-        raise UserError(f"{given} is not there: give --from the folder or zip that has the images of {facts.name}.")
+        raise UserError(f"{given} does not exist: give --from the folder or zip that has the images of {facts.name}.")
     try:
         with FolderSource(given) if given.is_dir() else ZipSource(given, places.limits) as source:
             _place(source, facts, root, places)
     except ArchiveError as error:
-        raise UserError(f"{given} is not used for {facts.name}, {error}: give --from another folder or zip.") from error
+        raise UserError(f"{given} is unusable for {facts.name}, {error}: give --from another folder or zip.") from error
 
 
 def _place(source: Source, facts: Facts, root: Path, places: Places) -> None:
-    """Copy what the split names from `source` into place; what else is there already stays, unless it has that name.
+    """Copy the images that the split names from `source` into the image folder; other files there stay.
 
-    Raises ArchiveError when the source lacks images that are not in place either.
+    Raises ArchiveError when images are neither in the source nor in place.
     """
     content = _split_content(source, facts, root, places)
     split = parse_split(content, f"split_{facts.name}.json")
@@ -226,7 +225,7 @@ def _place(source: Source, facts: Facts, root: Path, places: Places) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
         source.copy(prefix + path, target)
         if not has_image_header(target):
-            raise ArchiveError(f"its file {prefix + path} is no readable image")
+            raise ArchiveError(f"its file {prefix + path} is not a readable image")
     with writing(facts.name, images):
         if images.exists():
             for path in here:
@@ -239,7 +238,7 @@ def _place(source: Source, facts: Facts, root: Path, places: Places) -> None:
 
 
 def _split_content(source: Source, facts: Facts, root: Path, places: Places) -> bytes:
-    """The published split file: the one in place, the source's, or the public repository's."""
+    """The published split file's content, from its place, the source or the public repository."""
     name = f"split_{facts.name}.json"
     candidates: list[Callable[[], bytes]] = []
     if facts.split_file(root).is_file():
@@ -261,14 +260,14 @@ def _split_content(source: Source, facts: Facts, root: Path, places: Places) -> 
         ) from error
     if git_blob_sha1(content) != facts.split_blob_sha1:
         raise UserError(
-            f"{url} gives another file than the published split (git blob {git_blob_sha1(content)} instead of "
+            f"{url} does not send the published split (git blob {git_blob_sha1(content)} instead of "
             f"{facts.split_blob_sha1}): put the published {name} into {facts.folder(root)}."
         )
     return content
 
 
 def _put_split(facts: Facts, root: Path, content: bytes) -> None:
-    """Store the published split; another one that is in its place is kept under another name."""
+    """Write the published split; another file in its place is kept under another name."""
     file = facts.split_file(root)
     with writing(file.name, file.parent):
         if file.exists():
@@ -277,6 +276,5 @@ def _put_split(facts: Facts, root: Path, content: bytes) -> None:
             kept = next(path for n in range(1, 1000) if not (path := file.with_suffix(f".{n}.json")).exists())
             file.replace(kept)
             print(f"{file} was not the published split; it is kept as {kept}.")
-        temporary = file.with_name(f".{file.name}")
-        temporary.write_bytes(content)
-        temporary.replace(file)
+        with atomic_path(file) as temporary:
+            temporary.write_bytes(content)

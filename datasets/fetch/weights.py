@@ -1,53 +1,52 @@
-"""BiomedCLIP's weights: the revision that `clip` loads, in the hub's cache where it looks, or in a plain folder."""
+"""BiomedCLIP's weights: the pinned revision in the hub's cache, where `clip` looks for it, or in a plain folder."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from clip.sources import BIOMEDCLIP, OPEN_CLIP_CONFIG, TRANSFORMERS_WEIGHTS
-from dassl.utils import UserError, progress
+from dassl.utils import UserError, atomic_path, progress, sweep
 
-from .check import git_blob_sha1
-from .transfer import brief, require_space, writing
+from .hashes import matches_etag
+from .transfer import brief, quiet_hub_client, require_space, writing
 
-TOKENIZERS = ("tokenizer.json", "vocab.txt")  # one of them makes the model independent of a second repository
+TOKENIZERS = ("tokenizer.json", "vocab.txt")  # either makes the model independent of a second repository
 NAMES = (*BIOMEDCLIP.required, *BIOMEDCLIP.optional, *BIOMEDCLIP.weights)
-AGAIN = "`python scripts/download.py weights`"
+COMMAND = "`python scripts/download.py weights`"
 
 
 def install_weights(endpoint: str | None = None, only_check: bool = False, cache: Path | None = None) -> Path:
-    """The folder of the pinned revision in the hub's cache, fetched if need be, every file checked by its hash.
+    """Return the folder of the pinned revision in the hub's cache, after fetching what is missing or corrupt there.
 
-    `cache` is the hub's own one unless given. Damaged files are fetched anew. Raises UserError, in one sentence, when
-    the files are absent or damaged and cannot be (or, with `only_check`, shall not be) fetched.
+    Every file is checked by its hash. `cache` replaces the hub's default cache. Raises UserError when files are missing
+    or corrupt and cannot be fetched (or, with `only_check`, are not to be fetched).
     """
     from huggingface_hub.constants import HF_HUB_CACHE
 
     cache = Path(HF_HUB_CACHE) if cache is None else cache
-    lacking, damaged = _faults(cache)
-    if (lacking or damaged) and not only_check:
-        for file in damaged:
+    missing, corrupt = _faults(cache)
+    if (missing or corrupt) and not only_check:
+        for file in corrupt:
             file.resolve().unlink()
         _fetch(endpoint, cache)
-        lacking, damaged = _faults(cache)
-    if lacking:
+        missing, corrupt = _faults(cache)
+    if missing:
         raise UserError(
-            f"The hub's cache {cache} lacks {lacking[0]} of {BIOMEDCLIP.name} (revision {BIOMEDCLIP.revision}): run "
-            f"{AGAIN} where there is a network."
+            f"The hub's cache {cache} lacks {missing[0]} of {BIOMEDCLIP.name} (revision {BIOMEDCLIP.revision}): run "
+            f"{COMMAND} on a machine with network access."
         )
-    if damaged:
-        raise UserError(f"{damaged[0]} is damaged (it has not the hash that the hub names): run {AGAIN} again.")
+    if corrupt:
+        raise UserError(f"{corrupt[0]} is corrupt (its hash differs from the hub's): run {COMMAND} again.")
     return _cached(OPEN_CLIP_CONFIG, cache).parent
 
 
 def export_weights(folder: Path, target: Path) -> None:
-    """Copy a cached snapshot to the plain folder `target`, for a machine without a network; the weights come last.
+    """Copy a cached snapshot to the plain folder `target`, for a machine without network access; weights come last.
 
-    Raises UserError when the disk has no room or `target` has weights of another model.
+    Raises UserError when the disk is too small or `target` has another model's weights.
     """
     names = [name for name in NAMES if (folder / name).is_file()]
     other = [n for n in (*BIOMEDCLIP.weights, *TRANSFORMERS_WEIGHTS) if n not in names and (target / n).exists()]
@@ -55,13 +54,12 @@ def export_weights(folder: Path, target: Path) -> None:
         raise UserError(f"The folder {target} has another model's {other[0]}: give --export an empty or new folder.")
     with writing("the weights", target):
         target.mkdir(parents=True, exist_ok=True)
+    sweep(target)
     size = sum((folder / name).stat().st_size for name in names)
     require_space(target, size, "the weights of BiomedCLIP", "give --export another folder")
     for name in progress(names, f"Copying to {target}", unit="file"):
-        temporary = target / f".{name}"
-        with writing(name, target):
+        with writing(name, target), atomic_path(target / name) as temporary:
             shutil.copyfile(folder / name, temporary)
-            temporary.replace(target / name)
 
 
 def _cached(name: str, cache: Path) -> Path | None:
@@ -72,33 +70,27 @@ def _cached(name: str, cache: Path) -> Path | None:
 
 
 def _faults(cache: Path) -> tuple[list[str], list[Path]]:
-    """What the cache lacks of the pinned revision, and which of its files have not their hash."""
+    """Names of the pinned revision's files that are missing from the cache, and those of its files that are corrupt."""
     present = {name: file for name in NAMES if (file := _cached(name, cache)) is not None}
     needed = [*((name,) for name in BIOMEDCLIP.required), TOKENIZERS, BIOMEDCLIP.weights]
-    lacking = [" or ".join(names) for names in needed if not any(name in present for name in names)]
-    return lacking, [file for file in present.values() if not _is_whole(file)]
+    missing = [" or ".join(names) for names in needed if not any(name in present for name in names)]
+    return missing, [file for file in present.values() if not _is_intact(file)]
 
 
-def _is_whole(file: Path) -> bool:
-    """Whether a cached file has the hash by which the cache names its content: SHA-256 if large, else git's."""
+def _is_intact(file: Path) -> bool:
+    """Whether a cached file has the content of its ETag, after which the cache names it."""
     blob = file.resolve()
-    if blob.parent.name != "blobs":  # a cache without links, as on some systems
+    if blob.parent.name != "blobs":  # a cache without links, as on some systems, keeps no ETags
         return True
-    if len(blob.name) == 40:
-        return git_blob_sha1(blob.read_bytes()) == blob.name
-    digest, size = hashlib.sha256(), blob.stat().st_size
-    with open(blob, "rb") as content, progress(None, f"Checking {file.name}", total=size, unit="B") as bar:
-        while chunk := content.read(1 << 20):
-            digest.update(chunk)
-            bar.update(len(chunk))
-    return len(blob.name) != 64 or digest.hexdigest() == blob.name
+    return matches_etag(blob, blob.name, file.name)
 
 
 def _fetch(endpoint: str | None, cache: Path) -> None:
-    """Bring the pinned revision's files into the cache, the weights last, when there is room for them."""
+    """Fetch the pinned revision's files into the cache, the weights last and only if there is space for them."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
 
+    quiet_hub_client()
     pinned = {"revision": BIOMEDCLIP.revision, "endpoint": endpoint}
     with writing("the weights", cache):
         cache.mkdir(parents=True, exist_ok=True)
@@ -109,15 +101,15 @@ def _fetch(endpoint: str | None, cache: Path) -> None:
     for name in BIOMEDCLIP.weights:
         with _hub_errors():
             try:
-                told = get_hf_file_metadata(hf_hub_url(BIOMEDCLIP.name, name, **pinned))
+                announced = get_hf_file_metadata(hf_hub_url(BIOMEDCLIP.name, name, **pinned))
             except EntryNotFoundError:
                 continue
-        if told.commit_hash != BIOMEDCLIP.revision:
+        if announced.commit_hash != BIOMEDCLIP.revision:
             raise UserError(
-                f"The hub gives revision {told.commit_hash} of {BIOMEDCLIP.name} instead of {BIOMEDCLIP.revision}: "
-                "check --endpoint and HF_ENDPOINT."
+                f"The hub sends revision {announced.commit_hash} of {BIOMEDCLIP.name} instead of "
+                f"{BIOMEDCLIP.revision}: check --endpoint and HF_ENDPOINT."
             )
-        require_space(cache, told.size or 0, "the weights of BiomedCLIP", "set HF_HOME to another folder")
+        require_space(cache, announced.size or 0, "the weights of BiomedCLIP", "set HF_HOME to another folder")
         with _hub_errors():
             hf_hub_download(BIOMEDCLIP.name, name, cache_dir=cache, **pinned)
         return
@@ -137,6 +129,6 @@ def _hub_errors() -> Iterator[None]:
         raise
     except Exception as error:  # the hub's client lets its HTTP library's errors through, which differ by version
         raise UserError(
-            f"The weights of {BIOMEDCLIP.name} could not be fetched ({brief(error)}): run {AGAIN} again when the "
-            "network is there, it goes on where it stopped."
+            f"The weights of {BIOMEDCLIP.name} could not be fetched ({brief(error)}): check the network and run "
+            f"{COMMAND} again."
         ) from error

@@ -1,0 +1,30 @@
+"""The hashes by which git and the Hugging Face hub name a file's content."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from dassl.utils import progress
+
+
+def git_blob_sha1(content: bytes) -> str:
+    """Git's name for a file's content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def matches_etag(file: Path, etag: str, name: str) -> bool:
+    """Whether a file has the content that the hub's ETag names: a SHA-256 of large files, git's name of small ones.
+
+    An ETag of another form says nothing about the content: True. `name` is what progress calls the file.
+    """
+    if len(etag) == 40:
+        return git_blob_sha1(file.read_bytes()) == etag
+    if len(etag) != 64:
+        return True
+    digest = hashlib.sha256()
+    with open(file, "rb") as content, progress(None, f"Checking {name}", total=file.stat().st_size, unit="B") as bar:
+        while chunk := content.read(1 << 20):
+            digest.update(chunk)
+            bar.update(len(chunk))
+    return digest.hexdigest() == etag
