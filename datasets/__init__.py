@@ -18,7 +18,6 @@ def register_all() -> None:
     for module in pkgutil.iter_modules(__path__):
         if not module.ispkg:
             importlib.import_module(f"{__name__}.{module.name}")
-    catalogue = load()
-    for name in (*catalogue.datasets, *catalogue.generated):
-        if name not in DATASET_REGISTRY.registered_names():
-            DATASET_REGISTRY.register(type(name, (BiomedicalDataset,), {"dataset_dir": name, "__doc__": name}))
+    for facts in load().everything():
+        if facts.name not in DATASET_REGISTRY.registered_names():
+            DATASET_REGISTRY.register(type(facts.name, (BiomedicalDataset,), {"dataset_dir": facts.name}))

@@ -57,9 +57,12 @@ class Catalogue:
     datasets: dict[str, Facts]
     generated: dict[str, Facts] = field(default_factory=dict)
 
+    def everything(self) -> list[Facts]:
+        return [*self.datasets.values(), *self.generated.values()]
+
     def find(self, name: str) -> Facts | None:
         """The data set called `name` on the command line (btmri) or in the paper (BTMRI); None for others."""
-        for facts in (*self.datasets.values(), *self.generated.values()):
+        for facts in self.everything():
             if name.lower() in (facts.config.lower(), facts.name.lower()):
                 return facts
         return None

@@ -6,13 +6,13 @@ The source is parsed and its dict taken as a literal; nothing in it is ever exec
 from __future__ import annotations
 
 import ast
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from dassl.utils import UserError, write_json
 from datasets import catalogue
+from datasets.fetch.hashes import git_blob_sha1
 from datasets.fetch.transfer import TransferError, read_small, writing
 
 from .bank import FOLDER, Bank, bank_file
@@ -110,11 +110,6 @@ def read_source(origin: str) -> bytes:
     if len(content) > MOST_BYTES:
         raise UserError(f"{path} is larger than {MOST_BYTES >> 20} MiB, which no prompt file is: give another one.")
     return content
-
-
-def git_blob_sha1(content: bytes) -> str:
-    """Git's name for a file's content."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def parse_bank(source: bytes, variable: str, origin: str) -> Bank:

@@ -99,7 +99,9 @@ def known_datasets() -> list[str]:
     """The data sets that can be named without a folder of images: those of configs/datasets/ and of the catalogue."""
     catalogue = load()
     configured = {path.stem for path in (ROOT / DATASET_CONFIGS).glob("*.yaml")}
-    return sorted(configured | {facts.config for facts in (*catalogue.datasets.values(), *catalogue.generated.values())})
+    return sorted(
+        configured | {facts.config for facts in (*catalogue.datasets.values(), *catalogue.generated.values())}
+    )
 
 
 def check_dataset(dataset: str, data: Path) -> None:

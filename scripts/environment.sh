@@ -1,5 +1,6 @@
 # Sourced by the scripts: sets PYTHON to the interpreter of the active virtual environment, or of .venv.
-# `. scripts/environment.sh --install` also makes .venv and installs requirements.txt, unless that was done before.
+# `. scripts/environment.sh --install [FILE]` also makes .venv and installs FILE (requirements.txt), unless that was done
+# before.
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
 if [ -n "${VIRTUAL_ENV:-}" ] || [ "${CONDA_DEFAULT_ENV:-base}" != base ]; then
@@ -18,12 +19,13 @@ fi
 export PYTHON
 
 if [ "${1:-}" = --install ]; then
-    # A stamp beside the environment's packages tells, without a network, that they are what requirements.txt asks for.
-    stamp=$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/.ogkd-requirements
-    if ! cmp -s requirements.txt "$stamp"; then
-        echo "Installing requirements.txt (a few minutes the first time)"
-        "$PYTHON" -m pip install --quiet --disable-pip-version-check -r requirements.txt ||
-            { echo "error: pip could not install requirements.txt; see its message above." >&2; exit 2; }
-        cp requirements.txt "$stamp"
+    wanted=${2:-requirements.txt}
+    # A stamp beside the environment's packages tells, without a network, that they are what the files ask for.
+    stamp=$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/.ogkd-${wanted%.txt}
+    if ! cat requirements.txt "$wanted" | cmp -s - "$stamp"; then
+        echo "Installing $wanted (a few minutes the first time)"
+        "$PYTHON" -m pip install --quiet --disable-pip-version-check -r "$wanted" ||
+            { echo "error: pip could not install $wanted; see its message above." >&2; exit 2; }
+        cat requirements.txt "$wanted" > "$stamp"
     fi
 fi

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
 # Sets up .venv (or uses the active environment) and runs the tests; arguments go to pytest.
-. "$(dirname "${BASH_SOURCE[0]}")/environment.sh" --install
+. "$(dirname "${BASH_SOURCE[0]}")/environment.sh" --install requirements-dev.txt
 exec "$PYTHON" -m pytest "$@"

@@ -1,4 +1,4 @@
-"""What is added in one place works everywhere: in a copy of the repository with a method, a data set and plugins more."""
+"""What is added in one place works everywhere: tried in a copy of the repository with things added."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def page():
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory, page):
-    """A copy of the repository in which docs/own_method.md was followed, with further things added in one place each."""
+    """A copy of the repository in which docs/own_method.md was followed, with a data set and two plugins added."""
     folder = tmp_path_factory.mktemp("checkout") / "ogkd"
     shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
     (source,) = re.findall(r"```python\n(.*?)```", page, re.S)

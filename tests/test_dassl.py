@@ -358,7 +358,7 @@ def test_a_checkpoint_is_found_by_epoch_else_the_best_else_the_newest(tmp_path, 
         (tmp_path / name).write_bytes(b"")
     assert find_checkpoint(tmp_path).name == names[-1]
     assert find_checkpoint(tmp_path, int(names[0][-1])).name == names[0]
-    with pytest.raises(UserError, match="epoch 7.*there are those of epochs"):
+    with pytest.raises(UserError, match=r"epoch 7.*there are those of epochs"):
         find_checkpoint(tmp_path, 7)
     with pytest.raises(UserError, match="train first"):
         find_checkpoint(tmp_path / "none")
