@@ -1,41 +1,35 @@
 #!/usr/bin/env python3
 """Tables over finished runs.
 
-    python parse_test_res.py OUTPUT --table base2new|few_shot [--format markdown|latex|csv|xlsx] [-o FILE]
+    python parse_test_res.py OUTPUT --table base2new|few_shot [--metric NAME] [--format FORMAT] [-o FILE]
 
-prints a table for each data set below OUTPUT and their average. Without --table it does what CoOp's script of this name
-does: OUTPUT is a folder of seed folders (or, with --multi-exp, of such folders), whose metrics are averaged.
+prints a table for each data set below OUTPUT and their average. A cell is the mean over the seeds of one configuration,
+on the same data with the same weights; other configurations have rows of their own. Without --table it does what CoOp's
+script of this name does: OUTPUT is a folder of seed folders (or, with --multi-exp, of such folders), whose metrics are
+averaged.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from dassl.utils import UserError
-from tables.collect import collect, unfinished
-from tables.protocols import (
-    PUBLISHED_BACKBONE,
-    Runs,
-    average,
-    cell_warnings,
-    dataset_base2new,
-    dataset_few_shot,
-    with_published,
-)
-from tables.render import FORMATS, render, write_xlsx
-from tables.seeds import seeds_report
-
-METRICS = ("accuracy", "macro_f1", "expected_calibration_error")
+from dassl.utils import UserError, atomic_path
+from reports.collect import collect, command_names, select, unfinished, warn
+from reports.metrics import METRICS, find
+from reports.render import FORMATS, Table, document, write_xlsx
+from reports.seeds import seeds_report
+from reports.tables import PUBLISHED_BACKBONE, TABLES, average, with_published
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("directory", metavar="OUTPUT", help="folder with results, at any depth")
-    p.add_argument("--table", choices=["base2new", "few_shot"])
+    p.add_argument("directory", metavar="OUTPUT", type=Path, help="folder with results, at any depth")
+    p.add_argument("--table", choices=list(TABLES))
     p.add_argument("--format", choices=FORMATS, default="markdown")
-    p.add_argument("--metric", choices=METRICS, default="accuracy")
+    p.add_argument("--metric", default="accuracy", metavar="NAME", help=f"one of {', '.join(METRICS)}")
     p.add_argument("--dataset", nargs="+", help="only these")
     p.add_argument("--method", nargs="+", help="only these")
     p.add_argument("--backbone", help="only this one (needed where there are several)")
@@ -49,57 +43,53 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def main() -> None:
-    args = parser().parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(argv)
     if args.table is None:
-        print(seeds_report(Path(args.directory), args.multi_exp, args.keyword, args.ci95))
+        print(seeds_report(args.directory, args.multi_exp, args.keyword, args.ci95, args.test_log))
         return
-    runs = Runs(collect(Path(args.directory)), args.method, None, args.backbone, args.dataset)
-    backbones = sorted({run.backbone for run in runs.runs})
+    find(args.metric)
+    if args.format == "xlsx" and args.output is None:
+        raise UserError("A spreadsheet needs a file: -o FILE.xlsx.")
+    if args.published and args.metric != "accuracy":
+        raise UserError(f"The published averages are accuracies: leave out --published or --metric {args.metric}.")
+    datasets = args.dataset and [command_names().get(name, name) for name in args.dataset]
+    runs = select(collect(args.directory), args.method, None, args.backbone, datasets)
+    backbones = sorted({run.backbone for run in runs})
     if len(backbones) > 1:
         raise UserError(f"There are runs with several backbones: name one of {', '.join(backbones)} with --backbone.")
-    tables = dataset_tables(runs, args)
+    tables = TABLES[args.table](runs, args.metric, args.seconds)
     if not tables:
         raise UserError(f"No finished {args.table} run below {args.directory} is of what was asked for.")
+    for note in tables[0].notes:
+        warn(note)
     if len(tables) > 1 or args.published:
-        mean, left_out = average(tables, args.table)
         if args.published and backbones != [PUBLISHED_BACKBONE]:
             raise UserError(f"The published averages are of {PUBLISHED_BACKBONE}, not of {', '.join(backbones)}.")
-        tables.append(with_published(mean, args.table) if args.published else mean)
-        for title in left_out:
-            print(f"note: {title} is not in the average, as not every method is finished on it.", file=sys.stderr)
-    for warning in cell_warnings(runs):
-        print(f"warning: {warning}", file=sys.stderr)
-    for folder, epoch in unfinished(Path(args.directory)):
+        mean, left_out = average(tables, args.table)
+        if mean.rows:
+            tables.append(with_published(mean, args.table) if args.published else mean)
+        for note in left_out:
+            print(f"note: {note}", file=sys.stderr)
+    for folder, epoch in unfinished(args.directory):
         print(f"unfinished: {folder}, after epoch {epoch}", file=sys.stderr)
     write(tables, args.format, args.output)
 
 
-def dataset_tables(runs: Runs, args: argparse.Namespace) -> list:
-    """A table for each data set."""
-    kind, make = {
-        "base2new": ("train_base", dataset_base2new), "few_shot": ("few_shot", dataset_few_shot)
-    }[args.table]  # fmt: skip
-    return [make(runs, dataset, args.metric, args.seconds) for dataset in runs.datasets(kind)]
-
-
-def write(tables: list, fmt: str, path: Path | None) -> None:
-    """Print the tables, or write them to a file."""
-    if fmt == "xlsx":
-        if path is None:
-            raise UserError("A spreadsheet needs a file: -o FILE.xlsx.")
-        write_xlsx(tables, path)
-        print(path)
-        return
-    text = "\n\n".join(f"{table.title}\n\n{render(table, fmt)}" for table in tables)
+def write(tables: Sequence[Table], fmt: str, path: Path | None) -> None:
+    """Print the tables, or write them to a file and print its name."""
     if path is None:
-        print(text)
+        print(document(tables, fmt))
+        return
+    if fmt == "xlsx":
+        write_xlsx(tables, path)
     else:
-        path.write_text(text + "\n")
-        print(path)
+        with atomic_path(path) as temporary:
+            temporary.write_text(document(tables, fmt) + "\n", encoding="utf-8")
+    print(path)
 
 
 if __name__ == "__main__":
-    from train import command_line
+    from dassl.utils import run_program
 
-    sys.exit(command_line(main))
+    sys.exit(run_program(main))

@@ -1,0 +1,218 @@
+"""Finding runs and reading what they found; a run is what its results.json says, wherever its folder lies."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from dassl.utils import UserError, checkpoints_in, models_in
+
+from .metrics import METRICS
+
+ROOT = Path(__file__).resolve().parents[1]
+# What a run is by the classes it was tested on; a run on novel classes that was also trained on them is "train_new".
+KINDS = {"base": "train_base", "new": "test_new", "all": "few_shot"}
+TYPES = {
+    "method": str, "dataset": str, "backbone": str, "subsample": str, "shots": int, "seed": int,
+    "accuracy": float, "seconds": float, "config": dict, "fingerprints": dict,
+}  # fmt: skip
+DEEPEST_CONFIG = 20  # levels of sections and lists
+OPTIONAL = {"title": str, "changed": dict, "trained": bool}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run.
+
+    kind: train_base (tested on the base classes), test_new (on the novel ones), few_shot (on all), or train_new
+        (trained on the novel ones).
+    dataset: the name on the command line, such as btmri, or a folder of one's own images.
+    backbone: its name, or the last part of its path or hub name.
+    """
+
+    kind: str
+    dataset: str
+    backbone: str
+    method: str
+    shots: int
+    seed: int
+    results: dict
+    path: Path
+
+    @property
+    def changed(self) -> dict[str, object] | None:
+        """The configuration keys that the user changed, with their values; None where the run did not record them."""
+        return self.results.get("changed")
+
+
+def collect(folder: Path) -> list[Run]:
+    """All finished runs below a folder, that is, those with a results.json. A corrupt one is named and left out.
+
+    Raises:
+        UserError: there is no such folder, or nothing in it is finished.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder} with results.")
+    runs = runs_in(path.parent for path in sorted(folder.rglob("results.json")))
+    if not runs:
+        waiting = unfinished(folder)
+        begun = f"; {len(waiting)} runs are unfinished, the first is {waiting[0][0]}" if waiting else ""
+        raise UserError(f"No run below {folder} is finished{begun}.")
+    return runs
+
+
+def runs_in(folders: Iterable[Path]) -> list[Run]:
+    """The finished ones of these run folders. A corrupt results.json is named and left out."""
+    runs = []
+    for folder in map(Path, folders):
+        if not (folder / "results.json").exists():
+            continue
+        try:
+            runs.append(read_run(folder))
+        except UserError as error:
+            warn(str(error))
+    return runs
+
+
+def read_run(folder: Path) -> Run:
+    """The finished run in a folder.
+
+    Raises:
+        UserError: its results.json is missing or corrupt; says why.
+    """
+    results = read_results(folder / "results.json")
+    kind = KINDS[results["subsample"]]
+    if kind == "test_new" and _trained(results, folder):
+        kind = "train_new"
+    return Run(
+        kind,
+        _command_name(results),
+        re.split(r"[/\\]", results["backbone"].removeprefix("hf-hub:").rstrip("/\\"))[-1],
+        results["method"],
+        results["shots"],
+        results["seed"],
+        results,
+        folder,
+    )
+
+
+def read_results(path: Path) -> dict:
+    """What a run's results.json holds, with every field that tables use there and of its type.
+
+    Raises:
+        UserError: the file is missing or corrupt; says why.
+    """
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"), parse_constant=_reject)
+        _check(results)
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except (ValueError, OverflowError, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+    else:
+        return results
+    raise UserError(f"{path} is corrupt ({reason}) and left out: delete it and test the run again.")
+
+
+def _check(results: object) -> None:
+    if not isinstance(results, dict):
+        raise ValueError("it is not a JSON object")
+    missing = [name for name in TYPES if name not in results]
+    if missing:
+        raise ValueError(f"it has no {missing[0]}")
+    for name, kind in (TYPES | OPTIONAL).items():
+        if name in results and not _is(results[name], kind):
+            raise ValueError(f"its {name} is not {'a finite number' if kind is float else f'of type {kind.__name__}'}")
+    for name in ("method", "dataset", "backbone"):
+        if not results[name]:
+            raise ValueError(f"its {name} is empty")
+    if results["subsample"] not in KINDS:
+        raise ValueError(f"its subsample is none of {', '.join(KINDS)}")
+    for name in METRICS.keys() & results.keys():
+        if results[name] is not None and not _is(results[name], float):
+            raise ValueError(f"its {name} is not a finite number")
+    if _depth(results["config"]) > DEEPEST_CONFIG:
+        raise RecursionError
+
+
+def _is(value: object, kind: type) -> bool:
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) is kind
+
+
+def _depth(node: object) -> int:
+    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return 1 + max(map(_depth, inner), default=0)
+
+
+def _reject(constant: str) -> None:
+    raise ValueError(f"it holds {constant}")
+
+
+def _trained(results: dict, folder: Path) -> bool:
+    """Whether the run learned something. Runs that did not record it are told by their checkpoints."""
+    if "trained" in results:
+        return results["trained"]
+    return results["fingerprints"].get("checkpoint") is None and bool(models_in(folder))
+
+
+def _command_name(results: dict) -> str:
+    """The data set's name on the command line: BTMRI is btmri; a folder of one's own images keeps its name."""
+    name, config = results["dataset"], results["config"].get("DATASET")
+    if isinstance(config, dict) and config.get("FOLDER"):
+        return name
+    return command_names().get(name, name)
+
+
+@cache
+def command_names() -> dict[str, str]:
+    """Name of a data set -> name on the command line, of the catalogue and of configs/datasets/."""
+    import yaml
+
+    names = {}
+    for path in sorted((ROOT / "configs" / "datasets").glob("*.yaml")):
+        names[yaml.safe_load(path.read_text(encoding="utf-8"))["DATASET"]["NAME"]] = path.stem
+    catalogue = json.loads((ROOT / "datasets" / "catalogue.json").read_text(encoding="utf-8"))
+    return names | {name: facts.get("config", name.lower()) for name, facts in catalogue["datasets"].items()}
+
+
+def select(
+    runs: Iterable[Run],
+    methods: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    backbone: str | None = None,
+    datasets: Sequence[str] | None = None,
+) -> list[Run]:
+    """The runs of what is named; None: of all."""
+    return [
+        run
+        for run in runs
+        if (methods is None or run.method in methods)
+        and (seeds is None or run.seed in seeds)
+        and (backbone is None or run.backbone == backbone)
+        and (datasets is None or run.dataset in datasets)
+    ]
+
+
+def unfinished(folder: Path) -> list[tuple[Path, int]]:
+    """Run folders that have begun but hold no results, with the last epoch saved (0: none)."""
+    found = []
+    for config in sorted(Path(folder).rglob("config.yaml")):
+        run = config.parent
+        if not (run / "results.json").exists():
+            epochs = (epoch for model in models_in(run) for epoch in checkpoints_in(model))
+            found.append((run, max(epochs, default=0)))
+    return found
+
+
+def warn(sentence: str) -> None:
+    """Say on stderr what a reader of the tables should know; stdout is the tables' alone."""
+    print(f"warning: {sentence}", file=sys.stderr)

@@ -1,0 +1,98 @@
+"""Metrics of a folder of seed folders, as CoOp's parse_test_res.py prints them; CoOp's own logs are read too."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from dassl.utils import UserError
+
+from .collect import read_results, warn
+from .metrics import METRICS
+
+LINE = re.compile(r"\* ([\w ]+): (\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)%")
+TRAINED = re.compile(r"^Finish(ed)? training\s*$", re.MULTILINE)  # Dassl's line, and that of its newer versions
+
+
+def seed_metrics(folder: Path, test_log: bool = False) -> dict[str, float] | None:
+    """Metrics of a run, by name: of results.json, or of the last result block of its log; None without either.
+
+    A log counts after its training is finished, or with `test_log`, which is for test-only runs, in any case.
+
+    Raises:
+        UserError: results.json is corrupt.
+    """
+    results = folder / "results.json"
+    if results.is_file():
+        found = read_results(results)
+        return {name: float(found[name]) for name in METRICS if found.get(name) is not None}
+    logs = sorted(folder.glob("log.txt*"))  # a later log's name ends with its time
+    text = logs[-1].read_text(encoding="utf-8", errors="replace") if logs else ""
+    if not test_log:
+        trained = TRAINED.search(text)
+        text = text[trained.end() :] if trained else ""
+    blocks = text.split("=> result")[1:]
+    if not blocks:
+        return None
+    return {name.strip().replace(" ", "_"): float(value) for name, value in LINE.findall(blocks[-1])} or None
+
+
+def experiment(folder: Path, ci95: bool, test_log: bool = False) -> tuple[list[str], dict[str, float]]:
+    """Lines on a folder of seed folders, and the means. A corrupt run is named and left out."""
+    lines, seeds = [], {}
+    for path in sorted(path for path in folder.iterdir() if path.is_dir()):
+        try:
+            metrics = seed_metrics(path, test_log)
+        except UserError as error:
+            warn(str(error))
+            continue
+        if metrics:
+            seeds[path.name] = metrics
+        else:
+            lines.append(f"{path.name}: not finished, left out")
+    if not seeds:
+        hint = "" if test_log else ", and logs of test-only runs need --test-log"
+        raise UserError(f"No run in {folder} is finished: give a folder of seed folders{hint}.")
+    for name, metrics in seeds.items():
+        lines.append(f"{name}: " + ", ".join(f"{metric} {_value(metric, value)}" for metric, value in metrics.items()))
+    means = {}
+    for metric in dict.fromkeys(metric for metrics in seeds.values() for metric in metrics):
+        values = [metrics[metric] for metrics in seeds.values() if metric in metrics]
+        spread = 1.96 * np.std(values) / np.sqrt(len(values)) if ci95 else np.std(values)
+        means[metric] = float(np.mean(values))
+        lines.append(f"* {metric}: {_value(metric, means[metric])} +- {_value(metric, spread)}")
+    return lines, means
+
+
+def _value(metric: str, value: float) -> str:
+    """A value in print; a log's lines, which are all in percent, may have names that are no metric's."""
+    unit = METRICS[metric].unit if metric in METRICS else "%"
+    return f"{value:.2f}{unit}"
+
+
+def seeds_report(
+    folder: Path, multi_exp: bool = False, keyword: str = "accuracy", ci95: bool = False, test_log: bool = False
+) -> str:
+    """The report on a folder of seed folders, or with `multi_exp` on each folder in it and their mean.
+
+    Dispersion is the population standard deviation over seeds, or with `ci95` 1.96 of it over the root of their number.
+
+    Raises:
+        UserError: there is no such folder or metric, or nothing in it is finished.
+    """
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}.")
+    if not multi_exp:
+        return "\n".join([f"Parsing files in {folder}", *experiment(folder, ci95, test_log)[0]])
+    lines, values = [], []
+    for path in sorted(path for path in folder.iterdir() if path.is_dir()):
+        of_experiment, means = experiment(path, ci95, test_log)
+        lines += [f"Parsing files in {path}", *of_experiment, ""]
+        if keyword not in means:
+            raise UserError(f"There is no metric '{keyword}' in {path}; there are {', '.join(means)}.")
+        values.append(means[keyword])
+    if not values:
+        raise UserError(f"There are no experiments in {folder}.")
+    return "\n".join([*lines, f"Average {keyword}: {_value(keyword, float(np.mean(values)))}"])

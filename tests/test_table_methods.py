@@ -1,0 +1,79 @@
+"""Titles and order of the methods, read from their source files."""
+
+import pytest
+
+from reports.methods import known_methods, order
+
+HEAD = "from dassl.engine import TRAINER_REGISTRY\nimport there_is_no_such_module\n"
+
+
+def methods_of(tmp_path, **files):
+    """The methods of a checkout with these files, by path with / written as __."""
+    for name, text in files.items():
+        path = tmp_path / f"{name.replace('__', '/')}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(HEAD + text)
+    return known_methods(tmp_path)
+
+
+def method(name, body, bases="Base"):
+    return f"@TRAINER_REGISTRY.register()\nclass {name}({bases}):\n    {body}\n"
+
+
+def test_what_is_read_is_what_the_classes_say():
+    import trainers  # noqa: F401  registers the methods
+    from dassl.engine import TRAINER_REGISTRY
+
+    known = known_methods()
+    for name in TRAINER_REGISTRY.registered_names():
+        cls = TRAINER_REGISTRY.get(name)
+        if cls.__module__.startswith("trainers."):
+            assert (known[name].title, known[name].row) == (cls.title, cls.row)
+    rows = [found.row for found in known.values() if found.row]
+    assert len(rows) == len(set(rows)) == 14
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['title, paper, row = "Mine", "2401.1", 7', 'title = "Mine"; paper = "2401.1"; row = 7',
+     'title: str = "Mine"; paper: str = "2401.1"; row: int = 7'],
+)  # fmt: skip
+def test_titles_are_read_in_every_way_to_write_them(tmp_path, body):
+    (found,) = methods_of(tmp_path, trainers__a=method("Mine", body)).values()
+    assert (found.name, found.title, found.paper, found.row) == ("Mine", "Mine", "2401.1", 7)
+
+
+def test_a_subclass_has_its_bases_row_and_a_title_of_its_own(tmp_path):
+    text = method("First", 'title, row = "The first", 7') + method("Second", "pass", "other.First")
+    second = methods_of(tmp_path, trainers__a=text)["Second"]
+    assert (second.title, second.row) == ("Second", 7)
+
+
+def test_a_plugin_takes_the_name_of_ours_and_may_lie_in_a_folder(tmp_path):
+    found = methods_of(
+        tmp_path,
+        trainers__a=method("Mine", 'title, row = "Ours", 1'),
+        plugins__b=method("Mine", 'title, row = "Theirs", 2'),
+        plugins__folder__c=method("Other", "row = 3"),
+    )
+    assert (found["Mine"].title, found["Mine"].row, found["Other"].row) == ("Theirs", 2, 3)
+
+
+def test_what_is_no_literal_no_method_or_no_python_is_passed_over(tmp_path):
+    found = methods_of(
+        tmp_path,
+        trainers__a=method("Mine", 'title = "a".upper(); row = 1 + 1'),
+        trainers__b="class Part:\n    title = 'x'\n",
+        trainers__c="def (",
+        trainers__d=method("Round", "pass", "Round"),
+        trainers__e=method("Wrong", "title, row = 3, 'x'"),
+    )
+    assert {name: (one.title, one.row) for name, one in found.items()} == {
+        "Mine": ("Mine", None),
+        "Round": ("Round", None),
+        "Wrong": ("Wrong", None),
+    }
+
+
+def test_unknown_methods_are_last_by_name():
+    assert sorted(["Zebra", "OGKD", "Ape", "ZeroShot"], key=order) == ["ZeroShot", "OGKD", "Ape", "Zebra"]
