@@ -24,7 +24,7 @@ def execute(spec: RunSpec) -> dict | None:
     try:
         return _execute(spec)
     except MissingWeights as error:
-        if error.repository != BIOMEDCLIP.name:
+        if error.repository not in (BIOMEDCLIP.name, BIOMEDCLIP.tokenizer):
             raise
         raise UserError(f"{error} `python scripts/download.py weights` fetches them.") from error
 

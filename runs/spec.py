@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clip import available_models
 from datasets.catalogue import Facts, load
+from reports.methods import known_methods, order
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASET_CONFIGS = Path("configs/datasets")
@@ -165,8 +167,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--transforms", nargs="+", help="names of the training transforms")
     p.add_argument("--config-file", default="", help="YAML of the method")
     p.add_argument("--dataset-config-file", default="", help="YAML of the data set")
-    p.add_argument("--trainer", default="", help="the method")
-    p.add_argument("--backbone", default="", help="a model's name, a folder, or hf-hub:org/name")
+    p.add_argument("--trainer", default="", help=f"one of {', '.join(sorted(known_methods(), key=order))}")
+    p.add_argument("--backbone", default="", help=f"{', '.join(available_models())}, a folder, or hf-hub:org/name")
     p.add_argument("--head", default="", help="for trainers written for Dassl")
     p.add_argument("--eval-only", action="store_true", help="test only")
     p.add_argument("--model-dir", default="", help="run folder whose parameters --eval-only loads")
