@@ -14,12 +14,9 @@ import clip
 from dassl.config import clean_cfg, get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import UserError
+from reports.variants import PLACES
 from runs.registry import method_class, register_everything
 from runs.spec import METHOD_CONFIGS, ROOT, RunSpec
-
-# Where things are and how they are shown: they do not change what a run computes.
-PLACES = ("OUTPUT_DIR", "RESUME", "VERBOSE", "DATASET.ROOT", "FEATURES.CACHE_DIR", "TRAIN.PRINT_FREQ",
-          "DATALOADER.NUM_WORKERS")  # fmt: skip
 
 
 def extend_config(cfg: CfgNode) -> None:

@@ -18,7 +18,8 @@ from dassl.utils import UserError, atomic_path, find_checkpoint, models_in, swee
 from dassl.utils.phases import Phases
 from reports.metrics import summary
 from reports.predictions import Predictions
-from runs.config import PLACES, changed_keys, flat, plain
+from reports.variants import PLACES
+from runs.config import changed_keys, flat, plain
 from runs.registry import method_class
 from runs.spec import RunSpec
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runs.protocols import BASE2NEW_SHOTS, Job, Places, job, takes_part
+from reports.variants import BASE2NEW_SHOTS
+from runs.protocols import Job, Places, job, takes_part
 
 
 def plan(

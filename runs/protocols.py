@@ -12,7 +12,6 @@ from dassl.utils import UserError
 from datasets.catalogue import DEFAULT_BACKBONE, load
 from runs.spec import DATASET_CONFIGS, ROOT, RunSpec
 
-BASE2NEW_SHOTS = 16
 PROTOCOLS = ("base2new", "few_shot")
 
 

@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_intermixed_args(argv)
-    from reports.collect import runs_in
+    from reports.collect import runs_in, warn
     from reports.metrics import find
     from reports.render import document
     from reports.tables import TABLES
@@ -60,7 +60,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     failures = go_through(everything, args.jobs or (min(4, os.cpu_count() or 1) if small else 1))
     for protocol, of_protocol in jobs.items():
         done = runs_in(folder for job in of_protocol for folder in job.folders())
-        print("\n" + document(TABLES[protocol](done, args.metric, args.seconds)))
+        tables = TABLES[protocol](done, args.metric, args.seconds)
+        print("\n" + document(tables))
+        for note in tables[0].notes if tables else ():
+            warn(note)
     print(f"\n{time.perf_counter() - started:.0f} s in all.")
     if failures:
         raise UserError(f"{len(failures)} of {len(everything)} runs failed, the first: {failures[0]}")

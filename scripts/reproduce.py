@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     from datasets.catalogue import load
-    from reports.collect import runs_in
+    from reports.collect import runs_in, warn
     from reports.render import document
     from reports.tables import TABLES, average
     from runs.engines.local import go_through
@@ -53,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         tables = TABLES[args.protocol](runs_in(folder for job in jobs for folder in job.folders()))
         mean, left_out = average(tables, args.protocol)
         print("\n" + document([mean]))
-        for note in left_out:
-            print(f"note: {note}", file=sys.stderr)
+        for note in [*tables[0].notes, *left_out]:
+            warn(note)
     if failures:
         raise UserError(f"{len(failures)} of {len(jobs)} jobs failed, the first: {failures[0]}")
 

@@ -18,7 +18,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import UserError, run_program
-from runs.protocols import BASE2NEW_SHOTS, PROTOCOLS, Places, ensure_generated, integer, job
+from reports.variants import BASE2NEW_SHOTS
+from runs.protocols import PROTOCOLS, Places, ensure_generated, integer, job
 
 
 def main(argv: Sequence[str] | None = None) -> int | None:
