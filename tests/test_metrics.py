@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from sklearn import metrics as sklearn_metrics
@@ -124,6 +124,7 @@ def test_a_confidence_on_a_border_belongs_to_the_bin_below():
         assert compute("expected_calibration_error", found) == pytest.approx(100 * (1 - 1 / classes + above) / 2)
 
 
+@settings(max_examples=30)
 @given(predictions())
 def test_summary_comes_out_the_same_from_the_file(tmp_path_factory, found):
     path = tmp_path_factory.getbasetemp() / "summary.npz"

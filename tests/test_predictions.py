@@ -104,6 +104,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(sound, changes, sentence):
 # On disk
 
 
+@settings(max_examples=50)
 @given(predictions())
 def test_a_saved_file_gives_back_every_bit(tmp_path_factory, found):
     path = tmp_path_factory.mktemp("saved") / "predictions.npz"
@@ -208,17 +209,17 @@ def test_a_file_cut_anywhere_is_refused(sound, tmp_path):
             Predictions.load(path)
 
 
-@settings(max_examples=300)
-@given(st.data())
-def test_a_flipped_byte_never_changes_predictions(tmp_path_factory, data):
-    path = tmp_path_factory.getbasetemp() / "flipped.npz"
-    found = Predictions(("a/1.png", "a/2.png"), [0, 1], [[2.0, 1.0], [0.5, 0.25]], ("cyst", "stone"))
+def test_a_flipped_byte_never_changes_predictions(sound, tmp_path):
+    path, found = tmp_path / "p.npz", Predictions(**sound)
     found.save(path)
-    content = bytearray(path.read_bytes())
-    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
-    path.write_bytes(content)
-    try:
-        loaded = Predictions.load(path)
-    except UserError:
-        return
-    assert_same(loaded, found)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        content = bytearray(whole)
+        content[place] ^= 1 << place % 8
+        path.write_bytes(content)
+        try:
+            loaded = Predictions.load(path)
+        except UserError as error:
+            assert "p.npz" in str(error)
+        else:  # a byte that nobody reads, such as one of the date
+            assert_same(loaded, found)
