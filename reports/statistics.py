@@ -108,6 +108,9 @@ class _Rows:
         self._source, self._rows = source, rows
         self.classnames = source.classnames
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     def __getattr__(self, name: str) -> np.ndarray:
         values = getattr(self._source, name)[self._rows]
         setattr(self, name, values)

@@ -55,6 +55,7 @@ def test_predicted_class_is_the_first_of_equal_logits(sound):
     assert len(found) == 3
 
 
+@settings(max_examples=40, deadline=None)
 @given(predictions())
 def test_probabilities_are_the_softmax_in_double_precision(found):
     logits = found.logits.astype(np.float64)
@@ -104,7 +105,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(sound, changes, sentence):
 # On disk
 
 
-@settings(max_examples=50)
+@settings(max_examples=40, deadline=None)
 @given(predictions())
 def test_a_saved_file_gives_back_every_bit(tmp_path_factory, found):
     path = tmp_path_factory.mktemp("saved") / "predictions.npz"
