@@ -81,7 +81,8 @@ def test_a_metric_of_ones_own_has_an_interval(monkeypatch):
         return sum(predictions.labels == predictions.classnames.index("cyst")) / len(predictions)
 
     interval = bootstrap("share_of_cysts", noisy(), draws=200)
-    assert interval.low < interval.value == pytest.approx(1 / 3) < interval.high
+    assert interval.value == pytest.approx(1 / 3)
+    assert interval.low < 1 / 3 < interval.high
 
 
 def test_low_and_high_are_percentiles_of_the_draws():
@@ -207,8 +208,11 @@ def test_combined_draws_of_the_same_images_stay_together():
         (lambda: bootstrap("accuracy", noisy(), level=95), "level between 0 and 1"),
         (lambda: bootstrap("accuracy", noisy(), draws=0), "at least one draw"),
         (lambda: bootstrap("accuracy", noisy(), groups=["p"] * 3), "given for 3 images, but 60 were tested"),
-        (lambda: bootstrap("accuracy", [noisy(60), noisy(57)]), "on the same test images"),
-        (lambda: paired_difference("accuracy", noisy(), right_or_wrong([True] * 60, "x")), "on the same test images"),
+        (lambda: bootstrap("accuracy", [noisy(60), noisy(57)]), "on the same test images, labels and classes"),
+        (
+            lambda: paired_difference("accuracy", noisy(), right_or_wrong([True] * 60, "x")),
+            "on the same test images, labels and classes",
+        ),
         (
             lambda: combine(max, bootstrap("accuracy", noisy(), draws=5), bootstrap("accuracy", noisy(), draws=6)),
             "cannot be combined",
