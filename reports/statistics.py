@@ -135,7 +135,7 @@ def _interval(
         if not same or (run.labels != base.labels).any():
             raise UserError(
                 "Runs are measured together on the same test images, labels and classes in the same order only; here "
-                f"{len(base)} images in {len(base.classnames)} classes meet {len(run)} others in {len(run.classnames)}: "
+                f"{len(base)} images in {len(base.classnames)} classes meet {len(run)} in {len(run.classnames)}: "
                 "test them all on one data set."
             )
     function = bound(metric, len(base.classnames), costs=costs, order=order)
