@@ -232,7 +232,7 @@ def adaptive_ece(predictions: Predictions) -> float:
     """ECE over 15 bins of equally many images in order of confidence (their sizes differ by at most one).
 
     Images of equal confidence share their mean correctness, so that their order does not matter.
-    Nguyen and O'Connor, EMNLP 2015.
+    Mukhoti et al., NeurIPS 2020 (arXiv 2002.09437), after Nguyen and O'Connor, EMNLP 2015.
     """
     correct, confidence = _by_confidence(predictions)
     place = np.arange(len(correct)) * CALIBRATION_BINS // len(correct)
@@ -315,7 +315,10 @@ def aurc(predictions: Predictions) -> float:
 
 @metric(title="accuracy at 80 % coverage", unit="%", lower_is_better=False)
 def accuracy_at_80_coverage(predictions: Predictions) -> float:
-    """Accuracy on the most confident 80 % of the images, rounded up to whole images; ties as in AURC."""
+    """Accuracy on the most confident 80 % of the images, rounded up to whole images; ties as in AURC.
+
+    Geifman and El-Yaniv, NeurIPS 2017 (arXiv 1705.08500).
+    """
     correct, _ = _by_confidence(predictions)
     return 100.0 * float(correct[: math.ceil(len(correct) * COVERAGE)].mean())
 

@@ -66,18 +66,18 @@ class Predictions:
         return len(self.images)
 
     @cached_property
-    def log_probabilities(self) -> np.ndarray:
-        """Log-softmax of the logits in double precision, (N, C)."""
-        shifted = self.logits.astype(np.float64)
-        shifted -= shifted.max(1, keepdims=True)
-        shifted -= np.log(np.exp(shifted).sum(1, keepdims=True))
-        shifted.flags.writeable = False
-        return shifted
-
-    @cached_property
     def probabilities(self) -> np.ndarray:
         """Softmax of the logits in double precision, (N, C)."""
-        result = np.exp(self.log_probabilities)
+        result = np.exp(self._below_top())
+        result /= result.sum(1, keepdims=True)
+        result.flags.writeable = False
+        return result
+
+    @cached_property
+    def log_probabilities(self) -> np.ndarray:
+        """Log-softmax of the logits in double precision, (N, C); finite where the probability rounds to 0."""
+        result = self._below_top()
+        result -= np.log(np.exp(result).sum(1, keepdims=True))
         result.flags.writeable = False
         return result
 
@@ -95,6 +95,11 @@ class Predictions:
     def confidence(self) -> np.ndarray:
         """Probability of the predicted class, (N,) float64."""
         return self.probabilities.max(1)
+
+    def _below_top(self) -> np.ndarray:
+        """Each logit minus the largest of its row, (N, C) float64."""
+        logits = self.logits.astype(np.float64)
+        return logits - logits.max(1, keepdims=True)
 
     def save(self, path: str | Path) -> None:
         """Write a compressed .npz without pickles, whole or not at all. Equal predictions give equal bytes."""

@@ -108,6 +108,9 @@ class _Rows:
         self._source, self._rows = source, rows
         self.classnames = source.classnames
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     def __getattr__(self, name: str) -> np.ndarray:
         values = getattr(self._source, name)[self._rows]
         setattr(self, name, values)
@@ -126,13 +129,16 @@ def _interval(
 ) -> Interval | None:
     if not 0 < level < 1 or draws < 1:
         raise UserError(f"An interval needs a level between 0 and 1 and at least one draw, not {level} and {draws}.")
-    images = methods[0][0]
-    for other in (one for runs in methods for one in runs):
-        if (other.images, other.classnames) != (images.images, images.classnames) or (
-            other.labels != images.labels
-        ).any():
-            raise UserError("Runs are compared on the same test images, labels and classes in the same order only.")
-    function = bound(metric, len(images.classnames), costs=costs, order=order)
+    base = methods[0][0]
+    for run in (run for runs in methods for run in runs):
+        same = (run.images, run.classnames) == (base.images, base.classnames)
+        if not same or (run.labels != base.labels).any():
+            raise UserError(
+                "Runs are measured together on the same test images, labels and classes in the same order only; here "
+                f"{len(base)} images in {len(base.classnames)} classes meet {len(run)} in {len(run.classnames)}: "
+                "test them all on one data set."
+            )
+    function = bound(metric, len(base.classnames), costs=costs, order=order)
 
     def value(rows: np.ndarray | None = None) -> float:
         """The mean over a method's seeds, for two methods their difference; NaN where it is undefined."""
@@ -145,7 +151,7 @@ def _interval(
     found = value()
     if np.isnan(found):
         return None
-    samples = np.array([value(rows) for rows in _draws(images.images, groups, draws, seed)])
+    samples = np.array([value(rows) for rows in _draws(base.images, groups, draws, seed)])
     return _percentiles(found, samples, level)
 
 
