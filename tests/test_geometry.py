@@ -231,6 +231,7 @@ MISTAKES = {
     TREE + "notes: none\n": "has 'notes' that are not a mapping",
     TREE + "notes: {d: because}\n": "has the unknown class 'd' in its notes",
     TREE + "notes: {a: 3}\n": "has a note on 'a' that is not a sentence",
+    TREE + "notes: {a: ' '}\n": "has a note on 'a' that is not a sentence: write why",
     TREE + "reviewed: soon\n": "has 'reviewed: soon': write true if a clinician has reviewed it",
 }
 
