@@ -22,6 +22,8 @@ from features.cache import FeatureCache
 from features.encode import encode_images, image_features, images_at_once
 from features.loaders import EncodeAhead, batches_of
 
+PROMPT_LEARNER = "prompt_learner."  # of the names in a checkpoint of a whole prompted model
+
 
 @functools.lru_cache(maxsize=1)
 def load_backbone(name: str, device: str) -> FrozenCLIP:
@@ -225,8 +227,12 @@ def load_parameters(module: nn.Module, state: dict[str, Tensor], path: Path) -> 
     """Load learned parameters into a module, every one of them and of the right shape.
 
     Checkpoints of the public code bases also hold the class names' embeddings (`token_prefix`, `token_suffix`), which
-    belong to the classes of training and are left out.
+    belong to the classes of training and are left out. Some hold the whole model, of which the prompt learner is taken:
+    its own parameters, not the frozen towers.
     """
+    if any(name.startswith(PROMPT_LEARNER) for name in state):
+        state = {name.removeprefix(PROMPT_LEARNER): value for name, value in state.items()}
+        state = {name: value for name, value in state.items() if name in module.state_dict()}
     state = {name: value for name, value in state.items() if name not in ("token_prefix", "token_suffix")}
     mine = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     theirs = {name: tuple(value.shape) for name, value in state.items()}
