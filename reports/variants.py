@@ -16,7 +16,7 @@ import yaml
 
 from dassl.utils import UserError
 
-from .collect import ROOT, Run
+from .collect import ELSEWHERE, ROOT, Run
 from .methods import known_methods, order
 from .metrics import METRICS
 
@@ -107,9 +107,10 @@ def _fingerprints(run: Run) -> dict[str, object]:
     """What must be equal beside the configuration."""
     prints = run.results["fingerprints"]
     facts = {"data": prints.get("dataset"), "weights": prints.get("weights")}
-    if run.kind != "few_shot" and run.shots != BASE2NEW_SHOTS:
+    if run.kind not in ("few_shot", "transfer") and run.shots != BASE2NEW_SHOTS:
         facts["shots"] = run.shots
-    if run.kind == "few_shot" and run.results.get("trained") is False and prints.get("checkpoint"):
+    tested_only = run.kind == "few_shot" and run.results.get("trained") is False and prints.get("checkpoint")
+    if tested_only or run.results.get("source") == ELSEWHERE:
         facts["tested only"] = True
     return facts
 

@@ -16,6 +16,8 @@ from yacs.config import CfgNode
 from dassl.engine import TrainerBase
 from dassl.utils import UserError, atomic_path, find_checkpoint, models_in, sweep, write_json
 from dassl.utils.phases import Phases
+from datasets.catalogue import load
+from reports.collect import ELSEWHERE
 from reports.metrics import summary
 from reports.predictions import Predictions
 from reports.variants import PLACES
@@ -123,15 +125,33 @@ class RunFolder:
         files = [find_checkpoint(folder, self.spec.load_epoch) for folder in models_in(self.spec.model_dir)]
         return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest() if files else None
 
+    def source(self) -> str:
+        """The data set on which the parameters that an evaluation loads were learned: what the run folder --model-dir
+        says, `ELSEWHERE` where it is not one of this project's, "" for a run without --model-dir."""
+        if self.cfg.DATASET.TEST_ON:
+            return trained_on(self.config)
+        if not self.spec.eval_only or not self.spec.model_dir:
+            return ""
+        begun = Path(self.spec.model_dir) / "config.yaml"
+        if not begun.is_file():
+            return ELSEWHERE
+        try:
+            return trained_on(yaml.safe_load(begun.read_text(encoding="utf-8")))
+        except (yaml.YAMLError, KeyError, TypeError, ValueError):
+            raise UserError(
+                f"{begun} is corrupt, so that what was learned there cannot be told: train again."
+            ) from None
+
     def write_results(self, trainer: TrainerBase, predictions: Predictions, phases: Phases, seconds: float) -> dict:
         """predictions.npz, then results.json, whose presence makes the run complete."""
         predictions.save(self.path / PREDICTIONS)
-        cfg, method = self.cfg, method_class(self.cfg.TRAINER.NAME)
+        cfg, method, source = self.cfg, method_class(self.cfg.TRAINER.NAME), self.source()
         results = {
             "format": FORMAT,
             "method": cfg.TRAINER.NAME,
             "title": vars(method).get("title") or cfg.TRAINER.NAME,
-            "dataset": cfg.DATASET.FOLDER or cfg.DATASET.NAME,
+            "dataset": tested_on(self.config),
+            "source": source,
             "backbone": cfg.MODEL.BACKBONE.NAME,
             "subsample": cfg.DATASET.SUBSAMPLE_CLASSES,
             "trained": not self.spec.eval_only,
@@ -139,7 +159,7 @@ class RunFolder:
             "shots": cfg.DATASET.NUM_SHOTS,
             "seed": cfg.SEED,
             "split": cfg.TEST.SPLIT,
-            "changed": changed_keys(self.spec, cfg),
+            "changed": changed_keys(self.spec, cfg, "" if source == ELSEWHERE else source),
             **summary(predictions),
             "seconds": seconds,
             "phases": phases.record,
@@ -154,6 +174,18 @@ class RunFolder:
         }
         write_json(results, self.path / RESULTS)
         return results
+
+
+def trained_on(config: dict) -> str:
+    """The data set of a configuration, as in the catalogue; a folder of images by its name."""
+    return config["DATASET"]["FOLDER"] or config["DATASET"]["NAME"]
+
+
+def tested_on(config: dict) -> str:
+    """The data set whose images a run of a configuration tests."""
+    name = config["DATASET"]["TEST_ON"]
+    facts = load().find(name) if name else None
+    return facts.name if facts else name or trained_on(config)
 
 
 def relative(path: str, dataset: object) -> str:
