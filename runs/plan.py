@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
+from dassl.utils import UserError
+from datasets.catalogue import load
 from reports.variants import BASE2NEW_SHOTS
-from runs.protocols import TRANSFER, Job, Places, cannot_transfer, job, takes_part
+from runs.protocols import TRANSFER, Job, Places, cannot_transfer, is_there, job, takes_part
 
 
 def plan(
@@ -30,6 +33,27 @@ def plan(
         for number in ([BASE2NEW_SHOTS] if protocol == "base2new" else shots)
         for seed in seeds
     ]
+
+
+def published_routes(places: Places, without_data: bool = False) -> list[tuple[str, str]]:
+    """The catalogue's (source, target) routes, by their names on the command line. Those whose images are not there are
+    left out, and it is said how they are had, unless they are wanted all the same.
+
+    Raises:
+        UserError: none is left.
+    """
+    routes = load().transfers()
+    everything = {facts.name: facts for route in routes for facts in route}
+    absent = {} if without_data else {n: f for n, f in everything.items() if not is_there(f.config, places.data)}
+    left = [(s.config, t.config) for s, t in routes if not {s.name, t.name} & absent.keys()]
+    if not left:
+        raise UserError(
+            f"No route of the transfer protocol has both its data sets in {places.data}: `python scripts/download.py "
+            f"busi btmri transfer --root {places.data}` fetches them."
+        )
+    for facts in absent.values():
+        print(f"note: {facts.name} is left out, it is not there: {facts.remedy(places.data)}.", file=sys.stderr)
+    return left
 
 
 def transfer_plan(

@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import UserError, run_program
-from runs.protocols import Places, ensure_generated, integer, is_there
+from runs.protocols import Places, ensure_generated, integer
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,14 +36,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reports.metrics import find
     from reports.transfer import transfer_report
     from runs.engines.local import go_through
-    from runs.plan import transfer_plan
+    from runs.plan import published_routes, transfer_plan
     from runs.registry import benchmark_methods
 
     find(args.metric)
     places = Places()
     seeds = [integer(seed, "--seeds", 0) for seed in args.seeds]
     shots = [integer(number, "--shots", 1) for number in args.shots]
-    routes = asked_for(args.routes) or published(places, everything=args.dry_run)
+    routes = asked_for(args.routes) or published_routes(places, args.dry_run)
     jobs, left_out = transfer_plan(routes, args.methods or benchmark_methods(), seeds, shots, places)
     for sentence in left_out:
         print(f"note: {sentence}", file=sys.stderr)
@@ -73,25 +73,6 @@ def asked_for(routes: Sequence[str]) -> list[tuple[str, str]]:
         if len(pair) != 2 or not all(pair):
             raise UserError(f"'{route}' is no route: give SOURCE:TARGET, as in busi:buid.")
     return pairs
-
-
-def published(places: Places, everything: bool) -> list[tuple[str, str]]:
-    """The catalogue's routes, without those whose images are not there unless `everything` is wanted."""
-    from datasets.catalogue import load
-
-    routes = load().transfers()
-    absent = {facts.name: facts for route in routes for facts in route if not is_there(facts.config, places.data)}
-    if everything:
-        return [(source.config, target.config) for source, target in routes]
-    for facts in absent.values():
-        print(f"note: {facts.name} is left out, it is not there: {facts.remedy(places.data)}.", file=sys.stderr)
-    there = [(s.config, t.config) for s, t in routes if not {s.name, t.name} & absent.keys()]
-    if not there:
-        raise UserError(
-            f"No route has both its data sets in {places.data}: `python scripts/download.py busi btmri transfer --root "
-            f"{places.data}` fetches them all."
-        )
-    return there
 
 
 if __name__ == "__main__":
