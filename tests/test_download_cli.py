@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,35 @@ def test_a_wrong_split_from_the_repository_is_refused_by_its_hash(world):
     world.put("split_url", world.kidney.split)
     assert world.download("kidney")[0] == 0 and world.tree() == world.whole()
     assert len([request for request in world.asked("zip_url") if request.sent]) == 1, "the zip is used again"
+
+
+@pytest.fixture
+def target(world):
+    """A set of the transfer protocol: without a copy on Google Drive, its split in a repository of its own."""
+    target = Published("Target", 2)
+    target.facts = replace(target.facts, gdrive_id="", splits="someone/else/abcdef", source_set="Kidney")
+    world.sets["Target"] = target
+    world.catalogue = replace(world.catalogue, transfer={"Target": target.facts})
+    return target
+
+
+def test_a_transfer_set_has_its_zip_beside_the_others_and_its_split_where_it_was_published(world, target):
+    world.put("zip_url", target.zip(split=b""), "Target")
+    assert world.path("split_url", "Target") == "/someone/else/abcdef/data/Target/split_Target.json"
+    world.put("split_url", target.split, "Target")
+    assert world.download("transfer")[0] == 0
+    assert world.tree() == world.whole("Target"), "and nothing of the benchmark"
+    assert world.download("target", "--check")[0] == 0
+
+
+def test_a_transfer_set_that_cannot_be_fetched_is_not_looked_for_on_google_drive(world, target):
+    status, _, err = world.download("target")
+    assert status == 2 and one_sentence(err)
+    assert "from the Hugging Face hub" in err and "Google Drive" not in err and "give it with --from" in err
+    given = world.root.parent / "given"
+    given.mkdir()
+    (given / "Target.zip").write_bytes(target.zip())
+    assert world.download("target", "--from", str(given))[0] == 0 and world.tree() == world.whole("Target")
 
 
 HARM = {
