@@ -81,6 +81,11 @@ def released_accuracies() -> list[Released]:
     return [Released(*row[:4], tuple(row[4:])) for row in rows]
 
 
+def agrees(ours: float, published: float) -> bool:
+    """Whether two accuracies in percent lie within TOLERANCE, to the two digits that published figures have."""
+    return abs(round(ours - published, 2)) <= TOLERANCE
+
+
 def chosen(
     datasets: Sequence[str], protocols: Sequence[str], shots: Sequence[int], seeds: Sequence[int]
 ) -> list[Released]:
@@ -118,11 +123,18 @@ def fetch(released: Released, endpoint: str | None = None) -> Path:
     Raises:
         UserError: it is neither there nor can it be had.
     """
-    from huggingface_hub import constants, get_session, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import (
+        constants,
+        get_hf_file_metadata,
+        get_session,
+        hf_hub_download,
+        hf_hub_url,
+        try_to_load_from_cache,
+    )
 
-    from datasets.fetch.transfer import brief, quiet_hub_client
+    from datasets.fetch.transfer import brief, quiet_hub_client, require_space
 
-    cache = constants.HF_HUB_CACHE
+    cache = Path(constants.HF_HUB_CACHE)
     cached = try_to_load_from_cache(REPOSITORY, released.file, cache_dir=cache)
     if isinstance(cached, str):
         return Path(cached)
@@ -130,7 +142,12 @@ def fetch(released: Released, endpoint: str | None = None) -> Path:
     try:
         # The hub's own client retries for half a minute before it gives up on a machine without a network.
         get_session().head(endpoint or constants.ENDPOINT, timeout=_CONNECT_SECONDS)
+        size = get_hf_file_metadata(hf_hub_url(REPOSITORY, released.file, endpoint=endpoint)).size or 0
+        cache.mkdir(parents=True, exist_ok=True)
+        require_space(cache, size, "a released prompt", "set HF_HOME to another folder")
         return Path(hf_hub_download(REPOSITORY, released.file, cache_dir=cache, endpoint=endpoint))
+    except UserError:
+        raise
     except Exception as error:  # the client lets its HTTP library's errors through, which differ by version
         raise UserError(
             f"The released prompt {released.file} could not be fetched from {REPOSITORY} ({brief(error)}): run this "

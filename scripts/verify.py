@@ -54,19 +54,17 @@ def with_data(wanted: list, places: Places) -> list:
     from datasets.catalogue import load
     from datasets.fetch.hashes import git_blob_sha1
 
-    names = dict.fromkeys(released.dataset for released in wanted)
+    names = list(dict.fromkeys(released.dataset for released in wanted))
     absent = [name for name in names if not is_there(name, places.data)]
-    remedies = {name: load().find(name).remedy(places.data) for name in absent}
-    if len(absent) == len(names):
-        first = absent[0]
-        raise UserError(f"No data set to test on is in {places.data}: for example, {remedies[first]}.")
-    for name in names:
-        facts = load().find(name)
-        if name in remedies:
-            print(f"note: {name} is left out, it is not there: {remedies[name]}.", file=sys.stderr)
-        elif git_blob_sha1(facts.split_file(places.data).read_bytes()) != facts.split_blob_sha1:
-            print(f"note: {facts.split_file(places.data)} is not the published split of {name}.", file=sys.stderr)
-    return [released for released in wanted if released.dataset not in remedies]
+    remedy = f"`python scripts/download.py {' '.join(absent)} --root {places.data}` fetches them"
+    if absent == names:
+        raise UserError(f"No data set to test on is in {places.data}: {remedy}.")
+    if absent:
+        print(f"note: {', '.join(absent)} are left out, they are not there: {remedy}.", file=sys.stderr)
+    for facts in (load().find(name) for name in names if name not in absent):
+        if git_blob_sha1(facts.split_file(places.data).read_bytes()) != facts.split_blob_sha1:
+            print(f"note: {facts.split_file(places.data)} is not the published split.", file=sys.stderr)
+    return [released for released in wanted if released.dataset not in absent]
 
 
 def with_prompts(wanted: list, folder: Path) -> list:
@@ -83,21 +81,20 @@ def with_prompts(wanted: list, folder: Path) -> list:
 def verified(released, folder: Path | None, places: Places) -> list[bool]:
     """Test a prompt and print a line for each of its accuracies; which of them agree."""
     from runs.execute import execute
-    from runs.released import TOLERANCE, fetch
+    from runs.released import TOLERANCE, agrees, fetch
 
     file = (folder / released.file).absolute() if folder else fetch(released, os.environ.get("HF_ENDPOINT"))
     agreed = []
     for spec, published in zip(released.specs(file, places), released.accuracies, strict=True):
         with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):  # log.txt has it
             ours = execute(spec)["accuracy"]
-        difference = round(ours - published, 2)  # the published figures have two digits
-        agreed.append(abs(difference) <= TOLERANCE)
+        agreed.append(agrees(ours, published))
         classes = {"new": "novel"}.get(spec.subsample, spec.subsample)
         print(
             f"{released.protocol:<10}{released.dataset:<12}{released.shots:>5}{released.seed:>6}  {classes:<8}", end=""
         )
         verdict = f"within {TOLERANCE}" if agreed[-1] else f"NOT within {TOLERANCE}"
-        print(f"{published:>10.2f}{ours:>8.2f}{difference:>+12.2f}  {verdict}", flush=True)
+        print(f"{published:>10.2f}{ours:>8.2f}{ours - published:>+12.2f}  {verdict}", flush=True)
     return agreed
 
 
