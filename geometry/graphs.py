@@ -63,7 +63,7 @@ def class_graph_matrix(kind: str, classnames: Sequence[str], dataset: str, alpha
     """A class graph W (C, C), float64, whose rows sum to 1; rows and columns are in the order of `classnames`.
 
     Args:
-        kind: geometry, geometry:PATH, file:PATH, file+:PATH, identity, uniform, or what else is registered.
+        kind: geometry, geometry:PATH, file:PATH, file+:PATH, identity, uniform, or another registered kind.
         classnames: the classes in play; a geometry or a CSV file may have more.
         dataset: the data set's name, which finds geometry/<DATASET>.yaml.
         alpha: sharpness; similarities are multiplied by it before the softmax.
