@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 from yacs.config import CfgNode
 
-from clip.random_weights import SIZES, bert_config
+from tests.support.random_weights import SIZES, bert_config
 
 
 def load_plain(folder: Path) -> tuple[torch.nn.Module, object]:

@@ -212,7 +212,7 @@ def main() -> int:
 def make_weights(folder: Path) -> Path:
     """Full-size random weights, made in a process of their own so that its memory does not count."""
     print(f"Making full-size random weights in {folder}", flush=True)
-    subprocess.run([sys.executable, "-m", "clip.random_weights", str(folder), "--size", "full"], check=True)
+    subprocess.run([sys.executable, "-m", "tests.support.random_weights", str(folder), "--size", "full"], check=True)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""A BERT's configuration from its weights, for checkpoints that come without one (BiomedCLIP's)."""
+"""A BERT's configuration from its weights, for checkpoints published without one (BiomedCLIP's)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _HEAD_WIDTH = 64  # of every BERT of the original paper (arXiv 1810.04805)
 
 
 def config_of_state(state: Mapping[str, Tensor], prefix: str, published_name: str, path: Path) -> dict:
-    """The config.json of the BERT whose tensors are `prefix`... in `state`; what shapes do not say is BERT's
-    default.
+    """The config.json of the BERT whose tensors in `state` begin with `prefix`; BERT's defaults for the rest.
 
-    Raises ModelError when the tensors are not a BERT's or `published_name` is known to be of another family.
+    `path` is the weights file, for the message. Raises ModelError when the tensors are not a BERT's or `published_name`
+    belongs to another family.
     """
     needed = {
         "words": "embeddings.word_embeddings.weight",
@@ -27,7 +27,7 @@ def config_of_state(state: Mapping[str, Tensor], prefix: str, published_name: st
     }
     missing = [prefix + name for name in needed.values() if prefix + name not in state]
     if missing or "roberta" in published_name.lower():
-        reason = f"{missing[0]} is not in {path}" if missing else "its positions are numbered otherwise"
+        reason = f"{missing[0]} is not in {path}" if missing else "a RoBERTa numbers its positions differently"
         raise ModelError(
             f"The text tower {published_name} cannot be built as a BERT from its weights ({reason}): put its "
             "config.json beside the weights."

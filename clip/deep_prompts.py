@@ -1,7 +1,7 @@
 """Deep prompts (MaPLe, arXiv 2210.03117) as hooks on a tower's layers: no tower needs a second copy of its forward.
 
-A hook sees a layer's hidden states (N, L, width), which every tower here hands over as the first argument or as
-`hidden_states`. All hooks are gone when the context ends, by an error too.
+A hook sees a layer's hidden states (N, L, width), which every tower here passes as the first argument or as
+`hidden_states`. All hooks are removed when the context ends, also after an exception.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def _rows(prompt: Tensor, hidden: Tensor) -> Tensor:
 def in_text(
     layers: Sequence[nn.Module], prompts: Sequence[Tensor] | None, positions: Tensor | None = None
 ) -> Iterator[None]:
-    """Inside the context prompts[i] (n, width) replaces `positions` (N, n), by default 1 .. n in each row, of the
-    input of layer i + 1."""
+    """Inside the context, prompts[i] (n, width) replaces the tokens at `positions` (N, n), by default 1 .. n in each
+    row, at the input of layer i + 1."""
     with ExitStack() as stack:
         for layer, prompt in zip(layers[1:], prompts or (), strict=False):
 
@@ -51,8 +51,8 @@ def in_text(
 
 @contextmanager
 def in_image(layers: Sequence[nn.Module], prompts: Sequence[Tensor] | None) -> Iterator[None]:
-    """Inside the context prompts[0] (n, width) follows the tokens at layer 0's input, prompts[i] takes its place at
-    layer i's, and the last layer's output has the tokens that it has without prompts."""
+    """Inside the context, prompts[0] (n, width) is appended to the input of layer 0, prompts[i] takes its place at the
+    input of layer i, and the last layer's output has the tokens that it has without prompts."""
     with ExitStack() as stack:
         for index, (layer, prompt) in enumerate(zip(layers, prompts or (), strict=False)):
 

@@ -1,5 +1,20 @@
-"""The one exception that a user of this package has to know."""
+"""What a user of this package has to catch."""
+
+from __future__ import annotations
+
+from dassl.utils.errors import UserError
 
 
-class ModelError(Exception):
-    """A model cannot be had or used as asked; the message says in one sentence what is wrong and how to mend it."""
+class ModelError(UserError):
+    """A model cannot be loaded or used as asked; the message says in one sentence what is wrong and how to fix it."""
+
+
+class MissingWeights(ModelError):
+    """Files of a hub repository are neither in the hub's cache nor can they be fetched.
+
+    `repository` is its name, "org/name", so that a program can add how it would fetch this one.
+    """
+
+    def __init__(self, message: str, repository: str = "") -> None:
+        super().__init__(message)
+        self.repository = repository

@@ -10,14 +10,14 @@ from .interface import DeepPrompts, ImageFeatures
 
 
 def tower_of(visual: nn.Module) -> nn.Module:
-    """The tower for what open_clip has as `visual`."""
+    """The tower for open_clip's `visual`."""
     return OpenClipResNet(visual) if hasattr(visual, "attnpool") else OpenClipViT(visual)
 
 
 class OpenClipViT(nn.Module):
-    """A ViT as open_clip wraps it, from timm (open_clip.TimmModel) or its own (open_clip's VisionTransformer).
+    """A ViT from timm (wrapped by open_clip.TimmModel) or open_clip's own VisionTransformer.
 
-    Global and patch tokens go through the trunk's final norm and the same projection.
+    Global and patch tokens pass through the trunk's final norm and the same projection.
     """
 
     def __init__(self, visual: nn.Module) -> None:
@@ -30,7 +30,7 @@ class OpenClipViT(nn.Module):
             self._layers, self.width = visual.transformer.resblocks, visual.transformer.width
         else:
             raise ModelError(
-                f"The image tower is a {type(trunk or visual).__name__}, which is not supported: take a "
+                f"The image tower is a {type(trunk or visual).__name__}, which is not supported: choose a "
                 "checkpoint with a ViT."
             )
         self.layers = len(self._layers)
@@ -51,11 +51,11 @@ class OpenClipViT(nn.Module):
 
 
 class OpenClipResNet(nn.Module):
-    """CLIP's modified ResNet as open_clip has it, also PMC-CLIP's.
+    """CLIP's modified ResNet as open_clip and PMC-CLIP have it.
 
-    The global token is its attention pool's output. That pool has a value and an output projection; a patch token is
-    what one position of the last feature map becomes by both, that is the pool's output if it attended to that
-    position alone (as in MaskCLIP, arXiv 2112.01071).
+    The global token is the output of its attention pool. A patch token is one position of the last feature map after
+    the pool's value and output projections: what the pool would give if it attended to that position alone (as in
+    MaskCLIP, arXiv 2112.01071).
     """
 
     layers = 0
@@ -75,7 +75,7 @@ class OpenClipResNet(nn.Module):
 
 
 class TransformersViT(nn.Module):
-    """The image tower of transformers' CLIPModel; patch tokens get the final norm that the class token gets."""
+    """The image tower of transformers' CLIPModel; patch tokens get the same final norm as the class token."""
 
     def __init__(self, vision_model: nn.Module, projection: nn.Module) -> None:
         super().__init__()

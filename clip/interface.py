@@ -9,31 +9,24 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .configurations import ImageSpec
 from .errors import ModelError
 
 Report = Callable[[str, int, int], None]
-"""Called as report(stage, done, total) while something long goes on; done and total are in bytes or in tensors."""
+"""Called as report(stage, done, total) during long work; done and total count bytes or tensors."""
 
 DeepPrompts = Sequence[Tensor]
 
 
-class ImageSpec(NamedTuple):
-    """What a model wants of an image: its side in pixels, mean and standard deviation of each RGB channel in [0, 1]."""
-
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
 class ImageFeatures(NamedTuple):
-    """Projected, not normalised: the global token (B, D) and, when asked for, the patch tokens (B, P, D)."""
+    """The global token (B, D) and, when asked for, the patch tokens (B, P, D); projected, not normalised."""
 
     global_token: Tensor
     patch_tokens: Tensor | None
 
 
 class Tokens(NamedTuple):
-    """Token ids (N, L) long and the mask (N, L) bool of the real ones; L is the longest real sequence of the batch."""
+    """Token ids (N, L) long and the mask (N, L) bool of the real ones; L is the batch's longest real sequence."""
 
     ids: Tensor
     mask: Tensor
@@ -42,8 +35,8 @@ class Tokens(NamedTuple):
 class FrozenCLIP(nn.Module):
     """A frozen pair of towers: eval mode, fp32, no parameter requires a gradient.
 
-    `image` and `text` are the towers of image_towers.py and text_towers.py, `tokenizer` is a callable from a list of
-    texts to a list of lists of token ids, without padding.
+    `image` and `text` are towers of image_towers.py and text_towers.py. `tokenizer` maps a list of texts to a list of
+    lists of token ids, without padding.
     """
 
     def __init__(
@@ -72,17 +65,22 @@ class FrozenCLIP(nn.Module):
         self.train(False)
 
     def train(self, mode: bool = True) -> FrozenCLIP:
-        """Stay in eval mode: a frozen model has no other, even inside a trainer that calls train() on all it holds."""
+        """Stay in eval mode, the only one of a frozen model, even if a trainer calls train() on everything it holds."""
         return super().train(False)
 
     @property
     def context_width(self) -> int:
-        """Width of a word embedding, and so of a context vector."""
+        """Width of a word embedding and thus of a context vector."""
         return self.text_tower.width
 
     @property
     def text_layers(self) -> int:
         return self.text_tower.layers
+
+    @property
+    def has_text_dropout(self) -> bool:
+        """Whether the text tower's architecture defines dropout, as a BERT's does and CLIP's own does not."""
+        return bool(self.text_tower.dropout)
 
     @property
     def vision_width(self) -> int:
@@ -91,7 +89,7 @@ class FrozenCLIP(nn.Module):
 
     @property
     def vision_layers(self) -> int:
-        """Layers that take deep prompts; 0 for a ResNet."""
+        """Number of layers that take deep prompts; 0 for a ResNet."""
         return self.image_tower.layers
 
     @property
@@ -107,9 +105,9 @@ class FrozenCLIP(nn.Module):
     ) -> ImageFeatures:
         """Encode normalised images (B, 3, H, W) with H = W = image_size.
 
-        `deep_prompts`: up to vision_layers tensors (n, vision_width); the first is appended as n tokens at layer 0's
-        input, the i-th replaces these tokens at layer i's, and none of them is projected (MaPLe, arXiv 2210.03117).
-        Raises ModelError when the images have another shape or the tower takes no deep prompts.
+        `deep_prompts`: up to vision_layers tensors (n, vision_width). The first is appended as n tokens to the input of
+        layer 0, the i-th replaces these tokens at the input of layer i, and their outputs are dropped (MaPLe, arXiv
+        2210.03117). Raises ModelError when the images have another shape or the tower takes no deep prompts.
         """
         expected = (3, self.image_size, self.image_size)
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
@@ -119,14 +117,16 @@ class FrozenCLIP(nn.Module):
             )
         if deep_prompts is not None:
             if self.vision_layers == 0:
-                raise ModelError(f"{self.name}'s image tower is a ResNet, which has no deep prompts: take a ViT's.")
+                raise ModelError(
+                    f"{self.name}'s image tower is a ResNet, which has no deep prompts: choose a model with a ViT."
+                )
             self._check_deep_prompts(deep_prompts, self.vision_width, self.vision_layers, "image")
         return self.image_tower(images, patches, deep_prompts)
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """Token ids and mask of texts, padded to the longest of them, on the CPU.
+        """Token ids and mask of the texts, padded to the longest of them, on the CPU.
 
-        Raises ModelError, naming the text, when one has more tokens than context_length.
+        Raises ModelError, quoting the text, when one has more tokens than context_length.
         """
         if isinstance(texts, str):
             raise ModelError("tokenize takes a list of texts, not one string: put it into a list.")
@@ -158,13 +158,19 @@ class FrozenCLIP(nn.Module):
         mask: Tensor,
         deep_prompts: DeepPrompts | None = None,
         deep_positions: Tensor | None = None,
+        dropout: float = 0.0,
     ) -> Tensor:
         """Text features (N, D), not normalised, of word embeddings (N, L, context_width); differentiable in them.
 
         `mask` (N, L) is true for real tokens, which come first in each row; the last real one ends the text.
-        `deep_prompts`: up to text_layers - 1 tensors (n, context_width); the i-th replaces `deep_positions` (N, n), by
-        default 1 .. n in each row, at the input of layer i + 1 (layer 0's are in the embeddings). Raises ModelError for
-        a wrong shape or length.
+        `deep_prompts`: up to text_layers - 1 tensors (n, context_width). The i-th replaces the tokens at
+        `deep_positions` (N, n), by default 1 .. n in each row, at the input of layer i + 1 (layer 0's are in the
+        embeddings).
+        `dropout`: rate, for this call only, of all the tower's dropout, whatever its configuration says; in a BERT that
+        is hidden states and attention probabilities, as in its own train mode. It draws from PyTorch's global generator
+        of the device. A tower without dropout (see has_text_dropout) computes without it. Not for two threads at once.
+
+        Raises ModelError for a wrong shape, length or rate.
         """
         if embeddings.ndim != 3 or embeddings.shape[-1] != self.context_width or embeddings.shape[:2] != mask.shape:
             raise ModelError(
@@ -183,7 +189,10 @@ class FrozenCLIP(nn.Module):
                     f"{deep_prompts[0].shape[0]} deep prompts do not fit into texts of {embeddings.shape[1]} tokens: "
                     "use fewer."
                 )
-        return self.text_tower(embeddings, mask.to(embeddings.device), deep_prompts, deep_positions)
+        if not 0 <= dropout < 1:
+            raise ModelError(f"The text dropout rate must be at least 0 and below 1, not {dropout}.")
+        with self.text_tower.dropout.at(dropout):
+            return self.text_tower(embeddings, mask.to(embeddings.device), deep_prompts, deep_positions)
 
     def _check_deep_prompts(self, prompts: DeepPrompts, width: int, most: int, tower: str) -> None:
         if len(prompts) > most:

@@ -1,4 +1,4 @@
-"""Models in open_clip's format: BiomedCLIP, PhantomCLIP, OpenAI's CLIP and any folder with an open_clip_config.json."""
+"""Models in open_clip's format: BiomedCLIP, PhantomCLIP, OpenAI's CLIP, and folders with an open_clip_config.json."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from torch import Tensor, nn
 
 from . import weights
 from .bert import config_of_state
+from .configurations import (
+    OPEN_CLIP_CONFIG,
+    TRANSFORMERS_CONFIG,
+    image_spec_of,
+    open_clip_config,
+    read_json,
+    without_code,
+)
 from .errors import ModelError
 from .image_towers import tower_of
-from .interface import FrozenCLIP, ImageSpec, Report
-from .sources import (
-    OPEN_CLIP_CONFIG,
-    OPEN_CLIP_WEIGHTS,
-    TRANSFORMERS_CONFIG,
-    TRANSFORMERS_WEIGHTS,
-    read_json,
-    weights_in,
-)
+from .interface import FrozenCLIP, Report
+from .sources import OPEN_CLIP_WEIGHTS, TRANSFORMERS_WEIGHTS, Repository, weights_in
 from .text_towers import NativeText, TransformersText
 
 _TEXT = "text.transformer."
-# Buffers and heads that published files have and the model, as it is used here, has not.
+# Buffers and heads that published files have but that the model, as it is used here, lacks.
 _IGNORED = (
     f"{_TEXT}embeddings.position_ids",
     f"{_TEXT}pooler.dense.weight",
@@ -36,61 +37,37 @@ _IGNORED = (
     "context_length",
     "vocab_size",
 )
-OPENAI_MODEL = "ViT-B-16-quickgelu"
+_OPENAI_MODEL = "ViT-B-16-quickgelu"
 
 
-def folder_config(folder: Path) -> dict:
-    """The folder's open_clip_config.json. Raises ModelError when it lacks what a model is built from."""
-    path = folder / OPEN_CLIP_CONFIG
-    config = read_json(path)
-    model = config.get("model_cfg")
-    if not isinstance(model, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= model.keys():
-        raise ModelError(
-            f"The configuration {path} lacks model_cfg with embed_dim, vision_cfg and text_cfg: replace it by a "
-            "complete copy."
-        )
-    return config
+def load_folder(
+    name: str, folder: Path, report: Report | None = None, repository: Repository | None = None
+) -> FrozenCLIP:
+    """The model of a folder with open_clip_config.json, weights and tokenizer, on the CPU.
+
+    `repository` is the hub repository that the folder is a copy of, if it is one. A text tower from transformers is
+    built from the folder's config.json or, where there is none (as for BiomedCLIP), from the shapes of its weights.
+    Raises ModelError when files are missing, damaged or do not belong together.
+    """
+    return _load(name, folder, open_clip_config(folder), report, repository)
 
 
-def openai_config() -> dict:
-    """The configuration of OpenAI's CLIP ViT-B/16, which open_clip itself has."""
+def load_openai(name: str, folder: Path, report: Report | None = None) -> FrozenCLIP:
+    """OpenAI's CLIP ViT-B/16 from a folder with its weights alone, on the CPU: open_clip itself has its configuration
+    and its tokenizer. Raises ModelError as load_folder does."""
     import open_clip
 
-    return {"model_cfg": open_clip.get_model_config(OPENAI_MODEL), "preprocess_cfg": {}}
+    config = {"model_cfg": open_clip.get_model_config(_OPENAI_MODEL), "preprocess_cfg": {}}
+    return _load(name, folder, config, report, None)
 
 
-def folder_spec(folder: Path) -> ImageSpec:
-    """Image size, mean and standard deviation from the folder's configuration."""
-    return spec_of(folder_config(folder))
-
-
-def spec_of(config: Mapping) -> ImageSpec:
-    """What the model wants of an image; open_clip's own defaults where the configuration is silent."""
-    from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-
-    preprocess = config.get("preprocess_cfg") or {}
-    size = config["model_cfg"]["vision_cfg"].get("image_size", 224)
-    if isinstance(size, (list, tuple)):
-        if len(set(size)) != 1:
-            raise ModelError(f"Images of size {size} are not supported: take a model with square images.")
-        size = size[0]
-    mean, std = preprocess.get("mean", OPENAI_DATASET_MEAN), preprocess.get("std", OPENAI_DATASET_STD)
-    return ImageSpec(int(size), tuple(map(float, mean)), tuple(map(float, std)))
-
-
-def load_folder(name: str, folder: Path, report: Report | None = None, config: dict | None = None) -> FrozenCLIP:
-    """The model of a folder with weights, tokenizer and (unless `config` is given) open_clip_config.json, on the CPU.
-
-    A text tower of transformers is built from the folder's config.json or, as BiomedCLIP has none, from the shapes of
-    its weights. Raises ModelError for files that are missing, damaged or do not belong together.
-    """
-    config = folder_config(folder) if config is None else config
+def _load(name: str, folder: Path, config: dict, report: Report | None, repository: Repository | None) -> FrozenCLIP:
     path = weights_in(folder, (*OPEN_CLIP_WEIGHTS, *TRANSFORMERS_WEIGHTS))
     text_config = _own_text_config(config["model_cfg"], folder)
     fingerprint = weights.fingerprint(path, config if text_config is None else [config, text_config], report)
     state = weights.read(path, report)
     with ExitStack() as stack:
-        model_cfg = _offline(config["model_cfg"], folder, state, path, stack)
+        model_cfg = _self_contained(config["model_cfg"], folder, state, path, stack)
         model = build(model_cfg, folder, custom_text=any(key.startswith("text.") for key in state))
     weights.fill(model, state, path, name, ignored=_IGNORED)
     text_cfg = model_cfg["text_cfg"]
@@ -99,8 +76,8 @@ def load_folder(name: str, folder: Path, report: Report | None = None, config: d
         name=name,
         image=tower_of(model.visual),
         text=_text_tower(model),
-        tokenizer=_tokenizer(config["model_cfg"]["text_cfg"], folder),
-        spec=spec_of(config),
+        tokenizer=_tokenizer(config["model_cfg"]["text_cfg"], folder, repository),
+        spec=image_spec_of(config),
         embed_dim=model_cfg["embed_dim"],
         context_length=min(context_length, model.context_length or context_length),
         log_logit_scale=float(model.logit_scale.reshape(())),
@@ -117,20 +94,31 @@ def _own_text_config(model_cfg: Mapping, folder: Path) -> dict | None:
     return content if "model_type" in content else None
 
 
-def _offline(model_cfg: Mapping, folder: Path, state: Mapping[str, Tensor], path: Path, stack: ExitStack) -> dict:
-    """The configuration changed so that building the model asks no network for anything."""
+def _self_contained(
+    model_cfg: Mapping, folder: Path, state: Mapping[str, Tensor], path: Path, stack: ExitStack
+) -> dict:
+    """The configuration changed so that building the model fetches nothing and runs no code of a repository.
+
+    Raises ModelError when it names an image tower by a place instead of an architecture.
+    """
     model_cfg = copy.deepcopy(dict(model_cfg))
+    trunk = str(model_cfg["vision_cfg"].get("timm_model_name") or "")
+    if ":" in trunk or "/" in trunk:
+        raise ModelError(
+            f'The configuration {folder / OPEN_CLIP_CONFIG} takes its image tower from "{trunk}", which is another '
+            "repository or folder: set timm_model_name to the name of a timm architecture."
+        )
     model_cfg["vision_cfg"]["timm_model_pretrained"] = False
     text_cfg = model_cfg["text_cfg"]
     text_cfg["hf_model_pretrained"] = False
     if text_cfg.get("hf_model_name"):
-        if _own_text_config(model_cfg, folder) is not None:
-            text_cfg["hf_model_name"] = str(folder)
-        else:
-            bert = config_of_state(state, _TEXT, text_cfg["hf_model_name"], path)
-            made = stack.enter_context(tempfile.TemporaryDirectory(prefix="clip-text-config-"))
-            (Path(made) / TRANSFORMERS_CONFIG).write_text(json.dumps(bert), encoding="utf-8")
-            text_cfg["hf_model_name"] = made
+        content = _own_text_config(model_cfg, folder)
+        if content is None:
+            content = config_of_state(state, _TEXT, text_cfg["hf_model_name"], path)
+        # open_clip reads the text tower's configuration from a folder and has no trust_remote_code to pass on
+        made = stack.enter_context(tempfile.TemporaryDirectory(prefix="clip-text-config-"))
+        (Path(made) / TRANSFORMERS_CONFIG).write_text(json.dumps(without_code(content)), encoding="utf-8")
+        text_cfg["hf_model_name"] = made
     return model_cfg
 
 
@@ -159,20 +147,23 @@ def _text_tower(model: nn.Module) -> nn.Module:
     return NativeText(text)
 
 
-def _tokenizer(text_cfg: Mapping, folder: Path) -> Callable[[list[str]], list[list[int]]]:
+def _tokenizer(
+    text_cfg: Mapping, folder: Path, repository: Repository | None
+) -> Callable[[list[str]], list[list[int]]]:
     if text_cfg.get("tokenizer_mode"):
         raise ModelError(f"The tokenizer mode {text_cfg['tokenizer_mode']!r} of {folder} is not supported.")
-    hub_name = text_cfg.get("hf_tokenizer_name") or text_cfg.get("hf_model_name")
-    if not hub_name:
+    published_name = text_cfg.get("hf_tokenizer_name") or text_cfg.get("hf_model_name")
+    if not published_name:
         from open_clip.tokenizer import SimpleTokenizer
 
         native = SimpleTokenizer()
         if text_cfg.get("vocab_size", native.vocab_size) < native.vocab_size:
             raise ModelError(
-                f"The text tower of {folder} has {text_cfg['vocab_size']} words but CLIP's tokenizer "
-                f"{native.vocab_size}: name its tokenizer as hf_tokenizer_name in {OPEN_CLIP_CONFIG}."
+                f"The text tower of {folder} has {text_cfg['vocab_size']} words but CLIP's tokenizer has "
+                f"{native.vocab_size}: name its tokenizer as hf_tokenizer_name in {OPEN_CLIP_CONFIG} and put "
+                "tokenizer.json beside the weights."
             )
         return lambda texts: [[native.sot_token_id, *native.encode(text), native.eot_token_id] for text in texts]
     from .tokenizers import transformers_tokenizer
 
-    return transformers_tokenizer(folder, hub_name)
+    return transformers_tokenizer(folder, repository, published_name)

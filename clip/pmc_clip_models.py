@@ -1,9 +1,10 @@
 """PMC-CLIP (arXiv 2303.07240) from its published checkpoint.pt: CLIP's modified ResNet-50 and a PubMedBERT.
 
-Text features are the last hidden state of [CLS] times text_projection, as in its training. Two facts of its public
-uses are not followed: pooling by the BERT's pooler, which its training never touched, and 8 heads in the image tower's
-attention pool, which had width * 32 / 64 = 32 in training (a config.json of PMC-CLIP's own format beside the
-checkpoint, with head_width 256 in vision_cfg, gives the 8). Its fusion module and masked-language head are left out.
+Text features are the last hidden state of [CLS] times text_projection, as in its training. Public code that uses the
+checkpoint differs in two ways that are not followed here: it pools with the BERT's pooler, which training never
+updated, and it gives the image tower's attention pool 8 heads, while training gave it width * 32 / 64 = 32. (For 8
+heads, put a config.json in PMC-CLIP's own format, with head_width 256 in vision_cfg, beside the checkpoint.) The fusion
+module and the masked-language head are left out.
 """
 
 from __future__ import annotations
@@ -16,43 +17,20 @@ from torch import Tensor, nn
 
 from . import weights
 from .bert import config_of_state
+from .configurations import pmc_settings, pmc_spec
 from .errors import ModelError
 from .image_towers import OpenClipResNet
-from .interface import FrozenCLIP, ImageSpec, Report
-from .sources import PMC_WEIGHTS, TRANSFORMERS_CONFIG, read_json, weights_in
+from .interface import FrozenCLIP, Report
+from .sources import PMC_CLIP, PMC_WEIGHTS, Repository, weights_in
 from .text_towers import TransformersText
 from .tokenizers import transformers_tokenizer
 
-TOKENIZER = "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext"
 _TEXT = "text_encoder."
 _IGNORED = tuple(f"text.{name}" for name in ("embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"))
-_DEFAULTS = {"image_size": 224, "head_width": 64, "context_length": 77}
-
-
-def _settings(folder: Path) -> dict[str, int]:
-    """What the shapes of the weights do not say, from a config.json with clip_model PMC_CLIP if the folder has one."""
-    path = folder / TRANSFORMERS_CONFIG
-    content = read_json(path) if path.is_file() else {}
-    if "clip_model" not in content:
-        return dict(_DEFAULTS)
-    given = {**content.get("vision_cfg", {}), **content.get("text_cfg", {})}
-    return {key: int(given.get(key, default)) for key, default in _DEFAULTS.items()}
-
-
-def published_spec(size: int = _DEFAULTS["image_size"]) -> ImageSpec:
-    """What the published model wants of an image: it was trained with CLIP's mean and standard deviation."""
-    from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-
-    return ImageSpec(size, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
-
-
-def folder_spec(folder: Path) -> ImageSpec:
-    """Image size, mean and standard deviation for a folder's checkpoint."""
-    return published_spec(_settings(folder)["image_size"])
 
 
 class _PMCCLIP(nn.Module):
-    """The parts of PMC-CLIP that encode an image or a text, empty."""
+    """The parts of PMC-CLIP that encode an image or a text, before they are filled with weights."""
 
     def __init__(self, state: Mapping[str, Tensor], path: Path, settings: Mapping[str, int]) -> None:
         super().__init__()
@@ -68,7 +46,7 @@ class _PMCCLIP(nn.Module):
             image_size=settings["image_size"],
             width=stem,
         )
-        bert = BertConfig(**config_of_state(state, _TEXT, TOKENIZER, path))
+        bert = BertConfig(**config_of_state(state, _TEXT, PMC_CLIP.tokenizer, path))
         self.text = BertModel(bert, add_pooling_layer=False)
         self.projection = nn.Linear(width, embed_dim, bias=False)
 
@@ -78,15 +56,18 @@ def _blocks(state: Mapping[str, Tensor], stage: int) -> int:
     return 1 + max(int(match[1]) for match in map(block.match, state) if match)
 
 
-def load_folder(name: str, folder: Path, report: Report | None = None) -> FrozenCLIP:
-    """The model of a folder with checkpoint.pt, on the CPU, its tokenizer from the folder or the hub's cache.
+def load_folder(
+    name: str, folder: Path, report: Report | None = None, repository: Repository | None = None
+) -> FrozenCLIP:
+    """The model of a folder with checkpoint.pt, on the CPU, its tokenizer from the folder or the hub.
 
-    Raises ModelError for files that are missing, damaged or not PMC-CLIP's.
+    `repository` is the hub repository that the folder is a copy of; whether or not it is one, a missing tokenizer is
+    PMC-CLIP's. Raises ModelError when files are missing, damaged or not PMC-CLIP's.
     """
     from open_clip.hf_model import ClsLastHiddenStatePooler
 
     path = weights_in(folder, (PMC_WEIGHTS,))
-    settings = _settings(folder)
+    settings = pmc_settings(folder)
     fingerprint = weights.fingerprint(path, settings, report)
     state = weights.read(path, report)
     needed = ["text_projection", "logit_scale", *(f"visual.layer{stage}.0.conv1.weight" for stage in (1, 2, 3, 4))]
@@ -107,8 +88,8 @@ def load_folder(name: str, folder: Path, report: Report | None = None) -> Frozen
         name=name,
         image=OpenClipResNet(model.visual),
         text=TransformersText(model.text, ClsLastHiddenStatePooler(), model.projection),
-        tokenizer=transformers_tokenizer(folder, TOKENIZER),
-        spec=folder_spec(folder),
+        tokenizer=transformers_tokenizer(folder, repository or PMC_CLIP),
+        spec=pmc_spec(folder),
         embed_dim=model.projection.out_features,
         context_length=settings["context_length"],
         log_logit_scale=float(state["logit_scale"]),

@@ -2,86 +2,101 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-
-from . import open_clip_models, pmc_clip_models, sources, transformers_models
+from . import configurations, sources
+from .configurations import OPEN_CLIP_CONFIG, OPENAI_SPEC, TRANSFORMERS_CONFIG, ImageSpec
 from .errors import ModelError
-from .interface import FrozenCLIP, ImageSpec, Report
 
-_HUB = {
-    "BiomedCLIP": sources.BIOMEDCLIP,
-    "CLIP": sources.OPENAI_CLIP,
-    "PubMedCLIP": sources.PUBMEDCLIP,
-    "PMC-CLIP": sources.PMC_CLIP,
-}
+if TYPE_CHECKING:
+    import torch
+
+    from .interface import FrozenCLIP, Report
+
 _BUNDLED = {"PhantomCLIP": Path(__file__).parent / "phantomclip"}
 _HUB_PREFIX = "hf-hub:"
 
 
+class _Format(NamedTuple):
+    """A format of model folders; `module` has load_folder and is imported by `load` alone, since it needs PyTorch."""
+
+    module: str
+    matches: Callable[[Path], bool]
+    image_spec: Callable[[Path], ImageSpec]
+
+
+_FORMATS = (
+    _Format("open_clip_models", lambda folder: (folder / OPEN_CLIP_CONFIG).is_file(), configurations.open_clip_spec),
+    _Format("pmc_clip_models", lambda folder: (folder / sources.PMC_WEIGHTS).is_file(), configurations.pmc_spec),
+    _Format("transformers_models", configurations.is_transformers_clip, configurations.transformers_spec),
+)
+
+
 def available_models() -> list[str]:
-    """Names that `load` knows, beside folders and "hf-hub:org/name"."""
-    return [*_HUB, *_BUNDLED]
+    """The names that `load` knows, besides folders and "hf-hub:org/name"."""
+    return [*sources.HUB_MODELS, *_BUNDLED]
 
 
 def load(name: str | Path, device: str | torch.device = "cpu", report: Report | None = None) -> FrozenCLIP:
     """A frozen model by name, folder or "hf-hub:org/name", on `device`.
 
-    `report(stage, done, total)` is called while files are read. Raises ModelError, in one sentence with the mend, when
-    the name is unknown, files are missing and cannot be fetched, or they are damaged or not each other's.
+    `report(stage, done, total)` is called while files are read. Raises ModelError, in one sentence that says how to
+    fix it, when the name is unknown, when files are damaged or do not belong together, and (as its subclass
+    MissingWeights) when files are missing and cannot be fetched.
     """
     name = str(name)
-    folder = _folder(name, weights=True)
-    if name == "CLIP":
-        model = open_clip_models.load_folder(name, folder, report, config=open_clip_models.openai_config())
+    repository = _repository(name)
+    folder = _folder(name) if repository is None else sources.from_hub(repository)
+    if repository is sources.OPENAI_CLIP:
+        from .open_clip_models import load_openai
+
+        model = load_openai(name, folder, report)
     else:
-        model = _format_of(folder).load_folder(_title(name), folder, report)
+        module = import_module(f".{_format_of(folder).module}", __package__)
+        model = module.load_folder(_title(name), folder, report, repository)
     return model.to(device)
 
 
 def image_spec(name: str | Path) -> ImageSpec:
-    """Image size, mean and standard deviation that a model wants, from its configuration alone; errors as `load`'s."""
+    """The image size, mean and standard deviation of a model, from its configuration alone; errors as for `load`."""
     name = str(name)
-    if name == "CLIP":
-        return open_clip_models.spec_of(open_clip_models.openai_config())
-    if name == "PMC-CLIP":
-        return pmc_clip_models.published_spec()
-    folder = _folder(name, weights=False)
-    return _format_of(folder).folder_spec(folder)
+    repository = _repository(name)
+    if repository in (sources.OPENAI_CLIP, sources.PMC_CLIP):
+        return OPENAI_SPEC
+    folder = _folder(name) if repository is None else sources.from_hub(repository, weights=False)
+    return _format_of(folder).image_spec(folder)
 
 
 def _title(name: str) -> str:
     return name if name in available_models() else Path(name.removeprefix(_HUB_PREFIX)).resolve().name
 
 
-def _folder(name: str, weights: bool) -> Path:
-    if name in _HUB:
-        return sources.from_hub(_HUB[name], weights)
+def _repository(name: str) -> sources.Repository | None:
     if name.startswith(_HUB_PREFIX):
-        return sources.from_hub(sources.open_clip_repository(name.removeprefix(_HUB_PREFIX)), weights)
+        return sources.open_clip_repository(name.removeprefix(_HUB_PREFIX))
+    return sources.HUB_MODELS.get(name)
+
+
+def _folder(name: str) -> Path:
+    folder = _BUNDLED.get(name, Path(name))
+    if folder.is_dir():
+        return folder
     if name in _BUNDLED:
-        if not _BUNDLED[name].is_dir():
-            raise ModelError(f"{name}'s folder {_BUNDLED[name]} is absent: check it out again or make it anew.")
-        return _BUNDLED[name]
-    folder = Path(name)
-    if not folder.is_dir():
-        raise ModelError(
-            f'There is no model or folder "{name}": take one of {", ".join(available_models())}, a folder with '
-            f'{sources.OPEN_CLIP_CONFIG} and weights, or "hf-hub:org/name".'
-        )
-    return folder
-
-
-def _format_of(folder: Path) -> ModuleType:
-    if (folder / sources.OPEN_CLIP_CONFIG).is_file():
-        return open_clip_models
-    if (folder / sources.PMC_WEIGHTS).is_file():
-        return pmc_clip_models
-    if sources.is_transformers_clip(folder):
-        return transformers_models
+        raise ModelError(f"{name}'s folder {folder} is missing: check it out again or make it anew.")
     raise ModelError(
-        f"The model folder {folder} has no configuration: put {sources.OPEN_CLIP_CONFIG} (open_clip), "
-        f"{sources.TRANSFORMERS_CONFIG} (a CLIP of transformers) or {sources.PMC_WEIGHTS} (PMC-CLIP) into it."
+        f'There is no model or folder "{name}": choose one of {", ".join(available_models())}, a folder with '
+        f'{OPEN_CLIP_CONFIG} and weights, or "hf-hub:org/name".'
+    )
+
+
+def _format_of(folder: Path) -> _Format:
+    for candidate in _FORMATS:
+        if candidate.matches(folder):
+            return candidate
+    raise ModelError(
+        f"The model folder {folder} has no configuration: put {OPEN_CLIP_CONFIG} (open_clip), {TRANSFORMERS_CONFIG} "
+        f"(transformers' CLIPModel) or {sources.PMC_WEIGHTS} (PMC-CLIP) into it."
     )

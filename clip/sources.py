@@ -1,18 +1,15 @@
-"""Where a model's files are: a folder, the bundled folder, or a repository of the Hugging Face hub (cache first)."""
+"""Where a model's files are: a folder, or a repository of the Hugging Face hub (its cache first, then the network)."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import ModelError
+from .configurations import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG
+from .errors import MissingWeights, ModelError
 
-OPEN_CLIP_CONFIG = "open_clip_config.json"
-TRANSFORMERS_CONFIG = "config.json"
 PMC_WEIGHTS = "checkpoint.pt"
-
 OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 TRANSFORMERS_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 TOKENIZER_FILES = (
@@ -23,13 +20,19 @@ TOKENIZER_FILES = (
     "merges.txt",
     "special_tokens_map.json",
 )
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
+"""Files that make a tokenizer; any one of them will do."""
 
 _CONNECT_SECONDS = 5
 
 
 class Repository(NamedTuple):
-    """A repository of the hub, and what is wanted of it: all of `required`, the first of `weights` that it has, and
-    what it has of `optional`. A `revision` pins it to one commit, so that its weights cannot change unseen."""
+    """A repository of the hub, and the files to take from it.
+
+    These are all of `required`, the first of `weights` that it has, and those of `optional` that it has. `revision`
+    pins one commit, so that the weights cannot change unnoticed. `kind` is the hub's repo_type. `tokenizer` is the
+    repository to turn to when this one's files include no tokenizer; by default it is this one itself.
+    """
 
     name: str
     required: tuple[str, ...]
@@ -37,27 +40,16 @@ class Repository(NamedTuple):
     optional: tuple[str, ...] = ()
     revision: str | None = None
     kind: str | None = None
-    command: str | None = None
+    tokenizer: str | None = None
 
 
-def open_clip_repository(name: str, revision: str | None = None, command: str | None = None) -> Repository:
-    """A repository in open_clip's format, "org/name". Raises ModelError for a name that the hub cannot have."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    try:
-        validate_repo_id(name)
-        _organisation, _name = name.split("/")
-    except (HFValidationError, ValueError) as error:
-        raise ModelError(f'"{name}" names no repository of the hub: write it as "hf-hub:org/name".') from error
-    optional = (*TOKENIZER_FILES, TRANSFORMERS_CONFIG)
-    return Repository(name, (OPEN_CLIP_CONFIG,), OPEN_CLIP_WEIGHTS, optional, revision, command=command)
-
-
-BIOMEDCLIP = open_clip_repository(
+BIOMEDCLIP = Repository(
     "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
+    (OPEN_CLIP_CONFIG,),
+    OPEN_CLIP_WEIGHTS,
+    (*TOKENIZER_FILES, TRANSFORMERS_CONFIG),
     revision="9f341de24bfb00180f1b847274256e9b65a3a32e",
-    command="python scripts/download.py weights",
+    tokenizer="microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract",
 )
 OPENAI_CLIP = Repository("timm/vit_base_patch16_clip_224.openai", (), OPEN_CLIP_WEIGHTS)
 PUBMEDCLIP = Repository(
@@ -67,32 +59,50 @@ PUBMEDCLIP = Repository(
     TOKENIZER_FILES,
     revision="26c0c67f6da303ad2a38909130bd35744ea93517",
 )
-PMC_CLIP = Repository("axiong/pmc_oa", (), (PMC_WEIGHTS,), kind="dataset")
+PMC_CLIP = Repository(
+    "axiong/pmc_oa",
+    (),
+    (PMC_WEIGHTS,),
+    kind="dataset",
+    tokenizer="microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext",
+)
+HUB_MODELS = {"BiomedCLIP": BIOMEDCLIP, "CLIP": OPENAI_CLIP, "PubMedCLIP": PUBMEDCLIP, "PMC-CLIP": PMC_CLIP}
+"""The models that are known by a name of their own."""
+
+
+def open_clip_repository(name: str) -> Repository:
+    """The repository "org/name" in open_clip's format. Raises ModelError for a name that the hub cannot have."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+        _organisation, _name = name.split("/")
+    except (HFValidationError, ValueError) as error:
+        raise ModelError(f'"{name}" is not the name of a hub repository: write it as "hf-hub:org/name".') from error
+    return Repository(name, (OPEN_CLIP_CONFIG,), OPEN_CLIP_WEIGHTS, (*TOKENIZER_FILES, TRANSFORMERS_CONFIG))
+
+
+def tokenizer_repository(repository: Repository) -> Repository:
+    """Where the tokenizer of a repository's model is when it is not among the files fetched so far."""
+    files = (), VOCABULARIES, (*TOKENIZER_FILES, TRANSFORMERS_CONFIG)
+    if repository.tokenizer is not None:
+        return Repository(repository.tokenizer, *files)
+    return Repository(repository.name, *files, revision=repository.revision, kind=repository.kind)
 
 
 def first_line(error: Exception) -> str:
-    """An error's first line, short enough for a sentence."""
+    """The first line of an error's message, short enough for a sentence."""
     return str(error).strip().split("\n")[0].rstrip(".")[:120] or type(error).__name__
 
 
-def read_json(path: Path) -> dict:
-    """A configuration file's object. Raises ModelError, naming the file, when it cannot be read as one."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"The configuration {path} is not readable JSON: replace it by a complete copy.") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"The configuration {path} is not a JSON object: replace it by a complete copy.")
-    return content
-
-
 def first_file(folder: Path, names: Sequence[str]) -> Path | None:
-    """The first of the names that is a file of the folder."""
+    """The first of `names` that is a file in the folder."""
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def weights_in(folder: Path, names: Sequence[str]) -> Path:
-    """The folder's weights file. Raises ModelError when it has none of the names."""
+    """The folder's weights file. Raises ModelError when it has none of `names`."""
     path = first_file(folder, names)
     if path is None:
         raise ModelError(f"The model folder {folder} has no weights: put {' or '.join(names)} into it.")
@@ -100,10 +110,10 @@ def weights_in(folder: Path, names: Sequence[str]) -> Path:
 
 
 def from_hub(repository: Repository, weights: bool = True) -> Path:
-    """Folder of the hub's cache with a repository's files, fetched where the cache lacks them.
+    """The folder in the hub's cache with a repository's files; what the cache lacks is downloaded.
 
-    Without `weights` only configuration is looked for. Raises ModelError when something is missing and the hub is out
-    of reach: it says what is missing, where to put it, and which command fetches it.
+    Without `weights`, only the required files are looked for. Raises MissingWeights when files are missing and cannot
+    be fetched.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -133,14 +143,14 @@ def _fetch(repository: Repository, weights: bool, missing: Sequence[str]) -> Pat
         return Path(path)
 
     try:
-        # The hub's own client tries again for half a minute before it gives up on a machine without a network.
+        # The hub's own client retries for half a minute before it gives up on a machine without a network.
         get_session().head(constants.ENDPOINT, timeout=_CONNECT_SECONDS)
-    except Exception as error:  # of either of the hub's two HTTP libraries, by its version
-        command = f"run `{repository.command}`" if repository.command else "run this once"
-        raise ModelError(
+    except Exception as error:  # its class depends on the HTTP library that this version of the hub's client uses
+        raise MissingWeights(
             f"The hub's cache on this machine lacks {', '.join(missing)} of {repository.name}, and the hub cannot be "
-            f"reached: {command} where there is a network, or put a model's configuration, weights and tokenizer into "
-            "a folder and name that (BACKBONE=path or --backbone path)."
+            "reached: run this once where there is a network, or put the model's configuration, weights and tokenizer "
+            "into a folder and give that folder instead of the name.",
+            repository.name,
         ) from error
     try:
         found = [download(name) for name in repository.required]
@@ -148,16 +158,15 @@ def _fetch(repository: Repository, weights: bool, missing: Sequence[str]) -> Pat
             found.append(next(filter(None, map(download, repository.weights)), None))
             found += [path for path in map(download, repository.optional) if path]
     except Exception as error:  # as above
-        raise ModelError(
-            f"The hub does not give {', '.join(missing)} of {repository.name} ({first_line(error)}): check the "
-            "name and the network, and run this again."
+        raise MissingWeights(
+            f"{', '.join(missing)} of {repository.name} cannot be downloaded from the hub ({first_line(error)}): check "
+            "the name and the network, and try again.",
+            repository.name,
         ) from error
     if None in found:
-        raise ModelError(f"The repository {repository.name} lacks {', '.join(missing)}: name another one.")
+        raise MissingWeights(
+            f"The hub repository {repository.name} has no {', '.join(missing)}: choose another repository, or put the "
+            "model into a folder, add that file and give the folder instead of the name.",
+            repository.name,
+        )
     return found[0].parent
-
-
-def is_transformers_clip(folder: Path) -> bool:
-    """Whether the folder's config.json is a transformers CLIPModel's."""
-    path = folder / TRANSFORMERS_CONFIG
-    return path.is_file() and read_json(path).get("model_type") == "clip"

@@ -1,5 +1,7 @@
-"""Text towers behind one call: tower(embeddings, mask, deep prompts, their positions) -> (N, D), with `embed`, `width`
-and `layers`."""
+"""Text towers behind one call: tower(embeddings, mask, deep prompts, their positions) -> (N, D).
+
+Each has `embed`, `width`, `layers` and `dropout` as well.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,13 @@ from torch import Tensor, nn
 from . import deep_prompts
 from .errors import ModelError
 from .interface import DeepPrompts
+from .text_dropout import TextDropout
 
 
 class TransformersText(nn.Module):
     """A BERT-like encoder of transformers with a pooler and a projection (open_clip.HFTextEncoder, PMC-CLIP's).
 
-    Padding is masked out of the attention, so a batch cut to its longest text has the features of a padded one.
+    Attention ignores padding, so a batch cut to its longest text has the features of a padded one.
     """
 
     def __init__(self, transformer: nn.Module, pooler: nn.Module, projection: nn.Module) -> None:
@@ -23,6 +26,7 @@ class TransformersText(nn.Module):
         self._layers = transformer.encoder.layer
         self.layers = len(self._layers)
         self.width = transformer.get_input_embeddings().embedding_dim
+        self.dropout = TextDropout(transformer)
 
     def embed(self, ids: Tensor) -> Tensor:
         return self.transformer.get_input_embeddings()(ids)
@@ -43,15 +47,15 @@ def _at_end(hidden: Tensor, mask: Tensor) -> Tensor:
 class NativeText(nn.Module):
     """CLIP's own causal text tower, as open_clip has it: pooled at the end-of-text token, the last real one.
 
-    What follows the end-of-text token cannot be seen from it, so the causal mask is simply cut to the batch's length.
-    `holder` is what has token_embedding, positional_embedding, transformer, ln_final, text_projection and attn_mask.
+    The end-of-text token cannot see what follows it, so the causal mask is simply cut to the batch's length. `holder`
+    is the module with token_embedding, positional_embedding, transformer, ln_final, text_projection and attn_mask.
     """
 
     def __init__(self, holder: nn.Module) -> None:
         super().__init__()
         pooling = getattr(holder, "text_pool_type", None) or holder.pool_type
         if pooling not in ("argmax", "eos") or getattr(holder, "cls_emb", None) is not None:
-            raise ModelError(f"Text pooling {pooling!r} is not supported: take a model that pools at the text's end.")
+            raise ModelError(f"Text pooling {pooling!r} is not supported: choose a model that pools at the text's end.")
         self.token_embedding = holder.token_embedding
         self.transformer = holder.transformer
         self.ln_final = holder.ln_final
@@ -61,6 +65,7 @@ class NativeText(nn.Module):
         self._layers = self.transformer.resblocks
         self.layers = len(self._layers)
         self.width = self.token_embedding.embedding_dim
+        self.dropout = TextDropout()
 
     def embed(self, ids: Tensor) -> Tensor:
         return self.token_embedding(ids)
@@ -83,7 +88,7 @@ class NativeText(nn.Module):
 class TransformersCLIPText(nn.Module):
     """The text tower of transformers' CLIPModel, pooled at the last real token.
 
-    Its forward takes ids only, so the word embeddings are handed over by a hook in the embedding table's place.
+    Its forward takes ids only, so a hook on the embedding table puts the word embeddings in place of its output.
     """
 
     def __init__(self, text_model: nn.Module, projection: nn.Module) -> None:
@@ -92,6 +97,7 @@ class TransformersCLIPText(nn.Module):
         self._layers = text_model.encoder.layers
         self.layers = len(self._layers)
         self.width = projection.in_features
+        self.dropout = TextDropout(text_model if text_model.config.attention_dropout > 0 else None)
 
     @property
     def _table(self) -> nn.Embedding:

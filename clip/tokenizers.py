@@ -1,4 +1,4 @@
-"""Tokenizers of transformers, from the model's own folder or the hub's cache."""
+"""Tokenizers in transformers' format, from the model's own files."""
 
 from __future__ import annotations
 
@@ -6,29 +6,35 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .errors import ModelError
-from .sources import TOKENIZER_FILES, TRANSFORMERS_CONFIG, Repository, first_file, from_hub
-
-_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
+from .sources import VOCABULARIES, Repository, first_file, from_hub, tokenizer_repository
 
 
-def transformers_tokenizer(folder: Path, hub_name: str | None = None) -> Callable[[list[str]], list[list[int]]]:
-    """Texts to lists of token ids with special tokens, cleaned as open_clip cleans them, neither padded nor cut.
+def transformers_tokenizer(
+    folder: Path, repository: Repository | None = None, published_name: str | None = None
+) -> Callable[[list[str]], list[list[int]]]:
+    """A callable from texts to lists of token ids, with special tokens, neither padded nor truncated.
 
-    A folder without one has that of the hub's repository `hub_name`. Raises ModelError when it cannot be had or read.
+    Texts are cleaned as open_clip cleans them. If the folder has no tokenizer, it is looked for in `repository`, the
+    hub repository that the folder is a copy of, or in the one that sources.py names for it. `published_name`, what a
+    configuration calls the tokenizer, serves the message only: it is not followed. Raises ModelError when the tokenizer
+    is missing or cannot be read.
     """
     from open_clip.tokenizer import get_clean_fn
     from transformers import AutoTokenizer
 
-    if first_file(folder, _VOCABULARIES) is None:
-        if hub_name is None:
-            raise ModelError(f"The model folder {folder} has no tokenizer: put tokenizer.json or vocab.txt into it.")
-        folder = from_hub(Repository(hub_name, (), _VOCABULARIES, (*TOKENIZER_FILES, TRANSFORMERS_CONFIG)))
+    if first_file(folder, VOCABULARIES) is None:
+        if repository is None:
+            of = f" of {published_name}" if published_name else ""
+            raise ModelError(
+                f"The model folder {folder} has no tokenizer: put tokenizer.json or vocab.txt{of} beside the weights."
+            )
+        folder = from_hub(tokenizer_repository(repository))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exception for a damaged file
         raise ModelError(
-            f"The tokenizer of {folder} cannot be read: put complete copies of tokenizer.json, "
-            "tokenizer_config.json and vocab.txt into that folder."
+            f"The tokenizer in {folder} cannot be read: put complete copies of tokenizer.json, tokenizer_config.json "
+            "and vocab.txt into that folder."
         ) from error
     clean = get_clean_fn("whitespace")
     return lambda texts: tokenizer(

@@ -1,4 +1,4 @@
-"""Weights files: read without running anything in them, checked against the model, taken over without a second copy."""
+"""Weights files: read without running anything in them, checked against the model, and used without a second copy."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from .errors import ModelError
 from .interface import Report
 from .sources import first_line
 
-_MEND = "replace it by a complete copy (`python scripts/download.py weights` fetches BiomedCLIP's)"
+_MEND = "replace it with a complete copy"
 
 
 def read(path: Path, report: Report | None = None) -> dict[str, Tensor]:
-    """State dict of a .safetensors or PyTorch weights file, as fp32, memory-mapped where it is stored as fp32.
+    """The state dict in a .safetensors or PyTorch weights file, as fp32; memory-mapped where the file holds fp32.
 
-    A mapped file may be replaced while the model is in use, but not be written over in place. Only tensors are read: a
+    A mapped file may be replaced while the model is in use, but not overwritten in place. Only tensors are read: a
     pickle with anything else in it is refused before it runs. Raises ModelError, naming the file, when it is empty,
-    truncated, or not a file of weights.
+    truncated or not a weights file.
     """
     if path.stat().st_size == 0:
         raise ModelError(f"The weights file {path} is empty: {_MEND}.")
@@ -39,7 +39,7 @@ def read(path: Path, report: Report | None = None) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"The weights file {path} is damaged or holds other things than tensors, so it is not loaded: {_MEND}."
+            f"The weights file {path} is damaged or holds something other than tensors, so it was not loaded: {_MEND}."
         ) from error
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise ModelError(f"The weights file {path} is damaged ({first_line(error)}): {_MEND}.") from error
@@ -57,9 +57,9 @@ def read(path: Path, report: Report | None = None) -> dict[str, Tensor]:
 
 @contextmanager
 def no_initialisation() -> Iterator[None]:
-    """Modules built inside hold no parameters yet (meta device); their buffers are real.
+    """Modules built inside have parameters without memory (meta device), while their buffers are real.
 
-    Buffers that no checkpoint has, such as position ids, are thereby right without knowing their names.
+    Buffers that no checkpoint holds, such as position ids, are thus correct without a list of their names.
     """
 
     def to_meta(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
@@ -75,10 +75,10 @@ def no_initialisation() -> Iterator[None]:
 
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, name: str, ignored: Iterable[str] = ()) -> None:
-    """Make the tensors of `state` the model's own, without a copy.
+    """Make the tensors of `state` the model's own, without copying them.
 
-    `ignored` are names that published files may have and the model may lack. Raises ModelError when anything else is
-    missing, too much, or of another shape.
+    `ignored` are names that published files may have and the model may lack. Raises ModelError when any other tensor is
+    missing, unexpected or of another shape.
     """
     wanted = model.state_dict()
     state = {key: value for key, value in state.items() if key in wanted or key not in set(ignored)}
@@ -92,14 +92,14 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, name: str, i
             faults.append(f"{len(keys)} {fault}, first {keys[0]}")
     if faults:
         raise ModelError(
-            f"The tensors in {path} are not weights of {name}: {'; '.join(faults)}; take the weights file that belongs "
+            f"The tensors in {path} are not weights of {name}: {'; '.join(faults)}; use the weights file that belongs "
             "to this configuration."
         )
     model.load_state_dict(state, assign=True)
 
 
 def fingerprint(weights: Path, config: Mapping | Sequence, report: Report | None = None) -> str:
-    """SHA-256 (hex) over the weights file's bytes and the configuration. Raises ModelError when it cannot be read."""
+    """SHA-256 (hex) of the weights file's bytes and the configuration. Raises ModelError when it cannot be read."""
     digest = hashlib.sha256()
     try:
         total, done = weights.stat().st_size, 0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import clip
-from tests import tiny_models
+from tests.support import tiny_models
 from trainers.biomedcoop import kdsp_loss
 from trainers.clip_adapter import Adapter
 from trainers.cocoop import ConditionalPromptLearner

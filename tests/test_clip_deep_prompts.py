@@ -1,10 +1,10 @@
 """Deep prompts: hooks that do what a rewritten forward would do, and leave nothing behind."""
 
 import pytest
-import tiny_models
 import torch
 
 import clip
+from tests.support import tiny_models
 
 TEXTS = ["a photo of a cyst.", "a scan of the brain with a large dark mass"]
 

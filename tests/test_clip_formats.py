@@ -1,10 +1,10 @@
 """PubMedCLIP's and PMC-CLIP's formats: the same interface, the features of the public implementations."""
 
 import pytest
-import tiny_models
 import torch
 
 import clip
+from tests.support import tiny_models
 
 TEXTS = ["the cyst", "a scan of the brain with a large dark mass", "of"]
 

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-import tiny_models
 
 from clip import sources
+from tests.support import tiny_models
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMIT = sources.BIOMEDCLIP.revision
@@ -24,7 +24,7 @@ for name in sys.argv[1:]:
         model = clip.load(name)
         print(model.name, model.embed_dim, model.tokenize(["cyst"]).ids.shape[1])
     except clip.ModelError as error:
-        print("ModelError:", error)
+        print(type(error).__name__, getattr(error, "repository", None), error, sep="|")
 """
 
 
@@ -101,10 +101,10 @@ def test_biomedclip_is_fetched_once_and_then_needs_no_network(tmp_path, hub):
 def test_without_network_and_weights_one_sentence_comes_at_once(tmp_path):
     lines, seconds = load(["BiomedCLIP", "CLIP", "PubMedCLIP", "PMC-CLIP"], tmp_path / "cache", "http://127.0.0.1:9")
     assert len(lines) == 4
-    assert all(line.startswith("ModelError: The hub's cache on this machine lacks") for line in lines)
-    assert all("BACKBONE=path" in line for line in lines)
+    for repository, line in zip(sources.HUB_MODELS.values(), lines, strict=True):
+        assert line.startswith(f"MissingWeights|{repository.name}|The hub's cache on this machine lacks ")
+        assert "run this once where there is a network, or put" in line
     assert "lacks open_clip_config.json" in lines[0]
-    assert "run `python scripts/download.py weights` where there is a network" in lines[0]
     assert seconds < 60
 
 
@@ -113,5 +113,6 @@ def test_a_repository_that_is_absent_or_incomplete_is_an_error_of_one_sentence(t
     folder = tiny_models.biomedclip(root / "some" / "model")
     (folder / "open_clip_model.safetensors").unlink()
     absent, incomplete = load(["hf-hub:nobody/nothing", "hf-hub:some/model"], tmp_path / "cache", endpoint)[0]
-    assert absent.startswith("ModelError: The hub does not give open_clip_config.json")
-    assert incomplete.startswith("ModelError: The repository some/model lacks")
+    assert absent.startswith("MissingWeights|nobody/nothing|open_clip_config.json")
+    assert "cannot be downloaded from the hub" in absent
+    assert incomplete.startswith("MissingWeights|some/model|The hub repository some/model has no open_clip_model")

@@ -4,13 +4,13 @@ import json
 import shutil
 
 import pytest
-import tiny_models
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.tokenizer import SimpleTokenizer
 
 import clip
+from tests.support import tiny_models
 
 TEXTS = ["a photo of a cyst.", "an axial scan of the brain with a large irregular mass, dark at its centre", "tumor"]
 

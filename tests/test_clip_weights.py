@@ -7,11 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-import tiny_models
 import torch
 
 import clip
-from clip import random_weights
+from tests.support import random_weights, tiny_models
 
 SAFE, BIN = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
 
@@ -46,7 +45,7 @@ class Bomb:
 def test_an_empty_weights_file_is_named_in_the_error(folder, name):
     (folder / SAFE).unlink()
     (folder / name).touch()
-    with pytest.raises(clip.ModelError, match=rf"{name} is empty: replace it by a complete copy"):
+    with pytest.raises(clip.ModelError, match=rf"{name} is empty: replace it with a complete copy"):
         clip.load(folder)
 
 
@@ -69,7 +68,7 @@ def test_a_pickle_bomb_does_not_go_off(bin_folder, old_format):
         (bin_folder / BIN).write_bytes(pickle.dumps(content))
     else:
         torch.save(content, bin_folder / BIN)
-    with pytest.raises(clip.ModelError, match="damaged or holds other things than tensors"):
+    with pytest.raises(clip.ModelError, match="damaged or holds something other than tensors"):
         clip.load(bin_folder)
     assert not victim.exists()
 
@@ -138,13 +137,13 @@ def test_a_text_tower_that_is_no_bert_asks_for_its_configuration(folder):
 def test_a_damaged_tokenizer_is_an_error_of_one_sentence(folder):
     (folder / "tokenizer.json").write_text("{")
     (folder / "vocab.txt").unlink()
-    with pytest.raises(clip.ModelError, match=r"The tokenizer of .* cannot be read"):
+    with pytest.raises(clip.ModelError, match=r"The tokenizer in .* cannot be read"):
         clip.load(folder)
 
 
 def test_an_unknown_name_lists_the_known_ones():
     for function in (clip.load, clip.image_spec):
-        with pytest.raises(clip.ModelError, match='no model or folder "Clippy": take one of BiomedCLIP, CLIP'):
+        with pytest.raises(clip.ModelError, match='no model or folder "Clippy": choose one of BiomedCLIP, CLIP'):
             function("Clippy")
 
 

@@ -15,7 +15,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import tiny_models
 from download_server import Served, serving
 from PIL import Image
 from zips import write_zip
@@ -27,6 +26,7 @@ from datasets.catalogue import Catalogue, Facts
 from datasets.fetch.check import git_blob_sha1
 from datasets.fetch.cli import main
 from datasets.fetch.install import Places
+from tests.support import tiny_models
 
 COUNTS = {"train": 3, "val": 2, "test": 2}
 

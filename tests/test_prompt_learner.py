@@ -5,7 +5,7 @@ import torch
 
 import clip
 from dassl.utils import UserError
-from tests import tiny_models
+from tests.support import tiny_models
 from trainers.parts.prompt_learner import PromptLearner
 
 NAMES = ["cyst", "glioma_tumor", "lung squamous cell carcinoma"]

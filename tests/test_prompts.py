@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import clip
-from clip import random_weights
 from dassl.utils import UserError
 from datasets import catalogue
 from datasets.splits import class_names, read_split
@@ -19,6 +18,7 @@ from prompts.bank import FOLDER, PROMPTS_A_CLASS, load_prompts, read_bank, templ
 from prompts.check import MOST_WORDS, NEAR_DUPLICATE, check_bank, content_words, fold, likeness
 from prompts.check_cli import PHANTOM, known_classes, main
 from prompts.token_counts import TextTower, bound_word_pieces, default_towers, tower_of
+from tests.support import random_weights
 
 DATASETS = [name for name in (*catalogue.load().datasets, PHANTOM) if (FOLDER / f"{name}.json").is_file()]
 SOUND = {name: read_bank(FOLDER / "Kvasir.json")[name] for name in ("polyps", "esophagitis", "normal z line")}

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel
 
-from clip import random_weights
-from clip.wordpiece import write_tokenizer
+from . import random_weights
+from .wordpiece import write_tokenizer
 
 PREPROCESS = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
 BERT = {

@@ -1,6 +1,6 @@
 """Write a checkpoint folder in BiomedCLIP's format with random weights: for benchmarks and tests, without a network.
 
-    python -m clip.random_weights FOLDER [--size full|tiny] [--seed 0] [--format safetensors|bin]
+    python -m tests.support.random_weights FOLDER [--size full|tiny] [--seed 0] [--format safetensors|bin]
 
 `full` has BiomedCLIP's towers (ViT-B/16 at 224 pixels, BERT-base with 30522 words, projection to 512; 784 MB), `tiny` a
 few hundred kilobytes. Its features mean nothing.
@@ -18,8 +18,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .open_clip_models import build
-from .sources import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, TRANSFORMERS_CONFIG
+from clip.configurations import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG
+from clip.open_clip_models import build
+from clip.sources import OPEN_CLIP_WEIGHTS
+
 from .wordpiece import write_tokenizer
 
 
