@@ -32,6 +32,7 @@ class ProGrad(PromptTuner):
 
     @classmethod
     def check_options(cls, options: CfgNode) -> None:
+        super().check_options(options)
         require(options, "LAMBDA", least=0)
         require(options, "T", above=0)
 
