@@ -18,6 +18,7 @@ METHODS = benchmark_methods()
 LEARNING = [name for name in METHODS if name not in ("ZeroShot", "ZeroShotEnsemble")]
 PROMPT_METHODS = ["CoOp", "CoCoOp", "KgCoOp", "ProGrad", "MaPLe", "BiomedCoOp", "OGKD"]
 HEADLESS = ["CLIPAdapter", "TipAdapter", "TipAdapterF", "LinearProbe", "LPPlusPlus"]
+AT_ONCE = ["TipAdapter", "LinearProbe"]  # whose run is one epoch, so there is no second one to be killed in
 
 
 def configured(arguments, method, *more, output=None):
@@ -91,7 +92,7 @@ def test_the_same_seed_gives_the_same_parameters_and_another_seed_gives_others(a
     assert not same(learned(tmp_path / "first"), learned(tmp_path / "other"))
 
 
-@pytest.mark.parametrize("method", [name for name in LEARNING if name != "TipAdapter"])
+@pytest.mark.parametrize("method", [name for name in LEARNING if name not in AT_ONCE])
 def test_a_killed_run_ends_with_the_same_parameters_after_resuming(arguments, tmp_path, method):
     torch.set_num_threads(1)
     train.main(configured(arguments, method, output=tmp_path / "whole"))
