@@ -86,6 +86,7 @@ class OGKD(PromptTuner):
         return {
             **super().default_options(),
             **teacher_options(),
+            "TEXT_DROPOUT": 0.1,  # as in the published runs
             "GRAPH": TEXT,  # how classes relate: text, geometry[:PATH], file:PATH, file+:PATH, identity, uniform
             "ALPHA": 1.0,  # sharpness of the class graph
             "TAU": 1.5,  # prompts further than this many standard deviations from the rest are left out
@@ -100,6 +101,7 @@ class OGKD(PromptTuner):
 
     @classmethod
     def check_options(cls, options: CfgNode) -> None:
+        super().check_options(options)
         require(options, "ALPHA", "LAMBDA_SCCM", "LAMBDA_GAD", "LAMBDA_LGD", least=0)
         require(options, "TAU", "TOP_K_RATIO", above=0)
         require(options, "GAMMA", "TOP_K_RATIO", least=0, most=1)
