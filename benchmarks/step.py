@@ -63,7 +63,7 @@ def configuration(root: Path, weights: Path, dataset: str, subsample: str, shots
             *("--config-file", f"configs/trainers/OGKD/{protocol}/{dataset}.yaml"),
             *("DATASET.NUM_SHOTS", str(shots), "DATASET.SUBSAMPLE_CLASSES", subsample),
             *("FEATURES.CACHE_DIR", "", "OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"),
-            *("TEST.NO_TEST", "True", "TRAINER.OGKD.PROMPTS", "templates"),
+            *("TEST.NO_TEST", "True", "TRAINER.OGKD.PROMPTS", "templates", "TRAINER.OGKD.TEXT_DROPOUT", "0.0"),
         ]
     )
     return build_config(arguments)
