@@ -70,7 +70,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     everything = [job for of_option in jobs.values() for job in of_option]
     small = backbone == "PhantomCLIP"  # too small for the threads of one run to gain much
     failures = go_through(everything, args.jobs or (min(4, os.cpu_count() or 1) if small else 1))
-    runs = {option: runs_in(folder for job in of_option for folder in job.folders()) for option, of_option in jobs.items()}
+    runs = {
+        option: runs_in(folder for job in of_option for folder in job.folders()) for option, of_option in jobs.items()
+    }
     if any(runs.values()):
         table = ablation_table([run for of_option in runs.values() for run in of_option], args.protocol)
         print("\n" + document([table]) + "\n")
