@@ -312,3 +312,44 @@ def test_runs_of_different_files_of_one_name_are_rows_of_their_own(arguments, cs
     assert len(names) == 2
     for folder in ("run", "again"):
         assert any(f"graph {recorded(tmp_path / folder)['graph'][:6]}" in name for name in names)
+
+
+# What a negative loss means
+
+
+def smoothed(made, gamma, smoothing):
+    random = torch.Generator().manual_seed(made["seed"])
+    shape = made["batch"], made["classes"]
+    student, teacher = (torch.randn(shape, generator=random, dtype=torch.float64) * 3 for _ in range(2))
+    graph = torch.randn(made["classes"], made["classes"], generator=random, dtype=torch.float64).softmax(-1)
+    return student.requires_grad_(), teacher, graph, ogkd.smooth(teacher.log_softmax(-1), graph, gamma, smoothing)
+
+
+@given(logits, st.floats(0, 1), st.sampled_from(ogkd.SMOOTHINGS))
+def test_gad_draws_the_student_to_the_normalised_target_and_is_bounded_below(made, gamma, smoothing):
+    student, teacher, graph, r = smoothed(made, gamma, smoothing)
+    loss = ogkd.gad_loss(student, teacher, graph, gamma, smoothing)
+    loss.backward()
+    strength, target = r.exp().sum(-1, keepdim=True), r.softmax(-1)
+    torch.testing.assert_close(student.grad, strength * (student.softmax(-1) - target) / student.numel())
+    assert loss >= (-1 / math.e if smoothing == "log" else -1e-12) / made["classes"]
+
+
+@given(logits, st.floats(0, 1))
+def test_lgd_has_the_gradient_of_a_cross_entropy_weighted_by_the_target_and_is_bounded_below(made, gamma):
+    student, teacher, graph, r = smoothed(made, gamma, "log")
+    label = torch.arange(made["batch"]) % made["classes"]
+    loss = ogkd.lgd_loss(student[:, None], teacher[:, None], label, graph, gamma)
+    (gradient,) = torch.autograd.grad(loss, student)
+    weights = r.exp().gather(1, label[:, None]).squeeze(1)
+    entropy = torch.nn.functional.cross_entropy(student, label, reduction="none")
+    (expected,) = torch.autograd.grad((weights * entropy).mean(), student)
+    torch.testing.assert_close(gradient, expected)
+    assert loss >= -1 / math.e
+
+
+def test_both_losses_are_negative_for_a_student_that_agrees_with_a_teacher_who_is_unsure():
+    logits, graph, label = torch.tensor([[0.5, 0.0]]), torch.tensor([[0.7, 0.3], [0.3, 0.7]]), torch.tensor([0])
+    sharp = torch.tensor([[2.0, -2.0]])
+    assert ogkd.gad_loss(sharp, torch.tensor([[2.0, -2.0]]), graph, 0.5) < 0
+    assert ogkd.lgd_loss(4 * logits[:, None], logits[:, None], label, graph, 0.5) < 0
