@@ -82,6 +82,7 @@ class OGKD(PromptTuner):
         return {
             **super().default_options(),
             **teacher_options(),
+            "TEXT_DROPOUT": 0.1,  # as in the published runs
             "ALPHA": 1.0,  # sharpness of the class graph
             "TAU": 1.5,  # prompts further than this many standard deviations from the rest are left out
             "LAMBDA_SCCM": 0.5,  # weight of the consistency with the mean prototypes
@@ -95,6 +96,7 @@ class OGKD(PromptTuner):
 
     @classmethod
     def check_options(cls, options: CfgNode) -> None:
+        super().check_options(options)
         require(options, "ALPHA", "LAMBDA_SCCM", "LAMBDA_GAD", "LAMBDA_LGD", least=0)
         require(options, "TAU", "TOP_K_RATIO", above=0)
         require(options, "GAMMA", "TOP_K_RATIO", least=0, most=1)
