@@ -6,16 +6,12 @@ import torch
 import torch.nn.functional as F
 
 import train
-from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import UserError, load_checkpoint
-from runs.config import build_config
-from tests.test_methods import AT_ONCE, HEADLESS, configured, killed_at, learned, same
+from runs.spec import RunSpec
+from tests.support.runs import configured, killed_at, learned, same, trainer_of
+from tests.test_methods import AT_ONCE, HEADLESS
 
 AUGMENTED = ("FEATURES.TRAIN_VIEW", "augmented")
-
-
-def trainer_of(words):
-    return TRAINER_REGISTRY.get(words[words.index("--trainer") + 1])(build_config(train.parser().parse_args(words)))
 
 
 def without_validation(trainer):
@@ -48,7 +44,7 @@ def test_with_augmented_views_a_killed_run_ends_with_the_same_parameters(argumen
     torch.set_num_threads(1)
     train.main(configured(arguments, method, *AUGMENTED, output=tmp_path / "whole"))
     words = configured(arguments, method, *AUGMENTED, "TRAIN.PRINT_FREQ", "1", output=tmp_path / "broken")
-    killed_at(words, "epoch [3/3] batch [1/")
+    killed_at(RunSpec.parse(words), "epoch [3/3] batch [1/")
     train.main(words)
     assert same(learned(tmp_path / "whole"), learned(tmp_path / "broken"))
 
@@ -109,7 +105,7 @@ def test_many_plain_views_are_refused_since_they_are_all_the_same(arguments):
 def test_a_run_killed_after_its_one_fit_goes_on_from_it(arguments, tmp_path, method):
     train.main(configured(arguments, method, output=tmp_path / "whole"))
     words = configured(arguments, method, output=tmp_path / "broken")
-    killed_at(words, "Evaluate on the *test* set")
+    killed_at(RunSpec.parse(words), "Evaluate on the *test* set")
     assert not (tmp_path / "broken" / "results.json").exists()
     train.main(words)
     assert "Resuming after epoch 1" in (tmp_path / "broken" / "log.txt").read_text()
