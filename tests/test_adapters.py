@@ -6,34 +6,12 @@ import torch
 import torch.nn.functional as F
 
 import train
-from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import UserError, load_checkpoint
-from runs.config import build_config, method_config
 from runs.spec import RunSpec
-from tests.support.check_method import killed_at, same
-from tests.test_methods import HEADLESS
+from tests.support.runs import configured, killed_at, learned, same, trainer_of
+from tests.test_methods import AT_ONCE, HEADLESS
 
-AT_ONCE = ["TipAdapter", "LinearProbe"]  # whose run is one epoch, so there is no second one to be killed in
 AUGMENTED = ("FEATURES.TRAIN_VIEW", "augmented")
-
-
-def configured(arguments, method, *more, output=None):
-    """train.py's arguments for a short run of a method with its published configuration."""
-    file = str(method_config(method, "few_shot", "phantom"))
-    return arguments(method, "DATALOADER.TRAIN_X.BATCH_SIZE", "4", *more, output=output, method_file=file)
-
-
-def learned(folder):
-    """All learned tensors of a run folder's newest checkpoints, by name."""
-    states = {}
-    for path in sorted(folder.glob("*/model.pth.tar-*")):
-        for name, value in torch.load(path, weights_only=True)["state_dict"].items():
-            states[f"{path.parent.name}.{name}"] = value
-    return states
-
-
-def trainer_of(words):
-    return TRAINER_REGISTRY.get(words[words.index("--trainer") + 1])(build_config(RunSpec.parse(words)))
 
 
 def without_validation(trainer):

@@ -8,9 +8,10 @@ import clip
 import train
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import UserError
-from runs.config import build_config
+from runs.spec import RunSpec
 from tests.support import tiny_models
-from tests.test_methods import PROMPT_METHODS, configured, killed_at, learned, same
+from tests.support.runs import configured, killed_at, learned, same, trainer_of
+from tests.test_methods import PROMPT_METHODS
 from trainers.biomedcoop import BiomedCoOp
 from trainers.cocoop import CoCoOp
 from trainers.maple import MaPLe
@@ -22,10 +23,6 @@ NAMES = ["cyst", "glioma tumor"]
 
 def rate(method, value):
     return (f"TRAINER.{method.upper()}.TEXT_DROPOUT", str(value))
-
-
-def trainer_of(words):
-    return TRAINER_REGISTRY.get(words[words.index("--trainer") + 1])(build_config(train.parser().parse_args(words)))
 
 
 @pytest.mark.parametrize("method", PROMPT_METHODS)
@@ -83,7 +80,7 @@ def test_with_dropout_a_killed_run_ends_with_the_same_parameters(arguments, tmp_
     torch.set_num_threads(1)
     train.main(configured(arguments, method, *rate(method, 0.3), output=tmp_path / "whole"))
     words = configured(arguments, method, *rate(method, 0.3), "TRAIN.PRINT_FREQ", "1", output=tmp_path / "broken")
-    killed_at(words, "epoch [3/3] batch [1/")
+    killed_at(RunSpec.parse(words), "epoch [3/3] batch [1/")
     train.main(words)
     assert same(learned(tmp_path / "whole"), learned(tmp_path / "broken"))
 
