@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("\n" + document([table]) + "\n")
         for note in table.notes:
             warn(note)
-    name = f"{args.dataset}_{args.protocol}_{shots}_{Path(backbone).name}"
+    name = f"{args.dataset}_{args.protocol}_{everything[0].specs[0].shots}_{Path(backbone).name}"
     for option in PLOTTED:
         if drawn := [*runs[""], *runs[option]]:
             figure = sensitivity(drawn, f"TRAINER.{METHOD}.{option}")
