@@ -31,7 +31,7 @@ def load_plain(folder: Path) -> tuple[torch.nn.Module, object]:
     state = load_file(folder / "open_clip_model.safetensors")
     state = {name: value for name, value in state.items() if not name.endswith("position_ids")}
     model.load_state_dict(state, strict=False)
-    return model.eval().requires_grad_(False), AutoTokenizer.from_pretrained(folder)
+    return model.eval().requires_grad_(False), AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 class PlainOGKD:

@@ -22,7 +22,6 @@ import torch
 from PIL import Image
 from tabulate import tabulate
 
-import train
 from benchmarks.reference import PlainOGKD
 from dassl.engine import build_trainer
 from dassl.utils import set_random_seed, write_json
@@ -30,7 +29,8 @@ from dassl.utils.phases import peak_memory_bytes
 from datasets.catalogue import load
 from features.encode import encode_images
 from prompts.bank import template_prompts
-from runs.config import build_config
+from runs.config import build_config, method_config
+from runs.spec import RunSpec
 from trainers.parts.clip_trainer import load_backbone
 
 STEPS, BATCH = 8, 4
@@ -56,17 +56,23 @@ def write_images(root: Path, name: str, classnames: list[str], shots: int) -> No
 
 def configuration(root: Path, weights: Path, dataset: str, subsample: str, shots: int, output: Path):
     protocol = "base2new" if subsample == "base" else "few_shot"
-    arguments = train.parser().parse_args(
-        [
-            *("--root", str(root), "--output-dir", str(output), "--seed", "1", "--trainer", "OGKD"),
-            *("--backbone", str(weights), "--dataset-config-file", f"configs/datasets/{dataset}.yaml"),
-            *("--config-file", f"configs/trainers/OGKD/{protocol}/{dataset}.yaml"),
-            *("DATASET.NUM_SHOTS", str(shots), "DATASET.SUBSAMPLE_CLASSES", subsample),
+    spec = RunSpec(
+        method="OGKD",
+        folder=str(output),
+        dataset=dataset,
+        shots=shots,
+        subsample=subsample,
+        seed=1,
+        backbone=str(weights),
+        data=str(root),
+        method_file=method_config("OGKD", protocol, dataset),
+        pairs=(
             *("FEATURES.CACHE_DIR", "", "OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"),
             *("TEST.NO_TEST", "True", "TRAINER.OGKD.PROMPTS", "templates"),
-        ]
+            *("TRAINER.OGKD.TEXT_DROPOUT", "0.0"),
+        ),
     )
-    return build_config(arguments)
+    return build_config(spec)
 
 
 class Steps:

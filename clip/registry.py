@@ -85,7 +85,7 @@ def _folder(name: str) -> Path:
     if folder.is_dir():
         return folder
     if name in _BUNDLED:
-        raise ModelError(f"{name}'s folder {folder} is missing: check it out again or make it anew.")
+        raise ModelError(f"{name}'s folder {folder} is missing: check it out again or make it again.")
     raise ModelError(
         f'There is no model or folder "{name}": choose one of {", ".join(available_models())}, a folder with '
         f'{OPEN_CLIP_CONFIG} and weights, or "hf-hub:org/name".'

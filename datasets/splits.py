@@ -40,7 +40,7 @@ def parse_split(content: bytes, origin: str) -> Split:
     """
 
     def fault(what: str) -> UserError:
-        return UserError(f"The split file {origin} is not usable, {what}: correct it or fetch it anew.")
+        return UserError(f"The split file {origin} is not usable, {what}: correct it or fetch it again.")
 
     try:
         raw = json.loads(content)

@@ -107,6 +107,8 @@ def _fingerprints(run: Run) -> dict[str, object]:
     """What must be equal beside the configuration."""
     prints = run.results["fingerprints"]
     facts = {"data": prints.get("dataset"), "weights": prints.get("weights")}
+    if "graph" in prints:
+        facts["graph"] = prints["graph"]
     if run.kind not in ("few_shot", "transfer") and run.shots != BASE2NEW_SHOTS:
         facts["shots"] = run.shots
     tested_only = run.kind == "few_shot" and run.results.get("trained") is False and prints.get("checkpoint")
@@ -216,7 +218,7 @@ def _short_names(keys: Iterable[str]) -> dict[str, str]:
 
 def _words(name: str, value: object) -> str:
     """What a label tells of a fact."""
-    if name in ("data", "weights"):
+    if name in ("data", "weights", "graph"):
         return f"{name} {str(value)[:6] if value else 'unknown'}"
     if name == "shots":
         return f"{value} shot{'s' if value != 1 else ''}"

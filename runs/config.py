@@ -26,6 +26,7 @@ def extend_config(cfg: CfgNode) -> None:
     cfg.FEATURES = CfgNode()
     cfg.FEATURES.CACHE_DIR = "cache"  # features of frozen towers, shared by all runs; "" keeps none
     cfg.FEATURES.IMAGES_AT_ONCE = 0  # images in one pass of the image tower; 0: 256 on a GPU, 32 on a CPU
+    cfg.FEATURES.TRAIN_VIEW = "plain"  # what adapters and probes learn from: plain (as in the test) or augmented
 
     cfg.DATASET.NUM_SHOTS = 16
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base or new

@@ -64,8 +64,10 @@ class RunFolder:
         """What results.json holds, or None when the run is not complete.
 
         Raises:
-            UserError: the folder belongs to a run with another configuration, or of another checkpoint.
+            UserError: the folder belongs to a run with another configuration, or of another checkpoint; or a file that
+                the configuration names is not there.
         """
+        files = self._files()
         results = self.path / RESULTS
         if results.is_file():
             try:
@@ -74,6 +76,12 @@ class RunFolder:
             except (ValueError, KeyError, TypeError):
                 raise UserError(f"{results} is corrupt; delete it to have the run tested again.") from None
             self._must_match(theirs, "is the result of")
+            changed = [name for name, value in files.items() if found["fingerprints"].get(name) != value]
+            if changed:
+                raise UserError(
+                    f"{self.path} is the result of another {changed[0]}, whose file has changed since: "
+                    f"choose another output folder, or delete this one."
+                )
             if self.spec.eval_only and checkpoint != self.checkpoint_fingerprint():
                 raise UserError(
                     f"{results} was made with another checkpoint than the one in {self.spec.model_dir}; "
@@ -93,6 +101,13 @@ class RunFolder:
                 f"{self.path} {what} a different configuration ({'; '.join(changed[:3])}{more}): "
                 f"choose another output folder, or delete this one."
             )
+
+    def _files(self) -> dict[str, str]:
+        """Fingerprints of the files, beside data and weights, that decide what the run will learn."""
+        method = method_class(self.cfg.TRAINER.NAME)
+        if self.spec.eval_only or not hasattr(method, "fingerprints"):
+            return {}
+        return method.fingerprints(self.cfg)
 
     def prepare(self) -> None:
         """Make the folder and write down the configuration; an unfinished run in it will be resumed."""
@@ -169,6 +184,7 @@ class RunFolder:
                 "dataset": getattr(trainer.dm.dataset, "fingerprint", None),
                 "weights": getattr(getattr(trainer, "clip_model", None), "fingerprint", None),
                 "checkpoint": self.checkpoint_fingerprint(),
+                **getattr(trainer, "learned_from", {}),
             },
             "config": self.config,
         }

@@ -53,7 +53,8 @@ class Job:
 
     def __str__(self) -> str:
         first = self.specs[0]
-        return f"{self.protocol} {first.dataset} {first.method} {first.shots} shots seed {first.seed}"
+        words = self.protocol, first.dataset, first.method, first.shots, "shots seed", first.seed, *first.pairs
+        return " ".join(map(str, words))
 
 
 def job(

@@ -250,7 +250,8 @@ FAULTS = {
 @pytest.mark.parametrize("content", FAULTS.values(), ids=FAULTS.keys())
 def test_a_malformed_split_is_named_with_its_fault(tmp_path, content):
     lay_out(tmp_path, json.dumps(content) if isinstance(content, dict) else content)
-    with pytest.raises(UserError, match=r"split_BTMRI.json is not usable, .*: correct it or fetch it anew\.$") as error:
+    sentence = r"split_BTMRI.json is not usable, .*: correct it or fetch it again\.$"
+    with pytest.raises(UserError, match=sentence) as error:
         datasets.btmri.BTMRI(config(tmp_path))
     assert "\n" not in str(error.value)
 

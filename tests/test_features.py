@@ -7,7 +7,7 @@ from clip import load
 from features.cache import FeatureCache
 from features.encode import text_features
 from tests.conftest import ROOT
-from tests.test_methods import configured, learned, same
+from tests.support.check_method import SmallRuns, same
 
 
 class Counting:
@@ -64,12 +64,18 @@ def test_texts_encoded_in_order_of_length_come_back_in_their_own_order():
 
 
 @pytest.mark.parametrize("method", ["CoOp", "KgCoOp", "CoCoOp"])
-def test_training_with_a_cold_a_warm_and_no_cache_learns_the_same_bits(arguments, tmp_path, method):
-    from train import main
+def test_training_with_a_cold_a_warm_and_no_cache_learns_the_same_bits(data, tmp_path, method):
+    runs = SmallRuns(method, tmp_path, data, tmp_path / "cache")
+    for name, folder in (("cold", runs.cache), ("warm", runs.cache), ("none", "")):
+        runs.run(name, "FEATURES.CACHE_DIR", str(folder))
+    assert runs.learned("cold")
+    assert same(runs.learned("cold"), runs.learned("warm"))
+    assert same(runs.learned("cold"), runs.learned("none"))
 
-    cache = str(tmp_path / "cache")
-    for name, folder in (("cold", cache), ("warm", cache), ("none", "")):
-        main(configured(arguments, method, "FEATURES.CACHE_DIR", folder, output=tmp_path / name))
-    assert learned(tmp_path / "cold")
-    assert same(learned(tmp_path / "cold"), learned(tmp_path / "warm"))
-    assert same(learned(tmp_path / "cold"), learned(tmp_path / "none"))
+
+def test_features_from_the_cache_lie_in_memory_as_computed_ones_do(tmp_path):
+    tensor = torch.randn(7, 33)
+    FeatureCache(tmp_path).get({"weights": "a"}, lambda: tensor)
+    found = FeatureCache(tmp_path).get({"weights": "a"}, lambda: torch.zeros(7, 33))
+    assert torch.equal(found, tensor)
+    assert found.data_ptr() % 64 == tensor.clone().data_ptr() % 64 == 0

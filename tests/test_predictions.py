@@ -53,6 +53,8 @@ def test_predicted_class_is_the_first_of_equal_logits(sound):
     assert found.predicted.tolist() == [0, 0, 1]
     assert found.correct.tolist() == [True, True, True]
     assert len(found) == 3
+    # The logits decide, also where the probabilities are equal but for rounding.
+    assert Predictions(("a",), [0], [[0.0, 1e-30]], ("cyst", "stone")).predicted.tolist() == [1]
 
 
 @settings(max_examples=40, deadline=None)

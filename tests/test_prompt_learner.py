@@ -1,4 +1,4 @@
-"""Context vectors stand where they should in every class' sentence."""
+"""Context vectors stand where they should in every class's sentence."""
 
 import pytest
 import torch

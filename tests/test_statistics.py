@@ -117,12 +117,12 @@ def test_seeds_are_averaged_on_the_same_images_and_are_no_further_images():
 
 
 def test_a_group_is_drawn_whole():
-    groups = ["p1", "p2", "p2", None, "p3", "p3", "p3", "", "p1", None]
-    for rows in _draws([str(i) for i in range(10)], groups, 200, 0):
-        times = np.bincount(rows, minlength=10)
+    groups = ["p1", "p2", "p2", None, "p3", "p3", "p3", "", "p1", None, ""]
+    for rows in _draws([str(i) for i in range(11)], groups, 200, 0):
+        times = np.bincount(rows, minlength=11)
         for name in ("p1", "p2", "p3"):
             assert len({times[i] for i, group in enumerate(groups) if group == name}) == 1
-        assert times[[0, 1, 4, 3, 7, 9]].sum() == 6  # as many groups as there are, unknown patients counted singly
+        assert times[[0, 1, 4, 3, 7, 9, 10]].sum() == 7  # as many groups as there are, unknown patients counted singly
 
 
 def test_every_group_is_drawn_equally_often():
@@ -262,9 +262,9 @@ def test_wilcoxon_with_ties_and_zeros_is_the_enumeration_of_all_signs(difference
 
 
 def test_differences_equal_but_for_rounding_are_ties():
-    assert 70.1 - 70.0 != 60.1 - 60.0
-    exact = wilcoxon([1, 1, -1, 2, 3, 4])
-    assert wilcoxon([70.1 - 70.0, 60.1 - 60.0, 50.0 - 50.1, 0.2, 0.3, 0.4]) == exact
+    nearly = [70.1 - 70.0, 0.1, 50.0 - 50.1, 0.2, 0.3, 0.4]
+    assert nearly[0] < nearly[1] < -nearly[2]
+    assert wilcoxon(nearly) == wilcoxon([1, 1, -1, 2, 3, 4]) != wilcoxon([1, 2, -3, 4, 5, 6])
 
 
 def test_p_cannot_be_smaller_than_the_number_of_data_sets_allows():

@@ -40,7 +40,8 @@ class CoCoOp(PromptTuner):
 
     def logits(self, image: Tensor) -> Tensor:
         """Logits (B, C) of images (B, D), each against its own prompts, all of them encoded as one batch."""
-        text = F.normalize(self.clip_model.encode_text(*self.prompt_learner(image)), dim=-1)
+        learner = self.prompt_learner
+        text = F.normalize(self.clip_model.encode_text(*learner(image), dropout=learner.text_dropout), dim=-1)
         return self.scale * torch.einsum("bd,bcd->bc", image, text.unflatten(0, (len(image), -1)))
 
     def losses(self, features: ImageFeatures, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -48,5 +49,6 @@ class CoCoOp(PromptTuner):
         return {"ce": F.cross_entropy(logits, label)}, logits
 
     def classifier(self) -> Callable[[Tensor], Tensor]:
+        self.set_model_mode("eval")
         images = max(1, TEXTS_AT_ONCE // len(self.classnames))
         return lambda features: torch.cat([self.logits(piece) for piece in features.split(images)])

@@ -28,7 +28,7 @@ def read_image(path: str | Path) -> Image.Image:
         with Image.open(path) as image:
             image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"The image {path} cannot be read ({error}): replace it by a sound copy.") from None
+        raise UserError(f"The image {path} cannot be read ({error}): replace it with an intact copy.") from None
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _stretched(np.asarray(image, dtype=np.float64))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -59,7 +59,7 @@ def _read_dicom(path: Path) -> Image.Image:
             return Image.fromarray(pixels.astype(np.uint8)).convert("RGB")
         values = apply_voi_lut(apply_modality_lut(pixels, data), data).astype(np.float64)
     except (InvalidDicomError, OSError, AttributeError, ValueError, RuntimeError, EOFError) as error:
-        raise UserError(f"The DICOM file {path} cannot be read ({error}): replace it by a sound copy.") from None
+        raise UserError(f"The DICOM file {path} cannot be read ({error}): replace it with an intact copy.") from None
     if data.get("PhotometricInterpretation") == "MONOCHROME1":
         values = -values
     return _stretched(values)

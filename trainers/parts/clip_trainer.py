@@ -61,6 +61,7 @@ class ClipTrainer(TrainerX):
 
     def __init__(self, cfg: CfgNode) -> None:
         self.phases = Phases()
+        self.learned_from: dict[str, str] = {}  # the fingerprints of the training, also in a run that only tests
         super().__init__(cfg)
 
     # Options
@@ -79,6 +80,14 @@ class ClipTrainer(TrainerX):
         """Whether a run with these options learns something that can name classes it never saw; class-specific
         contexts cannot."""
         return cls.has_novel_head and not options.get("CSC", False)
+
+    @classmethod
+    def fingerprints(cls, cfg: CfgNode) -> dict[str, str]:
+        """SHA-256 of each file, beside data and weights, that decides what a run of this configuration learns.
+
+        Raises UserError when such a file cannot be read.
+        """
+        return {}
 
     @classmethod
     def extend_config(cls, cfg: CfgNode) -> None:
@@ -123,6 +132,10 @@ class ClipTrainer(TrainerX):
         return EncodeAhead(self.train_loader_x, self.clip_model, self.uses_patches, images, self.cache)
 
     # Training
+
+    def before_train(self) -> None:
+        self.learned_from = self.fingerprints(self.cfg)
+        super().before_train()
 
     def parse_batch_train(self, batch: dict) -> tuple[ImageFeatures | Tensor, Tensor]:
         inputs = batch["features"] if self.frozen_images else batch["img"].to(self.device)
@@ -191,7 +204,7 @@ class ClipTrainer(TrainerX):
     # Checkpoints: the learned parameters, and what they belong to
 
     def checkpoint_meta(self) -> dict:
-        return {"method": type(self).__name__, "backbone": self.clip_model.fingerprint}
+        return {"method": type(self).__name__, "backbone": self.clip_model.fingerprint, "files": self.learned_from}
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load the learned parameters from a run folder's checkpoint of `epoch`; without one, the best by validation
@@ -207,6 +220,7 @@ class ClipTrainer(TrainerX):
             path = find_checkpoint(Path(directory) / name, epoch)
             checkpoint = load_checkpoint(str(path))
             self.check_checkpoint_meta(str(path), checkpoint.get("meta") or {})
+            self.learned_from = (checkpoint.get("meta") or {}).get("files", {})
             load_parameters(self._models[name], checkpoint["state_dict"], path)
             print(f"Loaded {name} of epoch {checkpoint['epoch']} from {path}")
 
@@ -220,6 +234,12 @@ class ClipTrainer(TrainerX):
             raise UserError(
                 f"{path} was learned on other weights than those of {self.clip_model.name} loaded here: "
                 f"use the backbone that it was learned on."
+            )
+        changed = [name for name, value in self.learned_from.items() if meta.get("files", {}).get(name) != value]
+        if changed:
+            raise UserError(
+                f"{path} was learned with another {changed[0]}, whose file has changed since: put that file back, or "
+                f"choose another output folder."
             )
 
 
