@@ -10,6 +10,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from PIL import Image
 
 from .dataset import DATASETS, SEED, draw_class
 from .findings import CLASSES, GROUPS, Array
@@ -42,6 +43,9 @@ def sheet(rows: list[tuple[str, list[Array]]], path: Path, columns: int, titles:
         figure.text(0.01 + column * 0.99 / columns, 0.965, title, fontsize=13, weight="bold")
     figure.savefig(path, dpi=80)
     plt.close(figure)
+    with Image.open(path) as made:
+        small = made.convert("RGB").quantize(64)
+    small.save(path, optimize=True)
 
 
 def main(folder: Path) -> None:
