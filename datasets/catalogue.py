@@ -45,7 +45,7 @@ class Facts:
     def remedy(self, root: str | Path) -> str:
         """How its files are had, for the sentence that says that they are missing."""
         if self.generator:
-            return f"`python -m {self.generator} --root {root}` makes it"
+            return f"`python -m {self.generator} {self.config} --root {root}` makes it"
         if self.zip_name:
             return f"`python scripts/download.py {self.config} --root {root}` fetches it"
         return "put it there"

@@ -174,7 +174,7 @@ def ensure_generated(dataset: str, data: Path) -> None:
     """Draw a data set that is made rather than published, unless it is there."""
     facts = load().find(dataset)
     if facts is not None and facts.generator:
-        importlib.import_module(facts.generator).ensure_dataset(data)
+        importlib.import_module(facts.generator).ensure_dataset(data, name=facts.config)
 
 
 def takes_part(protocol: str, dataset: str) -> bool:
