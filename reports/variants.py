@@ -216,12 +216,17 @@ def _short_names(keys: Iterable[str]) -> dict[str, str]:
     return {key: next((end for end in of_key if taken.count(end) == 1), key) for key, of_key in ends.items()}
 
 
+def shots_name(number: int) -> str:
+    """A number of shots in print, which is also what its column is called."""
+    return f"{number} shot{'s' if number != 1 else ''}"
+
+
 def _words(name: str, value: object) -> str:
     """What a label tells of a fact."""
     if name in ("data", "weights", "graph"):
         return f"{name} {str(value)[:6] if value else 'unknown'}"
     if name == "shots":
-        return f"{value} shot{'s' if value != 1 else ''}"
+        return shots_name(value)
     if name == "tested only":
         return name
     text = repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
