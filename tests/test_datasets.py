@@ -207,7 +207,7 @@ def test_absent_data_are_answered_with_the_command_that_fetches_them(tmp_path):
     (tmp_path / "BTMRI" / "BTMRI").mkdir(parents=True)
     with pytest.raises(UserError, match=r"split_BTMRI.json is not there: .*download.py btmri"):
         datasets.btmri.BTMRI(config(tmp_path))
-    with pytest.raises(UserError, match=r"python -m phantom\.dataset --root"):
+    with pytest.raises(UserError, match=r"python -m phantom\.dataset phantom --root"):
         DATASET_REGISTRY.get("Phantom")(config(tmp_path, "Phantom"))
 
 
