@@ -70,7 +70,9 @@ class Browser:
 @contextmanager
 def browser():
     """A browser that ends with the block."""
-    driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    driver = subprocess.Popen(
+        ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     try:
         port = next(line.partition(STARTED)[2].strip(" .\n") for line in driver.stdout if STARTED in line)
         options = {"binary": _browser(), "args": SWITCHES}

@@ -1,7 +1,7 @@
 """One HTML page over finished runs: `write(places, path)`.
 
-The page is whole in itself, without scripts, fonts or images from elsewhere. Matplotlib and Jinja are imported when it is
-written.
+The page is whole in itself, without scripts, fonts or images from elsewhere. Matplotlib and Jinja are imported when it
+is written.
 """
 
 from __future__ import annotations

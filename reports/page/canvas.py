@@ -153,7 +153,7 @@ def room(names: Sequence[str], size: float = SMALL, longest: int = LONGEST_NAME)
 
 
 def tint(colour: str, share: float) -> tuple[str, float]:
-    """A colour as strong as a share in 0..1 says, on any ground: a pair that Matplotlib takes for colour and opacity."""
+    """A colour and an opacity, a share in 0..1, as Matplotlib takes them; it works on any ground."""
     return colour, min(max(share, 0.0), 1.0)
 
 

@@ -8,7 +8,7 @@ from dassl.utils import UserError, get_most_similar_str_to_a_from_b
 
 from ..collect import Run
 from ..methods import known_methods
-from .evidence import Test
+from .evidence import Evaluation
 
 ALWAYS = ("OGKD", "ZeroShot")  # beside the best
 MOST = 6  # methods in a figure, as many as there are colours
@@ -34,7 +34,7 @@ def check(methods: Sequence[str] | None, runs: Sequence[Run]) -> tuple[str, ...]
     return tuple(dict.fromkeys(names[name.lower()] for name in methods))
 
 
-def choose(tests: Sequence[Test], methods: Sequence[str] | None) -> list[Test]:
+def choose(tests: Sequence[Evaluation], methods: Sequence[str] | None) -> list[Evaluation]:
     """One test per method that detailed figures show, the most accurate first, then in the tables' order.
 
     tests: of one part and number of shots. methods: those asked for; by default the best by accuracy, OGKD and
@@ -50,3 +50,9 @@ def choose(tests: Sequence[Test], methods: Sequence[str] | None) -> list[Test]:
         plain = [test for test in of_method if not test.variant.key] or of_method
         found += [test for test in plain[:1] if test not in found]
     return found[:MOST]
+
+
+def styles(chosen: Sequence[Sequence[Evaluation]]) -> dict[str, int]:
+    """{method: number of its colour}, the same in all figures of a data set; chosen: of each of its tests."""
+    names = dict.fromkeys(test.name for tests in chosen for test in tests)
+    return {name: number % MOST for number, name in enumerate(names)}

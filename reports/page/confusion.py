@@ -24,7 +24,10 @@ def confusion(name: str, predictions: Predictions) -> Figure:
     counts = np.array(confusion_matrix(predictions))
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     return matrix(
-        f"{name}: predicted class →", shares, predictions.classnames, [[f"{100 * s:.0f}" for s in row] for row in shares]
+        f"{name}: predicted class →",
+        shares,
+        predictions.classnames,
+        [[f"{100 * s:.0f}" for s in row] for row in shares],
     )
 
 

@@ -67,7 +67,7 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> C
             mean = protocol.average(notes)
             if mean:
                 averages.append((f"{protocol.title}{f', {backbone}' if len(backbones) > 1 else ''}", mean))
-        draws += [protocol.draws for protocol in protocols if protocol.tables]
+        draws += [protocol.draws for protocol in protocols if protocol.has_predictions]
         for dataset in sorted({name for protocol in protocols for name in protocol.tables}):
             here = [protocol for protocol in protocols if dataset in protocol.tables]
             studies.append(study(anchor_of(dataset, len(studies) + 1), dataset, here, methods, material))
@@ -92,39 +92,60 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> C
 
 def _glance(studies: Sequence[Study]) -> Grid:
     grid = Grid(
-        ["data set", "tested on", "best method", "its accuracy, %", "zero-shot, %", "gain over zero-shot", "most frequent class, %"]
+        [
+            "data set",
+            "tested on",
+            "best method",
+            "its accuracy, %",
+            "zero-shot, %",
+            "gain over zero-shot",
+            "most frequent class, %",
+        ]
     )
+    several = len({one.backbone for one in studies}) > 1
     for one in studies:
         for title, cells in one.glance:
-            grid.rows.append((f"{one.dataset}, {one.backbone}", [GridCell(title), *cells]))
+            name = f"{one.dataset}, {one.backbone}" if several else one.dataset
+            grid.rows.append((name, [GridCell(title), *cells]))
     return grid
 
 
 def _ran(runs: Sequence[Run]) -> Grid:
-    """A row for each data set, backbone and set of classes."""
-    grid = Grid(["data set", "backbone", "tested on", "methods", "shots", "seeds", "runs", "test images"])
-    groups: dict[tuple[str, str, str], list[Run]] = {}
+    """A row for each backbone, set of classes and what was run on it, with the data sets that share all of these."""
+    grid = Grid(["data sets", "backbone", "tested on", "methods", "shots", "seeds", "runs", "test images"])
+    by_set: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
-        groups.setdefault((run.dataset, run.backbone, run.kind), []).append(run)
-    for (dataset, backbone, kind), group in sorted(groups.items(), key=lambda item: (item[0][:2], list(KINDS).index(item[0][2]))):
-        known = known_methods()
-        titles = {run.method: known[run.method].title if run.method in known else run.method for run in group}
-        images = sorted({run.results.get("num_test") for run in group if type(run.results.get("num_test")) is int})
-        grid.rows.append(
-            (
-                dataset,
-                [
-                    GridCell(backbone),
-                    GridCell(KINDS[kind]),
-                    GridCell(", ".join(titles[method] for method in sorted(titles, key=order))),
-                    GridCell(_listed(run.shots for run in group)),
-                    GridCell(_listed(run.seed for run in group)),
-                    GridCell(str(len(group))),
-                    GridCell(_listed(images) or "–"),
-                ],
-            )
+        by_set.setdefault((run.backbone, run.kind, run.dataset), []).append(run)
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for (backbone, kind, dataset), group in by_set.items():
+        alike = (
+            backbone,
+            kind,
+            _titles(group),
+            _listed(run.shots for run in group),
+            _listed(run.seed for run in group),
         )
+        rows.setdefault(alike, []).append(dataset)
+    for (backbone, kind, *what), datasets in sorted(
+        rows.items(), key=lambda row: (row[1], list(KINDS).index(row[0][1]))
+    ):
+        group = [run for dataset in datasets for run in by_set[backbone, kind, dataset]]
+        images = {run.results.get("num_test") for run in group if type(run.results.get("num_test")) is int}
+        cells = [backbone, KINDS[kind], *what, str(len(group)), _range(images)]
+        grid.rows.append((", ".join(sorted(datasets)), [GridCell(cell) for cell in cells]))
     return grid
+
+
+def _titles(runs: Sequence[Run]) -> str:
+    known = known_methods()
+    methods = sorted({run.method for run in runs}, key=order)
+    return ", ".join(known[method].title if method in known else method for method in methods)
+
+
+def _range(numbers: set[int]) -> str:
+    if not numbers:
+        return "–"
+    return str(min(numbers)) if len(numbers) == 1 else f"{min(numbers)} to {max(numbers)}"
 
 
 def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
@@ -147,7 +168,7 @@ def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
         facts.append(("versions", ", ".join(f"{name} {' / '.join(sorted(of))}" for name, of in versions.items())))
     for name, what in (("dataset", "data fingerprint"), ("weights", "weights fingerprint")):
         prints = sorted({str(run.results["fingerprints"].get(name))[:8] for run in runs} - {"None"})
-        if prints:
+        if 0 < len(prints) <= 3:
             facts.append((f"{what}{'s' if len(prints) > 1 else ''}", ", ".join(prints)))
     changed = sorted({f"{key} {value}" for run in runs for key, value in (run.changed or {}).items()})
     if changed:

@@ -20,12 +20,12 @@ from ..variants import Variant
 from .notes import Notes
 
 FEWEST_DRAWS = 300
-CALLS = 100_000  # draws in all, by which the time for intervals is bounded
+CALLS = 300_000  # draws in all, by which the time for intervals is bounded
 ROWS = 600_000_000  # resampled images in all
 
 
 @dataclass
-class Test:
+class Evaluation:
     """A method's runs on the same test images, one per seed.
 
     part: train_base, test_new or few_shot. shots: of the runs.
@@ -111,11 +111,11 @@ class Test:
         return bootstrap(metric, self.predictions, draws=draws, **self.relations)
 
 
-def draws_for(tests: Sequence[Test]) -> int:
-    """How many draws of the bootstrap an interval can have: as many as usual, fewer where there is very much to draw."""
-    with_seeds = [len(test.runs) for test in tests]
-    images = [sum(run.results.get("num_test") or 0 for run in test.runs) for test in tests]
-    affordable = min(CALLS // max(sum(with_seeds), 1), ROWS // max(sum(images), 1))
+def draws_for(tests: Sequence[Evaluation]) -> int:
+    """How many draws of the bootstrap an interval can have: fewer than usual where there are very many."""
+    calls = sum(len(test.runs) for test in tests)
+    images = [_images(run) for test in tests for run in test.runs]
+    affordable = min(CALLS // max(calls, 1), ROWS // max(sum(images), 1))
     return int(min(DRAWS, max(FEWEST_DRAWS, affordable)))
 
 
@@ -139,3 +139,8 @@ def _same(first: Predictions, second: Predictions) -> bool:
         and first.labels.shape == second.labels.shape
         and bool((first.labels == second.labels).all())
     )
+
+
+def _images(run: Run) -> int:
+    number = run.results.get("num_test")
+    return number if type(number) is int else 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ..metrics import METRICS
 from ..render import Table, text
 from ..statistics import Interval
-from .evidence import Test
+from .evidence import Evaluation
 
 RANKS = ("best", "second")
 OVERVIEW = (
@@ -54,7 +54,7 @@ def bracket(interval: Interval, decimals: int) -> str:
     return f"{interval.low:.{decimals}f} to {interval.high:.{decimals}f}"
 
 
-def metrics_grid(tests: Sequence[Test]) -> Grid | None:
+def metrics_grid(tests: Sequence[Evaluation]) -> Grid | None:
     """A row per method with predictions and a column per metric that any of them has; None without any."""
     tests = [test for test in tests if test.metrics]
     names = [name for name in OVERVIEW if any(name in test.metrics for test in tests)]
@@ -77,5 +77,7 @@ def metrics_grid(tests: Sequence[Test]) -> Grid | None:
             place = round(value, digits)
             cells.append(GridCell(f"{value:.{digits}f}", rank=RANKS[best.index(place)] if place in best else ""))
         grid.rows.append((test.name, cells))
-    grid.caption = "Means over seeds. ↑ the higher the better, ↓ the lower. Units are percent where a number has one decimal."
+    grid.caption = (
+        "Means over seeds. ↑ the higher the better, ↓ the lower. Units are percent where a number has one decimal."
+    )
     return grid

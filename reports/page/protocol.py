@@ -12,7 +12,7 @@ from ..render import Table
 from ..statistics import Interval, combine
 from ..tables import TABLES, average
 from ..variants import variants
-from .evidence import Test, draws_for
+from .evidence import Evaluation, draws_for
 from .grids import Grid, with_intervals
 from .notes import Notes
 from .scores import Score
@@ -34,14 +34,14 @@ class Protocol:
             for note in table.notes:
                 notes.remark(note)
         self._tests = [
-            Test(variant, kind, shots, variant.of(kind, shots), notes, shown)
+            Evaluation(variant, kind, shots, variant.of(kind, shots), notes, shown)
             for variant in (variants(chosen)[0] if chosen else ())
             for kind in kinds
             for shots in sorted({run.shots for run in variant.of(kind)})
         ]
         self.draws = draws_for(self._tests)
 
-    def tests(self, dataset: str, part: str, shots: int | None = None) -> list[Test]:
+    def tests(self, dataset: str, part: str, shots: int | None = None) -> list[Evaluation]:
         """Of all methods, in the tables' order."""
         return [
             test
@@ -49,7 +49,7 @@ class Protocol:
             if test.variant.dataset == dataset and test.part == part and shots in (None, test.shots)
         ]
 
-    def of(self, dataset: str) -> list[Test]:
+    def of(self, dataset: str) -> list[Evaluation]:
         """Every test on a data set."""
         return [test for test in self._tests if test.variant.dataset == dataset]
 
@@ -58,7 +58,7 @@ class Protocol:
         numbers = sorted({test.shots for test in self.of(dataset)})
         return list(zip(self.tables[dataset].headers[1:], numbers, strict=False))
 
-    def details(self, dataset: str) -> list[tuple[str, list[Test]]]:
+    def details(self, dataset: str) -> list[tuple[str, list[Evaluation]]]:
         """What detailed figures are of, with a title: base and novel classes, or the largest number of shots."""
         if self.name == "base2new":
             found = [(f"{header} classes", self.tests(dataset, part)) for header, part in PARTS.items()]
@@ -81,10 +81,15 @@ class Protocol:
                 found[key, "HM"] = combine(harmonic_mean, base, novel)
         return found
 
-    def _by_column(self, dataset: str) -> list[tuple[str, list[Test]]]:
+    def _by_column(self, dataset: str) -> list[tuple[str, list[Evaluation]]]:
         if self.name == "base2new":
             return [(header, self.tests(dataset, part)) for header, part in PARTS.items()]
         return [(header, self.tests(dataset, "few_shot", shots)) for header, shots in self.columns(dataset)]
+
+    @property
+    def has_predictions(self) -> bool:
+        """Whether any run kept them, so that there are intervals."""
+        return any(test.predictions for test in self._tests)
 
     def grid(self, dataset: str, intervals: dict) -> Grid:
         """The table of a data set with intervals."""

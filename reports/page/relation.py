@@ -74,9 +74,7 @@ def _branch(axes: Axes, tree: Mapping, x: float, first: int, name: str = "") -> 
             own = end - _height(below)
             at, row = _branch(axes, below, own, row, child)
             axes.plot([x, own], [at, at], color=SERIES[0], linewidth=1.5)
-            axes.text(
-                own - 0.06, at - 0.12, short(child, 22), ha="right", va="bottom", fontsize=SMALL - 1, color=MUTED
-            )
+            axes.text(own - 0.06, at - 0.12, short(child, 22), ha="right", va="bottom", fontsize=SMALL - 1, color=MUTED)
         rows.append(at)
     axes.plot([x, x], [rows[0], rows[-1]], color=SERIES[0], linewidth=1.5)
     return (rows[0] + rows[-1]) / 2, row

@@ -19,12 +19,12 @@ PANEL = 236  # pixels
 POINTS = 120  # of a curve as drawn
 
 
-def reliability_diagram(name: str, predictions: Predictions, ece: float, number: int = 0) -> Figure:
+def reliability_diagram(name: str, predictions: Predictions, ece: float, number: int) -> Figure:
     """Accuracy against confidence in ten equal bins, above the share of the images in each.
 
-    predictions: of all seeds. ece: in percent, the mean over seeds. number: the method's place among those shown.
+    predictions: of all seeds. ece: in percent, the mean over seeds. number: of the method's colour.
     """
-    colour = SERIES[number % len(SERIES)]
+    colour = SERIES[number]
     place_of = np.clip(np.ceil(predictions.confidence * BINS).astype(int) - 1, 0, BINS - 1)
     images = np.bincount(place_of, minlength=BINS)
     accuracy = np.bincount(place_of, weights=predictions.correct, minlength=BINS) / np.maximum(images, 1)
@@ -38,7 +38,7 @@ def reliability_diagram(name: str, predictions: Predictions, ece: float, number:
         )
         axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle=DASHES[1])
         axes.plot(
-            100 * confidence[held], 100 * accuracy[held], color=colour, marker=MARKERS[number % len(MARKERS)],
+            100 * confidence[held], 100 * accuracy[held], color=colour, marker=MARKERS[number],
             markersize=5, linewidth=1.4,
         )  # fmt: skip
         axes.set_xlim(0, 100)
@@ -57,22 +57,26 @@ def reliability_diagram(name: str, predictions: Predictions, ece: float, number:
     return figure
 
 
-def risk_coverage_curves(of_methods: Mapping[str, Sequence[Predictions]]) -> Figure:
-    """Error rate on the most confident images, over the share of the images that are kept: {method: one per seed}."""
+def risk_coverage_curves(of_methods: Mapping[str, Sequence[Predictions]], styles: Mapping[str, int]) -> Figure:
+    """Error rate on the most confident images, over the share of the images that are kept: {method: one per seed}.
+
+    styles: {method: number of its colour, marker and dashes}.
+    """
     rows = (len(of_methods) + 1) // 2
     bottom, height = 50 + 19 * rows, 236
     with drawing():
         figure = canvas(WIDTH, bottom + height + 14)
         axes = place(figure, 52, bottom, WIDTH - 66, height)
-        for number, (name, seeds) in enumerate(of_methods.items()):
+        for name, seeds in of_methods.items():
+            number = styles[name]
             curves = [risk_coverage(one) for one in seeds]
             coverage, risk = curves[0][0], np.mean([risk for _, risk in curves], axis=0)
             # The first few images make a curve jump, so that it begins where it is of 2 % of the images.
             first = max(len(coverage) // 50, 1) - 1
             kept = np.unique(np.linspace(first, len(coverage) - 1, min(POINTS, len(coverage) - first)).astype(int))
             axes.plot(
-                100 * coverage[kept], 100 * risk[kept], color=SERIES[number % len(SERIES)], linewidth=1.8,
-                linestyle=DASHES[number % len(DASHES)], marker=MARKERS[number % len(MARKERS)], markersize=5,
+                100 * coverage[kept], 100 * risk[kept], color=SERIES[number], linewidth=1.8,
+                linestyle=DASHES[number], marker=MARKERS[number], markersize=5,
                 markevery=(number * 4, max(len(kept) // 6, 1)), label=short(name, 26),
             )  # fmt: skip
         axes.set_xlim(0, 100)

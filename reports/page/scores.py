@@ -7,13 +7,28 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .canvas import (
-    DASHES, GRID, HATCHES, INK, MARKERS, MUTED, SERIES, SMALL, WIDTH, canvas, drawing, place, room, short, tint,
-)  # fmt: skip
+    DASHES,
+    GRID,
+    HATCHES,
+    INK,
+    MARKERS,
+    MUTED,
+    SERIES,
+    SMALL,
+    WIDTH,
+    canvas,
+    drawing,
+    place,
+    room,
+    short,
+    tint,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PARTS = ("base", "novel", "HM")
+FILLS = (0.85, 0.3, 0.12)  # opacity of their bars
 BAR, GAP = 13, 12  # pixels of a bar, and between two methods
 LEGEND = 24  # pixels of a legend's line
 
@@ -40,10 +55,8 @@ def base_novel_bars(scores: Mapping[str, Mapping[str, Score | None]]) -> Figure:
                 if score is None:
                     continue
                 y = place_of_method * group + GAP / 2 + (number + 0.5) * BAR
-                axes.barh(
-                    y, score.value, BAR - 2, facecolor=tint(SERIES[number], (0.85, 0.35, 0.15)[number]),
-                    edgecolor=SERIES[number], linewidth=0.9, hatch=HATCHES[number],
-                )  # fmt: skip
+                for look in _looks(number):
+                    axes.barh(y, score.value, BAR - 2, **look)
                 end = score.value
                 if not math.isnan(score.low):
                     axes.plot([score.low, score.high], [y, y], color=INK, linewidth=1.3, solid_capstyle="butt")
@@ -60,18 +73,18 @@ def base_novel_bars(scores: Mapping[str, Mapping[str, Score | None]]) -> Figure:
 
 
 def few_shot_curves(
-    curves: Mapping[str, Sequence[tuple[int, Score]]], emphasised: Sequence[str], floor: float | None = None
+    curves: Mapping[str, Sequence[tuple[int, Score]]], emphasised: Mapping[str, int], floor: float | None = None
 ) -> Figure:
     """Accuracy in percent over the number of shots: {method: [(shots, score)]}.
 
-    emphasised: methods with a colour and a band, the others are grey. floor: accuracy of always naming the most
-        frequent class.
+    emphasised: {method with a colour and a band: number of its colour}; the others are grey. floor: accuracy of always
+        naming the most frequent class.
     """
     from matplotlib.ticker import FixedLocator, NullLocator
 
     rows = math.ceil((len(curves) + (floor is not None)) / 2)
     bottom, height = 50 + LEGEND * 0.8 * rows, 270
-    strong = [name for name in curves if name in emphasised][: len(SERIES)]
+    strong = [name for name in curves if name in emphasised]
     weak = [name for name in curves if name not in strong]
     with drawing():
         figure = canvas(WIDTH, bottom + height + 12)
@@ -82,8 +95,9 @@ def few_shot_curves(
                 shots, values, color=MUTED, alpha=0.75, linewidth=1, marker=f"${_letter(number)}$", markersize=6,
                 linestyle=DASHES[number % len(DASHES)], label=short(name, 26),
             )  # fmt: skip
-        for number, name in enumerate(strong):
-            colour, points = SERIES[number], curves[name]
+        for name in strong:
+            number, points = emphasised[name], curves[name]
+            colour = SERIES[number]
             shots, values = [n for n, _ in points], [score.value for _, score in points]
             low, high = ([getattr(score, end) for _, score in points] for end in ("low", "high"))
             axes.fill_between(shots, low, high, color=colour, alpha=0.15, linewidth=0)
@@ -117,8 +131,14 @@ def _letter(number: int) -> str:
 def _legend_of_parts(figure: Figure) -> None:
     from matplotlib.patches import Patch
 
-    handles = [
-        Patch(facecolor=tint(SERIES[i], (0.85, 0.35, 0.15)[i]), edgecolor=SERIES[i], hatch=HATCHES[i], label=part)
-        for i, part in enumerate(PARTS)
+    handles = [tuple(Patch(**look) for look in _looks(number)) for number in range(len(PARTS))]
+    figure.legend(handles, PARTS, loc="upper center", ncols=3, borderpad=0.2)
+
+
+def _looks(number: int) -> list[dict[str, object]]:
+    """Of a part's bars: the fill, and over it the hatch, since in SVG a hatch fades with the fill that it is on."""
+    colour = SERIES[number]
+    return [
+        {"facecolor": tint(colour, FILLS[number]), "edgecolor": "none"},
+        {"facecolor": "none", "edgecolor": colour, "hatch": HATCHES[number], "linewidth": 0.9},
     ]
-    figure.legend(handles=handles, loc="upper center", ncols=3, borderpad=0.2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,9 +15,9 @@ from geometry import costs
 from ..collect import Run
 from ..statistics import paired_difference
 from .canvas import Drawing
-from .chosen import choose
+from .chosen import choose, styles
 from .confusion import confusion
-from .evidence import Test, known_geometry
+from .evidence import Evaluation, known_geometry
 from .gather import Material
 from .grids import Grid, GridCell, bracket, metrics_grid
 from .images import Thumbnail, image_folder, thumbnail, training_images
@@ -32,8 +32,8 @@ from .training import training_curves
 PER_CLASS = 6  # training images shown
 CLASSES_SHOWN = 24  # with training images
 BARS = (
-    "Base classes were trained on, novel ones were not; HM is the harmonic mean of both. Lines are 95 % intervals over "
-    "test images."
+    "Base classes were trained on, novel ones were not; HM is the harmonic mean of both. A line across the end of a bar "
+    "is its 95 % interval over test images."
 )
 CURVES = (
     "What further training images per class are worth. Bands are 95 % intervals over test images, of the methods in "
@@ -130,17 +130,23 @@ def study(
     """
     runs = [run for protocol in protocols for test in protocol.of(dataset) for run in test.runs]
     result = Study(anchor, dataset, runs[0].backbone)
-    shown: list[Test] = []
+    shown: list[Evaluation] = []
+    chosen_of = {
+        (protocol.name, title): choose(tests, methods)
+        for protocol in protocols
+        for title, tests in protocol.details(dataset)
+    }
+    colours = styles(list(chosen_of.values()))
     for protocol in protocols:
-        part, glance = _part(anchor, dataset, protocol, methods)
+        part, glance = _part(anchor, dataset, protocol, colours)
         result.parts.append(part)
         result.glance += glance
         for title, tests in protocol.details(dataset):
-            chosen = choose(tests, methods)
+            chosen = chosen_of[protocol.name, title]
             if chosen:
                 number = len(result.details) + 1
                 result.details.append(
-                    _detail(f"{anchor}-test{number}", title, tests, chosen, protocol.draws, material)
+                    _detail(f"{anchor}-test{number}", title, tests, chosen, colours, protocol.draws, material)
                 )
                 shown = shown or chosen
     result.relation = _relation(anchor, runs[0], shown, material)
@@ -149,7 +155,7 @@ def study(
 
 
 def _part(
-    anchor: str, dataset: str, protocol: Protocol, methods: Sequence[str] | None
+    anchor: str, dataset: str, protocol: Protocol, colours: Mapping[str, int]
 ) -> tuple[Part, list[tuple[str, list[GridCell]]]]:
     intervals = protocol.intervals(dataset)
     scores = protocol.scores(dataset, intervals)
@@ -167,9 +173,8 @@ def _part(
             name: [(shots, of_row[header]) for header, shots in protocol.columns(dataset) if header in of_row]
             for name, of_row in scores.items()
         }
-        emphasised = [test.name for test in choose(details[-1][1], methods)] if details else []
-        figure = few_shot_curves({name: points for name, points in curves.items() if points}, emphasised,
-                                 next(iter(floors.values()), None))  # fmt: skip
+        curves = {name: points for name, points in curves.items() if points}
+        figure = few_shot_curves(curves, colours, next(iter(floors.values()), None))
         drawing = Drawing(
             f"{anchor}-few-shot", "Accuracy over shots", "Curves of the accuracies in the table over the shots.", figure
         )
@@ -178,7 +183,9 @@ def _part(
     return part, [_glance(protocol, title, tests, floors.get(title)) for title, tests in details if tests]
 
 
-def _glance(protocol: Protocol, title: str, tests: Sequence[Test], floor: float | None) -> tuple[str, list[GridCell]]:
+def _glance(
+    protocol: Protocol, title: str, tests: Sequence[Evaluation], floor: float | None
+) -> tuple[str, list[GridCell]]:
     """The summary's row of a test: the best method, zero-shot, and the accuracy that needs no image."""
     best = max(tests, key=lambda test: test.accuracy)
     interval = best.interval("accuracy", protocol.draws)
@@ -192,7 +199,7 @@ def _glance(protocol: Protocol, title: str, tests: Sequence[Test], floor: float 
     ]
 
 
-def _gain(best: Test, zero: Test | None, draws: int) -> GridCell:
+def _gain(best: Evaluation, zero: Evaluation | None, draws: int) -> GridCell:
     """What the best has beyond zero-shot, on the same images."""
     if zero is None or zero is best or not (best.predictions and zero.predictions):
         return GridCell("–")
@@ -200,10 +207,14 @@ def _gain(best: Test, zero: Test | None, draws: int) -> GridCell:
         found = paired_difference("accuracy", best.predictions, zero.predictions, draws=draws)
     except UserError:  # tested on other images
         return GridCell("–")
-    return GridCell(f"{found.value:+.1f}", f"{found.low:+.1f} to {found.high:+.1f}")
+    return GridCell(_signed(found.value), f"{_signed(found.low)} to {_signed(found.high)}")
 
 
-def _floor(tests: Sequence[Test]) -> float | None:
+def _signed(value: float) -> str:
+    return f"{value:+.1f}" if round(value, 1) else "0.0"
+
+
+def _floor(tests: Sequence[Evaluation]) -> float | None:
     """Accuracy in percent of always naming the class that has most test images."""
     for test in tests:
         if test.predictions:
@@ -213,8 +224,9 @@ def _floor(tests: Sequence[Test]) -> float | None:
 
 
 def _detail(
-    anchor: str, title: str, tests: Sequence[Test], chosen: Sequence[Test], draws: int, material: Material
-) -> Detail:
+    anchor: str, title: str, tests: Sequence[Evaluation], chosen: Sequence[Evaluation], colours: Mapping[str, int], draws: int,
+    material: Material,
+) -> Detail:  # fmt: skip
     first = chosen[0].predictions[0]
     diagrams, matrices = [], []
     for number, test in enumerate(chosen):
@@ -224,7 +236,7 @@ def _detail(
                 f"{anchor}-reliability{number + 1}",
                 f"Reliability of {test.name}",
                 f"Accuracy over confidence of {test.name}; its expected calibration error is {ece:.1f} %.",
-                reliability_diagram(test.name, test.pooled, ece, number),
+                reliability_diagram(test.name, test.pooled, ece, colours[test.name]),
             )
         )
         matrices.append(
@@ -242,7 +254,7 @@ def _detail(
         "Error rate over the share of images that are answered, "
         + ", ".join(f"{test.name} with an area of {test.metrics['aurc']:.1f} %" for test in chosen)
         + ".",
-        risk_coverage_curves({test.name: test.predictions for test in chosen}),
+        risk_coverage_curves({test.name: test.predictions for test in chosen}, colours),
     )
     folder = None if material.notes.private else image_folder(chosen[0].runs[0])
     picture = None if material.notes.private else partial(thumbnail, folder)
@@ -252,7 +264,7 @@ def _detail(
     )  # fmt: skip
 
 
-def _severity(chosen: Sequence[Test], draws: int) -> Severity:
+def _severity(chosen: Sequence[Evaluation], draws: int) -> Severity:
     first = chosen[0]
     matrix = None if first.geometry is None else costs(first.geometry)
     worst = costliest(first.pooled, len(first.predictions), matrix)
@@ -268,7 +280,7 @@ def _severity(chosen: Sequence[Test], draws: int) -> Severity:
     return Severity(grid, first.name, worst)
 
 
-def _relation(anchor: str, run: Run, shown: Sequence[Test], material: Material) -> Relation | None:
+def _relation(anchor: str, run: Run, shown: Sequence[Evaluation], material: Material) -> Relation | None:
     """Of all classes of the data set, whatever half of them was tested."""
     if not shown or shown[0].geometry is None:
         return None
@@ -285,14 +297,14 @@ def _relation(anchor: str, run: Run, shown: Sequence[Test], material: Material) 
 
 def _without_predictions(
     protocols: Sequence[Protocol], dataset: str, methods: Sequence[str] | None
-) -> list[Test]:
+) -> list[Evaluation]:
     """The tests whose training is shown where none kept predictions."""
     tests = protocols[0].details(dataset)[0][1] if protocols[0].details(dataset) else []
     wanted = methods or ("OGKD",)
     return [test for test in tests if test.variant.method in wanted] or tests[:1]
 
 
-def _training(anchor: str, shown: Sequence[Test], material: Material) -> Training | None:
+def _training(anchor: str, shown: Sequence[Evaluation], material: Material) -> Training | None:
     curves: list[Drawing] = []
     for test in shown:
         seeds = []
