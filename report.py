@@ -4,7 +4,8 @@
     python report.py OUTPUT [-o report.html] [--no-images] [--plots FOLDER]
 
 writes what was run, tables with intervals, figures, mistakes and what is missing. The page is one file that loads
-nothing from elsewhere. It holds small copies of images of the data set, with their names, unless --no-images leaves them out.
+nothing from elsewhere. It holds small copies of images of the data set, with their names, unless --no-images leaves
+them out.
 
     python report.py --recompute RUN [RUN ...]
 

@@ -34,13 +34,16 @@ def check(methods: Sequence[str] | None, runs: Sequence[Run]) -> tuple[str, ...]
     return tuple(dict.fromkeys(names[name.lower()] for name in methods))
 
 
-def choose(tests: Sequence[Evaluation], methods: Sequence[str] | None) -> list[Evaluation]:
+def choose(
+    tests: Sequence[Evaluation], methods: Sequence[str] | None, with_predictions: bool = True
+) -> list[Evaluation]:
     """One test per method that detailed figures show, the most accurate first, then in the tables' order.
 
     tests: of one part and number of shots. methods: those asked for; by default the best by accuracy, OGKD and
         zero-shot. A method that was run in several configurations is shown as configured, else as it is best.
     """
-    usable = sorted((test for test in tests if test.predictions), key=lambda test: -test.accuracy)
+    usable = [test for test in tests if test.predictions or not with_predictions]
+    usable.sort(key=lambda test: -test.accuracy)
     if not usable:
         return []
     wanted = methods if methods is not None else ALWAYS

@@ -104,7 +104,7 @@ def _glance(studies: Sequence[Study]) -> Grid:
     )
     several = len({one.backbone for one in studies}) > 1
     for one in studies:
-        for title, cells in one.glance:
+        for title, cells in (row for part in one.parts for row in part.glance):
             name = f"{one.dataset}, {one.backbone}" if several else one.dataset
             grid.rows.append((name, [GridCell(title), *cells]))
     return grid

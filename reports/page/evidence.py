@@ -81,6 +81,11 @@ class Evaluation:
             self.predictions[0].classnames,
         )
 
+    def forget(self) -> None:
+        """Let go of the predictions; they are read again when they are asked for."""
+        for name in ("predictions", "pooled"):
+            self.__dict__.pop(name, None)
+
     @cached_property
     def geometry(self) -> Geometry | None:
         """How the classes relate, where the data set has a file that says so."""

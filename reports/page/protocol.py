@@ -86,6 +86,11 @@ class Protocol:
             return [(header, self.tests(dataset, part)) for header, part in PARTS.items()]
         return [(header, self.tests(dataset, "few_shot", shots)) for header, shots in self.columns(dataset)]
 
+    def forget(self, dataset: str) -> None:
+        """Let go of the predictions on a data set, which fill the memory."""
+        for test in self.of(dataset):
+            test.forget()
+
     @property
     def has_predictions(self) -> bool:
         """Whether any run kept them, so that there are intervals."""
