@@ -9,7 +9,10 @@ from reports.metrics import summary
 from reports.predictions import Predictions
 
 SUBSAMPLE = {"train_base": "base", "test_new": "new", "few_shot": "all"}
-LINE = "epoch [{epoch}/{last}] batch [5/5] time 0.011 (0.045) data 0.000 (0.032) loss 0.5 ({loss:.4f}) acc 50.0 ({acc:.4f}) ce 0.6 ({loss:.4f}) lr 1e-03 eta 0:00:12"  # fmt: skip
+LINE = (
+    "epoch [{epoch}/{last}] batch [5/5] time 0.011 (0.045) data 0.000 (0.032) loss 0.5 ({loss:.4f}) "
+    "acc 50.0 ({acc:.4f}) sccm 0.0004 (0.0004) lr 1e-03 eta 0:00:12"
+)
 
 
 def write_run(folder: Path, kind, method, seed, predictions=None, shots=16, dataset="Phantom", root="", **changes):
@@ -21,8 +24,9 @@ def write_run(folder: Path, kind, method, seed, predictions=None, shots=16, data
     results = {
         "format": 2, "method": method, "dataset": dataset, "backbone": "PhantomCLIP", "subsample": SUBSAMPLE[kind],
         "shots": shots, "seed": seed, "changed": {}, "accuracy": 50.0, "seconds": 2.0,
-        "versions": {"python": "3.11.7"}, "fingerprints": {"dataset": "3fa2c1", "weights": "09be77", "checkpoint": None},
-        "config": config, **(summary(predictions) if predictions else {}), **changes,
+        "versions": {"python": "3.11.7"}, "config": config,
+        "fingerprints": {"dataset": "3fa2c1", "weights": "09be77", "checkpoint": None},
+        **(summary(predictions) if predictions else {}), **changes,
     }  # fmt: skip
     folder.mkdir(parents=True)
     if predictions:
@@ -41,7 +45,9 @@ def random_predictions(images, labels, classnames, skill, seed) -> Predictions:
 
 def write_log(folder: Path, losses) -> None:
     """A log of a training whose epochs had these losses."""
-    lines = [LINE.format(epoch=i, last=len(losses), loss=loss, acc=100 / (1 + loss)) for i, loss in enumerate(losses, 1)]
+    lines = [
+        LINE.format(epoch=i, last=len(losses), loss=loss, acc=100 / (1 + loss)) for i, loss in enumerate(losses, 1)
+    ]
     (folder / "log.txt").write_text("Loading trainer\n" + "\n".join(lines) + "\n* accuracy: 50.0%\n")
 
 

@@ -46,7 +46,6 @@ WIDTH = 440  # pixels of a figure, so that two stand side by side and one on a t
 PIXEL = 1 / 72  # inch: a figure's inch has 72 units in SVG
 TEXT, SMALL = 12, 10.5  # pixels
 LONGEST_NAME = 30
-CHARACTER = 0.58  # mean width of a character over the font's size
 RESOLUTION = 300  # dots per inch of a PNG; 72 of a figure's pixels are an inch on paper
 STYLE = {
     "font.size": TEXT,
@@ -148,8 +147,14 @@ def short(name: str, longest: int = LONGEST_NAME) -> str:
 
 
 def room(names: Sequence[str], size: float = SMALL, longest: int = LONGEST_NAME) -> float:
-    """Pixels that the longest of some names takes."""
-    return max((len(short(name, longest)) for name in names), default=0) * size * CHARACTER
+    """Pixels that the widest of some names takes in Matplotlib's font, which is wider than what pages are read in."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    with drawing():
+        font = FontProperties(size=size)
+        widths = [text_to_path.get_text_width_height_descent(short(name, longest), font, False)[0] for name in names]
+    return max(widths, default=0.0)
 
 
 def tint(colour: str, share: float) -> tuple[str, float]:

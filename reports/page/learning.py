@@ -31,7 +31,7 @@ def learning_curves(seeds: Sequence[Curves]) -> Figure:
         figure = canvas(WIDTH, height)
         for number, name in enumerate(names):
             left, above = number % columns * panel, number // columns
-            axes = place(figure, left + 46, height - (above + 1) * ROW + 26, panel - 56, ROW - 50)
+            axes = place(figure, left + 48, height - (above + 1) * ROW + 26, panel - 58, ROW - 50)
             curves = [of_seed[name] for of_seed in seeds if name in of_seed]
             for curve in curves:
                 axes.plot(list(curve), list(curve.values()), color=tint(SERIES[0], 0.4), linewidth=0.8)
@@ -40,10 +40,19 @@ def learning_curves(seeds: Sequence[Curves]) -> Figure:
             axes.set_title(short(TITLES.get(name, name), 26 if columns < 3 else 20), loc="left", fontsize=10.5)
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.yaxis.set_major_locator(MaxNLocator(4))
+            axes.yaxis.set_major_formatter(_number)
             axes.tick_params(labelsize=9)
             axes.grid(axis="y")
         figure.text(0.5, 4 / height, "epoch", ha="center", va="bottom", color=MUTED, fontsize=10.5)
     return figure
+
+
+def _number(value: float, _place: int) -> str:
+    """A number in few characters: 0.75, 4.05e-4."""
+    if not value or abs(value) >= 0.001:
+        return f"{value:.4g}"
+    digits, _, power = f"{value:.2e}".partition("e")
+    return f"{float(digits):g}e{int(power)}"
 
 
 def _ordered(seeds: Sequence[Curves]) -> list[str]:

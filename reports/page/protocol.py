@@ -34,7 +34,7 @@ class Protocol:
             for note in table.notes:
                 notes.remark(note)
         self._tests = [
-            Evaluation(variant, kind, shots, variant.of(kind, shots), notes, shown)
+            Evaluation(variant, kind, shots, sorted(variant.of(kind, shots), key=_seed), notes, shown)
             for variant in (variants(chosen)[0] if chosen else ())
             for kind in kinds
             for shots in sorted({run.shots for run in variant.of(kind)})
@@ -124,3 +124,7 @@ class Protocol:
         for note in left_out:
             notes.remark(note)
         return with_intervals(table, {}) if table.rows else None
+
+
+def _seed(run: Run) -> int:
+    return run.seed

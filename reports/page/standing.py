@@ -16,14 +16,11 @@ from .grids import Grid, GridCell, bracket
 from .protocol import Protocol
 from .scores import PARTS, base_novel_bars, few_shot_curves
 
-BARS = (
-    "Base classes were trained on, novel ones were not; HM is the harmonic mean of both. A line across a bar's end is "
-    "its 95 % interval over test images."
-)
-CURVES = (
-    "What further training images per class are worth. Bands are 95 % intervals over test images, of the methods in "
-    "colour; the others are grey, with a letter."
-)
+BARS = "Base classes were trained on, novel ones were not; HM is the harmonic mean of both."
+LINES = " A line across a bar's end is its 95 % interval over test images."
+CURVES = "What further training images per class are worth."
+BANDS = " Bands are 95 % intervals over test images."
+GREY = " Methods that the detailed figures leave out are grey, each with a letter."
 
 
 @dataclass
@@ -50,7 +47,7 @@ def standing(anchor: str, dataset: str, protocol: Protocol, colours: Mapping[str
         drawing = Drawing(
             f"{anchor}-base-novel", "Base, novel and HM", "Horizontal bars of the accuracies in the table.", figure
         )
-        how_to_read = BARS
+        how_to_read = BARS + (LINES if intervals else "")
     else:
         curves = {
             name: [(shots, of_row[header]) for header, shots in protocol.columns(dataset) if header in of_row]
@@ -61,7 +58,7 @@ def standing(anchor: str, dataset: str, protocol: Protocol, colours: Mapping[str
         drawing = Drawing(
             f"{anchor}-few-shot", "Accuracy over shots", "Curves of the accuracies in the table over the shots.", figure
         )
-        how_to_read = CURVES
+        how_to_read = CURVES + (BANDS if intervals else "") + ("" if set(curves) <= set(colours) else GREY)
     glance = [_glance(protocol, title, tests, floors.get(title)) for title, tests in details]
     return Standing(protocol.title, protocol.grid(dataset, intervals), drawing, how_to_read, floors, glance)
 
