@@ -17,6 +17,7 @@ import report
 from dassl.utils import UserError, run_program
 from reports.page import write
 from reports.page.canvas import COLOURS, Drawing, canvas, drawing, place
+from reports.page.confusion import confusion
 from reports.page.evidence import FEWEST_DRAWS, Evaluation, draws_for
 from reports.page.images import thumbnail
 from reports.page.mistakes import confident_mistakes, costliest
@@ -460,3 +461,19 @@ def test_too_many_methods_for_a_figure_are_refused(small):
     make("OGKD")
     with pytest.raises(UserError, match="at most 6"):
         write(folder / "out", folder / "report.html", methods=["OGKD"] * 7)
+
+
+def test_a_confusion_matrix_shows_the_shares_of_a_count_by_hand_in_the_order_of_the_classes_relations():
+    images, labels, names = classes_and_labels(90, ("a", "b", "c"))
+    predictions = random_predictions(images, labels, names, 0.5, 3)
+    order = ("c", "a", "x", "b")
+    svg = Drawing("one", "A matrix", "It counts.", confusion("CoOp", predictions, order)).svg()
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    expected = []
+    for true in "cab":
+        of_class = predictions.predicted[predictions.labels == names.index(true)]
+        expected += [f"{100 * np.mean(of_class == names.index(predicted)):.0f}" for predicted in "cab"]
+    columns, cells = np.split([text for text in texts if re.fullmatch(r"\d+", text)], [3])
+    assert columns.tolist() == ["1", "2", "3"]
+    assert cells.tolist() == [text for text in expected if text != "0"]
+    assert [text for text in texts if re.fullmatch(r"[abc] \d", text)] == ["c 1", "a 2", "b 3"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,14 +20,19 @@ WITH_NUMBERS = 24  # classes, at most
 LABEL = 24  # characters of a class name
 
 
-def confusion(name: str, predictions: Predictions) -> Figure:
-    """Percent of each true class (a row) that is taken for each class (a column). predictions: of all seeds."""
-    counts = np.array(confusion_matrix(predictions))
+def confusion(name: str, predictions: Predictions, order: Sequence[str] = ()) -> Figure:
+    """Percent of each true class (a row) that is taken for each class (a column).
+
+    predictions: of all seeds. order: of the classes, such that near ones stand together; by default that of the labels.
+    """
+    classnames = tuple(one for one in order if one in predictions.classnames) or predictions.classnames
+    index = [predictions.classnames.index(one) for one in classnames]
+    counts = np.array(confusion_matrix(predictions))[np.ix_(index, index)]
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     return matrix(
         f"{name}: predicted class →",
         shares,
-        predictions.classnames,
+        classnames,
         [[f"{100 * s:.0f}" for s in row] for row in shares],
     )
 

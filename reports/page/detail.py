@@ -58,6 +58,7 @@ def detail(
 ) -> Detail:
     """Draw and count what a test set says. tests: of all methods; chosen: those in figures, the best first."""
     first = chosen[0].predictions[0]
+    related = chosen[0].geometry.all_classnames if chosen[0].geometry else ()
     diagrams, matrices = [], []
     for number, test in enumerate(chosen):
         ece = test.metrics["expected_calibration_error"]
@@ -75,7 +76,7 @@ def detail(
                 f"Confusion matrix of {test.name}",
                 f"Percent of each class that {test.name} takes for each class; "
                 f"it is right on {test.accuracy:.1f} % of the images.",
-                confusion(test.name, test.pooled),
+                confusion(test.name, test.pooled, related),
             )
         )
     risk = Drawing(
