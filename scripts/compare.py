@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_intermixed_args(argv)
     from reports.collect import runs_in, warn
     from reports.metrics import find
+    from reports.page import write
     from reports.render import document
     from reports.tables import TABLES
     from runs.engines.local import go_through
@@ -65,6 +66,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         for note in tables[0].notes if tables else ():
             warn(note)
     print(f"\n{time.perf_counter() - started:.0f} s in all.")
+    folders = [folder for job in everything for folder in job.folders() if (folder / "results.json").is_file()]
+    if folders:
+        page = write(folders, places.output / f"{args.dataset}.html", title=f"{args.dataset}: methods compared")
+        print(f"Figures, intervals and mistakes: {page}")
     if failures:
         raise UserError(f"{len(failures)} of {len(everything)} runs failed, the first: {failures[0]}")
 
