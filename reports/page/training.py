@@ -29,6 +29,7 @@ class Training:
 
 
 def training(anchor: str, shown: Sequence[Evaluation], material: Material) -> Training | None:
+    """Curves of the methods shown, and the images that the first of them learned from; None where neither is there."""
     curves: list[Drawing] = []
     for test in shown:
         seeds = []
