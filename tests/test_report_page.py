@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -20,9 +21,9 @@ from reports.page.canvas import COLOURS, Drawing, canvas, drawing, place
 from reports.page.confusion import confusion
 from reports.page.evidence import FEWEST_DRAWS, Evaluation, draws_for
 from reports.page.images import thumbnail
+from reports.page.logs import training_curves
 from reports.page.mistakes import confident_mistakes, costliest
 from reports.page.notes import Notes
-from reports.page.training import training_curves
 from reports.predictions import Predictions
 from reports.statistics import DRAWS, bootstrap
 from tests.conftest import ROOT
@@ -338,7 +339,7 @@ def test_the_program_prints_where_the_page_lies_and_never_imports_pytorch(small)
         "print([name for name in ('torch', 'open_clip', 'transformers', 'sklearn', 'pandas') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.splitlines() == [str(folder / "r.html"), "[]"], done.stderr
+    assert done.stdout.splitlines()[-2:] == [str(folder / "r.html"), "[]"], done.stderr
     assert "<h1>Ours</h1>" in (folder / "r.html").read_text()
 
 
@@ -370,7 +371,7 @@ def test_a_figure_has_variables_where_it_has_colours_and_escapes_its_texts():
         axes = place(figure, 20, 20, 150, 60)
         axes.plot([0, 1], [0, 1], color=COLOURS["series0"][0])
         axes.set_title('<b>&"$a$')
-    svg = Drawing("one", "A line", "It rises.", figure).svg()
+    svg = Drawing("one", "A line", "It rises.", figure).svg
     assert "var(--series0)" in svg and not re.search(r"#[0-9a-f]{6}", svg)
     assert '="var(' not in svg  # an attribute cannot hold a variable
     assert "&lt;b&gt;&amp;" in svg and "$a$" in svg
@@ -467,7 +468,7 @@ def test_a_confusion_matrix_shows_the_shares_of_a_count_by_hand_in_the_order_of_
     images, labels, names = classes_and_labels(90, ("a", "b", "c"))
     predictions = random_predictions(images, labels, names, 0.5, 3)
     order = ("c", "a", "x", "b")
-    svg = Drawing("one", "A matrix", "It counts.", confusion("CoOp", predictions, order)).svg()
+    svg = Drawing("one", "A matrix", "It counts.", confusion("CoOp", predictions, order)).svg
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
     expected = []
     for true in "cab":
@@ -477,3 +478,22 @@ def test_a_confusion_matrix_shows_the_shares_of_a_count_by_hand_in_the_order_of_
     assert columns.tolist() == ["1", "2", "3"]
     assert cells.tolist() == [text for text in expected if text != "0"]
     assert [text for text in texts if re.fullmatch(r"[abc] \d", text)] == ["c 1", "a 2", "b 3"]
+
+
+def test_ones_own_images_are_found_below_their_own_folder(small):
+    make, folder = small
+    own = folder / "data" / "ultrasound"
+    (own / "img").mkdir(parents=True)
+    images, *_ = classes_and_labels()
+    for name in images:
+        Image.new("RGB", (64, 48), "white").save(own / name)
+    config = {"DATASET": {"NAME": "ImageFolder", "FOLDER": "ultrasound", "ROOT": str(folder / "data")}, "TRAINER": {}}
+    make("OGKD", dataset="ultrasound", config=config)
+    page = Page(write(folder / "out", folder / "report.html"))
+    assert {(one["width"], one["height"]) for one in page.all("img")} == {("64", "48")}
+
+
+def test_headings_go_down_by_one_level_at_a_time(page):
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(below <= above + 1 for above, below in pairwise(levels))
