@@ -35,9 +35,7 @@ class DataSet(NamedTuple):
     stream: tuple[int, ...] = ()  # tells its random numbers from those of the other sets
 
 
-OTHER_SCANNER = Scanner(
-    contrast=(0.75, 1.15), blur=(0.7, 1.0), noise=(0.04, 0.07), gain=(1.15, 1.45), gamma=(0.65, 0.85)
-)
+OTHER_SCANNER = Scanner(contrast=(0.75, 1.15), blur=(0.4, 0.8), noise=(0.03, 0.055), gain=(1.1, 1.35), gamma=(0.7, 0.9))
 DATASETS = {
     "phantom": DataSet("Phantom", CLASSES, USUAL),
     "phantom_shift": DataSet("PhantomShift", CLASSES, OTHER_SCANNER, (1,)),
