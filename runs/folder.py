@@ -25,6 +25,8 @@ from runs.spec import RunSpec
 
 FORMAT = 2
 RESULTS, PREDICTIONS = "results.json", "predictions.npz"
+CONFIG, SPLIT, VALIDATION = "config.yaml", "split.json", "val_predictions.npz"
+PHANTOM_BACKBONE, PHANTOM = "PhantomCLIP", "Phantom"
 LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "transformers")
 
 
@@ -78,7 +80,7 @@ class RunFolder:
                     f"delete {self.path} to test again."
                 )
             return found
-        begun = self.path / "config.yaml"
+        begun = self.path / CONFIG
         if begun.is_file() and models_in(self.path):
             self._must_match(yaml.safe_load(begun.read_text(encoding="utf-8")) or {}, "holds an unfinished run of")
         return None
@@ -97,7 +99,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         for folder in (self.path, *models_in(self.path)):
             sweep(folder)
-        with atomic_path(self.path / "config.yaml") as temporary:
+        with atomic_path(self.path / CONFIG) as temporary:
             temporary.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
         if not self.spec.eval_only and not self.cfg.RESUME:
             self.cfg.defrost()
@@ -114,7 +116,12 @@ class RunFolder:
             part: [[relative(item.impath, dataset), item.label, item.classname] for item in items or []]
             for part, items in (("train", dataset.train_x), ("val", dataset.val))
         }
-        write_json(drawn, self.path / "split.json")
+        write_json(drawn, self.path / SPLIT)
+
+    def write_validation(self, predictions: Predictions | None) -> None:
+        """val_predictions.npz, where there are any."""
+        if predictions is not None:
+            predictions.save(self.path / VALIDATION)
 
     def checkpoint_fingerprint(self) -> str | None:
         """Hash of the learned parameters' files in --model-dir; None where there are none."""
@@ -141,6 +148,7 @@ class RunFolder:
             "split": cfg.TEST.SPLIT,
             "changed": changed_keys(self.spec, cfg),
             **summary(predictions),
+            "notes": notes(cfg),
             "seconds": seconds,
             "phases": phases.record,
             "versions": versions(),
@@ -154,6 +162,21 @@ class RunFolder:
         }
         write_json(results, self.path / RESULTS)
         return results
+
+
+def notes(cfg: CfgNode) -> list[str]:
+    """What a reader of a run's numbers must know, a sentence each."""
+    if cfg.MODEL.BACKBONE.NAME == PHANTOM_BACKBONE and cfg.DATASET.NAME != PHANTOM:
+        return [
+            f"{PHANTOM_BACKBONE} knows nothing but the drawn images of {PHANTOM}; on {dataset_name(cfg)} its answers mean "
+            "nothing."
+        ]
+    return []
+
+
+def dataset_name(cfg: CfgNode) -> str:
+    """The data set's name; for a folder of images the folder's."""
+    return Path(cfg.DATASET.FOLDER).name or cfg.DATASET.NAME
 
 
 def relative(path: str, dataset: object) -> str:

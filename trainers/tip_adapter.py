@@ -46,6 +46,7 @@ class TipAdapter(FeatureTrainer):
     """Nothing is trained: the cache is the training features."""
 
     title, paper, row = "Tip-Adapter", "2207.09519", 40
+    keeps_training_images = True
 
     @classmethod
     def default_options(cls) -> dict[str, object]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from clip import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
 from trainers.parts.clip_trainer import ClipTrainer
 from trainers.parts.teacher import Teacher, teacher_options
@@ -31,6 +32,10 @@ class ZeroShot(ClipTrainer):
     def classifier(self) -> Callable[[Tensor], Tensor]:
         weights = self.scale * self.prototypes.t()
         return lambda features: features @ weights
+
+    def patch_classifier(self) -> Callable[[ImageFeatures], Tensor]:
+        classify = self.classifier()
+        return lambda features: classify(features.patch_tokens)
 
     def train(self) -> None:
         print("Nothing to train.")

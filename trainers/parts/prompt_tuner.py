@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
+from clip import ImageFeatures
 from trainers.parts.clip_trainer import ClipTrainer
 from trainers.parts.prompt_learner import PromptLearner, prompt_options
 
@@ -31,3 +32,7 @@ class PromptTuner(ClipTrainer):
     def classifier(self) -> Callable[[Tensor], Tensor]:
         weights = self.scale * self.text_features().t()
         return lambda features: features @ weights
+
+    def patch_classifier(self) -> Callable[[ImageFeatures], Tensor]:
+        weights = self.scale * self.text_features().t()
+        return lambda features: features.patch_tokens @ weights
