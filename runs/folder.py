@@ -166,12 +166,15 @@ class RunFolder:
 
 def notes(cfg: CfgNode) -> list[str]:
     """What a reader of a run's numbers must know, a sentence each."""
-    if cfg.MODEL.BACKBONE.NAME == PHANTOM_BACKBONE and cfg.DATASET.NAME != PHANTOM:
-        return [
-            f"{PHANTOM_BACKBONE} knows nothing but the drawn images of {PHANTOM}; on {dataset_name(cfg)} its answers mean "
-            "nothing."
-        ]
-    return []
+    note = phantom_note(cfg.MODEL.BACKBONE.NAME) if cfg.DATASET.NAME != PHANTOM else ""
+    return [note] if note else []
+
+
+def phantom_note(backbone: str) -> str:
+    """A sentence on what the bundled model is not for; "" for other models."""
+    if Path(backbone).name.lower() != PHANTOM_BACKBONE.lower():
+        return ""
+    return f"{PHANTOM_BACKBONE} knows nothing but the drawn images of {PHANTOM}: on others its answers mean nothing."
 
 
 def dataset_name(cfg: CfgNode) -> str:

@@ -50,6 +50,7 @@ class ZeroShotEnsemble(ZeroShot):
     """The mean of each class's teacher prompts."""
 
     title, paper, row = "Zero-shot ensemble", "", 20
+    needs_sentences = True
 
     @classmethod
     def default_options(cls) -> dict[str, object]:

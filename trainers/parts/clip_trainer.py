@@ -63,6 +63,7 @@ class ClipTrainer(TrainerX):
     frozen_images = True
     uses_patches = False  # do training batches need patch tokens?
     keeps_training_images = False  # do its parameters hold a feature of each training image?
+    needs_sentences = False  # does it classify by the teacher's sentences, rather than only learn from them?
 
     def __init__(self, cfg: CfgNode, dataset: DatasetBase | None = None, predicts_only: bool = False) -> None:
         self.phases = Phases()

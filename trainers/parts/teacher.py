@@ -43,6 +43,9 @@ class Teacher:
             if given is None:
                 sentences = teacher_sentences(trainer.dm.dataset.prompts_name, classnames, trainer.options)
             else:
+                missing = [name for name in classnames if not given.get(name)]
+                if missing:
+                    raise UserError(f"There are no sentences for the class '{missing[0]}': give some for every class.")
                 sentences = [given[name] for name in classnames]
             return cls(encode_sentences(trainer.clip_model, sentences, trainer.cache))
 
