@@ -66,7 +66,7 @@ def patients_of(images: Iterable[str], given: str) -> dict[str, str]:
     without = [image for image, patient in patients.items() if not patient]
     if without:
         raise UserError(
-            f"{len(without)} of {len(images)} images have no patient, the first is {without[0]}: all of them must {where}."
+            f"{len(without)} of {len(images)} images have no patient, the first is {without[0]}: all must {where}."
         )
     return patients
 

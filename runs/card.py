@@ -51,10 +51,16 @@ on its answers.
 
 ## Data
 
-{prompt.dataset}, {results["shots"] if results["shots"] > 0 else "all"} training images per class, seed {results["seed"]}.
+{prompt.dataset}, {results["shots"] if results["shots"] > 0 else "all"} training images per class, seed {
+        results["seed"]
+    }.
 
-{_table(["class", *images], [[name, *(of.count(label) for of in images.values())]
-                             for label, name in enumerate(predictions.classnames)])}
+{
+        _table(
+            ["class", *images],
+            [[name, *(of.count(label) for of in images.values())] for label, name in enumerate(predictions.classnames)],
+        )
+    }
 
 ## Results
 
@@ -62,7 +68,8 @@ On the {len(predictions)} test images of the same data set, with 95 % bootstrap 
 
 {_table(["metric", "value", "95 % interval"], _measured(predictions, groups))}
 
-Always answering with the commonest class would be right in {_majority(predictions):.2f} % of them. The intervals say what
+Always answering with the commonest class would be right in {
+        _majority(predictions):.2f} % of them. The intervals say what
 other test images of the same origin would have given; they hold no variation of training. {calibration}
 
 ## Use

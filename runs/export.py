@@ -1,8 +1,8 @@
 """Handing a trained prompt over: a folder of three small files, without anything of the images it was learned from.
 
-    prompt.safetensors   what was learned
-    config.json          method, options, classes, backbone, image preparation, temperature, versions
-    README.md            a model card
+prompt.safetensors   what was learned
+config.json          method, options, classes, backbone, image preparation, temperature, versions
+README.md            a model card
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from safetensors.torch import save
 
 from clip.sources import HUB_MODELS, Repository, first_line, from_hub
 from dassl.utils import UserError, atomic_path, models_in, read_json, write_json
-from runs.card import model_card
 from runs.folder import RESULTS, versions
 from runs.registry import method_class
 from runs.trained import TrainedPrompt, from_run
@@ -90,7 +89,9 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
     if estimator is not None:
         config["estimator"] = dict(estimator)
     tensors = {
-        f"{model}.{name}": value.contiguous() for model, state in prompt.learned.items() for name, value in state.items()
+        f"{model}.{name}": value.contiguous()
+        for model, state in prompt.learned.items()
+        for name, value in state.items()
     }
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / TENSORS) as temporary:
@@ -133,7 +134,8 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
             labels=tuple(label for label, count in enumerate(config["training_images"]) for _ in range(count)),
             learned=learned,
             fingerprint=config["backbone"]["fingerprint"],
-            temperature=config["temperature"],
+            stored_temperature=config["temperature"],
+            validation=None,
             dataset=config["dataset"],
             prompts_name=config["dataset"],
             sentences=config["sentences"],
@@ -154,6 +156,8 @@ def export(run: str | Path, folder: str | Path) -> dict[str, int]:
     Raises:
         UserError: the run has no prompt to hand over.
     """
+    from runs.card import model_card  # its statistics are not needed to load a prompt
+
     run, folder = Path(run), Path(folder)
     if run.resolve() == folder.resolve() or (folder / RESULTS).exists() or models_in(folder):
         raise UserError(f"{folder} is a run's folder: export to another one.")
@@ -165,8 +169,8 @@ def export(run: str | Path, folder: str | Path) -> dict[str, int]:
 
 
 def push(folder: Path, name: str, public: bool = False) -> str:
-    """Upload an exported folder's files to the repository "org/name" of the hub, which is made, private unless `public`,
-    if it is not there; its address.
+    """Upload an exported folder's files to the repository "org/name" of the hub, which is made, private unless
+    `public`, if it is not there; its address.
 
     Raises:
         UserError: the name is none, or the hub refuses or cannot be reached.

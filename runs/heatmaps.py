@@ -56,5 +56,7 @@ def draw(view: Image.Image, evidence: np.ndarray, caption: str) -> Image.Image:
     pen.text((left + BAR + 4, MARGIN), f"{high:.1f}", fill="black")
     pen.text((left + BAR + 4, MARGIN + SIDE - 12), f"{low:.1f}", fill="black")
     pen.text((MARGIN, SIDE + 2 * MARGIN), caption, fill="black")
-    pen.text((MARGIN, SIDE + 2 * MARGIN + 15), "right: each patch's logit of that class (not a segmentation)", fill="black")
+    pen.text(
+        (MARGIN, SIDE + 2 * MARGIN + 15), "right: each patch's logit of that class (not a segmentation)", fill="black"
+    )
     return page

@@ -251,8 +251,16 @@ def writer(path: Path | None):
     if not path.parent.is_dir():
         raise UserError(f"The folder of {path} is not there: make it first.")
     ranks = range(1, SHOWN + 1)
-    header = ["image", "decision", *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability")), "problem"]
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f:
+    header = [
+        "image",
+        "decision",
+        *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability")),
+        "problem",
+    ]
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
+    ):
         rows = csv.writer(f)
         rows.writerow(header)
 

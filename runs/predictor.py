@@ -46,7 +46,9 @@ class Predictor:
         cfg = prompt.configuration(backbone)
         method = method_class(prompt.method)
         if not (isinstance(method, type) and issubclass(method, ClipTrainer)):
-            raise UserError(f"{prompt.method} is not built on ClipTrainer, so its runs can be tested but not used here.")
+            raise UserError(
+                f"{prompt.method} is not built on ClipTrainer, so its runs can be tested but not used here."
+            )
         if classes is not None and not names_novel_classes(cfg):
             raise UserError(
                 f"What {prompt.method} learned in {prompt.origin} belongs to its classes "
@@ -78,9 +80,9 @@ class Predictor:
         model, prompt = self.trainer.clip_model, self.prompt
         if model.fingerprint != prompt.fingerprint:
             raise UserError(
-                f"The prompt in {prompt.origin} was learned on other weights ({prompt.backbone}, fingerprint "
-                f"{prompt.fingerprint[:12]}) than those of {model.name} here ({model.fingerprint[:12]}): give the model "
-                "that it was learned on by --backbone NAME_OR_FOLDER."
+                f"The prompt in {prompt.origin} was learned on the weights of {prompt.backbone} with the fingerprint "
+                f"{prompt.fingerprint[:12]}, but those of {model.name} here have {model.fingerprint[:12]}: give the "
+                "model that it was learned on by --backbone NAME_OR_FOLDER."
             )
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import yaml
@@ -17,6 +18,7 @@ from reports.predictions import Predictions
 from runs.config import extend_config, merge_plain, plain
 from runs.folder import CONFIG, RESULTS, SPLIT, VALIDATION, dataset_name
 from runs.registry import method_class
+from trainers.parts.clip_trainer import ClipTrainer
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class TrainedPrompt:
     labels: of the training images, places in `classnames`.
     learned: tensors by name of each model that the method registered; nothing for a method that learns nothing.
     fingerprint: of the backbone's weights.
-    temperature: fitted to validation images; None where that cannot be done.
+    stored_temperature, validation: a temperature that was fitted before, or the validation predictions to fit one to.
     prompts_name, sentences: where the teacher's sentences are, or what they are, for a method that classifies by them.
     origin: where it was read from.
     """
@@ -37,11 +39,22 @@ class TrainedPrompt:
     labels: tuple[int, ...]
     learned: Mapping[str, dict[str, Tensor]] = field(repr=False)
     fingerprint: str
-    temperature: float | None
+    stored_temperature: float | None
+    validation: Predictions | Path | None = field(repr=False)
     dataset: str
     prompts_name: str
     sentences: Mapping[str, list[str]] | None
     origin: Path
+
+    @cached_property
+    def temperature(self) -> float | None:
+        """What logits are to be divided by for calibrated probabilities; None without validation images, or where these
+        are too few to fit it, which is so when the best temperature has no bound."""
+        found = self.stored_temperature
+        if found is None and self.validation is not None:
+            is_file = isinstance(self.validation, Path)
+            found = fit_temperature(Predictions.load(self.validation) if is_file else self.validation)
+        return found if found is not None and TEMPERATURES[0] < found < TEMPERATURES[1] else None
 
     @property
     def method(self) -> str:
@@ -99,7 +112,8 @@ def from_run(folder: str | Path) -> TrainedPrompt:
         labels=tuple(label for _, label, _ in drawn),
         learned={model.name: load_checkpoint(str(find_checkpoint(model)))["state_dict"] for model in models_in(folder)},
         fingerprint=results["fingerprints"]["weights"],
-        temperature=temperature_of(folder),
+        stored_temperature=None,
+        validation=folder / VALIDATION if (folder / VALIDATION).is_file() else None,
         dataset=dataset_name(cfg),
         prompts_name=dataset_name(cfg),
         sentences=None,
@@ -107,22 +121,8 @@ def from_run(folder: str | Path) -> TrainedPrompt:
     )
 
 
-def temperature_of(folder: Path) -> float | None:
-    """The temperature fitted to a run's validation predictions; None without them, or where they are too few to fit it,
-    which is so when the best one has no bound."""
-    path = folder / VALIDATION
-    return usable_temperature(Predictions.load(path)) if path.is_file() else None
-
-
-def usable_temperature(validation: Predictions) -> float | None:
-    temperature = fit_temperature(validation)
-    return temperature if TEMPERATURES[0] < temperature < TEMPERATURES[1] else None
-
-
-def from_trainer(
-    trainer: object, temperature: float | None, sentences: Mapping[str, list[str]] | None, origin: Path
-) -> TrainedPrompt:
-    """What a trainer has learned by now."""
+def from_trainer(trainer: ClipTrainer, validation: Predictions | None, origin: Path) -> TrainedPrompt:
+    """What a trainer on a data set that was handed over has learned by now."""
     dataset = trainer.dm.dataset
     return TrainedPrompt(
         config=plain(trainer.cfg),
@@ -130,10 +130,11 @@ def from_trainer(
         labels=tuple(item.label for item in dataset.train_x),
         learned={name: _copied(trainer.checkpoint_state_dict(name)) for name in trainer.get_model_names()},
         fingerprint=trainer.clip_model.fingerprint,
-        temperature=temperature,
+        stored_temperature=None,
+        validation=validation,
         dataset=dataset.prompts_name,
         prompts_name=dataset.prompts_name,
-        sentences=sentences,
+        sentences=dataset.sentences if trainer.needs_sentences else None,
         origin=origin,
     )
 

@@ -16,8 +16,8 @@ from dassl.utils import run_program
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python scripts/export_prompt.py",
-        description="Write what a finished run learned as prompt.safetensors, config.json and README.md (a model card), "
-        "without any image, file name or path of the training data. predict.py and PromptClassifier.load read the folder.",
+        description="Write what a finished run learned as prompt.safetensors, config.json and README.md (a model "
+        "card), without any image, file name or path of the training data. predict.py reads the folder.",
     )
     parser.add_argument("run", metavar="RUN", help="a finished run's folder")
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="where to write")

@@ -27,7 +27,8 @@ def read_image(path: str | Path) -> Image.Image:
     if path.suffix.lower() == ".dcm":
         return _read_dicom(path)
     try:
-        with Image.open(path) as image:
+        # Given a path, Pillow 13 maps an uncompressed TIFF into memory and garbles it if its orientation is 5 to 8.
+        with path.open("rb") as file, Image.open(file) as image:
             image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"The image {path} cannot be read ({error}): replace it with an intact copy.") from None

@@ -244,7 +244,9 @@ class ClipTrainer(TrainerX):
         """
         for name in self.get_model_names():
             if name not in learned:
-                raise UserError(f"{origin} has no learned parameters '{name}' of {type(self).__name__}: train it first.")
+                raise UserError(
+                    f"{origin} has no learned parameters '{name}' of {type(self).__name__}: train it first."
+                )
             load_parameters(self._models[name], learned[name], origin)
 
     def check_checkpoint_meta(self, path: str, meta: dict) -> None:
