@@ -107,7 +107,9 @@ class Inspection:
                     len(of_class),
                     *(sum(self.parts.get(look.path) == part for look in of_class) for part in PARTS if self.split),
                     _range([look.size for look in sound]),
-                    ", ".join(f"{mode} {number}" for mode, number in Counter(look.mode for look in sound).most_common()),
+                    ", ".join(
+                        f"{mode} {number}" for mode, number in Counter(look.mode for look in sound).most_common()
+                    ),
                 ]
             )
         return tabulate(rows, headers=["class", "images", *(PARTS if self.split else ()), "size", "modes"])

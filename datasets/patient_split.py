@@ -1,4 +1,4 @@
-"""A split in which no patient is in two parts: images of one patient in training and test make results look too good."""
+"""A split in which no patient is in two parts: a patient in training and test makes results look too good."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def split_by_patient(images: Mapping[str, Sequence[str]], patients: Mapping[str,
         number = int((counts[:, label] > 0).sum())
         if number < len(PARTS):
             raise UserError(
-                f"The class folder {name} has images of {number} patient{'s' * (number != 1)}: it needs at least 3, one "
-                "each to train, validate and test, or remove it."
+                f"The class folder {name} has images of {number} patient{'s' * (number != 1)}: it needs at least 3, "
+                "one each to train, validate and test, or remove it."
             )
     part_of = _assign(counts, seed)
     split: Split = {part: [] for part in PARTS}

@@ -199,7 +199,7 @@ def test_sentences_are_read_from_the_folder_that_prompts_names(tmp_path, monkeyp
     (tmp_path / "moles.json").write_text(json.dumps({"nevus": ["a nevus."], "melanoma": ["a melanoma."]}))
     monkeypatch.setenv("PROMPTS", str(tmp_path))
     assert load_prompts("moles", ["melanoma", "nevus"]) == [["a melanoma."], ["a nevus."]]
-    assert len(load_prompts("BUSI", ["normal"])[0]) == 50  # the project's own, as the folder has none of it
+    assert len(load_prompts("BUSI", ["normal scan"])[0]) == 50  # the project's own, as the folder has none of it
     with pytest.raises(UserError, match="There are no teacher prompts for others"):
         load_prompts("others", ["a"])
 
