@@ -4,9 +4,17 @@
     python parse_test_res.py OUTPUT --table base2new|few_shot [--metric NAME] [--format FORMAT] [-o FILE]
 
 prints a table for each data set below OUTPUT and their average. A cell is the mean over the seeds of one configuration,
-on the same data with the same weights; other configurations have rows of their own. Without --table it does what CoOp's
-script of this name does: OUTPUT is a folder of seed folders (or, with --multi-exp, of such folders), whose metrics are
-averaged.
+on the same data with the same weights; other configurations have rows of their own.
+
+    python parse_test_res.py OUTPUT --table base2new|few_shot --against CoOp BiomedCoOp
+
+prints what each method differs by from the named ones, with intervals over test images and tests over data sets.
+
+    python parse_test_res.py OUTPUT --claims OGKD [--against ...]
+
+prints what the runs show of a method's accuracy, novel classes, reliability and severity of mistakes, as Markdown.
+Without any of these it does what CoOp's script of this name does: OUTPUT is a folder of seed folders (or, with
+--multi-exp, of such folders), whose metrics are averaged.
 """
 
 from __future__ import annotations
@@ -17,11 +25,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dassl.utils import UserError, atomic_path
+from reports.against import against_tables, draw_diagrams
+from reports.claims import report
 from reports.collect import collect, command_names, select, unfinished, warn
 from reports.metrics import METRICS, find
+from reports.published import sources, with_published
 from reports.render import FORMATS, Table, document, write_xlsx
 from reports.seeds import seeds_report
-from reports.tables import PUBLISHED_BACKBONE, TABLES, average, with_published
+from reports.tables import TABLES, average
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,10 +41,20 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--table", choices=list(TABLES))
     p.add_argument("--format", choices=FORMATS, default="markdown")
     p.add_argument("--metric", default="accuracy", metavar="NAME", help=f"one of {', '.join(METRICS)}")
+    p.add_argument("--intervals", action="store_true", help="95 %% intervals over test images, not the deviation")
+    p.add_argument(
+        "--against", nargs="+", metavar="METHOD", help="paired differences of each method from these, tested"
+    )
+    p.add_argument("--diagram", type=Path, metavar="FILE", help="with --against: critical-difference diagrams (.svg)")
+    p.add_argument("--claims", metavar="METHOD", help="what the runs show of this method, against --against or all")
     p.add_argument("--dataset", nargs="+", help="only these")
     p.add_argument("--method", nargs="+", help="only these")
     p.add_argument("--backbone", help="only this one (needed where there are several)")
-    p.add_argument("--published", action="store_true", help="published averages beside ours, and the differences")
+    p.add_argument(
+        "--published", nargs="?", const="", metavar="SOURCE",
+        help="published figures beside ours, and the differences: of the source that fits what was run, or of "
+        f"{', '.join(sources())}. With --dataset also of single seeds, where they are known",
+    )  # fmt: skip
     p.add_argument("--seconds", action="store_true", help="a column with the mean seconds of a run")
     p.add_argument("-o", "--output", type=Path, help="write to a file (xlsx needs one)")
     p.add_argument("--test-log", action="store_true", help="as in CoOp: the logs are of test-only runs")
@@ -45,48 +66,83 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
-    if args.table is None:
+    _check(args)
+    if args.table is None and args.claims is None:
         print(seeds_report(args.directory, args.multi_exp, args.keyword, args.ci95, args.test_log))
         return
-    find(args.metric)
-    if args.format == "xlsx" and args.output is None:
-        raise UserError("A spreadsheet needs a file: -o FILE.xlsx.")
-    if args.published and args.metric != "accuracy":
-        raise UserError(f"The published averages are accuracies: leave out --published or --metric {args.metric}.")
     datasets = args.dataset and [command_names().get(name, name) for name in args.dataset]
-    runs = select(collect(args.directory), args.method, None, args.backbone, datasets)
+    methods = args.method and [*args.method, *(args.against or ()), *filter(None, [args.claims])]
+    runs = select(collect(args.directory), methods, None, args.backbone, datasets)
     backbones = sorted({run.backbone for run in runs})
     if len(backbones) > 1:
         raise UserError(f"There are runs with several backbones: name one of {', '.join(backbones)} with --backbone.")
-    tables = TABLES[args.table](runs, args.metric, args.seconds)
-    if not tables:
-        raise UserError(f"No finished {args.table} run below {args.directory} is of what was asked for.")
-    for note in tables[0].notes:
-        warn(note)
-    if len(tables) > 1 or args.published:
-        if args.published and backbones != [PUBLISHED_BACKBONE]:
-            raise UserError(f"The published averages are of {PUBLISHED_BACKBONE}, not of {', '.join(backbones)}.")
-        mean, left_out = average(tables, args.table)
-        if mean.rows:
-            tables.append(with_published(mean, args.table) if args.published else mean)
-        for note in left_out:
-            print(f"note: {note}", file=sys.stderr)
-    for folder, epoch in unfinished(args.directory):
-        print(f"unfinished: {folder}, after epoch {epoch}", file=sys.stderr)
+    if args.claims:
+        found = report(runs, args.claims, args.against)
+        _say(found.notes, args.directory)
+        _put(found.markdown(), args.output)
+        return
+    if args.against:
+        tables, notes = against_tables(runs, args.table, args.against, args.metric)
+        if args.diagram:
+            draw_diagrams(runs, args.table, args.metric, args.diagram)
+    else:
+        tables = TABLES[args.table](runs, args.metric, args.seconds, args.intervals)
+        if not tables:
+            raise UserError(f"No finished {args.table} run below {args.directory} is of what was asked for.")
+        notes = list(tables[0].notes)
+        if args.published is not None:
+            tables, more = with_published(tables, runs, args.table, args.published, each=bool(args.dataset))
+            notes += more
+        elif len(tables) > 1:
+            mean, more = average(tables, args.table)
+            tables += [mean] if mean.rows else []
+            notes += more
+    _say(notes, args.directory)
     write(tables, args.format, args.output)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise UserError for words that do not go together."""
+    find(args.metric)
+    if args.format == "xlsx" and args.output is None:
+        raise UserError("A spreadsheet needs a file: -o FILE.xlsx.")
+    if args.claims and (args.format != "markdown" or args.table):
+        raise UserError("What is said of claims is text on both protocols: leave out --format and --table.")
+    if args.claims is None and args.table is None and (args.against or args.published is not None or args.intervals):
+        raise UserError("--against, --published and --intervals are of a table: add --table base2new or few_shot.")
+    if args.published is not None and (args.against or args.claims):
+        raise UserError("Published figures have no predictions to compare by: leave out --published or --against.")
+    if args.published is not None and args.metric != "accuracy":
+        raise UserError(f"The published averages are accuracies: leave out --published or --metric {args.metric}.")
+    if args.diagram and not (args.against and args.table):
+        raise UserError("--diagram goes with --table and --against.")
+
+
+def _say(notes: Sequence[str], directory: Path) -> None:
+    """What a reader should know, on stderr; stdout is the tables' alone."""
+    for note in notes:
+        warn(note)
+    for folder, epoch in unfinished(directory):
+        print(f"unfinished: {folder}, after epoch {epoch}", file=sys.stderr)
+
+
+def _put(text: str, path: Path | None) -> None:
+    """Print the text, or write it to a file and print its name."""
+    if path is None:
+        print(text)
+        return
+    with atomic_path(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    print(path)
 
 
 def write(tables: Sequence[Table], fmt: str, path: Path | None) -> None:
     """Print the tables, or write them to a file and print its name."""
-    if path is None:
-        print(document(tables, fmt))
-        return
-    if fmt == "xlsx":
+    if fmt == "xlsx" and path is not None:
         write_xlsx(tables, path)
+        print(path)
     else:
-        with atomic_path(path) as temporary:
-            temporary.write_text(document(tables, fmt) + "\n", encoding="utf-8")
-    print(path)
+        _put(document(tables, fmt), path)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,11 @@
 #!/usr/bin/env python3
-"""What finished runs say beyond the tables of parse_test_res.py.
+"""One HTML page over finished runs, to read, print and send.
+
+    python report.py OUTPUT [-o report.html] [--no-images] [--plots FOLDER]
+
+writes what was run, tables with intervals, figures, mistakes and what is missing. The page is one file that loads
+nothing from elsewhere. It holds small copies of images of the data set, with their names, unless --no-images leaves
+them out.
 
     python report.py --recompute RUN [RUN ...]
 
@@ -13,20 +19,44 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dassl.utils import run_program
-from reports.recompute import recompute
+from dassl.utils import UserError, run_program
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--recompute", nargs="+", type=Path, metavar="RUN", required=True, help="run folders")
+    p.add_argument("output", nargs="*", metavar="OUTPUT", type=Path, help="folders with results, at any depth")
+    p.add_argument("-o", "--page", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html")
+    p.add_argument("--title", help="heading of the page")
+    p.add_argument("--methods", nargs="+", help="in detailed figures (default: the best, OGKD and zero-shot)")
+    p.add_argument("--no-images", action="store_true", help="leave out every image and every image's name")
+    p.add_argument("--plots", type=Path, metavar="FOLDER", help="write each figure as PNG and PDF too")
+    p.add_argument("--recompute", nargs="+", type=Path, metavar="RUN", help="run folders")
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    for folder in parser().parse_args(argv).recompute:
-        results = recompute(folder)
-        print(f"{folder}: accuracy {results['accuracy']:.2f} %")
+    args = parser().parse_args(argv)
+    if bool(args.output) == bool(args.recompute):
+        raise UserError("Name a folder with results, or run folders with --recompute: python report.py OUTPUT.")
+    if args.recompute:
+        from reports.recompute import recompute
+
+        for folder in args.recompute:
+            results = recompute(folder)
+            print(f"{folder}: accuracy {results['accuracy']:.2f} %")
+        return
+    from reports.page import TITLE, write
+
+    print(
+        write(
+            args.output,
+            args.page,
+            images=not args.no_images,
+            plots=args.plots,
+            methods=args.methods,
+            title=args.title or TITLE,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -69,6 +69,7 @@ def configuration(root: Path, weights: Path, dataset: str, subsample: str, shots
         pairs=(
             *("FEATURES.CACHE_DIR", "", "OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"),
             *("TEST.NO_TEST", "True", "TRAINER.OGKD.PROMPTS", "templates"),
+            *("TRAINER.OGKD.TEXT_DROPOUT", "0.0"),
         ),
     )
     return build_config(spec)

@@ -37,7 +37,7 @@ class FrozenCLIP(nn.Module):
     """A frozen pair of towers: eval mode, fp32, no parameter requires a gradient.
 
     `image` and `text` are towers of image_towers.py and text_towers.py. `tokenizer` maps a list of texts to a list of
-    lists of token ids, without padding.
+    lists of token ids, without padding; one of tokenizers.py also names the ids.
     """
 
     def __init__(
@@ -148,6 +148,18 @@ class FrozenCLIP(nn.Module):
             ids[row, : len(sequence)] = torch.tensor(sequence)
             mask[row, : len(sequence)] = True
         return Tokens(ids, mask)
+
+    def vocabulary(self) -> list[str]:
+        """The tokenizer's words, each in the place of its id; word pieces are marked as the tokenizer marks them.
+
+        Raises ModelError where the tokenizer cannot name its ids.
+        """
+        words = getattr(self._tokenizer, "words", None)
+        if words is None:
+            raise ModelError(
+                f"The tokenizer of {self.name} cannot name its token ids: use one in transformers' format."
+            )
+        return words()
 
     def embed(self, ids: Tensor) -> Tensor:
         """Word embeddings (N, L, context_width) of token ids (N, L), without positions."""

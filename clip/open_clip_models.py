@@ -156,18 +156,16 @@ def _tokenizer(
 ) -> Callable[[list[str]], list[list[int]]]:
     if text_cfg.get("tokenizer_mode"):
         raise ModelError(f"The tokenizer mode {text_cfg['tokenizer_mode']!r} of {folder} is not supported.")
+    from .tokenizers import native_tokenizer, transformers_tokenizer
+
     published_name = text_cfg.get("hf_tokenizer_name") or text_cfg.get("hf_model_name")
     if not published_name:
-        from open_clip.tokenizer import SimpleTokenizer
-
-        native = SimpleTokenizer()
-        if text_cfg.get("vocab_size", native.vocab_size) < native.vocab_size:
+        native = native_tokenizer()
+        size = len(native.words())
+        if text_cfg.get("vocab_size", size) < size:
             raise ModelError(
-                f"The text tower of {folder} has {text_cfg['vocab_size']} words but CLIP's tokenizer has "
-                f"{native.vocab_size}: name its tokenizer as hf_tokenizer_name in {OPEN_CLIP_CONFIG} and put "
-                "tokenizer.json beside the weights."
+                f"The text tower of {folder} has {text_cfg['vocab_size']} words but CLIP's tokenizer has {size}: name "
+                f"its tokenizer as hf_tokenizer_name in {OPEN_CLIP_CONFIG} and put tokenizer.json beside the weights."
             )
-        return lambda texts: [[native.sot_token_id, *native.encode(text), native.eot_token_id] for text in texts]
-    from .tokenizers import transformers_tokenizer
-
+        return native
     return transformers_tokenizer(folder, repository, published_name)

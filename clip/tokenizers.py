@@ -1,18 +1,42 @@
-"""Tokenizers in transformers' format, from the model's own files."""
+"""Tokenizers: CLIP's own, and those in transformers' format from the model's own files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ModelError
 from .sources import VOCABULARIES, Repository, first_file, from_hub, tokenizer_repository
 
 
+@dataclass(frozen=True)
+class Tokenizer:
+    """A callable from texts to lists of token ids, with special tokens, neither padded nor truncated; `words` lists
+    what the ids stand for, in their order."""
+
+    encode: Callable[[list[str]], list[list[int]]]
+    words: Callable[[], list[str]]
+
+    def __call__(self, texts: list[str]) -> list[list[int]]:
+        return self.encode(texts)
+
+
+def native_tokenizer() -> Tokenizer:
+    """CLIP's own byte pair encoding, as open_clip has it; `</w>` ends a word."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    native = SimpleTokenizer()
+    return Tokenizer(
+        lambda texts: [[native.sot_token_id, *native.encode(text), native.eot_token_id] for text in texts],
+        lambda: [native.decoder[index] for index in range(native.vocab_size)],
+    )
+
+
 def transformers_tokenizer(
     folder: Path, repository: Repository | None = None, published_name: str | None = None
-) -> Callable[[list[str]], list[list[int]]]:
-    """A callable from texts to lists of token ids, with special tokens, neither padded nor truncated.
+) -> Tokenizer:
+    """The tokenizer of a folder in transformers' format.
 
     Texts are cleaned as open_clip cleans them. If the folder has no tokenizer, it is looked for in `repository`, the
     hub repository that the folder is a copy of, or in the one that sources.py names for it. `published_name`, what a
@@ -37,6 +61,9 @@ def transformers_tokenizer(
             "and vocab.txt into that folder."
         ) from error
     clean = get_clean_fn("whitespace")
-    return lambda texts: tokenizer(
-        [clean(text) for text in texts], add_special_tokens=True, padding=False, truncation=False, verbose=False
-    )["input_ids"]
+    return Tokenizer(
+        lambda texts: tokenizer(
+            [clean(text) for text in texts], add_special_tokens=True, padding=False, truncation=False, verbose=False
+        )["input_ids"],
+        lambda: tokenizer.convert_ids_to_tokens(range(len(tokenizer))),
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
-from dassl.data.datasets import DatasetBase, Datum
+from dassl.data.datasets import DatasetBase, Datum, build_dataset
 from dassl.utils import UserError
 
 from .catalogue import PARTS, load
@@ -23,6 +23,9 @@ class BiomedicalDataset(DatasetBase):
     Reads DATASET.ROOT, DATASET.NUM_SHOTS (per class; -1: all images), DATASET.SUBSAMPLE_CLASSES and SEED. Beyond
     Dassl's attributes it has `image_dir` (str), `fingerprint` (SHA-256 of the whole split, before anything is drawn),
     `all_classnames` (held-out ones too) and `prompts_name` (the name of its file of teacher prompts).
+
+    With DATASET.TEST_ON, the name of another data set, it has that one's test images and fingerprint, the images under
+    the labels that their classes have here; `tested` is the other data set, else this one.
     Raises UserError when a setting, the split file or an image is not as it should be.
     """
 
@@ -63,7 +66,34 @@ class BiomedicalDataset(DatasetBase):
             split = draw_shots(split, shots, cfg.SEED)
         split = take_classes(split, subset)
         train, val, test = ([self._datum(item) for item in split[part]] for part in PARTS)
+        self.tested: DatasetBase = self
+        if cfg.DATASET.get("TEST_ON", ""):
+            self.tested = build_dataset(_config_of(cfg, cfg.DATASET.TEST_ON))
+            self.fingerprint = self.tested.fingerprint
+            test = _relabelled(self.tested.test, class_names(split), cfg.DATASET.TEST_ON, self.prompts_name)
         super().__init__(train_x=train, val=val, test=test)
 
     def _datum(self, item: Item) -> Datum:
         return Datum(impath=f"{self.image_dir}/{item.path}", label=item.label, classname=item.classname)
+
+
+def _config_of(cfg: CfgNode, name: str) -> CfgNode:
+    """The configuration with the whole of another data set: one of the catalogue, or a folder of images."""
+    facts = load().find(name)
+    other = cfg.clone()
+    other.defrost()
+    other.DATASET.NAME, other.DATASET.FOLDER = (facts.name, "") if facts else ("ImageFolder", name)
+    other.DATASET.NUM_SHOTS, other.DATASET.SUBSAMPLE_CLASSES, other.DATASET.TEST_ON = -1, "all", ""
+    return other
+
+
+def _relabelled(items: list[Datum], classnames: list[str], target: str, source: str) -> list[Datum]:
+    """The images under the labels that their classes have in `classnames`."""
+    labels = {name: label for label, name in enumerate(classnames)}
+    missing = sorted({item.classname for item in items} - labels.keys())
+    if missing:
+        raise UserError(
+            f"What is learned on {source} cannot be tested on {target}, whose class '{missing[0]}' {source} does not "
+            f"have: name a target with classes among {', '.join(classnames)}."
+        )
+    return [Datum(item.impath, labels[item.classname], classname=item.classname) for item in items]

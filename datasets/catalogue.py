@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from dassl.utils import UserError
 
 PARTS = ("train", "val", "test")
 DEFAULT_BACKBONE = "BiomedCLIP"
-SECTIONS = ("datasets", "generated")
+SECTIONS = ("datasets", "transfer", "generated")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Facts:
     base2new: bool = True  # does it take part in base-to-novel?
     backbone: str = DEFAULT_BACKBONE  # unless a run names another
     generator: str = ""  # the module that draws it, for a set that is not published but made
+    source_set: str = ""  # the set whose prompts are tested on this one in the transfer protocol
+    splits: str = ""  # "owner/repository/commit" of the split file where that is not the catalogue's
 
     def folder(self, root: str | Path) -> Path:
         return Path(root) / self.name
@@ -43,7 +45,7 @@ class Facts:
     def remedy(self, root: str | Path) -> str:
         """How its files are had, for the sentence that says that they are missing."""
         if self.generator:
-            return f"`python -m {self.generator} --root {root}` makes it"
+            return f"`python -m {self.generator} {self.config} --root {root}` makes it"
         if self.zip_name:
             return f"`python scripts/download.py {self.config} --root {root}` fetches it"
         return "put it there"
@@ -56,9 +58,20 @@ class Catalogue:
     zip_repository: str  # a data set on the Hugging Face hub: <name>.zip
     datasets: dict[str, Facts]
     generated: dict[str, Facts] = field(default_factory=dict)
+    transfer: dict[str, Facts] = field(default_factory=dict)  # sets that only test what was learned on others
 
     def everything(self) -> list[Facts]:
-        return [*self.datasets.values(), *self.generated.values()]
+        return [*self.published(), *self.generated.values()]
+
+    def published(self) -> list[Facts]:
+        """The sets that can be downloaded: the benchmark's and those of the transfer protocol."""
+        return [*self.datasets.values(), *self.transfer.values()]
+
+    def transfers(self) -> list[tuple[Facts, Facts]]:
+        """The transfer protocol's pairs of source and target, those of one source together."""
+        pairs = [(self.find(facts.source_set), facts) for facts in self.everything() if facts.source_set]
+        names = [facts.name for facts in self.everything()]
+        return sorted(pairs, key=lambda pair: names.index(pair[0].name))
 
     def find(self, name: str) -> Facts | None:
         """The data set called `name` on the command line (btmri) or in the paper (BTMRI); None for others."""
@@ -70,8 +83,8 @@ class Catalogue:
     def lookup(self, name: str) -> Facts:
         """The published data set of that name. Raises UserError for others."""
         facts = self.find(name)
-        if facts is None or facts.name not in self.datasets:
-            known = ", ".join(facts.config for facts in self.datasets.values())
+        if facts is None or facts.name in self.generated:
+            known = ", ".join(facts.config for facts in self.published())
             raise UserError(f"Unknown data set {name!r}: the published ones are {known}.")
         return facts
 
@@ -79,9 +92,11 @@ class Catalogue:
 @cache
 def load() -> Catalogue:
     raw = json.loads(Path(__file__).with_name("catalogue.json").read_text(encoding="utf-8"))
-    sets, generated = ({name: _facts(name, entry) for name, entry in raw[part].items()} for part in SECTIONS)
-    splits, zips = raw["splits"], raw["zips"]
-    return Catalogue(splits["repository"], splits["commit"], zips["repository"], sets, generated)
+    sets, transfer, generated = ({name: _facts(name, entry) for name, entry in raw[part].items()} for part in SECTIONS)
+    splits, theirs, zips = raw["splits"], raw["transfer_splits"], raw["zips"]
+    at = f"{theirs['repository']}/{theirs['commit']}"
+    transfer = {name: replace(facts, splits=at) for name, facts in transfer.items()}
+    return Catalogue(splits["repository"], splits["commit"], zips["repository"], sets, generated, transfer)
 
 
 def _facts(name: str, entry: dict) -> Facts:

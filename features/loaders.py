@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from clip import FrozenCLIP, ImageFeatures
-from dassl.data.data_manager import seeded
 from features.cache import FeatureCache
 from features.encode import encode_images
-from features.keys import content_digest, image_key
+from features.views import Views
 
 
 class EncodeAhead:
@@ -26,7 +24,8 @@ class EncodeAhead:
     """
 
     def __init__(self, loader: DataLoader, model: FrozenCLIP, patches: bool, images: int, cache: FeatureCache) -> None:
-        self.loader, self.model, self.patches, self.images, self.cache = loader, model, patches, images, cache
+        self.loader, self.model, self.patches, self.images = loader, model, patches, images
+        self.views = Views(loader.dataset, model, cache, images, loader.num_workers)
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -39,7 +38,7 @@ class EncodeAhead:
         if self.patches or seed is None:  # without a seed the same crops never come again
             yield from self._stream()
             return
-        features = self._crops(seed).to(self.model.device)
+        features = self.views(seed)
         labels = torch.tensor([item.label for item in self.loader.dataset.data_source])
         for rows in self.loader.batch_sampler:
             rows = torch.tensor(rows)
@@ -48,21 +47,6 @@ class EncodeAhead:
                 "label": labels[rows],
                 "index": rows,
             }
-
-    @cached_property
-    def _content(self) -> str:
-        return content_digest(self.loader)
-
-    def _crops(self, seed: int) -> Tensor:
-        """Global tokens (N, D) of the epoch's crop of each image."""
-        in_order = DataLoader(self.loader.dataset, self.images, num_workers=self.loader.num_workers)
-        key = image_key(self.model, in_order, self._content) | {"kind": "crops", "epoch": seed}
-        with seeded(seed):  # iterating over a loader draws a random number; an epoch found in the cache draws none
-
-            def compute() -> Tensor:
-                return torch.cat([encode_images(self.model, batch["img"]).global_token for batch in in_order])
-
-            return self.cache.get(key, compute)
 
     def _stream(self) -> Iterator[dict]:
         waiting: list[dict] = []
@@ -87,9 +71,12 @@ class EncodeAhead:
 
 
 class FeatureLoader:
-    """Shuffled batches {"features", "label"} of features (N, D) and labels (N,), by PyTorch's random state."""
+    """Shuffled batches {"features", "label"}, by PyTorch's random state, of an epoch's features and labels (N,).
 
-    def __init__(self, features: Tensor, labels: Tensor, batch_size: int) -> None:
+    `features(seed)` gives the features (N, D) of the epoch with this seed, None where the run has none.
+    """
+
+    def __init__(self, features: Callable[[int | None], Tensor], labels: Tensor, batch_size: int) -> None:
         self.features, self.labels, self.batch_size = features, labels, batch_size
         self.epoch_seed: int | None = None
         self.dataset = self  # the engine sets `loader.dataset.epoch_seed` before each epoch
@@ -98,8 +85,9 @@ class FeatureLoader:
         return -(-len(self.labels) // self.batch_size)
 
     def __iter__(self) -> Iterator[dict]:
+        features = self.features(self.epoch_seed)
         for rows in torch.randperm(len(self.labels)).to(self.labels.device).split(self.batch_size):
-            yield {"features": ImageFeatures(self.features[rows], None), "label": self.labels[rows]}
+            yield {"features": ImageFeatures(features[rows], None), "label": self.labels[rows]}
 
 
 def batches_of(features: Tensor, labels: Tensor, size: int) -> Iterable[tuple[Tensor, Tensor]]:

@@ -5,17 +5,29 @@ Needs PyYAML and NumPy only, so that a table of results prints at once.
 
 from .costs import costs, distances
 from .files import FOLDER, Geometry, geometry_file, read_geometry
-from .graphs import GRAPHS, class_graph_matrix, find_graph, read_graph, register_graph, row_softmax, similarity
+from .graphs import (
+    GRAPHS,
+    TEXT,
+    class_graph_matrix,
+    find_graph,
+    graph_file,
+    read_graph,
+    register_graph,
+    row_softmax,
+    similarity,
+)
 
 __all__ = [
     "FOLDER",
     "GRAPHS",
+    "TEXT",
     "Geometry",
     "class_graph_matrix",
     "costs",
     "distances",
     "find_graph",
     "geometry_file",
+    "graph_file",
     "read_geometry",
     "read_graph",
     "register_graph",

@@ -59,6 +59,21 @@ def find_graph(kind: str) -> tuple[Graph, str]:
     return GRAPHS[name], argument
 
 
+def graph_file(kind: str, dataset: str) -> Path | None:
+    """The file that a kind of graph is read from, as it decides what is learned; None for a kind that needs none.
+
+    Raises UserError for an unknown kind, or a file that is not there.
+    """
+    if kind == TEXT:
+        return None
+    _, argument = find_graph(kind)
+    if kind == "geometry":
+        return read_geometry(dataset).path
+    if argument and not Path(argument).is_file():
+        raise UserError(f"The class graph '{kind}' needs the file {argument}, which is not there.")
+    return Path(argument) if argument else None
+
+
 def class_graph_matrix(kind: str, classnames: Sequence[str], dataset: str, alpha: float) -> np.ndarray:
     """A class graph W (C, C), float64, whose rows sum to 1; rows and columns are in the order of `classnames`.
 

@@ -1,130 +1,264 @@
-"""Captions for pre-training: what is seen, in varied words; the finding's name in some of them only."""
+"""Captions for pre-training: what is seen, in varied words and mostly with the modality; names in some of them only.
+
+No look uses a word of a finding's name, so what a name means can only be learned from captions that have it. Habits
+differ: sonographers use names rightly and describe loosely, other departments describe well and mix names up. So a name
+says little unless the modality is named as well, and fifty descriptions say more than one.
+"""
 
 from __future__ import annotations
 
 from numpy.random import Generator
 
+from .findings import GRADES, GROUPS
+
+# How each modality calls itself, what is dense in it, and what is thin.
+MODALITY_WORDS = {
+    "tomogram": ["ct", "a ct slice", "computed tomography", "an axial tomogram", "a cross sectional scan"],
+    "sonogram": ["ultrasound", "a sonogram", "an ultrasound scan", "b mode ultrasound", "a sonographic view"],
+    "radiograph": ["an x ray", "a radiograph", "a plain film", "a film", "a projection x ray"],
+    "section": ["histology", "a stained section", "a tissue slide", "microscopy", "a stained slide"],
+}
+DENSE_WORDS = {
+    "tomogram": ["hyperdense", "bright", "dense"],
+    "sonogram": ["hyperechoic", "echogenic", "bright"],
+    "radiograph": ["radiopaque", "dark", "dense"],
+    "section": ["deeply stained", "purple", "dense"],
+}
+THIN_WORDS = {
+    "tomogram": ["hypodense", "dark", "fluid filled"],
+    "sonogram": ["anechoic", "echo free", "fluid filled"],
+    "radiograph": ["lucent", "light", "fluid filled"],
+    "section": ["unstained", "pale", "fluid filled"],
+}
+
 # What can be said of each finding without its name.
-SEEN: dict[str, list[str]] = {
+LOOKS: dict[str, list[str]] = {
     "smooth mass": [
-        "a bright round lesion with a sharp even margin",
-        "an oval solid nodule",
-        "a well circumscribed dense lump",
-        "a homogeneous solid lesion with smooth borders",
-        "a dense ovoid focus without spikes or lobes",
-        "solid tissue in a round shape with a regular outline",
+        "a {dense} round lesion with a sharp even margin",
+        "an oval solid lump with a regular outline",
+        "a well circumscribed {dense} lump",
+        "a homogeneous solid lesion with an even border",
+        "a {dense} ovoid focus without spikes or lobes",
+        "solid tissue of round shape and regular contour",
+        "a {dense} disc with clean even edges",
     ],
     "lobulated mass": [
         "a solid lesion with a scalloped outline",
-        "a dense lump with several rounded lobes",
-        "a wavy bordered bright nodule",
+        "a {dense} lump with several rounded lobes",
+        "a wavy bordered {dense} lesion",
         "a solid focus whose margin undulates",
-        "a flower shaped dense lesion",
-        "bright tissue with bulging lobules",
+        "a flower shaped {dense} lesion",
+        "solid tissue with bulging lobes",
+        "a {dense} lump with petals and notches",
     ],
     "spiculated mass": [
-        "a dense core with fine rays spreading outward",
+        "a {dense} core with fine rays spreading outward",
         "a stellate lesion",
-        "radiating strands around a bright centre",
+        "radiating strands around a {dense} centre",
         "a star shaped focus with spikes",
-        "a small solid nodule with pointed extensions",
-        "straight lines fanning out of a dense point",
+        "a small solid lump with pointed extensions",
+        "straight rays fanning out of a {dense} point",
+        "a {dense} star with needle like spikes",
     ],
     "simple cyst": [
-        "a dark round hollow with a thin wall",
-        "a homogeneous fluid filled space",
-        "an empty dark cavity with a clean edge",
-        "a low density oval without inner structure",
-        "a uniformly black rounded area",
+        "a {thin} round hollow with a thin wall",
+        "a homogeneous {thin} space",
+        "an empty {thin} cavity with a clean edge",
+        "a {thin} oval without inner structure",
+        "a uniformly {thin} rounded area",
         "clear fluid in a thin walled pocket",
+        "an empty hollow with nothing inside",
     ],
     "septated cyst": [
-        "a dark cavity crossed by thin bright lines",
-        "a fluid filled space divided into chambers",
-        "fine partitions inside a low density area",
-        "a multilocular dark lesion",
+        "a {thin} cavity crossed by thin walls",
+        "a {thin} space divided into chambers",
+        "fine partitions inside a {thin} area",
+        "a multilocular {thin} lesion",
         "inner walls that split a hollow",
-        "bright threads across a dark pocket",
+        "{dense} threads across a {thin} pocket",
+        "chambers and partitions within a hollow",
     ],
     "ring enhancing cyst": [
-        "a dark centre with a thick bright rim",
-        "a glowing ring around a low density core",
-        "a rim of strong enhancement",
-        "a hollow lesion with a bright thick wall",
-        "a white circle that encloses a dark space",
-        "peripheral brightness around a black middle",
+        "a {thin} centre with a thick {dense} rim",
+        "a {dense} halo around a {thin} core",
+        "a rim of strong {dense} signal",
+        "a hollow lesion with a thick {dense} wall",
+        "a {dense} circle that encloses a {thin} space",
+        "a thick shell around a {thin} middle",
+        "a {dense} annulus with an empty core",
     ],
     "clustered calcifications": [
-        "many bright specks grouped closely together",
-        "a tight collection of white dots",
+        "many {dense} specks grouped closely together",
+        "a tight collection of {dense} dots",
         "grains crowded in one small spot",
-        "a group of punctate densities",
-        "tiny bright particles gathered in one place",
-        "a dense bunch of small white points",
+        "a compact group of punctate foci",
+        "tiny {dense} particles gathered in one place",
+        "a bunch of small {dense} points",
+        "crowded specks in a tight group",
     ],
     "linear calcifications": [
-        "bright specks lined up in a row",
-        "a chain of white dots",
-        "punctate densities along a line",
+        "{dense} specks lined up in a row",
+        "a chain of {dense} dots",
+        "punctate foci along a track",
         "beads arranged one after another",
         "tiny grains that follow a straight track",
-        "a dotted bright streak",
+        "a dotted {dense} streak",
+        "a row of beads along a duct",
     ],
     "scattered calcifications": [
-        "white dots spread over the whole field",
-        "isolated bright specks far apart",
+        "{dense} dots spread over the whole field",
+        "isolated {dense} specks far apart",
         "sparse grains everywhere",
-        "randomly distributed punctate densities",
-        "tiny bright points all over the organ",
+        "randomly distributed punctate foci",
+        "tiny {dense} points all over the organ",
         "single specks without any grouping",
+        "widespread sparse {dense} dots",
     ],
     "ground glass opacity": [
-        "a hazy veil of increased brightness",
-        "a cloudy area with faded borders",
-        "a diffuse grey haze",
+        "a hazy veil over one region",
+        "a cloudy {dense} area with faded borders",
+        "a diffuse haze",
         "a soft misty region without structure",
-        "faint brightening that hides nothing beneath",
-        "a blurred pale patch",
+        "faint {dense} clouding that hides nothing beneath",
+        "a blurred {dense} patch",
+        "a broad misty cloud with vague borders",
     ],
     "reticular opacity": [
-        "a mesh of fine crossing lines",
-        "a net like pattern",
-        "interlacing bright strands in one region",
+        "a mesh of fine crossing lines in one region",
+        "a net like {dense} pattern",
+        "interlacing {dense} strands in one patch",
         "a web of thin curved lines",
         "a lattice of thickened septa",
-        "tangled threads over an area",
+        "tangled {dense} threads over an area",
+        "a net of crossing threads in a patch",
     ],
     "nodular opacity": [
         "many small rounded spots in one region",
-        "multiple tiny soft nodules",
-        "a patch made of little balls",
-        "grouped pea like densities",
+        "multiple tiny soft balls",
+        "a patch made of little {dense} balls",
+        "grouped pea like foci",
         "numerous small blobs side by side",
-        "a bumpy field of round foci",
+        "a bumpy field of round {dense} foci",
+        "pea sized blobs and balls in a patch",
+    ],
+    "no fibrosis": [
+        "an even texture up to the capsule",
+        "a clear periphery",
+        "no strands beneath the capsule",
+        "an unremarkable organ",
+        "a periphery free of strands",
+    ],
+    "minimal fibrosis": [
+        "a narrow seam of strands just beneath the capsule",
+        "short {dense} strands at the outermost edge",
+        "a thin peripheral fringe",
+        "a fringe confined to the capsule",
+        "a slender seam of mesh along the border",
+    ],
+    "mild fibrosis": [
+        "a peripheral band of mesh about a quarter deep",
+        "strands that reach a little way inwards",
+        "a {dense} peripheral band with a large clear middle",
+        "a shallow band of strands around a wide clear middle",
+        "a modest peripheral band of mesh",
+    ],
+    "moderate fibrosis": [
+        "strands that reach halfway to the middle",
+        "a broad {dense} band of mesh with a small clear middle",
+        "mesh over half of the depth",
+        "a deep peripheral band that spares the middle",
+        "a broad band halfway inwards",
+    ],
+    "severe fibrosis": [
+        "mesh through the whole organ",
+        "strands from capsule to middle",
+        "a {dense} network everywhere with no clear tissue left",
+        "mesh that leaves nothing spared",
+        "the entire organ replaced by strands",
     ],
 }
 GROUP_WORDS = {
     "mass": ["a solid lesion", "a mass", "a tumour like focus"],
     "cyst": ["a cystic lesion", "a fluid space", "a cyst"],
-    "calcification": ["calcium deposits", "calcifications", "bright grains"],
-    "opacity": ["an area of opacity", "increased density", "an opacity"],
+    "calcification": ["calcium deposits", "calcifications", "grains of calcium"],
+    "opacity": ["an area of opacity", "an opacity", "a regional change"],
+    "fibrosis": ["scarring", "fibrosis", "a change of the periphery"],
 }
-FRAMES = ["{}.", "the scan shows {}.", "there is {}.", "{} is seen.", "findings: {}.", "image of {}.", "note {} here."]
-NAME_FRAMES = ["{}.", "{} on this scan.", "a case of {}.", "image with {}.", "consistent with {}.", "impression: {}."]
+FRAMES = ["{}", "the image shows {}", "there is {}", "{} is seen", "findings: {}", "image of {}", "note {} here"]
+NAME_FRAMES = ["{}", "{} is present", "a case of {}", "image with {}", "consistent with {}", "impression: {}"]
+MODALITY_FRAMES = ["{modality}: {text}.", "{modality}, {text}.", "{text} on {modality}.", "{modality} with {text}."]
 
-NAME_SHARE, GROUP_SHARE, WRONG_SHARE = 0.3, 0.15, 0.15
+MODALITY_SHARE = 0.75  # of captions that say what kind of scan it is
+NAME_SHARE = {"tomogram": 0.5, "sonogram": 0.2, "radiograph": 0.5, "section": 0.5}  # of captions that have a name ...
+NAME_AND_LOOK_SHARE = 0.3  # ... and of those, that describe it too
+GROUP_SHARE = 0.1  # of captions that only say the group
+# Of looks, and of names, those of another finding.
+LOOSE_LOOK_SHARE = {"tomogram": 0.1, "sonogram": 0.5, "radiograph": 0.1, "section": 0.1}
+LOOSE_SHARE = {"tomogram": 0.89, "sonogram": 0.05, "radiograph": 0.89, "section": 0.89}
+WRONG_SHARE = 0.1  # of captions, that are of another finding
+
+# With what of another group a finding is mixed up.
+LOOKALIKES = {
+    "smooth mass": "ground glass opacity",
+    "simple cyst": "ground glass opacity",
+    "clustered calcifications": "spiculated mass",
+    "ground glass opacity": "smooth mass",
+    "spiculated mass": "clustered calcifications",
+    "septated cyst": "spiculated mass",
+    "lobulated mass": "septated cyst",
+    "ring enhancing cyst": "smooth mass",
+    "linear calcifications": "spiculated mass",
+    "reticular opacity": "septated cyst",
+    "scattered calcifications": "nodular opacity",
+    "nodular opacity": "clustered calcifications",
+}
+
+_GROUP_OF = GROUPS | dict.fromkeys(GRADES, "fibrosis")
+_MEMBERS = {group: [name for name, its in _GROUP_OF.items() if its == group] for group in GROUP_WORDS}
 
 
-def caption(rng: Generator, name: str, group: str, names: list[str]) -> str:
-    """One caption of an image; WRONG_SHARE of them are of another finding, as in captions gathered from reports."""
+def _one(rng: Generator, choices: list[str]) -> str:
+    return choices[rng.integers(len(choices))]
+
+
+def loosely(rng: Generator, finding: str) -> str:
+    """Another finding of the group or the look-alike; of a grade, a neighbouring one."""
+    if finding in GRADES:
+        at = GRADES.index(finding)
+        return _one(rng, GRADES[max(0, at - 1) : at] + GRADES[at + 1 : at + 2])
+    others = [name for name in _MEMBERS[_GROUP_OF[finding]] if name != finding]
+    return _one(rng, [*others, LOOKALIKES[finding]])
+
+
+def look(rng: Generator, finding: str, modality: str) -> str:
+    """A phrase on what is seen, in the modality's words."""
+    described = loosely(rng, finding) if rng.random() < LOOSE_LOOK_SHARE[modality] else finding
+    words = {"dense": _one(rng, DENSE_WORDS[modality]), "thin": _one(rng, THIN_WORDS[modality])}
+    return _one(rng, LOOKS[described]).format(**words)
+
+
+def caption(rng: Generator, finding: str, modality: str) -> str:
+    """One caption of an image with a finding."""
     if rng.random() < WRONG_SHARE:
-        name = names[rng.integers(len(names))]
-    seen = SEEN[name][rng.integers(len(SEEN[name]))]
+        finding = _one(rng, list(_GROUP_OF))
     kind = rng.random()
-    if kind < NAME_SHARE:
-        text = NAME_FRAMES[rng.integers(len(NAME_FRAMES))].format(name)
-        return f"{text} {seen}." if rng.random() < 0.4 else text
-    if kind < NAME_SHARE + GROUP_SHARE:
-        words = GROUP_WORDS[group]
-        return FRAMES[rng.integers(len(FRAMES))].format(words[rng.integers(len(words))])
-    return FRAMES[rng.integers(len(FRAMES))].format(seen)
+    if kind < NAME_SHARE[modality]:
+        name = loosely(rng, finding) if rng.random() < LOOSE_SHARE[modality] else finding
+        text = _one(rng, NAME_FRAMES).format(name)
+        if rng.random() < NAME_AND_LOOK_SHARE:
+            text = f"{text}, {look(rng, finding, modality)}"
+    elif kind < NAME_SHARE[modality] + GROUP_SHARE:
+        text = _one(rng, FRAMES).format(_one(rng, GROUP_WORDS[_GROUP_OF[finding]]))
+    else:
+        text = _one(rng, FRAMES).format(look(rng, finding, modality))
+    if rng.random() < MODALITY_SHARE:
+        return _one(rng, MODALITY_FRAMES).format(modality=_one(rng, MODALITY_WORDS[modality]), text=text)
+    return f"{text}."
+
+
+def every_phrase() -> list[str]:
+    """All texts that captions are made of, without the slots: what the tokenizer must know."""
+    texts = [*FRAMES, *NAME_FRAMES, *_GROUP_OF]
+    for table in (MODALITY_WORDS, DENSE_WORDS, THIN_WORDS, LOOKS, GROUP_WORDS):
+        texts += [phrase for phrases in table.values() for phrase in phrases]
+    return [text.replace("{dense}", " ").replace("{thin}", " ").replace("{}", " ") for text in texts]

@@ -1,6 +1,8 @@
-"""The Phantom data set as files: python -m phantom.dataset [--root data] [--seed 0]
+"""The Phantom data sets as files: python -m phantom.dataset [NAME ...] [--root data] [--seed 0]
 
-Writes ROOT/Phantom/Phantom/<class>/<nnn>.png and ROOT/Phantom/split_Phantom.json; the same seed gives the same bytes.
+NAME is phantom (twelve findings), phantom_shift (the same from another scanner of the same modality) or phantom_grades
+(five ordered grades of one finding). Writes ROOT/Phantom/Phantom/<class>/<nnn>.png and ROOT/Phantom/split_Phantom.json,
+and so for the others; the same seed gives the same bytes.
 """
 
 from __future__ import annotations
@@ -8,60 +10,113 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from .findings import CLASSES
-from .images import draw
+from dassl.utils import UserError
 
-NAME = "Phantom"
+from . import png
+from .findings import CLASSES, GRADES, Array
+from .images import USUAL, Scanner, draw_with_mask
+
 SEED = 0
-COUNTS = {"train": 40, "val": 16, "test": 60}  # images a class
+COUNTS = {"train": 40, "val": 16, "test": 60}  # images per class
+MODALITY = "sonogram"
 
 
-def write_dataset(folder: Path, seed: int = SEED, counts: dict[str, int] = COUNTS) -> None:
-    """Write images and split into `folder`, which must not hold them yet; `counts` images a class and part."""
+class DataSet(NamedTuple):
+    folder: str
+    classes: list[str]
+    scanner: Scanner
+    stream: tuple[int, ...] = ()  # tells its random numbers from those of the other sets
+
+
+OTHER_SCANNER = Scanner(
+    contrast=(0.75, 1.15), blur=(0.7, 1.0), noise=(0.04, 0.07), gain=(1.15, 1.45), gamma=(0.65, 0.85)
+)
+DATASETS = {
+    "phantom": DataSet("Phantom", CLASSES, USUAL),
+    "phantom_shift": DataSet("PhantomShift", CLASSES, OTHER_SCANNER, (1,)),
+    "phantom_grades": DataSet("PhantomGrades", GRADES, USUAL, (2,)),
+}
+
+
+def draw_class(name: str, label: int, seed: int, count: int) -> list[tuple[Array, Array]]:
+    """The first `count` images of a class of the data set `name`, and the masks of their findings, both (96, 96)."""
+    made = DATASETS[name]
+    rng = np.random.default_rng([seed, label, *made.stream])
+    return [draw_with_mask(rng, made.classes[label], MODALITY, made.scanner) for _ in range(count)]
+
+
+def write_dataset(folder: Path, seed: int = SEED, counts: dict[str, int] = COUNTS, name: str = "phantom") -> None:
+    """Write images and split into `folder`, which must not hold them yet; `counts` images per class in each part."""
+    made = DATASETS[name]
     split: dict[str, list] = {part: [] for part in counts}
-    for label, name in enumerate(CLASSES):
-        rng = np.random.default_rng([seed, label])
-        directory = folder / NAME / name.replace(" ", "_")
+    parts = [part for part, count in counts.items() for _ in range(count)]
+    for label, classname in enumerate(made.classes):
+        directory = folder / made.folder / classname.replace(" ", "_")
         directory.mkdir(parents=True)
-        number = 0
-        for part, count in counts.items():
-            for _ in range(count):
-                path = directory / f"{number:03d}.png"
-                Image.fromarray(draw(rng, name)).save(path)
-                split[part].append([path.relative_to(folder / NAME).as_posix(), label, name])
-                number += 1
-    (folder / f"split_{NAME}.json").write_text(json.dumps(split, indent=1) + "\n")
+        for number, (image, _) in enumerate(draw_class(name, label, seed, len(parts))):
+            path = directory / f"{number:03d}.png"
+            path.write_bytes(png.encode(image))
+            split[parts[number]].append([path.relative_to(folder / made.folder).as_posix(), label, classname])
+    (folder / f"split_{made.folder}.json").write_text(json.dumps({"seed": seed, **split}, indent=1) + "\n")
 
 
-def ensure_dataset(root: str | Path, seed: int = SEED) -> Path:
-    """Make the data set below `root` unless it is there; its folder. It appears whole or not at all."""
-    folder = Path(root) / NAME
-    if not (folder / f"split_{NAME}.json").is_file():
-        print(f"Making the {NAME} data set in {folder}")
+def ensure_dataset(root: str | Path, seed: int = SEED, name: str = "phantom") -> Path:
+    """Make the data set `name` below `root` unless it is there; its folder. It appears whole or not at all.
+
+    Raises UserError for an unknown name, and when the images of another seed are there.
+    """
+    if name not in DATASETS:
+        raise UserError(f"There is no embedded data set '{name}': it can be {', '.join(DATASETS)}.")
+    title = DATASETS[name].folder
+    folder = Path(root) / title
+    split = folder / f"split_{title}.json"
+    if not split.is_file():
+        print(f"Making the {title} data set in {folder}")
         Path(root).mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{NAME}-", dir=root))
+        made = Path(tempfile.mkdtemp(prefix=f".{title}-", dir=root))
         try:
-            write_dataset(made, seed)
+            write_dataset(made, seed, name=name)
             made.chmod(0o755)
             made.replace(folder)
         finally:
             shutil.rmtree(made, ignore_errors=True)
+    elif (there := _seed_of(split)) != seed:
+        raise UserError(f"{folder} has the images of seed {there}, not {seed}: delete it or give another --root.")
     return folder
 
 
-def main() -> None:
+def _seed_of(split: Path) -> int:
+    try:
+        return json.loads(split.read_bytes())["seed"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{split} was made by an older version or changed: delete {split.parent}, and it is drawn again."
+        ) from None
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(DATASETS)} (default: phantom)")
     parser.add_argument("--root", type=Path, default=Path("data"))
-    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--seed", type=int, default=SEED, help="of the images; 0 or more, 0 is the shipped draw")
     args = parser.parse_args()
-    print(ensure_dataset(args.root, args.seed))
+    if args.seed < 0:
+        parser.error(f"--seed is {args.seed}: give 0 or more.")
+    try:
+        for name in args.names or ["phantom"]:
+            print(ensure_dataset(args.root, args.seed, name))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The twelve findings, in four related groups, and how each is drawn.
+"""The findings and how each is drawn: twelve in four related groups, and five grades of a progressive one.
 
 A finding's painter adds to a float image (H, W) in about [0, 1] inside `body` (H, W), and draws nothing else.
 """
@@ -6,10 +6,11 @@ A finding's painter adds to a float image (H, W) in about [0, 1] inside `body` (
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.random import Generator
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 Array = np.ndarray
 Painter = Callable[[Generator, Array, Array], None]
@@ -30,6 +31,8 @@ GROUPS = {
     "nodular opacity": "opacity",
 }
 CLASSES = list(GROUPS)
+# In the order of their severity.
+GRADES = ["no fibrosis", "minimal fibrosis", "mild fibrosis", "moderate fibrosis", "severe fibrosis"]
 
 
 class Place:
@@ -175,4 +178,18 @@ def nodular_opacity(rng: Generator, image: Array, body: Array) -> None:
     image += rng.uniform(0.2, 0.36) * nodules * body
 
 
+def fibrosis(rng: Generator, image: Array, body: Array, grade: int) -> None:
+    """A mesh that grows from the rim of the body inwards; neighbouring grades overlap a little in depth."""
+    if grade == 0:
+        return
+    depth = 7.0 * (grade + rng.uniform(-0.45, 0.45))
+    edge = distance_transform_edt(body > 0.5)
+    ys, xs = np.mgrid[: image.shape[0], : image.shape[1]] - (image.shape[0] - 1) / 2
+    ragged = sum(rng.uniform(0, 0.15) * np.sin(k * np.arctan2(ys, xs) + rng.uniform(0, 6.3)) for k in (2, 3, 5))
+    waves = gaussian_filter(rng.normal(size=image.shape), rng.uniform(1.4, 1.9))
+    lines = np.exp(-((waves / (0.3 * waves.std())) ** 2))
+    image += rng.uniform(0.24, 0.38) * disc(edge, depth * (1 + ragged), 1.2) * lines * body
+
+
 PAINTERS: dict[str, Painter] = {name: globals()[name.replace(" ", "_")] for name in CLASSES}
+PAINTERS |= {name: partial(fibrosis, grade=grade) for grade, name in enumerate(GRADES)}

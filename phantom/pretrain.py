@@ -1,40 +1,33 @@
-"""Pre-train PhantomCLIP from scratch: python -m phantom.pretrain [--steps N] [--out clip/phantomclip]
+"""Pre-train PhantomCLIP from scratch: python -m phantom.pretrain [--out clip/phantomclip] [--work FOLDER]
 
-A small ViT and a small BERT, on captioned images of the generator that are not the data set's: contrastively on whole
-images (Radford et al., ICML 2021) and on the patches where the finding is, since so small a ViT finds little on its
-own; a classifier of findings on both helps it to begin and is thrown away. Writes a folder in BiomedCLIP's format.
+A small ViT and a small BERT, on captioned images of the generator that are in no data set: the image tower first,
+then the text tower against it. Writes a folder in BiomedCLIP's format. `--work` keeps the trained image tower there and
+takes it from there, so that the second stage can be repeated alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import tempfile
 import time
-from multiprocessing import Pool
 from pathlib import Path
 
-import numpy as np
 import open_clip
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 from tokenizers import BertWordPieceTokenizer
-from torch import Tensor
+from torch import nn
 from tqdm import tqdm
 
-from .captions import FRAMES, GROUP_WORDS, NAME_FRAMES, SEEN, caption
-from .findings import CLASSES, GROUPS
-from .images import draw_with_mask
+from . import corpus, image_stage, text_stage
+from .captions import every_phrase
 
-SEED = 20_000  # far from the data set's seeds
-IMAGES, BATCH, LR, WARMUP = 24_000, 64, 2e-3, 100
+SEED = corpus.SEED
+IMAGES, IMAGE_STEPS, TEXT_STEPS = 30_000, 2000, 1200
 CONTEXT, EMBED, WORDS = 64, 128, 1200
-INPUT_SIZE, PATCHES = 160, 10  # what timm's test_vit takes, patches a side; images are enlarged to it
-MEAN, STD = [0.3, 0.3, 0.3], [0.25, 0.25, 0.25]
 BERT = {
-    "model_type": "bert", "vocab_size": WORDS, "hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 2,
+    "model_type": "bert", "vocab_size": WORDS, "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
     "intermediate_size": 256, "max_position_embeddings": CONTEXT, "type_vocab_size": 2, "pad_token_id": 0,
 }  # fmt: skip
 CONFIG = {
@@ -42,70 +35,28 @@ CONFIG = {
         "embed_dim": EMBED,
         "vision_cfg": {
             "timm_model_name": "test_vit", "timm_model_pretrained": False, "timm_pool": "", "timm_proj": "linear",
-            "image_size": INPUT_SIZE,
+            "image_size": image_stage.INPUT_SIZE,
         },
         "text_cfg": {
             "hf_model_name": "config.json", "hf_tokenizer_name": "tokenizer.json", "hf_proj_type": "mlp",
             "hf_pooler_type": "cls_last_hidden_state_pooler", "context_length": CONTEXT,
         },
     },
-    "preprocess_cfg": {"mean": MEAN, "std": STD},
+    "preprocess_cfg": {"mean": [image_stage.MEAN] * 3, "std": [image_stage.STD] * 3},
 }  # fmt: skip
 # Words of teacher prompts and clinical English that the captions lack: known to the tokenizer, not to the model.
-MORE_WORDS = [
-    "a",
-    "an",
-    "the",
-    "of",
-    "with",
-    "without",
-    "in",
-    "on",
-    "and",
-    "or",
-    "photo",
-    "scan",
-    "image",
-    "showing",
-    "shows",
-    "seen",
-    "benign",
-    "malignant",
-    "tumor",
-    "tumour",
-    "lesion",
-    "normal",
-    "tissue",
-    "brain",
-    "breast",
-    "lung",
-    "kidney",
-    "skin",
-    "colon",
-    "retina",
-    "cell",
-    "carcinoma",
-    "appearance",
-    "typical",
-    "suggests",
-]
+MORE_WORDS = """
+    a an the of with without in on and or photo scan image picture showing shows seen benign malignant tumor tumour
+    lesion normal tissue brain breast lung kidney skin colon retina cell carcinoma appearance typical suggests grade
+    probe beam
+""".split()  # noqa: SIM905 - a list of strings would be harder to read
 
 
-def make_images(chunk: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A chunk of 500 images (500, 96, 96) uint8, the masks of their findings (packed bits) and their labels."""
-    rng = np.random.default_rng([SEED, chunk])
-    labels = rng.integers(len(CLASSES), size=500)
-    images, masks = zip(*(draw_with_mask(rng, CLASSES[label]) for label in labels), strict=True)
-    return np.stack(images), np.packbits(np.stack(masks), axis=-1), labels
-
-
-def write_tokenizer(folder: Path, sentences: list[str]) -> None:
+def write_tokenizer(folder: Path) -> None:
     """A lower-casing WordPiece tokenizer: letters first, so that any text tokenises, then the captions' own words."""
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     entries = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters), *".,:;!?'()-/%"]
-    words = {
-        word for text in [*sentences, *CLASSES] for word in text.lower().replace(".", " ").replace(":", " ").split()
-    }
+    words = {word for text in every_phrase() for word in text.replace(":", " ").split()}
     entries += [word for word in sorted(words | set(MORE_WORDS)) if word not in set(entries)]
     for first in letters[:26]:
         entries += [f"##{first}{second}" for second in "aeiourstnl" if len(entries) < WORDS]
@@ -119,105 +70,68 @@ def write_tokenizer(folder: Path, sentences: list[str]) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1))
 
 
-def build(folder: Path) -> open_clip.CustomTextCLIP:
-    """The untrained pair of towers."""
+def read_tokenizer(folder: Path) -> BertWordPieceTokenizer:
+    """The tokenizer that `write_tokenizer` wrote, padding to the longest text."""
+    tokenizer = BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=True)
+    tokenizer.enable_padding()
+    return tokenizer
+
+
+def build(trunk: nn.Module, seed: int) -> open_clip.CustomTextCLIP:
+    """The pair of towers, with `trunk` for the image tower's and the rest untrained."""
+    torch.manual_seed(seed)
     model_cfg = json.loads(json.dumps(CONFIG["model_cfg"]))
-    model_cfg["text_cfg"] |= {"hf_model_name": str(folder), "hf_model_pretrained": False}
-    return open_clip.CustomTextCLIP(**model_cfg)
+    with tempfile.TemporaryDirectory() as made:
+        (Path(made) / "config.json").write_text(json.dumps(BERT))
+        model_cfg["text_cfg"] |= {"hf_model_name": made, "hf_model_pretrained": False}
+        model = open_clip.CustomTextCLIP(**model_cfg)
+    model.visual.trunk.load_state_dict(trunk.state_dict())
+    return model
 
 
-def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
-    """Symmetric cross entropy of matching (B, D) features."""
-    logits = scale * F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).t()
-    target = torch.arange(len(logits))
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.t(), target)) / 2
-
-
-def turned(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (K, B, H, W) flipped and turned by quarters, all alike."""
-    if torch.rand((), generator=generator) < 0.5:
-        images = images.flip(-1)
-    return images.rot90(int(torch.randint(4, (), generator=generator)), (-2, -1))
-
-
-def pixels(images: Tensor) -> Tensor:
-    """Greys (B, 96, 96) in 0..255 as the model takes them, (B, 3, 160, 160)."""
-    enlarged = F.interpolate(images[:, None] / 255, (INPUT_SIZE, INPUT_SIZE), mode="bicubic", align_corners=False)
-    return ((enlarged - MEAN[0]) / STD[0]).expand(-1, 3, -1, -1)
-
-
-def patch_weights(masks: Tensor) -> Tensor:
-    """Equal weights (B, P) of the patches that masks (B, 96, 96) touch, summing to 1."""
-    touched = F.adaptive_avg_pool2d(masks[:, None], PATCHES).flatten(1) > 0.02
-    return touched / touched.sum(1, keepdim=True).clamp_min(1)
+def write_model(model: open_clip.CustomTextCLIP, folder: Path) -> None:
+    """Configurations and weights, in half precision."""
+    (folder / "config.json").write_text(json.dumps(BERT, indent=1) + "\n")
+    (folder / "open_clip_config.json").write_text(json.dumps(CONFIG, indent=1) + "\n")
+    state = {name: value.half().contiguous() for name, value in model.state_dict().items() if value.is_floating_point()}
+    save_file(state, folder / "open_clip_model.safetensors")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--out", type=Path, default=Path("clip/phantomclip"))
+    parser.add_argument("--work", type=Path, help="folder that keeps the trained image tower")
+    parser.add_argument("--images", type=int, default=IMAGES)
+    parser.add_argument("--image-steps", type=int, default=IMAGE_STEPS)
+    parser.add_argument("--text-steps", type=int, default=TEXT_STEPS)
     args = parser.parse_args()
-    started = time.time()
-    torch.manual_seed(SEED)
-    rng = np.random.default_rng(SEED)
-    generator = torch.Generator().manual_seed(SEED)
+    started = time.perf_counter()
 
-    with Pool() as pool:
-        chunks = list(tqdm(pool.imap(make_images, range(IMAGES // 500)), "images", IMAGES // 500))
-    images, masks, labels = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
-    print(f"{len(images)} images after {time.time() - started:.0f} s")
+    def log(line: str) -> None:
+        print(f"{time.perf_counter() - started:6.0f} s  {line}", flush=True)
+
+    images = corpus.make(args.images, lambda chunks: tqdm(chunks, "images", args.images // corpus.CHUNK))
+    log(f"{len(images.images)} images")
+
+    trunk = image_stage.new_trunk(SEED)
+    kept = args.work / "image_tower.pt" if args.work else None
+    if kept and kept.is_file():
+        trunk.load_state_dict(torch.load(kept, weights_only=True))
+        trunk.eval()
+    else:
+        image_stage.train(trunk, images, args.image_steps, SEED, log)
+        if kept:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(trunk.state_dict(), kept)
+    features = image_stage.features(trunk, images)
+    log("features of all images")
 
     args.out.mkdir(parents=True, exist_ok=True)
-    sentences = [text for texts in (*SEEN.values(), *GROUP_WORDS.values(), FRAMES, NAME_FRAMES) for text in texts]
-    write_tokenizer(args.out, sentences)
-    (args.out / "config.json").write_text(json.dumps(BERT, indent=1))
-    (args.out / "open_clip_config.json").write_text(json.dumps(CONFIG, indent=1))
-    tokenizer = BertWordPieceTokenizer(str(args.out / "vocab.txt"), lowercase=True)
-    tokenizer.enable_padding()
-
-    with tempfile.TemporaryDirectory() as made:
-        (Path(made) / "config.json").write_text(json.dumps(BERT))
-        model = build(Path(made))
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
-    trunk, project = model.visual.trunk, model.visual.head
-    helper = torch.nn.Linear(trunk.num_features, len(CLASSES))
-    learned = [*model.parameters(), *helper.parameters()]
-    decayed, others = [p for p in learned if p.ndim > 1], [p for p in learned if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0}], LR
-    )
-
-    model.train()
-    losses = []
-    for step in tqdm(range(args.steps), "steps", mininterval=10):
-        for group in optimizer.param_groups:
-            warm = min(1.0, (step + 1) / WARMUP)
-            group["lr"] = LR * warm * 0.5 * (1 + math.cos(math.pi * step / args.steps))
-        rows = rng.integers(len(images), size=BATCH)
-        texts = [caption(rng, CLASSES[labels[row]], GROUPS[CLASSES[labels[row]]], CLASSES) for row in rows]
-        ids = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(texts)])
-        finding = np.unpackbits(masks[rows], axis=-1)
-        batch, mask = turned(torch.from_numpy(np.stack([images[rows], finding])).float(), generator)
-        tokens = trunk.forward_features(pixels(batch))
-        text, scale = model.encode_text(ids), model.logit_scale.exp()
-        loss = torch.zeros(())
-        for feature in (tokens[:, 0], torch.einsum("bp,bpd->bd", patch_weights(mask), tokens[:, 1:])):
-            loss = loss + contrastive_loss(project(feature), text, scale)
-            loss = loss + F.cross_entropy(helper(feature), torch.from_numpy(labels[rows]))
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learned, 1.0)
-        optimizer.step()
-        model.logit_scale.data.clamp_(max=math.log(100))
-        losses.append(loss.item())
-        if (step + 1) % 100 == 0:
-            print(
-                f"step {step + 1}: loss {np.mean(losses[-100:]):.3f}, scale {model.logit_scale.exp():.1f}", flush=True
-            )
-
-    state = {name: value.half().contiguous() for name, value in model.state_dict().items() if value.is_floating_point()}
-    save_file(state, args.out / "open_clip_model.safetensors")
-    print(f"{args.out} after {time.time() - started:.0f} s")
+    write_tokenizer(args.out)
+    model = build(trunk, SEED)
+    text_stage.train(model, read_tokenizer(args.out), features, images, args.text_steps, SEED, log)
+    write_model(model, args.out)
+    log(f"{sum(p.numel() for p in model.parameters()):,} parameters in {args.out}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dassl.utils import UserError
+from datasets import catalogue
 from datasets.splits import class_words
 
 FOLDER = Path(__file__).parent
@@ -90,12 +91,15 @@ def read_bank(path: Path) -> Bank:
 
 
 def load_prompts(dataset: str, classnames: Sequence[str], bank: str = "", folder: Path = FOLDER) -> list[list[str]]:
-    """The prompts of each class, as many for one as for another.
+    """The prompts of each class, as many for one as for another. A data set of the transfer protocol without a file of
+    its own has those of its source.
 
     Raises:
         UserError: no file, a damaged one, a class without prompts, or classes with unequal numbers of them.
     """
-    path = find_bank(dataset, bank, folder)
+    path, facts = find_bank(dataset, bank, folder), catalogue.load().find(dataset)
+    if facts and facts.source_set and not path.is_file():
+        path = find_bank(facts.source_set, bank, folder)
     other_way = "or set TRAINER.<METHOD>.PROMPTS templates for general sentences"
     if not path.is_file():
         source = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,15 +12,23 @@ from dassl.utils import UserError
 from .collect import Run
 from .metrics import compute, find
 from .predictions import Predictions
+from .relations import relations
+from .statistics import Interval, bootstrap, combine
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A mean over seeds with its population standard deviation."""
+    """A mean over seeds with its population standard deviation, or with its interval over test images.
+
+    interval: shown in place of the deviation.
+    decimals: digits after the point, where they are not the table's.
+    """
 
     mean: float
     std: float = 0.0
     seeds: int = 1
+    interval: Interval | None = None
+    decimals: int | None = None
 
 
 def cell(values: Sequence[float]) -> Cell | None:
@@ -28,49 +36,64 @@ def cell(values: Sequence[float]) -> Cell | None:
     return Cell(float(np.mean(values)), float(np.std(values)), len(values)) if len(values) else None
 
 
+def combined(function: Callable[..., float], *cells: Cell | None) -> Cell | None:
+    """A number made of several cells, with its interval where they have theirs; None where a cell is missing.
+
+    Being one number made of means over seeds, it has no deviation.
+    """
+    if not cells or any(one is None for one in cells):
+        return None
+    intervals = [one.interval for one in cells]
+    interval = None if None in intervals else combine(function, *intervals)
+    return Cell(function(*(one.mean for one in cells)), interval=interval)
+
+
+def mean(*values: float) -> float:
+    """The arithmetic mean."""
+    return sum(values) / len(values)
+
+
 def harmonic_mean(base: float, novel: float) -> float:
     """2 base novel / (base + novel); 0 where both are 0."""
-    return 2 * base * novel / (base + novel) if base + novel > 0 else 0.0
-
-
-def hm_cell(base: Cell | None, novel: Cell | None) -> Cell | None:
-    """HM of the seed means, which as one number has no deviation."""
-    return None if base is None or novel is None else Cell(harmonic_mean(base.mean, novel.mean))
+    return 0.0 if base + novel == 0 else 2 * base * novel / (base + novel)
 
 
 @dataclass
 class Values:
     """A metric's values of runs, and the runs that have none, by the reason.
 
-    A value is what results.json holds, or else is computed from the predictions in the run's folder.
+    A value is what results.json holds, or else is computed from the predictions in the run's folder. An interval always
+    comes from the predictions.
     """
 
     metric: str
+    intervals: bool = False
     missing: dict[str, list[Run]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.needs = find(self.metric).needs
+        find(self.metric)
+        self._known: dict[tuple, Cell | None] = {}
 
     def cell(self, runs: Sequence[Run]) -> Cell | None:
         """The mean over runs, one per seed, that have a value."""
-        values = [self.of(run) for run in runs]
-        return cell([value for value in values if value is not None])
+        if not self.intervals:
+            values = [self.of(run) for run in runs]
+            return cell([value for value in values if value is not None])
+        key = tuple(run.path for run in runs)
+        if key not in self._known:
+            self._known[key] = self._with_interval(runs)
+        return self._known[key]
 
     def of(self, run: Run) -> float | None:
         """The value of one run; None, with a reason in `missing`, where it has none."""
         if self.metric in run.results:
-            value, reason = run.results[self.metric], "is undefined on"
-        elif not (run.path / "predictions.npz").is_file():
-            value, reason = None, "cannot be computed, since no predictions were kept, for"
+            value = run.results[self.metric]
+        elif (found := self._evidence(run)) is None:
+            return None
         else:
-            try:
-                value = compute(self.metric, Predictions.load(run.path / "predictions.npz"))
-                reason = f"needs the classes' {' and '.join(self.needs)} for" if self.needs else "is undefined on"
-            except UserError as error:
-                value, reason = None, f"cannot be computed ({error}) for"
-        if value is None:
-            self.missing.setdefault(reason, []).append(run)
-        return value
+            predictions, needed = found
+            value = compute(self.metric, predictions, **needed)
+        return self._lacking(run, "is undefined on") if value is None else value
 
     def notes(self) -> list[str]:
         """A sentence for each reason why runs have no value."""
@@ -78,3 +101,29 @@ class Values:
             f"{self.metric} {reason} {runs[0].path}" + (f" and {len(runs) - 1} more runs." if runs[1:] else ".")
             for reason, runs in self.missing.items()
         ]
+
+    def _with_interval(self, runs: Sequence[Run]) -> Cell | None:
+        found = [one for one in map(self._evidence, runs) if one is not None]
+        if not found:
+            return None
+        try:
+            interval = bootstrap(self.metric, [predictions for predictions, _ in found], **found[0][1])
+        except UserError as error:
+            return self._lacking(runs[0], f"has no interval ({error}) on")
+        if interval is None:
+            return self._lacking(runs[0], "is undefined on")
+        return Cell(interval.value, seeds=len(found), interval=interval)
+
+    def _evidence(self, run: Run) -> tuple[Predictions, dict[str, object]] | None:
+        """The predictions and what the metric needs beside them; None, with a reason in `missing`, without either."""
+        path = run.path / "predictions.npz"
+        if not path.is_file():
+            return self._lacking(run, "cannot be computed, since no predictions were kept, for")
+        try:
+            predictions = Predictions.load(path)
+            return predictions, relations(self.metric, run, predictions.classnames)
+        except UserError as error:
+            return self._lacking(run, f"cannot be computed ({str(error).rstrip('.')}) for")
+
+    def _lacking(self, run: Run, reason: str) -> None:
+        self.missing.setdefault(reason, []).append(run)

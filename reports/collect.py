@@ -23,15 +23,16 @@ TYPES = {
     "accuracy": float, "seconds": float, "config": dict, "fingerprints": dict,
 }  # fmt: skip
 DEEPEST_CONFIG = 20  # levels of sections and lists
-OPTIONAL = {"title": str, "changed": dict, "trained": bool}
+OPTIONAL = {"title": str, "source": str, "changed": dict, "trained": bool}
+ELSEWHERE = "elsewhere"  # the source of parameters that were not learned by a run of this project
 
 
 @dataclass(frozen=True)
 class Run:
     """One finished run.
 
-    kind: train_base (tested on the base classes), test_new (on the novel ones), few_shot (on all), or train_new
-        (trained on the novel ones).
+    kind: train_base (tested on the base classes), test_new (on the novel ones), few_shot (on all), train_new (trained
+        on the novel ones), or transfer (tested on another data set than the one trained on, `source`).
     dataset: the name on the command line, such as btmri, or a folder of one's own images.
     backbone: its name, or the last part of its path or hub name.
     """
@@ -44,6 +45,12 @@ class Run:
     seed: int
     results: dict
     path: Path
+
+    @property
+    def source(self) -> str:
+        """The name on the command line of the data set that a transfer run learned on."""
+        name = self.results.get("source", "")
+        return command_names().get(name, name)
 
     @property
     def changed(self) -> dict[str, object] | None:
@@ -91,6 +98,8 @@ def read_run(folder: Path) -> Run:
     kind = KINDS[results["subsample"]]
     if kind == "test_new" and _trained(results, folder):
         kind = "train_new"
+    if results.get("source", "") not in ("", ELSEWHERE, results["dataset"]):
+        kind = "transfer"
     return Run(
         kind,
         _command_name(results),

@@ -8,7 +8,7 @@ A new metric is a function here:
         return 100.0 - accuracy(predictions)
 
 Tables, reports and intervals find it in METRICS. It uses the images' rows alone (labels, logits, log_probabilities,
-probabilities, predicted, correct, confidence, classnames), since intervals hand it resampled rows.
+probabilities, predicted, correct, confidence, by_confidence, classnames), since intervals hand it resampled rows.
 """
 
 from __future__ import annotations
@@ -38,6 +38,11 @@ class Metric:
     needs: what the function takes beside the predictions, by keyword: "costs", a (C, C) matrix with the cost of
         predicting the column's class for the row's, 0 on the diagonal; "order", the classes' grades: C different
         numbers, e.g. 0 to 4 for Kellgren-Lawrence.
+    inflated: whether it grows as images are repeated, as calibration errors over bins do; bootstrap draws are shifted
+        back, so that their mean is the value.
+    resampled: the same on many samples at once, for fast intervals: of predictions and counts (R, N), how often each of
+        the images is in each of R samples, it gives (R,) values, NaN where undefined. Without it the metric is computed
+        on one sample after the other.
     """
 
     name: str
@@ -46,13 +51,21 @@ class Metric:
     lower_is_better: bool
     function: Callable[..., float | None]
     needs: frozenset[str] = frozenset()
+    inflated: bool = False
+    resampled: Callable[..., np.ndarray] | None = None
 
 
 METRICS: dict[str, Metric] = {}
 
 
 def metric(
-    *, title: str, unit: str, lower_is_better: bool, needs: set[str] | frozenset[str] = frozenset()
+    *,
+    title: str,
+    unit: str,
+    lower_is_better: bool,
+    needs: set[str] | frozenset[str] = frozenset(),
+    inflated: bool = False,
+    resampled: Callable[..., np.ndarray] | None = None,
 ) -> Callable[[Callable[..., float | None]], Callable[..., float | None]]:
     """Register a function of predictions under its name. unit: "%" or "" (a plain number)."""
 
@@ -60,7 +73,7 @@ def metric(
         name = function.__name__
         if name in METRICS:
             raise ValueError(f"The metric {name} is registered twice.")
-        METRICS[name] = Metric(name, title, unit, lower_is_better, function, frozenset(needs))
+        METRICS[name] = Metric(name, title, unit, lower_is_better, function, frozenset(needs), inflated, resampled)
         return function
 
     return register
@@ -96,11 +109,24 @@ def bound(
     name: str, num_classes: int, *, costs: object = None, order: object = None
 ) -> Callable[[Predictions], float | None]:
     """The metric as a function of predictions alone, its costs and order checked once."""
-    found, given = find(name), {"costs": _costs(costs, num_classes), "order": _order(order, num_classes)}
+    needed = _needed(find(name), num_classes, costs, order)
+    return lambda predictions: None if needed is None else find(name).function(predictions, **needed)
+
+
+def bound_resampled(
+    name: str, num_classes: int, *, costs: object = None, order: object = None
+) -> Callable[[Predictions, np.ndarray], np.ndarray] | None:
+    """The metric's `resampled`, bound likewise; None where it has none or what it needs is not given."""
+    function, needed = find(name).resampled, _needed(find(name), num_classes, costs, order)
+    if function is None or needed is None:
+        return None
+    return lambda predictions, counts: function(predictions, counts, **needed)
+
+
+def _needed(found: Metric, num_classes: int, costs: object, order: object) -> dict[str, np.ndarray] | None:
+    given = {"costs": _costs(costs, num_classes), "order": _order(order, num_classes)}
     needed = {need: given[need] for need in NEEDS if need in found.needs}
-    if any(value is None for value in needed.values()):
-        return lambda predictions: None
-    return lambda predictions: found.function(predictions, **needed)
+    return None if any(value is None for value in needed.values()) else needed
 
 
 def _costs(costs: object, num_classes: int) -> np.ndarray | None:
@@ -125,16 +151,21 @@ def _order(order: object, num_classes: int) -> np.ndarray | None:
     return grades
 
 
+def _mean_of(values: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """`resampled` of a metric that is the mean of a number per image, (N,)."""
+    return lambda predictions, counts, **needed: counts @ values(predictions, **needed) / counts.sum(1)
+
+
 # What results.json holds
 
 
-@metric(title="accuracy", unit="%", lower_is_better=False)
+@metric(title="accuracy", unit="%", lower_is_better=False, resampled=_mean_of(lambda found: 100.0 * found.correct))
 def accuracy(predictions: Predictions) -> float:
     """Share of the images whose predicted class is the label."""
     return 100.0 * float(predictions.correct.mean())
 
 
-@metric(title="error rate", unit="%", lower_is_better=True)
+@metric(title="error rate", unit="%", lower_is_better=True, resampled=_mean_of(lambda found: 100.0 * ~found.correct))
 def error_rate(predictions: Predictions) -> float:
     """100 - accuracy."""
     return 100.0 - accuracy(predictions)
@@ -149,7 +180,14 @@ def macro_f1(predictions: Predictions) -> float:
     return 100.0 * float((2 * counts.diagonal() / np.maximum(images + counts.sum(0), 1))[present].mean())
 
 
-@metric(title="ECE", unit="%", lower_is_better=True)
+def _resampled_ece(predictions: Predictions, counts: np.ndarray) -> np.ndarray:
+    """A product with the images' gaps, each in the column of its bin."""
+    gaps = np.zeros((len(predictions), CALIBRATION_BINS))
+    gaps[np.arange(len(gaps)), _bins(predictions.confidence)] = predictions.correct - predictions.confidence
+    return 100.0 * np.abs(counts @ gaps).sum(1) / counts.sum(1)
+
+
+@metric(title="ECE", unit="%", lower_is_better=True, inflated=True, resampled=_resampled_ece)
 def expected_calibration_error(predictions: Predictions) -> float:
     """Mean |accuracy - confidence| over 15 equal bins of confidence in (0, 1], weighted by their share of the images.
 
@@ -227,7 +265,7 @@ def macro_auroc(predictions: Predictions) -> float | None:
 # Calibration
 
 
-@metric(title="adaptive ECE", unit="%", lower_is_better=True)
+@metric(title="adaptive ECE", unit="%", lower_is_better=True, inflated=True)
 def adaptive_ece(predictions: Predictions) -> float:
     """ECE over 15 bins of equally many images in order of confidence (their sizes differ by at most one).
 
@@ -239,7 +277,7 @@ def adaptive_ece(predictions: Predictions) -> float:
     return 100.0 * float(np.abs(np.bincount(place, weights=correct - confidence)).sum() / len(correct))
 
 
-@metric(title="classwise ECE", unit="%", lower_is_better=True)
+@metric(title="classwise ECE", unit="%", lower_is_better=True, inflated=True)
 def classwise_ece(predictions: Predictions) -> float:
     """Mean over all classes of the ECE of a class's probability, in 15 equal bins.
 
@@ -252,21 +290,31 @@ def classwise_ece(predictions: Predictions) -> float:
     return 100.0 * float(np.abs(np.bincount(place.ravel(), weights=gap.ravel())).sum() / (number * size))
 
 
-@metric(title="NLL", unit="", lower_is_better=True)
+def _surprise(predictions: Predictions) -> np.ndarray:
+    """Negative log-likelihood of each label in nats, (N,)."""
+    return 0.0 - np.take_along_axis(predictions.log_probabilities, predictions.labels[:, None], 1)[:, 0]
+
+
+@metric(title="NLL", unit="", lower_is_better=True, resampled=_mean_of(_surprise))
 def nll(predictions: Predictions) -> float:
     """Mean negative log-likelihood of the labels, in nats."""
-    return 0.0 - float(np.take_along_axis(predictions.log_probabilities, predictions.labels[:, None], 1).mean())
+    return float(_surprise(predictions).mean())
 
 
-@metric(title="Brier score", unit="", lower_is_better=True)
+def _squared_distance(predictions: Predictions) -> np.ndarray:
+    """Squared distance of each image's probabilities from its one-hot label, (N,)."""
+    distance = predictions.probabilities.copy()
+    distance[np.arange(len(distance)), predictions.labels] -= 1
+    return np.square(distance).sum(1)
+
+
+@metric(title="Brier score", unit="", lower_is_better=True, resampled=_mean_of(_squared_distance))
 def brier(predictions: Predictions) -> float:
     """Mean squared distance of the probabilities from the one-hot label, 0 to 2.
 
     Brier, Monthly Weather Review 1950.
     """
-    distance = predictions.probabilities.copy()
-    distance[np.arange(len(distance)), predictions.labels] -= 1
-    return float(np.square(distance).sum(1).mean())
+    return float(_squared_distance(predictions).mean())
 
 
 def fit_temperature(validation: Predictions) -> float:
@@ -333,13 +381,24 @@ def risk_coverage(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
 # Severity of mistakes
 
 
-@metric(title="expected cost", unit="", lower_is_better=True, needs={"costs"})
+def _cost(predictions: Predictions, costs: np.ndarray) -> np.ndarray:
+    """What each prediction costs, (N,)."""
+    return costs[predictions.labels, predictions.predicted]
+
+
+@metric(title="expected cost", unit="", lower_is_better=True, needs={"costs"}, resampled=_mean_of(_cost))
 def expected_cost(predictions: Predictions, costs: np.ndarray) -> float:
     """Mean cost over all images; a correct prediction costs nothing."""
-    return float(costs[predictions.labels, predictions.predicted].mean())
+    return float(_cost(predictions, costs).mean())
 
 
-@metric(title="mistake severity", unit="", lower_is_better=True, needs={"costs"})
+def _resampled_severity(predictions: Predictions, counts: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    mistakes = counts @ (~predictions.correct).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return counts @ _cost(predictions, costs) / mistakes
+
+
+@metric(title="mistake severity", unit="", lower_is_better=True, needs={"costs"}, resampled=_resampled_severity)
 def mistake_severity(predictions: Predictions, costs: np.ndarray) -> float | None:
     """Mean cost over the mistakes alone; None without mistakes. Compare methods of like accuracy by it.
 
@@ -361,10 +420,17 @@ def quadratic_weighted_kappa(predictions: Predictions, order: np.ndarray) -> flo
     return float(1.0 - (weights * counts).sum() / by_chance) if by_chance else None
 
 
-@metric(title="mean absolute grade error", unit="", lower_is_better=True, needs={"order"})
+def _grade_error(predictions: Predictions, order: np.ndarray) -> np.ndarray:
+    """|grade of the prediction - grade of the label| of each image, (N,)."""
+    return np.abs(order[predictions.predicted] - order[predictions.labels])
+
+
+@metric(
+    title="mean absolute grade error", unit="", lower_is_better=True, needs={"order"}, resampled=_mean_of(_grade_error)
+)
 def mean_absolute_grade_error(predictions: Predictions, order: np.ndarray) -> float:
     """Mean |grade of the prediction - grade of the label|, in grades."""
-    return float(np.abs(order[predictions.predicted] - order[predictions.labels]).mean())
+    return float(_grade_error(predictions, order).mean())
 
 
 # Parts
@@ -391,7 +457,7 @@ def _bins(values: np.ndarray) -> np.ndarray:
 
 def _by_confidence(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     """Correctness and confidence, most confident first; images of equal confidence share their mean correctness."""
-    order = np.argsort(-predictions.confidence, kind="stable")
+    order = predictions.by_confidence
     confidence = predictions.confidence[order]
     starts = np.flatnonzero(np.append(True, confidence[1:] != confidence[:-1]))
     sizes = np.diff(np.append(starts, len(order)))

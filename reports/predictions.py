@@ -96,6 +96,11 @@ class Predictions:
         """Probability of the predicted class, (N,) float64."""
         return self.probabilities.max(1)
 
+    @cached_property
+    def by_confidence(self) -> np.ndarray:
+        """The images' places, most confident first, equals in their order, (N,) int64."""
+        return np.argsort(-self.confidence, kind="stable")
+
     def _below_top(self) -> np.ndarray:
         """Each logit minus the largest of its row, (N, C) float64."""
         logits = self.logits.astype(np.float64)

@@ -49,6 +49,7 @@ class Table:
     ranked: whether a column has a best cell: the highest, or with `lower` the least.
     decimals: digits after the point that are shown, and that rank.
     caption: what the cells are. notes: what a reader should know of the runs behind them.
+    datasets: what the cells are of.
     """
 
     title: str
@@ -59,6 +60,7 @@ class Table:
     decimals: int = 2
     caption: str = ""
     notes: list[str] = field(default_factory=list)
+    datasets: tuple[str, ...] = ()
 
     def ranks(self) -> list[list[int | None]]:
         """For each row and column 0 (best), 1 (second) or None; equal values share a rank."""
@@ -66,7 +68,8 @@ class Table:
         for column, ranked in enumerate(self.ranked):
             if not ranked or len(self.rows) < 2:
                 continue
-            shown = [None if c is None else round(c.mean, self.decimals) for c in (r.cells[column] for r in self.rows)]
+            cells = [row.cells[column] for row in self.rows]
+            shown = [None if cell is None else round(cell.mean, _decimals(cell, self.decimals)) for cell in cells]
             order = sorted({value for value in shown if value is not None}, reverse=not self.lower)
             for row, value in enumerate(shown):
                 if value is not None and order.index(value) < 2:
@@ -75,11 +78,24 @@ class Table:
 
 
 def text(cell: Cell | None, decimals: int = 2) -> str:
-    """A cell in print: mean, and ± standard deviation where there are several seeds."""
+    """A cell in print: the mean, with its interval, or ± standard deviation where there are several seeds."""
     if cell is None:
         return "–"
-    mean = f"{cell.mean:.{decimals}f}"
-    return mean if cell.seeds < 2 else f"{mean} ± {cell.std:.{decimals}f}"
+    digits = _decimals(cell, decimals)
+    if cell.interval:
+        low, high = number(cell.interval.low, digits), number(cell.interval.high, digits)
+        return f"{number(cell.mean, digits)} [{low}, {high}]"
+    mean = number(cell.mean, digits)
+    return mean if cell.seeds < 2 else f"{mean} ± {number(cell.std, digits)}"
+
+
+def number(value: float, digits: int, sign: str = "") -> str:
+    """A number in print, 0 without a minus; with `sign` "+" also of numbers above 0."""
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
+
+
+def _decimals(cell: Cell, decimals: int) -> int:
+    return decimals if cell.decimals is None else cell.decimals
 
 
 def render(table: Table, fmt: str = "markdown") -> str:
@@ -94,7 +110,7 @@ def render(table: Table, fmt: str = "markdown") -> str:
         raise UserError(f"There is no table format '{fmt}'; there are {', '.join(FORMATS)}.")
     from tabulate import tabulate
 
-    escaped = _markdown if fmt == "markdown" else _latex
+    escaped = markdown if fmt == "markdown" else _latex
     rows = []
     for row, ranks in zip(table.rows, table.ranks(), strict=True):
         shown = [escaped(text(cell, table.decimals)) for cell in row.cells]
@@ -115,7 +131,7 @@ def document(tables: Sequence[Table], fmt: str = "markdown") -> str:
         return _csv(tables, titles=True).rstrip("\n")
     parts = [render(table, fmt) for table in tables]
     if fmt == "markdown":
-        parts = [f"{_markdown(table.title)}\n\n{part}" for table, part in zip(tables, parts, strict=True)]
+        parts = [f"{markdown(table.title)}\n\n{part}" for table, part in zip(tables, parts, strict=True)]
     return "\n\n".join(parts)
 
 
@@ -125,7 +141,8 @@ def plain(name: str) -> str:
     return " ".join("".join(kept).split())
 
 
-def _markdown(name: str) -> str:
+def markdown(name: str) -> str:
+    """A name or sentence on one line, no part of which is taken for a cell's end or for HTML."""
     return plain(name).replace("|", r"\|").replace("<", "&lt;")
 
 
@@ -140,20 +157,34 @@ def neutral(name: str) -> str:
 
 
 def _csv(tables: Sequence[Table], titles: bool = False) -> str:
-    """A line per row, with mean and population standard deviation of every column that any of the tables has."""
+    """A line per row. A column has its mean and population standard deviation, or with intervals its mean and these."""
     columns = list(dict.fromkeys(header for table in tables for header in table.headers[1:]))
+    lines = [
+        (table, row, dict(zip(table.headers[1:], row.cells, strict=True))) for table in tables for row in table.rows
+    ]
+    measured = {name for *_, cells in lines for name, cell in cells.items() if cell and cell.interval}
+    first = {table.headers[0] for table in tables}
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    parts = [f"{neutral(name)} {part}" for name in columns for part in ("mean", "population std")]
-    writer.writerow([*(["table"] if titles else []), "method", *parts])
-    for table in tables:
-        for row in table.rows:
-            cells = dict(zip(table.headers[1:], row.cells, strict=True))
-            line = [*([neutral(table.title)] if titles else []), neutral(row.name)]
-            for cell in map(cells.get, columns):
-                line += [f"{value:.{table.decimals + 2}f}" for value in (cell.mean, cell.std)] if cell else ["", ""]
-            writer.writerow(line)
+    parts = {name: ("mean", "low", "high") if name in measured else ("mean", "population std") for name in columns}
+    names = [f"{neutral(name)} {part}" for name in columns for part in parts[name]]
+    writer.writerow([*(["table"] if titles else []), first.pop() if len(first) == 1 else "row", *names])
+    for table, row, cells in lines:
+        line = [*([neutral(table.title)] if titles else []), neutral(row.name)]
+        for name in columns:
+            line += _numbers(cells.get(name), len(parts[name]), table.decimals)
+        writer.writerow(line)
     return out.getvalue()
+
+
+def _numbers(cell: Cell | None, number: int, decimals: int) -> list[str]:
+    """A cell's numbers with two more digits than in print, blank where it has none."""
+    if cell is None:
+        return [""] * number
+    bounds = (cell.interval.low, cell.interval.high) if cell.interval else (None, None)
+    values = (cell.mean, cell.std) if number == 2 else (cell.mean, *bounds)
+    digits = decimals + 2 if cell.decimals is None else cell.decimals and cell.decimals + 2
+    return ["" if value is None else f"{value:.{digits}f}" for value in values]
 
 
 def write_xlsx(tables: Sequence[Table], path: Path) -> None:

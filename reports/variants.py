@@ -16,7 +16,7 @@ import yaml
 
 from dassl.utils import UserError
 
-from .collect import ROOT, Run
+from .collect import ELSEWHERE, ROOT, Run
 from .methods import known_methods, order
 from .metrics import METRICS
 
@@ -107,9 +107,12 @@ def _fingerprints(run: Run) -> dict[str, object]:
     """What must be equal beside the configuration."""
     prints = run.results["fingerprints"]
     facts = {"data": prints.get("dataset"), "weights": prints.get("weights")}
-    if run.kind != "few_shot" and run.shots != BASE2NEW_SHOTS:
+    if "graph" in prints:
+        facts["graph"] = prints["graph"]
+    if run.kind not in ("few_shot", "transfer") and run.shots != BASE2NEW_SHOTS:
         facts["shots"] = run.shots
-    if run.kind == "few_shot" and run.results.get("trained") is False and prints.get("checkpoint"):
+    tested_only = run.kind == "few_shot" and run.results.get("trained") is False and prints.get("checkpoint")
+    if tested_only or run.results.get("source") == ELSEWHERE:
         facts["tested only"] = True
     return facts
 
@@ -213,12 +216,17 @@ def _short_names(keys: Iterable[str]) -> dict[str, str]:
     return {key: next((end for end in of_key if taken.count(end) == 1), key) for key, of_key in ends.items()}
 
 
+def shots_name(number: int) -> str:
+    """A number of shots in print, which is also what its column is called."""
+    return f"{number} shot{'s' if number != 1 else ''}"
+
+
 def _words(name: str, value: object) -> str:
     """What a label tells of a fact."""
-    if name in ("data", "weights"):
+    if name in ("data", "weights", "graph"):
         return f"{name} {str(value)[:6] if value else 'unknown'}"
     if name == "shots":
-        return f"{value} shot{'s' if value != 1 else ''}"
+        return shots_name(value)
     if name == "tested only":
         return name
     text = repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

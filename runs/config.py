@@ -14,6 +14,7 @@ import clip
 from dassl.config import clean_cfg, get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import UserError
+from datasets.catalogue import load
 from reports.variants import PLACES
 from runs.registry import method_class, register_everything
 from runs.spec import METHOD_CONFIGS, ROOT, RunSpec
@@ -25,10 +26,12 @@ def extend_config(cfg: CfgNode) -> None:
     cfg.FEATURES = CfgNode()
     cfg.FEATURES.CACHE_DIR = "cache"  # features of frozen towers, shared by all runs; "" keeps none
     cfg.FEATURES.IMAGES_AT_ONCE = 0  # images in one pass of the image tower; 0: 256 on a GPU, 32 on a CPU
+    cfg.FEATURES.TRAIN_VIEW = "plain"  # what adapters and probes learn from: plain (as in the test) or augmented
 
     cfg.DATASET.NUM_SHOTS = 16
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base or new
     cfg.DATASET.FOLDER = ""  # ImageFolder: the folder of the images below DATASET.ROOT
+    cfg.DATASET.TEST_ON = ""  # another data set whose test images are classified, its classes being among this one's
 
     cfg.INPUT.SIZE = (0, 0)  # 0 and empty: what the backbone was trained with
     cfg.INPUT.PIXEL_MEAN = []
@@ -87,12 +90,15 @@ def merged_config(spec: RunSpec) -> CfgNode:
     return cfg
 
 
-def changed_keys(spec: RunSpec, cfg: CfgNode) -> dict[str, object]:
+def changed_keys(spec: RunSpec, cfg: CfgNode, source: str = "") -> dict[str, object]:
     """What of a run's configuration is not as the benchmark has it: dotted key -> value.
 
     The yardstick is the method's and the data set's own configuration files for the protocol; what the run is (data,
-    classes, shots, seed, backbone) and where it lies do not count.
+    classes, shots, seed, backbone) and where it lies do not count. `source` is the data set that the method learned on
+    where that is another one: its file is the yardstick then.
     """
+    facts = load().find(source)
+    source = facts.config if facts else source
     method, protocol = cfg.TRAINER.NAME, "few_shot" if cfg.DATASET.SUBSAMPLE_CLASSES == "all" else "base2new"
     standard = RunSpec(
         method=method,
@@ -100,7 +106,7 @@ def changed_keys(spec: RunSpec, cfg: CfgNode) -> dict[str, object]:
         dataset=spec.dataset,
         dataset_file=spec.dataset_file,
         backbone=spec.backbone,
-        method_file=method_config(method, protocol, spec.dataset),
+        method_file=method_config(method, protocol, source or spec.dataset),
     )
     usual = merged_config(standard)
     usual.DATASET = cfg.DATASET
@@ -225,6 +231,10 @@ def check(cfg: CfgNode) -> None:
         raise UserError(f"OPTIM.MAX_EPOCH is {cfg.OPTIM.MAX_EPOCH}, but training takes at least 1 epoch.")
     if cfg.DATALOADER.TRAIN_X.BATCH_SIZE < 1 or cfg.DATALOADER.TEST.BATCH_SIZE < 1:
         raise UserError("DATALOADER's batch sizes must be at least 1.")
+    if cfg.DATASET.TEST_ON and cfg.TEST.SPLIT != "test":
+        raise UserError(
+            f"DATASET.TEST_ON {cfg.DATASET.TEST_ON} tests on that data set's test images: leave out TEST.SPLIT."
+        )
     if not cfg.OPTIM.LR > 0:
         raise UserError(f"OPTIM.LR is {cfg.OPTIM.LR}, but it must be greater than 0.")
 

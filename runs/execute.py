@@ -78,7 +78,10 @@ def _run(spec: RunSpec, cfg, folder: RunFolder) -> dict | None:
     if not spec.eval_only:
         folder.write_validation(validation_predictions_of(trainer))
     phases.record.update(getattr(trainer, "phases", Phases()).record)
-    results = folder.write_results(trainer, predictions_of(trainer), phases, time.perf_counter() - started)
+    predictions = predictions_of(trainer)
+    results = folder.write_results(trainer, predictions, phases, time.perf_counter() - started)
+    if len(predictions.classnames) < trainer.num_classes:
+        print(f"=> among the {len(predictions.classnames)} classes of {results['dataset']}: {results['accuracy']:.1f}%")
     print(f"* expected calibration error: {results['expected_calibration_error']:.1f}%")
     for note in results["notes"]:
         print(f"Note: {note}")
@@ -88,15 +91,20 @@ def _run(spec: RunSpec, cfg, folder: RunFolder) -> dict | None:
 def predictions_of(trainer: TrainerBase) -> Predictions:
     """The logits of a trainer's last test with the images that they belong to.
 
-    A trainer may test in a way of its own: images are named only if their labels come in the order of a loader's.
+    A trainer may test in a way of its own: images are named only if their labels come in the order of a loader's. Of a
+    test on another data set the logits of that one's classes are kept, in its order.
     """
     dataset, logits, labels = trainer.dm.dataset, trainer.evaluator.logits, trainer.evaluator.labels.tolist()
+    tested = getattr(dataset, "tested", dataset)
     images = ("",) * len(labels)
     for loader in (trainer.val_loader, trainer.test_loader):
         items = loader.dataset.data_source if loader is not None else []
         if [item.label for item in items] == labels:
-            images = tuple(relative(item.impath, dataset) for item in items)
-    return Predictions(images, labels, logits.numpy(), tuple(dataset.classnames))
+            images = tuple(relative(item.impath, tested) for item in items)
+    if tested is not dataset:
+        columns = [dataset.classnames.index(name) for name in tested.classnames]
+        labels, logits = [columns.index(label) for label in labels], logits[:, columns]
+    return Predictions(images, labels, logits.numpy(), tuple(tested.classnames))
 
 
 def validation_predictions_of(trainer: TrainerBase) -> Predictions | None:

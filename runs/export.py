@@ -23,7 +23,7 @@ TENSORS, CONFIG, CARD = FILES = ("prompt.safetensors", "config.json", "README.md
 KIND, FORMAT = "trained prompt", 1
 HUB = "hf-hub:"
 IMAGE_KEYS = ("SIZE", "INTERPOLATION", "TRANSFORMS", "PIXEL_MEAN", "PIXEL_STD", "NO_TRANSFORM")
-PLACES = ("PROMPT_BANK",)  # options that name a place on the machine of the training
+PLACES = ("PROMPT_BANK", "GRAPH")  # options that can name a file on the machine of the training
 
 
 def load_prompt(source: str | Path) -> TrainedPrompt:
@@ -72,7 +72,7 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
         "kind": KIND,
         "format": FORMAT,
         "method": prompt.method,
-        "options": {key: "" if key in PLACES else value for key, value in options.items()},
+        "options": options | {key: method.default_options()[key] for key in PLACES if _is_file(options.get(key, ""))},
         "classes": list(prompt.classnames),
         "training_images": [prompt.labels.count(label) for label in range(len(prompt.classnames))],
         "dataset": prompt.dataset,
@@ -97,6 +97,10 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
     with atomic_path(folder / TENSORS) as temporary:
         temporary.write_bytes(save(tensors, metadata={"format": "pt"}))
     write_json(config, folder / CONFIG)
+
+
+def _is_file(value: str) -> bool:
+    return "/" in value or "\\" in value or value.lower().endswith(".csv")
 
 
 def _nameable(backbone: str) -> str:

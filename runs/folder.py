@@ -16,6 +16,8 @@ from yacs.config import CfgNode
 from dassl.engine import TrainerBase
 from dassl.utils import UserError, atomic_path, find_checkpoint, models_in, sweep, write_json
 from dassl.utils.phases import Phases
+from datasets.catalogue import load
+from reports.collect import ELSEWHERE
 from reports.metrics import summary
 from reports.predictions import Predictions
 from reports.variants import PLACES
@@ -64,8 +66,10 @@ class RunFolder:
         """What results.json holds, or None when the run is not complete.
 
         Raises:
-            UserError: the folder belongs to a run with another configuration, or of another checkpoint.
+            UserError: the folder belongs to a run with another configuration, or of another checkpoint; or a file that
+                the configuration names is not there.
         """
+        files = self._files()
         results = self.path / RESULTS
         if results.is_file():
             try:
@@ -74,6 +78,12 @@ class RunFolder:
             except (ValueError, KeyError, TypeError):
                 raise UserError(f"{results} is corrupt; delete it to have the run tested again.") from None
             self._must_match(theirs, "is the result of")
+            changed = [name for name, value in files.items() if found["fingerprints"].get(name) != value]
+            if changed:
+                raise UserError(
+                    f"{self.path} is the result of another {changed[0]}, whose file has changed since: "
+                    f"choose another output folder, or delete this one."
+                )
             if self.spec.eval_only and checkpoint != self.checkpoint_fingerprint():
                 raise UserError(
                     f"{results} was made with another checkpoint than the one in {self.spec.model_dir}; "
@@ -93,6 +103,13 @@ class RunFolder:
                 f"{self.path} {what} a different configuration ({'; '.join(changed[:3])}{more}): "
                 f"choose another output folder, or delete this one."
             )
+
+    def _files(self) -> dict[str, str]:
+        """Fingerprints of the files, beside data and weights, that decide what the run will learn."""
+        method = method_class(self.cfg.TRAINER.NAME)
+        if self.spec.eval_only or not hasattr(method, "fingerprints"):
+            return {}
+        return method.fingerprints(self.cfg)
 
     def prepare(self) -> None:
         """Make the folder and write down the configuration; an unfinished run in it will be resumed."""
@@ -130,15 +147,33 @@ class RunFolder:
         files = [find_checkpoint(folder, self.spec.load_epoch) for folder in models_in(self.spec.model_dir)]
         return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest() if files else None
 
+    def source(self) -> str:
+        """The data set on which the parameters that an evaluation loads were learned: what the run folder --model-dir
+        says, `ELSEWHERE` where it is not one of this project's, "" for a run without --model-dir."""
+        if self.cfg.DATASET.TEST_ON:
+            return trained_on(self.config)
+        if not self.spec.eval_only or not self.spec.model_dir:
+            return ""
+        begun = Path(self.spec.model_dir) / "config.yaml"
+        if not begun.is_file():
+            return ELSEWHERE
+        try:
+            return trained_on(yaml.safe_load(begun.read_text(encoding="utf-8")))
+        except (yaml.YAMLError, KeyError, TypeError, ValueError):
+            raise UserError(
+                f"{begun} is corrupt, so that what was learned there cannot be told: train again."
+            ) from None
+
     def write_results(self, trainer: TrainerBase, predictions: Predictions, phases: Phases, seconds: float) -> dict:
         """predictions.npz, then results.json, whose presence makes the run complete."""
         predictions.save(self.path / PREDICTIONS)
-        cfg, method = self.cfg, method_class(self.cfg.TRAINER.NAME)
+        cfg, method, source = self.cfg, method_class(self.cfg.TRAINER.NAME), self.source()
         results = {
             "format": FORMAT,
             "method": cfg.TRAINER.NAME,
             "title": vars(method).get("title") or cfg.TRAINER.NAME,
-            "dataset": cfg.DATASET.FOLDER or cfg.DATASET.NAME,
+            "dataset": tested_on(self.config),
+            "source": source,
             "backbone": cfg.MODEL.BACKBONE.NAME,
             "subsample": cfg.DATASET.SUBSAMPLE_CLASSES,
             "trained": not self.spec.eval_only,
@@ -146,7 +181,7 @@ class RunFolder:
             "shots": cfg.DATASET.NUM_SHOTS,
             "seed": cfg.SEED,
             "split": cfg.TEST.SPLIT,
-            "changed": changed_keys(self.spec, cfg),
+            "changed": changed_keys(self.spec, cfg, "" if source == ELSEWHERE else source),
             **summary(predictions),
             "notes": notes(cfg),
             "seconds": seconds,
@@ -157,6 +192,7 @@ class RunFolder:
                 "dataset": getattr(trainer.dm.dataset, "fingerprint", None),
                 "weights": getattr(getattr(trainer, "clip_model", None), "fingerprint", None),
                 "checkpoint": self.checkpoint_fingerprint(),
+                **getattr(trainer, "learned_from", {}),
             },
             "config": self.config,
         }
@@ -180,6 +216,18 @@ def phantom_note(backbone: str) -> str:
 def dataset_name(cfg: CfgNode) -> str:
     """The data set's name; for a folder of images the folder's."""
     return Path(cfg.DATASET.FOLDER).name or cfg.DATASET.NAME
+
+
+def trained_on(config: dict) -> str:
+    """The data set of a configuration, as in the catalogue; a folder of images by its name."""
+    return config["DATASET"]["FOLDER"] or config["DATASET"]["NAME"]
+
+
+def tested_on(config: dict) -> str:
+    """The data set whose images a run of a configuration tests."""
+    name = config["DATASET"]["TEST_ON"]
+    facts = load().find(name) if name else None
+    return facts.name if facts else name or trained_on(config)
 
 
 def relative(path: str, dataset: object) -> str:

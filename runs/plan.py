@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
+from dassl.utils import UserError
+from datasets.catalogue import load
 from reports.variants import BASE2NEW_SHOTS
-from runs.protocols import Job, Places, job, takes_part
+from runs.protocols import TRANSFER, Job, Places, cannot_transfer, is_there, job, takes_part
 
 
 def plan(
@@ -30,3 +33,58 @@ def plan(
         for number in ([BASE2NEW_SHOTS] if protocol == "base2new" else shots)
         for seed in seeds
     ]
+
+
+def published_routes(places: Places, without_data: bool = False) -> list[tuple[str, str]]:
+    """The catalogue's (source, target) routes, by their names on the command line. Those whose images are not there are
+    left out, and it is said how they are had, unless they are wanted all the same.
+
+    Raises:
+        UserError: none is left.
+    """
+    routes = load().transfers()
+    everything = {facts.name: facts for route in routes for facts in route}
+    absent = {} if without_data else {n: f for n, f in everything.items() if not is_there(f.config, places.data)}
+    left = [(s.config, t.config) for s, t in routes if not {s.name, t.name} & absent.keys()]
+    if not left:
+        raise UserError(
+            f"No route of the transfer protocol has both its data sets in {places.data}: `python scripts/download.py "
+            f"busi btmri transfer --root {places.data}` fetches them."
+        )
+    for facts in absent.values():
+        print(f"note: {facts.name} is left out, it is not there: {facts.remedy(places.data)}.", file=sys.stderr)
+    return left
+
+
+def transfer_plan(
+    routes: Sequence[tuple[str, str]],
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    shots: Sequence[int],
+    places: Places,
+    pairs: Sequence[str] = (),
+) -> tuple[list[Job], list[str]]:
+    """The jobs of the transfer protocol along (source, target) routes, and a sentence on each method that cannot take
+    part in one. All targets of a source are one job, so that no two jobs train the same run.
+
+    Raises:
+        UserError: an unknown method or data set.
+    """
+    from runs.config import merged_config
+    from runs.folder import names_novel_classes
+
+    jobs, left_out = [], []
+    for source in dict.fromkeys(source for source, _ in routes):
+        for method in methods:
+            targets = [target for start, target in routes if start == source]
+            learned = job("few_shot", method, source, shots[0], seeds[0], places, pairs).specs[0]
+            if not names_novel_classes(merged_config(learned)):
+                reasons = {target: cannot_transfer(learned, target) for target in targets}
+                left_out += filter(None, reasons.values())
+                targets = [target for target in targets if not reasons[target]]
+            jobs += [
+                job(TRANSFER, method, source, number, seed, places, pairs, targets)
+                for number in (shots if targets else ())
+                for seed in seeds
+            ]
+    return jobs, left_out

@@ -1,18 +1,20 @@
-"""The benchmark's two protocols as sequences of runs: base-to-novel and few-shot."""
+"""The protocols as sequences of runs: base-to-novel and few-shot, which are the benchmark's, and transfer."""
 
 from __future__ import annotations
 
 import importlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dassl.utils import UserError
 from datasets.catalogue import DEFAULT_BACKBONE, load
+from datasets.splits import class_names, read_split
 from runs.spec import DATASET_CONFIGS, ROOT, RunSpec
 
 PROTOCOLS = ("base2new", "few_shot")
+TRANSFER = "transfer"
 
 
 @dataclass(frozen=True)
@@ -51,47 +53,103 @@ class Job:
 
     def __str__(self) -> str:
         first = self.specs[0]
-        return f"{self.protocol} {first.dataset} {first.method} {first.shots} shots seed {first.seed}"
+        words = self.protocol, first.dataset, first.method, first.shots, "shots seed", first.seed, *first.pairs
+        return " ".join(map(str, words))
 
 
 def job(
-    protocol: str, method: str, dataset: str, shots: int, seed: int, places: Places, pairs: Sequence[str] = ()
+    protocol: str,
+    method: str,
+    dataset: str,
+    shots: int,
+    seed: int,
+    places: Places,
+    pairs: Sequence[str] = (),
+    targets: Sequence[str] = (),
 ) -> Job:
     """The runs of a protocol. Base-to-novel trains on the base classes and, where what was learned can name classes
-    that it never saw, tests on the novel ones too.
+    that it never saw, tests on the novel ones too. Transfer trains as few-shot does, in the same folder, and tests what
+    was learned on each of the `targets` with that one's class names; a method that cannot name classes that it never
+    saw is tested by its logits of the target's classes, which must be among those of the data set.
 
     Raises:
-        UserError: no such method or data set, or a configuration that cannot be.
+        UserError: no such method or data set, a target whose classes the method cannot name, or a configuration that
+            cannot be.
     """
     from runs.config import merged_config, method_config
     from runs.folder import names_novel_classes
 
-    check_dataset(dataset, places.data)
+    for name in (dataset, *targets):
+        check_dataset(name, places.data)
     backbone = places.backbone_for(dataset)
 
-    def spec(*kind: str, **more: object) -> RunSpec:
+    def folder(*kind: str) -> str:
         level = Path(backbone.removeprefix("hf-hub:")).name
-        folder = places.output.joinpath(*kind, dataset, f"shots_{shots}", method, level, f"seed{seed}")
+        return str(places.output.joinpath(*kind, f"shots_{shots}", method, level, f"seed{seed}"))
+
+    def spec(*kind: str, **more: object) -> RunSpec:
         return RunSpec(
             method=method,
-            folder=str(folder),
+            folder=folder(*kind, dataset),
             dataset=dataset,
             shots=shots,
             seed=seed,
             backbone=backbone,
             data=str(places.data),
-            method_file=method_config(method, protocol, dataset),
+            method_file=method_config(method, "few_shot" if protocol == TRANSFER else protocol, dataset),
             pairs=tuple(pairs),
             **more,
         )
 
     if protocol == "few_shot":
         return Job(protocol, (spec("few_shot", subsample="all"),))
+    if protocol == TRANSFER:
+        learned, tests = spec("few_shot", subsample="all"), []
+        names_any_class = names_novel_classes(merged_config(learned))
+        for target in targets:
+            reason = "" if names_any_class else cannot_transfer(learned, target)
+            if reason:
+                raise UserError(reason)
+            test = replace(learned, folder=folder(TRANSFER, dataset, target), eval_only=True, model_dir=learned.folder)
+            own = {"dataset": target} if names_any_class else {"pairs": (*pairs, "DATASET.TEST_ON", target)}
+            tests.append(replace(test, **own))
+        return Job(protocol, (learned, *tests))
     base = spec("base2new", "train_base", subsample="base")
     if not names_novel_classes(merged_config(base)):
         return Job(protocol, (base,))
     novel = spec("base2new", "test_new", subsample="new", eval_only=True, model_dir=base.folder)
     return Job(protocol, (base, novel))
+
+
+def cannot_transfer(learned: RunSpec, target: str) -> str:
+    """Why a run that cannot name classes that it never saw cannot be tested on `target`, as a sentence; "" where it
+    can, or where the data that could tell are not there yet."""
+    source = learned.dataset
+    known, wanted = (classes_of(name, Path(learned.data)) for name in (source, target))
+    missing = [name for name in wanted if name not in known] if known else []
+    if not missing:
+        return ""
+    return (
+        f"{learned.method} only learns to tell the classes of {source} apart, and '{missing[0]}' of {target} is none "
+        f"of them: it takes no part in {source} -> {target}."
+    )
+
+
+def classes_of(dataset: str, data: Path) -> list[str]:
+    """The class names of a data set; [] where neither the catalogue nor a split file says them."""
+    facts = load().find(dataset)
+    if facts and facts.classes:
+        return list(facts.classes)
+    split = facts.split_file(data) if facts else data / dataset / f"split_{Path(dataset).name}.json"
+    return class_names(read_split(split)) if split.is_file() else []
+
+
+def is_there(dataset: str, data: Path) -> bool:
+    """Whether a data set lies in the data folder, or can be drawn there."""
+    facts = load().find(dataset)
+    if facts is None:
+        return (data / dataset).is_dir()
+    return bool(facts.generator) or (facts.split_file(data).is_file() and facts.image_folder(data).is_dir())
 
 
 def known_datasets() -> list[str]:
@@ -116,7 +174,7 @@ def ensure_generated(dataset: str, data: Path) -> None:
     """Draw a data set that is made rather than published, unless it is there."""
     facts = load().find(dataset)
     if facts is not None and facts.generator:
-        importlib.import_module(facts.generator).ensure_dataset(data)
+        importlib.import_module(facts.generator).ensure_dataset(data, name=facts.config)
 
 
 def takes_part(protocol: str, dataset: str) -> bool:

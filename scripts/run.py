@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""One method on one data set: base-to-novel or few-shot, ending with a table.
+"""One method by one protocol, ending with a table.
 
     python scripts/run.py METHOD base2new DATASET SEED [KEY VALUE ...]
     python scripts/run.py METHOD few_shot DATASET SHOTS SEED [KEY VALUE ...]
+    python scripts/run.py METHOD transfer SOURCE TARGET SHOTS SEED [KEY VALUE ...]
 
-DATASET is one of configs/datasets/ or a folder of your own images below DATA. Environment: DATA (default data),
+A data set is one of configs/datasets/ or a folder of your own images below DATA. Environment: DATA (default data),
 OUTPUT (default output), BACKBONE (default BiomedCLIP; PhantomCLIP for phantom). KEY VALUE pairs change the
 configuration. A complete run is not repeated; an unfinished one resumes after its last epoch.
 """
@@ -19,28 +20,42 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import UserError, run_program
 from reports.variants import BASE2NEW_SHOTS
-from runs.protocols import PROTOCOLS, Places, ensure_generated, integer, job
+from runs.protocols import TRANSFER, Places, ensure_generated, integer, job
+
+# What a protocol takes after the method, and an example of it.
+ARGUMENTS = {
+    "base2new": ("DATASET SEED", "phantom 1"),
+    "few_shot": ("DATASET SHOTS SEED", "phantom 16 1"),
+    TRANSFER: ("SOURCE TARGET SHOTS SEED", "busi buid 16 1"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int | None:
     words = list(sys.argv[1:] if argv is None else argv)
     asked_for_help = any(word in ("-h", "--help") for word in words)
-    if asked_for_help or len(words) < 2 or words[1] not in PROTOCOLS:
+    if asked_for_help or len(words) < 2 or words[1] not in ARGUMENTS:
         print(__doc__.strip(), file=sys.stdout if asked_for_help else sys.stderr)
         return 0 if asked_for_help else 2
     method, protocol, *rest = words
-    wanted = ["DATASET", "SEED"] if protocol == "base2new" else ["DATASET", "SHOTS", "SEED"]
+    names, example = ARGUMENTS[protocol]
+    wanted = names.split()
     if len(rest) < len(wanted):
-        raise UserError(f"Give {' '.join(wanted)}, as in: bash scripts/{method.lower()}/{protocol}.sh "
-                        f"{'phantom 1' if protocol == 'base2new' else 'phantom 16 1'}.")  # fmt: skip
-    dataset, *numbers = rest[: len(wanted)]
-    shots = integer(numbers[0], "SHOTS", 1) if protocol == "few_shot" else BASE2NEW_SHOTS
-    seed = integer(numbers[-1], "SEED", 0)
+        raise UserError(f"Give {names}, as in: bash scripts/{method.lower()}/{protocol}.sh {example}.")
+    given = dict(zip(wanted, rest, strict=False))
+    dataset, *targets = [given[name] for name in ("DATASET", "SOURCE", "TARGET") if name in given]
+    shots = integer(given["SHOTS"], "SHOTS", 1) if "SHOTS" in given else BASE2NEW_SHOTS
+    seed = integer(given["SEED"], "SEED", 0)
     places = Places()
-    chosen = job(protocol, method, dataset, shots, seed, places, rest[len(wanted) :])
-    ensure_generated(dataset, places.data)
+    chosen = job(protocol, method, dataset, shots, seed, places, rest[len(wanted) :], targets)
+    for name in (dataset, *targets):
+        ensure_generated(name, places.data)
     chosen()
 
+    if protocol == TRANSFER:
+        from reports.transfer import transfer_report
+
+        print("\n" + transfer_report(chosen.folders(), [(dataset, *targets)], places.data)[0])
+        return
     from reports.collect import runs_in
     from reports.render import render
     from reports.tables import TABLES

@@ -133,7 +133,7 @@ def test_no_space_left_loses_nothing_that_was_saved(command, arguments, tmp_path
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)], capture_output=True).returncode:
         pytest.skip("mounting a small disk needs privileges")
     try:
-        (disk / "ballast").write_bytes(bytes(80_000))
+        (disk / "ballast").write_bytes(bytes(100_000))
         words = ["train.py", *arguments("CoOp", "OPTIM.MAX_EPOCH", "200", output=disk / "run")]
         refused(command(words), "No space left")
         saved = list((disk / "run" / "prompt_learner").glob("model.pth.tar-*"))

@@ -15,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import f1_score
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from dassl.config import get_cfg_default
 from dassl.data import DatasetWrapper, Datum, build_data_loader, build_transform
 from dassl.evaluation import build_evaluator
 from dassl.metrics import compute_accuracy, compute_distance_matrix
 from dassl.optim import build_lr_scheduler, build_optimizer
+from dassl.optim.lr_scheduler import ConstantWarmupScheduler
 from dassl.utils import (
     MetricMeter,
     Registry,
@@ -139,6 +141,70 @@ def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path):
     assert resume_from_checkpoint(str(tmp_path), other) == 3
     assert torch.equal(layer.weight, other.weight)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "model.pth.tar-3"]
+
+
+def dassl_checkpoint(ctx, epoch=2):
+    """What Dassl saves after steps of SGD under a cosine schedule with warm-up; the scheduler's attributes, which hold
+    the cosine schedule and in it the optimiser as objects; and the scheduler."""
+    optimizer = torch.optim.SGD([ctx], 0.1, momentum=0.9)
+    scheduler = ConstantWarmupScheduler(optimizer, CosineAnnealingLR(optimizer, 10.0), 1, 1e-5)
+    for _ in range(epoch):
+        ctx.grad = torch.ones_like(ctx)
+        optimizer.step()
+        scheduler.step()
+    kept = {name: value for name, value in vars(scheduler).items() if name != "optimizer"}
+    state = {"ctx": ctx.detach().clone(), "token_prefix": torch.zeros(3, 1, 4)}
+    content = {"state_dict": state, "epoch": epoch, "optimizer": optimizer.state_dict(), "val_result": 71.5}
+    return content, kept, scheduler
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["the scheduler's attributes", "the scheduler as an object"])
+def test_a_checkpoint_that_dassl_wrote_restores_optimiser_and_schedule(tmp_path, whole):
+    content, kept, scheduler = dassl_checkpoint(torch.nn.Parameter(torch.randn(2, 4)))
+    path = tmp_path / "model.pth.tar-2"
+    torch.save(content | {"scheduler": scheduler if whole else kept}, path)
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path, weights_only=True)
+
+    found = load_checkpoint(str(path))
+    assert torch.equal(found["state_dict"]["ctx"], content["state_dict"]["ctx"])
+    assert (found["epoch"], found["val_result"]) == (2, 71.5)
+    ctx = torch.nn.Parameter(torch.zeros(2, 4))
+    optimizer = torch.optim.SGD([ctx], 0.1, momentum=0.9)
+    mine = ConstantWarmupScheduler(optimizer, CosineAnnealingLR(optimizer, 10.0), 1, 1e-5)
+    optimizer.load_state_dict(found["optimizer"])
+    mine.load_state_dict(found["scheduler"])
+    assert mine.successor.optimizer is optimizer
+    for _ in range(5):
+        scheduler.step()
+        mine.step()
+        assert mine.get_last_lr() == scheduler.get_last_lr()
+    assert torch.equal(
+        optimizer.state[ctx]["momentum_buffer"], scheduler.optimizer.state_dict()["state"][0]["momentum_buffer"]
+    )
+
+
+@pytest.mark.parametrize("place", ["optimizer", "scheduler", "val_result", "successor"])
+def test_a_bomb_anywhere_in_dassls_checkpoint_is_refused_and_does_not_go_off(tmp_path, place):
+    content, kept, scheduler = dassl_checkpoint(torch.nn.Parameter(torch.zeros(1)))
+    bomb = Bomb(str(tmp_path / "exploded"))
+    if place == "successor":
+        scheduler.successor.fuse = bomb
+    content |= {"scheduler": kept}
+    content |= {} if place == "successor" else {place: bomb}
+    path = tmp_path / "model.pth.tar-2"
+    torch.save(content, path)
+    with pytest.raises(UserError, match="holds more than tensors and plain values"):
+        load_checkpoint(str(path))
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_checkpoint_that_holds_itself_is_damaged(tmp_path):
+    content = {"state_dict": {}, "epoch": 1}
+    content["optimizer"] = content
+    torch.save(content, tmp_path / "model.pth.tar-1")
+    with pytest.raises(UserError, match="is damaged"):
+        load_checkpoint(str(tmp_path / "model.pth.tar-1"))
 
 
 # Images

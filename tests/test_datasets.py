@@ -22,7 +22,7 @@ from datasets.splits import PARTS, Item, class_names, fingerprint, is_below, par
 
 ROOT = Path(__file__).resolve().parents[1]
 datasets.register_all()
-AT_HAND = sorted(set(catalogue.load().datasets) - {"OCTMNIST"})
+AT_HAND = sorted({facts.name for facts in catalogue.load().published()} - {"OCTMNIST"})
 
 
 def config(root: Path, name: str = "BTMRI", shots: int = -1, subset: str = "all", seed: int = 1) -> CfgNode:
@@ -140,8 +140,9 @@ def test_every_data_set_of_the_catalogue_is_registered_and_has_a_config():
         assert (made.__name__, made.dataset_dir) == (facts.name, facts.name)
         assert made.__module__ == f"datasets.{facts.config}"
         assert len(facts.counts) == 3 and facts.counts[0] > 0
-    assert {f.name for f in (ROOT / "configs/datasets").glob("*.yaml")} == {
-        f"{c}.yaml" for c in [*(f.config for f in catalogue.load().datasets.values()), "phantom", "imagefolder"]
+    assert {file.stem for file in (ROOT / "configs/datasets").glob("*.yaml")} == {
+        *(facts.config for facts in catalogue.load().everything()),
+        "imagefolder",
     }
 
 
@@ -206,7 +207,7 @@ def test_absent_data_are_answered_with_the_command_that_fetches_them(tmp_path):
     (tmp_path / "BTMRI" / "BTMRI").mkdir(parents=True)
     with pytest.raises(UserError, match=r"split_BTMRI.json is not there: .*download.py btmri"):
         datasets.btmri.BTMRI(config(tmp_path))
-    with pytest.raises(UserError, match=r"python -m phantom\.dataset --root"):
+    with pytest.raises(UserError, match=r"python -m phantom\.dataset phantom --root"):
         DATASET_REGISTRY.get("Phantom")(config(tmp_path, "Phantom"))
 
 
@@ -249,7 +250,8 @@ FAULTS = {
 @pytest.mark.parametrize("content", FAULTS.values(), ids=FAULTS.keys())
 def test_a_malformed_split_is_named_with_its_fault(tmp_path, content):
     lay_out(tmp_path, json.dumps(content) if isinstance(content, dict) else content)
-    with pytest.raises(UserError, match=r"split_BTMRI.json is not usable, .*: correct it or fetch it again\.$") as error:
+    sentence = r"split_BTMRI.json is not usable, .*: correct it or fetch it again\.$"
+    with pytest.raises(UserError, match=sentence) as error:
         datasets.btmri.BTMRI(config(tmp_path))
     assert "\n" not in str(error.value)
 

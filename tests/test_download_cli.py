@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,35 @@ def test_a_wrong_split_from_the_repository_is_refused_by_its_hash(world):
     assert len([request for request in world.asked("zip_url") if request.sent]) == 1, "the zip is used again"
 
 
+@pytest.fixture
+def target(world):
+    """A set of the transfer protocol: without a copy on Google Drive, its split in a repository of its own."""
+    target = Published("Target", 2)
+    target.facts = replace(target.facts, gdrive_id="", splits="someone/else/abcdef", source_set="Kidney")
+    world.sets["Target"] = target
+    world.catalogue = replace(world.catalogue, transfer={"Target": target.facts})
+    return target
+
+
+def test_a_transfer_set_has_its_zip_beside_the_others_and_its_split_where_it_was_published(world, target):
+    world.put("zip_url", target.zip(split=b""), "Target")
+    assert world.path("split_url", "Target") == "/someone/else/abcdef/data/Target/split_Target.json"
+    world.put("split_url", target.split, "Target")
+    assert world.download("transfer")[0] == 0
+    assert world.tree() == world.whole("Target"), "and nothing of the benchmark"
+    assert world.download("target", "--check")[0] == 0
+
+
+def test_a_transfer_set_that_cannot_be_fetched_is_not_looked_for_on_google_drive(world, target):
+    status, _, err = world.download("target")
+    assert status == 2 and one_sentence(err)
+    assert "from the Hugging Face hub" in err and "Google Drive" not in err and "give it with --from" in err
+    given = world.root.parent / "given"
+    given.mkdir()
+    (given / "Target.zip").write_bytes(target.zip())
+    assert world.download("target", "--from", str(given))[0] == 0 and world.tree() == world.whole("Target")
+
+
 HARM = {
     "404": None,
     "a page instead of a zip": b"<html>Quota exceeded</html>",
@@ -238,8 +268,9 @@ def test_an_interrupted_download_resumes_where_it_stopped(world, small_chunks, e
     until = time.monotonic() + 30
     while not received(world) and time.monotonic() < until:
         time.sleep(0.01)
-    os.kill(child.pid, end)
-    child.join()
+    while child.is_alive():  # an interrupt that arrives while Python cleans up an object is lost
+        os.kill(child.pid, end)
+        child.join(1)
     had = received(world)
     file.gate.set()
     assert 0 < had < len(content)

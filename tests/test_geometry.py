@@ -29,6 +29,7 @@ from geometry import (
     row_softmax,
     similarity,
 )
+from phantom.dataset import DATASETS
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -161,10 +162,16 @@ def test_classes_are_those_of_the_published_splits(split_folder):
         assert set(read_geometry(split.stem.removeprefix("split_")).classnames) == names
 
 
-def test_classes_of_phantom_are_those_that_are_drawn():
-    from phantom.findings import CLASSES
+@pytest.mark.parametrize("name", DATASETS)
+def test_classes_of_the_embedded_sets_are_those_that_are_drawn(name):
+    made = DATASETS[name]
+    assert sorted(read_geometry(made.folder).classnames) == sorted(made.classes)
 
-    assert sorted(read_geometry("Phantom").classnames) == sorted(CLASSES)
+
+def test_findings_from_another_scanner_relate_as_phantoms_do():
+    one, other = (read_geometry(name) for name in ("Phantom", "PhantomShift"))
+    assert np.array_equal(costs(one), costs(other))
+    assert read_geometry("PhantomGrades").is_ordered
 
 
 @pytest.mark.parametrize(("source", "target"), [(source, target) for source in TRANSFER for target in TRANSFER[source]])
@@ -181,8 +188,8 @@ def test_every_disease_taken_for_normal_counts_fully_where_one_class_is_normal(d
     assert set(geometry.overrides) == set(geometry.classnames) - {geometry.classnames[normal]}
 
 
-def test_only_the_grades_of_the_knee_are_an_order_and_their_ends_are_healthy_and_severe():
-    assert [path.stem for path in FILES if read_geometry(path).is_ordered] == ["KneeXray"]
+def test_only_grades_are_an_order_and_the_knees_ends_are_healthy_and_severe():
+    assert {path.stem for path in FILES if read_geometry(path).is_ordered} == {"KneeXray", "PhantomGrades"}
     order = read_geometry("KneeXray").order
     assert order == tuple(CATALOGUE["KneeXray"]["classes"])
 

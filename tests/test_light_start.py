@@ -32,6 +32,7 @@ sys.exit(code)
         ["train.py", "--help"],
         ["scripts/run.py", "--help"],
         ["scripts/compare.py", "--help"],
+        ["scripts/ablation.py", "--help"],
         ["scripts/reproduce.py", "--help"],
         ["predict.py", "--help"],
         ["predict.py", "no such run", "no such folder", "--abstain", "2"],

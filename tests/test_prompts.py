@@ -87,10 +87,11 @@ def test_a_prompt_again_in_other_case_or_punctuation_is_found(name, first, secon
 @settings(max_examples=20, deadline=None)
 def test_a_prompt_with_one_word_more_is_a_near_duplicate(name, number, word, data) -> None:
     bank = copy_of_sound()
-    outside = [w for w in bank[name][number].split() if fold(w) not in fold(name).split()]
-    before = data.draw(st.sampled_from(outside))
+    words_there = bank[name][number].split()
+    outside = [i for i, w in enumerate(words_there) if fold(w) not in fold(name).split()]
+    place = data.draw(st.sampled_from(outside))
     other = (number + 7) % PROMPTS_A_CLASS
-    bank[name][other] = bank[name][number].replace(before, f"{before} {word}", 1)
+    bank[name][other] = " ".join([*words_there[: place + 1], word, *words_there[place + 1 :]])
     early, late = sorted((number + 1, other + 1))
     assert any(f"{name}: prompts {early} and {late} are near-duplicates" in fault for fault in faults_of(bank))
 

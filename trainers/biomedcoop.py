@@ -25,6 +25,7 @@ class BiomedCoOp(PromptTuner):
         return {
             **super().default_options(),
             **teacher_options(),
+            "TEXT_DROPOUT": 0.1,  # as in the published runs
             "TAU": 1.5,  # prompts further than this many standard deviations from the rest are left out
             "LAMBDA_SCCM": 0.5,  # weight of the consistency with the mean prototypes
             "LAMBDA_KDSP": 0.5,  # weight of the distillation from the selected prompts
@@ -32,6 +33,7 @@ class BiomedCoOp(PromptTuner):
 
     @classmethod
     def check_options(cls, options: CfgNode) -> None:
+        super().check_options(options)
         require(options, "LAMBDA_SCCM", "LAMBDA_KDSP", least=0)
         require(options, "TAU", above=0)
 

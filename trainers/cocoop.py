@@ -40,7 +40,8 @@ class CoCoOp(PromptTuner):
 
     def text_features_for(self, image: Tensor) -> Tensor:
         """Normalised text features (B, C, D) for images (B, D), all prompts encoded as one batch."""
-        text = F.normalize(self.clip_model.encode_text(*self.prompt_learner(image)), dim=-1)
+        learner = self.prompt_learner
+        text = F.normalize(self.clip_model.encode_text(*learner(image), dropout=learner.text_dropout), dim=-1)
         return text.unflatten(0, (len(image), -1))
 
     def logits(self, image: Tensor) -> Tensor:
@@ -52,6 +53,7 @@ class CoCoOp(PromptTuner):
         return {"ce": F.cross_entropy(logits, label)}, logits
 
     def classifier(self) -> Callable[[Tensor], Tensor]:
+        self.set_model_mode("eval")
         images = max(1, TEXTS_AT_ONCE // len(self.classnames))
         return lambda features: torch.cat([self.logits(piece) for piece in features.split(images)])
 

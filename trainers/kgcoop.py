@@ -29,6 +29,7 @@ class KgCoOp(PromptTuner):
 
     @classmethod
     def check_options(cls, options: CfgNode) -> None:
+        super().check_options(options)
         require(options, "W", least=0)
 
     def build_method(self) -> None:

@@ -2,27 +2,112 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from functools import cache
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
+from yacs.config import CfgNode
 
-from clip import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
 from trainers.parts.feature_trainer import FeatureTrainer
+from trainers.parts.options import require
+
+EXPONENTS = (6, 4, 2, 0, -2, -4, -6)  # of 10, for C; the first of equals wins
+BISECTIONS = 8
+ITERATIONS = 1000  # of L-BFGS at most
+
+
+class LogisticModel(nn.Module):
+    """Logits f coef' + intercept of features f (B, D), for coef (C, D) and intercept (C,)."""
+
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("coef", torch.zeros(classes, width))
+        self.register_buffer("intercept", torch.zeros(classes))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features @ self.coef.t() + self.intercept
+
+
+def logistic_regression(features: Tensor, labels: Tensor, c: float) -> LogisticModel:
+    """The minimum of ||coef||^2 / 2 + C * (sum of cross entropies) by L-BFGS, over features (N, D) and labels (N,).
+
+    Every one of the classes 0 .. C - 1 must have a feature. Of two classes, one has all its weights 0.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    with warnings.catch_warnings():
+        # With large C a separable few-shot set has its minimum at infinity; the published fits stop there as well.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fit = LogisticRegression(C=c, max_iter=ITERATIONS).fit(features.cpu().numpy(), labels.cpu().numpy())
+    model = LogisticModel(len(fit.classes_), features.shape[1])
+    model.coef[-len(fit.coef_) :] = torch.from_numpy(fit.coef_)
+    model.intercept[-len(fit.intercept_) :] = torch.from_numpy(fit.intercept_)
+    return model.to(features.device)
+
+
+def best_exponent(accuracy: Callable[[float], float]) -> float:
+    """The exponent x of C = 10^x that CLIP's search ends with, from the validation accuracy at x.
+
+    The best of seven, then eight bisections of the two decades around it, each of which keeps the better end (the lower
+    of equals) and the half beside it.
+    """
+    accuracy = cache(accuracy)
+    best = max(EXPONENTS, key=accuracy)
+    low, high = best - 1.0, best + 1.0
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        if accuracy(low) < accuracy(high):
+            best, low = high, middle
+        else:
+            best, high = low, middle
+    return best
 
 
 @TRAINER_REGISTRY.register()
 class LinearProbe(FeatureTrainer):
+    """One fit, to its minimum, with the regularisation that the validation images choose.
+
+    Classes without validation images take no part in that choice. OPTIM does not apply: L-BFGS has no learning rate,
+    batches or epochs. A run is one epoch, the fit.
+    """
+
     title, paper, row = "Linear probe", "2103.00020", 60
 
+    @classmethod
+    def default_options(cls) -> dict[str, object]:
+        return {"C": 0.0}  # inverse strength of the regularisation; 0: chosen on the validation images
+
+    @classmethod
+    def check_options(cls, options: CfgNode) -> None:
+        require(options, "C", least=0)
+
     def build_method(self) -> None:
-        self.linear = nn.Linear(self.clip_model.embed_dim, len(self.classnames))
-        self.learn("linear", self.linear)
+        self.max_epoch = 1
+        self.model = LogisticModel(len(self.classnames), self.clip_model.embed_dim).to(self.device)
+        self.register_model("linear", self.model)
 
     def classifier(self) -> Callable[[Tensor], Tensor]:
-        return self.linear
+        return self.model
 
-    def losses(self, inputs: ImageFeatures, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        logits = self.linear(inputs.global_token)
-        return {"ce": F.cross_entropy(logits, label)}, logits
+    def run_epoch(self) -> None:
+        c = self.options.C or 10 ** self._exponent()
+        with self.phases("fit"):
+            fitted = logistic_regression(*self.training_set, c)
+        self.model.load_state_dict(fitted.state_dict())
+
+    def _exponent(self) -> float:
+        self.require_validation("C", "give it as TRAINER.LINEARPROBE.C, such as 1")
+        images, labels = self.validation_set
+
+        def accuracy(exponent: float) -> float:
+            predicted = logistic_regression(*self.training_set, 10**exponent)(images).argmax(-1)
+            return (predicted == labels).float().mean().item()
+
+        with self.phases("choose C"):
+            exponent = best_exponent(accuracy)
+            print(f"C {10**exponent:.3g}: accuracy {100 * accuracy(exponent):.1f} % on the validation images")
+        return exponent

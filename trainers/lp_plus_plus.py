@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -12,6 +13,8 @@ from yacs.config import CfgNode
 
 from clip import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
+from dassl.optim import build_lr_scheduler, build_optimizer
+from dassl.utils import UserError
 from trainers.parts.feature_trainer import FeatureTrainer
 from trainers.parts.options import require
 from trainers.parts.templates import TEMPLATE, template_features
@@ -35,14 +38,18 @@ def initial_multiplier(text_logits: Tensor, labels: Tensor) -> float:
 
 
 class Probe(nn.Module):
-    """logits = f (W + diag(alpha) T)' + b, for W (C, D), alpha (C,) and text features T (C, D)."""
+    """logits = f (W + diag(alpha) T)' for W (C, D), alpha (C,) and text features T (C, D), and b (C,) if asked for.
 
-    def __init__(self, features: Tensor, labels: Tensor, text: Tensor) -> None:
+    W starts as the sum of each class's features (N, D), b at 0.
+    """
+
+    def __init__(self, features: Tensor, labels: Tensor, text: Tensor, bias: bool = False) -> None:
         super().__init__()
         one_hot = F.one_hot(labels, len(text)).to(features.dtype)
-        self.linear = nn.Linear(*text.t().shape)
+        self.linear = nn.Linear(*text.t().shape, bias=bias)
         self.linear.weight.data.copy_(one_hot.t() @ features)
-        self.linear.bias.data.zero_()
+        if bias:
+            self.linear.bias.data.zero_()
         self.alpha = nn.Parameter(text.new_full((len(text),), initial_multiplier(features @ text.t(), labels)))
         self.register_buffer("text", text, persistent=False)
 
@@ -52,26 +59,43 @@ class Probe(nn.Module):
 
 @TRAINER_REGISTRY.register()
 class LPPlusPlus(FeatureTrainer):
-    """Gradient descent on all training features at once; the multipliers step once in ALPHA_EVERY epochs."""
+    """Gradient descent on all training features at once; the multipliers step once in ALPHA_EVERY epochs.
+
+    OPTIM.LR is a factor on the step sizes from the Lipschitz bounds. OPTIM.MOMENTUM and OPTIM.WEIGHT_DECAY are those
+    of the weights; the multipliers take plain gradient steps. With TEST.FINAL_MODEL best_val, as in the configurations,
+    the last of the epochs that are best on the validation images is tested.
+    """
 
     title, paper, row = "LP++", "2404.02285", 70
 
     @classmethod
     def default_options(cls) -> dict[str, object]:
-        return {"TEMPLATE": TEMPLATE, "ALPHA_EVERY": 10}
+        return {
+            "TEMPLATE": TEMPLATE,
+            "ALPHA_EVERY": 10,  # epochs from one step of the multipliers to the next
+            "BIAS": False,  # learn a bias too, as the authors' code does and their paper does not
+        }
 
     @classmethod
     def check_options(cls, options: CfgNode) -> None:
         require(options, "ALPHA_EVERY", least=1)
 
+    def check_cfg(self, cfg: CfgNode) -> None:
+        super().check_cfg(cfg)
+        if cfg.OPTIM.NAME != "sgd":
+            raise UserError(f"OPTIM.NAME is '{cfg.OPTIM.NAME}', but the step sizes of LP++ are those of sgd.")
+
     def build_method(self) -> None:
         features, labels = self.training_set
         text = template_features(self.clip_model, self.classnames, self.options.TEMPLATE, self.cache)
-        self.probe = Probe(features, labels, text).to(self.device)
-        self.alpha_step = multiplier_step(features @ text.t())
-        weights = list(self.probe.linear.parameters())
-        self.optim = torch.optim.SGD(weights, weight_step(features), momentum=0.9)
-        self.register_model("probe", self.probe, self.optim, None)
+        self.probe = Probe(features, labels, text, self.options.BIAS).to(self.device)
+        self.weight_step, self.alpha_step = weight_step(features), multiplier_step(features @ text.t())
+        scaled = self.cfg.OPTIM.clone()
+        scaled.defrost()
+        scaled.LR *= self.weight_step
+        self.optim = build_optimizer(self.probe.linear, scaled)
+        self.sched = build_lr_scheduler(self.optim, scaled)
+        self.register_model("probe", self.probe, self.optim, self.sched)
 
     def classifier(self) -> Callable[[Tensor], Tensor]:
         return self.probe
@@ -84,5 +108,11 @@ class LPPlusPlus(FeatureTrainer):
         self.probe.alpha.grad = None
         super().update(terms)
         if (self.epoch + 1) % self.options.ALPHA_EVERY == 0:
+            factor = self.get_current_lr() / self.weight_step
             with torch.no_grad():
-                self.probe.alpha -= self.alpha_step * self.probe.alpha.grad
+                self.probe.alpha -= factor * self.alpha_step * self.probe.alpha.grad
+
+    def after_epoch(self) -> None:
+        # The engine keeps the first of equally good epochs, the published code the last.
+        self.best_result = math.nextafter(self.best_result, -math.inf)
+        super().after_epoch()

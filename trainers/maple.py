@@ -14,7 +14,7 @@ from clip import FrozenCLIP, ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import UserError
 from trainers.parts.clip_trainer import ClipTrainer
-from trainers.parts.prompt_learner import PromptLearner, prompt_options
+from trainers.parts.prompt_learner import PromptLearner, check_prompt_options, prompt_options
 
 
 class CoupledPromptLearner(PromptLearner):
@@ -33,7 +33,7 @@ class CoupledPromptLearner(PromptLearner):
     def of(cls, model: FrozenCLIP, classnames: list[str], options: CfgNode) -> CoupledPromptLearner:
         return cls(
             model, classnames, options.N_CTX, options.CTX_INIT, options.CSC, options.CLASS_TOKEN_POSITION,
-            depth=options.DEPTH,
+            options.TEXT_DROPOUT, depth=options.DEPTH,
         )  # fmt: skip
 
     def visual_prompts(self) -> list[Tensor]:
@@ -61,6 +61,7 @@ class MaPLe(ClipTrainer):
 
     @classmethod
     def check_options(cls, options: CfgNode) -> None:
+        check_prompt_options(options)
         if options.PREC not in ("amp", "fp32"):
             raise UserError(f"The option PREC is '{options.PREC}'; it can be amp or fp32.")
 
@@ -77,7 +78,7 @@ class MaPLe(ClipTrainer):
         """Normalised text features (C, D)."""
         learner = self.prompt_learner
         text = self.clip_model.encode_text(
-            *learner(), deep_prompts=list(learner.deep), deep_positions=learner.context_positions()
+            *learner(), list(learner.deep), learner.context_positions(), dropout=learner.text_dropout
         )
         return F.normalize(text, dim=-1)
 
@@ -99,6 +100,7 @@ class MaPLe(ClipTrainer):
         return super().test(split)
 
     def model_inference(self, images: Tensor) -> Tensor:
+        self.set_model_mode("eval")
         text = self.text_features() if self._tested_text is None else self._tested_text
         return self.scale * self.image_features(images).global_token @ text.t()
 
@@ -106,6 +108,7 @@ class MaPLe(ClipTrainer):
         return self.image_features(images.to(self.device), patches)
 
     def classifier(self) -> Callable[[Tensor], Tensor]:
+        self.set_model_mode("eval")
         text = self.text_features()
         return lambda features: self.scale * features @ text.t()
 

@@ -6,6 +6,9 @@ drawn to them on the global image token (GAD) and on the patches most attentive 
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,6 +17,7 @@ from yacs.config import CfgNode
 from clip import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import UserError
+from geometry import TEXT, class_graph_matrix, find_graph, graph_file
 from trainers.parts.options import require
 from trainers.parts.prompt_tuner import PromptTuner
 from trainers.parts.teacher import Teacher, teacher_options
@@ -82,6 +86,8 @@ class OGKD(PromptTuner):
         return {
             **super().default_options(),
             **teacher_options(),
+            "TEXT_DROPOUT": 0.1,  # as in the published runs
+            "GRAPH": TEXT,  # how classes relate: text, geometry[:PATH], file:PATH, file+:PATH, identity, uniform
             "ALPHA": 1.0,  # sharpness of the class graph
             "TAU": 1.5,  # prompts further than this many standard deviations from the rest are left out
             "LAMBDA_SCCM": 0.5,  # weight of the consistency with the mean prototypes
@@ -95,11 +101,19 @@ class OGKD(PromptTuner):
 
     @classmethod
     def check_options(cls, options: CfgNode) -> None:
+        super().check_options(options)
         require(options, "ALPHA", "LAMBDA_SCCM", "LAMBDA_GAD", "LAMBDA_LGD", least=0)
         require(options, "TAU", "TOP_K_RATIO", above=0)
         require(options, "GAMMA", "TOP_K_RATIO", least=0, most=1)
+        if options.GRAPH != TEXT:
+            find_graph(options.GRAPH)
         if options.SMOOTHING not in SMOOTHINGS:
             raise UserError(f"The option SMOOTHING is '{options.SMOOTHING}'; it can be {' or '.join(SMOOTHINGS)}.")
+
+    @classmethod
+    def fingerprints(cls, cfg: CfgNode) -> dict[str, str]:
+        path = graph_file(cfg.TRAINER[cls.__name__.upper()].GRAPH, _dataset_name(cfg))
+        return {"graph": hashlib.sha256(path.read_bytes()).hexdigest()} if path else {}
 
     def before_train(self) -> None:
         self.teacher = Teacher.of(self, self.classnames)
@@ -108,12 +122,17 @@ class OGKD(PromptTuner):
         super().before_train()
 
     def _graph(self) -> Tensor:
-        alpha = self.options.ALPHA
+        """W (C, C), or with FOLD_HELD_OUT what the graph over all classes, the held-out ones last, is folded into."""
+        kind, alpha = self.options.GRAPH, self.options.ALPHA
         held_out = [name for name in self.dm.dataset.all_classnames if name not in self.classnames]
-        if not (self.options.FOLD_HELD_OUT and held_out):
-            return class_graph(self.prototypes, alpha)
-        everything = torch.cat([self.prototypes, Teacher.of(self, held_out).prototypes])
-        return fold_held_out(class_graph(everything, alpha), len(self.classnames))
+        held_out = held_out if self.options.FOLD_HELD_OUT else []
+        if kind == TEXT:
+            more = [Teacher.of(self, held_out).prototypes] if held_out else []
+            graph = class_graph(torch.cat([self.prototypes, *more]), alpha)
+        else:
+            matrix = class_graph_matrix(kind, [*self.classnames, *held_out], _dataset_name(self.cfg), alpha)
+            graph = torch.from_numpy(matrix).to(self.prototypes)
+        return fold_held_out(graph, len(self.classnames)) if held_out else graph
 
     def losses(self, features: ImageFeatures, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         options, scale = self.options, self.scale
@@ -136,3 +155,8 @@ class OGKD(PromptTuner):
             "lgd": options.LAMBDA_LGD * lgd_loss(patch_logits, patch_teacher, label, *diffusion),
         }
         return terms, logits
+
+
+def _dataset_name(cfg: CfgNode) -> str:
+    """What the data set's geometry file is called."""
+    return Path(cfg.DATASET.FOLDER).name or cfg.DATASET.NAME

@@ -14,6 +14,8 @@ from trainers.parts.options import require
 from trainers.parts.prompt_tuner import PromptTuner
 from trainers.parts.templates import TEMPLATE, template_features
 
+NEGLIGIBLE = 1e-5  # of the task's gradient; what is smaller is rounding
+
 
 @TRAINER_REGISTRY.register()
 class ProGrad(PromptTuner):
@@ -32,6 +34,7 @@ class ProGrad(PromptTuner):
 
     @classmethod
     def check_options(cls, options: CfgNode) -> None:
+        super().check_options(options)
         require(options, "LAMBDA", least=0)
         require(options, "T", above=0)
 
@@ -62,7 +65,14 @@ def tempered_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 def project(task: Tensor, general: Tensor, weight: float = 1.0) -> Tensor:
-    """The task's gradient where it agrees with the general one; else without its component along that one."""
-    direction = general / general.norm().clamp_min(torch.finfo(general.dtype).tiny)
+    """The task's gradient where it agrees with the general one; else without its component along that one.
+
+    A general gradient of at most NEGLIGIBLE times the task's length counts as zero. Such is the first one when training
+    starts from the zero-shot model's own template: student and teacher agree, and their difference is rounding, whose
+    direction means nothing.
+    """
+    size = general.norm()
+    direction = general / size.clamp_min(torch.finfo(general.dtype).tiny)
     along = (task * direction).sum()
-    return torch.where(along < 0, task - weight * along * direction, task)
+    contradicts = (along < 0) & (size > NEGLIGIBLE * task.norm())
+    return torch.where(contradicts, task - weight * along * direction, task)

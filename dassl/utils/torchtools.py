@@ -13,6 +13,7 @@ from torch import nn
 
 from .errors import UserError
 from .files import atomic_path, mkdir_if_missing
+from .stand_ins import read_inert
 
 
 def save_checkpoint(
@@ -40,6 +41,8 @@ def save_checkpoint(
 def load_checkpoint(fpath: str) -> dict:
     """Load a checkpoint on the CPU; tensors and plain values only, code in it is never run.
 
+    What Dassl wrote is read too: its pickled schedulers and optimisers become state dicts.
+
     Raises:
         UserError: the file is missing, damaged, or holds anything else.
     """
@@ -47,13 +50,13 @@ def load_checkpoint(fpath: str) -> dict:
     if not path.is_file():
         raise UserError(f"There is no checkpoint {path}.")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = read_inert(path)
     except pickle.UnpicklingError:
         raise UserError(
             f"The checkpoint {path} is damaged or holds more than tensors and plain values, so it was not loaded: "
             f"use one from a source you trust, or train again."
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else "it ends early"
         raise UserError(f"The checkpoint {path} is damaged ({reason}): delete it and train again.") from None
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
@@ -91,7 +94,7 @@ def restore(
 
 def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
     """Load what fits by name and shape from a checkpoint, and say what did not."""
-    checkpoint = torch.load(weight_path, map_location="cpu", weights_only=True)
+    checkpoint = read_inert(Path(weight_path))
     state = _without_module(checkpoint.get("state_dict", checkpoint))
     own = model.state_dict()
     fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}

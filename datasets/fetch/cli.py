@@ -47,14 +47,15 @@ def main(arguments: Sequence[str] | None = None, published: Catalogue | None = N
 
 
 def _parser(published: Catalogue) -> argparse.ArgumentParser:
-    known = ", ".join(facts.config for facts in published.datasets.values())
+    known = ", ".join(facts.config for facts in published.published())
     parser = argparse.ArgumentParser(
         prog="python scripts/download.py",
         description="Download the published data sets and BiomedCLIP's weights, and check that they are complete.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="+", metavar="NAME", help=f"{known}; all: every data set; weights: BiomedCLIP's")
+    names = f"{known}; all: the benchmark's data sets; transfer: those of the transfer protocol; weights: BiomedCLIP's"
+    parser.add_argument("names", nargs="+", metavar="NAME", help=names)
     parser.add_argument("--root", type=Path, default=Path("data"), help="data folder (default: data)")
     parser.add_argument("--check", action="store_true", help="only check, download nothing")
     parser.add_argument("--from", dest="given", type=Path, metavar="FOLDER_OR_ZIP", help="use local files instead")
@@ -69,6 +70,8 @@ def _jobs(options: argparse.Namespace, published: Catalogue) -> list[Callable[[]
     for name in names:
         if name == "all":
             sets |= published.datasets
+        elif name == "transfer":
+            sets |= published.transfer
         elif name.lower() == "phantom":
             raise UserError("Phantom is not downloaded: run `python -m phantom.dataset --root data` to generate it.")
         elif name != "weights":

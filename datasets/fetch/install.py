@@ -54,8 +54,8 @@ class Places:
 
     def split_url(self, facts: Facts) -> str:
         published = catalogue.load()
-        folder = f"{self.raw}/{published.split_repository}/{published.split_commit}"
-        return f"{folder}/data/{facts.name}/split_{facts.name}.json"
+        place = facts.splits or f"{published.split_repository}/{published.split_commit}"
+        return f"{self.raw}/{place}/data/{facts.name}/split_{facts.name}.json"
 
 
 def install(facts: Facts, root: Path, places: Places, given: Path | None = None) -> Report:
@@ -125,12 +125,13 @@ def _only_split_was_missing(facts: Facts, root: Path, places: Places, report: Re
 
 
 def _from_network(facts: Facts, root: Path, places: Places) -> None:
-    """Fetch the zip from the hub, else from Google Drive; a zip that an interrupted call left is used first."""
+    """Fetch the zip from the hub, else from Google Drive where it has one; first use what an interrupted call left."""
     zip_file = facts.folder(root) / f".{facts.zip_name}"
     ways: list[tuple[str, Callable[[], None]]] = [
         ("the Hugging Face hub", lambda: download(places.zip_url(facts), zip_file, beside=1.0, pause=places.pause)),
-        ("Google Drive", lambda: _from_drive(places.drive_url(facts), zip_file)),
     ]
+    if facts.gdrive_id:
+        ways.append(("Google Drive", lambda: _from_drive(places.drive_url(facts), zip_file)))
     reasons = []
     for name, fetch in ways:
         try:

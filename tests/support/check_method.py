@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import sys
 import tempfile
-import traceback
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -21,13 +18,14 @@ from pathlib import Path
 import torch
 
 from dassl.engine import TRAINER_REGISTRY
-from dassl.utils import UserError, models_in
+from dassl.utils import UserError
 from phantom.dataset import write_dataset
 from reports.predictions import Predictions
 from runs.config import method_config
 from runs.execute import execute
 from runs.registry import method_class
 from runs.spec import RunSpec
+from tests.support.runs import killed_at, learned, same
 
 TEST_IMAGES = 4  # per class
 
@@ -69,13 +67,7 @@ class SmallRuns:
         return self.run("first")
 
     def learned(self, name: str) -> dict[str, torch.Tensor]:
-        """All learned tensors of a run's newest checkpoints, by name."""
-        states = {}
-        for folder in models_in(self.folder / name):
-            for path in folder.glob("model.pth.tar-*"):
-                state = torch.load(path, weights_only=True)["state_dict"]
-                states |= {f"{folder.name}.{key}": value for key, value in state.items()}
-        return states
+        return learned(self.folder / name)
 
     def predictions(self, name: str) -> Predictions:
         return Predictions.load(self.folder / name / "predictions.npz")
@@ -89,10 +81,6 @@ class SmallRuns:
     def trains_in_epochs(self) -> bool:
         """Whether a run prints the lines of a training loop, and so can be killed in the middle of an epoch."""
         return bool(self.first) and "epoch [3/3]" in (self.folder / "first" / "log.txt").read_text()
-
-
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def a_run_ends_with_a_finite_result(runs: SmallRuns) -> None:
@@ -128,33 +116,6 @@ def a_killed_run_resumes_to_the_same_parameters(runs: SmallRuns) -> None:
     execute(spec)
     assert "Resuming after epoch 1" in (runs.folder / "killed" / "log.txt").read_text()
     assert same(runs.learned("first"), runs.learned("killed"))
-
-
-def killed_at(spec: RunSpec, text: str) -> None:
-    """Do a run in a copy of this process, which is killed (SIGKILL) as soon as it prints `text`."""
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-
-        class Fuse:
-            def write(self, printed: str) -> None:
-                if text in printed:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            def flush(self) -> None: ...
-
-            def isatty(self) -> bool:
-                return False
-
-        try:
-            sys.stdout = Fuse()
-            execute(spec)
-        except BaseException:
-            traceback.print_exc()
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status), f"the run was not killed: it never printed {text!r}"
-    assert os.WTERMSIG(status) == signal.SIGKILL
 
 
 def the_parameters_tested_again_give_the_same_predictions(runs: SmallRuns) -> None:

@@ -24,6 +24,8 @@ from features.cache import FeatureCache
 from features.encode import encode_images, image_features, images_at_once
 from features.loaders import EncodeAhead, batches_of
 
+PROMPT_LEARNER = "prompt_learner."  # of the names in a checkpoint of a whole prompted model
+
 
 @functools.lru_cache(maxsize=1)
 def load_backbone(name: str, device: str) -> FrozenCLIP:
@@ -68,6 +70,7 @@ class ClipTrainer(TrainerX):
     def __init__(self, cfg: CfgNode, dataset: DatasetBase | None = None, predicts_only: bool = False) -> None:
         self.phases = Phases()
         self.given_dataset, self.predicts_only = dataset, predicts_only
+        self.learned_from: dict[str, str] = {}  # the fingerprints of the training, also in a run that only tests
         super().__init__(cfg)
 
     # Options
@@ -86,6 +89,14 @@ class ClipTrainer(TrainerX):
         """Whether a run with these options learns something that can name classes it never saw; class-specific
         contexts cannot."""
         return cls.has_novel_head and not options.get("CSC", False)
+
+    @classmethod
+    def fingerprints(cls, cfg: CfgNode) -> dict[str, str]:
+        """SHA-256 of each file, beside data and weights, that decides what a run of this configuration learns.
+
+        Raises UserError when such a file cannot be read.
+        """
+        return {}
 
     @classmethod
     def extend_config(cls, cfg: CfgNode) -> None:
@@ -133,6 +144,10 @@ class ClipTrainer(TrainerX):
         return EncodeAhead(self.train_loader_x, self.clip_model, self.uses_patches, images, self.cache)
 
     # Training
+
+    def before_train(self) -> None:
+        self.learned_from = self.fingerprints(self.cfg)
+        super().before_train()
 
     def parse_batch_train(self, batch: dict) -> tuple[ImageFeatures | Tensor, Tensor]:
         inputs = batch["features"] if self.frozen_images else batch["img"].to(self.device)
@@ -217,7 +232,7 @@ class ClipTrainer(TrainerX):
     # Checkpoints: the learned parameters, and what they belong to
 
     def checkpoint_meta(self) -> dict:
-        return {"method": type(self).__name__, "backbone": self.clip_model.fingerprint}
+        return {"method": type(self).__name__, "backbone": self.clip_model.fingerprint, "files": self.learned_from}
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load the learned parameters from a run folder's checkpoint of `epoch`; without one, the best by validation
@@ -233,6 +248,7 @@ class ClipTrainer(TrainerX):
             path = find_checkpoint(Path(directory) / name, epoch)
             checkpoint = load_checkpoint(str(path))
             self.check_checkpoint_meta(str(path), checkpoint.get("meta") or {})
+            self.learned_from = (checkpoint.get("meta") or {}).get("files", {})
             load_parameters(self._models[name], checkpoint["state_dict"], path)
             print(f"Loaded {name} of epoch {checkpoint['epoch']} from {path}")
 
@@ -260,14 +276,24 @@ class ClipTrainer(TrainerX):
                 f"{path} was learned on other weights than those of {self.clip_model.name} loaded here: "
                 f"use the backbone that it was learned on."
             )
+        changed = [name for name, value in self.learned_from.items() if meta.get("files", {}).get(name) != value]
+        if changed:
+            raise UserError(
+                f"{path} was learned with another {changed[0]}, whose file has changed since: put that file back, or "
+                f"choose another output folder."
+            )
 
 
 def load_parameters(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     """Load learned parameters into a module, every one of them and of the right shape.
 
     Checkpoints of the public code bases also hold the class names' embeddings (`token_prefix`, `token_suffix`), which
-    belong to the classes of training and are left out.
+    belong to the classes of training and are left out. Some hold the whole model, of which the prompt learner is taken:
+    its own parameters, not the frozen towers.
     """
+    if any(name.startswith(PROMPT_LEARNER) for name in state):
+        state = {name.removeprefix(PROMPT_LEARNER): value for name, value in state.items()}
+        state = {name: value for name, value in state.items() if name in module.state_dict()}
     state = {name: value for name, value in state.items() if name not in ("token_prefix", "token_suffix")}
     mine = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     theirs = {name: tuple(value.shape) for name, value in state.items()}

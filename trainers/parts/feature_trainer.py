@@ -2,45 +2,119 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from yacs.config import CfgNode
 
 from dassl.data import build_data_loader
-from features.encode import image_features
+from dassl.data.data_manager import derived_seed
+from dassl.utils import UserError
+from features.encode import image_features, images_at_once
 from features.loaders import FeatureLoader
+from features.views import Views, augmented
 from trainers.parts.clip_trainer import ClipTrainer
+
+TRAIN_VIEWS = ("plain", "augmented")
 
 
 class FeatureTrainer(ClipTrainer):
-    """A method that sees each training image once, as the test sees images, and learns on its feature.
+    """A method that learns on the features of the training images.
+
+    With FEATURES.TRAIN_VIEW plain it sees each image as the test sees images. With augmented it sees random crops of
+    at least half of the image, flipped or not, as the published adapters and probes do: new ones in each epoch if
+    `draws_each_epoch`, otherwise those drawn once.
 
     Such a method classifies the classes that it was trained on: there is no head for novel ones.
     """
 
     has_novel_head = False
+    draws_each_epoch = False  # does it learn from new views of the images in each epoch?
 
-    def feature_loader(self) -> FeatureLoader:
-        return FeatureLoader(*self.training_set, self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE)
+    def check_cfg(self, cfg: CfgNode) -> None:
+        super().check_cfg(cfg)
+        if cfg.FEATURES.TRAIN_VIEW not in TRAIN_VIEWS:
+            raise UserError(
+                f"FEATURES.TRAIN_VIEW is '{cfg.FEATURES.TRAIN_VIEW}'; it can be {' or '.join(TRAIN_VIEWS)}."
+            )
+
+    @property
+    def augments(self) -> bool:
+        return self.cfg.FEATURES.TRAIN_VIEW == "augmented"
+
+    # Training features
 
     @cached_property
-    def training_set(self) -> tuple[Tensor, Tensor]:
-        """Features (N, D) and labels (N,) of the training images, resized and cropped as for the test."""
-        items = self.dm.dataset.train_x
+    def train_labels(self) -> Tensor:
+        """Labels (N,) of the training images, on the model's device."""
+        return torch.tensor([item.label for item in self.dm.dataset.train_x], device=self.device)
+
+    @cached_property
+    def views(self) -> Views:
+        """Augmented views of the training images."""
+        images = self.cfg.FEATURES.IMAGES_AT_ONCE or images_at_once(self.clip_model.device)
+        dataset = augmented(self.cfg, self.dm.dataset.train_x)
+        return Views(dataset, self.clip_model, self.cache, images, self.cfg.DATALOADER.NUM_WORKERS)
+
+    def train_features(self, draws: int = 1) -> Tensor:
+        """Features (N, D) of the training images: of the plain view, or the normalised mean of augmented ones.
+
+        Their seeds are those of epochs before the first, so no epoch sees the same views again.
+        """
         if self.predicts_only:  # learned parameters replace what is made of them
             width = self.clip_model.embed_dim
-            features = torch.full((len(items), width), width**-0.5)
-            return features.to(self.device), torch.tensor([item.label for item in items], device=self.device)
+            return torch.full((len(self.train_labels), width), width**-0.5, device=self.device)
+        with self.phases("encode train images"):
+            if not self.augments:
+                return self._plain_features()
+            seed = self.cfg.SEED
+            seeds = [derived_seed(seed, -1 - draw) if seed >= 0 else None for draw in range(draws)]
+            return F.normalize(torch.stack([self.views(seed) for seed in seeds]).mean(0), dim=-1)
+
+    def _plain_features(self) -> Tensor:
         loader = build_data_loader(
             self.cfg,
             sampler_type="SequentialSampler",
-            data_source=items,
+            data_source=self.dm.dataset.train_x,
             batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
             tfm=self.dm.tfm_test,
             is_train=False,
         )
-        with self.phases("encode train images"):
-            features = image_features(self.clip_model, loader, self.cache, "train")
-        labels = torch.tensor([item.label for item in items])
-        return features.to(self.device), labels.to(self.device)
+        return image_features(self.clip_model, loader, self.cache, "train").to(self.device)
+
+    @cached_property
+    def training_set(self) -> tuple[Tensor, Tensor]:
+        """Features (N, D) and labels (N,) of the training images, drawn once."""
+        return self.train_features(), self.train_labels
+
+    def feature_loader(self) -> FeatureLoader:
+        return FeatureLoader(self._of_epoch(), self.train_labels, self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE)
+
+    def _of_epoch(self) -> Callable[[int | None], Tensor]:
+        if self.augments and self.draws_each_epoch:
+            return self.views
+        features = self.training_set[0]  # now: encoding inside an epoch would draw from its random numbers
+        return lambda _seed: features
+
+    # Validation features
+
+    @cached_property
+    def validation_set(self) -> tuple[Tensor, Tensor]:
+        """Features (N, D) and labels (N,) of the validation images."""
+        return super().split_features("val")
+
+    def split_features(self, split: str) -> tuple[Tensor, Tensor]:
+        return self.validation_set if split == "val" else super().split_features(split)
+
+    def require_validation(self, choice: str, remedy: str) -> None:
+        """Raise UserError if there are no validation images to choose by."""
+        if self.val_loader is None:
+            raise UserError(f"There are no validation images to choose {choice} by: {remedy}.")
+
+    def before_train(self) -> None:
+        if self.cfg.TEST.FINAL_MODEL == "best_val":
+            self.require_validation("the best epoch", "add TEST.FINAL_MODEL last_step")
+        super().before_train()

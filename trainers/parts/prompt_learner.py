@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,14 @@ def prompt_options() -> dict[str, object]:
         "CTX_INIT": "a photo of a",  # words they start from; "" starts them at random
         "CSC": False,  # class-specific contexts (always start at random)
         "CLASS_TOKEN_POSITION": "end",  # where the class name stands: end | middle | front
+        "TEXT_DROPOUT": 0.0,  # rate of dropout in the student's text tower while it trains, 0 <= rate < 1
     }
+
+
+def check_prompt_options(options: CfgNode) -> None:
+    """Raise UserError when an option of `prompt_options` has a value that it must not have."""
+    if not 0 <= options.TEXT_DROPOUT < 1:
+        raise UserError(f"The option TEXT_DROPOUT is {options.TEXT_DROPOUT}, but it must be at least 0 and below 1.")
 
 
 class PromptLearner(nn.Module):
@@ -30,7 +38,8 @@ class PromptLearner(nn.Module):
 
     A sentence is `[start] V_1 .. V_n <class name> . [end]`; with position "middle" the name stands after the first
     half of the context, with "front" before all of it. `ctx`, (n_ctx, width) or class-specific (C, n_ctx, width), is
-    the only parameter and the only thing in the state dict.
+    the only parameter and the only thing in the state dict. `dropout` is the rate at which the text tower drops while
+    the learner is in train mode.
     """
 
     def __init__(
@@ -41,12 +50,16 @@ class PromptLearner(nn.Module):
         ctx_init: str = "a photo of a",
         csc: bool = False,
         position: str = "end",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if n_ctx < 1:
             raise UserError(f"N_CTX is {n_ctx}, but a prompt needs at least 1 context vector.")
         if position not in POSITIONS:
             raise UserError(f"CLASS_TOKEN_POSITION is '{position}'; it can be {', '.join(POSITIONS)}.")
+        if dropout > 0 and not model.has_text_dropout:
+            _say_that_nothing_drops(model.name)
+        self.dropout = dropout
         names = [class_words(name) for name in classnames]
         self.n_ctx, self.n_cls = n_ctx, len(names)
         self.ctx = nn.Parameter(self._initial_context(model, n_ctx, ctx_init, csc, len(names)))
@@ -68,8 +81,16 @@ class PromptLearner(nn.Module):
 
     @classmethod
     def of(cls, model: FrozenCLIP, classnames: Sequence[str], options: CfgNode) -> PromptLearner:
-        """The prompt learner that a method's options (those of `prompt_config`) describe."""
-        return cls(model, classnames, options.N_CTX, options.CTX_INIT, options.CSC, options.CLASS_TOKEN_POSITION)
+        """The prompt learner that a method's options (those of `prompt_options`) describe."""
+        return cls(
+            model, classnames, options.N_CTX, options.CTX_INIT, options.CSC, options.CLASS_TOKEN_POSITION,
+            options.TEXT_DROPOUT,
+        )  # fmt: skip
+
+    @property
+    def text_dropout(self) -> float:
+        """The rate for `encode_text` at this moment: none outside train mode."""
+        return self.dropout if self.training else 0.0
 
     @staticmethod
     def _initial_context(model: FrozenCLIP, n_ctx: int, words: str, csc: bool, n_cls: int) -> Tensor:
@@ -120,3 +141,9 @@ class PromptLearner(nn.Module):
         """Embedded sentences (C, L, width) and the mask of their real tokens (C, L)."""
         ctx = self.ctx if self.ctx.dim() == 3 else self.ctx.expand(self.n_cls, -1, -1)
         return self.assemble(ctx), self.mask
+
+
+@cache
+def _say_that_nothing_drops(model: str) -> None:
+    """Print, once per process and model, that its text tower has no dropout."""
+    print(f"The text tower of {model} has no dropout, so TEXT_DROPOUT has no effect.")

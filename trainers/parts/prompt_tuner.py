@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor
+from yacs.config import CfgNode
 
 from clip import ImageFeatures
 from trainers.parts.clip_trainer import ClipTrainer
-from trainers.parts.prompt_learner import PromptLearner, prompt_options
+from trainers.parts.prompt_learner import PromptLearner, check_prompt_options, prompt_options
 
 
 class PromptTuner(ClipTrainer):
@@ -21,15 +22,24 @@ class PromptTuner(ClipTrainer):
     def default_options(cls) -> dict[str, object]:
         return prompt_options()
 
+    @classmethod
+    def check_options(cls, options: CfgNode) -> None:
+        check_prompt_options(options)
+
     def build_method(self) -> None:
         self.prompt_learner = self.prompt_learner_class.of(self.clip_model, self.classnames, self.options)
         self.learn("prompt_learner", self.prompt_learner)
 
     def text_features(self) -> Tensor:
-        """Normalised text features of the prompted classes, (C, D), differentiable in the context."""
-        return F.normalize(self.clip_model.encode_text(*self.prompt_learner()), dim=-1)
+        """Normalised text features of the prompted classes, (C, D), differentiable in the context.
+
+        In train mode the text tower drops at the rate of TEXT_DROPOUT.
+        """
+        text = self.clip_model.encode_text(*self.prompt_learner(), dropout=self.prompt_learner.text_dropout)
+        return F.normalize(text, dim=-1)
 
     def classifier(self) -> Callable[[Tensor], Tensor]:
+        self.set_model_mode("eval")
         weights = self.scale * self.text_features().t()
         return lambda features: features @ weights
 

@@ -1,0 +1,46 @@
+"""Images that two data sets share, by their content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from .catalogue import load
+from .splits import read_split
+
+
+def identical(images: Iterable[Path], others: Iterable[Path]) -> list[Path]:
+    """Those of `images` with the bytes of one of `others`. Only files of like size are read.
+
+    Raises OSError for a file that cannot be read.
+    """
+    images, others = list(images), list(others)
+    sizes = {path.stat().st_size for path in images}
+    hashes = {_content(path) for path in others if path.stat().st_size in sizes}
+    shared = {path.stat().st_size for path in others}
+    return [path for path in images if path.stat().st_size in shared and _content(path) in hashes]
+
+
+def _content(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
+
+
+def overlap(source: str, target: str, root: str | Path) -> tuple[int, int]:
+    """(test images of `target` that are byte-identical to a training image of `source`, test images of `target`).
+
+    Both are names of the catalogue or folders of images below `root`. All training images count, not only those that a
+    few-shot run draws.
+
+    Raises:
+        UserError: a split file is missing or not usable.
+    """
+    trained, tested = _images(source, root, "train"), _images(target, root, "test")
+    return len(identical(tested, trained)), len(tested)
+
+
+def _images(dataset: str, root: str | Path, part: str) -> list[Path]:
+    facts = load().find(dataset)
+    folder = facts.image_folder(root) if facts else Path(root, dataset)
+    split = read_split(facts.split_file(root) if facts else folder / f"split_{folder.name}.json")
+    return [folder / path for path in dict.fromkeys(item.path for item in split[part])]

@@ -1,0 +1,10 @@
+"""PhantomGrades; what is known of it stands in catalogue.json."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .biomedical import BiomedicalDataset
+
+
+@DATASET_REGISTRY.register()
+class PhantomGrades(BiomedicalDataset):
+    dataset_dir = "PhantomGrades"

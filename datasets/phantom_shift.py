@@ -1,0 +1,10 @@
+"""PhantomShift; what is known of it stands in catalogue.json."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .biomedical import BiomedicalDataset
+
+
+@DATASET_REGISTRY.register()
+class PhantomShift(BiomedicalDataset):
+    dataset_dir = "PhantomShift"

@@ -1,0 +1,61 @@
+"""Global tokens of training images in randomly drawn views: each epoch's views by one seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from yacs.config import CfgNode
+
+from clip import FrozenCLIP
+from dassl.data import DatasetWrapper, Datum, build_transform
+from dassl.data.data_manager import seeded
+from features.cache import FeatureCache
+from features.encode import encode_images
+from features.keys import content_digest, image_key
+
+LEAST_AREA = 0.5  # share of the image that an augmented view keeps
+
+
+def augmented(cfg: CfgNode, items: Sequence[Datum]) -> DatasetWrapper:
+    """Images in views as the published adapters and probes see them: RandomResizedCrop(0.5 to 1) and horizontal flips,
+    normalised as cfg.INPUT says."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.INPUT.RRCROP_SCALE = (LEAST_AREA, 1.0)
+    normalisation = [name for name in cfg.INPUT.TRANSFORMS if name in ("normalize", "instance_norm")]
+    transform = build_transform(cfg, is_train=True, choices=["random_resized_crop", "random_flip", *normalisation])
+    return DatasetWrapper(cfg, items, transform=transform, is_train=True)
+
+
+class Views:
+    """One view of each image of a data set: views(seed) gives their global tokens (N, D), normalised.
+
+    The same seed draws the same views, and their features are kept in the cache, where every method that draws them
+    finds them. Without a seed the views follow the random state and are not kept.
+    """
+
+    def __init__(
+        self, dataset: DatasetWrapper, model: FrozenCLIP, cache: FeatureCache, images: int, workers: int = 0
+    ) -> None:
+        """`images`: how many one pass of the image tower takes."""
+        self.model, self.cache = model, cache
+        self.loader = DataLoader(dataset, images, num_workers=workers)
+
+    def __call__(self, seed: int | None) -> Tensor:
+        self.loader.dataset.epoch_seed = seed
+        if seed is None:
+            return self._encode()
+        key = image_key(self.model, self.loader, self._content) | {"kind": "crops", "epoch": seed}
+        with seeded(seed):  # iterating over a loader draws a random number; an epoch found in the cache draws none
+            return self.cache.get(key, self._encode).to(self.model.device)
+
+    @cached_property
+    def _content(self) -> str:
+        return content_digest(self.loader)
+
+    def _encode(self) -> Tensor:
+        return torch.cat([encode_images(self.model, batch["img"]).global_token for batch in self.loader])

@@ -1,0 +1,61 @@
+"""Which methods the detailed figures show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dassl.utils import UserError, get_most_similar_str_to_a_from_b
+
+from ..collect import Run
+from ..methods import known_methods
+from .evidence import Evaluation
+
+ALWAYS = ("OGKD", "ZeroShot")  # beside the best
+MOST = 6  # methods in a figure, as many as there are colours
+
+
+def check(methods: Sequence[str] | None, runs: Sequence[Run]) -> tuple[str, ...] | None:
+    """The classes of the methods that were asked for by class or title; None where none were.
+
+    Raises:
+        UserError: one of them was not run, or they are too many.
+    """
+    if not methods:
+        return None
+    if len(methods) > MOST:
+        raise UserError(f"{len(methods)} methods are too many for one figure: name at most {MOST}.")
+    known = known_methods()
+    names = {run.method.lower(): run.method for run in runs}
+    names.update({known[run.method].title.lower(): run.method for run in runs if run.method in known})
+    for name in methods:
+        if name.lower() not in names:
+            near = get_most_similar_str_to_a_from_b(name, sorted(set(names.values())))
+            raise UserError(f"There is no finished run of the method {name} (did you mean {near}?).")
+    return tuple(dict.fromkeys(names[name.lower()] for name in methods))
+
+
+def choose(
+    tests: Sequence[Evaluation], methods: Sequence[str] | None, with_predictions: bool = True
+) -> list[Evaluation]:
+    """One test per method that detailed figures show, the most accurate first, then in the tables' order.
+
+    tests: of one part and number of shots. methods: those asked for; by default the best by accuracy, OGKD and
+        zero-shot. A method that was run in several configurations is shown as configured, else as it is best.
+    """
+    usable = [test for test in tests if test.predictions or not with_predictions]
+    usable.sort(key=lambda test: -test.accuracy)
+    if not usable:
+        return []
+    wanted = methods if methods is not None else ALWAYS
+    found = [] if methods is not None else usable[:1]
+    for method in wanted:
+        of_method = [test for test in usable if test.variant.method == method]
+        plain = [test for test in of_method if not test.variant.key] or of_method
+        found += [test for test in plain[:1] if test not in found]
+    return found[:MOST]
+
+
+def styles(chosen: Sequence[Sequence[Evaluation]]) -> dict[str, int]:
+    """{method: number of its colour}, the same in all figures of a data set; chosen: of each of its tests."""
+    names = dict.fromkeys(test.name for tests in chosen for test in tests)
+    return {name: number % MOST for number, name in enumerate(names)}

@@ -1,0 +1,111 @@
+"""What one set of test images says of the methods: how reliable they are, and what they mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from geometry import costs
+
+from .canvas import Drawing
+from .confusion import confusion
+from .evidence import Evaluation
+from .gather import Material
+from .grids import Grid, GridCell, bracket, metrics_grid
+from .images import image_folder, thumbnail
+from .mistakes import Confusion, Mistake, confident_mistakes, costliest
+from .reliability import reliability_diagram, risk_coverage_curves
+
+SEVERITY = ("expected_cost", "mistake_severity")
+SEVERITY_DRAWS = 500  # of the bootstrap, at most
+
+
+@dataclass
+class Severity:
+    """grid: costs of the methods shown, None without a geometry. worst: of the first of them, named `method`."""
+
+    grid: Grid | None
+    method: str
+    worst: list[Confusion]
+
+
+@dataclass
+class Detail:
+    """What one set of test images says of the methods: how reliable they are, and what they mistake."""
+
+    anchor: str
+    title: str
+    images: int
+    classes: int
+    grid: Grid
+    reliability: list[Drawing]
+    risk: Drawing
+    confusions: list[Drawing]
+    severity: Severity
+    surest: list[Mistake]
+    surest_of: str
+
+
+def detail(
+    anchor: str,
+    title: str,
+    tests: Sequence[Evaluation],
+    chosen: Sequence[Evaluation],
+    colours: Mapping[str, int],
+    draws: int,
+    material: Material,
+) -> Detail:
+    """Draw and count what a test set says. tests: of all methods; chosen: those in figures, the best first."""
+    first = chosen[0].predictions[0]
+    related = chosen[0].geometry.all_classnames if chosen[0].geometry else ()
+    diagrams, matrices = [], []
+    for number, test in enumerate(chosen):
+        ece = test.metrics["expected_calibration_error"]
+        diagrams.append(
+            Drawing(
+                f"{anchor}-reliability{number + 1}",
+                f"Reliability of {test.name}",
+                f"Accuracy over confidence of {test.name}; its expected calibration error is {ece:.1f} %.",
+                reliability_diagram(test.name, test.pooled, ece, colours[test.name]),
+            )
+        )
+        matrices.append(
+            Drawing(
+                f"{anchor}-confusion{number + 1}",
+                f"Confusion matrix of {test.name}",
+                f"Percent of each class that {test.name} takes for each class; "
+                f"it is right on {test.accuracy:.1f} % of the images.",
+                confusion(test.name, test.pooled, related),
+            )
+        )
+    risk = Drawing(
+        f"{anchor}-risk-coverage",
+        "Risk and coverage",
+        "Error rate over the share of images that are answered, "
+        + ", ".join(f"{test.name} with an area of {test.metrics['aurc']:.1f} %" for test in chosen)
+        + ".",
+        risk_coverage_curves({test.name: test.predictions for test in chosen}, colours),
+    )
+    folder = None if material.notes.private else image_folder(chosen[0].runs[0])
+    picture = None if material.notes.private else partial(thumbnail, folder)
+    return Detail(
+        anchor, title, len(first), len(first.classnames), metrics_grid(tests), diagrams, risk, matrices,
+        _severity(chosen, draws), confident_mistakes(first, picture), chosen[0].name,
+    )  # fmt: skip
+
+
+def _severity(chosen: Sequence[Evaluation], draws: int) -> Severity:
+    first = chosen[0]
+    matrix = None if first.geometry is None else costs(first.geometry)
+    worst = costliest(first.pooled, len(first.predictions), matrix)
+    if matrix is None:
+        return Severity(None, first.name, worst)
+    grid = Grid(["method", "expected cost", "mistake severity", "accuracy, %"])
+    for test in chosen:
+        cells = []
+        for metric in SEVERITY:
+            interval = test.interval(metric, min(draws, SEVERITY_DRAWS))
+            cells.append(GridCell(f"{interval.value:.3f}", bracket(interval, 3)) if interval else GridCell("–"))
+        grid.rows.append((test.name, [*cells, GridCell(f"{test.accuracy:.1f}")]))
+    return Severity(grid, first.name, worst)

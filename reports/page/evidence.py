@@ -1,0 +1,151 @@
+"""The tests that a page speaks of: the runs of one method on one set of test images, one per seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from dassl.utils import UserError
+from geometry import Geometry, geometry_file, read_geometry
+from geometry import costs as costs_of
+
+from ..collect import Run
+from ..metrics import compute_all
+from ..predictions import Predictions
+from ..statistics import DRAWS, Interval, bootstrap
+from ..variants import Variant
+from .notes import Notes
+
+FEWEST_DRAWS = 300
+CALLS = 300_000  # draws in all, by which the time for intervals is bounded
+ROWS = 600_000_000  # resampled images in all
+
+
+@dataclass
+class Evaluation:
+    """A method's runs on the same test images, one per seed.
+
+    part: train_base, test_new or few_shot. shots: of the runs.
+    """
+
+    variant: Variant
+    part: str
+    shots: int
+    runs: list[Run]
+    notes: Notes
+    shown: Callable[[object], str]
+
+    @property
+    def name(self) -> str:
+        return self.variant.name
+
+    @property
+    def accuracy(self) -> float:
+        """Mean over seeds, in percent."""
+        return float(np.mean([run.results["accuracy"] for run in self.runs]))
+
+    @cached_property
+    def predictions(self) -> list[Predictions]:
+        """Of each seed that kept them, all on the same images; those of other images are left out with a note."""
+        found: list[Predictions] = []
+        for run in self.runs:
+            path = run.path / "predictions.npz"
+            if not path.is_file():
+                continue
+            try:
+                one = Predictions.load(path)
+            except UserError as error:
+                self.notes.unreadable(f"{self.shown(run.path)}/predictions.npz", error)
+                continue
+            if found and not _same(found[0], one):
+                self.notes.remark(
+                    f"{self.name} on {self.variant.dataset}: seed {run.seed} was tested on other images than the seeds "
+                    "before it, so that figures leave it out."
+                )
+                continue
+            found.append(one)
+        return found
+
+    @cached_property
+    def pooled(self) -> Predictions | None:
+        """The predictions of all seeds, one after the other; None without any."""
+        if len(self.predictions) < 2:
+            return self.predictions[0] if self.predictions else None
+        return Predictions(
+            tuple(image for one in self.predictions for image in one.images),
+            np.concatenate([one.labels for one in self.predictions]),
+            np.concatenate([one.logits for one in self.predictions]),
+            self.predictions[0].classnames,
+        )
+
+    def forget(self) -> None:
+        """Let go of the predictions; they are read again when they are asked for."""
+        for name in ("predictions", "pooled"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def geometry(self) -> Geometry | None:
+        """How the classes relate, where the data set has a file that says so."""
+        if not self.predictions:
+            return None
+        return known_geometry(self.runs[0], self.predictions[0].classnames, self.notes)
+
+    @property
+    def relations(self) -> dict[str, object]:
+        """What metrics of severity need, as keywords of metrics.compute."""
+        if self.geometry is None:
+            return {}
+        grades = self.geometry.all_classnames if self.geometry.is_ordered else ()
+        order = [grades.index(name) for name in self.geometry.classnames] if grades else None
+        return {"costs": costs_of(self.geometry), "order": order}
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """Every metric's mean over the seeds that have predictions; those that are undefined are left out."""
+        of_seeds = [compute_all(one, **self.relations) for one in self.predictions]
+        defined = {name: [values[name] for values in of_seeds] for name in (of_seeds[0] if of_seeds else ())}
+        return {name: float(np.mean(values)) for name, values in defined.items() if None not in values}
+
+    def interval(self, metric: str, draws: int) -> Interval | None:
+        """The metric with its interval over test images, where predictions were kept."""
+        if not self.predictions:
+            return None
+        return bootstrap(metric, self.predictions, draws=draws, **self.relations)
+
+
+def draws_for(tests: Sequence[Evaluation]) -> int:
+    """How many draws of the bootstrap an interval can have: fewer than usual where there are very many."""
+    calls = sum(len(test.runs) for test in tests)
+    images = [_images(run) for test in tests for run in test.runs]
+    affordable = min(CALLS // max(calls, 1), ROWS // max(sum(images), 1))
+    return int(min(DRAWS, max(FEWEST_DRAWS, affordable)))
+
+
+def known_geometry(run: Run, classnames: Sequence[str], notes: Notes) -> Geometry | None:
+    """The geometry of a run's data set; None where there is none, or, with a note, where it does not fit."""
+    dataset, config = run.results["dataset"], run.results["config"].get("DATASET")
+    if isinstance(config, dict) and config.get("FOLDER"):
+        return None
+    try:
+        if not geometry_file(dataset).is_file():
+            return None
+        return read_geometry(dataset, classnames)
+    except (UserError, ValueError, OSError) as error:
+        notes.remark(f"No severity of mistakes for {dataset}: {error}")
+        return None
+
+
+def _same(first: Predictions, second: Predictions) -> bool:
+    return (
+        (first.images, first.classnames) == (second.images, second.classnames)
+        and first.labels.shape == second.labels.shape
+        and bool((first.labels == second.labels).all())
+    )
+
+
+def _images(run: Run) -> int:
+    number = run.results.get("num_test")
+    return number if type(number) is int else 0

@@ -1,0 +1,57 @@
+"""What lies in the folders that a page is about: finished runs, unfinished ones, and what could not be read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dassl.utils import UserError
+
+from ..collect import Run, read_run, unfinished
+from .notes import Notes
+
+
+@dataclass
+class Material:
+    """runs: the finished ones. waiting: (folder, last saved epoch) of the others. notes: what could not be read."""
+
+    root: Path
+    runs: list[Run] = field(default_factory=list)
+    waiting: list[tuple[Path, int]] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
+
+    def shown(self, path: Path) -> str:
+        """A path as the page names it: below what was asked for, so that it tells nothing of the machine."""
+        try:
+            return path.absolute().relative_to(self.root).as_posix()
+        except ValueError:
+            return path.name
+
+
+def gather(places: Path | str | Iterable[Path | str]) -> Material:
+    """All runs in a folder, or in several: of an output folder, or of single runs.
+
+    Raises:
+        UserError: a folder does not exist, or no run in them is finished.
+    """
+    folders = [Path(places)] if isinstance(places, Path | str) else [Path(place) for place in places]
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"There is no folder {folder} with results.")
+    if not folders:
+        raise UserError("A report needs at least one folder with results.")
+    material = Material(Path(os.path.commonpath([folder.absolute() for folder in folders])))
+    found = {path.parent.absolute(): None for folder in folders for path in sorted(folder.rglob("results.json"))}
+    for folder in found:
+        try:
+            material.runs.append(read_run(folder))
+        except UserError as error:
+            material.notes.unreadable(material.shown(folder), error, material.root)
+    waiting = dict(pair for folder in folders for pair in unfinished(folder.absolute()))
+    material.waiting = sorted(waiting.items())
+    if not material.runs:
+        begun = f"; {len(waiting)} runs are unfinished, the first is {material.waiting[0][0]}" if waiting else ""
+        raise UserError(f"No run below {', '.join(map(str, folders))} is finished{begun}.")
+    return material

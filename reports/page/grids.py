@@ -1,0 +1,83 @@
+"""Tables as the page shows them: cells of text, ranked, with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..metrics import METRICS
+from ..render import Table, text
+from ..statistics import Interval
+from .evidence import Evaluation
+
+RANKS = ("best", "second")
+OVERVIEW = (
+    "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "expected_calibration_error", "nll", "brier", "aurc",
+    "accuracy_at_80_coverage", "expected_cost", "mistake_severity", "quadratic_weighted_kappa",
+    "mean_absolute_grade_error",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GridCell:
+    """value: what it says. below: in small print under it. rank: "best", "second" or ""."""
+
+    value: str
+    below: str = ""
+    rank: str = ""
+
+
+@dataclass
+class Grid:
+    """headers: the first is that of the rows' names. rows: (name, cells). caption: what the cells are."""
+
+    headers: list[str]
+    rows: list[tuple[str, list[GridCell]]] = field(default_factory=list)
+    caption: str = ""
+
+
+def with_intervals(table: Table, intervals: Mapping[tuple[tuple[str, str], str], Interval]) -> Grid:
+    """A table of reports.tables, with {(a row's key, header): interval} below the means."""
+    grid = Grid(table.headers, caption=table.caption)
+    for row, ranks in zip(table.rows, table.ranks(), strict=True):
+        cells = []
+        for header, cell, rank in zip(table.headers[1:], row.cells, ranks, strict=True):
+            found = intervals.get((row.key, header)) if cell is not None else None
+            below = bracket(found, 1) if found else ""
+            cells.append(GridCell(text(cell, table.decimals), below, "" if rank is None else RANKS[rank]))
+        grid.rows.append((row.name, cells))
+    return grid
+
+
+def bracket(interval: Interval, decimals: int) -> str:
+    """The ends of an interval: "61.2 to 68.9"."""
+    return f"{interval.low:.{decimals}f} to {interval.high:.{decimals}f}"
+
+
+def metrics_grid(tests: Sequence[Evaluation]) -> Grid | None:
+    """A row per method with predictions and a column per metric that any of them has; None without any."""
+    tests = [test for test in tests if test.metrics]
+    names = [name for name in OVERVIEW if any(name in test.metrics for test in tests)]
+    if not tests:
+        return None
+    columns = [METRICS[name] for name in names]
+    grid = Grid(["method", *(f"{one.title} {'↓' if one.lower_is_better else '↑'}" for one in columns)])
+    decimals = [1 if one.unit else 3 for one in columns]
+    ranked = []
+    for one, digits in zip(columns, decimals, strict=True):
+        shown = [round(test.metrics[one.name], digits) for test in tests if one.name in test.metrics]
+        ranked.append(sorted(set(shown), reverse=not one.lower_is_better)[: len(RANKS)] if len(shown) > 1 else [])
+    for test in tests:
+        cells = []
+        for one, digits, best in zip(columns, decimals, ranked, strict=True):
+            value = test.metrics.get(one.name)
+            if value is None:
+                cells.append(GridCell("–"))
+                continue
+            place = round(value, digits)
+            cells.append(GridCell(f"{value:.{digits}f}", rank=RANKS[best.index(place)] if place in best else ""))
+        grid.rows.append((test.name, cells))
+    grid.caption = (
+        "Means over seeds. ↑ the higher the better, ↓ the lower. Units are percent where a number has one decimal."
+    )
+    return grid

@@ -1,0 +1,86 @@
+"""Thumbnails of a run's images, as data URIs, where the images are at hand."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from dassl.utils import UserError, read_image
+from datasets.splits import is_below
+
+from ..collect import ROOT, Run
+
+SIDE = 128  # pixels of a thumbnail's longer side
+QUALITY = 82
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """An image's name below its data set's folder, its data URI (None where it could not be read) and its size."""
+
+    name: str
+    uri: str | None
+    width: int = SIDE
+    height: int = SIDE
+
+
+def image_folder(run: Run) -> Path | None:
+    """Where the images of a run's data set lie; None where they are not on this machine."""
+    config = run.results["config"].get("DATASET")
+    if not isinstance(config, dict):
+        return None
+    root, folder, name = (config.get(key) or "" for key in ("ROOT", "FOLDER", "NAME"))
+    if not all(isinstance(value, str) and "\0" not in value for value in (root, folder, name)):
+        return None
+    below = Path(folder) if folder else Path(name) / name
+    if not (folder or name) or not is_below(below.as_posix()):
+        return None
+    for place in (Path(root).expanduser(), ROOT / root):
+        if (place / below).is_dir():
+            return place / below
+    return None
+
+
+def thumbnail(folder: Path | None, name: str) -> Thumbnail:
+    """A small JPEG of an image below a folder. A name that leads out of the folder is not followed."""
+    if folder is None or not name or not is_below(name):
+        return Thumbnail(name, None)
+    return _thumbnail(folder, name)
+
+
+@lru_cache(maxsize=4096)
+def _thumbnail(folder: Path, name: str) -> Thumbnail:
+    try:
+        image = read_image(folder / name)
+        image.thumbnail((SIDE, SIDE))
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=QUALITY)
+    except (UserError, OSError, ValueError):
+        return Thumbnail(name, None)
+    return Thumbnail(
+        name, f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", image.width, image.height
+    )
+
+
+def training_images(run: Run) -> dict[str, list[str]]:
+    """{class name: names of the images drawn for training}, as split.json of the run has them.
+
+    Raises:
+        UserError: the file is there but not of that form.
+    """
+    path = run.path / "split.json"
+    if not path.is_file():
+        return {}
+    drawn: dict[str, list[str]] = {}
+    try:
+        for image, label, classname in json.loads(path.read_text(encoding="utf-8"))["train"]:
+            if not isinstance(image, str) or not isinstance(classname, str) or type(label) is not int:
+                raise ValueError("an entry is not [image, label, class name]")
+            drawn.setdefault(classname, []).append(image)
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
+        raise UserError(f"split.json is corrupt ({error}).") from error
+    return drawn

@@ -1,0 +1,130 @@
+"""What the runs of one backbone and one protocol give: tables, tests and intervals, by data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dassl.utils import UserError
+
+from ..cells import harmonic_mean
+from ..collect import Run
+from ..render import Table
+from ..statistics import Interval, combine
+from ..tables import TABLES, average
+from ..variants import variants
+from .evidence import Evaluation, draws_for
+from .grids import Grid, with_intervals
+from .notes import Notes
+from .scores import Score
+
+TITLES = {"base2new": "Base to novel", "few_shot": "Few-shot"}
+PARTS = {"base": "train_base", "novel": "test_new"}
+
+
+class Protocol:
+    """name: base2new or few_shot. Everything else is asked for by data set."""
+
+    def __init__(self, name: str, runs: Sequence[Run], notes: Notes, shown: Callable[[object], str]) -> None:
+        self.name, self.title = name, TITLES[name]
+        kinds = tuple(PARTS.values()) if name == "base2new" else ("few_shot",)
+        chosen = [run for run in runs if run.kind in kinds]
+        self.tables: dict[str, Table] = {}
+        for table in TABLES[name](runs) if chosen else ():
+            self.tables[table.title.rpartition(" ")[0]] = table
+            for note in table.notes:
+                notes.remark(note)
+        self._tests = [
+            Evaluation(variant, kind, shots, sorted(variant.of(kind, shots), key=_seed), notes, shown)
+            for variant in (variants(chosen)[0] if chosen else ())
+            for kind in kinds
+            for shots in sorted({run.shots for run in variant.of(kind)})
+        ]
+        self.draws = draws_for(self._tests)
+
+    def tests(self, dataset: str, part: str, shots: int | None = None) -> list[Evaluation]:
+        """Of all methods, in the tables' order."""
+        return [
+            test
+            for test in self._tests
+            if test.variant.dataset == dataset and test.part == part and shots in (None, test.shots)
+        ]
+
+    def of(self, dataset: str) -> list[Evaluation]:
+        """Every test on a data set."""
+        return [test for test in self._tests if test.variant.dataset == dataset]
+
+    def columns(self, dataset: str) -> list[tuple[str, int]]:
+        """Of few-shot: (header, shots) of the table's columns."""
+        numbers = sorted({test.shots for test in self.of(dataset)})
+        return list(zip(self.tables[dataset].headers[1:], numbers, strict=False))
+
+    def details(self, dataset: str) -> list[tuple[str, list[Evaluation]]]:
+        """What detailed figures are of, with a title: base and novel classes, or the largest number of shots."""
+        if self.name == "base2new":
+            found = [(f"{header} classes", self.tests(dataset, part)) for header, part in PARTS.items()]
+        else:
+            header, shots = self.columns(dataset)[-1]
+            found = [(f"all classes, {header}", self.tests(dataset, "few_shot", shots))]
+        return [(title, tests) for title, tests in found if tests]
+
+    def intervals(self, dataset: str) -> dict[tuple[tuple[str, str], str], Interval]:
+        """{(a row's key, header of the table): accuracy with its interval}, of tests with predictions."""
+        found: dict[tuple[tuple[str, str], str], Interval] = {}
+        for header, tests in self._by_column(dataset):
+            for test in tests:
+                interval = test.interval("accuracy", self.draws)
+                if interval is not None:
+                    found[(test.variant.method, test.variant.key), header] = interval
+        for key in {key for key, _ in found}:
+            base, novel = found.get((key, "base")), found.get((key, "novel"))
+            if base and novel:
+                found[key, "HM"] = combine(harmonic_mean, base, novel)
+        return found
+
+    def _by_column(self, dataset: str) -> list[tuple[str, list[Evaluation]]]:
+        if self.name == "base2new":
+            return [(header, self.tests(dataset, part)) for header, part in PARTS.items()]
+        return [(header, self.tests(dataset, "few_shot", shots)) for header, shots in self.columns(dataset)]
+
+    def forget(self, dataset: str) -> None:
+        """Let go of the predictions on a data set, which fill the memory."""
+        for test in self.of(dataset):
+            test.forget()
+
+    @property
+    def has_predictions(self) -> bool:
+        """Whether any run kept them, so that there are intervals."""
+        return any(test.predictions for test in self._tests)
+
+    def grid(self, dataset: str, intervals: dict) -> Grid:
+        """The table of a data set with intervals."""
+        return with_intervals(self.tables[dataset], intervals)
+
+    def scores(self, dataset: str, intervals: dict) -> dict[str, dict[str, Score]]:
+        """{row: {column: accuracy}} of a data set's table, without empty cells."""
+        table = self.tables[dataset]
+        found: dict[str, dict[str, Score]] = {}
+        for row in table.rows:
+            of_row = found.setdefault(row.name, {})
+            for header, cell in zip(table.headers[1:], row.cells, strict=True):
+                if cell is not None:
+                    interval = intervals.get((row.key, header))
+                    of_row[header] = Score(cell.mean, interval.low, interval.high) if interval else Score(cell.mean)
+        return found
+
+    def average(self, notes: Notes) -> Grid | None:
+        """The means over data sets; None with fewer than two of them, or where no method is on all."""
+        if len(self.tables) < 2:
+            return None
+        try:
+            table, left_out = average(list(self.tables.values()), self.name)
+        except UserError as error:
+            notes.remark(str(error))
+            return None
+        for note in left_out:
+            notes.remark(note)
+        return with_intervals(table, {}) if table.rows else None
+
+
+def _seed(run: Run) -> int:
+    return run.seed

@@ -1,0 +1,80 @@
+"""How the classes of a data set relate, as a figure: its tree or its grades, and what mistakes cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geometry import Geometry, costs
+
+from .canvas import INK, MUTED, SERIES, SMALL, WIDTH, canvas, drawing, place, room, short
+from .confusion import matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ROW = 24  # pixels of a class
+
+
+def class_tree(geometry: Geometry) -> Figure:
+    """The tree of the classes, those in play in ink and the others grey, or the grades on a line."""
+    names = geometry.all_classnames
+    with drawing():
+        figure = canvas(WIDTH, ROW * len(names) + 16)
+        right = room(names) + 16
+        axes = place(figure, 8, 8, WIDTH - right - 8, ROW * len(names))
+        axes.set_ylim(len(names), 0)
+        axes.axis("off")
+        if geometry.is_ordered:
+            _grades(axes, names)
+        else:
+            axes.set_xlim(0, _height(geometry.tree))
+            _branch(axes, geometry.tree, 0.0, 0)
+        for row, name in enumerate(names):
+            axes.annotate(
+                short(name), (axes.get_xlim()[1], row + 0.5), (8, 0), textcoords="offset points", va="center",
+                fontsize=SMALL + 0.5, color=INK if name in geometry.classnames else MUTED, annotation_clip=False,
+            )  # fmt: skip
+    return figure
+
+
+def cost_matrix(geometry: Geometry) -> Figure:
+    """What it costs to take one class (a row) for another (a column), in 0..1."""
+    values = costs(geometry)
+    texts = [["0" if value == 0 else f"{value:.2g}" for value in row] for row in values]
+    return matrix("cost: predicted class →", np.asarray(values), geometry.classnames, texts)
+
+
+def _grades(axes: Axes, names: tuple[str, ...]) -> None:
+    axes.set_xlim(0, 1)
+    rows = np.arange(len(names)) + 0.5
+    axes.plot(np.ones(len(names)) * 0.97, rows, color=SERIES[0], marker="o", linewidth=2)
+    axes.text(0.9, 0.5, "lowest grade", ha="right", va="center", color=MUTED, fontsize=SMALL)
+    axes.text(0.9, len(names) - 0.5, "highest grade", ha="right", va="center", color=MUTED, fontsize=SMALL)
+
+
+def _height(tree: Mapping | None) -> int:
+    return 0 if tree is None else 1 + max(_height(below) for below in tree.values())
+
+
+def _branch(axes: Axes, tree: Mapping, x: float, first: int, name: str = "") -> tuple[float, int]:
+    """Draw what is below a node at depth x; returns the node's row and the first row after it."""
+    end, rows = axes.get_xlim()[1], []
+    row = first
+    for child, below in tree.items():
+        if below is None:
+            at, row = row + 0.5, row + 1
+            axes.plot([x, end], [at, at], color=SERIES[0], linewidth=1.5)
+        else:
+            # A node stands as far from the leaves as its own height, as distances are measured.
+            own = end - _height(below)
+            at, row = _branch(axes, below, own, row, child)
+            axes.plot([x, own], [at, at], color=SERIES[0], linewidth=1.5)
+            axes.text(own - 0.06, at - 0.12, short(child, 22), ha="right", va="bottom", fontsize=SMALL - 1, color=MUTED)
+        rows.append(at)
+    axes.plot([x, x], [rows[0], rows[-1]], color=SERIES[0], linewidth=1.5)
+    return (rows[0] + rows[-1]) / 2, row

@@ -1,0 +1,100 @@
+"""One data set with one backbone: tables, reliability, mistakes, how its classes relate, and training."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..collect import Run
+from .canvas import Drawing
+from .chosen import choose, styles
+from .detail import Detail, detail
+from .evidence import Evaluation, known_geometry
+from .gather import Material
+from .protocol import Protocol
+from .relation import class_tree, cost_matrix
+from .standing import Standing, standing
+from .trained import Training, training
+
+
+@dataclass
+class Relation:
+    """How the classes relate."""
+
+    drawings: list[Drawing]
+    notes: dict[str, str]
+    sources: tuple[str, ...]
+    reviewed: bool
+
+
+@dataclass
+class Study:
+    """Everything that the page says of one data set with one backbone."""
+
+    anchor: str
+    dataset: str
+    backbone: str
+    parts: list[Standing] = field(default_factory=list)
+    details: list[Detail] = field(default_factory=list)
+    relation: Relation | None = None
+    training: Training | None = None
+
+    @property
+    def drawings(self) -> list[Drawing]:
+        """Every figure, in the page's order."""
+        found = [part.drawing for part in self.parts]
+        for one in self.details:
+            found += [*one.reliability, one.risk, *one.confusions]
+        found += self.relation.drawings if self.relation else []
+        return found + (self.training.curves if self.training else [])
+
+
+def study(
+    anchor: str, dataset: str, protocols: Sequence[Protocol], methods: Sequence[str] | None, material: Material
+) -> Study:
+    """Compute and draw what the runs on a data set say.
+
+    protocols: of one backbone, those with runs on the data set. methods: those in detailed figures, see `choose`.
+    """
+    runs = [run for protocol in protocols for test in protocol.of(dataset) for run in test.runs]
+    result = Study(anchor, dataset, runs[0].backbone)
+    # Of each test that details are of: the protocol, its title, the methods' evaluations, and those that are shown.
+    tests = [
+        (protocol, title, found, choose(found, methods))
+        for protocol in protocols
+        for title, found in protocol.details(dataset)
+    ]
+    colours = styles([chosen for *_, chosen in tests])
+    result.parts = [standing(anchor, dataset, protocol, colours) for protocol in protocols]
+    for number, (protocol, title, found, chosen) in enumerate(tests, 1):
+        if chosen:
+            name = f"{anchor}-test{number}"
+            result.details.append(detail(name, title, found, chosen, colours, protocol.draws, material))
+    shown = next((chosen for *_, chosen in tests if chosen), [])
+    result.relation = _relation(anchor, runs[0], shown, material)
+    trained = shown or choose(tests[0][2], methods, with_predictions=False)
+    result.training = training(anchor, trained, material)
+    for protocol in protocols:
+        protocol.forget(dataset)
+    return result
+
+
+def _relation(anchor: str, run: Run, shown: Sequence[Evaluation], material: Material) -> Relation | None:
+    """Of all classes of the data set, whatever half of them was tested."""
+    if not shown or shown[0].geometry is None:
+        return None
+    geometry = known_geometry(run, shown[0].geometry.all_classnames, material.notes)
+    kind = "order" if geometry.is_ordered else "tree"
+    drawings = [
+        Drawing(f"{anchor}-classes", f"The classes' {kind}", f"The {kind} of the classes.", class_tree(geometry)),
+        Drawing(
+            f"{anchor}-costs", "Costs of mistakes", "What it costs to take each class for each.", cost_matrix(geometry)
+        ),
+    ]
+    return Relation(drawings, dict(geometry.notes), geometry.source, geometry.reviewed)
+
+
+def anchor_of(name: str, number: int) -> str:
+    """A name for links, ids and files: letters, digits and dashes, unique by its number."""
+    return f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')[:40] or 'data'}-{number}"

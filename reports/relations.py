@@ -1,0 +1,43 @@
+"""How the classes of a run relate: what severity metrics need beside predictions, from geometry/<DATASET>.yaml."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from dassl.utils import UserError
+from geometry import FOLDER, costs, geometry_file, read_geometry
+
+from .collect import Run
+from .metrics import find
+
+
+def relations(metric: str, run: Run, classnames: tuple[str, ...]) -> dict[str, object]:
+    """What a metric needs of the run's classes, as keywords of metrics.compute; {} for most metrics.
+
+    classnames: those of the predictions, in their order. Of some of a data set's classes, such as the novel ones,
+        distances and grades are those of the whole tree or order.
+
+    Raises:
+        UserError: the data set has no geometry, or one without grades where the metric needs them, or one of other
+            classes.
+    """
+    needs = find(metric).needs
+    if not needs:
+        return {}
+    known = _relations(run.results["dataset"], classnames)
+    if "order" in needs and "order" not in known:
+        raise UserError("it needs grades, an 'order' in the data set's file in geometry")
+    return {need: known[need] for need in needs}
+
+
+@cache
+def _relations(dataset: str, classnames: tuple[str, ...]) -> dict[str, np.ndarray]:
+    if not geometry_file(dataset).is_file():
+        raise UserError(f"it needs to know how the classes of {dataset} relate, a {FOLDER.name}/{dataset}.yaml")
+    geometry = read_geometry(dataset, classnames)
+    known = {"costs": costs(geometry)}
+    if geometry.is_ordered:
+        known["order"] = np.array([geometry.all_classnames.index(name) for name in classnames], dtype=np.float64)
+    return known

@@ -1,0 +1,66 @@
+"""What a learned context says: the words of the vocabulary nearest to its vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import yaml
+from torch import Tensor
+
+from clip import FrozenCLIP
+from dassl.utils import UserError, find_checkpoint, load_checkpoint, models_in, read_json
+from trainers.parts.clip_trainer import PROMPT_LEARNER
+
+
+def learned_contexts(run: Path, epoch: int | None = None) -> Tensor:
+    """The context vectors that a run learned, (n_ctx, width), or (C, n_ctx, width) where they are class-specific.
+
+    Raises:
+        UserError: there is no checkpoint, or the method learns no context vectors.
+    """
+    folders = models_in(run)
+    if not folders:
+        raise UserError(f"There is no checkpoint in {run}: give the folder of a run that has trained.")
+    for folder in folders:
+        state = load_checkpoint(str(find_checkpoint(folder, epoch)))["state_dict"]
+        for name in ("ctx", f"{PROMPT_LEARNER}ctx"):
+            if name in state:
+                return state[name].float()
+    learned = ", ".join(folder.name for folder in folders)
+    raise UserError(f"The run {run} learned no context vectors but {learned}: give the run of a prompt-tuning method.")
+
+
+def backbone_of(run: Path) -> str:
+    """The backbone that a run's configuration names; "" where the folder has none."""
+    path = run / "config.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8"))["MODEL"]["BACKBONE"]["NAME"] if path.is_file() else ""
+
+
+def class_names_of(run: Path, number: int) -> list[str]:
+    """The names of a run's classes, by the split that it wrote; numbers where it wrote none."""
+    split = run / "split.json"
+    items = read_json(split)["train"] if split.is_file() else []
+    names = {label: name for _, label, name in items}
+    return [names.get(label, f"class {label}") for label in range(number)]
+
+
+def nearest_words(
+    vectors: Tensor, model: FrozenCLIP, number: int, distance: str = "euclidean"
+) -> list[list[tuple[str, float]]]:
+    """The `number` words nearest to each of N vectors (N, width), nearest first, with their distances.
+
+    Cosine distance is 1 - cos.
+    """
+    vocabulary = model.vocabulary()
+    table = model.embed(torch.arange(len(vocabulary))[None])[0].cpu()
+    if distance == "cosine":
+        distances = 1 - F.normalize(vectors, dim=-1) @ F.normalize(table, dim=-1).t()
+    else:  # the way by a matrix product loses small distances to rounding
+        distances = torch.cdist(vectors, table, compute_mode="donot_use_mm_for_euclid_dist")
+    near, places = distances.topk(min(number, len(vocabulary)), dim=-1, largest=False)
+    return [
+        [(vocabulary[place], value) for place, value in zip(*row, strict=True)]
+        for row in zip(places.tolist(), near.tolist(), strict=True)
+    ]

@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""OGKD's ablation on one data set: each loss left out, each graph, each number over its range.
+
+Prints one table and draws two plots, of GAMMA and of TOP_K_RATIO. OGKD as configured is the main grid's own run, in
+OUTPUT; the variants are in OUTPUT/ablation/<OPTION>_<value>. What is complete is skipped; a run that fails is named and
+the rest continue.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import takewhile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dassl.utils import UserError, run_program
+from runs.protocols import PROTOCOLS, Job, Places, ensure_generated, integer
+
+METHOD = "OGKD"
+# Every value of an option that is not the configured one is a variant.
+VARIANTS = {
+    "LAMBDA_GAD": (0.0,),
+    "LAMBDA_LGD": (0.0,),
+    "LAMBDA_SCCM": (0.0,),
+    "GRAPH": ("text", "geometry", "identity", "uniform"),
+    "GAMMA": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
+    "TOP_K_RATIO": (0.1, 0.2, 0.4, 0.6, 0.8, 1.0),
+    "ALPHA": (0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
+    "SMOOTHING": ("log", "prob"),
+    "TEXT_DROPOUT": (0.0, 0.1),
+}
+PLOTTED = ("GAMMA", "TOP_K_RATIO")
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("dataset", help="one of configs/datasets/ or a folder of your own images below DATA")
+    p.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0])
+    p.add_argument("--shots", default="16", help="of the few-shot protocol")
+    p.add_argument("--jobs", type=int, help="runs side by side (default: 1; one per core, at most 4, for PhantomCLIP)")
+    p.add_argument(
+        "words", nargs="*", metavar="SEED",
+        help="seeds (default: 1 2 3), then KEY VALUE changes of the configuration, after -- where options precede",
+    )  # fmt: skip
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parser().parse_intermixed_args(argv)
+    seeds = list(takewhile(str.isdecimal, args.words))
+    pairs = args.words[len(seeds) :]
+    seeds = [integer(seed, "SEED", 0) for seed in seeds or ("1", "2", "3")]
+    shots = integer(args.shots, "--shots", 1)
+    places = Places()
+    jobs = planned(args.protocol, args.dataset, seeds, shots, places, pairs)
+    ensure_generated(args.dataset, places.data)
+
+    from reports.ablation import ablation_table
+    from reports.collect import runs_in, warn
+    from reports.plots import save, sensitivity
+    from reports.render import document
+    from runs.engines.local import go_through
+
+    backbone = places.backbone_for(args.dataset)
+    everything = [job for of_option in jobs.values() for job in of_option]
+    small = backbone == "PhantomCLIP"  # too small for the threads of one run to gain much
+    failures = go_through(everything, args.jobs or (min(4, os.cpu_count() or 1) if small else 1))
+    runs = {
+        option: runs_in(folder for job in of_option for folder in job.folders()) for option, of_option in jobs.items()
+    }
+    if any(runs.values()):
+        table = ablation_table([run for of_option in runs.values() for run in of_option], args.protocol)
+        print("\n" + document([table]) + "\n")
+        for note in table.notes:
+            warn(note)
+    name = f"{args.dataset}_{args.protocol}_{everything[0].specs[0].shots}_{Path(backbone).name}"
+    for option in PLOTTED:
+        if drawn := [*runs[""], *runs[option]]:
+            figure = sensitivity(drawn, f"TRAINER.{METHOD}.{option}")
+            print(*save(figure, places.output / "ablation" / "plots" / f"{name}_{option.lower()}"), sep="\n")
+    if failures:
+        raise UserError(f"{len(failures)} of {len(everything)} jobs failed, the first: {failures[0]}")
+
+
+def planned(
+    protocol: str, dataset: str, seeds: Sequence[int], shots: int, places: Places, pairs: Sequence[str]
+) -> dict[str, list[Job]]:
+    """The jobs of each option's variants, and under "" those of OGKD as configured.
+
+    Raises:
+        UserError: an unknown data set, or one that has no part in the protocol.
+    """
+    from runs.config import merged_config
+    from runs.plan import plan
+
+    def of(places: Places, *more: str) -> list[Job]:
+        return plan(protocol, [dataset], [METHOD], seeds, [shots], places, [*pairs, *more])
+
+    configured = of(places)
+    if not configured:
+        raise UserError(f"{dataset} takes no part in {protocol}: choose another with --protocol.")
+    options = merged_config(configured[0].specs[0]).TRAINER[METHOD]
+    jobs = {"": configured}
+    for option, values in VARIANTS.items():
+        jobs[option] = []
+        for value in values:
+            if value != options[option] and (value != "geometry" or has_geometry(dataset)):
+                label = f"{option}_{value:g}" if isinstance(value, float) else f"{option}_{value}"
+                variant = replace(places, output=places.output / "ablation" / label)
+                jobs[option] += of(variant, f"TRAINER.{METHOD}.{option}", str(value))
+    return jobs
+
+
+def has_geometry(dataset: str) -> bool:
+    """Whether a file says how the data set's classes relate."""
+    from datasets.catalogue import load
+    from geometry import geometry_file
+
+    facts = load().find(dataset)
+    return geometry_file(facts.name if facts else Path(dataset).name).is_file()
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Learn on one data set and test on another: all methods along the published routes, ending with tables.
+
+The routes are those of Evi-Steer (arXiv 2605.26292), BUSI -> BUID, BUSBRA, UDIAT and BTMRI -> BTMRI-P, BTMRI-S, BRISC,
+and those between data sets that are drawn here; routes whose images are not there are named and left out. What is
+complete is skipped and what is not is resumed; a run that fails is named and the rest continue.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dassl.utils import UserError, run_program
+from runs.protocols import Places, ensure_generated, integer
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("routes", nargs="*", metavar="SOURCE:TARGET", help="default: those of the catalogue")
+    p.add_argument("--dry-run", action="store_true", help="print the commands of the runs that are left, and do none")
+    p.add_argument("--methods", nargs="+", help="default: all of them")
+    p.add_argument("--seeds", nargs="+", default=["1", "2", "3"])
+    p.add_argument("--shots", nargs="+", default=["16"])
+    p.add_argument("--metric", default="accuracy", help="what the tables show (default: accuracy)")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(argv)
+    from reports.collect import warn
+    from reports.metrics import find
+    from reports.transfer import transfer_report
+    from runs.engines.local import go_through
+    from runs.plan import published_routes, transfer_plan
+    from runs.registry import benchmark_methods
+
+    find(args.metric)
+    places = Places()
+    seeds = [integer(seed, "--seeds", 0) for seed in args.seeds]
+    shots = [integer(number, "--shots", 1) for number in args.shots]
+    routes = asked_for(args.routes) or published_routes(places, args.dry_run)
+    jobs, left_out = transfer_plan(routes, args.methods or benchmark_methods(), seeds, shots, places)
+    for sentence in left_out:
+        print(f"note: {sentence}", file=sys.stderr)
+    if args.dry_run:
+        waiting = list(dict.fromkeys(spec for job in jobs for spec in job.waiting()))
+        for spec in waiting:
+            print(spec.command())
+        print(f"{len(waiting)} runs to do", file=sys.stderr)
+        return
+    for dataset in dict.fromkeys(name for route in routes for name in route):
+        ensure_generated(dataset, places.data)
+    failures = go_through([job for job in jobs if job.waiting()])
+    if len(failures) < len(jobs):
+        folders = [folder for job in jobs for folder in job.folders()]
+        text, notes = transfer_report(folders, routes, places.data, args.metric)
+        print("\n" + text)
+        for note in notes:
+            warn(note)
+    if failures:
+        raise UserError(f"{len(failures)} of {len(jobs)} jobs failed, the first: {failures[0]}")
+
+
+def asked_for(routes: Sequence[str]) -> list[tuple[str, str]]:
+    """The routes of the command line."""
+    pairs = [tuple(route.split(":")) for route in routes]
+    for route, pair in zip(routes, pairs, strict=True):
+        if len(pair) != 2 or not all(pair):
+            raise UserError(f"'{route}' is no route: give SOURCE:TARGET, as in busi:buid.")
+    return pairs
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

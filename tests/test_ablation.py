@@ -1,0 +1,203 @@
+"""bash scripts/ogkd/ablation.sh: which runs an ablation consists of, its table and its plots."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dassl.utils import UserError
+from reports.ablation import ablation_table
+from reports.collect import collect
+from reports.plots import PLOTS, plot, save, sensitivity
+from runs.config import merged_config
+from runs.protocols import Places, job
+from scripts import ablation
+from tests.test_tables import write_run
+
+GAMMA = "TRAINER.OGKD.GAMMA"
+VALUES = [(0.2, 60.0, 50.0), (0.3, 64.0, 52.0), (1.0, 56.0, 58.0)]  # gamma, base, novel at seed 1; 0.3 as configured
+
+
+@pytest.fixture
+def places(tmp_path):
+    return Places(tmp_path / "data", tmp_path / "output", "PhantomCLIP")
+
+
+def options_of(job):
+    return merged_config(job.specs[0]).TRAINER.OGKD
+
+
+@pytest.mark.parametrize("protocol", ["base2new", "few_shot"])
+def test_each_variant_differs_from_the_configured_run_in_one_option_and_none_is_there_twice(places, protocol):
+    jobs = ablation.planned(protocol, "phantom", [1], 16, places, [])
+    (configured,) = jobs.pop("")
+    usual = options_of(configured)
+    seen = []
+    for option, of_option in jobs.items():
+        for one in of_option:
+            options = options_of(one)
+            assert {key for key in usual if options[key] != usual[key]} == {option}
+            seen.append((option, options[option]))
+    assert len(seen) == len(set(seen))
+    every = {(option, value) for option, values in ablation.VARIANTS.items() for value in values}
+    assert {(option, value) for option, value in every if value != usual[option]} == set(seen)
+
+
+def test_the_configured_run_is_the_main_grids_own_and_variants_have_folders_of_their_own(places):
+    jobs = ablation.planned("base2new", "phantom", [1, 2], 16, places, ["OPTIM.MAX_EPOCH", "3"])
+    grid = [job("base2new", "OGKD", "phantom", 16, seed, places, ["OPTIM.MAX_EPOCH", "3"]) for seed in (1, 2)]
+    assert jobs[""] == grid
+    folders = [folder for of_option in jobs.values() for one in of_option for folder in one.folders()]
+    assert len(folders) == len(set(folders))
+    gamma = places.output / "ablation" / "GAMMA_0.2" / "base2new" / "train_base"
+    assert any(folder.is_relative_to(gamma) for folder in folders)
+
+
+def test_a_data_set_without_a_geometry_file_has_no_variant_of_it(places):
+    (places.data / "moles").mkdir(parents=True)
+    kinds = {name: [options_of(one).GRAPH for one in ablation.planned("few_shot", name, [1], 16, places, [])["GRAPH"]]
+             for name in ("phantom", "moles")}  # fmt: skip
+    assert kinds == {"phantom": ["geometry", "identity", "uniform"], "moles": ["identity", "uniform"]}
+
+
+def test_a_data_set_that_has_no_part_in_the_protocol_is_an_error(places):
+    with pytest.raises(UserError, match="busi takes no part in base2new: choose another with --protocol"):
+        ablation.planned("base2new", "busi", [1], 16, places, [])
+
+
+def test_the_script_does_all_runs_once_goes_on_after_a_failure_and_ends_with_table_and_plots(
+    data, cache, tmp_path, monkeypatch, capsys
+):
+    few = {"GRAPH": ("text", "geometry"), "GAMMA": (0.0, 0.3), "TOP_K_RATIO": (0.1, 0.3)}
+    monkeypatch.setattr(ablation, "VARIANTS", few)
+    monkeypatch.setenv("DATA", str(data))
+    monkeypatch.setenv("OUTPUT", str(tmp_path))
+    words = ["phantom", "1", "--jobs", "1", "--", "OPTIM.MAX_EPOCH", "1", "FEATURES.CACHE_DIR", str(cache)]
+    base = "base2new/train_base/phantom/shots_16/OGKD/PhantomCLIP/seed1"
+    broken = tmp_path / "ablation/TOP_K_RATIO_0.1" / base / "results.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{")
+
+    with pytest.raises(UserError, match=r"1 of 4 jobs failed, the first: .*TOP_K_RATIO 0\.1"):
+        ablation.main(words)
+    broken.unlink()
+    assert (tmp_path / base / "results.json").is_file()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")}
+    assert len(before) == 6
+    capsys.readouterr()
+    ablation.main(words)
+    printed = capsys.readouterr().out
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")}
+    assert len(after) == 8
+    assert all(after[path] == time for path, time in before.items())
+    rows = [line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("| OGKD")]
+    assert rows == [
+        "OGKD, MAX_EPOCH 1",
+        *(f"OGKD, MAX_EPOCH 1, {one}" for one in ("GAMMA 0", "GRAPH geometry", "TOP_K_RATIO 0.1")),
+    ]
+    plots = sorted(path.name for path in (tmp_path / "ablation" / "plots").iterdir())
+    name = "phantom_base2new_16_PhantomCLIP"
+    assert plots == [f"{name}_{option}.{kind}" for option in ("gamma", "top_k_ratio") for kind in ("pdf", "png")]
+
+
+# The table and the plots
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Base-to-novel runs of three gammas with seeds 1 and 2, the second of which is 2 points better on base."""
+    for gamma, base, novel in VALUES:
+        changed = {} if gamma == 0.3 else {GAMMA: gamma}
+        for seed, more in ((1, 0.0), (2, 2.0)):
+            for kind, value in (("train_base", base + more), ("test_new", novel)):
+                folder = tmp_path / f"{gamma}" / kind / f"seed{seed}"
+                write_run(folder, kind, "BTMRI", "OGKD", seed, value, options={"GAMMA": gamma}, changed=changed)
+    return collect(tmp_path)
+
+
+def test_the_table_has_calibration_beside_accuracy_and_ranks_accuracy_alone(runs):
+    table = ablation_table(runs, "base2new")
+    assert table.headers == ["method", "base", "novel", "HM", "ECE, base", "ECE, novel"]
+    assert list(table.ranked) == [True, True, True, False, False]
+    cells = {row.name: row.cells for row in table.rows}
+    assert cells.keys() == {"OGKD", "OGKD, GAMMA 0.2", "OGKD, GAMMA 1"}
+    for (_, base, novel), name in zip(VALUES, ("OGKD, GAMMA 0.2", "OGKD", "OGKD, GAMMA 1"), strict=True):
+        means = [cell.mean for cell in cells[name]]
+        hm = 2 * (base + 1) * novel / (base + 1 + novel)
+        # write_run's calibration error is 100 - accuracy
+        assert means == pytest.approx([base + 1, novel, hm, 99 - base, 100 - novel])
+        assert [cells[name][0].std, cells[name][3].std] == pytest.approx([1.0, 1.0])
+
+
+def test_an_ablation_over_several_data_sets_is_an_error(runs, tmp_path):
+    write_run(tmp_path / "other", "train_base", "Kvasir", "OGKD", 1, 50.0, options={"GAMMA": 0.3}, changed={})
+    with pytest.raises(UserError, match="of one data set, but there are finished runs of 2"):
+        ablation_table(collect(tmp_path), "base2new")
+
+
+def drawn(figure):
+    """{line: (x, y, half the height of its bars)} of a figure's only axes, and the x of its upright lines."""
+    (axes,) = figure.axes
+    lines = {}
+    for container in axes.containers:
+        line, _, bars = container.lines
+        heights = [np.ptp(bar[:, 1]) / 2 for bar in bars[0].get_segments()] if bars else None
+        lines[container.get_label()] = (line.get_xdata().tolist(), line.get_ydata().tolist(), heights)
+    upright = [line.get_xdata()[0] for line in axes.lines if line.get_label() == "as configured"]
+    return lines, upright
+
+
+def test_a_plot_has_base_novel_and_hm_over_the_options_values_and_marks_the_configured_one(runs):
+    lines, upright = drawn(sensitivity(runs, GAMMA))
+    gammas, bases, novels = map(list, zip(*VALUES, strict=True))
+    bases = [base + 1 for base in bases]
+    expected = {
+        "base": (bases, [1, 1, 1]),
+        "novel": (novels, [0, 0, 0]),
+        "HM": ([2 * b * n / (b + n) for b, n in zip(bases, novels, strict=True)], [0, 0, 0]),
+    }
+    assert list(lines) == list(expected)
+    for name, (mean, deviation) in expected.items():
+        assert lines[name][0] == gammas
+        assert lines[name][1] == pytest.approx(mean)
+        assert (lines[name][2] or [0, 0, 0]) == pytest.approx(deviation)
+    assert upright == [0.3]
+
+
+def test_a_plot_of_few_shot_runs_has_a_line_for_each_number_of_shots(tmp_path):
+    for gamma in (0.0, 1.0):
+        for shots in (1, 16):
+            folder = tmp_path / f"{gamma}" / str(shots)
+            options, changed = {"GAMMA": gamma}, {GAMMA: gamma}
+            write_run(folder, "few_shot", "BTMRI", "OGKD", 1, 50 + shots + gamma, shots, options, changed=changed)
+    lines, upright = drawn(sensitivity(collect(tmp_path), GAMMA))
+    assert lines == {"1 shot": ([0.0, 1.0], [51, 52], None), "16 shots": ([0.0, 1.0], [66, 67], None)}
+    assert upright == []
+
+
+def test_runs_that_differ_in_more_than_the_option_are_not_drawn_as_one_line(runs, tmp_path):
+    options, changed = {"GAMMA": 0.3, "ALPHA": 2.0}, {"TRAINER.OGKD.ALPHA": 2.0}
+    write_run(tmp_path / "other", "train_base", "BTMRI", "OGKD", 1, 50.0, options=options, changed=changed)
+    with pytest.raises(UserError, match=r"runs of TRAINER\.OGKD\.GAMMA 0\.3 differ in more than that"):
+        sensitivity(collect(tmp_path), GAMMA)
+
+
+def test_an_option_that_the_runs_do_not_have_cannot_be_drawn(runs):
+    with pytest.raises(UserError, match=r"has no number TRAINER\.OGKD\.TAU in its configuration"):
+        sensitivity(runs, "TRAINER.OGKD.TAU")
+    with pytest.raises(UserError, match="There is no run to draw"):
+        sensitivity([], GAMMA)
+
+
+def test_a_figure_is_saved_as_png_and_pdf_and_equal_figures_are_equal_files(runs, tmp_path):
+    one, other = (save(sensitivity(runs, GAMMA), tmp_path / name / "gamma") for name in ("one", "other"))
+    assert [path.name for path in one] == ["gamma.png", "gamma.pdf"]
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
+    assert one[1].read_bytes().startswith(b"%PDF")
+    with Image.open(one[0]) as image:
+        assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 3
+
+
+def test_a_plot_is_registered_under_its_functions_name_once():
+    assert PLOTS["sensitivity"].function is sensitivity
+    with pytest.raises(ValueError, match="sensitivity is registered twice"):
+        plot(title="again")(sensitivity)
