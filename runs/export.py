@@ -100,7 +100,7 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
 
 
 def _is_file(value: str) -> bool:
-    return "/" in value or "\\" in value or value.lower().endswith(".csv")
+    return any(sign in value for sign in "/\\:")
 
 
 def _nameable(backbone: str) -> str:

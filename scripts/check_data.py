@@ -19,8 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python scripts/check_data.py",
         description="Read every image of FOLDER/<class>/** and print images per class, sizes and modes; then every "
-        "file that cannot be read and every image that is there twice, by its pixels. The exit status is 1 when something "
-        "should be mended.",
+        "file that cannot be read and every image that is there twice, by its pixels. The exit status is 1 when "
+        "something should be mended.",
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="a folder with one folder per class, or a data set")
     seen = inspect(parser.parse_args(argv).folder)

@@ -21,8 +21,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python scripts/split.py",
         description="Write split_<folder>.json for FOLDER/<class>/**/<image> so that no patient is in two parts: "
-        "about 50 %% of each class's images for training, 20 %% for validation, 30 %% for the test. patients_<folder>.json is "
-        "written beside it, so that intervals can be made by patient.",
+        "about 50 %% of each class's images for training, 20 %% for validation, 30 %% for the test. "
+        "patients_<folder>.json is written beside it, so that intervals can be made by patient.",
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="the folder with one folder per class")
     parser.add_argument(

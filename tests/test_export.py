@@ -82,7 +82,7 @@ def traces(folder: Path, own_data: Path) -> list[str]:
     """Which names of images, or of their place, stand in any byte of a folder's files."""
     content = b"\n".join(path.name.encode() + b"\n" + path.read_bytes() for path in folder.rglob("*") if path.is_file())
     content = content.lower() + content.replace(b"\0", b"").lower()
-    images = [path for path in own_data.rglob("*.png")]
+    images = list(own_data.rglob("*.png"))
     names = {name for path in images for name in (path.name, path.stem, path.parent.name, str(path))}
     names |= {str(own_data), ROOT_NAME, "Quuxley", "Zebulon", str(Path.home())}
     return [name for name in names if name.lower().encode() in content]
@@ -162,7 +162,9 @@ def test_the_configuration_says_all_that_is_needed(exported):
 def test_other_weights_are_refused_in_a_sentence_that_says_what_differs(exported, tmp_path):
     random_weights.write(tmp_path / "other", "tiny")
     prompt = read_prompt(exported)
-    with pytest.raises(UserError, match=rf"weights of PhantomCLIP with the fingerprint {prompt.fingerprint[:12]}, but "):
+    with pytest.raises(
+        UserError, match=rf"weights of PhantomCLIP with the fingerprint {prompt.fingerprint[:12]}, but "
+    ):
         Predictor(prompt, backbone=str(tmp_path / "other"))
 
 
@@ -237,7 +239,13 @@ class Hub:
                     self._say({"errors": [], "warnings": []})
                 elif "/preupload/" in self.path:
                     asked = json.loads(body)["files"]
-                    self._say({"files": [{"path": one["path"], "uploadMode": "regular", "shouldIgnore": False} for one in asked]})
+                    self._say(
+                        {
+                            "files": [
+                                {"path": one["path"], "uploadMode": "regular", "shouldIgnore": False} for one in asked
+                            ]
+                        }
+                    )
                 elif "/commit/" in self.path:
                     for line in map(json.loads, body.splitlines()):
                         if line["key"] == "file":
