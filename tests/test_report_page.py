@@ -497,3 +497,20 @@ def test_headings_go_down_by_one_level_at_a_time(page):
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(below <= above + 1 for above, below in pairwise(levels))
+
+
+def test_averages_over_data_sets_have_intervals_that_hold_the_data_sets_fixed(tmp_path):
+    images, labels, names = classes_and_labels()
+    runs = {}
+    for number, dataset in enumerate(("one", "two")):
+        for method in ("CoOp", "OGKD"):
+            predictions = random_predictions(
+                [f"{dataset}/{name}" for name in images], labels, names, 1 + number, number
+            )
+            write_run(tmp_path / "out" / dataset / method, "few_shot", method, 1, predictions, dataset=dataset)
+            runs[dataset, method] = predictions
+    page = Page(write(tmp_path / "out", tmp_path / "report.html"))
+    of_sets = [bootstrap("accuracy", runs[dataset, "OGKD"]) for dataset in ("one", "two")]
+    low, high = np.quantile(np.mean([one.samples for one in of_sets], axis=0), [0.025, 0.975])
+    section = page.text.partition("Averages over data sets ")[2].partition("Averages over data sets")[2]
+    assert f"{np.mean([one.value for one in of_sets]):.2f} {low:.1f} to {high:.1f}" in section
