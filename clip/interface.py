@@ -13,7 +13,8 @@ from .configurations import ImageSpec
 from .errors import ModelError
 
 Report = Callable[[str, int, int], None]
-"""Called as report(stage, done, total) during long work; done and total count bytes or tensors."""
+"""Called as report(stage, done, total) during long work; done and total count bytes or tensors. Stages may run side by
+side, in threads of their own."""
 
 DeepPrompts = Sequence[Tensor]
 

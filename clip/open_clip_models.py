@@ -6,6 +6,7 @@ import copy
 import json
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -64,9 +65,12 @@ def load_openai(name: str, folder: Path, report: Report | None = None) -> Frozen
 def _load(name: str, folder: Path, config: dict, report: Report | None, repository: Repository | None) -> FrozenCLIP:
     path = weights_in(folder, (*OPEN_CLIP_WEIGHTS, *TRANSFORMERS_WEIGHTS))
     text_config = _own_text_config(config["model_cfg"], folder)
-    fingerprint = weights.fingerprint(path, config if text_config is None else [config, text_config], report)
-    state = weights.read(path, report)
     with ExitStack() as stack:
+        # Hashing takes a thread of its own while open_clip is imported and the model is built.
+        thread = stack.enter_context(ThreadPoolExecutor(1))
+        identity = config if text_config is None else [config, text_config]
+        fingerprint = thread.submit(weights.fingerprint, path, identity, report)
+        state = weights.read(path, report)
         model_cfg = _self_contained(config["model_cfg"], folder, state, path, stack)
         model = build(model_cfg, folder, custom_text=any(key.startswith("text.") for key in state))
     weights.fill(model, state, path, name, ignored=_IGNORED)
@@ -81,7 +85,7 @@ def _load(name: str, folder: Path, config: dict, report: Report | None, reposito
         embed_dim=model_cfg["embed_dim"],
         context_length=min(context_length, model.context_length or context_length),
         log_logit_scale=float(model.logit_scale.reshape(())),
-        fingerprint=fingerprint,
+        fingerprint=fingerprint.result(),
     )
 
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from clip import FrozenCLIP
 from dassl.utils import UserError
+from dassl.utils.images import READING
 
 LIBRARIES = ("torch", "torchvision", "timm", "open_clip_torch", "transformers", "pillow", "pydicom")
 
@@ -34,6 +35,7 @@ def image_key(model: FrozenCLIP, loader: DataLoader, content: str) -> dict[str, 
     """The key of a loader's image features, without their kind; `content` is `content_digest` of the loader."""
     return model_key(model) | {
         "images": content,
+        "reading": READING,
         "transform": str(loader.dataset.transform),
         "batch": loader.batch_size,
     }

@@ -86,7 +86,7 @@ def ensure_dataset(root: str | Path, seed: int | None = None, name: str = "phant
             made.replace(folder)
         finally:
             shutil.rmtree(made, ignore_errors=True)
-    elif seed is not None and (there := _seed_of(split)) != seed:
+    elif (there := _seed_of(split)) != seed and seed is not None:
         raise UserError(f"{folder} has the images of seed {there}, not {seed}: delete it or give another --root.")
     return folder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -37,6 +38,28 @@ def bank_file(dataset: str, bank: str = "", folder: Path = FOLDER) -> Path:
     if not re.fullmatch(r"[\w.+-]*", bank) or bank.startswith("."):
         raise UserError(f"'{bank}' is no name of a prompt bank: use letters, digits, '-' and '_'.")
     return folder / bank / f"{dataset}.json"
+
+
+def find_bank(dataset: str, bank: str = "", folder: Path = FOLDER) -> Path:
+    """Where the prompts of a data set stand, whether they are there or not.
+
+    A `bank` with a path separator in it is the folder of <DATASET>.json, wherever it lies. Without a bank, the folder
+    that the environment's PROMPTS names is looked into first, and then the project's.
+    """
+    if _is_path(bank):
+        return Path(bank).expanduser() / f"{dataset}.json"
+    own = os.environ.get("PROMPTS")
+    if own and not bank:
+        if not Path(own).expanduser().is_dir():
+            raise UserError(f"PROMPTS names the folder {own}, which is not there: correct it, or unset it.")
+        path = Path(own).expanduser() / f"{dataset}.json"
+        if path.is_file() or not bank_file(dataset, "", folder).is_file():
+            return path
+    return bank_file(dataset, bank, folder)
+
+
+def _is_path(bank: str) -> bool:
+    return any(separator in bank for separator in ("/", os.sep))
 
 
 def read_bank(path: Path) -> Bank:
@@ -74,14 +97,14 @@ def load_prompts(dataset: str, classnames: Sequence[str], bank: str = "", folder
     Raises:
         UserError: no file, a damaged one, a class without prompts, or classes with unequal numbers of them.
     """
-    path, facts = bank_file(dataset, bank, folder), catalogue.load().find(dataset)
+    path, facts = find_bank(dataset, bank, folder), catalogue.load().find(dataset)
     if facts and facts.source_set and not path.is_file():
-        path = bank_file(facts.source_set, bank, folder)
+        path = find_bank(facts.source_set, bank, folder)
     other_way = "or set TRAINER.<METHOD>.PROMPTS templates for general sentences"
     if not path.is_file():
         source = (
             f"import it by `python scripts/import_prompts.py FILE_OR_URL --name {bank}`"
-            if bank
+            if bank and not _is_path(bank)
             else "write it as {class name: [sentences]}"
         )
         raise UserError(f"There are no teacher prompts for {dataset}, {path} is not there: {source}, {other_way}.")
@@ -89,6 +112,8 @@ def load_prompts(dataset: str, classnames: Sequence[str], bank: str = "", folder
     missing = [name for name in classnames if not content.get(name)]
     if missing:
         raise UserError(f"The class '{missing[0]}' has no teacher prompts in {path}: write some there, {other_way}.")
+    if path != bank_file(dataset, "", folder):
+        print(f"The teacher's sentences are those of {path}.")
     counts = {name: len(content[name]) for name in classnames}
     if len(set(counts.values())) > 1:
         fewest, most = min(counts, key=counts.get), max(counts, key=counts.get)

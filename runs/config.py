@@ -158,7 +158,7 @@ def merge_yaml(cfg: CfgNode, path: Path, method: str = "") -> None:
     options, bases = content.get("TRAINER"), [name.upper() for name in _bases(method)]
     if isinstance(options, dict) and method.upper() not in options:
         content["TRAINER"] = {method.upper() if name in bases else name: node for name, node in options.items()}
-    _merge(cfg, lambda: cfg.merge_from_other_cfg(CfgNode(content)), str(path))
+    merge_plain(cfg, content, str(path))
 
 
 def merge_fields(cfg: CfgNode, spec: RunSpec) -> None:
@@ -184,6 +184,11 @@ def merge_pairs(cfg: CfgNode, pairs: list[str]) -> None:
     if len(pairs) % 2:
         raise UserError(f"The configuration is changed by pairs of KEY VALUE, but '{pairs[-1]}' stands alone.")
     _merge(cfg, lambda: cfg.merge_from_list(pairs), "the command line")
+
+
+def merge_plain(cfg: CfgNode, values: dict, where: str) -> None:
+    """Sections of a configuration as plain values, such as a stored one."""
+    _merge(cfg, lambda: cfg.merge_from_other_cfg(CfgNode(values)), where)
 
 
 def _merge(cfg: CfgNode, merge, where: str) -> None:

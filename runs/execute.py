@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 
+import torch
+
 from clip.errors import MissingWeights
 from clip.sources import BIOMEDCLIP
+from dassl.data.data_manager import seeded
 from dassl.engine import TrainerBase, build_trainer
 from dassl.utils import UserError, collect_env_info, set_random_seed, setup_logger
 from dassl.utils.phases import Phases
 from reports.predictions import Predictions
 from runs.config import build_config
-from runs.folder import RunFolder, relative
+from runs.folder import RunFolder, notes, relative
 from runs.spec import RunSpec
 
 
@@ -53,6 +56,8 @@ def _execute(spec: RunSpec) -> dict | None:
 
 def _run(spec: RunSpec, cfg, folder: RunFolder) -> dict | None:
     print(f"{cfg}\n")
+    for note in notes(cfg):
+        print(f"Note: {note}\n")
     print(f"Collecting environment information\n{collect_env_info()}\n")
     started = time.perf_counter()
     phases = Phases()
@@ -70,12 +75,16 @@ def _run(spec: RunSpec, cfg, folder: RunFolder) -> dict | None:
             trainer.train()
             if not trainer.evaluator.has_results:
                 trainer.test()
+    if not spec.eval_only:
+        folder.write_validation(validation_predictions_of(trainer))
     phases.record.update(getattr(trainer, "phases", Phases()).record)
     predictions = predictions_of(trainer)
     results = folder.write_results(trainer, predictions, phases, time.perf_counter() - started)
     if len(predictions.classnames) < trainer.num_classes:
         print(f"=> among the {len(predictions.classnames)} classes of {results['dataset']}: {results['accuracy']:.1f}%")
     print(f"* expected calibration error: {results['expected_calibration_error']:.1f}%")
+    for note in results["notes"]:
+        print(f"Note: {note}")
     return results
 
 
@@ -96,3 +105,18 @@ def predictions_of(trainer: TrainerBase) -> Predictions:
         columns = [dataset.classnames.index(name) for name in tested.classnames]
         labels, logits = [columns.index(label) for label in labels], logits[:, columns]
     return Predictions(images, labels, logits.numpy(), tuple(tested.classnames))
+
+
+def validation_predictions_of(trainer: TrainerBase) -> Predictions | None:
+    """The logits of the validation images, to which a temperature can be fitted; no random state is changed.
+
+    None where there are no such images, or where their features are not at hand: for a method whose image tower sees
+    prompts, and for one that is not built on ClipTrainer.
+    """
+    if not getattr(trainer, "frozen_images", False) or trainer.val_loader is None:
+        return None
+    with seeded(0):
+        logits, labels = map(torch.cat, zip(*trainer.logits_of("val"), strict=True))
+    dataset = trainer.dm.dataset
+    images = tuple(relative(item.impath, dataset) for item in dataset.val)
+    return Predictions(images, labels.cpu().numpy(), logits.float().cpu().numpy(), tuple(dataset.classnames))

@@ -27,6 +27,8 @@ from runs.spec import RunSpec
 
 FORMAT = 2
 RESULTS, PREDICTIONS = "results.json", "predictions.npz"
+CONFIG, SPLIT, VALIDATION = "config.yaml", "split.json", "val_predictions.npz"
+PHANTOM_BACKBONE, PHANTOM = "PhantomCLIP", "Phantom"
 LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "transformers")
 
 
@@ -88,7 +90,7 @@ class RunFolder:
                     f"delete {self.path} to test again."
                 )
             return found
-        begun = self.path / "config.yaml"
+        begun = self.path / CONFIG
         if begun.is_file() and models_in(self.path):
             self._must_match(yaml.safe_load(begun.read_text(encoding="utf-8")) or {}, "holds an unfinished run of")
         return None
@@ -114,7 +116,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         for folder in (self.path, *models_in(self.path)):
             sweep(folder)
-        with atomic_path(self.path / "config.yaml") as temporary:
+        with atomic_path(self.path / CONFIG) as temporary:
             temporary.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
         if not self.spec.eval_only and not self.cfg.RESUME:
             self.cfg.defrost()
@@ -131,7 +133,12 @@ class RunFolder:
             part: [[relative(item.impath, dataset), item.label, item.classname] for item in items or []]
             for part, items in (("train", dataset.train_x), ("val", dataset.val))
         }
-        write_json(drawn, self.path / "split.json")
+        write_json(drawn, self.path / SPLIT)
+
+    def write_validation(self, predictions: Predictions | None) -> None:
+        """val_predictions.npz, where there are any."""
+        if predictions is not None:
+            predictions.save(self.path / VALIDATION)
 
     def checkpoint_fingerprint(self) -> str | None:
         """Hash of the learned parameters' files in --model-dir; None where there are none."""
@@ -176,6 +183,7 @@ class RunFolder:
             "split": cfg.TEST.SPLIT,
             "changed": changed_keys(self.spec, cfg, "" if source == ELSEWHERE else source),
             **summary(predictions),
+            "notes": notes(cfg),
             "seconds": seconds,
             "phases": phases.record,
             "versions": versions(),
@@ -190,6 +198,24 @@ class RunFolder:
         }
         write_json(results, self.path / RESULTS)
         return results
+
+
+def notes(cfg: CfgNode) -> list[str]:
+    """What a reader of a run's numbers must know, a sentence each."""
+    note = phantom_note(cfg.MODEL.BACKBONE.NAME) if cfg.DATASET.NAME != PHANTOM else ""
+    return [note] if note else []
+
+
+def phantom_note(backbone: str) -> str:
+    """A sentence on what the bundled model is not for; "" for other models."""
+    if Path(backbone).name.lower() != PHANTOM_BACKBONE.lower():
+        return ""
+    return f"{PHANTOM_BACKBONE} knows nothing but the drawn images of {PHANTOM}: on others its answers mean nothing."
+
+
+def dataset_name(cfg: CfgNode) -> str:
+    """The data set's name; for a folder of images the folder's."""
+    return Path(cfg.DATASET.FOLDER).name or cfg.DATASET.NAME
 
 
 def trained_on(config: dict) -> str:

@@ -34,6 +34,11 @@ sys.exit(code)
         ["scripts/compare.py", "--help"],
         ["scripts/ablation.py", "--help"],
         ["scripts/reproduce.py", "--help"],
+        ["predict.py", "--help"],
+        ["predict.py", "no such run", "no such folder", "--abstain", "2"],
+        ["scripts/split.py", "--help"],
+        ["scripts/check_data.py", "--help"],
+        ["scripts/export_prompt.py", "--help"],
     ],
     ids=" ".join,
 )

@@ -38,11 +38,15 @@ class CoCoOp(PromptTuner):
     title, paper, row = "CoCoOp", "2203.05557", 90
     prompt_learner_class = ConditionalPromptLearner
 
-    def logits(self, image: Tensor) -> Tensor:
-        """Logits (B, C) of images (B, D), each against its own prompts, all of them encoded as one batch."""
+    def text_features_for(self, image: Tensor) -> Tensor:
+        """Normalised text features (B, C, D) for images (B, D), all prompts encoded as one batch."""
         learner = self.prompt_learner
         text = F.normalize(self.clip_model.encode_text(*learner(image), dropout=learner.text_dropout), dim=-1)
-        return self.scale * torch.einsum("bd,bcd->bc", image, text.unflatten(0, (len(image), -1)))
+        return text.unflatten(0, (len(image), -1))
+
+    def logits(self, image: Tensor) -> Tensor:
+        """Logits (B, C) of images (B, D), each against its own prompts."""
+        return self.scale * torch.einsum("bd,bcd->bc", image, self.text_features_for(image))
 
     def losses(self, features: ImageFeatures, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         logits = self.logits(features.global_token)
@@ -52,3 +56,10 @@ class CoCoOp(PromptTuner):
         self.set_model_mode("eval")
         images = max(1, TEXTS_AT_ONCE // len(self.classnames))
         return lambda features: torch.cat([self.logits(piece) for piece in features.split(images)])
+
+    def patch_classifier(self) -> Callable[[ImageFeatures], Tensor]:
+        def classify(features: ImageFeatures) -> Tensor:
+            text = [self.text_features_for(one) for one in features.global_token.split(1)]
+            return self.scale * features.patch_tokens @ torch.cat(text).transpose(1, 2)
+
+        return classify

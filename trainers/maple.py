@@ -3,12 +3,14 @@ arXiv 2210.03117)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from clip import FrozenCLIP
+from clip import FrozenCLIP, ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import UserError
 from trainers.parts.clip_trainer import ClipTrainer
@@ -80,14 +82,14 @@ class MaPLe(ClipTrainer):
         )
         return F.normalize(text, dim=-1)
 
-    def image_features(self, images: Tensor) -> Tensor:
-        """Normalised global tokens (B, D) of images, with the coupled prompts in the tower."""
-        prompts = self.prompt_learner.visual_prompts()
-        return F.normalize(self.clip_model.encode_image(images, deep_prompts=prompts).global_token, dim=-1)
+    def image_features(self, images: Tensor, patches: bool = False) -> ImageFeatures:
+        """Normalised tokens of images, with the coupled prompts in the tower."""
+        out = self.clip_model.encode_image(images, patches, self.prompt_learner.visual_prompts())
+        return ImageFeatures(*(None if tokens is None else F.normalize(tokens, dim=-1) for tokens in out))
 
     def losses(self, inputs: Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
-            image, text = self.image_features(inputs), self.text_features()
+            image, text = self.image_features(inputs).global_token, self.text_features()
         logits = self.scale * image.float() @ text.float().t()
         return {"ce": F.cross_entropy(logits, label)}, logits
 
@@ -100,4 +102,16 @@ class MaPLe(ClipTrainer):
     def model_inference(self, images: Tensor) -> Tensor:
         self.set_model_mode("eval")
         text = self.text_features() if self._tested_text is None else self._tested_text
-        return self.scale * self.image_features(images) @ text.t()
+        return self.scale * self.image_features(images).global_token @ text.t()
+
+    def encode(self, images: Tensor, patches: bool = False) -> ImageFeatures:
+        return self.image_features(images.to(self.device), patches)
+
+    def classifier(self) -> Callable[[Tensor], Tensor]:
+        self.set_model_mode("eval")
+        text = self.text_features()
+        return lambda features: self.scale * features @ text.t()
+
+    def patch_classifier(self) -> Callable[[ImageFeatures], Tensor]:
+        classify = self.classifier()
+        return lambda features: classify(features.patch_tokens)

@@ -134,6 +134,7 @@ class TipAdapter(FeatureTrainer):
     """Nothing is trained: the cache is the training features. A run is one epoch, the search; OPTIM does not apply."""
 
     title, paper, row = "Tip-Adapter", "2207.09519", 40
+    keeps_training_images = True
 
     @classmethod
     def default_options(cls) -> dict[str, object]:
@@ -164,6 +165,7 @@ class TipAdapterF(FeatureTrainer):
     """
 
     title, paper, row = "Tip-Adapter-F", "2207.09519", 50
+    keeps_training_images = True
     draws_each_epoch = True
 
     @classmethod

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from clip import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
 from trainers.parts.clip_trainer import ClipTrainer
 from trainers.parts.teacher import Teacher, teacher_options
@@ -32,6 +33,10 @@ class ZeroShot(ClipTrainer):
         weights = self.scale * self.prototypes.t()
         return lambda features: features @ weights
 
+    def patch_classifier(self) -> Callable[[ImageFeatures], Tensor]:
+        classify = self.classifier()
+        return lambda features: classify(features.patch_tokens)
+
     def train(self) -> None:
         print("Nothing to train.")
         self.test()
@@ -45,6 +50,7 @@ class ZeroShotEnsemble(ZeroShot):
     """The mean of each class's teacher prompts."""
 
     title, paper, row = "Zero-shot ensemble", "", 20
+    needs_sentences = True
 
     @classmethod
     def default_options(cls) -> dict[str, object]:

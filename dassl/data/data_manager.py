@@ -120,7 +120,7 @@ def build_data_loader(
 
 
 class DataManager:
-    """A data set with its transforms and loaders."""
+    """A data set, by default the one that cfg names, with its transforms and loaders (None for an absent part)."""
 
     def __init__(
         self,
@@ -128,8 +128,9 @@ class DataManager:
         custom_tfm_train: Callable | None = None,
         custom_tfm_test: Callable | None = None,
         dataset_wrapper: type[DatasetWrapper] | None = None,
+        dataset: DatasetBase | None = None,
     ) -> None:
-        dataset = build_dataset(cfg)
+        dataset = build_dataset(cfg) if dataset is None else dataset
         self.tfm_train = build_transform(cfg, is_train=True) if custom_tfm_train is None else custom_tfm_train
         self.tfm_test = build_transform(cfg, is_train=False) if custom_tfm_test is None else custom_tfm_test
 
@@ -153,7 +154,9 @@ class DataManager:
             loader(unlabelled, dataset.train_u, unlabelled.BATCH_SIZE, True) if dataset.train_u else None
         )
         self.val_loader = loader(options.TEST, dataset.val, options.TEST.BATCH_SIZE, False) if dataset.val else None
-        self.test_loader = loader(options.TEST, dataset.test, options.TEST.BATCH_SIZE, False)
+        self.test_loader = (
+            None if dataset.test is None else loader(options.TEST, dataset.test, options.TEST.BATCH_SIZE, False)
+        )
         self._num_classes = dataset.num_classes
         self._num_source_domains = len(cfg.DATASET.SOURCE_DOMAINS)
         self._lab2cname = dataset.lab2cname

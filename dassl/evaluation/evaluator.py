@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.metrics import confusion_matrix, f1_score
 from torch import Tensor
 from yacs.config import CfgNode
 
@@ -63,6 +62,8 @@ class Classification(EvaluatorBase):
 
     def evaluate(self) -> OrderedDict:
         """Print the results and return accuracy, error_rate and macro_f1 in percent."""
+        from sklearn.metrics import confusion_matrix, f1_score  # takes a second, which a prediction needs not wait for
+
         true, predicted = self.labels.numpy(), self.logits.argmax(1).numpy()
         correct = int((predicted == true).sum())
         accuracy = 100.0 * correct / len(true)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -13,6 +13,8 @@ from yacs.config import CfgNode
 
 import clip
 from clip import FrozenCLIP, ImageFeatures
+from dassl.data import DataManager
+from dassl.data.datasets import DatasetBase
 from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
@@ -50,6 +52,10 @@ class ClipTrainer(TrainerX):
 
     With `frozen_images` the image tower sees no prompts: training batches hold `features` (normalised `ImageFeatures`)
     in place of `img`, and test features come from the cache on disk.
+
+    `dataset` replaces the data set that the configuration names. With `predicts_only` the trainer is made to classify
+    by parameters that `load_learned` gives it: of the data set only the class names are used, and the number and labels
+    of its training images, none of which is read.
     """
 
     title = ""  # the name in print; the class's name unless given
@@ -58,9 +64,12 @@ class ClipTrainer(TrainerX):
     has_novel_head = True  # can it name classes that it was not trained on?
     frozen_images = True
     uses_patches = False  # do training batches need patch tokens?
+    keeps_training_images = False  # do its parameters hold a feature of each training image?
+    needs_sentences = False  # does it classify by the teacher's sentences, rather than only learn from them?
 
-    def __init__(self, cfg: CfgNode) -> None:
+    def __init__(self, cfg: CfgNode, dataset: DatasetBase | None = None, predicts_only: bool = False) -> None:
         self.phases = Phases()
+        self.given_dataset, self.predicts_only = dataset, predicts_only
         self.learned_from: dict[str, str] = {}  # the fingerprints of the training, also in a run that only tests
         super().__init__(cfg)
 
@@ -103,6 +112,9 @@ class ClipTrainer(TrainerX):
 
     # Building
 
+    def build_data_manager(self) -> DataManager:
+        return DataManager(self.cfg, dataset=self.given_dataset)
+
     def build_model(self) -> None:
         with self.phases("load model"):
             self.clip_model = load_backbone(self.cfg.MODEL.BACKBONE.NAME, str(self.device))
@@ -112,7 +124,7 @@ class ClipTrainer(TrainerX):
         self.classnames = list(self.dm.dataset.classnames)
         with self.phases("build method"):
             self.build_method()
-        if self.frozen_images:
+        if self.frozen_images and not self.predicts_only:
             self.train_loader_x = self.feature_loader()
 
     @abstractmethod
@@ -163,12 +175,21 @@ class ClipTrainer(TrainerX):
 
     # Testing
 
+    def encode(self, images: Tensor, patches: bool = False) -> ImageFeatures:
+        """Normalised tokens of images (B, 3, H, W) as `classifier` and `patch_classifier` take them."""
+        return encode_images(self.clip_model, images, patches)
+
     def classifier(self) -> Callable[[Tensor], Tensor]:
-        """A function from normalised image features (B, D) to logits (B, C), for a method with `frozen_images`."""
+        """A function from normalised image features (B, D) to logits (B, C)."""
         raise NotImplementedError
 
+    def patch_classifier(self) -> Callable[[ImageFeatures], Tensor] | None:
+        """A function from what `encode` gives with patches to the logits (B, P, C) of each patch; None for a method
+        that does not compare tokens with text features."""
+        return None
+
     def model_inference(self, images: Tensor) -> Tensor:
-        return self.classifier()(encode_images(self.clip_model, images).global_token)
+        return self.classifier()(self.encode(images).global_token)
 
     def split_features(self, split: str) -> tuple[Tensor, Tensor]:
         """Features (N, D), on the model's device, and labels (N,) of the split "val" or "test"."""
@@ -186,20 +207,27 @@ class ClipTrainer(TrainerX):
         split = split or self.cfg.TEST.SPLIT
         if split == "val" and self.val_loader is None:
             split = "test"
-        self.set_model_mode("eval")
         self.evaluator.reset()
         print(f"Evaluate on the *{split}* set")
+        for logits, label in self.logits_of(split):
+            self.evaluator.process(logits, label)
+        with self.phases("test"):
+            results = self.evaluator.evaluate()
+        for name, value in results.items():
+            self.write_scalar(f"{split}/{name}", value, self.epoch)
+        return next(iter(results.values()))
+
+    @torch.no_grad()
+    def logits_of(self, split: str) -> list[tuple[Tensor, Tensor]]:
+        """Logits (B, C) and labels (B,) of the batches of "val" or "test", for a method with `frozen_images`."""
+        self.set_model_mode("eval")
         features, labels = self.split_features(split)
         with self.phases("test"):
             classify = self.classifier()
             size = self.cfg.DATALOADER.TEST.BATCH_SIZE
             total = -(-len(labels) // size)
-            for batch, label in progress(batches_of(features, labels, size), "test", total=total, unit="batch"):
-                self.evaluator.process(classify(batch), label)
-            results = self.evaluator.evaluate()
-        for name, value in results.items():
-            self.write_scalar(f"{split}/{name}", value, self.epoch)
-        return next(iter(results.values()))
+            batches = progress(batches_of(features, labels, size), "test", total=total, unit="batch")
+            return [(classify(batch), label) for batch, label in batches]
 
     # Checkpoints: the learned parameters, and what they belong to
 
@@ -223,6 +251,19 @@ class ClipTrainer(TrainerX):
             self.learned_from = (checkpoint.get("meta") or {}).get("files", {})
             load_parameters(self._models[name], checkpoint["state_dict"], path)
             print(f"Loaded {name} of epoch {checkpoint['epoch']} from {path}")
+
+    def load_learned(self, learned: Mapping[str, dict[str, Tensor]], origin: Path) -> None:
+        """Load the learned parameters of each registered model, by its name.
+
+        Raises:
+            UserError: `origin` lacks a model, or holds parameters of other names or shapes.
+        """
+        for name in self.get_model_names():
+            if name not in learned:
+                raise UserError(
+                    f"{origin} has no learned parameters '{name}' of {type(self).__name__}: train it first."
+                )
+            load_parameters(self._models[name], learned[name], origin)
 
     def check_checkpoint_meta(self, path: str, meta: dict) -> None:
         mine = self.checkpoint_meta()

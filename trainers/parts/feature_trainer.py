@@ -64,6 +64,9 @@ class FeatureTrainer(ClipTrainer):
 
         Their seeds are those of epochs before the first, so no epoch sees the same views again.
         """
+        if self.predicts_only:  # learned parameters replace what is made of them
+            width = self.clip_model.embed_dim
+            return torch.full((len(self.train_labels), width), width**-0.5, device=self.device)
         with self.phases("encode train images"):
             if not self.augments:
                 return self._plain_features()

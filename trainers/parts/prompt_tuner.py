@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from yacs.config import CfgNode
 
+from clip import ImageFeatures
 from trainers.parts.clip_trainer import ClipTrainer
 from trainers.parts.prompt_learner import PromptLearner, check_prompt_options, prompt_options
 
@@ -41,3 +42,7 @@ class PromptTuner(ClipTrainer):
         self.set_model_mode("eval")
         weights = self.scale * self.text_features().t()
         return lambda features: features @ weights
+
+    def patch_classifier(self) -> Callable[[ImageFeatures], Tensor]:
+        weights = self.scale * self.text_features().t()
+        return lambda features: features.patch_tokens @ weights

@@ -21,7 +21,7 @@ def teacher_options() -> dict[str, object]:
     """The options of a method that has a teacher."""
     return {
         "PROMPTS": "bank",  # bank: written sentences; templates: general ones, for classes that have none
-        "PROMPT_BANK": "",  # folder below prompts/; "" is the project's own bank
+        "PROMPT_BANK": "",  # folder below prompts/, or the path of one elsewhere; "" is the project's own bank
     }
 
 
@@ -39,7 +39,14 @@ class Teacher:
             UserError: a class without prompts, or an unknown source of prompts.
         """
         with trainer.phases("encode teacher prompts"):
-            sentences = teacher_sentences(trainer.dm.dataset.prompts_name, classnames, trainer.options)
+            given = getattr(trainer.dm.dataset, "sentences", None)  # with a data set that a program hands over
+            if given is None:
+                sentences = teacher_sentences(trainer.dm.dataset.prompts_name, classnames, trainer.options)
+            else:
+                missing = [name for name in classnames if not given.get(name)]
+                if missing:
+                    raise UserError(f"There are no sentences for the class '{missing[0]}': give some for every class.")
+                sentences = [given[name] for name in classnames]
             return cls(encode_sentences(trainer.clip_model, sentences, trainer.cache))
 
     @property

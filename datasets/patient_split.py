@@ -1,0 +1,109 @@
+"""A split in which no patient is in two parts: a patient in training and test makes results look too good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dassl.utils import UserError
+
+from .catalogue import PARTS
+from .splits import Item, Split, class_words
+
+SHARES = (0.5, 0.2, 0.3)  # of each class's images in train, val and test, as in the published splits
+MISSING = 10.0  # what a part without images of a class costs, against squared deviations of shares
+ROUNDS = 50  # of moving single patients; it ends sooner when no move helps
+
+
+def split_by_patient(images: Mapping[str, Sequence[str]], patients: Mapping[str, str], seed: int = 0) -> Split:
+    """A split of class folders' images in which each patient is in one part alone.
+
+    Each class's share of a part is brought near 50, 20 and 30 %: patients, those with most images first and equals as
+    the seed says, go where the squared deviations of all shares stay least; then single patients are moved as long as
+    that helps. Every part gets images of each class.
+
+    Raises UserError when a class has fewer than three patients, so that it cannot be in every part, or when no such
+    split was found.
+    """
+    names = list(images)
+    people = sorted({patients[path] for paths in images.values() for path in paths})
+    places = {patient: row for row, patient in enumerate(people)}
+    counts = np.zeros((len(people), len(names)))  # images of each patient in each class
+    for label, paths in enumerate(images.values()):
+        for path in paths:
+            counts[places[patients[path]], label] += 1
+    for label, name in enumerate(names):
+        number = int((counts[:, label] > 0).sum())
+        if number < len(PARTS):
+            raise UserError(
+                f"The class folder {name} has images of {number} patient{'s' * (number != 1)}: it needs at least 3, "
+                "one each to train, validate and test, or remove it."
+            )
+    part_of = _assign(counts, seed)
+    split: Split = {part: [] for part in PARTS}
+    for label, (name, paths) in enumerate(images.items()):
+        for path in paths:
+            split[PARTS[part_of[places[patients[path]]]]].append(Item(path, label, class_words(name) or name))
+    for label, name in enumerate(names):
+        empty = [part for part in PARTS if all(item.label != label for item in split[part])]
+        if empty:
+            raise UserError(
+                f"No split was found that has images of {name} in the part '{empty[0]}' too, since its patients have "
+                "images of other classes: try another --seed, or write the split file by hand."
+            )
+    return split
+
+
+def _assign(counts: np.ndarray, seed: int) -> np.ndarray:
+    """The part (0, 1 or 2) of each patient, (N,), from their images per class (N, C)."""
+    generator = np.random.default_rng(seed)
+    shares = counts / counts.sum(0)
+    order = generator.permutation(len(counts))
+    order = order[np.argsort(-shares[order].max(1), kind="stable")]
+    filled, part_of = np.zeros((len(PARTS), counts.shape[1])), np.zeros(len(counts), dtype=int)
+    for row in order:
+        part_of[row] = int(np.argmin([_cost(filled, part, shares[row]) for part in range(len(PARTS))]))
+        filled[part_of[row]] += shares[row]
+    for _ in range(ROUNDS):
+        moved = False
+        for row in order:
+            before = part_of[row]
+            filled[before] -= shares[row]
+            costs = [_cost(filled, part, shares[row]) for part in range(len(PARTS))]
+            best = int(np.argmin(costs))
+            if costs[best] < costs[before] - 1e-12:
+                part_of[row], moved = best, True
+            filled[part_of[row]] += shares[row]
+        if not moved:
+            break
+    return part_of
+
+
+def _cost(filled: np.ndarray, part: int, share: np.ndarray) -> float:
+    """What the shares (3, C) would cost with one patient's (C,) added to a part."""
+    filled = filled.copy()
+    filled[part] += share
+    deviation = np.square(filled - np.array(SHARES)[:, None]).sum()
+    return float(deviation + MISSING * (filled < 1e-9).sum())
+
+
+def table(split: Split, patients: Mapping[str, str]) -> str:
+    """Images and patients of each class in each part, as a table of text."""
+    from tabulate import tabulate
+
+    names = {item.label: item.classname for part in PARTS for item in split[part]}
+    rows = []
+    for label, name in sorted(names.items()):
+        of_class = [[patients[item.path] for item in split[part] if item.label == label] for part in PARTS]
+        rows.append([name, *(f"{len(images)} ({len(set(images))})" for images in of_class)])
+    everyone = [{patients[item.path] for item in split[part]} for part in PARTS]
+    rows.append(["all", *(f"{len(split[part])} ({len(who)})" for part, who in zip(PARTS, everyone, strict=True))])
+    return tabulate(rows, headers=["images (patients)", *PARTS])
+
+
+def split_file(folder: str | Path) -> Path:
+    """Where the split of a folder of class folders stands."""
+    folder = Path(folder).absolute()
+    return folder / f"split_{folder.name}.json"

@@ -1,0 +1,121 @@
+"""The model card of an exported prompt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dassl.utils import read_json
+from datasets.patients import read_patients
+from reports.metrics import METRICS, expected_calibration_error, with_temperature
+from reports.predictions import Predictions
+from reports.statistics import bootstrap
+from runs.folder import PREDICTIONS, RESULTS, SPLIT
+from runs.trained import TrainedPrompt
+
+MEASURED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "expected_calibration_error", "nll")
+
+
+def model_card(prompt: TrainedPrompt, run: Path, config: dict) -> str:
+    """README.md of what a run learned; `config` is the exported config.json. It names no image and no place."""
+    results, drawn = read_json(run / RESULTS), read_json(run / SPLIT)
+    predictions = Predictions.load(run / PREDICTIONS)
+    groups = _patients(prompt, predictions)
+    title, backbone = results["title"], config["backbone"]["name"]
+    images = {
+        "training": list(prompt.labels),
+        "validation": [label for _, label, _ in drawn["val"]],
+        "test": predictions.labels.tolist(),
+    }
+    revision = f", revision `{config['backbone']['revision']}`" if config["backbone"]["revision"] else ""
+    tested_by = "patients" if groups else "images"
+    calibration = "No temperature could be fitted to the validation images."
+    if prompt.temperature is not None:
+        after = expected_calibration_error(with_temperature(predictions, prompt.temperature))
+        calibration = (
+            f"The temperature {prompt.temperature:.3f}, fitted to the {len(images['validation'])} validation images, "
+            f"makes the calibration error {after:.2f} % (`--calibrated`)."
+        )
+    notes = "".join(f"\n**{note}**\n" for note in results.get("notes", ()))
+    return f"""---
+tags: [prompt-tuning, vision-language, medical-imaging, few-shot]
+---
+# {title} on {prompt.dataset}
+
+A prompt that {title} learned for the frozen vision-language model {backbone}. It tells {len(prompt.classnames)} classes
+apart: {", ".join(prompt.classnames)}. The files hold what was learned and how to use it, and nothing of the images.
+{notes}
+**Research software, not a medical device.** Nobody reviewed it for clinical use: do not base a diagnosis or a treatment
+on its answers.
+
+## Data
+
+{prompt.dataset}, {results["shots"] if results["shots"] > 0 else "all"} training images per class, seed {
+        results["seed"]
+    }.
+
+{
+        _table(
+            ["class", *images],
+            [[name, *(of.count(label) for of in images.values())] for label, name in enumerate(predictions.classnames)],
+        )
+    }
+
+## Results
+
+On the {len(predictions)} test images of the same data set, with 95 % bootstrap intervals over {tested_by}:
+
+{_table(["metric", "value", "95 % interval"], _measured(predictions, groups))}
+
+Always answering with the commonest class would be right in {
+        _majority(predictions):.2f} % of them. The intervals say what
+other test images of the same origin would have given; they hold no variation of training. {calibration}
+
+## Use
+
+```bash
+python predict.py FOLDER image.png --calibrated
+```
+
+or `PromptClassifier.load(FOLDER).predict([...])` in Python. The weights of {backbone}{revision} are needed; their
+fingerprint is compared when the prompt is loaded.
+
+## Intended use and limits
+
+- Intended for research on few-shot prompt tuning, and to repeat or compare these results.
+- It was trained and tested on one data set. Images of other scanners, hospitals, protocols or patient groups may be
+  classified much worse, and with the same confidence.
+- It always names one of its classes: it does not notice an image that shows none of them. `--abstain` says "uncertain"
+  where no class is likely enough, which is no guarantee either.
+- With so few training images the result depends on which were drawn.
+- Heat maps show which patches agree with a class's text; they are not a segmentation of the finding.
+"""
+
+
+def _table(header: list[str], rows: list[list]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in lines)
+
+
+def _measured(predictions: Predictions, groups: list | None) -> list[list[str]]:
+    rows = []
+    for name in MEASURED:
+        interval = bootstrap(name, predictions, groups=groups)
+        if interval is not None:
+            title = f"{METRICS[name].title} (%)" if METRICS[name].unit else METRICS[name].title
+            rows.append([title, f"{interval.value:.2f}", f"{interval.low:.2f} to {interval.high:.2f}"])
+    return rows
+
+
+def _majority(predictions: Predictions) -> float:
+    return 100 * np.bincount(predictions.labels).max() / len(predictions)
+
+
+def _patients(prompt: TrainedPrompt, predictions: Predictions) -> list[str] | None:
+    """The patient of each test image, where the data are at hand and say so."""
+    place = prompt.config.get("DATASET", {})
+    if not place.get("FOLDER"):
+        return None
+    patients = read_patients(Path(place["ROOT"] or ".").expanduser() / place["FOLDER"])
+    return [patients.get(image, "") for image in predictions.images] if patients else None

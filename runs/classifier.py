@@ -1,0 +1,267 @@
+"""PromptClassifier: a prompt-tuning method as an estimator of scikit-learn."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from dassl.data.data_manager import seeded
+from dassl.data.datasets import Datum
+from dassl.utils import UserError, read_json, set_random_seed
+from dassl.utils.images import to_rgb
+from datasets.given import GivenImages
+from datasets.sampling import VAL_SHOTS, draw_shots
+from datasets.splits import Item
+from reports.variants import PLACES
+from runs.config import build_config, method_config
+from runs.execute import validation_predictions_of
+from runs.export import CONFIG, load_prompt, write_prompt
+from runs.predictor import Predictor, probabilities
+from runs.registry import method_class
+from runs.spec import RunSpec
+from runs.trained import TrainedPrompt, from_trainer
+from trainers.parts.clip_trainer import ClipTrainer
+
+Images = Sequence["str | Path | Image.Image"]
+DATASET = "own images"
+
+
+class PromptClassifier(ClassifierMixin, BaseEstimator):
+    """Learns a prompt (an adapter, a probe) from a few labelled images and classifies others with it.
+
+        classifier = PromptClassifier(method="OGKD", backbone="BiomedCLIP", shots=16, gamma=0.4)
+        classifier.fit(images, labels).predict(others)
+
+    Images are paths or PIL images, labels are class names: the prompt is made of them. `fit` runs the trainer that
+    train.py runs, so the same images, seed and options give the same prompt, bit for bit.
+
+    Parameters:
+        method: a name of `python train.py --help`.
+        backbone: a name, a folder or "hf-hub:org/name".
+        shots: training images per class, drawn by the seed as train.py draws them; None: all. Up to four per class of
+            those that are left serve as validation images, by which `temperature_` is fitted.
+        seed: of the draw and the training.
+        prompts: the teacher's sentences {class: [sentences]}, as many for each class; None: general ones.
+        options: the method's options in any case (gamma=0.4), and keys of the configuration
+            (**{"OPTIM.MAX_EPOCH": 20}).
+
+    Attributes:
+        classes_: class names, sorted; the columns of predict_proba.
+        prompt_: the TrainedPrompt.
+        temperature_: what logits are to be divided by for calibrated probabilities; None where it cannot be fitted.
+
+    UserError is raised, in one sentence, for whatever the caller can mend.
+    """
+
+    def __init__(
+        self,
+        method: str = "OGKD",
+        backbone: str = "BiomedCLIP",
+        shots: int | None = 16,
+        seed: int = 1,
+        prompts: Mapping[str, list[str]] | None = None,
+        **options: object,
+    ) -> None:
+        self.method = method
+        self.backbone = backbone
+        self.shots = shots
+        self.seed = seed
+        self.prompts = prompts
+        self.options = options
+
+    # scikit-learn's contract
+
+    def get_params(self, deep: bool = True) -> dict[str, object]:
+        return super().get_params(deep) | self.options
+
+    def set_params(self, **params: object) -> PromptClassifier:
+        known = self._get_param_names()
+        for name, value in params.items():
+            if name in known:
+                setattr(self, name, value)
+            else:
+                self.options = self.options | {name: value}
+        return self
+
+    def __sklearn_tags__(self) -> object:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "prompt_")
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in super().__getstate__().items() if name != "_ready"}
+
+    # Learning
+
+    def fit(self, images: Images, labels: Sequence[str]) -> PromptClassifier:
+        images = _images(images)
+        labels = _class_names(labels, len(images))
+        self.classes_ = np.array(sorted(set(labels)))
+        if len(self.classes_) < 2:
+            raise UserError(f"There is one class, {self.classes_[0]}: a classifier needs two or more.")
+        self._check_prompts()
+        with tempfile.TemporaryDirectory(prefix="prompt-classifier-") as folder:
+            cfg = build_config(self._spec(folder))
+            method = method_class(self.method)
+            if not issubclass(method, ClipTrainer):
+                raise UserError(f"{self.method} is not built on ClipTrainer: use train.py for it.")
+            dataset = self._dataset(images, labels, Path(folder))
+            with contextlib.redirect_stdout(io.StringIO()), seeded(0):  # the caller's random states stay as they are
+                if self.seed >= 0:
+                    set_random_seed(self.seed)
+                trainer = method(cfg, dataset)
+                trainer.train()
+                validation = validation_predictions_of(trainer)
+        self._keep(from_trainer(trainer, validation, Path(f"this {type(self).__name__}")))
+        return self
+
+    def _spec(self, folder: str) -> RunSpec:
+        method, options = self.method, {name.upper(): value for name, value in self.options.items()}
+        node = f"TRAINER.{method.upper()}."
+        options = {name if "." in name else node + name: value for name, value in options.items()}
+        has_teacher = "PROMPTS" in getattr(method_class(method), "default_options", dict)()
+        if has_teacher and not {f"{node}PROMPTS", f"{node}PROMPT_BANK"} & options.keys():
+            options[f"{node}PROMPTS"] = "templates"
+        shots = -1 if self.shots is None else self.shots
+        defaults = {
+            "DATASET.NAME": "ImageFolder",
+            "DATASET.NUM_SHOTS": shots,
+            "FEATURES.CACHE_DIR": "",
+            "VERBOSE": False,
+        }
+        return RunSpec(
+            method=method,
+            folder=folder,
+            seed=self.seed,
+            backbone=self.backbone,
+            method_file=method_config(method, "few_shot", ""),
+            pairs=tuple(str(word) for pair in (defaults | options).items() for word in pair),
+        )
+
+    def _check_prompts(self) -> None:
+        if self.prompts is None:
+            return
+        without = [name for name in self.classes_ if not self.prompts.get(name)]
+        if without:
+            raise UserError(f"prompts has no sentences for the class '{without[0]}': give every class some.")
+        numbers = {len(self.prompts[name]) for name in self.classes_}
+        if len(numbers) > 1:
+            raise UserError(f"prompts has {min(numbers)} sentences for one class and {max(numbers)} for another: "
+                            "every class needs as many as the others.")  # fmt: skip
+
+    def _dataset(self, images: list, labels: list[str], folder: Path) -> GivenImages:
+        """The training images that the seed draws, and validation images of what is left."""
+        places = {str(name): label for label, name in enumerate(self.classes_)}
+        items = [Item(str(row), places[name], name) for row, name in enumerate(labels)]
+        train, val = items, []
+        if self.shots is not None:
+            if self.shots < 1:
+                raise UserError(f"shots is {self.shots}: give the images per class, 1 or more, or None for all.")
+            train = _drawn(items, self.shots, self.seed)
+            used = {item.path for item in train}
+            left = [item for item in items if item.path not in used]
+            val = _drawn(left, min(self.shots, VAL_SHOTS), self.seed)
+
+        def datum(item: Item) -> Datum:
+            path = _path_of(images[int(item.path)], folder / f"{item.path}.png")
+            return Datum(impath=path, label=item.label, classname=item.classname)
+
+        train, val = [datum(item) for item in train], [datum(item) for item in val]
+        sentences = None if self.prompts is None else dict(self.prompts)
+        # A trainer tests when it has trained: on whatever is there, since nobody reads it.
+        return GivenImages(train, val or None, val or train, prompts_name=DATASET, sentences=sentences)
+
+    # Classifying
+
+    def predict_proba(self, images: Images) -> np.ndarray:
+        """Probabilities (N, C) of the classes in the order of `classes_`, not calibrated."""
+        return probabilities(self.predict_logits(images))
+
+    def predict_logits(self, images: Images) -> np.ndarray:
+        """Logits (N, C) as the trainer's own test computes them."""
+        check_is_fitted(self)
+        images = _images(images)
+        if not images:
+            return np.empty((0, len(self.classes_)), dtype=np.float32)
+        return self._predictor().logits(images)
+
+    def predict(self, images: Images) -> np.ndarray:
+        """The likeliest class (N,) of each image."""
+        chosen = self.predict_logits(images).argmax(1)
+        return self.classes_[chosen]
+
+    def _predictor(self) -> Predictor:
+        if not hasattr(self, "_ready"):
+            with contextlib.redirect_stdout(io.StringIO()):
+                self._ready = Predictor(self.prompt_, backbone=self.backbone)
+        return self._ready
+
+    # Keeping
+
+    def save(self, folder: str | Path) -> None:
+        """Write what was learned as scripts/export_prompt.py does, without images or their names."""
+        check_is_fitted(self)
+        params = {name: value for name, value in self.get_params().items() if name.upper() not in PLACES}
+        write_prompt(self.prompt_, Path(folder), params)
+
+    @classmethod
+    def load(cls, folder: str | Path, backbone: str = "") -> PromptClassifier:
+        """What `save` or scripts/export_prompt.py wrote, a run's folder, or "hf-hub:org/name", ready to classify.
+
+        `backbone`: where the weights lie, if not where the name says.
+        """
+        prompt = load_prompt(folder)
+        stored = read_json(prompt.origin / CONFIG) if (prompt.origin / CONFIG).is_file() else {}
+        params = stored.get("estimator") or {"method": prompt.method, "backbone": prompt.backbone, "shots": None}
+        classifier = cls(**params | ({"backbone": backbone} if backbone else {}))
+        classifier.classes_ = np.array(prompt.classnames)
+        classifier._keep(prompt)
+        classifier._predictor()
+        return classifier
+
+    def _keep(self, prompt: TrainedPrompt) -> None:
+        self.prompt_, self.temperature_ = prompt, prompt.temperature
+        self.__dict__.pop("_ready", None)
+
+
+def _images(images: Images) -> list[str | Path | Image.Image]:
+    images = list(images)
+    wrong = next((image for image in images if not isinstance(image, (str, Path, Image.Image))), None)
+    if wrong is not None:
+        raise UserError(f"An image is a path or a PIL image, not {type(wrong).__name__}.")
+    return images
+
+
+def _class_names(labels: Sequence[str], number: int) -> list[str]:
+    labels = np.asarray(labels, dtype=object)
+    if labels.shape != (number,) or not number:
+        raise UserError(f"There are {number} images and labels of shape {labels.shape}: give each image one label.")
+    wrong = next((label for label in labels if not isinstance(label, str) or not label.strip()), None)
+    if wrong is not None:
+        raise UserError(f"The label {wrong!r} is no class name: labels are words, since the prompt is made of them.")
+    return [str(label) for label in labels]
+
+
+def _drawn(items: list[Item], shots: int, seed: int) -> list[Item]:
+    return draw_shots({"train": items, "val": [], "test": []}, shots, seed)["train"]
+
+
+def _path_of(image: object, place: Path) -> str:
+    """The file of an image; one in memory is written to `place`, without loss."""
+    if isinstance(image, Image.Image):
+        if not place.exists():
+            to_rgb(image).save(place)
+        return str(place)
+    return str(image)

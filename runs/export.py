@@ -1,0 +1,195 @@
+"""Handing a trained prompt over: a folder of three small files, without anything of the images it was learned from.
+
+prompt.safetensors   what was learned
+config.json          method, options, classes, backbone, image preparation, temperature, versions
+README.md            a model card
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from clip.sources import HUB_MODELS, Repository, first_line, from_hub
+from dassl.utils import UserError, atomic_path, models_in, read_json, write_json
+from runs.folder import RESULTS, versions
+from runs.registry import method_class
+from runs.trained import TrainedPrompt, from_run
+
+TENSORS, CONFIG, CARD = FILES = ("prompt.safetensors", "config.json", "README.md")
+KIND, FORMAT = "trained prompt", 1
+HUB = "hf-hub:"
+IMAGE_KEYS = ("SIZE", "INTERPOLATION", "TRANSFORMS", "PIXEL_MEAN", "PIXEL_STD", "NO_TRANSFORM")
+PLACES = ("PROMPT_BANK", "GRAPH")  # options that can name a file on the machine of the training
+
+
+def load_prompt(source: str | Path) -> TrainedPrompt:
+    """The trained prompt of a run's folder, an exported folder or "hf-hub:org/name".
+
+    Raises:
+        UserError: there is none, or its files are corrupt or cannot be fetched.
+    """
+    if str(source).startswith(HUB):
+        name = str(source).removeprefix(HUB)
+        return read_prompt(from_hub(Repository(name, (CONFIG, TENSORS), ()), weights=False), source)
+    folder = Path(source)
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}: give a run's folder, an exported folder or {HUB}org/name.")
+    if (folder / CONFIG).is_file() and not (folder / RESULTS).is_file():
+        return read_prompt(folder)
+    return from_run(folder)
+
+
+# The files
+
+
+def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, object] | None = None) -> None:
+    """Write prompt.safetensors and config.json; `estimator` are a PromptClassifier's parameters.
+
+    Raises:
+        UserError: what the method learned holds a feature of each training image.
+    """
+    method = method_class(prompt.method)
+    if getattr(method, "keeps_training_images", False):
+        raise UserError(
+            f"What {prompt.method} learns holds a feature of each training image, so it is not handed over: use a "
+            "method that learns a prompt or a probe."
+        )
+    options = prompt.config["TRAINER"][prompt.method.upper()]
+    sentences = prompt.sentences
+    if sentences is None and getattr(method, "needs_sentences", False):
+        from trainers.parts.teacher import teacher_sentences
+
+        found = teacher_sentences(
+            prompt.prompts_name, list(prompt.classnames), prompt.configuration().TRAINER[prompt.method.upper()]
+        )
+        sentences = dict(zip(prompt.classnames, found, strict=True))
+    backbone = _nameable(prompt.backbone)
+    config = {
+        "kind": KIND,
+        "format": FORMAT,
+        "method": prompt.method,
+        "options": options | {key: method.default_options()[key] for key in PLACES if _is_file(options.get(key, ""))},
+        "classes": list(prompt.classnames),
+        "training_images": [prompt.labels.count(label) for label in range(len(prompt.classnames))],
+        "dataset": prompt.dataset,
+        "backbone": {
+            "name": backbone,
+            "revision": HUB_MODELS[backbone].revision if backbone in HUB_MODELS else None,
+            "fingerprint": prompt.fingerprint,
+        },
+        "images": {key: prompt.config["INPUT"][key] for key in IMAGE_KEYS},
+        "temperature": prompt.temperature,
+        "sentences": sentences,
+        "versions": versions(),
+    }
+    if estimator is not None:
+        config["estimator"] = dict(estimator)
+    tensors = {
+        f"{model}.{name}": value.contiguous()
+        for model, state in prompt.learned.items()
+        for name, value in state.items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / TENSORS) as temporary:
+        temporary.write_bytes(save(tensors, metadata={"format": "pt"}))
+    write_json(config, folder / CONFIG)
+
+
+def _is_file(value: str) -> bool:
+    return any(sign in value for sign in "/\\:")
+
+
+def _nameable(backbone: str) -> str:
+    """A backbone's name; of a folder its last part alone, since the rest is of one machine."""
+    return backbone if backbone.startswith(HUB) else Path(backbone).name
+
+
+def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt:
+    """The prompt in an exported folder.
+
+    Raises:
+        UserError: a file is missing, corrupt or not of an exported prompt.
+    """
+    path = folder / CONFIG
+    config = read_json(path)
+    if not isinstance(config, dict) or config.get("kind") != KIND:
+        raise UserError(f"{path} is not that of an exported prompt: give a folder that scripts/export_prompt.py made.")
+    if config.get("format") != FORMAT:
+        raise UserError(f"{path} has the format {config.get('format')}, this version reads {FORMAT}: update it.")
+    try:
+        with safe_open(folder / TENSORS, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        learned: dict[str, dict] = {}
+        for name, value in tensors.items():
+            model, _, rest = name.partition(".")
+            learned.setdefault(model, {})[rest] = value
+        method = config["method"]
+        return TrainedPrompt(
+            config={
+                "TRAINER": {"NAME": method, method.upper(): config["options"]},
+                "INPUT": {key: config["images"][key] for key in IMAGE_KEYS},
+                "MODEL": {"BACKBONE": {"NAME": config["backbone"]["name"]}},
+            },
+            classnames=tuple(config["classes"]),
+            labels=tuple(label for label, count in enumerate(config["training_images"]) for _ in range(count)),
+            learned=learned,
+            fingerprint=config["backbone"]["fingerprint"],
+            stored_temperature=config["temperature"],
+            validation=None,
+            dataset=config["dataset"],
+            prompts_name=config["dataset"],
+            sentences=config["sentences"],
+            origin=Path(origin) if origin is not None and not str(origin).startswith(HUB) else folder,
+        )
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{folder / TENSORS} cannot be read ({first_line(error)}): fetch or export it again.") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is incomplete ({error}): fetch or export it again.") from None
+
+
+# A whole folder, and the hub
+
+
+def export(run: str | Path, folder: str | Path) -> dict[str, int]:
+    """Write a finished run's prompt with its model card; the bytes of each file.
+
+    Raises:
+        UserError: the run has no prompt to hand over.
+    """
+    from runs.card import model_card  # its statistics are not needed to load a prompt
+
+    run, folder = Path(run), Path(folder)
+    if run.resolve() == folder.resolve() or (folder / RESULTS).exists() or models_in(folder):
+        raise UserError(f"{folder} is a run's folder: export to another one.")
+    prompt = from_run(run)
+    write_prompt(prompt, folder)
+    with atomic_path(folder / CARD) as temporary:
+        temporary.write_text(model_card(prompt, run, read_json(folder / CONFIG)), encoding="utf-8")
+    return {name: (folder / name).stat().st_size for name in FILES}
+
+
+def push(folder: Path, name: str, public: bool = False) -> str:
+    """Upload an exported folder's files to the repository "org/name" of the hub, which is made, private unless
+    `public`, if it is not there; its address.
+
+    Raises:
+        UserError: the name is none, or the hub refuses or cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    try:
+        address = api.create_repo(name, private=not public, exist_ok=True)
+        api.upload_folder(
+            repo_id=name, folder_path=folder, allow_patterns=list(FILES), commit_message="A trained prompt"
+        )
+    except Exception as error:  # the hub's client lets its HTTP library's errors through, which differ by version
+        raise UserError(
+            f"The hub did not take {name} ({first_line(error)}): check the name, the network and your token "
+            "(`hf auth login`), and run the same command again."
+        ) from error
+    return str(address)

@@ -1,0 +1,141 @@
+"""A trained prompt made ready: images in, logits out, by the classifier of the trainer that learned it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from clip import available_models
+from dassl.utils import UserError, read_image
+from dassl.utils.images import to_rgb
+from datasets.given import GivenImages
+from runs.folder import names_novel_classes
+from runs.registry import method_class
+from runs.trained import TrainedPrompt
+from trainers.parts.clip_trainer import ClipTrainer
+
+IMAGES_AT_ONCE = {"cuda": 64}
+IMAGES_AT_ONCE_ON_CPU = 8  # more make the tower no faster there, and the first answer late
+
+
+class Answers(NamedTuple):
+    """Logits (B, C) and, where asked for, the logits (B, P, C) of each patch."""
+
+    logits: np.ndarray
+    patch_logits: np.ndarray | None
+
+
+class Predictor:
+    """Classifies images with a trained prompt. No data set is built and nothing of an image is kept.
+
+    classes: names in place of those that the prompt was trained on, for a method that can name others.
+    backbone: a name or folder in place of that in the prompt, for weights that lie elsewhere.
+
+    Raises UserError when the method cannot classify these classes, or the backbone's weights are not those that the
+    prompt was learned on.
+    """
+
+    def __init__(self, prompt: TrainedPrompt, classes: Sequence[str] | None = None, backbone: str = "") -> None:
+        self.prompt = prompt
+        cfg = prompt.configuration(backbone)
+        method = method_class(prompt.method)
+        if not (isinstance(method, type) and issubclass(method, ClipTrainer)):
+            raise UserError(
+                f"{prompt.method} is not built on ClipTrainer, so its runs can be tested but not used here."
+            )
+        if classes is not None and not names_novel_classes(cfg):
+            raise UserError(
+                f"What {prompt.method} learned in {prompt.origin} belongs to its classes "
+                f"({', '.join(prompt.classnames)}): leave out --classes."
+            )
+        self._check_backbone(cfg.MODEL.BACKBONE.NAME)
+        self.classnames = prompt.classnames if classes is None else tuple(classes)
+        dataset = GivenImages.of_classes(
+            self.classnames,
+            prompt.labels if classes is None else None,
+            prompts_name=prompt.prompts_name,
+            sentences=prompt.sentences,
+        )
+        self.trainer = method(cfg, dataset, predicts_only=True)
+        self._check_weights()
+        self.trainer.load_learned(prompt.learned, prompt.origin)
+        self.trainer.set_model_mode("eval")
+        with torch.inference_mode():
+            self._classify = self.trainer.classifier()
+
+    def _check_backbone(self, name: str) -> None:
+        if name not in available_models() and not name.startswith("hf-hub:") and not Path(name).is_dir():
+            raise UserError(
+                f"The prompt in {self.prompt.origin} was learned on the model folder {self.prompt.backbone}, and "
+                f"{name} is not there: give its place by --backbone FOLDER."
+            )
+
+    def _check_weights(self) -> None:
+        model, prompt = self.trainer.clip_model, self.prompt
+        if model.fingerprint != prompt.fingerprint:
+            raise UserError(
+                f"The prompt in {prompt.origin} was learned on the weights of {prompt.backbone} with the fingerprint "
+                f"{prompt.fingerprint[:12]}, but those of {model.name} here have {model.fingerprint[:12]}: give the "
+                "model that it was learned on by --backbone NAME_OR_FOLDER."
+            )
+
+    @property
+    def images_at_once(self) -> int:
+        """How many images one pass takes unless the caller says otherwise."""
+        return IMAGES_AT_ONCE.get(self.trainer.device.type, IMAGES_AT_ONCE_ON_CPU)
+
+    @cached_property
+    def _classify_patches(self):
+        with torch.inference_mode():
+            classify = self.trainer.patch_classifier()
+        if classify is None:
+            raise UserError(
+                f"{self.prompt.method} does not compare an image with text features, so there is no evidence of "
+                "patches to draw: leave out --heatmaps."
+            )
+        return classify
+
+    def require_patches(self) -> None:
+        """Raise UserError for a method whose classifier has no patches to look at."""
+        _ = self._classify_patches
+
+    def view(self, image: Image.Image) -> Image.Image:
+        """What of an image the model sees: resized and cropped."""
+        for step in self.trainer.dm.tfm_test.transforms[:2]:
+            image = step(image)
+        return image
+
+    @torch.inference_mode()
+    def __call__(self, images: Sequence[Image.Image], patches: bool = False) -> Answers:
+        """The answers for a batch of RGB images, as `read_image` gives them."""
+        batch = torch.stack([self.trainer.dm.tfm_test(image) for image in images])
+        features = self.trainer.encode(batch, patches)
+        logits = self._classify(features.global_token).float().cpu().numpy()
+        return Answers(logits, self._classify_patches(features).float().cpu().numpy() if patches else None)
+
+    def logits(self, images: Sequence[str | Path | Image.Image], batch: int = 0) -> np.ndarray:
+        """Logits (N, C) of images or of their files.
+
+        Raises UserError for a file that cannot be read.
+        """
+        size = batch or self.images_at_once
+        pieces = [images[start : start + size] for start in range(0, len(images), size)]
+        return np.concatenate([self([opened(image) for image in piece]).logits for piece in pieces])
+
+
+def opened(image: str | Path | Image.Image) -> Image.Image:
+    """An image, or the image in a file, as 8-bit RGB."""
+    return to_rgb(image) if isinstance(image, Image.Image) else read_image(image)
+
+
+def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Softmax of logits (N, C) divided by a temperature, in double precision."""
+    scaled = logits.astype(np.float64) / temperature
+    scaled = np.exp(scaled - scaled.max(1, keepdims=True))
+    return scaled / scaled.sum(1, keepdims=True)

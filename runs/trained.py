@@ -1,0 +1,143 @@
+"""A trained prompt: what a run learned and what is needed to classify with it, from a run folder or handed over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+from torch import Tensor
+from yacs.config import CfgNode
+
+from dassl.config import clean_cfg, get_cfg_default
+from dassl.utils import UserError, find_checkpoint, load_checkpoint, models_in, read_json
+from reports.metrics import TEMPERATURES, fit_temperature
+from reports.predictions import Predictions
+from runs.config import extend_config, merge_plain, plain
+from runs.folder import CONFIG, RESULTS, SPLIT, VALIDATION, dataset_name
+from runs.registry import method_class
+from trainers.parts.clip_trainer import ClipTrainer
+
+
+@dataclass(frozen=True)
+class TrainedPrompt:
+    """What a method learned on some classes.
+
+    config: sections of the configuration as plain values: the method's options and how images are prepared.
+    labels: of the training images, places in `classnames`.
+    learned: tensors by name of each model that the method registered; nothing for a method that learns nothing.
+    fingerprint: of the backbone's weights.
+    stored_temperature, validation: a temperature that was fitted before, or the validation predictions to fit one to.
+    prompts_name, sentences: where the teacher's sentences are, or what they are, for a method that classifies by them.
+    origin: where it was read from.
+    """
+
+    config: dict
+    classnames: tuple[str, ...]
+    labels: tuple[int, ...]
+    learned: Mapping[str, dict[str, Tensor]] = field(repr=False)
+    fingerprint: str
+    stored_temperature: float | None
+    validation: Predictions | Path | None = field(repr=False)
+    dataset: str
+    prompts_name: str
+    sentences: Mapping[str, list[str]] | None
+    origin: Path
+
+    @cached_property
+    def temperature(self) -> float | None:
+        """What logits are to be divided by for calibrated probabilities; None without validation images, or where these
+        are too few to fit it, which is so when the best temperature has no bound."""
+        found = self.stored_temperature
+        if found is None and self.validation is not None:
+            is_file = isinstance(self.validation, Path)
+            found = fit_temperature(Predictions.load(self.validation) if is_file else self.validation)
+        return found if found is not None and TEMPERATURES[0] < found < TEMPERATURES[1] else None
+
+    @property
+    def method(self) -> str:
+        return self.config["TRAINER"]["NAME"]
+
+    @property
+    def backbone(self) -> str:
+        return self.config["MODEL"]["BACKBONE"]["NAME"]
+
+    def configuration(self, backbone: str = "") -> CfgNode:
+        """The configuration of a trainer that classifies with this prompt.
+
+        Raises UserError when this version of the method does not know an option.
+        """
+        method_class(self.method)
+        cfg = get_cfg_default()
+        extend_config(cfg)
+        merge_plain(cfg, self.config, str(self.origin))
+        clean_cfg(cfg, self.method)
+        cfg.OUTPUT_DIR = cfg.RESUME = ""
+        cfg.VERBOSE = False
+        cfg.MODEL.BACKBONE.NAME = backbone or self.backbone
+        cfg.DATALOADER.NUM_WORKERS = 0
+        cfg.freeze()
+        return cfg
+
+
+def from_run(folder: str | Path) -> TrainedPrompt:
+    """What a finished run in a folder learned.
+
+    Raises:
+        UserError: the folder holds no finished run, or one that tested what another run had learned.
+    """
+    folder = Path(folder)
+    if not (folder / RESULTS).is_file():
+        begun = (folder / CONFIG).is_file()
+        raise UserError(
+            f"The run in {folder} is not finished: the command that began it resumes it."
+            if begun
+            else f"{folder} is neither a run's folder (it has no {RESULTS}) nor an exported prompt: give one of these."
+        )
+    results = read_json(folder / RESULTS)
+    if not results.get("trained", True) and not models_in(folder):
+        raise UserError(
+            f"{folder} is a test of what another run had learned: give the folder of that run"
+            f"{', and the novel classes by --classes' if results.get('subsample') == 'new' else ''}."
+        )
+    config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    drawn = read_json(folder / SPLIT)["train"]
+    names = {label: name for _, label, name in drawn}
+    cfg = CfgNode(config)
+    return TrainedPrompt(
+        config=config,
+        classnames=tuple(names[label] for label in sorted(names)),
+        labels=tuple(label for _, label, _ in drawn),
+        learned={model.name: load_checkpoint(str(find_checkpoint(model)))["state_dict"] for model in models_in(folder)},
+        fingerprint=results["fingerprints"]["weights"],
+        stored_temperature=None,
+        validation=folder / VALIDATION if (folder / VALIDATION).is_file() else None,
+        dataset=dataset_name(cfg),
+        prompts_name=dataset_name(cfg),
+        sentences=None,
+        origin=folder,
+    )
+
+
+def from_trainer(trainer: ClipTrainer, validation: Predictions | None, origin: Path) -> TrainedPrompt:
+    """What a trainer on a data set that was handed over has learned by now."""
+    dataset = trainer.dm.dataset
+    return TrainedPrompt(
+        config=plain(trainer.cfg),
+        classnames=tuple(dataset.classnames),
+        labels=tuple(item.label for item in dataset.train_x),
+        learned={name: _copied(trainer.checkpoint_state_dict(name)) for name in trainer.get_model_names()},
+        fingerprint=trainer.clip_model.fingerprint,
+        stored_temperature=None,
+        validation=validation,
+        dataset=dataset.prompts_name,
+        prompts_name=dataset.prompts_name,
+        sentences=dataset.sentences if trainer.needs_sentences else None,
+        origin=origin,
+    )
+
+
+def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in state.items()}

@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Split a folder of images by patient: `python scripts/split.py FOLDER --patients CSV_OR_REGEX [--seed N]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dassl.utils import UserError, run_program
+from datasets.folders import find_images
+from datasets.patient_split import split_by_patient, split_file, table
+from datasets.patients import patients_of, write_patients
+from datasets.splits import write_split
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python scripts/split.py",
+        description="Write split_<folder>.json for FOLDER/<class>/**/<image> so that no patient is in two parts: "
+        "about 50 %% of each class's images for training, 20 %% for validation, 30 %% for the test. "
+        "patients_<folder>.json is written beside it, so that intervals can be made by patient.",
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the folder with one folder per class")
+    parser.add_argument(
+        "--patients",
+        required=True,
+        metavar="CSV_OR_REGEX",
+        help="a CSV file with the columns image and patient, or a regular expression that finds the patient in an "
+        "image's path below FOLDER, such as '(P\\d+)_'",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="another number gives another split (default: 0)")
+    parser.add_argument("--replace", action="store_true", help="replace a split that is there")
+    args = parser.parse_args(argv)
+    if not args.folder.is_dir():
+        raise UserError(f"There is no folder {args.folder}.")
+    if args.seed < 0:
+        raise UserError(f"--seed is a number from 0 on, not {args.seed}.")
+    file = split_file(args.folder)
+    if file.exists() and not args.replace:
+        raise UserError(f"{file} is there already, and finished runs used it: add --replace for a new split.")
+    images = find_images(args.folder)
+    patients = patients_of([path for paths in images.values() for path in paths], args.patients)
+    split = split_by_patient(images, patients, args.seed)
+    write_split(split, file)
+    print(table(split, patients))
+    print(f"Written: {file} and {write_patients(patients, args.folder)}. No patient is in two parts.")
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))
