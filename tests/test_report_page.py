@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from PIL import Image
 
 import report
 from dassl.utils import UserError, run_program
+from geometry import read_geometry
 from reports.page import write
 from reports.page.canvas import COLOURS, Drawing, canvas, drawing, place
 from reports.page.confusion import confusion
@@ -24,6 +25,7 @@ from reports.page.images import thumbnail
 from reports.page.logs import training_curves
 from reports.page.mistakes import confident_mistakes, costliest
 from reports.page.notes import Notes
+from reports.page.relation import class_tree
 from reports.predictions import Predictions
 from reports.statistics import DRAWS, bootstrap
 from tests.conftest import ROOT
@@ -497,3 +499,36 @@ def test_headings_go_down_by_one_level_at_a_time(page):
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(below <= above + 1 for above, below in pairwise(levels))
+
+
+def test_averages_over_data_sets_have_intervals_that_hold_the_data_sets_fixed(tmp_path):
+    images, labels, names = classes_and_labels()
+    runs = {}
+    for number, dataset in enumerate(("one", "two")):
+        for method in ("CoOp", "OGKD"):
+            predictions = random_predictions(
+                [f"{dataset}/{name}" for name in images], labels, names, 1 + number, number
+            )
+            write_run(tmp_path / "out" / dataset / method, "few_shot", method, 1, predictions, dataset=dataset)
+            runs[dataset, method] = predictions
+    page = Page(write(tmp_path / "out", tmp_path / "report.html"))
+    of_sets = [bootstrap("accuracy", runs[dataset, "OGKD"]) for dataset in ("one", "two")]
+    low, high = np.quantile(np.mean([one.samples for one in of_sets], axis=0), [0.025, 0.975])
+    section = page.text.partition("Averages over data sets ")[2].partition("Averages over data sets")[2]
+    assert f"{np.mean([one.value for one in of_sets]):.2f} {low:.1f} to {high:.1f}" in section
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "geometry").glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_names_of_every_data_sets_classes_fit_into_the_figure_of_their_relations(file):
+    figure = class_tree(read_geometry(file))
+    with drawing():
+        figure.canvas.draw()
+        texts = [text for axes in figure.axes for text in axes.texts]
+        boxes = [text.get_window_extent() for text in texts]
+    assert len(texts) >= len(read_geometry(file).classnames)
+    assert min(box.x0 for box in boxes) >= 0 and max(box.x1 for box in boxes) <= figure.bbox.x1
+    assert not [
+        (first.get_text(), second.get_text())
+        for (first, box), (second, other) in combinations(zip(texts, boxes, strict=True), 2)
+        if box.overlaps(other)
+    ]
