@@ -28,7 +28,7 @@ from runs.spec import RunSpec
 FORMAT = 2
 RESULTS, PREDICTIONS = "results.json", "predictions.npz"
 CONFIG, SPLIT, VALIDATION = "config.yaml", "split.json", "val_predictions.npz"
-PHANTOM_BACKBONE, PHANTOM = "PhantomCLIP", "Phantom"
+PHANTOM_BACKBONE = "PhantomCLIP"
 LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "transformers")
 
 
@@ -202,15 +202,16 @@ class RunFolder:
 
 def notes(cfg: CfgNode) -> list[str]:
     """What a reader of a run's numbers must know, a sentence each."""
-    note = phantom_note(cfg.MODEL.BACKBONE.NAME) if cfg.DATASET.NAME != PHANTOM else ""
-    return [note] if note else []
+    facts = load().find(cfg.DATASET.NAME)
+    note = phantom_note(cfg.MODEL.BACKBONE.NAME)
+    return [note] if note and not (facts and facts.generator) else []
 
 
 def phantom_note(backbone: str) -> str:
     """A sentence on what the bundled model is not for; "" for other models."""
     if Path(backbone).name.lower() != PHANTOM_BACKBONE.lower():
         return ""
-    return f"{PHANTOM_BACKBONE} knows nothing but the drawn images of {PHANTOM}: on others its answers mean nothing."
+    return f"{PHANTOM_BACKBONE} knows nothing but the drawn images of Phantom: on others its answers mean nothing."
 
 
 def dataset_name(cfg: CfgNode) -> str:

@@ -18,6 +18,8 @@ from sklearn.model_selection import cross_val_score
 import train
 from dassl.utils import UserError, find_checkpoint, read_json
 from datasets.splits import read_split
+from phantom.dataset import draw_class
+from phantom.findings import CLASSES as FINDINGS
 from reports.predictions import Predictions
 from runs.classifier import PromptClassifier
 from tests.conftest import ROOT
@@ -30,15 +32,12 @@ SHORT = {"OPTIM.MAX_EPOCH": 2, "DATALOADER.NUM_WORKERS": 0}
 @pytest.fixture(scope="module")
 def own_images(tmp_path_factory) -> Path:
     """A folder of one's own: three classes of Phantom's images, ten each."""
-    from phantom.images import draw
-
     root = tmp_path_factory.mktemp("own")
-    rng = np.random.default_rng(5)
     for name in CLASSES:
         folder = root / "scans" / name.replace(" ", "_")
         folder.mkdir(parents=True)
-        for number in range(10):
-            Image.fromarray(draw(rng, name)).save(folder / f"case-{number}.png")
+        for number, (image, _) in enumerate(draw_class("phantom", FINDINGS.index(name), seed=5, count=10)):
+            Image.fromarray(image).save(folder / f"case-{number}.png")
     return root
 
 

@@ -19,7 +19,8 @@ from PIL import Image
 from safetensors import safe_open
 
 from dassl.utils import UserError
-from phantom.images import draw
+from phantom.dataset import draw_class
+from phantom.findings import CLASSES as FINDINGS
 from reports.predictions import Predictions
 from reports.statistics import bootstrap
 from runs.classifier import PromptClassifier
@@ -38,12 +39,12 @@ ROOT_NAME = "St Elsewhere radiology 2019"
 def own_data(tmp_path_factory) -> Path:
     """A folder of images whose files are called after patients."""
     root = tmp_path_factory.mktemp("place") / ROOT_NAME
-    rng = np.random.default_rng(3)
     for name in CLASSES:
+        drawn = draw_class("phantom", FINDINGS.index(name), seed=3, count=10)
         folder = root / "scans" / name.replace(" ", "_")
         folder.mkdir(parents=True)
-        for number in range(10):
-            Image.fromarray(draw(rng, name)).save(folder / f"Quuxley^Zebulon^{number:04d}^{name[:3]}.png")
+        for number, (image, _) in enumerate(drawn):
+            Image.fromarray(image).save(folder / f"Quuxley^Zebulon^{number:04d}^{name[:3]}.png")
     return root
 
 

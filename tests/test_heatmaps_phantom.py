@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from phantom.dataset import draw_class
 from phantom.findings import CLASSES
-from phantom.images import draw_with_mask
 from runs.predictor import Predictor
 from runs.trained import from_run
 from tests.support.check_method import SmallRuns
@@ -19,9 +19,7 @@ def hits(predictor: Predictor, classnames: list[str]) -> tuple[float, float]:
     is drawn at random."""
     found, chance = [], []
     for name in classnames:
-        rng = np.random.default_rng([11, CLASSES.index(name)])
-        for _ in range(IMAGES):
-            image, mask = draw_with_mask(rng, name)
+        for image, mask in draw_class("phantom", CLASSES.index(name), seed=11, count=IMAGES):
             evidence = predictor([Image.fromarray(image).convert("RGB")], patches=True).patch_logits[0]
             side = round(len(evidence) ** 0.5)
             rows, columns = (np.arange(length) * side // length for length in mask.shape)

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from dassl.utils import UserError
+from phantom.dataset import draw_class
 from phantom.findings import CLASSES
-from phantom.images import draw_with_mask
 from reports.metrics import fit_temperature
 from reports.predictions import Predictions
 from runs import heatmaps
@@ -215,7 +215,7 @@ def test_a_resnet_has_heat_maps_too(command, data, cache, tmp_path):
 def test_nothing_of_an_image_is_kept(runs, command, tmp_path, image_folder, cache):
     folder, _ = runs("OGKD")
     image = tmp_path / "Jane Doe 1960.png"
-    Image.fromarray(draw_with_mask(np.random.default_rng(1), "simple cyst")[0]).save(image)
+    Image.fromarray(draw_class("phantom", 1, seed=9, count=1)[0][0]).save(image)
     before = {path: path.stat().st_mtime_ns for place in (folder, cache) for path in place.rglob("*")}
     assert command(["predict.py", str(folder), str(image)]).returncode == 0
     assert {path: path.stat().st_mtime_ns for place in (folder, cache) for path in place.rglob("*")} == before
