@@ -306,8 +306,11 @@ def test_killed_at_any_time_and_run_again_it_ends_the_same(world, after):
 
 
 def in_a_process(world: World) -> multiprocessing.Process:
-    arguments = ["kidney", "--root", str(world.root)]
-    child = multiprocessing.get_context("fork").Process(target=main, args=(arguments, world.catalogue))
+    def download() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background processes ignore
+        main(["kidney", "--root", str(world.root)], world.catalogue)
+
+    child = multiprocessing.get_context("fork").Process(target=download)
     child.start()
     return child
 
