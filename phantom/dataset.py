@@ -35,9 +35,7 @@ class DataSet(NamedTuple):
     stream: tuple[int, ...] = ()  # tells its random numbers from those of the other sets
 
 
-OTHER_SCANNER = Scanner(
-    contrast=(0.75, 1.15), blur=(0.7, 1.0), noise=(0.04, 0.07), gain=(1.15, 1.45), gamma=(0.65, 0.85)
-)
+OTHER_SCANNER = Scanner(contrast=(0.75, 1.15), blur=(0.4, 0.8), noise=(0.03, 0.055), gain=(1.1, 1.35), gamma=(0.7, 0.9))
 DATASETS = {
     "phantom": DataSet("Phantom", CLASSES, USUAL),
     "phantom_shift": DataSet("PhantomShift", CLASSES, OTHER_SCANNER, (1,)),
@@ -67,9 +65,10 @@ def write_dataset(folder: Path, seed: int = SEED, counts: dict[str, int] = COUNT
     (folder / f"split_{made.folder}.json").write_text(json.dumps({"seed": seed, **split}, indent=1) + "\n")
 
 
-def ensure_dataset(root: str | Path, seed: int = SEED, name: str = "phantom") -> Path:
+def ensure_dataset(root: str | Path, seed: int | None = None, name: str = "phantom") -> Path:
     """Make the data set `name` below `root` unless it is there; its folder. It appears whole or not at all.
 
+    Without a seed, whatever draw is there will do, and the shipped one is made where none is.
     Raises UserError for an unknown name, and when the images of another seed are there.
     """
     if name not in DATASETS:
@@ -82,12 +81,12 @@ def ensure_dataset(root: str | Path, seed: int = SEED, name: str = "phantom") ->
         Path(root).mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=f".{title}-", dir=root))
         try:
-            write_dataset(made, seed, name=name)
+            write_dataset(made, SEED if seed is None else seed, name=name)
             made.chmod(0o755)
             made.replace(folder)
         finally:
             shutil.rmtree(made, ignore_errors=True)
-    elif (there := _seed_of(split)) != seed:
+    elif (there := _seed_of(split)) != seed and seed is not None:
         raise UserError(f"{folder} has the images of seed {there}, not {seed}: delete it or give another --root.")
     return folder
 
@@ -105,9 +104,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(DATASETS)} (default: phantom)")
     parser.add_argument("--root", type=Path, default=Path("data"))
-    parser.add_argument("--seed", type=int, default=SEED, help="of the images; 0 or more, 0 is the shipped draw")
+    parser.add_argument("--seed", type=int, help="of the images, 0 or more (default: 0, the shipped draw)")
     args = parser.parse_args()
-    if args.seed < 0:
+    if args.seed is not None and args.seed < 0:
         parser.error(f"--seed is {args.seed}: give 0 or more.")
     try:
         for name in args.names or ["phantom"]:

@@ -11,13 +11,12 @@ from tabulate import tabulate
 from dassl.utils import UserError, report_error
 from datasets import catalogue
 from datasets.splits import class_names, read_split
-from phantom.findings import CLASSES as PHANTOM_CLASSES
+from phantom.dataset import DATASETS as EMBEDDED
 
 from .bank import FOLDER, PROMPTS_A_CLASS, bank_file, read_bank
 from .check import FEWEST_WORDS, MOST_WORDS, NEAR_DUPLICATE, Report, Row, check_bank
 from .token_counts import TextTower, default_towers, tower_of
 
-PHANTOM = "Phantom"
 EPILOG = f"""
 Checked of each class: the number of prompts; none twice; none nearly twice (likeness below {NEAR_DUPLICATE}, measured
 as prompts/check.py says); none shared with another class; {FEWEST_WORDS} to {MOST_WORDS} words; its name in each;
@@ -72,7 +71,7 @@ def _check(options: argparse.Namespace) -> int:
         faults += len(report.faults)
         _print(name, report, towers, classes is not None)
     if not options.datasets:
-        for name in [*catalogue.load().datasets, PHANTOM]:
+        for name in [*catalogue.load().datasets, *(made.folder for made in EMBEDDED.values())]:
             if name not in names:
                 faults += 1
                 print(f"FAULT {name}: there is no {bank_file(name, options.bank, options.folder)}")
@@ -80,9 +79,10 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def known_classes(dataset: str) -> list[str] | None:
-    """The classes of a published data set or Phantom in label order; None for other sets."""
-    if dataset == PHANTOM:
-        return list(PHANTOM_CLASSES)
+    """The classes of a published or an embedded data set in label order; None for other sets."""
+    for made in EMBEDDED.values():
+        if made.folder == dataset:
+            return list(made.classes)
     facts = catalogue.load().datasets.get(dataset)
     return list(facts.classes) if facts else None
 

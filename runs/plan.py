@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from dassl.utils import UserError
 from datasets.catalogue import load
@@ -88,3 +89,8 @@ def transfer_plan(
                 for seed in seeds
             ]
     return jobs, left_out
+
+
+def finished_folders(jobs: Sequence[Job]) -> list[Path]:
+    """The run folders of jobs that hold results, in order."""
+    return [folder for job in jobs for folder in job.folders() if (folder / "results.json").is_file()]

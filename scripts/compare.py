@@ -37,10 +37,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_intermixed_args(argv)
     from reports.collect import runs_in, warn
     from reports.metrics import find
+    from reports.page import write
     from reports.render import document
     from reports.tables import TABLES
     from runs.engines.local import go_through
-    from runs.plan import plan
+    from runs.plan import finished_folders, plan
     from runs.registry import benchmark_methods
 
     find(args.metric)
@@ -59,12 +60,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     small = places.backbone_for(args.dataset) == "PhantomCLIP"
     failures = go_through(everything, args.jobs or (min(4, os.cpu_count() or 1) if small else 1))
     for protocol, of_protocol in jobs.items():
-        done = runs_in(folder for job in of_protocol for folder in job.folders())
-        tables = TABLES[protocol](done, args.metric, args.seconds)
+        tables = TABLES[protocol](runs_in(finished_folders(of_protocol)), args.metric, args.seconds)
         print("\n" + document(tables))
         for note in tables[0].notes if tables else ():
             warn(note)
     print(f"\n{time.perf_counter() - started:.0f} s in all.")
+    folders = finished_folders(everything)
+    if folders:
+        page = write(folders, places.output / f"{args.dataset}.html", title=f"{args.dataset}: methods compared")
+        print(f"Figures, intervals and mistakes: {page}")
     if failures:
         raise UserError(f"{len(failures)} of {len(everything)} runs failed, the first: {failures[0]}")
 

@@ -32,10 +32,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     from datasets.catalogue import load
     from reports.collect import runs_in, warn
+    from reports.page import write
     from reports.render import document
     from reports.tables import TABLES, average
     from runs.engines.local import go_through
-    from runs.plan import plan
+    from runs.plan import finished_folders, plan
     from runs.registry import benchmark_methods
 
     places = Places()
@@ -50,11 +51,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     failures = go_through([job for job in jobs if job.waiting()])
     if len(failures) < len(jobs):
-        tables = TABLES[args.protocol](runs_in(folder for job in jobs for folder in job.folders()))
+        tables = TABLES[args.protocol](runs_in(finished_folders(jobs)))
         mean, left_out = average(tables, args.protocol)
         print("\n" + document([mean]))
         for note in [*tables[0].notes, *left_out]:
             warn(note)
+        page = write(finished_folders(jobs), places.output / f"{args.protocol}.html")
+        print(f"Figures, intervals and mistakes: {page}")
     if failures:
         raise UserError(f"{len(failures)} of {len(jobs)} jobs failed, the first: {failures[0]}")
 

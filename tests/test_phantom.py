@@ -88,6 +88,7 @@ def test_any_image_comes_back_from_its_png(image):
 def test_a_data_set_is_made_once_and_another_draw_does_not_pass_for_it(tmp_path, capsys):
     folder = ensure_dataset(tmp_path, 3, "phantom_grades")
     assert ensure_dataset(tmp_path, 3, "phantom_grades") == folder == tmp_path / "PhantomGrades"
+    assert ensure_dataset(tmp_path, name="phantom_grades") == folder
     assert capsys.readouterr().out.count("Making") == 1
     with pytest.raises(UserError, match=r"seed 3, not 0"):
         ensure_dataset(tmp_path, 0, "phantom_grades")

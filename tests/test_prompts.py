@@ -15,13 +15,15 @@ import clip
 from dassl.utils import UserError
 from datasets import catalogue
 from datasets.splits import class_names, read_split
+from phantom.dataset import DATASETS as EMBEDDED
 from prompts.bank import FOLDER, PROMPTS_A_CLASS, load_prompts, read_bank, template_prompts
 from prompts.check import MOST_WORDS, NEAR_DUPLICATE, check_bank, content_words, fold, likeness
-from prompts.check_cli import PHANTOM, known_classes, main
+from prompts.check_cli import known_classes, main
 from prompts.token_counts import TextTower, bound_word_pieces, default_towers, tower_of
 from tests.support import random_weights
 
-DATASETS = [name for name in (*catalogue.load().datasets, PHANTOM) if (FOLDER / f"{name}.json").is_file()]
+EMBEDDED_SETS = [made.folder for made in EMBEDDED.values()]
+DATASETS = [*catalogue.load().datasets, *EMBEDDED_SETS]
 SOUND = {name: read_bank(FOLDER / "Kvasir.json")[name] for name in ("polyps", "esophagitis", "normal z line")}
 CLASSES = list(SOUND)
 CLIP_TOKENIZER = SimpleTokenizer()
@@ -57,7 +59,7 @@ def test_a_trainer_gets_the_prompts_of_the_classes_that_it_names_in_its_order(da
     assert all(name.lower() in sentence.lower() for name, of in zip(names, prompts, strict=True) for sentence in of)
 
 
-@pytest.mark.parametrize("dataset", [name for name in DATASETS if name != PHANTOM])
+@pytest.mark.parametrize("dataset", [name for name in DATASETS if name not in EMBEDDED_SETS])
 def test_classes_stand_in_the_published_splits_order(dataset: str, split_folder: Path) -> None:
     file = split_folder / f"split_{dataset}.json"
     if not file.exists():
@@ -295,7 +297,7 @@ def test_the_projects_sentences_have_the_tokens_that_the_towers_own_tokenizers_m
     phantomclip = clip.load("PhantomCLIP")
     counts = {tower.name: tower.count(sentences) for tower in default_towers()}
     assert counts["CLIP"] == [len(CLIP_TOKENIZER.encode(sentence)) + 2 for sentence in sentences]
-    if dataset == PHANTOM:
+    if dataset in EMBEDDED_SETS:
         assert counts["PhantomCLIP"] == [int(phantomclip.tokenize([sentence]).mask.sum()) for sentence in sentences]
 
 

@@ -16,7 +16,7 @@ class PlainProgress:
 
     def __init__(self, iterable: Iterable | None, desc: str, total: int | None, unit: str) -> None:
         self.iterable, self.desc, self.total, self.unit = iterable, desc, total, unit
-        self.n = 0
+        self.n = self.told = 0
         self.start = self.last = time.monotonic()
 
     def update(self, n: float = 1) -> None:
@@ -27,6 +27,7 @@ class PlainProgress:
             self._line(now)
 
     def _line(self, now: float) -> None:
+        self.told = self.n
         of = f"/{self.total} {self.unit}" if self.total else f" {self.unit}"
         print(f"{self.desc}: {self.n}{of}, {now - self.start:.0f} s", flush=True)
 
@@ -43,7 +44,7 @@ class PlainProgress:
         self.close()
 
     def close(self) -> None:
-        if self.last > self.start:
+        if self.last > self.start and self.n > self.told:
             self._line(time.monotonic())
 
 

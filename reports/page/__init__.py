@@ -81,6 +81,6 @@ def _html(found: Contents) -> str:
         # Names from elsewhere may hold control characters and halves of characters.
         finalize=lambda value: value if isinstance(value, Markup) else plain(str(value)),
     )
-    environment.filters["svg"] = lambda drawing: Markup(drawing.svg())
+    environment.filters["svg"] = lambda drawing: Markup(drawing.svg)
     colours = {scheme: {name: both[i] for name, both in COLOURS.items()} for i, scheme in enumerate(("light", "dark"))}
     return environment.get_template("page.html").render(page=found, colours=colours)

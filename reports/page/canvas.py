@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,7 @@ class Drawing:
         """Pixels, at most, in the page."""
         return round(self.figure.get_figwidth() / PIXEL)
 
+    @cached_property
     def svg(self) -> str:
         """An <svg> element for the page, with CSS variables for colours; all text in it is escaped."""
         buffer = io.StringIO()

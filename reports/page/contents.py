@@ -6,6 +6,8 @@ import datetime
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from dassl.utils import progress
+
 from ..collect import Run
 from ..methods import known_methods, order
 from ..metrics import METRICS
@@ -56,21 +58,27 @@ class Contents:
 def contents(material: Material, title: str, methods: Sequence[str] | None) -> Contents:
     """Compute and draw everything. methods: those in detailed figures, by class; None: the best, OGKD and zero-shot."""
     notes, runs = material.notes, material.runs
-    studies: list[Study] = []
-    averages: list[tuple[str, Grid]] = []
     draws = []
+    everything: list[tuple[str, Protocol]] = []
+    places: list[tuple[str, list[Protocol]]] = []
     backbones = sorted({run.backbone for run in runs})
     for backbone in backbones:
         of_backbone = [run for run in runs if run.backbone == backbone]
         protocols = [Protocol(name, of_backbone, notes, material.shown) for name in PROTOCOLS]
-        for protocol in protocols:
-            mean = protocol.average(notes)
-            if mean:
-                averages.append((f"{protocol.title}{f', {backbone}' if len(backbones) > 1 else ''}", mean))
+        everything += [(backbone, protocol) for protocol in protocols]
         draws += [protocol.draws for protocol in protocols if protocol.has_predictions]
         for dataset in sorted({name for protocol in protocols for name in protocol.tables}):
-            here = [protocol for protocol in protocols if dataset in protocol.tables]
-            studies.append(study(anchor_of(dataset, len(studies) + 1), dataset, here, methods, material))
+            places.append((dataset, [protocol for protocol in protocols if dataset in protocol.tables]))
+    studies = [
+        study(anchor_of(dataset, number), dataset, protocols, methods, material)
+        for number, (dataset, protocols) in enumerate(progress(places, "report", unit="data set"), 1)
+    ]
+    # After the data sets, whose intervals are then known.
+    averages = [
+        (f"{protocol.title}, {backbone}" if len(backbones) > 1 else protocol.title, mean)
+        for backbone, protocol in everything
+        if (mean := protocol.average(notes))
+    ]
     return Contents(
         title,
         _day(datetime.datetime.now()),

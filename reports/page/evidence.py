@@ -10,11 +10,11 @@ import numpy as np
 
 from dassl.utils import UserError
 from geometry import Geometry, geometry_file, read_geometry
-from geometry import costs as costs_of
 
 from ..collect import Run
-from ..metrics import compute_all
+from ..metrics import METRICS, compute, find
 from ..predictions import Predictions
+from ..relations import relations
 from ..statistics import DRAWS, Interval, bootstrap
 from ..variants import Variant
 from .notes import Notes
@@ -93,27 +93,30 @@ class Evaluation:
             return None
         return known_geometry(self.runs[0], self.predictions[0].classnames, self.notes)
 
-    @property
-    def relations(self) -> dict[str, object]:
-        """What metrics of severity need, as keywords of metrics.compute."""
-        if self.geometry is None:
-            return {}
-        grades = self.geometry.all_classnames if self.geometry.is_ordered else ()
-        order = [grades.index(name) for name in self.geometry.classnames] if grades else None
-        return {"costs": costs_of(self.geometry), "order": order}
-
     @cached_property
     def metrics(self) -> dict[str, float]:
         """Every metric's mean over the seeds that have predictions; those that are undefined are left out."""
-        of_seeds = [compute_all(one, **self.relations) for one in self.predictions]
-        defined = {name: [values[name] for values in of_seeds] for name in (of_seeds[0] if of_seeds else ())}
-        return {name: float(np.mean(values)) for name, values in defined.items() if None not in values}
+        found: dict[str, float] = {}
+        for metric in METRICS if self.predictions else ():
+            needed = self._needed(metric)
+            values = [None if needed is None else compute(metric, one, **needed) for one in self.predictions]
+            if None not in values:
+                found[metric] = float(np.mean(values))
+        return found
 
     def interval(self, metric: str, draws: int) -> Interval | None:
-        """The metric with its interval over test images, where predictions were kept."""
-        if not self.predictions:
+        """The metric with its interval over test images; None without predictions or what the metric needs."""
+        needed = self._needed(metric) if self.predictions else None
+        return None if needed is None else bootstrap(metric, self.predictions, draws=draws, **needed)
+
+    def _needed(self, metric: str) -> dict[str, object] | None:
+        """What the metric needs beside the predictions; None where that is not known."""
+        if find(metric).needs and self.geometry is None:
             return None
-        return bootstrap(metric, self.predictions, draws=draws, **self.relations)
+        try:
+            return relations(metric, self.runs[0], self.predictions[0].classnames)
+        except UserError:  # a geometry without grades
+            return None
 
 
 def draws_for(tests: Sequence[Evaluation]) -> int:

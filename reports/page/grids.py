@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from ..metrics import METRICS
 from ..render import Table, text
@@ -36,15 +36,15 @@ class Grid:
     caption: str = ""
 
 
-def with_intervals(table: Table, intervals: Mapping[tuple[tuple[str, str], str], Interval]) -> Grid:
-    """A table of reports.tables, with {(a row's key, header): interval} below the means."""
+def grid_of(table: Table) -> Grid:
+    """A table of reports.tables, with the intervals that its cells know below their means and deviations."""
     grid = Grid(table.headers, caption=table.caption)
     for row, ranks in zip(table.rows, table.ranks(), strict=True):
         cells = []
-        for header, cell, rank in zip(table.headers[1:], row.cells, ranks, strict=True):
-            found = intervals.get((row.key, header)) if cell is not None else None
-            below = bracket(found, 1) if found else ""
-            cells.append(GridCell(text(cell, table.decimals), below, "" if rank is None else RANKS[rank]))
+        for cell, rank in zip(row.cells, ranks, strict=True):
+            value = text(cell and replace(cell, interval=None), table.decimals)
+            below = bracket(cell.interval, 1) if cell and cell.interval else ""
+            cells.append(GridCell(value, below, "" if rank is None else RANKS[rank]))
         grid.rows.append((row.name, cells))
     return grid
 

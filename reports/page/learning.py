@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .canvas import DASHES, MUTED, SERIES, WIDTH, canvas, drawing, place, short, tint
-from .training import Curves
+from .logs import Curves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from dassl.utils import UserError
 
@@ -13,12 +14,15 @@ from ..statistics import Interval, combine
 from ..tables import TABLES, average
 from ..variants import variants
 from .evidence import Evaluation, draws_for
-from .grids import Grid, with_intervals
+from .grids import Grid, grid_of
 from .notes import Notes
 from .scores import Score
 
 TITLES = {"base2new": "Base to novel", "few_shot": "Few-shot"}
 PARTS = {"base": "train_base", "novel": "test_new"}
+
+
+Intervals = dict[tuple[tuple[str, str], str], Interval]  # {(a row's key, header of the table): interval}
 
 
 class Protocol:
@@ -40,6 +44,7 @@ class Protocol:
             for shots in sorted({run.shots for run in variant.of(kind)})
         ]
         self.draws = draws_for(self._tests)
+        self._intervals: dict[str, Intervals] = {}
 
     def tests(self, dataset: str, part: str, shots: int | None = None) -> list[Evaluation]:
         """Of all methods, in the tables' order."""
@@ -67,9 +72,14 @@ class Protocol:
             found = [(f"all classes, {header}", self.tests(dataset, "few_shot", shots))]
         return [(title, tests) for title, tests in found if tests]
 
-    def intervals(self, dataset: str) -> dict[tuple[tuple[str, str], str], Interval]:
+    def intervals(self, dataset: str) -> Intervals:
         """{(a row's key, header of the table): accuracy with its interval}, of tests with predictions."""
-        found: dict[tuple[tuple[str, str], str], Interval] = {}
+        if dataset not in self._intervals:
+            self._intervals[dataset] = self._drawn(dataset)
+        return self._intervals[dataset]
+
+    def _drawn(self, dataset: str) -> Intervals:
+        found: Intervals = {}
         for header, tests in self._by_column(dataset):
             for test in tests:
                 interval = test.interval("accuracy", self.draws)
@@ -96,13 +106,13 @@ class Protocol:
         """Whether any run kept them, so that there are intervals."""
         return any(test.predictions for test in self._tests)
 
-    def grid(self, dataset: str, intervals: dict) -> Grid:
+    def grid(self, dataset: str) -> Grid:
         """The table of a data set with intervals."""
-        return with_intervals(self.tables[dataset], intervals)
+        return grid_of(self._with_intervals(dataset))
 
-    def scores(self, dataset: str, intervals: dict) -> dict[str, dict[str, Score]]:
+    def scores(self, dataset: str) -> dict[str, dict[str, Score]]:
         """{row: {column: accuracy}} of a data set's table, without empty cells."""
-        table = self.tables[dataset]
+        table, intervals = self.tables[dataset], self.intervals(dataset)
         found: dict[str, dict[str, Score]] = {}
         for row in table.rows:
             of_row = found.setdefault(row.name, {})
@@ -113,17 +123,28 @@ class Protocol:
         return found
 
     def average(self, notes: Notes) -> Grid | None:
-        """The means over data sets; None with fewer than two of them, or where no method is on all."""
+        """The means over data sets with their intervals, the data sets held fixed; None with fewer than two of them, or
+        where no method is on all."""
         if len(self.tables) < 2:
             return None
         try:
-            table, left_out = average(list(self.tables.values()), self.name)
+            table, left_out = average([self._with_intervals(dataset) for dataset in self.tables], self.name)
         except UserError as error:
             notes.remark(str(error))
             return None
         for note in left_out:
             notes.remark(note)
-        return with_intervals(table, {}) if table.rows else None
+        return grid_of(table) if table.rows else None
+
+    def _with_intervals(self, dataset: str) -> Table:
+        """A data set's table, whose cells know their intervals, which the page and the means over data sets need."""
+        table, intervals = self.tables[dataset], self.intervals(dataset)
+        rows = []
+        for row in table.rows:
+            columns = zip(table.headers[1:], row.cells, strict=True)
+            cells = [cell and replace(cell, interval=intervals.get((row.key, header))) for header, cell in columns]
+            rows.append(replace(row, cells=cells))
+        return replace(table, rows=rows)
 
 
 def _seed(run: Run) -> int:

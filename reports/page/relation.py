@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROW = 24  # pixels of a class
+LEAF, GROUP = 11, 9.5  # pixels of names
 
 
 def class_tree(geometry: Geometry) -> Figure:
@@ -25,7 +26,7 @@ def class_tree(geometry: Geometry) -> Figure:
     names = geometry.all_classnames
     with drawing():
         figure = canvas(WIDTH, ROW * len(names) + 16)
-        right = room(names) + 16
+        right = room(names, LEAF) + 16
         axes = place(figure, 8, 8, WIDTH - right - 8, ROW * len(names))
         axes.set_ylim(len(names), 0)
         axes.axis("off")
@@ -37,7 +38,7 @@ def class_tree(geometry: Geometry) -> Figure:
         for row, name in enumerate(names):
             axes.annotate(
                 short(name), (axes.get_xlim()[1], row + 0.5), (8, 0), textcoords="offset points", va="center",
-                fontsize=SMALL + 0.5, color=INK if name in geometry.classnames else MUTED, annotation_clip=False,
+                fontsize=LEAF, color=INK if name in geometry.classnames else MUTED, annotation_clip=False,
             )  # fmt: skip
     return figure
 
@@ -61,7 +62,7 @@ def _height(tree: Mapping | None) -> int:
     return 0 if tree is None else 1 + max(_height(below) for below in tree.values())
 
 
-def _branch(axes: Axes, tree: Mapping, x: float, first: int, name: str = "") -> tuple[float, int]:
+def _branch(axes: Axes, tree: Mapping, x: float, first: int) -> tuple[float, int]:
     """Draw what is below a node at depth x; returns the node's row and the first row after it."""
     end, rows = axes.get_xlim()[1], []
     row = first
@@ -72,9 +73,14 @@ def _branch(axes: Axes, tree: Mapping, x: float, first: int, name: str = "") -> 
         else:
             # A node stands as far from the leaves as its own height, as distances are measured.
             own = end - _height(below)
-            at, row = _branch(axes, below, own, row, child)
+            at, row = _branch(axes, below, own, row)
             axes.plot([x, own], [at, at], color=SERIES[0], linewidth=1.5)
-            axes.text(own - 0.06, at - 0.12, short(child, 22), ha="right", va="bottom", fontsize=SMALL - 1, color=MUTED)
+            # As much of the group's name as its own line has room for.
+            fits = int((own - x) / end * axes.bbox.width / (0.65 * GROUP))
+            axes.annotate(
+                short(child, max(fits, 4)), (x, at), (5, 2), textcoords="offset points", va="bottom", fontsize=GROUP,
+                color=MUTED,
+            )  # fmt: skip
         rows.append(at)
     axes.plot([x, x], [rows[0], rows[-1]], color=SERIES[0], linewidth=1.5)
     return (rows[0] + rows[-1]) / 2, row

@@ -38,7 +38,7 @@ class Standing:
 def standing(anchor: str, dataset: str, protocol: Protocol, colours: Mapping[str, int]) -> Standing:
     """The table and figure of a protocol. colours: {method with a colour: its number}."""
     intervals = protocol.intervals(dataset)
-    scores = protocol.scores(dataset, intervals)
+    scores = protocol.scores(dataset)
     details = protocol.details(dataset)
     floors = {title: _floor(tests) for title, tests in details}
     floors = {title: floor for title, floor in floors.items() if floor is not None}
@@ -60,7 +60,7 @@ def standing(anchor: str, dataset: str, protocol: Protocol, colours: Mapping[str
         )
         how_to_read = CURVES + (BANDS if intervals else "") + ("" if set(curves) <= set(colours) else GREY)
     glance = [_glance(protocol, title, tests, floors.get(title)) for title, tests in details]
-    return Standing(protocol.title, protocol.grid(dataset, intervals), drawing, how_to_read, floors, glance)
+    return Standing(protocol.title, protocol.grid(dataset), drawing, how_to_read, floors, glance)
 
 
 def _glance(

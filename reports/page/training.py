@@ -1,47 +1,71 @@
-"""How a run's training went, read from its log.txt in the format of CoOp and Dassl."""
+"""How the methods shown were trained: their curves, and the images that were drawn for it."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-EPOCH = re.compile(r"^epoch \[(\d+)/\d+\] batch \[\d+/\d+\] (.*)$")
-VALUE = re.compile(r"(\S+) (\S+) \((\S+)\)")
-NOT_LEARNED = ("time", "data")
-LONGEST = 50_000_000  # bytes of a log that are read
+from dassl.utils import UserError
 
-Curves = dict[str, dict[int, float]]
+from ..collect import Run
+from .canvas import Drawing
+from .evidence import Evaluation
+from .gather import Material
+from .images import Thumbnail, image_folder, thumbnail, training_images
+from .learning import learning_curves
+from .logs import training_curves
 
-
-def training_curves(path: Path) -> Curves:
-    """{"loss" | "acc" | name of a loss term: {epoch: mean over the epoch's batches up to the last that was logged}}.
-
-    An epoch that was trained again after an interruption counts as it was trained last. Empty without a log, or for a
-    method that does not train in epochs. What is not finite is left out.
-
-    Raises:
-        OSError: the log cannot be read.
-    """
-    if not path.is_file():
-        return {}
-    with path.open("rb") as file:
-        lines = file.read(LONGEST).decode("utf-8", "replace").splitlines()
-    return _curves(lines)
+PER_CLASS = 6  # training images shown
+CLASSES_SHOWN = 24  # with training images
 
 
-def _curves(lines: Iterable[str]) -> Curves:
-    curves: Curves = {}
-    for line in lines:
-        epoch = EPOCH.match(line)
-        if not epoch:
-            continue
-        for name, _, mean in VALUE.findall(epoch[2]):
+@dataclass
+class Training:
+    """curves: a figure per method. images: (class, thumbnails, how many more were drawn)."""
+
+    curves: list[Drawing]
+    images: list[tuple[str, list[Thumbnail], int]]
+    images_of: str
+
+
+def training(anchor: str, shown: Sequence[Evaluation], material: Material) -> Training | None:
+    """Curves of the methods shown, and the images that the first of them learned from; None where neither is there."""
+    curves: list[Drawing] = []
+    for test in shown:
+        seeds = []
+        for run in test.runs:
             try:
-                value = float(mean)
-            except ValueError:
-                continue
-            if name not in NOT_LEARNED and math.isfinite(value):
-                curves.setdefault(name, {})[int(epoch[1])] = value
-    return {name: dict(sorted(values.items())) for name, values in curves.items()}
+                seeds.append(training_curves(run.path / "log.txt"))
+            except OSError as error:
+                material.notes.unreadable(f"{material.shown(run.path)}/log.txt", f"log.txt cannot be read ({error}).")
+        seeds = [one for one in seeds if one]
+        if seeds:
+            curves.append(
+                Drawing(
+                    f"{anchor}-training{len(curves) + 1}",
+                    f"Training of {test.name}",
+                    f"Loss, accuracy and loss terms over the epochs, of {len(seeds)} seeds.",
+                    learning_curves(seeds),
+                )
+            )
+    images: list[tuple[str, list[Thumbnail], int]] = []
+    if shown and not material.notes.private:
+        images = _drawn_images(shown[0].runs[0], material)
+    if not curves and not images:
+        return None
+    run = shown[0].runs[0]
+    return Training(curves, images, f"seed {run.seed}, {run.shots} per class")
+
+
+def _drawn_images(run: Run, material: Material) -> list[tuple[str, list[Thumbnail], int]]:
+    try:
+        drawn = training_images(run)
+    except UserError as error:
+        material.notes.unreadable(f"{material.shown(run.path)}/split.json", f"{material.shown(run.path)}/{error}")
+        return []
+    folder = image_folder(run)
+    found = []
+    for classname, names in list(drawn.items())[:CLASSES_SHOWN]:
+        pictures = [thumbnail(folder, name) for name in names[:PER_CLASS]]
+        found.append((classname, pictures, len(names) - len(pictures)))
+    return found if any(one.uri for _, pictures, _ in found for one in pictures) else []
