@@ -83,6 +83,7 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
         },
         "images": {key: prompt.config["INPUT"][key] for key in IMAGE_KEYS},
         "temperature": prompt.temperature,
+        "validation_images": prompt.validation_images,
         "sentences": sentences,
         "versions": versions(),
     }
@@ -140,6 +141,7 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
             fingerprint=config["backbone"]["fingerprint"],
             stored_temperature=config["temperature"],
             validation=None,
+            validation_images=config["validation_images"],
             dataset=config["dataset"],
             prompts_name=config["dataset"],
             sentences=config["sentences"],

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SHOWN = 3  # classes of each image
 READERS = 4  # images read at a time
 LONG_LIST = 50  # images from which on progress is shown
+FEW_TO_CALIBRATE = 100  # validation images below which a temperature says little
 UNCERTAIN = "uncertain"
 HUB = "hf-hub:"
 
@@ -144,7 +145,11 @@ def ready(run: str, classes: list[str] | None, backbone: str, calibrated: bool) 
         temperature = prompt.temperature
     predictor = Predictor(prompt, classes, backbone)
     what = f"{prompt.method} on {prompt.backbone}, trained on {prompt.dataset}"
-    print(f"{what}: {', '.join(predictor.classnames)}." + (f" Temperature {temperature:.3f}." if calibrated else ""))
+    print(f"{what}: {', '.join(predictor.classnames)}.")
+    if calibrated:
+        number = prompt.validation_images
+        doubt = ", too few to rely on: take the probabilities as rough" if number < FEW_TO_CALIBRATE else ""
+        print(f"Temperature {temperature:.3f}, fitted to {number} validation images{doubt}.")
     print("Research software, not a medical device: do not base a diagnosis on its answers.")
     note = phantom_note(prompt.backbone)
     if note:

@@ -29,7 +29,8 @@ class TrainedPrompt:
     labels: of the training images, places in `classnames`.
     learned: tensors by name of each model that the method registered; nothing for a method that learns nothing.
     fingerprint: of the backbone's weights.
-    stored_temperature, validation: a temperature that was fitted before, or the validation predictions to fit one to.
+    stored_temperature, validation: a temperature that was fitted before, or the validation predictions to fit one to,
+        and how many images they are of.
     prompts_name, sentences: where the teacher's sentences are, or what they are, for a method that classifies by them.
     origin: where it was read from.
     """
@@ -41,6 +42,7 @@ class TrainedPrompt:
     fingerprint: str
     stored_temperature: float | None
     validation: Predictions | Path | None = field(repr=False)
+    validation_images: int
     dataset: str
     prompts_name: str
     sentences: Mapping[str, list[str]] | None
@@ -103,7 +105,8 @@ def from_run(folder: str | Path) -> TrainedPrompt:
             f"{', and the novel classes by --classes' if results.get('subsample') == 'new' else ''}."
         )
     config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    drawn = read_json(folder / SPLIT)["train"]
+    split = read_json(folder / SPLIT)
+    drawn = split["train"]
     names = {label: name for _, label, name in drawn}
     cfg = CfgNode(config)
     return TrainedPrompt(
@@ -114,6 +117,7 @@ def from_run(folder: str | Path) -> TrainedPrompt:
         fingerprint=results["fingerprints"]["weights"],
         stored_temperature=None,
         validation=folder / VALIDATION if (folder / VALIDATION).is_file() else None,
+        validation_images=len(split["val"]),
         dataset=dataset_name(cfg),
         prompts_name=dataset_name(cfg),
         sentences=None,
@@ -132,6 +136,7 @@ def from_trainer(trainer: ClipTrainer, validation: Predictions | None, origin: P
         fingerprint=trainer.clip_model.fingerprint,
         stored_temperature=None,
         validation=validation,
+        validation_images=0 if validation is None else len(validation),
         dataset=dataset.prompts_name,
         prompts_name=dataset.prompts_name,
         sentences=dataset.sentences if trainer.needs_sentences else None,

@@ -30,7 +30,9 @@ def read_image(path: str | Path) -> Image.Image:
         # Given a path, Pillow 13 maps an uncompressed TIFF into memory and garbles it if its orientation is 5 to 8.
         with path.open("rb") as file, Image.open(file) as image:
             image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError:
+        raise UserError(f"The image {path} cannot be read (it is no image): replace it with an intact copy.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"The image {path} cannot be read ({error}): replace it with an intact copy.") from None
     return to_rgb(image)
 
