@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from dassl.utils import UserError, checkpoints_in, models_in
+from datasets import catalogue
 
 from .metrics import METRICS
 
@@ -189,8 +190,7 @@ def command_names() -> dict[str, str]:
     names = {}
     for path in sorted((ROOT / "configs" / "datasets").glob("*.yaml")):
         names[yaml.safe_load(path.read_text(encoding="utf-8"))["DATASET"]["NAME"]] = path.stem
-    catalogue = json.loads((ROOT / "datasets" / "catalogue.json").read_text(encoding="utf-8"))
-    return names | {name: facts.get("config", name.lower()) for name, facts in catalogue["datasets"].items()}
+    return names | {facts.name: facts.config for facts in catalogue.load().everything()}
 
 
 def select(

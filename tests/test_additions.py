@@ -50,10 +50,10 @@ def checkout(tmp_path_factory, page):
     return folder
 
 
-def run(checkout, *words):
+def run(checkout, *words, **environment):
     done = subprocess.run(
         [sys.executable, *words], cwd=checkout, capture_output=True, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **environment},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done
@@ -64,14 +64,17 @@ def test_the_pages_method_keeps_every_promise(checkout, page):
     run(checkout, "-c", check)
 
 
-def test_the_pages_command_runs_and_the_method_has_its_row(checkout):
-    options = ["TRAINER.SMOOTHCOOP.EPSILON", "0.2", "OPTIM.MAX_EPOCH", "1"]
+def test_the_pages_commands_run_and_the_method_and_its_variant_have_rows(checkout):
     words = ["--protocol", "few_shot", "--seeds", "1", "--shots", "1", "--methods", "SmoothCoOp", "CoOp", "ZeroShot"]
-    done = run(checkout, "scripts/run.py", "SmoothCoOp", "few_shot", "spots", "1", "1", *options)
-    assert "| SmoothCoOp, MAX_EPOCH 1, EPSILON 0.2 |" in done.stdout
     done = run(checkout, "scripts/compare.py", "spots", *words, "--jobs", "1", "OPTIM.MAX_EPOCH", "1")
     rows = [line.split("|")[1].split(",")[0].strip() for line in done.stdout.splitlines() if line.startswith("| ")]
     assert rows == ["method", "Zero-shot", "CoOp", "SmoothCoOp"]
+    options = ["TRAINER.SMOOTHCOOP.EPSILON", "0.2", "OPTIM.MAX_EPOCH", "1"]
+    words = ["scripts/run.py", "SmoothCoOp", "few_shot", "spots", "1", "1", *options]
+    run(checkout, *words, OUTPUT="output/epsilon_0.2")
+    done = run(checkout, "parse_test_res.py", "output", "--table", "few_shot", "--dataset", "spots")
+    assert "| SmoothCoOp, MAX_EPOCH 1 " in done.stdout
+    assert "| SmoothCoOp, MAX_EPOCH 1, EPSILON 0.2 " in done.stdout
 
 
 def test_help_names_the_new_method(checkout):
@@ -86,7 +89,7 @@ def test_the_tests_of_structure_stay_green_with_the_new_method(checkout):
 
 
 def test_a_data_set_that_is_only_in_the_catalogue_is_found_by_its_name(checkout):
-    done = run(checkout, "scripts/run.py", "ZeroShot", "few_shot", "spots", "1", "1")
+    done = run(checkout, "scripts/run.py", "ZeroShot", "few_shot", "spots", "2", "1")
     assert "Zero-shot" in done.stdout
     results = json.loads(next(checkout.glob("output/few_shot/spots/*/ZeroShot/*/seed1/results.json")).read_text())
     assert results["dataset"] == "Spots"
