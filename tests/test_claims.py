@@ -102,7 +102,7 @@ def test_a_report_has_the_four_claims_and_says_what_was_not_measured(grid, parse
     assert headings == ["## Accuracy", "## Novel classes", "## Reliability", "## Severity of mistakes"]
     assert "Not compared: expected cost on base classes" in done.stdout  # classes that the geometry does not have
     assert "cyst" in done.stderr
-    assert "no temperature can be fitted" in done.stdout
+    assert "not scaled by a temperature" in done.stdout
     assert "The smallest possible p over 3 data sets is 0.25, so over data sets no difference" in done.stdout
 
 
