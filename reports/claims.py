@@ -22,8 +22,9 @@ from .tables import decimals
 LIKE_ACCURACY = 2.0  # points: mistake severity is compared on data sets whose accuracies differ by no more
 RELIABILITY = ("expected_calibration_error", "nll", "aurc")
 NO_TEMPERATURE = (
-    "These are the probabilities as they come, not scaled by a temperature. One fitted on a run's few validation images is "
-    "a rough guess; predict.py --calibrated uses it, and an exported prompt's card has the error with and without it."
+    "These are the probabilities as they come, not scaled by a temperature. One fitted on a run's few validation "
+    "images is a rough guess; predict.py --calibrated uses it, and an exported prompt's card has the error with and "
+    "without it."
 )
 
 Differences = dict[str, Interval]  # by data set
