@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -12,12 +12,31 @@ from yacs.config import CfgNode
 
 import clip
 from dassl.config import clean_cfg, get_cfg_default
+from dassl.config.ranges import MOST_IMAGES
+from dassl.config.ranges import RANGES as DASSL_RANGES
+from dassl.config.rules import Rule, number, one_of, or_empty, shown
+from dassl.config.values import typed
 from dassl.engine import TRAINER_REGISTRY
-from dassl.utils import UserError
+from dassl.evaluation import EVALUATOR_REGISTRY
+from dassl.utils import UserError, check_availability
 from datasets.catalogue import load
 from reports.variants import PLACES
 from runs.registry import method_class, register_everything
-from runs.spec import METHOD_CONFIGS, ROOT, RunSpec
+from runs.spec import METHOD_CONFIGS, ROOT, SUBSETS, RunSpec
+
+_SIZE = DASSL_RANGES["INPUT.SIZE"]
+RANGES = {
+    **DASSL_RANGES,
+    "FEATURES.IMAGES_AT_ONCE": number(0, MOST_IMAGES),
+    "FEATURES.TRAIN_VIEW": one_of("plain", "augmented"),
+    "DATASET.SUBSAMPLE_CLASSES": one_of(*SUBSETS),
+    "INPUT.SIZE": Rule(
+        lambda size: size == (0, 0) or _SIZE.holds(size), f"{_SIZE.description}, or (0, 0) for the backbone's"
+    ),
+    "INPUT.PIXEL_MEAN": or_empty(DASSL_RANGES["INPUT.PIXEL_MEAN"]),
+    "INPUT.PIXEL_STD": or_empty(DASSL_RANGES["INPUT.PIXEL_STD"]),
+}
+"""What the keys of `extend_config`, and Dassl's where another default means the backbone's own, may be."""
 
 
 def extend_config(cfg: CfgNode) -> None:
@@ -179,29 +198,33 @@ def merge_fields(cfg: CfgNode, spec: RunSpec) -> None:
             node[key] = value
 
 
-def merge_pairs(cfg: CfgNode, pairs: list[str]) -> None:
+def merge_pairs(cfg: CfgNode, pairs: Sequence[str]) -> None:
     """KEY VALUE pairs from the command line."""
     if len(pairs) % 2:
         raise UserError(f"The configuration is changed by pairs of KEY VALUE, but '{pairs[-1]}' stands alone.")
-    _merge(cfg, lambda: cfg.merge_from_list(pairs), "the command line")
+    for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+        _set(cfg, key, value, "the command line")
 
 
 def merge_plain(cfg: CfgNode, values: dict, where: str) -> None:
     """Sections of a configuration as plain values, such as a stored one."""
-    _merge(cfg, lambda: cfg.merge_from_other_cfg(CfgNode(values)), where)
+    for key, value in flat(values):
+        _set(cfg, key, value, where)
 
 
-def _merge(cfg: CfgNode, merge, where: str) -> None:
-    try:
-        merge()
-    except (KeyError, AssertionError) as error:
-        known = [key for key, _ in flat(cfg)]
-        key = str(error.args[0]).split("Non-existent key: ")[-1].split("Non-existent config key: ")[-1].strip("'\"")
-        near = difflib.get_close_matches(key, known, 1)
+def _set(cfg: CfgNode, key: str, value: object, where: str) -> None:
+    """Change the value of a dotted key, which must be there and of the value's type."""
+    *sections, name = key.split(".")
+    node: object = cfg
+    for section in sections:
+        node = node.get(section) if isinstance(node, CfgNode) else None
+    if not isinstance(node, CfgNode) or not (name in node or node.is_new_allowed()):
+        near = difflib.get_close_matches(key, [known for known, _ in flat(cfg)], 1)
         hint = f"; did you mean {near[0]}?" if near else "; see the defaults in runs/config.py and the method's file."
-        raise UserError(f"Unknown configuration key '{key}' from {where}{hint}") from None
-    except (ValueError, TypeError) as error:
-        raise UserError(f"A value from {where} has the wrong type: {str(error).splitlines()[0]}") from None
+        raise UserError(f"Unknown configuration key {shown(key)} from {where}{hint}")
+    if isinstance(node.get(name), CfgNode):
+        raise UserError(f"{key} is {shown(value)} in {where}, but it is a section: give one of the keys in it.")
+    node[name] = typed(value, node.get(name), key, where)
 
 
 def plain(value: object) -> object:
@@ -219,7 +242,8 @@ def flat(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def check(cfg: CfgNode) -> None:
-    """Values that would only fail late, or not at all."""
+    """Raise UserError for what would only fail late, or not at all: no method, folder or data set, values that are out
+    of their range or do not go together."""
     known = TRAINER_REGISTRY.registered_names()
     if cfg.TRAINER.NAME not in known:
         raise UserError(f"There is no trainer '{cfg.TRAINER.NAME}'; there are {', '.join(known)}.")
@@ -227,16 +251,28 @@ def check(cfg: CfgNode) -> None:
         raise UserError("Give the run a folder: --output-dir FOLDER.")
     if not cfg.DATASET.NAME:
         raise UserError("Give the run a data set: --dataset-config-file configs/datasets/<name>.yaml.")
-    if cfg.OPTIM.MAX_EPOCH < 1:
-        raise UserError(f"OPTIM.MAX_EPOCH is {cfg.OPTIM.MAX_EPOCH}, but training takes at least 1 epoch.")
-    if cfg.DATALOADER.TRAIN_X.BATCH_SIZE < 1 or cfg.DATALOADER.TEST.BATCH_SIZE < 1:
-        raise UserError("DATALOADER's batch sizes must be at least 1.")
+    check_values(cfg)
+    check_availability(cfg.TEST.EVALUATOR, EVALUATOR_REGISTRY.registered_names())
+    if cfg.OPTIM.NAME == "sgd" and cfg.OPTIM.SGD_NESTEROV and not cfg.OPTIM.MOMENTUM > cfg.OPTIM.SGD_DAMPNING == 0:
+        raise UserError("OPTIM.SGD_NESTEROV needs an OPTIM.MOMENTUM greater than 0 and an OPTIM.SGD_DAMPNING of 0.")
     if cfg.DATASET.TEST_ON and cfg.TEST.SPLIT != "test":
         raise UserError(
             f"DATASET.TEST_ON {cfg.DATASET.TEST_ON} tests on that data set's test images: leave out TEST.SPLIT."
         )
-    if not cfg.OPTIM.LR > 0:
-        raise UserError(f"OPTIM.LR is {cfg.OPTIM.LR}, but it must be greater than 0.")
+
+
+def check_values(cfg: CfgNode) -> None:
+    """Check the range of every value, those of the method's own options too.
+
+    Raises:
+        UserError: names the first key whose value is out of its range, and the range.
+    """
+    for key, value in flat(cfg):
+        if key in RANGES:
+            RANGES[key].check(key, value)
+    method = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    if hasattr(method, "check_options"):
+        method.check_options(cfg.TRAINER[cfg.TRAINER.NAME.upper()])
 
 
 def fill_image_spec(cfg: CfgNode) -> None:

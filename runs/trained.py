@@ -15,7 +15,7 @@ from dassl.config import clean_cfg, get_cfg_default
 from dassl.utils import UserError, find_checkpoint, load_checkpoint, models_in, read_json
 from reports.metrics import TEMPERATURES, fit_temperature
 from reports.predictions import Predictions
-from runs.config import extend_config, merge_plain, plain
+from runs.config import check_values, extend_config, merge_plain, plain
 from runs.folder import CONFIG, RESULTS, SPLIT, VALIDATION, dataset_name
 from runs.registry import method_class
 from trainers.parts.clip_trainer import ClipTrainer
@@ -75,6 +75,8 @@ class TrainedPrompt:
         cfg = get_cfg_default()
         extend_config(cfg)
         merge_plain(cfg, self.config, str(self.origin))
+        cfg.TRAINER.NAME = self.method
+        check_values(cfg)
         clean_cfg(cfg, self.method)
         cfg.OUTPUT_DIR = cfg.RESUME = ""
         cfg.VERBOSE = False

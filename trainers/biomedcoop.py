@@ -11,7 +11,7 @@ from clip import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
 from trainers.parts.options import require
 from trainers.parts.prompt_tuner import PromptTuner
-from trainers.parts.teacher import Teacher, teacher_options
+from trainers.parts.teacher import Teacher, check_teacher_options, teacher_options
 
 
 @TRAINER_REGISTRY.register()
@@ -34,6 +34,7 @@ class BiomedCoOp(PromptTuner):
     @classmethod
     def check_options(cls, options: CfgNode) -> None:
         super().check_options(options)
+        check_teacher_options(options)
         require(options, "LAMBDA_SCCM", "LAMBDA_KDSP", least=0)
         require(options, "TAU", above=0)
 

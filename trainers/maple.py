@@ -14,6 +14,7 @@ from clip import FrozenCLIP, ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import UserError
 from trainers.parts.clip_trainer import ClipTrainer
+from trainers.parts.options import require, require_choice
 from trainers.parts.prompt_learner import PromptLearner, check_prompt_options, prompt_options
 
 
@@ -62,8 +63,8 @@ class MaPLe(ClipTrainer):
     @classmethod
     def check_options(cls, options: CfgNode) -> None:
         check_prompt_options(options)
-        if options.PREC not in ("amp", "fp32"):
-            raise UserError(f"The option PREC is '{options.PREC}'; it can be amp or fp32.")
+        require(options, "DEPTH", least=1)
+        require_choice(options, "PREC", "amp", "fp32")
 
     def build_method(self) -> None:
         options = self.options.clone()

@@ -16,11 +16,10 @@ from yacs.config import CfgNode
 
 from clip import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
-from dassl.utils import UserError
 from geometry import TEXT, class_graph_matrix, find_graph, graph_file
-from trainers.parts.options import require
+from trainers.parts.options import require, require_choice
 from trainers.parts.prompt_tuner import PromptTuner
-from trainers.parts.teacher import Teacher, teacher_options
+from trainers.parts.teacher import Teacher, check_teacher_options, teacher_options
 
 SMOOTHINGS = ("log", "prob")
 HELD_OUT_WEIGHT = 0.1
@@ -102,13 +101,13 @@ class OGKD(PromptTuner):
     @classmethod
     def check_options(cls, options: CfgNode) -> None:
         super().check_options(options)
+        check_teacher_options(options)
         require(options, "ALPHA", "LAMBDA_SCCM", "LAMBDA_GAD", "LAMBDA_LGD", least=0)
         require(options, "TAU", "TOP_K_RATIO", above=0)
         require(options, "GAMMA", "TOP_K_RATIO", least=0, most=1)
         if options.GRAPH != TEXT:
             find_graph(options.GRAPH)
-        if options.SMOOTHING not in SMOOTHINGS:
-            raise UserError(f"The option SMOOTHING is '{options.SMOOTHING}'; it can be {' or '.join(SMOOTHINGS)}.")
+        require_choice(options, "SMOOTHING", *SMOOTHINGS)
 
     @classmethod
     def fingerprints(cls, cfg: CfgNode) -> dict[str, str]:

@@ -45,7 +45,7 @@ def check_tip_options(options: CfgNode) -> None:
     """Raise UserError when an option of `tip_options` has a value that it must not have."""
     require(options, "ALPHA", "BETA", least=0)
     require(options, "MAX_ALPHA", "MAX_BETA", above=0.1)
-    require(options, "AUGMENT_EPOCHS", "STEPS_ALPHA", "STEPS_BETA", least=1)
+    require(options, "AUGMENT_EPOCHS", "STEPS_ALPHA", "STEPS_BETA", least=1, most=10_000)
 
 
 def grid(most: float, steps: int) -> Tensor:

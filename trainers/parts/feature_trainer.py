@@ -8,7 +8,6 @@ from functools import cached_property
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from yacs.config import CfgNode
 
 from dassl.data import build_data_loader
 from dassl.data.data_manager import derived_seed
@@ -17,8 +16,6 @@ from features.encode import image_features, images_at_once
 from features.loaders import FeatureLoader
 from features.views import Views, augmented
 from trainers.parts.clip_trainer import ClipTrainer
-
-TRAIN_VIEWS = ("plain", "augmented")
 
 
 class FeatureTrainer(ClipTrainer):
@@ -33,13 +30,6 @@ class FeatureTrainer(ClipTrainer):
 
     has_novel_head = False
     draws_each_epoch = False  # does it learn from new views of the images in each epoch?
-
-    def check_cfg(self, cfg: CfgNode) -> None:
-        super().check_cfg(cfg)
-        if cfg.FEATURES.TRAIN_VIEW not in TRAIN_VIEWS:
-            raise UserError(
-                f"FEATURES.TRAIN_VIEW is '{cfg.FEATURES.TRAIN_VIEW}'; it can be {' or '.join(TRAIN_VIEWS)}."
-            )
 
     @property
     def augments(self) -> bool:

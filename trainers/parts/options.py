@@ -6,22 +6,30 @@ import math
 
 from yacs.config import CfgNode
 
-from dassl.utils import UserError
+from dassl.config.rules import number, one_of
 
 
 def require(
-    options: CfgNode, *keys: str, least: float = -math.inf, above: float = -math.inf, most: float = math.inf
+    options: CfgNode,
+    *keys: str,
+    least: float = -math.inf,
+    most: float = math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
 ) -> None:
-    """Check that options are finite numbers with least <= value <= most and value > above.
+    """Check that options are finite numbers with least <= value <= most and above < value < below.
 
     Raises:
         UserError: names the key, its value and the bounds.
     """
     for key in keys:
-        value = options[key]
-        if math.isfinite(value) and least <= value <= most and value > above:
-            continue
-        bounds = [f"at least {least}"] if least > -math.inf else []
-        bounds += [f"greater than {above}"] if above > -math.inf else []
-        bounds += [f"at most {most}"] if most < math.inf else []
-        raise UserError(f"The option {key} is {value}, but it must be a finite number, {' and '.join(bounds)}.")
+        number(least, most, above, below).check(f"The option {key}", options[key])
+
+
+def require_choice(options: CfgNode, key: str, *choices: str) -> None:
+    """Check that an option is one of some words.
+
+    Raises:
+        UserError: names the key, its value and the words.
+    """
+    one_of(*choices).check(f"The option {key}", options[key])

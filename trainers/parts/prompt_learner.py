@@ -12,8 +12,10 @@ from yacs.config import CfgNode
 from clip import FrozenCLIP
 from dassl.utils import UserError
 from datasets.splits import class_words
+from trainers.parts.options import require, require_choice
 
 POSITIONS = ("end", "middle", "front")
+MOST_CONTEXT = 1000  # more than any text tower reads
 
 
 def prompt_options() -> dict[str, object]:
@@ -29,8 +31,9 @@ def prompt_options() -> dict[str, object]:
 
 def check_prompt_options(options: CfgNode) -> None:
     """Raise UserError when an option of `prompt_options` has a value that it must not have."""
-    if not 0 <= options.TEXT_DROPOUT < 1:
-        raise UserError(f"The option TEXT_DROPOUT is {options.TEXT_DROPOUT}, but it must be at least 0 and below 1.")
+    require(options, "N_CTX", least=1, most=MOST_CONTEXT)
+    require(options, "TEXT_DROPOUT", least=0, below=1)
+    require_choice(options, "CLASS_TOKEN_POSITION", *POSITIONS)
 
 
 class PromptLearner(nn.Module):

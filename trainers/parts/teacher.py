@@ -15,6 +15,7 @@ from features.cache import FeatureCache
 from features.encode import text_features
 from prompts.bank import load_prompts, template_prompts
 from trainers.parts.clip_trainer import ClipTrainer
+from trainers.parts.options import require_choice
 
 
 def teacher_options() -> dict[str, object]:
@@ -23,6 +24,11 @@ def teacher_options() -> dict[str, object]:
         "PROMPTS": "bank",  # bank: written sentences; templates: general ones, for classes that have none
         "PROMPT_BANK": "",  # folder below prompts/, or the path of one elsewhere; "" is the project's own bank
     }
+
+
+def check_teacher_options(options: CfgNode) -> None:
+    """Raise UserError when an option of `teacher_options` has a value that it must not have."""
+    require_choice(options, "PROMPTS", "bank", "templates")
 
 
 @dataclass(frozen=True)
@@ -71,9 +77,7 @@ def teacher_sentences(dataset: str, classnames: list[str], options: CfgNode) -> 
     """The sentences of each class, as many for one as for another, from where the options say."""
     if options.PROMPTS == "templates":
         return template_prompts(classnames)
-    if options.PROMPTS == "bank":
-        return load_prompts(dataset, classnames, bank=options.PROMPT_BANK)
-    raise UserError(f"PROMPTS is '{options.PROMPTS}'; it can be bank or templates.")
+    return load_prompts(dataset, classnames, bank=options.PROMPT_BANK)
 
 
 def encode_sentences(model: FrozenCLIP, sentences: list[list[str]], cache: FeatureCache) -> Tensor:

@@ -1,0 +1,67 @@
+"""Rules for the values of a configuration, and the sentence for a value that breaks one."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dassl.utils import UserError
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A test of a value, and what a value that passes it is, as a part of the sentence "it must be ..."."""
+
+    holds: Callable[[object], bool]
+    description: str
+
+    def check(self, name: str, value: object) -> None:
+        """Raise UserError, naming the key, its value and the rule, unless the value passes."""
+        try:
+            holds = self.holds(value)
+        except (TypeError, ValueError, OverflowError):  # of a type or size that the test cannot take
+            holds = False
+        if not holds:
+            raise UserError(f"{name} is {shown(value)}, but it must be {self.description}.")
+
+
+def number(least: float = -math.inf, most: float = math.inf, above: float = -math.inf, below: float = math.inf) -> Rule:
+    """A finite number with least <= value <= most and above < value < below."""
+    bounds = {"at least": least, "at most": most, "greater than": above, "less than": below}
+    said = [f"{words} {bound:,}" for words, bound in bounds.items() if math.isfinite(bound)]
+    return Rule(
+        lambda value: math.isfinite(value) and least <= value <= most and above < value < below,
+        " and ".join(said) or "finite",
+    )
+
+
+def one_of(*choices: str) -> Rule:
+    """One of some words."""
+    return Rule(lambda value: value in choices, " or ".join([*filter(None, [", ".join(choices[:-1])]), choices[-1]]))
+
+
+def each(rule: Rule, count: int | None = None) -> Rule:
+    """A list of which each value passes `rule`, of `count` values or, without a count, of at least one."""
+    return Rule(
+        lambda values: (len(values) == count if count else len(values) > 0) and all(map(rule.holds, values)),
+        f"a list of {count or 'one or more'} numbers, each {rule.description}",
+    )
+
+
+def or_empty(rule: Rule) -> Rule:
+    """An empty list, or what passes `rule`."""
+    return Rule(lambda values: len(values) == 0 or rule.holds(values), f"empty or {rule.description}")
+
+
+def shown(value: object) -> str:
+    """A value in a sentence: a long one is cut in the middle."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = 60
+    return short.repr(value)
+
+
+def whole(value: object) -> bool:
+    """Whether a value is a whole number; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
