@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -12,6 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from dassl.utils import UserError, checkpoints_in, models_in
+from dassl.utils.rules import Rule, one_of
+from dassl.utils.shapes import departure
 from datasets import catalogue
 
 from .metrics import METRICS
@@ -19,12 +20,14 @@ from .metrics import METRICS
 ROOT = Path(__file__).resolve().parents[1]
 # What a run is by the classes it was tested on; a run on novel classes that was also trained on them is "train_new".
 KINDS = {"base": "train_base", "new": "test_new", "all": "few_shot"}
-TYPES = {
-    "method": str, "dataset": str, "backbone": str, "subsample": str, "shots": int, "seed": int,
-    "accuracy": float, "seconds": float, "config": dict, "fingerprints": dict,
-}  # fmt: skip
 DEEPEST_CONFIG = 20  # levels of sections and lists
-OPTIONAL = {"title": str, "source": str, "changed": dict, "trained": bool}
+_NAME = Rule(lambda value: isinstance(value, str) and bool(value), "a name")
+SHAPE = {
+    "method": _NAME, "dataset": _NAME, "backbone": _NAME, "subsample": one_of(*KINDS), "shots": int, "seed": int,
+    "accuracy": float, "seconds": float, "config": dict, "fingerprints": dict, "title?": str, "source?": str,
+    "changed?": dict, "trained?": bool, "notes?": [str],
+    **{f"{name}?": (float, None) for name in METRICS if name != "accuracy"},
+}  # fmt: skip
 ELSEWHERE = "elsewhere"  # the source of parameters that were not learned by a run of this project
 
 
@@ -85,7 +88,7 @@ def runs_in(folders: Iterable[Path]) -> list[Run]:
         try:
             runs.append(read_run(folder))
         except UserError as error:
-            warn(str(error))
+            warn(f"a run is left out: {error}")
     return runs
 
 
@@ -128,34 +131,15 @@ def read_results(path: Path) -> dict:
         reason = getattr(error, "strerror", None) or str(error)
     else:
         return results
-    raise UserError(f"{path} is corrupt ({reason}) and left out: delete it and test the run again.")
+    raise UserError(f"{path} is corrupt ({reason}): delete it and test the run again.")
 
 
 def _check(results: object) -> None:
-    if not isinstance(results, dict):
-        raise ValueError("it is not a JSON object")
-    missing = [name for name in TYPES if name not in results]
-    if missing:
-        raise ValueError(f"it has no {missing[0]}")
-    for name, kind in (TYPES | OPTIONAL).items():
-        if name in results and not _is(results[name], kind):
-            raise ValueError(f"its {name} is not {'a finite number' if kind is float else f'of type {kind.__name__}'}")
-    for name in ("method", "dataset", "backbone"):
-        if not results[name]:
-            raise ValueError(f"its {name} is empty")
-    if results["subsample"] not in KINDS:
-        raise ValueError(f"its subsample is none of {', '.join(KINDS)}")
-    for name in METRICS.keys() & results.keys():
-        if results[name] is not None and not _is(results[name], float):
-            raise ValueError(f"its {name} is not a finite number")
+    found = departure(results, SHAPE)
+    if found:
+        raise ValueError(found)
     if _depth(results["config"]) > DEEPEST_CONFIG:
         raise RecursionError
-
-
-def _is(value: object, kind: type) -> bool:
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return type(value) is kind
 
 
 def _depth(node: object) -> int:

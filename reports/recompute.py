@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dassl.utils import UserError, read_json, write_json
+from dassl.utils import UserError, write_json
 
+from .collect import read_results
 from .metrics import summary
 from .predictions import Predictions
 
@@ -22,9 +23,7 @@ def recompute(folder: Path) -> dict:
     path = folder / "results.json"
     if not path.is_file():
         raise UserError(f"{folder} is no finished run: it has no results.json.")
-    results = read_json(path)
-    if not isinstance(results, dict):
-        raise UserError(f"{path} is corrupt: it holds no JSON object; delete it to have the run tested again.")
+    results = read_results(path)
     results |= summary(Predictions.load(folder / "predictions.npz"))
     write_json(results, path)
     return results

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dassl.utils import read_json
 from datasets.patients import read_patients
+from reports.collect import read_results
 from reports.metrics import METRICS, expected_calibration_error, with_temperature
 from reports.predictions import Predictions
 from reports.statistics import bootstrap
-from runs.folder import PREDICTIONS, RESULTS, SPLIT
+from runs.folder import PREDICTIONS, RESULTS
+from runs.records import drawn_images
 from runs.trained import TrainedPrompt
 
 MEASURED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "expected_calibration_error", "nll")
@@ -19,10 +20,10 @@ MEASURED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "expecte
 
 def model_card(prompt: TrainedPrompt, run: Path, config: dict) -> str:
     """README.md of what a run learned; `config` is the exported config.json. It names no image and no place."""
-    results, drawn = read_json(run / RESULTS), read_json(run / SPLIT)
+    results, drawn = read_results(run / RESULTS), drawn_images(run)
     predictions = Predictions.load(run / PREDICTIONS)
     groups = _patients(prompt, predictions)
-    title, backbone = results["title"], config["backbone"]["name"]
+    title, backbone = results.get("title", prompt.method), config["backbone"]["name"]
     images = {
         "training": list(prompt.labels),
         "validation": [label for _, label, _ in drawn["val"]],

@@ -7,18 +7,18 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import yaml
 from yacs.config import CfgNode
 
 import clip
 from dassl.config import clean_cfg, get_cfg_default
+from dassl.config.files import read_config
 from dassl.config.ranges import MOST_IMAGES
 from dassl.config.ranges import RANGES as DASSL_RANGES
-from dassl.config.rules import Rule, number, one_of, or_empty, shown
 from dassl.config.values import typed
 from dassl.engine import TRAINER_REGISTRY
 from dassl.evaluation import EVALUATOR_REGISTRY
 from dassl.utils import UserError, check_availability
+from dassl.utils.rules import Rule, number, one_of, or_empty, shown
 from datasets.catalogue import load
 from reports.variants import PLACES
 from runs.registry import method_class, register_everything
@@ -158,22 +158,19 @@ def _config_path(path: str) -> Path:
     return Path(path) if Path(path).is_file() else ROOT / path
 
 
-def merge_yaml(cfg: CfgNode, path: Path, method: str = "") -> None:
-    """Merge a YAML file; its `_BASE_`, a path relative to it, is merged first.
+def merge_yaml(cfg: CfgNode, path: Path, method: str = "", above: Sequence[Path] = ()) -> None:
+    """Merge a YAML file; its `_BASE_`, a path relative to it, is merged first. `above` are the files based on it.
 
     Options of a class that the method is a subclass of are read as the method's own.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise UserError(f"There is no configuration file {path}.") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {str(error).splitlines()[0]}.") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a configuration: it must be a YAML mapping of sections to keys.")
-    base = content.pop("_BASE_", None)
+    content = read_config(path)
+    base, above = content.pop("_BASE_", ""), (*above, path.resolve())
+    if not isinstance(base, str):
+        raise UserError(f"{path} has {shown(base)} as _BASE_, but it must be the path of another configuration.")
+    if base and (path.parent / base).resolve() in above:
+        raise UserError(f"{path} is based on itself: let _BASE_ name another configuration, or remove it.")
     if base:
-        merge_yaml(cfg, path.parent / base, method)
+        merge_yaml(cfg, path.parent / base, method, above)
     options, bases = content.get("TRAINER"), [name.upper() for name in _bases(method)]
     if isinstance(options, dict) and method.upper() not in options:
         content["TRAINER"] = {method.upper() if name in bases else name: node for name, node in options.items()}

@@ -13,21 +13,23 @@ from typing import TextIO
 import yaml
 from yacs.config import CfgNode
 
+from dassl.config.files import read_config
 from dassl.engine import TrainerBase
 from dassl.utils import UserError, atomic_path, find_checkpoint, models_in, sweep, write_json
 from dassl.utils.phases import Phases
 from datasets.catalogue import load
-from reports.collect import ELSEWHERE
+from reports.collect import ELSEWHERE, read_results
 from reports.metrics import summary
 from reports.predictions import Predictions
 from reports.variants import PLACES
 from runs.config import changed_keys, flat, plain
+from runs.records import CONFIG, SPLIT, run_config
 from runs.registry import method_class
 from runs.spec import RunSpec
 
 FORMAT = 2
 RESULTS, PREDICTIONS = "results.json", "predictions.npz"
-CONFIG, SPLIT, VALIDATION = "config.yaml", "split.json", "val_predictions.npz"
+VALIDATION = "val_predictions.npz"
 PHANTOM_BACKBONE = "PhantomCLIP"
 LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "transformers")
 
@@ -72,12 +74,9 @@ class RunFolder:
         files = self._files()
         results = self.path / RESULTS
         if results.is_file():
-            try:
-                found = json.loads(results.read_text(encoding="utf-8"))
-                theirs, checkpoint = found["config"], found["fingerprints"].get("checkpoint")
-            except (ValueError, KeyError, TypeError):
-                raise UserError(f"{results} is corrupt; delete it to have the run tested again.") from None
-            self._must_match(theirs, "is the result of")
+            found = read_results(results)
+            checkpoint = found["fingerprints"].get("checkpoint")
+            self._must_match(found["config"], "is the result of")
             changed = [name for name, value in files.items() if found["fingerprints"].get(name) != value]
             if changed:
                 raise UserError(
@@ -92,7 +91,7 @@ class RunFolder:
             return found
         begun = self.path / CONFIG
         if begun.is_file() and models_in(self.path):
-            self._must_match(yaml.safe_load(begun.read_text(encoding="utf-8")) or {}, "holds an unfinished run of")
+            self._must_match(read_config(begun), "holds an unfinished run of")
         return None
 
     def _must_match(self, theirs: dict, what: str) -> None:
@@ -154,15 +153,9 @@ class RunFolder:
             return trained_on(self.config)
         if not self.spec.eval_only or not self.spec.model_dir:
             return ""
-        begun = Path(self.spec.model_dir) / "config.yaml"
-        if not begun.is_file():
+        if not (Path(self.spec.model_dir) / CONFIG).is_file():
             return ELSEWHERE
-        try:
-            return trained_on(yaml.safe_load(begun.read_text(encoding="utf-8")))
-        except (yaml.YAMLError, KeyError, TypeError, ValueError):
-            raise UserError(
-                f"{begun} is corrupt, so that what was learned there cannot be told: train again."
-            ) from None
+        return trained_on(run_config(self.spec.model_dir))
 
     def write_results(self, trainer: TrainerBase, predictions: Predictions, phases: Phases, seconds: float) -> dict:
         """predictions.npz, then results.json, whose presence makes the run complete."""
@@ -212,11 +205,6 @@ def phantom_note(backbone: str) -> str:
     if Path(backbone).name.lower() != PHANTOM_BACKBONE.lower():
         return ""
     return f"{PHANTOM_BACKBONE} knows nothing but the drawn images of Phantom: on others its answers mean nothing."
-
-
-def dataset_name(cfg: CfgNode) -> str:
-    """The data set's name; for a folder of images the folder's."""
-    return Path(cfg.DATASET.FOLDER).name or cfg.DATASET.NAME
 
 
 def trained_on(config: dict) -> str:

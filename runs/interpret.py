@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-import yaml
 from torch import Tensor
 
 from clip import FrozenCLIP
-from dassl.utils import UserError, find_checkpoint, load_checkpoint, models_in, read_json
+from dassl.utils import UserError, find_checkpoint, load_checkpoint, models_in
+from runs.records import CONFIG, SPLIT, drawn_images, run_config
 from trainers.parts.clip_trainer import PROMPT_LEARNER
 
 
@@ -34,14 +34,12 @@ def learned_contexts(run: Path, epoch: int | None = None) -> Tensor:
 
 def backbone_of(run: Path) -> str:
     """The backbone that a run's configuration names; "" where the folder has none."""
-    path = run / "config.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8"))["MODEL"]["BACKBONE"]["NAME"] if path.is_file() else ""
+    return run_config(run)["MODEL"]["BACKBONE"]["NAME"] if (run / CONFIG).is_file() else ""
 
 
 def class_names_of(run: Path, number: int) -> list[str]:
     """The names of a run's classes, by the split that it wrote; numbers where it wrote none."""
-    split = run / "split.json"
-    items = read_json(split)["train"] if split.is_file() else []
+    items = drawn_images(run)["train"] if (run / SPLIT).is_file() else []
     names = {label: name for _, label, name in items}
     return [names.get(label, f"class {label}") for label in range(number)]
 

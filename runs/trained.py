@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import yaml
 from torch import Tensor
 from yacs.config import CfgNode
 
 from dassl.config import clean_cfg, get_cfg_default
-from dassl.utils import UserError, find_checkpoint, load_checkpoint, models_in, read_json
+from dassl.utils import UserError, find_checkpoint, load_checkpoint, models_in
+from reports.collect import read_results
 from reports.metrics import TEMPERATURES, fit_temperature
 from reports.predictions import Predictions
 from runs.config import check_values, extend_config, merge_plain, plain
-from runs.folder import CONFIG, RESULTS, SPLIT, VALIDATION, dataset_name
+from runs.folder import RESULTS, VALIDATION, trained_on
+from runs.records import CONFIG, drawn_images, run_config
 from runs.registry import method_class
 from trainers.parts.clip_trainer import ClipTrainer
 
@@ -100,28 +101,27 @@ def from_run(folder: str | Path) -> TrainedPrompt:
             if begun
             else f"{folder} is neither a run's folder (it has no {RESULTS}) nor an exported prompt: give one of these."
         )
-    results = read_json(folder / RESULTS)
+    results = read_results(folder / RESULTS)
     if not results.get("trained", True) and not models_in(folder):
         raise UserError(
             f"{folder} is a test of what another run had learned: give the folder of that run"
             f"{', and the novel classes by --classes' if results.get('subsample') == 'new' else ''}."
         )
-    config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    split = read_json(folder / SPLIT)
+    config, split = run_config(folder), drawn_images(folder)
     drawn = split["train"]
     names = {label: name for _, label, name in drawn}
-    cfg = CfgNode(config)
+    name = trained_on(config)
     return TrainedPrompt(
         config=config,
         classnames=tuple(names[label] for label in sorted(names)),
         labels=tuple(label for _, label, _ in drawn),
         learned={model.name: load_checkpoint(str(find_checkpoint(model)))["state_dict"] for model in models_in(folder)},
-        fingerprint=results["fingerprints"]["weights"],
+        fingerprint=results["fingerprints"].get("weights") or "",
         stored_temperature=None,
         validation=folder / VALIDATION if (folder / VALIDATION).is_file() else None,
         validation_images=len(split["val"]),
-        dataset=dataset_name(cfg),
-        prompts_name=dataset_name(cfg),
+        dataset=Path(name).name,
+        prompts_name=Path(name).name,
         sentences=None,
         origin=folder,
     )

@@ -257,8 +257,8 @@ def test_a_method_from_elsewhere_has_its_own_title_and_stands_last(output, parse
 
 BROKEN = {
     "{": "Expecting",
-    "[]": "not a JSON object",
-    "null": "not a JSON object",
+    "[]": "it is not an object",
+    "null": "it is not an object",
     '{"method": "CoOp"}': "it has no dataset",
     "[" * 100_000: "nested",
     b"\xff\xfe{}": "decode",

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dassl.data.transforms import AVAI_CHOICES, INTERPOLATION_MODES
 from dassl.optim.lr_scheduler import AVAI_SCHEDS
 from dassl.optim.optimizer import AVAI_OPTIMS
-
-from .rules import Rule, each, number, one_of, whole
+from dassl.utils.rules import Rule, each, number, one_of, whole
 
 MOST_EPOCHS = MOST_IMAGES = 1_000_000
 MOST_SHOTS = 100_000  # images of one class

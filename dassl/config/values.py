@@ -5,8 +5,7 @@ from __future__ import annotations
 import ast
 
 from dassl.utils import UserError
-
-from .rules import shown, whole
+from dassl.utils.rules import shown, whole
 
 KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text", tuple: "a list", list: "a list"}
 

@@ -180,7 +180,8 @@ class TrainerBase:
                 continue
             for name in names:
                 self.check_checkpoint_meta(str(found[name][epoch]), loaded[name].get("meta") or {})
-                restore(loaded[name], self._models[name], self._optims[name], self._scheds[name])
+                path = str(found[name][epoch])
+                restore(loaded[name], self._models[name], self._optims[name], self._scheds[name], path)
             self._resume_best(directory, names)
             print(f"Resuming after epoch {epoch} from {directory}")
             return epoch
@@ -211,7 +212,7 @@ class TrainerBase:
             path = Path(directory) / name / file
             checkpoint = load_checkpoint(str(path))
             print(f"Load {path} to {name} (epoch {checkpoint['epoch']}, val_result {checkpoint.get('val_result')})")
-            self._models[name].load_state_dict(checkpoint["state_dict"])
+            restore(checkpoint, self._models[name], origin=str(path))
 
     # TensorBoard, where it is installed
 

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import io
+import math
 import pickle
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .errors import UserError
 from .files import atomic_path, mkdir_if_missing
+from .rules import Rule, whole
+from .shapes import departure
 from .stand_ins import read_inert
+
+STATE = Rule(
+    lambda state: all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()),
+    "a dict of tensors by name",
+)
+_PLAIN = Rule(lambda state: isinstance(state, Mapping), "a dict")
+CHECKPOINT = {
+    "state_dict": STATE,
+    "epoch": Rule(lambda epoch: whole(epoch) and epoch >= 0, "a whole number, 0 or more"),
+    "optimizer?": (_PLAIN, None),
+    "scheduler?": (_PLAIN, None),
+    "val_result?": (float, None),
+    "meta?": ({"method?": str, "backbone?": str, "files?": dict}, None),
+}
 
 
 def save_checkpoint(
@@ -46,22 +63,29 @@ def load_checkpoint(fpath: str) -> dict:
     Raises:
         UserError: the file is missing, damaged, or holds anything else.
     """
-    path = Path(fpath)
+    checkpoint = _read(Path(fpath))
+    found = departure(checkpoint, CHECKPOINT)
+    if found:
+        raise UserError(f"{fpath} is not a checkpoint ({found}): delete it and train again.")
+    return checkpoint
+
+
+def _read(path: Path) -> object:
+    """What a file of torch.save holds. Raises UserError when it is missing, damaged or holds code."""
     if not path.is_file():
         raise UserError(f"There is no checkpoint {path}.")
     try:
-        checkpoint = read_inert(path)
+        return read_inert(path)
     except pickle.UnpicklingError:
         raise UserError(
             f"The checkpoint {path} is damaged or holds more than tensors and plain values, so it was not loaded: "
             f"use one from a source you trust, or train again."
         ) from None
-    except (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "it ends early"
+    except OSError as error:
+        raise UserError(f"The checkpoint {path} cannot be read ({error.strerror or error}).") from None
+    except Exception as error:  # a damaged archive or pickle makes PyTorch raise nearly anything
+        reason = str(error).splitlines()[0][:200] if str(error) else "it ends early"
         raise UserError(f"The checkpoint {path} is damaged ({reason}): delete it and train again.") from None
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise UserError(f"{path} is not a checkpoint: it has no state_dict.")
-    return checkpoint
 
 
 def resume_from_checkpoint(
@@ -74,7 +98,8 @@ def resume_from_checkpoint(
     pointer = Path(fdir) / "checkpoint"
     if not pointer.is_file():
         raise UserError(f"There is no checkpoint to resume from in {fdir}.")
-    return restore(load_checkpoint(str(Path(fdir) / pointer.read_text().strip())), model, optimizer, scheduler)
+    path = str(Path(fdir) / pointer.read_text(errors="replace").strip())
+    return restore(load_checkpoint(path), model, optimizer, scheduler, path)
 
 
 def restore(
@@ -82,20 +107,62 @@ def restore(
     model: nn.Module,
     optimizer: torch.optim.Optimizer | None = None,
     scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+    origin: str = "the checkpoint",
 ) -> int:
-    """Put a loaded checkpoint's states into place; the epoch to go on with."""
-    model.load_state_dict(checkpoint["state_dict"])
-    if optimizer is not None and checkpoint.get("optimizer") is not None:
-        optimizer.load_state_dict(checkpoint["optimizer"])
-    if scheduler is not None and checkpoint.get("scheduler") is not None:
-        scheduler.load_state_dict(checkpoint["scheduler"])
+    """Put a loaded checkpoint's states into place; the epoch to go on with.
+
+    Raises:
+        UserError: a state does not fit what it is for; names `origin`, the file.
+    """
+    pieces = (("state_dict", model), ("optimizer", optimizer), ("scheduler", scheduler))
+    for name, piece in pieces:
+        if piece is None or checkpoint.get(name) is None:
+            continue
+        fresh = piece.state_dict()
+        try:
+            piece.load_state_dict(checkpoint[name])
+            fits = _alike(fresh, piece.state_dict()) and (piece is not optimizer or _steps_fit(optimizer))
+        except Exception as error:  # what a garbled state makes PyTorch raise depends on its parts
+            fits, reason = False, f": {str(error).splitlines()[0][:200]}" if str(error) else ""
+        else:
+            reason = ""
+        if not fits:
+            raise UserError(f"The {name} in {origin} does not fit this run{reason}; delete that file and train again.")
     return checkpoint["epoch"]
+
+
+def _alike(fresh: object, loaded: object) -> bool:
+    """Whether a loaded state has the entries and types of a fresh one, and finite numbers; it may have more entries."""
+    if isinstance(fresh, Mapping):
+        return isinstance(loaded, Mapping) and all(
+            key in loaded and _alike(value, loaded[key]) for key, value in fresh.items()
+        )
+    if isinstance(fresh, (list, tuple)):
+        same = isinstance(loaded, (list, tuple)) and len(loaded) == len(fresh)
+        return same and all(map(_alike, fresh, loaded))
+    if isinstance(fresh, Tensor):
+        return isinstance(loaded, Tensor) and loaded.shape == fresh.shape
+    if type(fresh) in (int, float):
+        return type(loaded) in (int, float) and math.isfinite(loaded)
+    return fresh is None or loaded is None or type(loaded) is type(fresh)
+
+
+def _steps_fit(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether what an optimiser remembers of each parameter has that one's shape, or is a count."""
+    return all(
+        not isinstance(value, Tensor) or value.shape in (parameter.shape, ())
+        for parameter, state in optimizer.state.items()
+        for value in state.values()
+    )
 
 
 def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
     """Load what fits by name and shape from a checkpoint, and say what did not."""
-    checkpoint = read_inert(Path(weight_path))
-    state = _without_module(checkpoint.get("state_dict", checkpoint))
+    checkpoint = _read(Path(weight_path))
+    state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, Mapping) else checkpoint
+    if not STATE.allows(state):
+        raise UserError(f"{weight_path} holds no weights: it must be {STATE.description}.")
+    state = _without_module(state)
     own = model.state_dict()
     fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
     left_out = [name for name in state if name not in fitting]

@@ -6,7 +6,7 @@ import math
 
 from yacs.config import CfgNode
 
-from dassl.config.rules import number, one_of
+from dassl.utils.rules import number, one_of
 
 
 def require(

@@ -7,7 +7,7 @@ import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dassl.utils import UserError
+from .errors import UserError
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,16 @@ class Rule:
     holds: Callable[[object], bool]
     description: str
 
+    def allows(self, value: object) -> bool:
+        """Whether a value passes; one of a type or size that the test cannot take does not."""
+        try:
+            return bool(self.holds(value))
+        except (TypeError, ValueError, OverflowError, AttributeError):
+            return False
+
     def check(self, name: str, value: object) -> None:
         """Raise UserError, naming the key, its value and the rule, unless the value passes."""
-        try:
-            holds = self.holds(value)
-        except (TypeError, ValueError, OverflowError):  # of a type or size that the test cannot take
-            holds = False
-        if not holds:
+        if not self.allows(value):
             raise UserError(f"{name} is {shown(value)}, but it must be {self.description}.")
 
 

@@ -1,0 +1,79 @@
+"""What a JSON or YAML file must hold: a shape, and the first place where a file's content departs from it.
+
+A shape is
+    a type        str, int, float (any finite number), bool, list, dict; a bool is no number
+    a Rule        a value that passes it
+    None          null
+    a tuple       any one of several shapes
+    [shape]       a list, each value of which has the shape
+    {key: shape}  an object with these keys, and any others; a key that ends in "?" may be absent
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from .errors import UserError
+from .files import read_json
+from .rules import Rule
+
+NAMES = {
+    str: "text", int: "a whole number", float: "a finite number", bool: "true or false", list: "a list",
+    dict: "an object", None: "null",
+}  # fmt: skip
+
+
+def departure(value: object, shape: object, place: str = "") -> str:
+    """What of `value` does not have the shape, as "it has no seed" or "its seed is not a whole number"; "" where
+    everything has."""
+    if isinstance(shape, Mapping) and isinstance(value, Mapping):
+        for name, inner in shape.items():
+            key = name.removesuffix("?")
+            if key not in value:
+                if key == name:
+                    return f"{f'its {place}' if place else 'it'} has no {key}"
+            elif found := departure(value[key], inner, f"{place}.{key}" if place else key):
+                return found
+        return ""
+    if isinstance(shape, list) and isinstance(value, list):
+        return next(filter(None, (departure(one, shape[0], f"{place}[{i}]") for i, one in enumerate(value))), "")
+    if isinstance(shape, tuple):
+        found = [departure(value, one, place) for one in shape]
+        return "" if "" in found else found[0]
+    if _has(value, shape):
+        return ""
+    return f"{f'its {place}' if place else 'it'} is not {_name(shape)}"
+
+
+def _has(value: object, shape: object) -> bool:
+    if isinstance(shape, Rule):
+        return shape.allows(value)
+    if shape is float:
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    return value is None if shape is None else type(value) is shape
+
+
+def _name(shape: object) -> str:
+    if isinstance(shape, Rule):
+        return shape.description
+    return NAMES[dict if isinstance(shape, Mapping) else list if isinstance(shape, list) else shape]
+
+
+def read_record(path: str | Path, shape: object, remedy: str) -> object:
+    """What a JSON file holds, which has the shape.
+
+    Raises:
+        UserError: the file is missing, is not JSON, or departs from the shape; ends with the remedy.
+    """
+    try:
+        content = read_json(path)
+        found = departure(content, shape)
+    except RecursionError:
+        found = "it is nested too deeply"
+    except OSError as error:
+        found = f"it cannot be read: {error.strerror}"
+    if found:
+        raise UserError(f"{path} is corrupt ({found}): {remedy}.")
+    return content
