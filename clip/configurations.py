@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from dassl.utils.rules import Rule, each, number, whole
+from dassl.utils.shapes import departure
+
 from .errors import ModelError
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
@@ -34,14 +37,44 @@ OPENAI_SPEC = ImageSpec(224, _OPENAI_MEAN, _OPENAI_STD)
 """OpenAI's CLIP ViT-B/16; PMC-CLIP was trained with the same."""
 
 
-def read_json(path: Path) -> dict:
-    """The object in a configuration file. Raises ModelError, naming the file, when there is none."""
+def _size(least: int, most: int) -> Rule:
+    return Rule(lambda value: whole(value) and least <= value <= most, f"a whole number from {least} to {most:,}")
+
+
+# The sizes that configurations of any format name, within bounds that every published model keeps and that can be
+# built; `None` leaves one to the library.
+_SIZES = {
+    **dict.fromkeys(("image_size", "patch_size"), _size(1, 4096)),
+    **dict.fromkeys(("layers", "num_hidden_layers", "num_attention_heads", "heads"), _size(1, 1000)),
+    **dict.fromkeys(("context_length", "max_position_embeddings", "n_positions"), _size(1, 8192)),
+    **dict.fromkeys(("width", "hidden_size", "intermediate_size", "projection_dim", "head_width"), _size(1, 1_000_000)),
+    **dict.fromkeys(("vocab_size", "type_vocab_size"), _size(1, 10_000_000)),
+}
+_TOWER = {f"{name}?": (rule, [rule], None) for name, rule in _SIZES.items()}
+_NAME = (str, None)
+_MEAN, _STD = each(number(), 3), each(number(above=0), 3)
+_OPEN_CLIP = {
+    "model_cfg": {
+        "embed_dim": _SIZES["width"],
+        "vision_cfg": {**_TOWER, "timm_model_name?": _NAME},
+        "text_cfg": {**_TOWER, "hf_model_name?": _NAME, "hf_tokenizer_name?": _NAME, "tokenizer_mode?": _NAME},
+    },
+    "preprocess_cfg?": ({"mean?": _MEAN, "std?": _STD}, None),
+}
+_TRANSFORMERS = {**_TOWER, "vision_config?": (_TOWER, None), "text_config?": (_TOWER, None)}
+_PREPROCESSING = {"image_mean?": _MEAN, "image_std?": _STD}
+_PMC = {"vision_cfg?": _TOWER, "text_cfg?": _TOWER}
+
+
+def read_json(path: Path, shape: Mapping = _TRANSFORMERS) -> dict:
+    """The object in a configuration file, which has the shape. Raises ModelError, naming the file, when it has not."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = departure(content, shape)
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"The configuration {path} is not readable JSON: replace it with a complete copy.") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"The configuration {path} is not a JSON object: replace it with a complete copy.")
+    if found:
+        raise ModelError(f"The configuration {path} is not one of a model, {found}: replace it with a complete copy.")
     return content
 
 
@@ -53,15 +86,7 @@ def is_transformers_clip(folder: Path) -> bool:
 
 def open_clip_config(folder: Path) -> dict:
     """The folder's open_clip_config.json. Raises ModelError when it lacks what a model is built from."""
-    path = folder / OPEN_CLIP_CONFIG
-    config = read_json(path)
-    model = config.get("model_cfg")
-    if not isinstance(model, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= model.keys():
-        raise ModelError(
-            f"The configuration {path} lacks a model_cfg with embed_dim, vision_cfg and text_cfg: replace it with a "
-            "complete copy."
-        )
-    return config
+    return read_json(folder / OPEN_CLIP_CONFIG, _OPEN_CLIP)
 
 
 def open_clip_spec(folder: Path) -> ImageSpec:
@@ -77,15 +102,15 @@ def image_spec_of(config: Mapping) -> ImageSpec:
         if len(set(size)) != 1:
             raise ModelError(f"Images of size {size} are not supported: choose a model with square images.")
         size = size[0]
-    return _spec(size, preprocess.get("mean", _OPENAI_MEAN), preprocess.get("std", _OPENAI_STD))
+    return _spec(size or OPENAI_SPEC.size, preprocess.get("mean", _OPENAI_MEAN), preprocess.get("std", _OPENAI_STD))
 
 
 def transformers_spec(folder: Path) -> ImageSpec:
     """Image size, mean and standard deviation of a transformers CLIPModel; CLIP's own where its files give none."""
     vision = read_json(folder / TRANSFORMERS_CONFIG).get("vision_config") or {}
-    preprocess = read_json(folder / _PREPROCESSOR) if (folder / _PREPROCESSOR).is_file() else {}
+    preprocess = read_json(folder / _PREPROCESSOR, _PREPROCESSING) if (folder / _PREPROCESSOR).is_file() else {}
     mean, std = preprocess.get("image_mean", _OPENAI_MEAN), preprocess.get("image_std", _OPENAI_STD)
-    return _spec(vision.get("image_size", OPENAI_SPEC.size), mean, std)
+    return _spec(vision.get("image_size") or OPENAI_SPEC.size, mean, std)
 
 
 def pmc_settings(folder: Path) -> dict[str, int]:
@@ -95,11 +120,11 @@ def pmc_settings(folder: Path) -> dict[str, int]:
     published model's otherwise.
     """
     path = folder / TRANSFORMERS_CONFIG
-    content = read_json(path) if path.is_file() else {}
+    content = read_json(path, _PMC) if path.is_file() else {}
     if "clip_model" not in content:
         return dict(_PMC_DEFAULTS)
     given = {**content.get("vision_cfg", {}), **content.get("text_cfg", {})}
-    return {key: int(given.get(key, default)) for key, default in _PMC_DEFAULTS.items()}
+    return {key: given.get(key) or default for key, default in _PMC_DEFAULTS.items()}
 
 
 def pmc_spec(folder: Path) -> ImageSpec:

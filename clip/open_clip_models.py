@@ -25,7 +25,7 @@ from .configurations import (
 from .errors import ModelError
 from .image_towers import tower_of
 from .interface import FrozenCLIP, Report
-from .sources import OPEN_CLIP_WEIGHTS, TRANSFORMERS_WEIGHTS, Repository, weights_in
+from .sources import OPEN_CLIP_WEIGHTS, TRANSFORMERS_WEIGHTS, Repository, first_line, weights_in
 from .text_towers import NativeText, TransformersText
 
 _TEXT = "text.transformer."
@@ -135,10 +135,10 @@ def build(model_cfg: Mapping, folder: Path, custom_text: bool = False) -> nn.Mod
     try:
         with weights.no_initialisation():
             return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**arguments)
-    except (TypeError, ValueError, RuntimeError, KeyError, AssertionError, OSError) as error:
+    except Exception as error:  # what a wrong configuration makes open_clip, timm and transformers raise has no bounds
         raise ModelError(
-            f"open_clip cannot build the model that {folder / OPEN_CLIP_CONFIG} describes ({error}): check its "
-            "model_cfg."
+            f"open_clip cannot build the model that {folder / OPEN_CLIP_CONFIG} describes ({first_line(error)}): check "
+            "its model_cfg."
         ) from error
 
 

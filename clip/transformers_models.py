@@ -9,7 +9,7 @@ from .configurations import TRANSFORMERS_CONFIG, read_json, transformers_spec, w
 from .errors import ModelError
 from .image_towers import TransformersViT
 from .interface import FrozenCLIP, Report
-from .sources import TRANSFORMERS_WEIGHTS, Repository, weights_in
+from .sources import TRANSFORMERS_WEIGHTS, Repository, first_line, weights_in
 from .text_towers import TransformersCLIPText
 from .tokenizers import transformers_tokenizer
 
@@ -34,10 +34,10 @@ def load_folder(
         config = CLIPConfig(**without_code(content))
         with weights.no_initialisation():
             model = CLIPModel(config)
-    except (TypeError, ValueError, RuntimeError, KeyError) as error:
+    except Exception as error:  # what a wrong configuration makes transformers raise has no bounds
         raise ModelError(
-            f"transformers cannot build the model that {folder / TRANSFORMERS_CONFIG} describes ({error}): replace "
-            "it with a complete copy."
+            f"transformers cannot build the model that {folder / TRANSFORMERS_CONFIG} describes "
+            f"({first_line(error)}): replace it with a complete copy."
         ) from error
     weights.fill(model, state, path, name, ignored=_IGNORED)
     return FrozenCLIP(
