@@ -7,7 +7,6 @@ import time
 import torch
 
 from clip.errors import MissingWeights
-from clip.sources import BIOMEDCLIP
 from dassl.data.data_manager import seeded
 from dassl.engine import TrainerBase, build_trainer
 from dassl.utils import Diverged, UserError, collect_env_info, set_random_seed, setup_logger
@@ -15,6 +14,7 @@ from dassl.utils.phases import Phases
 from reports.predictions import Predictions
 from runs.config import build_config
 from runs.folder import RunFolder, notes, relative
+from runs.ready import with_remedy
 from runs.spec import RunSpec
 
 
@@ -27,9 +27,7 @@ def execute(spec: RunSpec) -> dict | None:
     try:
         return _execute(spec)
     except MissingWeights as error:
-        if error.repository not in (BIOMEDCLIP.name, BIOMEDCLIP.tokenizer):
-            raise
-        raise UserError(f"{error} `python scripts/download.py weights` fetches them.") from error
+        raise with_remedy(error) from error
 
 
 def _execute(spec: RunSpec) -> dict | None:
