@@ -72,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     datasets = args.dataset and [command_names().get(name, name) for name in args.dataset]
     methods = args.method and [*args.method, *(args.against or ()), *filter(None, [args.claims])]
-    runs = select(collect(args.directory), methods, None, args.backbone, datasets)
+    marks = bool(args.table and not args.against and not args.claims)  # tables say what diverged
+    runs = select(collect(args.directory, diverged=marks), methods, None, args.backbone, datasets)
     backbones = sorted({run.backbone for run in runs})
     if len(backbones) > 1:
         raise UserError(f"There are runs with several backbones: name one of {', '.join(backbones)} with --backbone.")
@@ -90,8 +91,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not tables:
             raise UserError(f"No finished {args.table} run below {args.directory} is of what was asked for.")
         notes = list(tables[0].notes)
+        if args.format == "csv":  # which has no place for them
+            notes += [f"{table.title}: {sentence}" for table in tables for sentence in table.footnotes]
+        finished = [run for run in runs if not run.diverged]
         if args.published is not None:
-            tables, more = with_published(tables, runs, args.table, args.published, each=bool(args.dataset))
+            tables, more = with_published(tables, finished, args.table, args.published, each=bool(args.dataset))
             notes += more
         elif len(tables) > 1:
             mean, more = average(tables, args.table)

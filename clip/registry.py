@@ -48,8 +48,7 @@ def load(name: str | Path, device: str | torch.device = "cpu", report: Report | 
     MissingWeights) when files are missing and cannot be fetched.
     """
     name = str(name)
-    repository = _repository(name)
-    folder = _folder(name) if repository is None else sources.from_hub(repository)
+    repository, folder = _repository(name), locate(name)
     if repository is sources.OPENAI_CLIP:
         from .open_clip_models import load_openai
 
@@ -58,6 +57,13 @@ def load(name: str | Path, device: str | torch.device = "cpu", report: Report | 
         module = import_module(f".{_format_of(folder).module}", __package__)
         model = module.load_folder(_title(name), folder, report, repository)
     return model.to(device)
+
+
+def locate(name: str) -> Path:
+    """The folder that a model's files are in; those of the hub are fetched where its cache lacks them. Errors as for
+    `load`."""
+    repository = _repository(name)
+    return _folder(name) if repository is None else sources.from_hub(repository)
 
 
 def image_spec(name: str | Path) -> ImageSpec:

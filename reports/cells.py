@@ -31,17 +31,32 @@ class Cell:
     decimals: int | None = None
 
 
+@dataclass(frozen=True)
+class Gap:
+    """What stands in a table where there is no number, for a reason that a reader must see; false, as no cell is."""
+
+    text: str
+
+    def __bool__(self) -> bool:
+        return False
+
+
+DIVERGED = Gap("diverged")  # of a cell all of whose runs did
+
+
 def cell(values: Sequence[float]) -> Cell | None:
     """Mean and population standard deviation of values, one per seed; None without values."""
     return Cell(float(np.mean(values)), float(np.std(values)), len(values)) if len(values) else None
 
 
-def combined(function: Callable[..., float], *cells: Cell | None) -> Cell | None:
-    """A number made of several cells, with its interval where they have theirs; None where a cell is missing.
+def combined(function: Callable[..., float], *cells: Cell | Gap | None) -> Cell | Gap | None:
+    """A number made of several cells, with its interval where they have theirs; a gap or None where one is missing.
 
     Being one number made of means over seeds, it has no deviation.
     """
-    if not cells or any(one is None for one in cells):
+    if not all(cells):
+        return next((one for one in cells if isinstance(one, Gap)), None)
+    if not cells:
         return None
     intervals = [one.interval for one in cells]
     interval = None if None in intervals else combine(function, *intervals)
@@ -74,8 +89,13 @@ class Values:
         find(self.metric)
         self._known: dict[tuple, Cell | None] = {}
 
-    def cell(self, runs: Sequence[Run]) -> Cell | None:
-        """The mean over runs, one per seed, that have a value."""
+    def cell(self, runs: Sequence[Run]) -> Cell | Gap | None:
+        """The mean over runs, one per seed, that have a value. Those that diverged have none; where all of them did,
+        there is a gap that says so."""
+        finished = [run for run in runs if not run.diverged]
+        return DIVERGED if runs and not finished else self._mean(finished)
+
+    def _mean(self, runs: Sequence[Run]) -> Cell | None:
         if not self.intervals:
             values = [self.of(run) for run in runs]
             return cell([value for value in values if value is not None])

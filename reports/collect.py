@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from dassl.utils import UserError, checkpoints_in, models_in
+from dassl.utils import UserError, checkpoints_in, models_in, parse_json
 from dassl.utils.rules import Rule, one_of
 from dassl.utils.shapes import departure
 from datasets import catalogue
@@ -22,18 +21,22 @@ ROOT = Path(__file__).resolve().parents[1]
 KINDS = {"base": "train_base", "new": "test_new", "all": "few_shot"}
 DEEPEST_CONFIG = 20  # levels of sections and lists
 _NAME = Rule(lambda value: isinstance(value, str) and bool(value), "a name")
-SHAPE = {
+_SHAPE = {
     "method": _NAME, "dataset": _NAME, "backbone": _NAME, "subsample": one_of(*KINDS), "shots": int, "seed": int,
-    "accuracy": float, "seconds": float, "config": dict, "fingerprints": dict, "title?": str, "source?": str,
-    "changed?": dict, "trained?": bool, "notes?": [str],
-    **{f"{name}?": (float, None) for name in METRICS if name != "accuracy"},
+    "seconds": float, "config": dict, "fingerprints": dict, "title?": str, "source?": str, "changed?": dict,
+    "trained?": bool, "novel?": bool, "notes?": [str], "warnings?": [str],
 }  # fmt: skip
+RESULTS, DIVERGED = "results.json", "diverged.json"
+SHAPES = {
+    RESULTS: _SHAPE | {"accuracy": float} | {f"{name}?": (float, None) for name in METRICS if name != "accuracy"},
+    DIVERGED: _SHAPE | {"diverged": {"message": str, "epoch": int, "step": int, "term": str}},
+}
 ELSEWHERE = "elsewhere"  # the source of parameters that were not learned by a run of this project
 
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run.
+    """One finished run, or one that diverged and so has no metrics.
 
     kind: train_base (tested on the base classes), test_new (on the novel ones), few_shot (on all), train_new (trained
         on the novel ones), or transfer (tested on another data set than the one trained on, `source`).
@@ -57,33 +60,54 @@ class Run:
         return command_names().get(name, name)
 
     @property
+    def diverged(self) -> bool:
+        """Whether the training diverged: there is no accuracy and no prediction."""
+        return "diverged" in self.results
+
+    @property
     def changed(self) -> dict[str, object] | None:
         """The configuration keys that the user changed, with their values; None where the run did not record them."""
         return self.results.get("changed")
 
 
-def collect(folder: Path) -> list[Run]:
+def collect(folder: Path, diverged: bool = False) -> list[Run]:
     """All finished runs below a folder, that is, those with a results.json. A corrupt one is named and left out.
 
+    diverged: whether those that diverged are wanted too.
+
     Raises:
-        UserError: there is no such folder, or nothing in it is finished.
+        UserError: there is no such folder, or nothing in it is finished (or has diverged, where that is wanted).
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder} with results.")
-    runs = runs_in(path.parent for path in sorted(folder.rglob("results.json")))
+    runs = runs_in(folders_below(folder), diverged)
     if not runs:
-        waiting = unfinished(folder)
-        begun = f"; {len(waiting)} runs are unfinished, the first is {waiting[0][0]}" if waiting else ""
-        raise UserError(f"No run below {folder} is finished{begun}.")
+        raise UserError(f"No run below {folder} is finished{begun_below([folder])}.")
     return runs
 
 
-def runs_in(folders: Iterable[Path]) -> list[Run]:
-    """The finished ones of these run folders. A corrupt results.json is named and left out."""
+def folders_below(folder: Path) -> list[Path]:
+    """The folders of the finished and diverged runs below a folder."""
+    return sorted({path.parent for name in (RESULTS, DIVERGED) for path in Path(folder).rglob(name)})
+
+
+def begun_below(folders: Iterable[Path]) -> str:
+    """What runs there are below folders without a finished one, as the end of a sentence that says so."""
+    folders = list(map(Path, folders))
+    waiting = [path for folder in folders for path, _ in unfinished(folder)]
+    broken = [path for folder in folders for path in folders_below(folder) if not (path / RESULTS).exists()]
+    text = f"; {len(waiting)} runs are unfinished, the first is {waiting[0]}" if waiting else ""
+    return text + (f"; {len(broken)} diverged, the first is {broken[0]}" if broken else "")
+
+
+def runs_in(folders: Iterable[Path], diverged: bool = False) -> list[Run]:
+    """The finished ones of these run folders, with `diverged` also those that diverged. A corrupt one is named and left
+    out."""
     runs = []
     for folder in map(Path, folders):
-        if not (folder / "results.json").exists():
+        names = (RESULTS, DIVERGED) if diverged else (RESULTS,)
+        if not any((folder / name).exists() for name in names):
             continue
         try:
             runs.append(read_run(folder))
@@ -93,12 +117,13 @@ def runs_in(folders: Iterable[Path]) -> list[Run]:
 
 
 def read_run(folder: Path) -> Run:
-    """The finished run in a folder.
+    """The finished run in a folder, or the diverged one in a folder without results.json.
 
     Raises:
         UserError: its results.json is missing or corrupt; says why.
     """
-    results = read_results(folder / "results.json")
+    done = (folder / RESULTS).exists() or not (folder / DIVERGED).exists()
+    results = read_results(folder / (RESULTS if done else DIVERGED))
     kind = KINDS[results["subsample"]]
     if kind == "test_new" and _trained(results, folder):
         kind = "train_new"
@@ -117,14 +142,14 @@ def read_run(folder: Path) -> Run:
 
 
 def read_results(path: Path) -> dict:
-    """What a run's results.json holds, with every field that tables use there and of its type.
+    """What a run's results.json (or diverged.json) holds, with every field that tables use there and of its type.
 
     Raises:
         UserError: the file is missing or corrupt; says why.
     """
     try:
-        results = json.loads(path.read_text(encoding="utf-8"), parse_constant=_reject)
-        _check(results)
+        results = parse_json(path.read_text(encoding="utf-8"))
+        _check(results, SHAPES[path.name])
     except RecursionError:
         reason = "it is nested too deeply"
     except (ValueError, OverflowError, OSError) as error:
@@ -134,8 +159,8 @@ def read_results(path: Path) -> dict:
     raise UserError(f"{path} is corrupt ({reason}): delete it and test the run again.")
 
 
-def _check(results: object) -> None:
-    found = departure(results, SHAPE)
+def _check(results: object, shape: dict) -> None:
+    found = departure(results, shape)
     if found:
         raise ValueError(found)
     if _depth(results["config"]) > DEEPEST_CONFIG:
@@ -145,10 +170,6 @@ def _check(results: object) -> None:
 def _depth(node: object) -> int:
     inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     return 1 + max(map(_depth, inner), default=0)
-
-
-def _reject(constant: str) -> None:
-    raise ValueError(f"it holds {constant}")
 
 
 def _trained(results: dict, folder: Path) -> bool:
@@ -196,11 +217,11 @@ def select(
 
 
 def unfinished(folder: Path) -> list[tuple[Path, int]]:
-    """Run folders that have begun but hold no results, with the last epoch saved (0: none)."""
+    """Run folders that have begun but neither hold results nor diverged, with the last epoch saved (0: none)."""
     found = []
     for config in sorted(Path(folder).rglob("config.yaml")):
         run = config.parent
-        if not (run / "results.json").exists():
+        if not any((run / name).exists() for name in (RESULTS, DIVERGED)):
             epochs = (epoch for model in models_in(run) for epoch in checkpoints_in(model))
             found.append((run, max(epochs, default=0)))
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dassl.utils import UserError, atomic_path
+from dassl.utils import Diverged, UserError, atomic_path
 
 FIELDS = ("images", "labels", "logits", "classnames")
 
@@ -54,9 +54,10 @@ class Predictions:
         infinite = ~np.isfinite(logits).all(1)
         if infinite.any():
             first = images[int(infinite.argmax())]
-            raise UserError(
+            raise Diverged(
                 f"The logits of {int(infinite.sum())} of {len(images)} images, {first!r} first, are not finite in "
-                "single precision: the training diverged, try a smaller OPTIM.LR."
+                "single precision: the training diverged, lower OPTIM.LR.",
+                term="logits",
             )
         labels.flags.writeable = logits.flags.writeable = False
         for name, value in zip(FIELDS, (images, labels, logits, classnames), strict=True):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dassl.utils import UserError, atomic_path
 
-from .cells import Cell
+from .cells import Cell, Gap
 
 FORMATS = ("markdown", "latex", "csv", "xlsx")
 MARKS = {"markdown": ("**{}**", "<u>{}</u>"), "latex": (r"\textbf{{{}}}", r"\underline{{{}}}")}
@@ -33,7 +33,7 @@ class Row:
     """A name and a cell per column; rows of several tables are joined by method and variant ("": as configured)."""
 
     name: str
-    cells: list[Cell | None]
+    cells: list[Cell | Gap | None]
     method: str = ""
     variant: str = ""
 
@@ -48,7 +48,8 @@ class Table:
 
     ranked: whether a column has a best cell: the highest, or with `lower` the least.
     decimals: digits after the point that are shown, and that rank.
-    caption: what the cells are. notes: what a reader should know of the runs behind them.
+    caption: what the cells are. footnotes: what a reader must know of them, printed below the caption.
+    notes: what a reader should know of the runs behind them, said beside the table.
     datasets: what the cells are of.
     """
 
@@ -59,6 +60,7 @@ class Table:
     lower: bool = False
     decimals: int = 2
     caption: str = ""
+    footnotes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     datasets: tuple[str, ...] = ()
 
@@ -69,7 +71,7 @@ class Table:
             if not ranked or len(self.rows) < 2:
                 continue
             cells = [row.cells[column] for row in self.rows]
-            shown = [None if cell is None else round(cell.mean, _decimals(cell, self.decimals)) for cell in cells]
+            shown = [round(cell.mean, _decimals(cell, self.decimals)) if cell else None for cell in cells]
             order = sorted({value for value in shown if value is not None}, reverse=not self.lower)
             for row, value in enumerate(shown):
                 if value is not None and order.index(value) < 2:
@@ -77,10 +79,10 @@ class Table:
         return result
 
 
-def text(cell: Cell | None, decimals: int = 2) -> str:
+def text(cell: Cell | Gap | None, decimals: int = 2) -> str:
     """A cell in print: the mean, with its interval, or ± standard deviation where there are several seeds."""
-    if cell is None:
-        return "–"
+    if not cell:
+        return cell.text if isinstance(cell, Gap) else "–"
     digits = _decimals(cell, decimals)
     if cell.interval:
         low, high = number(cell.interval.low, digits), number(cell.interval.high, digits)
@@ -120,8 +122,8 @@ def render(table: Table, fmt: str = "markdown") -> str:
     style = "github" if fmt == "markdown" else "latex_raw"
     body = tabulate(rows, list(map(escaped, table.headers)), tablefmt=style, colalign=align, disable_numparse=True)
     if fmt == "markdown":
-        return f"{body}\n\n{escaped(table.caption)}" if table.caption else body
-    caption = escaped(f"{table.title}. {table.caption}".strip())
+        return "\n\n".join([body, *map(escaped, filter(None, [table.caption, *table.footnotes]))])
+    caption = escaped(" ".join(filter(None, [f"{table.title}.", table.caption, *table.footnotes])))
     return f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n{body}\n\\end{{table}}"
 
 
@@ -157,7 +159,10 @@ def neutral(name: str) -> str:
 
 
 def _csv(tables: Sequence[Table], titles: bool = False) -> str:
-    """A line per row. A column has its mean and population standard deviation, or with intervals its mean and these."""
+    """A line per row. A column has its mean and population standard deviation, or with intervals its mean and these.
+
+    Footnotes have no place in it: whoever writes it says them elsewhere.
+    """
     columns = list(dict.fromkeys(header for table in tables for header in table.headers[1:]))
     lines = [
         (table, row, dict(zip(table.headers[1:], row.cells, strict=True))) for table in tables for row in table.rows
@@ -177,10 +182,10 @@ def _csv(tables: Sequence[Table], titles: bool = False) -> str:
     return out.getvalue()
 
 
-def _numbers(cell: Cell | None, number: int, decimals: int) -> list[str]:
-    """A cell's numbers with two more digits than in print, blank where it has none."""
-    if cell is None:
-        return [""] * number
+def _numbers(cell: Cell | Gap | None, number: int, decimals: int) -> list[str]:
+    """A cell's numbers with two more digits than in print, blank where it has none; a gap's text as the first."""
+    if not cell:
+        return [cell.text if isinstance(cell, Gap) else "", *[""] * (number - 1)]
     bounds = (cell.interval.low, cell.interval.high) if cell.interval else (None, None)
     values = (cell.mean, cell.std) if number == 2 else (cell.mean, *bounds)
     digits = decimals + 2 if cell.decimals is None else cell.decimals and cell.decimals + 2
@@ -206,8 +211,8 @@ def write_xlsx(tables: Sequence[Table], path: Path) -> None:
                     cell.font = Font(bold=rank == 0, underline="single" if rank == 1 else None)
         for column in sheet.columns:
             sheet.column_dimensions[column[0].column_letter].width = max(len(str(c.value or "")) for c in column) + 2
-        if table.caption:
-            sheet.cell(sheet.max_row + 2, 1, neutral(table.caption))
+        for place, sentence in enumerate(filter(None, [table.caption, *table.footnotes]), sheet.max_row + 2):
+            sheet.cell(place, 1, neutral(sentence))
     with atomic_path(path) as temporary:
         book.save(temporary)
 

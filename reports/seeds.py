@@ -9,7 +9,7 @@ import numpy as np
 
 from dassl.utils import UserError
 
-from .collect import read_results, warn
+from .collect import DIVERGED, read_results, warn
 from .metrics import METRICS
 
 LINE = re.compile(r"\* ([\w ]+): (\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)%")
@@ -51,10 +51,13 @@ def experiment(folder: Path, ci95: bool, test_log: bool = False) -> tuple[list[s
         if metrics:
             seeds[path.name] = metrics
         else:
-            lines.append(f"{path.name}: not finished, left out")
+            state = "diverged" if (path / DIVERGED).is_file() else "not finished"
+            lines.append(f"{path.name}: {state}, left out")
     if not seeds:
         hint = "" if test_log else ", and logs of test-only runs need --test-log"
-        raise UserError(f"No run in {folder} is finished: give a folder of seed folders{hint}.")
+        diverged = sum(line.endswith(": diverged, left out") for line in lines)
+        state = f", {diverged} diverged" if diverged else ""
+        raise UserError(f"No run in {folder} is finished{state}: give a folder of seed folders{hint}.")
     for name, metrics in seeds.items():
         lines.append(f"{name}: " + ", ".join(f"{metric} {_value(metric, value)}" for metric, value in metrics.items()))
     means = {}

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from dassl.utils import UserError
 
 from .cells import Cell, Values, cell, combined, harmonic_mean, mean
@@ -27,7 +25,8 @@ def base2new_tables(
     """Per data set, a row per variant: base, novel and, of percentages that are better the higher, their HM.
 
     The runs are of one backbone; base and novel of a row are of one configuration, data and weights. Runs of other
-    protocols are passed over. `intervals`: over test images, in place of the deviation over seeds.
+    protocols are passed over. Runs that diverged have no part in a mean: a footnote names them, and a cell that has no
+    other run says so. `intervals`: over test images, in place of the deviation over seeds.
 
     Raises:
         UserError: several backbones, or an unknown metric.
@@ -36,21 +35,29 @@ def base2new_tables(
     with_hm = has_hm(measured)
     headers = ["method", "base", "novel", *(["HM"] if with_hm else []), *(["seconds"] if seconds else [])]
     found, notes = _variants(runs, "train_base", "test_new")
+    groups = []
     for run in runs:
         if run.kind == "train_new":
             notes.append(f"{run.path} was trained on the novel classes, so it is left out: they must be new to a run.")
     tables = {}
     for variant in found:
         base, novel = variant.of("train_base"), variant.of("test_new")
+        broken = [run for run in base if run.diverged]
+        # What diverged on the base classes was not tested on the novel ones; it says whether it would have been.
+        novel = [*novel, *(run for run in broken if run.results.get("novel", True))]
         if not base:
             notes.append(f"{_what(variant, novel)} is left out: the run on the base classes is missing.")
             continue
         cells = [values.cell(base), values.cell(novel)]
         cells += [combined(harmonic_mean, *cells)] if with_hm else []
-        cells += [Cell(float(np.mean([_seconds(run, novel) for run in base])))] if seconds else []
+        if seconds:
+            took = cell([_seconds(run, novel) for run in base if not run.diverged])
+            cells.append(took and Cell(took.mean))
         table = tables.setdefault(variant.dataset, _table(variant.dataset, "base2new", headers, measured))
         table.rows.append(Row(variant.name, cells, variant.method, variant.key))
-    groups = [(v, v.of(kind)) for v in found if v.of("train_base") for kind in ("train_base", "test_new")]
+        table.footnotes += _footnotes(variant.name, "base", base)
+        table.footnotes += _footnotes(variant.name, "novel", variant.of("test_new"))
+        groups += [(variant, base), (variant, novel)]
     return _finished(tables, measured, notes + values.notes() + _uneven(groups), intervals)
 
 
@@ -71,10 +78,12 @@ def few_shot_tables(
         headers = ["method", *map(shots_name, numbers), *(["seconds"] if seconds else [])]
         cells = [values.cell(group) for group in of_shots]
         if seconds:
-            took = cell([run.results["seconds"] for run in variant.runs])
+            took = cell([run.results["seconds"] for run in variant.runs if not run.diverged])
             cells.append(took and Cell(took.mean))
         table = tables.setdefault(variant.dataset, _table(variant.dataset, "few-shot", headers, measured))
         table.rows.append(Row(variant.name, cells, variant.method, variant.key))
+        for number, group in zip(numbers, of_shots, strict=True):
+            table.footnotes += _footnotes(variant.name, shots_name(number), group)
     return _finished(tables, measured, notes + values.notes() + _uneven(groups), intervals)
 
 
@@ -103,7 +112,7 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
     complete = [t for t in tables if {row.key for row in t.rows} >= needed and t.headers == tables[0].headers]
     by_key = [{row.key: row for row in table.rows} for table in complete]
     shared = [key for key in rows if by_key and all(key in of_table for of_table in by_key)]
-    result = replace(tables[0], title=f"average {protocol}", rows=[], notes=[])
+    result = replace(tables[0], title=f"average {protocol}", rows=[], footnotes=[], notes=[])
     what = tables[0].caption.partition(",")[0].rstrip(".")
     spread = " with 95 % bootstrap intervals over their test images" if INTERVALS in tables[0].caption else ""
     sets = f"{len(complete)} data set{'s' if len(complete) != 1 else ''}"
@@ -161,6 +170,21 @@ def _finished(tables: dict[str, Table], metric: Metric, notes: list[str], interv
     for table in ordered[:1]:
         table.notes += notes
     return ordered
+
+
+def _footnotes(name: str, column: str, runs: Sequence[Run]) -> list[str]:
+    """What is wrong with some of a cell's runs: that they diverged, or a doubt that they record."""
+    reasons: dict[str, list[int]] = {}
+    for run in runs:
+        for doubt in ["diverged"] if run.diverged else run.results.get("warnings") or []:
+            reasons.setdefault(str(doubt), []).append(run.seed)
+    sentences = []
+    for reason, seeds in reasons.items():
+        which = f"{'seed' if len(seeds) == 1 else 'seeds'} {_listed(seeds)}"
+        if reason == "diverged":
+            reason = f"{len(seeds)} of {len(runs)} run{'s' if len(runs) > 1 else ''} diverged"
+        sentences.append(f"{name}, {column}: {reason} ({which}).")
+    return sentences
 
 
 def _uneven(groups: Sequence[tuple[Variant, list[Run]]]) -> list[str]:

@@ -52,7 +52,7 @@ class Variant:
         return f"{self.title}, {self.label}" if self.label else self.title
 
     def of(self, kind: str, shots: int | None = None) -> list[Run]:
-        """The runs of a kind (and number of shots), one per seed."""
+        """The runs of a kind (and number of shots), one per seed; those that diverged where they were given."""
         return [run for run in self.runs if run.kind == kind and shots in (None, run.shots)]
 
 

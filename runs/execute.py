@@ -7,14 +7,14 @@ import time
 import torch
 
 from clip.errors import MissingWeights
-from clip.sources import BIOMEDCLIP
 from dassl.data.data_manager import seeded
 from dassl.engine import TrainerBase, build_trainer
-from dassl.utils import UserError, collect_env_info, set_random_seed, setup_logger
+from dassl.utils import Diverged, UserError, collect_env_info, set_random_seed, setup_logger
 from dassl.utils.phases import Phases
 from reports.predictions import Predictions
 from runs.config import build_config
 from runs.folder import RunFolder, notes, relative
+from runs.ready import with_remedy
 from runs.spec import RunSpec
 
 
@@ -27,9 +27,7 @@ def execute(spec: RunSpec) -> dict | None:
     try:
         return _execute(spec)
     except MissingWeights as error:
-        if error.repository not in (BIOMEDCLIP.name, BIOMEDCLIP.tokenizer):
-            raise
-        raise UserError(f"{error} `python scripts/download.py weights` fetches them.") from error
+        raise with_remedy(error) from error
 
 
 def _execute(spec: RunSpec) -> dict | None:
@@ -48,7 +46,8 @@ def _execute(spec: RunSpec) -> dict | None:
             set_random_seed(cfg.SEED)
         return _run(spec, cfg, folder)
     except UserError as error:
-        print(f"error: {error}", file=folder.log())
+        with folder.log() as log:
+            print(f"error: {error}", file=log)
         raise
     finally:
         restore_output()
@@ -64,6 +63,17 @@ def _run(spec: RunSpec, cfg, folder: RunFolder) -> dict | None:
     with phases("setup"):
         trainer = build_trainer(cfg)
     folder.write_split(trainer.dm.dataset)
+    try:
+        return _train_and_test(spec, trainer, folder, phases, started)
+    except Diverged as error:
+        if not spec.eval_only:
+            folder.write_diverged(trainer, error, phases, time.perf_counter() - started)
+        raise
+
+
+def _train_and_test(
+    spec: RunSpec, trainer: TrainerBase, folder: RunFolder, phases: Phases, started: float
+) -> dict | None:
     if spec.eval_only:
         trainer.load_model(spec.model_dir, epoch=spec.load_epoch)
         with phases("test"):
@@ -85,6 +95,8 @@ def _run(spec: RunSpec, cfg, folder: RunFolder) -> dict | None:
     print(f"* expected calibration error: {results['expected_calibration_error']:.1f}%")
     for note in results["notes"]:
         print(f"Note: {note}")
+    for doubt in results["warnings"]:
+        print(f"Warning: {doubt}")
     return results
 
 

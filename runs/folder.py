@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 from importlib.metadata import version
@@ -15,10 +16,21 @@ from yacs.config import CfgNode
 
 from dassl.config.files import read_config
 from dassl.engine import TrainerBase
-from dassl.utils import UserError, atomic_path, find_checkpoint, models_in, sweep, write_json
+from dassl.utils import (
+    Diverged,
+    UserError,
+    atomic_path,
+    checkpoints_in,
+    find_checkpoint,
+    models_in,
+    sweep,
+    write_json,
+)
+from dassl.utils.checkpoints import BEST
 from dassl.utils.phases import Phases
 from datasets.catalogue import load
-from reports.collect import ELSEWHERE, read_results
+from reports.collect import DIVERGED, ELSEWHERE, read_results
+from reports.doubts import doubts
 from reports.metrics import summary
 from reports.predictions import Predictions
 from reports.variants import PLACES
@@ -55,13 +67,14 @@ class RunFolder:
     """The folder of one run.
 
     A run is complete when results.json is there; it is written last, atomically. config.yaml says what an unfinished
-    run was begun with.
+    run was begun with. diverged.json is there instead of results.json when the training diverged: what the run was, and
+    under "diverged" what was not finite, in which epoch and step, and the sentence that was shown.
     """
 
     def __init__(self, spec: RunSpec, cfg: CfgNode) -> None:
         self.spec, self.cfg = spec, cfg
         self.path = Path(cfg.OUTPUT_DIR)
-        self.config = plain(cfg)
+        self.config = _in_json(plain(cfg))
         self.log_path = self.path / "log.txt"
 
     def finished_results(self) -> dict | None:
@@ -70,9 +83,11 @@ class RunFolder:
         Raises:
             UserError: the folder belongs to a run with another configuration, or of another checkpoint; or a file that
                 the configuration names is not there.
+            Diverged: the run diverged, or the one that it is to test.
         """
         files = self._files()
         results = self.path / RESULTS
+        self._check_diverged()
         if results.is_file():
             found = read_results(results)
             checkpoint = found["fingerprints"].get("checkpoint")
@@ -93,6 +108,27 @@ class RunFolder:
         if begun.is_file() and models_in(self.path):
             self._must_match(read_config(begun), "holds an unfinished run of")
         return None
+
+    def _check_diverged(self) -> None:
+        """Raise Diverged where this run did, or the one whose prompt it would test. A run that diverged with another
+        configuration makes way for this one."""
+        for folder in dict.fromkeys((self.path, Path(self.spec.model_dir or self.path))):
+            if not (folder / DIVERGED).is_file() or (folder / RESULTS).is_file():
+                continue
+            found = read_results(folder / DIVERGED)
+            told = Diverged(**found["diverged"])
+            if folder == self.path and differences(self.config, found["config"]):
+                print(f"{folder} holds a run that diverged with another configuration, which this one replaces.")
+                self._remove_checkpoints()
+                (folder / DIVERGED).unlink()
+                continue
+            raise Diverged(
+                f"{folder} holds a run that diverged and is not repeated. {told} The same run starts afresh with "
+                f"--rerun.",
+                told.epoch,
+                told.step,
+                told.term,
+            )
 
     def _must_match(self, theirs: dict, what: str) -> None:
         changed = differences(self.config, theirs)
@@ -160,8 +196,28 @@ class RunFolder:
     def write_results(self, trainer: TrainerBase, predictions: Predictions, phases: Phases, seconds: float) -> dict:
         """predictions.npz, then results.json, whose presence makes the run complete."""
         predictions.save(self.path / PREDICTIONS)
+        found, training = summary(predictions), trainer.training or None
+        found |= {"training": training, "warnings": doubts(found["accuracy"], len(predictions.classnames), training)}
+        results = self._record(trainer, found, phases, seconds)
+        write_json(results, self.path / RESULTS)
+        (self.path / DIVERGED).unlink(missing_ok=True)
+        return results
+
+    def write_diverged(self, trainer: TrainerBase, error: Diverged, phases: Phases, seconds: float) -> None:
+        """diverged.json, without which the run would be taken for an unfinished one. Its checkpoints are removed."""
+        told = {"message": str(error), "epoch": error.epoch, "step": error.step, "term": error.term}
+        write_json(self._record(trainer, {"diverged": told}, phases, seconds), self.path / DIVERGED)
+        self._remove_checkpoints()
+
+    def _remove_checkpoints(self) -> None:
+        for model in models_in(self.path):
+            for path in (*checkpoints_in(model).values(), model / BEST):
+                path.unlink(missing_ok=True)
+
+    def _record(self, trainer: TrainerBase, found: dict, phases: Phases, seconds: float) -> dict:
+        """What the run was, with what was found."""
         cfg, method, source = self.cfg, method_class(self.cfg.TRAINER.NAME), self.source()
-        results = {
+        return {
             "format": FORMAT,
             "method": cfg.TRAINER.NAME,
             "title": vars(method).get("title") or cfg.TRAINER.NAME,
@@ -174,8 +230,8 @@ class RunFolder:
             "shots": cfg.DATASET.NUM_SHOTS,
             "seed": cfg.SEED,
             "split": cfg.TEST.SPLIT,
-            "changed": changed_keys(self.spec, cfg, "" if source == ELSEWHERE else source),
-            **summary(predictions),
+            "changed": _in_json(changed_keys(self.spec, cfg, "" if source == ELSEWHERE else source)),
+            **found,
             "notes": notes(cfg),
             "seconds": seconds,
             "phases": phases.record,
@@ -189,8 +245,15 @@ class RunFolder:
             },
             "config": self.config,
         }
-        write_json(results, self.path / RESULTS)
-        return results
+
+
+def _in_json(value: object) -> object:
+    """A configuration whose infinite numbers, which JSON does not have, are the texts that make them."""
+    if isinstance(value, dict):
+        return {key: _in_json(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_in_json(one) for one in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def notes(cfg: CfgNode) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dassl.utils import UserError
 from datasets.catalogue import load
+from reports.collect import DIVERGED, RESULTS, Run, runs_in
 from reports.variants import BASE2NEW_SHOTS
 from runs.protocols import TRANSFER, Job, Places, cannot_transfer, is_there, job, takes_part
 
@@ -91,6 +92,13 @@ def transfer_plan(
     return jobs, left_out
 
 
-def finished_folders(jobs: Sequence[Job]) -> list[Path]:
-    """The run folders of jobs that hold results, in order."""
-    return [folder for job in jobs for folder in job.folders() if (folder / "results.json").is_file()]
+def runs_of(jobs: Sequence[Job]) -> list[Run]:
+    """The runs of jobs that are finished or diverged, in order, as tables take them."""
+    return runs_in((folder for job in jobs for folder in job.folders()), diverged=True)
+
+
+def report_folders(jobs: Sequence[Job]) -> list[Path]:
+    """The run folders of jobs that hold results or have diverged, in order; none where no run is finished."""
+    folders = [folder for job in jobs for folder in job.folders()]
+    ended = [folder for folder in folders if any((folder / name).is_file() for name in (RESULTS, DIVERGED))]
+    return ended if any((folder / RESULTS).is_file() for folder in ended) else []

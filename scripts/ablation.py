@@ -9,7 +9,6 @@ the rest continue.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -42,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("dataset", help="one of configs/datasets/ or a folder of your own images below DATA")
     p.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0])
     p.add_argument("--shots", default="16", help="of the few-shot protocol")
-    p.add_argument("--jobs", type=int, help="runs side by side (default: 1; one per core, at most 4, for PhantomCLIP)")
+    p.add_argument("--jobs", help="runs side by side (default: 1; one per core, at most 4, for PhantomCLIP)")
     p.add_argument(
         "words", nargs="*", metavar="SEED",
         help="seeds (default: 1 2 3), then KEY VALUE changes of the configuration, after -- where options precede",
@@ -64,12 +63,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reports.collect import runs_in, warn
     from reports.plots import save, sensitivity
     from reports.render import document
-    from runs.engines.local import go_through
+    from runs.engines.local import go_through, worker_count
+    from runs.ready import check_ready
 
     backbone = places.backbone_for(args.dataset)
     everything = [job for of_option in jobs.values() for job in of_option]
-    small = backbone == "PhantomCLIP"  # too small for the threads of one run to gain much
-    failures = go_through(everything, args.jobs or (min(4, os.cpu_count() or 1) if small else 1))
+    workers = worker_count(args.jobs, backbone)
+    check_ready(spec for job in everything for spec in job.waiting())
+    report = go_through(everything, workers)
     runs = {
         option: runs_in(folder for job in of_option for folder in job.folders()) for option, of_option in jobs.items()
     }
@@ -83,8 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if drawn := [*runs[""], *runs[option]]:
             figure = sensitivity(drawn, f"TRAINER.{METHOD}.{option}")
             print(*save(figure, places.output / "ablation" / "plots" / f"{name}_{option.lower()}"), sep="\n")
-    if failures:
-        raise UserError(f"{len(failures)} of {len(everything)} jobs failed, the first: {failures[0]}")
+    report.conclude()
 
 
 def planned(

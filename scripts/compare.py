@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dassl.utils import UserError, run_program
+from dassl.utils import run_program
 from runs.protocols import PROTOCOLS, Places, ensure_generated, integer
 
 
@@ -25,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--shots", nargs="+", default=["16"], help="of the few-shot protocol")
     p.add_argument("--metric", default="accuracy", help="what the tables show (default: accuracy)")
     p.add_argument("--seconds", action="store_true", help="add a column with the seconds that the runs took")
-    p.add_argument("--jobs", type=int, help="runs side by side (default: 1; one per core, at most 4, for PhantomCLIP)")
+    p.add_argument("--jobs", help="runs side by side (default: 1; one per core, at most 4, for PhantomCLIP)")
     p.add_argument("--backbone", default="", help="default: BACKBONE, or the data set's own")
     p.add_argument(
         "pairs", nargs="*", metavar="KEY VALUE", help="changes of the configuration, after -- where options precede"
@@ -35,19 +34,21 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_intermixed_args(argv)
-    from reports.collect import runs_in, warn
+    from reports.collect import warn
     from reports.metrics import find
     from reports.page import write
     from reports.render import document
     from reports.tables import TABLES
-    from runs.engines.local import go_through
-    from runs.plan import finished_folders, plan
+    from runs.engines.local import go_through, worker_count
+    from runs.plan import plan, report_folders, runs_of
+    from runs.ready import check_ready
     from runs.registry import benchmark_methods
 
     find(args.metric)
     places = Places(backbone=args.backbone) if args.backbone else Places()
     seeds = [integer(seed, "--seeds", 0) for seed in args.seeds]
     shots = [integer(number, "--shots", 1) for number in args.shots]
+    workers = worker_count(args.jobs, places.backbone_for(args.dataset))
     methods = args.methods or benchmark_methods()
     started = time.perf_counter()
     jobs = {
@@ -56,21 +57,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     ensure_generated(args.dataset, places.data)
     everything = [job for of_protocol in jobs.values() for job in of_protocol]
-    # PhantomCLIP is too small for the threads of one run to gain much.
-    small = places.backbone_for(args.dataset) == "PhantomCLIP"
-    failures = go_through(everything, args.jobs or (min(4, os.cpu_count() or 1) if small else 1))
+    check_ready(spec for job in everything for spec in job.waiting())
+    report = go_through(everything, workers)
     for protocol, of_protocol in jobs.items():
-        tables = TABLES[protocol](runs_in(finished_folders(of_protocol)), args.metric, args.seconds)
+        tables = TABLES[protocol](runs_of(of_protocol), args.metric, args.seconds)
         print("\n" + document(tables))
         for note in tables[0].notes if tables else ():
             warn(note)
     print(f"\n{time.perf_counter() - started:.0f} s in all.")
-    folders = finished_folders(everything)
+    folders = report_folders(everything)
     if folders:
         page = write(folders, places.output / f"{args.dataset}.html", title=f"{args.dataset}: methods compared")
         print(f"Figures, intervals and mistakes: {page}")
-    if failures:
-        raise UserError(f"{len(failures)} of {len(everything)} runs failed, the first: {failures[0]}")
+    report.conclude()
 
 
 if __name__ == "__main__":

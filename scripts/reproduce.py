@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dassl.utils import UserError, run_program
-from runs.protocols import PROTOCOLS, Places
+from dassl.utils import run_program
+from runs.protocols import PROTOCOLS, Places, ensure_generated
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--datasets", nargs="+", help="default: the eleven sets of the benchmark")
     p.add_argument("--methods", nargs="+", help="default: all of them")
     p.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    p.add_argument("--jobs", help="runs side by side (default: 1)")
     p.add_argument("--shots", nargs="+", type=int, default=[1, 2, 4, 8, 16], help="of the few-shot protocol")
     return p
 
@@ -31,15 +32,16 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     from datasets.catalogue import load
-    from reports.collect import runs_in, warn
+    from reports.collect import warn
     from reports.page import write
     from reports.render import document
     from reports.tables import TABLES, average
-    from runs.engines.local import go_through
-    from runs.plan import finished_folders, plan
+    from runs.engines.local import go_through, worker_count
+    from runs.plan import plan, report_folders, runs_of
+    from runs.ready import check_ready
     from runs.registry import benchmark_methods
 
-    places = Places()
+    places, workers = Places(), worker_count(args.jobs or "1", "")
     datasets = args.datasets or [facts.config for facts in load().datasets.values() if facts.zip_name]
     jobs = plan(args.protocol, datasets, args.methods or benchmark_methods(), args.seeds, args.shots, places)
     if args.dry_run:
@@ -49,17 +51,21 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(spec.command())
         print(f"{len(waiting)} of {len(specs)} runs to do, {len(specs) - len(waiting)} complete", file=sys.stderr)
         return
-    failures = go_through([job for job in jobs if job.waiting()])
-    if len(failures) < len(jobs):
-        tables = TABLES[args.protocol](runs_in(finished_folders(jobs)))
+    waiting = [job for job in jobs if job.waiting()]
+    check_ready(spec for job in waiting for spec in job.waiting())
+    for dataset in datasets:
+        ensure_generated(dataset, places.data)
+    report = go_through(waiting, workers)
+    if folders := report_folders(jobs):
+        tables = TABLES[args.protocol](runs_of(jobs))
         mean, left_out = average(tables, args.protocol)
         print("\n" + document([mean]))
-        for note in [*tables[0].notes, *left_out]:
+        footnotes = [f"{table.title}: {sentence}" for table in tables for sentence in table.footnotes]
+        for note in [*tables[0].notes, *left_out, *footnotes]:
             warn(note)
-        page = write(finished_folders(jobs), places.output / f"{args.protocol}.html")
+        page = write(folders, places.output / f"{args.protocol}.html")
         print(f"Figures, intervals and mistakes: {page}")
-    if failures:
-        raise UserError(f"{len(failures)} of {len(jobs)} jobs failed, the first: {failures[0]}")
+    report.conclude()
 
 
 if __name__ == "__main__":

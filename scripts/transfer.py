@@ -55,15 +55,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     for dataset in dict.fromkeys(name for route in routes for name in route):
         ensure_generated(dataset, places.data)
-    failures = go_through([job for job in jobs if job.waiting()])
-    if len(failures) < len(jobs):
-        folders = [folder for job in jobs for folder in job.folders()]
+    report = go_through([job for job in jobs if job.waiting()])
+    folders = [folder for job in jobs for folder in job.folders()]
+    if any((folder / "results.json").is_file() for folder in folders):
         text, notes = transfer_report(folders, routes, places.data, args.metric)
         print("\n" + text)
         for note in notes:
             warn(note)
-    if failures:
-        raise UserError(f"{len(failures)} of {len(jobs)} jobs failed, the first: {failures[0]}")
+    report.conclude()
 
 
 def asked_for(routes: Sequence[str]) -> list[tuple[str, str]]:

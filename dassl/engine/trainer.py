@@ -2,15 +2,17 @@
 
 Names, hooks and attributes are Dassl's. Added here: each epoch begins from random states that depend on the seed and
 the epoch alone, and a checkpoint after each epoch can be resumed, so a run that was killed and resumed computes what an
-undisturbed one does, bit for bit.
+undisturbed one does, bit for bit. A training that diverges ends in `Diverged`: the loss and its terms are finite before
+each step, parameters before a checkpoint, logits before they are evaluated.
 """
 
 from __future__ import annotations
 
 import datetime
+import math
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -24,6 +26,7 @@ from dassl.modeling import build_backbone, build_head
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import (
     AverageMeter,
+    Diverged,
     MetricMeter,
     UserError,
     checkpoints_in,
@@ -77,7 +80,11 @@ class SimpleNet(nn.Module):
 
 
 class TrainerBase:
-    """Models by name with their optimisers and schedulers, and the loop over epochs."""
+    """Models by name with their optimisers and schedulers, and the loop over epochs.
+
+    training: the mean training loss of the first and of the last epoch so far, as "first_loss" and "last_loss"; empty
+        before the first one, None where it is not known. Checkpoints hold it.
+    """
 
     def __init__(self) -> None:
         self._models: OrderedDict[str, nn.Module] = OrderedDict()
@@ -85,6 +92,7 @@ class TrainerBase:
         self._scheds: OrderedDict[str, torch.optim.lr_scheduler.LRScheduler | None] = OrderedDict()
         self._writer = None
         self.best_result = float("-inf")
+        self.training: dict[str, float | None] = {}
 
     # Models
 
@@ -143,7 +151,12 @@ class TrainerBase:
     def save_model(
         self, epoch: int, directory: str, is_best: bool = False, val_result: float | None = None, model_name: str = ""
     ) -> None:
-        """Save every model after `epoch` (from 0) as <directory>/<name>/model.pth.tar-<epoch + 1>."""
+        """Save every model after `epoch` (from 0) as <directory>/<name>/model.pth.tar-<epoch + 1>.
+
+        Raises:
+            Diverged: a learned parameter is not finite; nothing is saved.
+        """
+        self.check_parameters()
         for name in self.get_model_names():
             optim, sched = self._optims[name], self._scheds[name]
             save_checkpoint(
@@ -153,6 +166,7 @@ class TrainerBase:
                     "optimizer": None if optim is None else optim.state_dict(),
                     "scheduler": None if sched is None else sched.state_dict(),
                     "val_result": val_result,
+                    "training": self.training,
                     "meta": self.checkpoint_meta(),
                 },
                 str(Path(directory) / name),
@@ -168,13 +182,13 @@ class TrainerBase:
                     path.unlink()
 
     def resume_model_if_exist(self, directory: str) -> int:
-        """Restore the newest epoch of which every model has a sound checkpoint; the epoch to go on with, or 0."""
+        """Restore the newest epoch of which every model has an intact checkpoint; the epoch to go on with, or 0."""
         names = self.get_model_names()
         found = {name: checkpoints_in(Path(directory) / name) for name in names}
         common = set.intersection(*(set(of_name) for of_name in found.values())) if names else set()
         for epoch in sorted(common, reverse=True):
             try:
-                loaded = {name: load_checkpoint(str(found[name][epoch])) for name in names}
+                loaded = {name: self._load_finite(name, found[name][epoch]) for name in names}
             except UserError as error:
                 print(f"Warning: {error} Trying the one before.")
                 continue
@@ -182,17 +196,38 @@ class TrainerBase:
                 self.check_checkpoint_meta(str(found[name][epoch]), loaded[name].get("meta") or {})
                 path = str(found[name][epoch])
                 restore(loaded[name], self._models[name], self._optims[name], self._scheds[name], path)
+            self.training = dict(loaded[names[0]].get("training") or {"first_loss": None})
             self._resume_best(directory, names)
             print(f"Resuming after epoch {epoch} from {directory}")
             return epoch
         print("No checkpoint found, train from scratch")
         return 0
 
+    def _load_finite(self, name: str, path: Path) -> dict:
+        """A model's checkpoint. Raises UserError where it cannot be loaded, or holds parameters that are not finite."""
+        checkpoint = load_checkpoint(str(path))
+        state, trained = checkpoint["state_dict"], self._trained(name)
+        broken = not_finite({key: state[key] for key in trained & state.keys()})
+        if broken is not None:
+            raise UserError(
+                f"The checkpoint {path} is of a training that diverged, its {broken} is not finite: train again with "
+                f"a lower OPTIM.LR."
+            )
+        return checkpoint
+
+    def _trained(self, name: str) -> set[str]:
+        """Names of the parameters of a model that are trained."""
+        return {key for key, value in self._models[name].named_parameters() if value.requires_grad}
+
     def _resume_best(self, directory: str, names: list[str]) -> None:
         """The best validation result so far, which a run that keeps the best model goes on from."""
         best = Path(directory) / names[0] / "model-best.pth.tar"
         if best.is_file():
-            result = load_checkpoint(str(best)).get("val_result")
+            try:
+                result = self._load_finite(names[0], best).get("val_result")
+            except UserError as error:
+                print(f"Warning: {error} The next best epoch replaces it.")
+                return
             self.best_result = self.best_result if result is None else result
 
     def check_checkpoint_meta(self, path: str, meta: dict) -> None:
@@ -202,7 +237,7 @@ class TrainerBase:
         """Load the models' weights from a run folder: of `epoch`, or the best ones.
 
         Raises:
-            UserError: there is no such checkpoint.
+            UserError: there is no such checkpoint, or it is of a training that diverged.
         """
         if not directory:
             print("Note that load_model() is skipped as no pretrained model is given")
@@ -210,7 +245,7 @@ class TrainerBase:
         file = f"model.pth.tar-{epoch}" if epoch else "model-best.pth.tar"
         for name in self.get_model_names():
             path = Path(directory) / name / file
-            checkpoint = load_checkpoint(str(path))
+            checkpoint = self._load_finite(name, path)
             print(f"Load {path} to {name} (epoch {checkpoint['epoch']}, val_result {checkpoint.get('val_result')})")
             restore(checkpoint, self._models[name], origin=str(path))
 
@@ -244,6 +279,7 @@ class TrainerBase:
             self.before_epoch()
             self.run_epoch()
             self.after_epoch()
+        self.check_parameters()
         self.after_train()
 
     def _epochs(self) -> Iterator[int]:
@@ -281,11 +317,53 @@ class TrainerBase:
     def model_inference(self, input: Tensor) -> Tensor:
         raise NotImplementedError
 
-    # One step
+    # What must be finite
 
-    def detect_anomaly(self, loss: Tensor) -> None:
-        if not torch.isfinite(loss).all():
-            raise FloatingPointError("Loss is infinite or NaN!")
+    def diverged(self, what: str, term: str, when: str = "") -> Diverged:
+        """The error to raise where `what`, called `term`, is not finite; by default at this step."""
+        epoch, step = getattr(self, "epoch", -1) + 1, getattr(self, "batch_idx", -1) + 1
+        place = when or (f"in epoch {epoch}, step {step}" if epoch and step else "")
+        return Diverged(
+            f"The training of {type(self).__name__} diverged: {f'{place} ' if place else ''}{what} is not finite; "
+            f"{self.remedy(term)}.",
+            epoch,
+            step,
+            term,
+        )
+
+    def remedy(self, term: str) -> str:
+        """What to change when `term` is not finite."""
+        return "lower the learning rate"
+
+    def detect_anomaly(self, loss: Tensor | Mapping[str, Tensor]) -> None:
+        """Raise Diverged unless the loss, or each of its terms by name, is finite. One synchronisation of the device,
+        whatever the number of terms."""
+        terms = loss if isinstance(loss, Mapping) else {"loss": loss}
+        finite = [torch.isfinite(term).all() for term in terms.values()]
+        if not finite or bool(torch.stack(finite).all()):
+            return
+        name = next(name for name, sound in zip(terms, finite, strict=True) if not sound)
+        raise self._not_finite_term(name)
+
+    def _not_finite_term(self, name: str) -> Diverged:
+        return self.diverged("the loss" if name == "loss" else f"the term '{name}'", name)
+
+    def check_parameters(self) -> None:
+        """Raise Diverged unless every parameter that is trained is finite."""
+        for name in self.get_model_names():
+            trained = self._trained(name)
+            broken = not_finite({key: p for key, p in self._models[name].named_parameters() if key in trained})
+            if broken is not None:
+                when = f"after epoch {self.epoch + 1}" if hasattr(self, "epoch") else ""
+                raise self.diverged(f"the parameter {name}.{broken}", f"{name}.{broken}", when)
+
+    def check_logits(self, logits: Tensor) -> Tensor:
+        """The logits; raises Diverged unless they are finite."""
+        if not torch.isfinite(logits).all():
+            raise self.diverged("a logit of the images tested", "logits", f"after epoch {self.epoch + 1}")
+        return logits
+
+    # One step
 
     def model_zero_grad(self, names: str | list[str] | None = None) -> None:
         for name in self.get_model_names(names):
@@ -352,6 +430,14 @@ class SimpleTrainer(TrainerBase):
     def train(self) -> None:
         super().train(self.start_epoch, self.max_epoch)
 
+    def remedy(self, term: str) -> str:
+        """Lower the rate, or the weight of a loss term where the method has an option that ends with its name."""
+        method = self.cfg.TRAINER.NAME.upper()
+        options = self.cfg.TRAINER.get(method, {})
+        weight = next((name for name in options if name.split("_")[-1] == term.upper()), None)
+        lower = f"lower OPTIM.LR (it is {self.cfg.OPTIM.LR:g})"
+        return f"{lower} or TRAINER.{method}.{weight} (it is {options[weight]:g})" if weight else lower
+
     def before_train(self) -> None:
         self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME or self.output_dir)
         self.init_writer(str(Path(self.output_dir) / "tensorboard"))
@@ -392,7 +478,11 @@ class SimpleTrainer(TrainerBase):
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
-        """Evaluate on "val" or "test" (default TEST.SPLIT); the first of the evaluator's results."""
+        """Evaluate on "val" or "test" (default TEST.SPLIT); the first of the evaluator's results.
+
+        Raises:
+            Diverged: a logit is not finite.
+        """
         self.set_model_mode("eval")
         self.evaluator.reset()
         split = split or self.cfg.TEST.SPLIT
@@ -403,7 +493,7 @@ class SimpleTrainer(TrainerBase):
         print(f"Evaluate on the *{split}* set")
         for batch in progress(loader, f"test on {split}", unit="batch"):
             input, label = self.parse_batch_test(batch)
-            self.evaluator.process(self.model_inference(input), label)
+            self.evaluator.process(self.check_logits(self.model_inference(input)), label)
         results = self.evaluator.evaluate()
         for name, value in results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)
@@ -432,16 +522,26 @@ class SimpleTrainer(TrainerBase):
         self.write_scalar("train/lr", self.get_current_lr(), step)
 
     def _run_steps(self, batches: Iterator[tuple]) -> None:
-        """One forward_backward for each tuple of batches."""
+        """One forward_backward for each tuple of batches.
+
+        Raises:
+            Diverged: a number that it returns is not finite.
+        """
         self.set_model_mode("train")
         losses, batch_time, data_time = MetricMeter(), AverageMeter(), AverageMeter()
         end = time.time()
         for self.batch_idx, batch in enumerate(batches):
             data_time.update(time.time() - end)
             losses.update(self.forward_backward(*batch))
+            for name, meter in losses.meters.items():
+                if not math.isfinite(meter.val):
+                    raise self._not_finite_term(name)
             batch_time.update(time.time() - end)
             self._log_step(losses, batch_time, data_time)
             end = time.time()
+        if "loss" in losses.meters:
+            mean = losses.meters["loss"].avg
+            self.training = {"first_loss": self.training.get("first_loss", mean), "last_loss": mean}
 
 
 class TrainerX(SimpleTrainer):
@@ -479,3 +579,13 @@ class TrainerXU(SimpleTrainer):
 def _again_and_again(loader: object) -> Iterator:
     while True:
         yield from loader
+
+
+def not_finite(state: Mapping[str, Tensor]) -> str | None:
+    """The name of the first of these tensors that holds a NaN or an infinity; None without one. One synchronisation of
+    the device where all of them are sound."""
+    named = {name: value for name, value in state.items() if value.is_floating_point()}
+    finite = [torch.isfinite(value).all() for value in named.values()]
+    if not finite or bool(torch.stack([one.to(finite[0].device) for one in finite]).all()):
+        return None
+    return next(name for name, sound in zip(named, finite, strict=True) if not sound)

@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from .checkpoints import checkpoints_in, find_checkpoint, models_in
-from .errors import UserError, report_error, run_program
+from .errors import Diverged, UserError, cause_of, report_error, run_program
 from .files import (
     atomic_path,
     check_availability,
@@ -16,6 +16,7 @@ from .files import (
     is_disk_full,
     listdir_nohidden,
     mkdir_if_missing,
+    parse_json,
     read_json,
     sweep,
     tolist_if_not,
@@ -43,11 +44,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AverageMeter",
+    "Diverged",
     "Logger",
     "MetricMeter",
     "Registry",
     "UserError",
     "atomic_path",
+    "cause_of",
     "check_availability",
     "check_isfile",
     "checkpoints_in",
@@ -64,6 +67,7 @@ __all__ = [
     "models_in",
     "open_all_layers",
     "open_specified_layers",
+    "parse_json",
     "progress",
     "read_image",
     "read_json",

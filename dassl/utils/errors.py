@@ -16,9 +16,36 @@ class UserError(Exception):
         super().__init__(sentence.strip() if found and before.startswith("Caught ") else message)
 
 
+class Diverged(UserError, FloatingPointError):
+    """A training whose loss, parameters or logits are no longer finite numbers; what it learned is never stored.
+
+    It is a FloatingPointError too, which Dassl raises. epoch and step count from 1, 0 where it is not known. term: what
+    is not finite, such as "loss", the name of a loss term or of a parameter, or "logits".
+    """
+
+    def __init__(self, message: str, epoch: int = 0, step: int = 0, term: str = "") -> None:
+        super().__init__(message)
+        self.epoch, self.step, self.term = epoch, step, term
+
+
 def report_error(message: object) -> None:
     """Print one error sentence to stderr, as every program here does."""
     print(f"error: {message}", file=sys.stderr, flush=True)
+
+
+def cause_of(error: BaseException) -> str | None:
+    """One sentence on an error that the user can fix, with the fix; None for any other, which is a fault of ours."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return (
+            f"{error.strerror or error}{where}; fix this and run the same command again: it resumes after the last "
+            f"saved epoch."
+        )
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, named so that no program has to import torch
+        return "the GPU's memory is full; lower DATALOADER.TRAIN_X.BATCH_SIZE or FEATURES.IMAGES_AT_ONCE."
+    return None
 
 
 def run_program(main: Callable[[], object]) -> int:
@@ -29,25 +56,16 @@ def run_program(main: Callable[[], object]) -> int:
     """
     try:
         code = main()
-    except UserError as error:
-        report_error(error)
-        return 2
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         sys.stdout = None  # nothing is flushed to it at exit
         return 0
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        report_error(
-            f"{error.strerror or error}{where}; fix this and run the same command again: it resumes after the last "
-            f"saved epoch."
-        )
-        return 2
     except KeyboardInterrupt:
         print("\nInterrupted; the same command resumes after the last saved epoch.", file=sys.stderr)
         return 130
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, named so that no program has to import torch
+    except Exception as error:
+        sentence = cause_of(error)
+        if sentence is None:
             raise
-        report_error("the GPU's memory is full; lower DATALOADER.TRAIN_X.BATCH_SIZE or FEATURES.IMAGES_AT_ONCE.")
+        report_error(sentence)
         return 2
     return code if isinstance(code, int) else 0

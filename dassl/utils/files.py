@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import errno
 import json
+import math
 import os
 import platform
 import re
@@ -85,20 +86,48 @@ def check_isfile(fpath: str | Path) -> bool:
 
 
 def read_json(fpath: str | Path) -> object:
-    """Read a JSON file. Raises UserError when it is not there or not JSON."""
+    """Read a JSON file. Raises UserError when it is not there or not JSON, which has no NaN and no Infinity."""
     try:
-        return json.loads(Path(fpath).read_text(encoding="utf-8"))
+        return parse_json(Path(fpath).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"There is no file {fpath}.") from None
     except ValueError as error:
         raise UserError(f"{fpath} is not valid JSON ({error}): replace it with an intact copy.") from None
 
 
+def parse_json(text: str) -> object:
+    """What a JSON text says. Raises ValueError when it is not JSON, which has no NaN and no Infinity."""
+    return json.loads(text, parse_constant=_reject)
+
+
+def _reject(constant: str) -> None:
+    raise ValueError(f"it holds {constant}")
+
+
 def write_json(obj: object, fpath: str | Path) -> None:
-    """Write JSON atomically; the folder is made if it is missing."""
+    """Write JSON atomically; the folder is made if it is missing.
+
+    Raises:
+        UserError: a number in it is not finite, which JSON cannot hold. Nothing is written.
+    """
+    try:
+        text = json.dumps(obj, indent=1, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        if (place := _not_finite(obj)) is None:  # a circular object
+            raise
+        raise UserError(f"{fpath} is not written: {place or 'its content'} is not a finite number.") from None
     mkdir_if_missing(Path(fpath).parent)
     with atomic_path(fpath) as temporary:
-        temporary.write_text(json.dumps(obj, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _not_finite(value: object, place: str = "") -> str | None:
+    """Where the first number that is not finite stands, as in "training.loss.3"; None without any."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else place
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    found = (_not_finite(one, f"{place}.{name}" if place else str(name)) for name, one in inner)
+    return next((one for one in found if one is not None), None)
 
 
 def listdir_nohidden(path: str | Path, sort: bool = False) -> list[str]:

@@ -38,6 +38,7 @@ class Contents:
     studies: list[Study]
     draws: int
     waiting: list[tuple[str, int]]
+    diverged: list[str]
     without: list[str]
     unread: list[str]
     remarks: list[str]
@@ -64,7 +65,8 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> C
     backbones = sorted({run.backbone for run in runs})
     for backbone in backbones:
         of_backbone = [run for run in runs if run.backbone == backbone]
-        protocols = [Protocol(name, of_backbone, notes, material.shown) for name in PROTOCOLS]
+        broken = [run for run in material.diverged if run.backbone == backbone]
+        protocols = [Protocol(name, of_backbone, notes, material.shown, broken) for name in PROTOCOLS]
         everything += [(backbone, protocol) for protocol in protocols]
         draws += [protocol.draws for protocol in protocols if protocol.has_predictions]
         for dataset in sorted({name for protocol in protocols for name in protocol.tables}):
@@ -90,6 +92,7 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> C
         studies,
         min(draws, default=0),
         [(material.shown(path), epoch) for path, epoch in material.waiting],
+        [material.shown(run.path) for run in material.diverged],
         [material.shown(run.path) for run in runs if not (run.path / "predictions.npz").is_file()],
         list(notes.unread),
         [note.replace(f"{material.root}/", "") for note in notes.remarks],

@@ -9,16 +9,18 @@ from pathlib import Path
 
 from dassl.utils import UserError
 
-from ..collect import Run, read_run, unfinished
+from ..collect import Run, begun_below, folders_below, read_run, unfinished
 from .notes import Notes
 
 
 @dataclass
 class Material:
-    """runs: the finished ones. waiting: (folder, last saved epoch) of the others. notes: what could not be read."""
+    """runs: the finished ones. diverged: those that have no result for that reason. waiting: (folder, last saved epoch)
+    of the others. notes: what could not be read."""
 
     root: Path
     runs: list[Run] = field(default_factory=list)
+    diverged: list[Run] = field(default_factory=list)
     waiting: list[tuple[Path, int]] = field(default_factory=list)
     notes: Notes = field(default_factory=Notes)
 
@@ -43,15 +45,15 @@ def gather(places: Path | str | Iterable[Path | str]) -> Material:
     if not folders:
         raise UserError("A report needs at least one folder with results.")
     material = Material(Path(os.path.commonpath([folder.absolute() for folder in folders])))
-    found = {path.parent.absolute(): None for folder in folders for path in sorted(folder.rglob("results.json"))}
+    found = {path.absolute(): None for folder in folders for path in folders_below(folder)}
     for folder in found:
         try:
-            material.runs.append(read_run(folder))
+            run = read_run(folder)
+            (material.diverged if run.diverged else material.runs).append(run)
         except UserError as error:
             material.notes.unreadable(material.shown(folder), error, material.root)
     waiting = dict(pair for folder in folders for pair in unfinished(folder.absolute()))
     material.waiting = sorted(waiting.items())
     if not material.runs:
-        begun = f"; {len(waiting)} runs are unfinished, the first is {material.waiting[0][0]}" if waiting else ""
-        raise UserError(f"No run below {', '.join(map(str, folders))} is finished{begun}.")
+        raise UserError(f"No run below {', '.join(map(str, folders))} is finished{begun_below(folders)}.")
     return material

@@ -29,16 +29,18 @@ class GridCell:
 
 @dataclass
 class Grid:
-    """headers: the first is that of the rows' names. rows: (name, cells). caption: what the cells are."""
+    """headers: the first is that of the rows' names. rows: (name, cells). caption: what the cells are. footnotes: what
+    a reader must know of them."""
 
     headers: list[str]
     rows: list[tuple[str, list[GridCell]]] = field(default_factory=list)
     caption: str = ""
+    footnotes: list[str] = field(default_factory=list)
 
 
 def grid_of(table: Table) -> Grid:
     """A table of reports.tables, with the intervals that its cells know below their means and deviations."""
-    grid = Grid(table.headers, caption=table.caption)
+    grid = Grid(table.headers, caption=table.caption, footnotes=table.footnotes)
     for row, ranks in zip(table.rows, table.ranks(), strict=True):
         cells = []
         for cell, rank in zip(row.cells, ranks, strict=True):

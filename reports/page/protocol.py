@@ -26,22 +26,35 @@ Intervals = dict[tuple[tuple[str, str], str], Interval]  # {(a row's key, header
 
 
 class Protocol:
-    """name: base2new or few_shot. Everything else is asked for by data set."""
+    """name: base2new or few_shot. diverged: runs that tables mark, of data sets with finished ones. Everything else is
+    asked for by data set."""
 
-    def __init__(self, name: str, runs: Sequence[Run], notes: Notes, shown: Callable[[object], str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        runs: Sequence[Run],
+        notes: Notes,
+        shown: Callable[[object], str],
+        diverged: Sequence[Run] = (),
+    ) -> None:
         self.name, self.title = name, TITLES[name]
         kinds = tuple(PARTS.values()) if name == "base2new" else ("few_shot",)
         chosen = [run for run in runs if run.kind in kinds]
+        datasets = {run.dataset for run in chosen}
+        marked = [*chosen, *(run for run in diverged if run.kind in kinds and run.dataset in datasets)]
+        self._shots = {dataset: sorted({run.shots for run in marked if run.dataset == dataset}) for dataset in datasets}
+        others = [run for run in runs if run.kind not in kinds]
         self.tables: dict[str, Table] = {}
-        for table in TABLES[name](runs) if chosen else ():
+        for table in TABLES[name]([*marked, *others]) if chosen else ():
             self.tables[table.title.rpartition(" ")[0]] = table
             for note in table.notes:
                 notes.remark(note)
         self._tests = [
-            Evaluation(variant, kind, shots, sorted(variant.of(kind, shots), key=_seed), notes, shown)
-            for variant in (variants(chosen)[0] if chosen else ())
+            Evaluation(variant, kind, shots, sorted(finished, key=_seed), notes, shown)
+            for variant in (variants(marked)[0] if chosen else ())
             for kind in kinds
             for shots in sorted({run.shots for run in variant.of(kind)})
+            if (finished := [run for run in variant.of(kind, shots) if not run.diverged])
         ]
         self.draws = draws_for(self._tests)
         self._intervals: dict[str, Intervals] = {}
@@ -60,16 +73,15 @@ class Protocol:
 
     def columns(self, dataset: str) -> list[tuple[str, int]]:
         """Of few-shot: (header, shots) of the table's columns."""
-        numbers = sorted({test.shots for test in self.of(dataset)})
-        return list(zip(self.tables[dataset].headers[1:], numbers, strict=False))
+        return list(zip(self.tables[dataset].headers[1:], self._shots[dataset], strict=False))
 
     def details(self, dataset: str) -> list[tuple[str, list[Evaluation]]]:
         """What detailed figures are of, with a title: base and novel classes, or the largest number of shots."""
         if self.name == "base2new":
             found = [(f"{header} classes", self.tests(dataset, part)) for header, part in PARTS.items()]
         else:
-            header, shots = self.columns(dataset)[-1]
-            found = [(f"all classes, {header}", self.tests(dataset, "few_shot", shots))]
+            parts = [(f"all classes, {name}", self.tests(dataset, "few_shot", n)) for name, n in self.columns(dataset)]
+            found = [part for part in parts if part[1]][-1:]
         return [(title, tests) for title, tests in found if tests]
 
     def intervals(self, dataset: str) -> Intervals:
@@ -117,7 +129,7 @@ class Protocol:
         for row in table.rows:
             of_row = found.setdefault(row.name, {})
             for header, cell in zip(table.headers[1:], row.cells, strict=True):
-                if cell is not None:
+                if cell:
                     interval = intervals.get((row.key, header))
                     of_row[header] = Score(cell.mean, interval.low, interval.high) if interval else Score(cell.mean)
         return found

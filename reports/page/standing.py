@@ -43,7 +43,7 @@ def standing(anchor: str, dataset: str, protocol: Protocol, colours: Mapping[str
     floors = {title: _floor(tests) for title, tests in details}
     floors = {title: floor for title, floor in floors.items() if floor is not None}
     if protocol.name == "base2new":
-        figure = base_novel_bars({name: {part: of.get(part) for part in PARTS} for name, of in scores.items()})
+        figure = base_novel_bars({name: {part: of.get(part) for part in PARTS} for name, of in scores.items() if of})
         drawing = Drawing(
             f"{anchor}-base-novel", "Base, novel and HM", "Horizontal bars of the accuracies in the table.", figure
         )

@@ -1,48 +1,164 @@
-"""Going through jobs on this machine, one after another or side by side."""
+"""Going through jobs on this machine, one after another or side by side in processes of their own."""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection, wait
 
-from dassl.utils import UserError, report_error
-from runs.protocols import Job
+from runs.protocols import Job, integer
+
+from .report import Outcome, Report, attempt
+
+ATTEMPTS = 2  # at a job whose process is killed
+SECONDS_BETWEEN_LOOKS = 1.0  # at whether a process is alive
+SECONDS_TO_END = 5.0
 
 
-def go_through(todo: Sequence[Job], workers: int = 1) -> list[str]:
-    """Do every job. A job that fails with a user error is reported and the rest continue. Returns the failures.
+def go_through(todo: Sequence[Job], workers: int = 1) -> Report:
+    """Do every job and tell of each as it ends. A job that fails is named and the rest continue.
 
     With more than one worker, jobs run side by side in processes of their own, share out the machine's cores, and print
     to their log.txt alone.
     """
-    failures = []
-    for number, (job, wait) in enumerate(_started(todo, workers), 1):
-        print(f"[{number}/{len(todo)}] {job}", flush=True)
-        try:
-            wait()
-        except UserError as error:
-            failures.append(f"{job}: {error}")
-            report_error(error)
-    return failures
+    report = Report(todo, workers)
+    for outcome in _one_by_one(todo) if workers == 1 else _side_by_side(todo, workers):
+        report.add(outcome)
+    return report
 
 
-def _started(todo: Sequence[Job], workers: int) -> Iterator[tuple[Job, Callable[[], object]]]:
-    """Each job with a function that returns when it is done."""
-    if workers == 1:
-        yield from ((job, job) for job in todo)
-        return
+def worker_count(asked: str | None, backbone: str) -> int:
+    """How many jobs run side by side: what --jobs asks for, by default 1, or for PhantomCLIP, which is too small for
+    the threads of one run to gain much, one per core and at most 4.
+
+    Raises:
+        UserError: it is not a whole number above 0.
+    """
+    if asked is not None:
+        return integer(asked, "--jobs", 1)
+    return min(4, os.cpu_count() or 1) if backbone == "PhantomCLIP" else 1
+
+
+def _one_by_one(todo: Sequence[Job]) -> Iterator[Outcome]:
+    for number, job in enumerate(todo, 1):
+        print(f"Job {number} of {len(todo)}: {job}", flush=True)
+        yield attempt(job)
+
+
+def _side_by_side(todo: Sequence[Job], workers: int) -> Iterator[Outcome]:
+    """Outcomes in the order in which jobs end. A job whose process is killed is done once more in a fresh one."""
     threads = max(1, (os.cpu_count() or 1) // workers)
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin_worker, initargs=(threads,)) as pool:
-        waiting = [(job, pool.submit(job)) for job in todo]
-        yield from ((job, future.result) for job, future in waiting)
+    waiting = deque((job, 1) for job in todo)
+    busy: list[_Worker] = []
+    idle: list[_Worker] = []
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < workers:
+                idle = [worker for worker in idle if worker.process.is_alive()]
+                job, number = waiting.popleft()
+                worker = idle.pop() if idle and number == 1 else _Worker(threads)
+                busy.append(worker)
+                worker.give(job, number)
+            wait([worker.pipe for worker in busy], SECONDS_BETWEEN_LOOKS)
+            for worker in [worker for worker in busy if worker.has_ended()]:
+                busy.remove(worker)
+                outcome = worker.outcome()
+                if outcome is not None:
+                    idle.append(worker)
+                    yield outcome
+                    continue
+                cause = worker.cause_of_death()
+                if worker.attempts < ATTEMPTS:
+                    print(f"{worker.job}: its process {cause}; once more in a fresh one", file=sys.stderr, flush=True)
+                    waiting.appendleft((worker.job, worker.attempts + 1))
+                else:
+                    yield Outcome(worker.job, error=f"its process {cause}, {ATTEMPTS} times: {_REMEDY}.")
+    finally:
+        for worker in (*busy, *idle):
+            worker.stop()
 
 
-def _begin_worker(threads: int) -> None:
+_REMEDY = "the memory may be full, so lower --jobs or DATALOADER.TRAIN_X.BATCH_SIZE"
+
+
+class _Worker:
+    """A process that does one job after another, and the job that it is at."""
+
+    def __init__(self, threads: int) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self.pipe, theirs = spawn.Pipe()
+        self.process = spawn.Process(target=_work, args=(theirs, threads))
+        with _interrupts_ignored():  # inherited: on Ctrl-C this process ends the others, which say nothing
+            self.process.start()
+        theirs.close()
+        self.job: Job | None = None
+        self.attempts = 0
+
+    def give(self, job: Job, attempts: int) -> None:
+        self.job, self.attempts = job, attempts
+        with contextlib.suppress(OSError):  # it was killed just now, which `outcome` tells
+            self.pipe.send(job)
+
+    def has_ended(self) -> bool:
+        """Whether the job is done, or the process is gone."""
+        return self.pipe.poll() or not self.process.is_alive()
+
+    def outcome(self) -> Outcome | None:
+        """What became of the job; None where the process was killed at it."""
+        try:
+            return self.pipe.recv() if self.pipe.poll() else None
+        except (EOFError, OSError):
+            return None
+
+    def cause_of_death(self) -> str:
+        self.process.join(SECONDS_TO_END)
+        code = self.process.exitcode
+        self.stop()
+        if code is None or code >= 0:
+            return f"ended with exit code {code}"
+        return f"was killed by {signal.Signals(-code).name}"
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.join(SECONDS_TO_END)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.pipe.close()
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only that one sets handlers
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _work(pipe: Connection, threads: int) -> None:
+    """A worker's life: jobs come through the pipe, their outcomes go back."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
     torch.set_num_threads(threads)
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  open as long as the process
+    with contextlib.suppress(EOFError, OSError):  # whoever asked is gone
+        while True:
+            pipe.send(attempt(pipe.recv()))
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, killed or not."""
+    multiprocessing.parent_process().join()
+    os._exit(1)

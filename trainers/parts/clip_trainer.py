@@ -16,6 +16,7 @@ from clip import FrozenCLIP, ImageFeatures
 from dassl.data import DataManager
 from dassl.data.datasets import DatasetBase
 from dassl.engine import TrainerX
+from dassl.engine.trainer import not_finite
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import UserError, find_checkpoint, load_checkpoint, progress
@@ -163,6 +164,7 @@ class ClipTrainer(TrainerX):
 
     def forward_backward(self, batch: dict) -> dict[str, float]:
         terms, logits = self.losses(*self.parse_batch_train(batch))
+        self.detect_anomaly(terms)  # here, since a method may update without model_backward
         self.update(terms)
         if (self.batch_idx + 1) == self.num_batches:
             self.update_lr()
@@ -227,7 +229,7 @@ class ClipTrainer(TrainerX):
             size = self.cfg.DATALOADER.TEST.BATCH_SIZE
             total = -(-len(labels) // size)
             batches = progress(batches_of(features, labels, size), "test", total=total, unit="batch")
-            return [(classify(batch), label) for batch, label in batches]
+            return [(self.check_logits(classify(batch)), label) for batch, label in batches]
 
     # Checkpoints: the learned parameters, and what they belong to
 
@@ -285,7 +287,7 @@ class ClipTrainer(TrainerX):
 
 
 def load_parameters(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Load learned parameters into a module, every one of them and of the right shape.
+    """Load learned parameters into a module, every one of them, of the right shape and finite.
 
     Checkpoints of the public code bases also hold the class names' embeddings (`token_prefix`, `token_suffix`), which
     belong to the classes of training and are left out. Some hold the whole model, of which the prompt learner is taken:
@@ -301,5 +303,10 @@ def load_parameters(module: nn.Module, state: dict[str, Tensor], path: Path) -> 
         raise UserError(
             f"{path} holds {theirs} where this method, backbone and configuration need {mine}: "
             f"use the configuration that it was trained with."
+        )
+    broken = not_finite(state)
+    if broken is not None:
+        raise UserError(
+            f"{path} is of a training that diverged, its {broken} is not finite: train again with a lower OPTIM.LR."
         )
     module.load_state_dict(state)

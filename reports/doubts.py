@@ -1,0 +1,23 @@
+"""What makes a finite result doubtful: a loss that rose, an accuracy that guessing reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+AT_CHANCE = "accuracy not above chance"
+LOSS_ROSE = "training loss higher in the last epoch than in the first"
+
+
+def doubts(accuracy: float, classes: int, training: Mapping[str, float | None] | None) -> list[str]:
+    """The doubts about a run, for its log, its results.json and the footnotes of tables.
+
+    accuracy: in percent, of a test on `classes` classes; chance is 100 / classes, and there is none with one class.
+    training: the mean training losses "first_loss" and "last_loss", None where one is not known.
+    """
+    first, last = (training or {}).get("first_loss"), (training or {}).get("last_loss")
+    found = []
+    if first is not None and last is not None and last > first:
+        found.append(LOSS_ROSE)
+    if classes > 1 and accuracy * classes <= 100 * (1 + 1e-9):
+        found.append(AT_CHANCE)
+    return found
