@@ -38,6 +38,7 @@ def _execute(spec: RunSpec) -> dict | None:
     folder = RunFolder(spec, cfg)
     if folder.has_results and not spec.rerun:
         return _told(folder.finished_results(), folder)
+    folder.check()
     with folder.alone():
         if spec.rerun:
             folder.clear()

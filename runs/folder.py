@@ -70,6 +70,10 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         return alone(self.path / LOCK, f"the run in {self.path}")
 
+    def check(self) -> None:
+        """Raise UserError where a file that the configuration names is missing or unusable, before anything is made."""
+        fingerprints.of_graph(self.spec, self.cfg)
+
     @property
     def has_results(self) -> bool:
         return (self.path / RESULTS).is_file()
@@ -141,7 +145,7 @@ class RunFolder:
     def prepare(self) -> None:
         """Make the folder and write down the configuration; an unfinished run in it will be resumed."""
         self.path.mkdir(parents=True, exist_ok=True)
-        for folder in (self.path, *models_in(self.path)):
+        for folder in (self.path, *(path for path in self.path.iterdir() if path.is_dir())):
             sweep(folder)
         with atomic_path(self.path / CONFIG) as temporary:
             temporary.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
