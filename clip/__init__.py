@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .configurations import ImageSpec
 from .errors import MissingWeights, ModelError
-from .registry import available_models, image_spec, load
+from .registry import available_models, folder_of, image_spec, load
 
 if TYPE_CHECKING:
     from .interface import FrozenCLIP, ImageFeatures, Tokens
@@ -23,6 +23,7 @@ __all__ = [
     "ModelError",
     "Tokens",
     "available_models",
+    "folder_of",
     "image_spec",
     "load",
 ]

@@ -66,6 +66,13 @@ def locate(name: str) -> Path:
     return _folder(name) if repository is None else sources.from_hub(repository)
 
 
+def folder_of(name: str | Path) -> Path | None:
+    """The folder with a model's files on this machine; None where they have yet to be fetched. ModelError as for
+    `load`."""
+    repository = _repository(str(name))
+    return _folder(str(name)) if repository is None else sources.in_cache(repository)
+
+
 def image_spec(name: str | Path) -> ImageSpec:
     """The image size, mean and standard deviation of a model, from its configuration alone; errors as for `load`."""
     name = str(name)

@@ -115,19 +115,32 @@ def from_hub(repository: Repository, weights: bool = True) -> Path:
     Without `weights`, only the required files are looked for. Raises MissingWeights when files are missing and cannot
     be fetched.
     """
+    found = _cached(repository, weights)
+    if None in found:
+        wanted = _wanted(repository, weights)
+        return _fetch(repository, wanted, _lacking(wanted, found), repository.optional if weights else ())
+    return found[0].parent
+
+
+def in_cache(repository: Repository) -> Path | None:
+    """The folder in the hub's cache with a repository's files; None where they have yet to be fetched."""
+    found = _cached(repository, weights=True)
+    return None if None in found else found[0].parent
+
+
+def _wanted(repository: Repository, weights: bool) -> list[tuple[str, ...]]:
+    return [*((name,) for name in repository.required), *([repository.weights] if weights else [])]
+
+
+def _cached(repository: Repository, weights: bool) -> list[Path | None]:
+    """Where the cache has each file that is wanted."""
     from huggingface_hub import try_to_load_from_cache
 
     def cached(name: str) -> Path | None:
         found = try_to_load_from_cache(repository.name, name, revision=repository.revision, repo_type=repository.kind)
         return Path(found) if isinstance(found, str) else None
 
-    wanted = [(name,) for name in repository.required]
-    if weights:
-        wanted.append(repository.weights)
-    found = [next(filter(None, map(cached, names)), None) for names in wanted]
-    if None in found:
-        return _fetch(repository, wanted, _lacking(wanted, found), repository.optional if weights else ())
-    return found[0].parent
+    return [next(filter(None, map(cached, names)), None) for names in _wanted(repository, weights)]
 
 
 def _lacking(wanted: Sequence[Sequence[str]], found: Sequence[Path | None]) -> str:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from dassl.utils import UserError
+from dassl.utils import UserError, atomic_path, sweep
+from dassl.utils.locks import alone
 
 from . import png
 from .findings import CLASSES, GRADES, Array
@@ -77,18 +76,26 @@ def ensure_dataset(root: str | Path, seed: int | None = None, name: str = "phant
     folder = Path(root) / title
     split = folder / f"split_{title}.json"
     if not split.is_file():
-        print(f"Making the {title} data set in {folder}")
         Path(root).mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{title}-", dir=root))
-        try:
-            write_dataset(made, SEED if seed is None else seed, name=name)
-            made.chmod(0o755)
-            made.replace(folder)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
-    elif (there := _seed_of(split)) != seed and seed is not None:
+        with alone(Path(root) / f".{title}.lock", f"the drawing of {title} in {root}"):
+            if not split.is_file():  # another process may have drawn it meanwhile
+                _draw(folder, SEED if seed is None else seed, name)
+                return folder
+    there = _seed_of(split)
+    if seed not in (None, there):
         raise UserError(f"{folder} has the images of seed {there}, not {seed}: delete it or give another --root.")
     return folder
+
+
+def _draw(folder: Path, seed: int, name: str) -> None:
+    """Draw into a temporary folder, which becomes `folder` when it is complete."""
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{folder} has no split_{folder.name}.json: delete that folder, and it is drawn again.")
+    print(f"Making the {folder.name} data set in {folder}")
+    sweep(folder.parent)
+    with atomic_path(folder) as made:
+        made.mkdir()
+        write_dataset(made, seed, name=name)
 
 
 def _seed_of(split: Path) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import torch
+from yacs.config import CfgNode
 
 from clip.errors import MissingWeights
 from dassl.data.data_manager import seeded
@@ -33,12 +34,23 @@ def execute(spec: RunSpec) -> dict | None:
 def _execute(spec: RunSpec) -> dict | None:
     cfg = build_config(spec)
     folder = RunFolder(spec, cfg)
-    finished = folder.finished_results()
-    if finished is not None:
-        print(f"{folder.path} is complete: accuracy {finished['accuracy']:.2f} %. Nothing to do.")
-        return finished
-    folder.prepare()
+    if folder.has_results and not spec.rerun:
+        return _told(folder.finished_results(), folder)
+    folder.check()
+    with folder.alone():
+        if spec.rerun:
+            folder.clear()
+        finished = folder.finished_results()  # another process may have done the run meanwhile
+        return _told(finished, folder) if finished is not None else _logged(spec, cfg, folder)
 
+
+def _told(finished: dict, folder: RunFolder) -> dict:
+    print(f"{folder.path} is complete: accuracy {finished['accuracy']:.2f} %. Nothing to do.")
+    return finished
+
+
+def _logged(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
+    folder.prepare()
     restore_output = setup_logger(cfg.OUTPUT_DIR)
     try:
         if cfg.SEED >= 0:
@@ -53,7 +65,7 @@ def _execute(spec: RunSpec) -> dict | None:
         restore_output()
 
 
-def _run(spec: RunSpec, cfg, folder: RunFolder) -> dict | None:
+def _run(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
     print(f"{cfg}\n")
     for note in notes(cfg):
         print(f"Note: {note}\n")
@@ -63,6 +75,8 @@ def _run(spec: RunSpec, cfg, folder: RunFolder) -> dict | None:
     with phases("setup"):
         trainer = build_trainer(cfg)
     folder.write_split(trainer.dm.dataset)
+    with phases("fingerprints"):
+        folder.write_fingerprints(trainer)
     try:
         return _train_and_test(spec, trainer, folder, phases, started)
     except Diverged as error:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import math
-import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +26,8 @@ from dassl.utils import (
     write_json,
 )
 from dassl.utils.checkpoints import BEST
+from dassl.utils.hashes import text_hash
+from dassl.utils.locks import alone
 from dassl.utils.phases import Phases
 from datasets.catalogue import load
 from reports.collect import DIVERGED, ELSEWHERE, read_results
@@ -34,7 +35,9 @@ from reports.doubts import doubts
 from reports.metrics import summary
 from reports.predictions import Predictions
 from reports.variants import PLACES
+from runs import fingerprints
 from runs.config import changed_keys, flat, plain
+from runs.fingerprints import relative
 from runs.records import CONFIG, SPLIT, run_config
 from runs.registry import method_class
 from runs.spec import RunSpec
@@ -42,7 +45,9 @@ from runs.spec import RunSpec
 FORMAT = 2
 RESULTS, PREDICTIONS = "results.json", "predictions.npz"
 VALIDATION = "val_predictions.npz"
+FINGERPRINTS, LOCK = "fingerprints.json", ".lock"
 PHANTOM_BACKBONE = "PhantomCLIP"
+START_AFRESH = "add --rerun to start it afresh, or choose another output folder (OUTPUT, --output-dir)"
 LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "transformers")
 
 
@@ -58,17 +63,12 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
 
-def text_hash(value: object) -> str:
-    """A hash of anything that JSON can write."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
 class RunFolder:
     """The folder of one run.
 
-    A run is complete when results.json is there; it is written last, atomically. config.yaml says what an unfinished
-    run was begun with. diverged.json is there instead of results.json when the training diverged: what the run was, and
-    under "diverged" what was not finite, in which epoch and step, and the sentence that was shown.
+    A run is complete when results.json is there; it is written last, atomically. config.yaml and fingerprints.json say
+    what an unfinished run was begun with. diverged.json is there instead of results.json when the training diverged:
+    what the run was, and under "diverged" the term that was not finite, its epoch and step, and the sentence shown.
     """
 
     def __init__(self, spec: RunSpec, cfg: CfgNode) -> None:
@@ -76,37 +76,49 @@ class RunFolder:
         self.path = Path(cfg.OUTPUT_DIR)
         self.config = _in_json(plain(cfg))
         self.log_path = self.path / "log.txt"
+        self.fingerprints: fingerprints.Fingerprints = {}
+
+    def alone(self) -> contextlib.AbstractContextManager[None]:
+        """Makes the folder and holds its lock: a second process that is to do the same run waits for the first."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return alone(self.path / LOCK, f"the run in {self.path}")
+
+    def check(self) -> None:
+        """Raise UserError where a file that the configuration names is missing or unusable, before anything is made."""
+        fingerprints.of_graph(self.spec, self.cfg)
+
+    @property
+    def has_results(self) -> bool:
+        return (self.path / RESULTS).is_file()
 
     def finished_results(self) -> dict | None:
         """What results.json holds, or None when the run is not complete.
 
         Raises:
-            UserError: the folder belongs to a run with another configuration, or of another checkpoint; or a file that
-                the configuration names is not there.
+            UserError: the folder belongs to a run with another configuration, of another checkpoint, or on data,
+                sentences or weights that have changed since; or a file that the configuration names is not there.
             Diverged: the run diverged, or the one that it is to test.
         """
-        files = self._files()
-        results = self.path / RESULTS
         self._check_diverged()
-        if results.is_file():
+        if self.has_results:
+            results = self.path / RESULTS
             found = read_results(results)
-            checkpoint = found["fingerprints"].get("checkpoint")
+            recorded = found["fingerprints"]
+            checkpoint = recorded.get("checkpoint")
             self._must_match(found["config"], "is the result of")
-            changed = [name for name, value in files.items() if found["fingerprints"].get(name) != value]
-            if changed:
-                raise UserError(
-                    f"{self.path} is the result of another {changed[0]}, whose file has changed since: "
-                    f"choose another output folder, or delete this one."
-                )
+            self._must_be_unchanged(self.path, "is the result of", recorded)
             if self.spec.eval_only and checkpoint != self.checkpoint_fingerprint():
                 raise UserError(
-                    f"{results} was made with another checkpoint than the one in {self.spec.model_dir}; "
-                    f"delete {self.path} to test again."
+                    f"{results} was made with another checkpoint than the one in {self.spec.model_dir}: add --rerun "
+                    f"to test again, or choose another output folder."
                 )
             return found
         begun = self.path / CONFIG
         if begun.is_file() and models_in(self.path):
             self._must_match(read_config(begun), "holds an unfinished run of")
+            self._must_be_unchanged(self.path, "was begun with")
+        if self.spec.resume:
+            self._must_be_unchanged(Path(self.spec.resume), "was begun with")
         return None
 
     def _check_diverged(self) -> None:
@@ -135,28 +147,46 @@ class RunFolder:
         if changed:
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             raise UserError(
-                f"{self.path} {what} a different configuration ({'; '.join(changed[:3])}{more}): "
-                f"choose another output folder, or delete this one."
+                f"{self.path} {what} a different configuration ({'; '.join(changed[:3])}{more}): {START_AFRESH}."
             )
 
-    def _files(self) -> dict[str, str]:
-        """Fingerprints of the files, beside data and weights, that decide what the run will learn."""
-        method = method_class(self.cfg.TRAINER.NAME)
-        if self.spec.eval_only or not hasattr(method, "fingerprints"):
-            return {}
-        return method.fingerprints(self.cfg)
+    def _must_be_unchanged(self, folder: Path, what: str, recorded: dict | None = None) -> None:
+        """Raise UserError where what the run in a folder was begun with is not what is there now. `recorded` are the
+        hashes of its results, where it has some."""
+        before = fingerprints.read(folder / FINGERPRINTS)
+        if recorded is not None:  # the file only adds which image and which class
+            hashes = fingerprints.summary(before)
+            before = {name: before[name] if hashes.get(name, 0) == value else value for name, value in recorded.items()}
+        changed = fingerprints.changes(before, fingerprints.now(self.spec, self.cfg)) if before else []
+        if changed:
+            raise UserError(f"{folder} {what} {' and '.join(changed)}: {START_AFRESH}.")
+
+    def clear(self) -> None:
+        """Remove what the run left here, so that it starts afresh: results first, so that a run that is killed in
+        between is not taken for a finished one. Logs, and what others put here, stay."""
+        files = [self.path / name for name in (RESULTS, DIVERGED, PREDICTIONS, VALIDATION, SPLIT)]
+        if not self.spec.eval_only:  # which may test what the same folder holds
+            for model in models_in(self.path):
+                files += [*checkpoints_in(model).values(), model / BEST, model / "checkpoint"]
+            files += [*(self.path / "tensorboard").glob("events.out.tfevents.*"), self.path / FINGERPRINTS]
+        for file in files:
+            file.unlink(missing_ok=True)
+        for folder in {file.parent for file in files} - {self.path}:
+            with contextlib.suppress(OSError):  # it holds something else
+                folder.rmdir()
 
     def prepare(self) -> None:
         """Make the folder and write down the configuration; an unfinished run in it will be resumed."""
         self.path.mkdir(parents=True, exist_ok=True)
-        for folder in (self.path, *models_in(self.path)):
+        for folder in (self.path, *(path for path in self.path.iterdir() if path.is_dir())):
             sweep(folder)
         with atomic_path(self.path / CONFIG) as temporary:
             temporary.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
-        if not self.spec.eval_only and not self.cfg.RESUME:
-            self.cfg.defrost()
-            self.cfg.RESUME = str(self.path)
-            self.cfg.freeze()
+
+    def write_fingerprints(self, trainer: TrainerBase) -> None:
+        """fingerprints.json: what the run is learned from and tested on."""
+        self.fingerprints = fingerprints.of_trainer(self.spec, self.cfg, trainer)
+        fingerprints.write(self.fingerprints, self.path / FINGERPRINTS)
 
     def log(self) -> TextIO:
         """The log file, to append to."""
@@ -238,8 +268,8 @@ class RunFolder:
             "versions": versions(),
             "fingerprints": {
                 "config": text_hash(sorted(item for item in flat(self.config) if item[0] not in PLACES)),
-                "dataset": getattr(trainer.dm.dataset, "fingerprint", None),
-                "weights": getattr(getattr(trainer, "clip_model", None), "fingerprint", None),
+                "weights": None,
+                **fingerprints.summary(self.fingerprints),
                 "checkpoint": self.checkpoint_fingerprint(),
                 **getattr(trainer, "learned_from", {}),
             },
@@ -280,13 +310,6 @@ def tested_on(config: dict) -> str:
     name = config["DATASET"]["TEST_ON"]
     facts = load().find(name) if name else None
     return facts.name if facts else name or trained_on(config)
-
-
-def relative(path: str, dataset: object) -> str:
-    """An image's path below its data set's image folder, with forward slashes; for a data set that does not name one,
-    below its folder."""
-    root = getattr(dataset, "image_dir", None) or getattr(dataset, "dataset_dir", None)
-    return Path(os.path.relpath(path, root) if root else path).as_posix()
 
 
 def names_novel_classes(cfg: CfgNode) -> bool:

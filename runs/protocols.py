@@ -42,8 +42,12 @@ class Job:
         return [Path(spec.folder) for spec in self.specs]
 
     def waiting(self) -> list[RunSpec]:
-        """The runs whose folders hold no results yet."""
-        return [spec for spec in self.specs if not (Path(spec.folder) / "results.json").is_file()]
+        """The runs that are to be done: those whose folders hold no results yet, or that start afresh."""
+        return [spec for spec in self.specs if spec.rerun or not (Path(spec.folder) / "results.json").is_file()]
+
+    def afresh(self, rerun: bool = True) -> Job:
+        """The same job, which removes what its runs left before and does them again."""
+        return replace(self, specs=tuple(replace(spec, rerun=rerun) for spec in self.specs))
 
     def __call__(self) -> list[dict]:
         """Do all runs; their results."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from clip import available_models
@@ -47,6 +47,7 @@ class RunSpec:
     source_domains: tuple[str, ...] = ()
     target_domains: tuple[str, ...] = ()
     head: str = ""
+    rerun: bool = field(default=False, compare=False)  # start afresh; says how the run is done, not what it is
 
     # To a command and back
 
@@ -75,6 +76,7 @@ class RunSpec:
             words += [option, value] if value else []
         words += ["--eval-only"] if self.eval_only else []
         words += ["--no-train"] if self.no_train else []
+        words += ["--rerun"] if self.rerun else []
         return [*words, *self.all_pairs()]
 
     def command(self) -> str:
@@ -116,6 +118,7 @@ class RunSpec:
             source_domains=tuple(args.source_domains or ()),
             target_domains=tuple(args.target_domains or ()),
             head=args.head,
+            rerun=args.rerun,
         )
 
     # What it says of the data set
@@ -178,6 +181,7 @@ def parser() -> argparse.ArgumentParser:
         help="epoch to load (default: the best by validation where the run kept it, else the newest)",
     )
     p.add_argument("--no-train", action="store_true", help="build everything, train nothing")
+    p.add_argument("--rerun", action="store_true", help="remove what the run left in its folder and start it afresh")
     p.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that change the configuration")
     return p
 

@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0])
     p.add_argument("--shots", default="16", help="of the few-shot protocol")
     p.add_argument("--jobs", help="runs side by side (default: 1; one per core, at most 4, for PhantomCLIP)")
+    p.add_argument("--rerun", action="store_true", help="remove what the runs left and start them afresh")
     p.add_argument(
         "words", nargs="*", metavar="SEED",
         help="seeds (default: 1 2 3), then KEY VALUE changes of the configuration, after -- where options precede",
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from runs.ready import check_ready
 
     backbone = places.backbone_for(args.dataset)
-    everything = [job for of_option in jobs.values() for job in of_option]
+    everything = [job.afresh(args.rerun) for of_option in jobs.values() for job in of_option]
     workers = worker_count(args.jobs, backbone)
     check_ready(spec for job in everything for spec in job.waiting())
     report = go_through(everything, workers)

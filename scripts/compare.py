@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seconds", action="store_true", help="add a column with the seconds that the runs took")
     p.add_argument("--jobs", help="runs side by side (default: 1; one per core, at most 4, for PhantomCLIP)")
     p.add_argument("--backbone", default="", help="default: BACKBONE, or the data set's own")
+    p.add_argument("--rerun", action="store_true", help="remove what the runs left and start them afresh")
     p.add_argument(
         "pairs", nargs="*", metavar="KEY VALUE", help="changes of the configuration, after -- where options precede"
     )
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for protocol in args.protocol
     }
     ensure_generated(args.dataset, places.data)
-    everything = [job for of_protocol in jobs.values() for job in of_protocol]
+    everything = [job.afresh(args.rerun) for of_protocol in jobs.values() for job in of_protocol]
     check_ready(spec for job in everything for spec in job.waiting())
     report = go_through(everything, workers)
     for protocol, of_protocol in jobs.items():

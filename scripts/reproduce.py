@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     p.add_argument("--jobs", help="runs side by side (default: 1)")
     p.add_argument("--shots", nargs="+", type=int, default=[1, 2, 4, 8, 16], help="of the few-shot protocol")
+    p.add_argument("--rerun", action="store_true", help="remove what the runs left and start them afresh")
     return p
 
 
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     places, workers = Places(), worker_count(args.jobs or "1", "")
     datasets = args.datasets or [facts.config for facts in load().datasets.values() if facts.zip_name]
     jobs = plan(args.protocol, datasets, args.methods or benchmark_methods(), args.seeds, args.shots, places)
+    jobs = [job.afresh(args.rerun) for job in jobs]
     if args.dry_run:
         specs = [spec for job in jobs for spec in job.specs]
         waiting = [spec for job in jobs for spec in job.waiting()]

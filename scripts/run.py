@@ -7,7 +7,8 @@
 
 A data set is one of configs/datasets/ or a folder of your own images below DATA. Environment: DATA (default data),
 OUTPUT (default output), BACKBONE (default BiomedCLIP; PhantomCLIP for phantom). KEY VALUE pairs change the
-configuration. A complete run is not repeated; an unfinished one resumes after its last epoch.
+configuration. A complete run is not repeated; an unfinished one resumes after its last epoch. With --rerun, anywhere,
+what the runs left is removed and they start afresh.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dassl.utils import UserError, run_program
 from reports.variants import BASE2NEW_SHOTS
 from runs.protocols import TRANSFER, Places, ensure_generated, integer, job
 
+RERUN = "--rerun"
 # What a protocol takes after the method, and an example of it.
 ARGUMENTS = {
     "base2new": ("DATASET SEED", "phantom 1"),
@@ -33,6 +35,8 @@ ARGUMENTS = {
 def main(argv: Sequence[str] | None = None) -> int | None:
     words = list(sys.argv[1:] if argv is None else argv)
     asked_for_help = any(word in ("-h", "--help") for word in words)
+    rerun = RERUN in words
+    words = [word for word in words if word != RERUN]
     if asked_for_help or len(words) < 2 or words[1] not in ARGUMENTS:
         print(__doc__.strip(), file=sys.stdout if asked_for_help else sys.stderr)
         return 0 if asked_for_help else 2
@@ -46,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     shots = integer(given["SHOTS"], "SHOTS", 1) if "SHOTS" in given else BASE2NEW_SHOTS
     seed = integer(given["SEED"], "SEED", 0)
     places = Places()
-    chosen = job(protocol, method, dataset, shots, seed, places, rest[len(wanted) :], targets)
+    chosen = job(protocol, method, dataset, shots, seed, places, rest[len(wanted) :], targets).afresh(rerun)
     for name in (dataset, *targets):
         ensure_generated(name, places.data)
     chosen()

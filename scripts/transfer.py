@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seeds", nargs="+", default=["1", "2", "3"])
     p.add_argument("--shots", nargs="+", default=["16"])
     p.add_argument("--metric", default="accuracy", help="what the tables show (default: accuracy)")
+    p.add_argument("--rerun", action="store_true", help="remove what the runs left and start them afresh")
     return p
 
 
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     shots = [integer(number, "--shots", 1) for number in args.shots]
     routes = asked_for(args.routes) or published_routes(places, args.dry_run)
     jobs, left_out = transfer_plan(routes, args.methods or benchmark_methods(), seeds, shots, places)
+    jobs = [job.afresh(args.rerun) for job in jobs]
     for sentence in left_out:
         print(f"note: {sentence}", file=sys.stderr)
     if args.dry_run:

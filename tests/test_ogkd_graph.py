@@ -288,7 +288,7 @@ def test_an_unfinished_run_is_not_continued_with_a_file_that_has_changed(csv_run
     path, words = csv_run
     (tmp_path / "run" / "results.json").unlink()
     write_graph(path, CLASSES, 2 * np.eye(12))
-    with pytest.raises(UserError, match="was learned with another graph, whose file has changed since"):
+    with pytest.raises(UserError, match="was begun with another graph, whose file has changed since"):
         train.main(words)
 
 

@@ -440,6 +440,13 @@ class SimpleTrainer(TrainerBase):
 
     def before_train(self) -> None:
         self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME or self.output_dir)
+        if self.cfg.RESUME and not self.start_epoch:
+            raise UserError(
+                f"{self.cfg.RESUME} holds no checkpoint that this run can resume from: name a run folder that has one, "
+                f"or leave out --resume to train from scratch."
+            )
+        if not self.cfg.TRAIN.KEEP_CHECKPOINTS:  # a kill may have left one between a checkpoint and its removal
+            self.remove_older_checkpoints(self.start_epoch - 1, self.output_dir)
         self.init_writer(str(Path(self.output_dir) / "tensorboard"))
         self.time_start = time.time()
 

@@ -10,6 +10,7 @@ import math
 import os
 import platform
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -24,26 +25,39 @@ SECONDS_PER_DAY = 86_400
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, which replaces it when the block succeeds and is removed when it fails.
 
-    The content is flushed to the disk before it gets its name, so a reader sees the old file or the whole new one,
-    after a power failure too. Temporary names are unique between processes and between machines that share a disk.
+    The block makes a file there, or a folder, which replaces an empty or absent one. The content is flushed to the disk
+    before it gets its name, so a reader sees the old file or the whole new one, after a power failure too. Temporary
+    names are unique between processes and between machines that share a disk.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
     try:
         yield temporary
+        for inner in temporary.rglob("*"):
+            _flush(inner)
         _flush(temporary)
         temporary.replace(path)
         _flush(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
 
 
 def sweep(folder: str | Path) -> None:
-    """Remove what killed processes left of `atomic_path` in a folder: files whose process is gone, or a day old."""
+    """Remove what killed processes left of `atomic_path` in a folder: what has no living process, or is a day old.
+
+    Whether a process of another machine that shares the disk is alive cannot be told: what it left goes after a day.
+    """
     for path in Path(folder).glob(".*.part"):
         with contextlib.suppress(OSError):  # another process may be sweeping too
             if _abandoned(path):
-                path.unlink()
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _host() -> str:
