@@ -229,6 +229,8 @@ def check(cfg: CfgNode) -> None:
         raise UserError("Give the run a data set: --dataset-config-file configs/datasets/<name>.yaml.")
     if cfg.OPTIM.MAX_EPOCH < 1:
         raise UserError(f"OPTIM.MAX_EPOCH is {cfg.OPTIM.MAX_EPOCH}, but training takes at least 1 epoch.")
+    if cfg.INPUT.FRAME < 0:
+        raise UserError(f"INPUT.FRAME is {cfg.INPUT.FRAME}: give a frame, counted from 1, or 0 for the middle one.")
     if cfg.DATALOADER.TRAIN_X.BATCH_SIZE < 1 or cfg.DATALOADER.TEST.BATCH_SIZE < 1:
         raise UserError("DATALOADER's batch sizes must be at least 1.")
     if cfg.DATASET.TEST_ON and cfg.TEST.SPLIT != "test":

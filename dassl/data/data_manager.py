@@ -71,7 +71,7 @@ class DatasetWrapper(Dataset):
     def __getitem__(self, index: int) -> dict:
         item = self.data_source[index]
         output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": index}
-        image = read_image(item.impath)
+        image = read_image(item.impath, self.cfg.INPUT.FRAME)
         if self.epoch_seed is None:
             output |= self._views(image)
         else:
