@@ -63,6 +63,8 @@ def _run(spec: RunSpec, cfg, folder: RunFolder) -> dict | None:
     phases = Phases()
     with phases("setup"):
         trainer = build_trainer(cfg)
+    for note in folder.data_notes(trainer):
+        print(f"Note: {note}\n")
     folder.write_split(trainer.dm.dataset)
     if spec.eval_only:
         trainer.load_model(spec.model_dir, epoch=spec.load_epoch)

@@ -13,10 +13,12 @@ from typing import TextIO
 import yaml
 from yacs.config import CfgNode
 
+from dassl.data.data_manager import DataManager
 from dassl.engine import TrainerBase
 from dassl.utils import UserError, atomic_path, find_checkpoint, models_in, sweep, write_json
 from dassl.utils.phases import Phases
-from datasets.catalogue import load
+from datasets.catalogue import load, name_of_folder
+from datasets.duplicates import identical
 from reports.collect import ELSEWHERE
 from reports.metrics import summary
 from reports.predictions import Predictions
@@ -61,6 +63,7 @@ class RunFolder:
         self.path = Path(cfg.OUTPUT_DIR)
         self.config = plain(cfg)
         self.log_path = self.path / "log.txt"
+        self._data_notes: list[str] | None = None
 
     def finished_results(self) -> dict | None:
         """What results.json holds, or None when the run is not complete.
@@ -135,6 +138,12 @@ class RunFolder:
         }
         write_json(drawn, self.path / SPLIT)
 
+    def data_notes(self, trainer: TrainerBase) -> list[str]:
+        """What a reader must know of the images, a sentence each; nothing for a test of what another run learned."""
+        if self._data_notes is None:
+            self._data_notes = [] if self.spec.eval_only else data_notes(trainer.dm)
+        return self._data_notes
+
     def write_validation(self, predictions: Predictions | None) -> None:
         """val_predictions.npz, where there are any."""
         if predictions is not None:
@@ -183,7 +192,7 @@ class RunFolder:
             "split": cfg.TEST.SPLIT,
             "changed": changed_keys(self.spec, cfg, "" if source == ELSEWHERE else source),
             **summary(predictions),
-            "notes": notes(cfg),
+            "notes": [*notes(cfg), *self.data_notes(trainer)],
             "seconds": seconds,
             "phases": phases.record,
             "versions": versions(),
@@ -207,6 +216,25 @@ def notes(cfg: CfgNode) -> list[str]:
     return [note] if note and not (facts and facts.generator) else []
 
 
+def data_notes(manager: DataManager) -> list[str]:
+    """What a reader of numbers on these images must know, a sentence each."""
+    dataset, found = manager.dataset, list(getattr(manager.dataset, "notes", ()))
+    seen = {item.impath for part in (dataset.train_x, dataset.val) for item in part or ()}
+    tested = list(dict.fromkeys(item.impath for item in dataset.test or ()))
+    shared = identical(map(Path, tested), map(Path, seen))
+    if shared:
+        found.append(
+            f"{len(shared)} of the {len(tested)} test images have the bytes of one to train or validate: the test is "
+            f"too easy by them, the first is {shared[0]}."
+        )
+    if manager.several_frames:
+        found.append(
+            f"{manager.several_frames} of the images have several frames, of which one is read, the middle one unless "
+            "INPUT.FRAME says otherwise."
+        )
+    return found
+
+
 def phantom_note(backbone: str) -> str:
     """A sentence on what the bundled model is not for; "" for other models."""
     if Path(backbone).name.lower() != PHANTOM_BACKBONE.lower():
@@ -220,8 +248,10 @@ def dataset_name(cfg: CfgNode) -> str:
 
 
 def trained_on(config: dict) -> str:
-    """The data set of a configuration, as in the catalogue; a folder of images by its name."""
-    return config["DATASET"]["FOLDER"] or config["DATASET"]["NAME"]
+    """The data set of a configuration, as in the catalogue; a folder of images by its name, which tells it from a set
+    of the catalogue."""
+    folder = config["DATASET"]["FOLDER"]
+    return name_of_folder(folder) if folder else config["DATASET"]["NAME"]
 
 
 def tested_on(config: dict) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import UserError, run_program
-from runs.protocols import PROTOCOLS, Places
+from runs.protocols import PROTOCOLS, Places, shots_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--datasets", nargs="+", help="default: the eleven sets of the benchmark")
     p.add_argument("--methods", nargs="+", help="default: all of them")
     p.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    p.add_argument("--shots", nargs="+", type=int, default=[1, 2, 4, 8, 16], help="of the few-shot protocol")
+    p.add_argument("--shots", nargs="+", default=["1", "2", "4", "8", "16"], help="of the few-shot protocol; or all")
     return p
 
 
@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     places = Places()
     datasets = args.datasets or [facts.config for facts in load().datasets.values() if facts.zip_name]
-    jobs = plan(args.protocol, datasets, args.methods or benchmark_methods(), args.seeds, args.shots, places)
+    shots = [shots_of(number, "--shots") for number in args.shots]
+    jobs = plan(args.protocol, datasets, args.methods or benchmark_methods(), args.seeds, shots, places)
     if args.dry_run:
         specs = [spec for job in jobs for spec in job.specs]
         waiting = [spec for job in jobs for spec in job.waiting()]

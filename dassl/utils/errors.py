@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+PROJECT = Path(__file__).resolve().parents[2]
+PROGRAMS = (PROJECT, PROJECT / "scripts", PROJECT / "phantom")  # the folders that programs are in
+INTERRUPTED = 130
 
 
 class UserError(Exception):
@@ -27,6 +35,9 @@ def run_program(main: Callable[[], object]) -> int:
     What the user can fix becomes one sentence on stderr and exit code 2; an integer that `main` returns is the exit
     code; an interrupt gives 130.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file name may have characters that the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = main()
     except UserError as error:
@@ -44,10 +55,22 @@ def run_program(main: Callable[[], object]) -> int:
         return 2
     except KeyboardInterrupt:
         print("\nInterrupted; the same command resumes after the last saved epoch.", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, named so that no program has to import torch
             raise
         report_error("the GPU's memory is full; lower DATALOADER.TRAIN_X.BATCH_SIZE or FEATURES.IMAGES_AT_ONCE.")
         return 2
     return code if isinstance(code, int) else 0
+
+
+def _leave_quietly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What a program does about an error before `run_program` has begun, that is, while it imports."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("\nInterrupted.", file=sys.stderr, flush=True)
+        os._exit(INTERRUPTED)
+    sys.__excepthook__(kind, error, trace)
+
+
+if Path(sys.argv[0]).resolve().parent in PROGRAMS:
+    sys.excepthook = _leave_quietly

@@ -79,6 +79,16 @@ def is_dicom(path: Path, head: bytes) -> bool:
     return path.suffix.lower() == ".dcm" or starts_as_dicom(head)
 
 
+def has_preamble(path: Path) -> bool:
+    """Whether a file begins as DICOM does; False for what cannot be opened or would keep its reader waiting."""
+    try:
+        check_regular(path)
+        with path.open("rb") as file:
+            return starts_as_dicom(file.read(PREAMBLE))
+    except (UserError, OSError):
+        return False
+
+
 def check_regular(path: Path) -> os.stat_result:
     """What the file system says of a file.
 

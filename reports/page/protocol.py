@@ -12,7 +12,7 @@ from ..collect import Run
 from ..render import Table
 from ..statistics import Interval, combine
 from ..tables import TABLES, average
-from ..variants import variants
+from ..variants import by_shots, variants
 from .evidence import Evaluation, draws_for
 from .grids import Grid, grid_of
 from .notes import Notes
@@ -41,7 +41,7 @@ class Protocol:
             Evaluation(variant, kind, shots, sorted(variant.of(kind, shots), key=_seed), notes, shown)
             for variant in (variants(chosen)[0] if chosen else ())
             for kind in kinds
-            for shots in sorted({run.shots for run in variant.of(kind)})
+            for shots in sorted({run.shots for run in variant.of(kind)}, key=by_shots)
         ]
         self.draws = draws_for(self._tests)
         self._intervals: dict[str, Intervals] = {}
@@ -60,7 +60,7 @@ class Protocol:
 
     def columns(self, dataset: str) -> list[tuple[str, int]]:
         """Of few-shot: (header, shots) of the table's columns."""
-        numbers = sorted({test.shots for test in self.of(dataset)})
+        numbers = sorted({test.shots for test in self.of(dataset)}, key=by_shots)
         return list(zip(self.tables[dataset].headers[1:], numbers, strict=False))
 
     def details(self, dataset: str) -> list[tuple[str, list[Evaluation]]]:
