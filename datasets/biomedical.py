@@ -7,10 +7,10 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from dassl.data.datasets import DatasetBase, Datum, build_dataset
-from dassl.utils import UserError
+from dassl.utils import UserError, expanded
 
-from .catalogue import PARTS, load
-from .sampling import draw_shots, take_classes
+from .catalogue import PARTS, load, own_folder
+from .sampling import draw_shots, repeats, take_classes
 from .splits import Item, Split, check_images, class_names, fingerprint, read_split
 
 SUBSETS = ("all", "base", "new")
@@ -22,7 +22,8 @@ class BiomedicalDataset(DatasetBase):
 
     Reads DATASET.ROOT, DATASET.NUM_SHOTS (per class; -1: all images), DATASET.SUBSAMPLE_CLASSES and SEED. Beyond
     Dassl's attributes it has `image_dir` (str), `fingerprint` (SHA-256 of the whole split, before anything is drawn),
-    `all_classnames` (held-out ones too) and `prompts_name` (the name of its file of teacher prompts).
+    `all_classnames` (held-out ones too), `prompts_name` (the name of its file of teacher prompts) and `notes`
+    (sentences on what was drawn that a reader of results must know).
 
     With DATASET.TEST_ON, the name of another data set, it has that one's test images and fingerprint, the images under
     the labels that their classes have here; `tested` is the other data set, else this one.
@@ -30,7 +31,7 @@ class BiomedicalDataset(DatasetBase):
     """
 
     def __init__(self, cfg: CfgNode) -> None:
-        root = Path(cfg.DATASET.ROOT or ".").expanduser().absolute()
+        root = Path(expanded(cfg.DATASET.ROOT or ".")).absolute()
         name = self.dataset_dir
         self.dataset_dir = str(root / name)
         self.image_dir = str(root / name / name)
@@ -62,16 +63,24 @@ class BiomedicalDataset(DatasetBase):
                 f"{self.split_path} has {len(self.all_classnames)} classes, but base-to-novel needs at least "
                 f"{FEWEST_CLASSES}, two to learn and two novel ones: use the few-shot protocol."
             )
+        everything = [f"{self.image_dir}/{item.path}" for part in PARTS for item in split[part]]
         if shots > 0:
             split = draw_shots(split, shots, cfg.SEED)
         split = take_classes(split, subset)
+        self.notes = [sentence] if (sentence := repeats(split["train"], shots)) else []
         train, val, test = ([self._datum(item) for item in split[part]] for part in PARTS)
         self.tested: DatasetBase = self
         if cfg.DATASET.get("TEST_ON", ""):
             self.tested = build_dataset(_config_of(cfg, cfg.DATASET.TEST_ON))
             self.fingerprint = self.tested.fingerprint
+            everything += self.tested.image_paths()
             test = _relabelled(self.tested.test, class_names(split), cfg.DATASET.TEST_ON, self.prompts_name)
+        self._image_paths = list(dict.fromkeys(everything))
         super().__init__(train_x=train, val=val, test=test)
+
+    def image_paths(self) -> list[str]:
+        """The files of all images, those included that were not drawn."""
+        return self._image_paths
 
     def _datum(self, item: Item) -> Datum:
         return Datum(impath=f"{self.image_dir}/{item.path}", label=item.label, classname=item.classname)
@@ -82,7 +91,7 @@ def _config_of(cfg: CfgNode, name: str) -> CfgNode:
     facts = load().find(name)
     other = cfg.clone()
     other.defrost()
-    other.DATASET.NAME, other.DATASET.FOLDER = (facts.name, "") if facts else ("ImageFolder", name)
+    other.DATASET.NAME, other.DATASET.FOLDER = (facts.name, "") if facts else ("ImageFolder", own_folder(name))
     other.DATASET.NUM_SHOTS, other.DATASET.SUBSAMPLE_CLASSES, other.DATASET.TEST_ON = -1, "all", ""
     return other
 

@@ -11,6 +11,7 @@ from dassl.utils import UserError
 
 PARTS = ("train", "val", "test")
 DEFAULT_BACKBONE = "BiomedCLIP"
+OWN = "folder:"  # before the name of a folder of one's own images that is called like a set of the catalogue
 SECTIONS = ("datasets", "transfer", "generated")
 
 
@@ -87,6 +88,16 @@ class Catalogue:
             known = ", ".join(facts.config for facts in self.published())
             raise UserError(f"Unknown data set {name!r}: the published ones are {known}.")
         return facts
+
+
+def own_folder(name: str) -> str:
+    """The folder of images that a data set's name means where it means one: the name without `folder:`."""
+    return name.removeprefix(OWN)
+
+
+def name_of_folder(folder: str) -> str:
+    """What a folder of images is called as a data set: its name, with `folder:` before that of a set here."""
+    return OWN + folder if load().find(folder) else folder
 
 
 @cache

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from .catalogue import load
+from .catalogue import load, own_folder
 from .splits import read_split
 
 
@@ -41,6 +41,6 @@ def overlap(source: str, target: str, root: str | Path) -> tuple[int, int]:
 
 def _images(dataset: str, root: str | Path, part: str) -> list[Path]:
     facts = load().find(dataset)
-    folder = facts.image_folder(root) if facts else Path(root, dataset)
+    folder = facts.image_folder(root) if facts else Path(root, own_folder(dataset))
     split = read_split(facts.split_file(root) if facts else folder / f"split_{folder.name}.json")
     return [folder / path for path in dict.fromkeys(item.path for item in split[part])]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from dassl.utils import UserError
+from dassl.utils.images import has_preamble
 
-from .catalogue import PARTS
+from .catalogue import PARTS, load
 from .splits import Item, Split, class_words
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm")
@@ -17,31 +21,77 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm")
 def find_images(folder: str | Path) -> dict[str, list[str]]:
     """Class folder -> its images' paths below `folder`, sorted; hidden files, hidden folders and other files left out.
 
-    Raises UserError when there is no class folder or a folder cannot be listed.
+    Raises UserError when there is no class folder, a folder cannot be listed, or a name is no text.
     """
-
     folder = Path(folder)
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and _shown(path.name))
+    classes = class_folders(folder)
     if not classes:
         raise UserError(f"{folder} has no class folders: put the images of each class into a folder of its own there.")
-    return {name: [f"{name}/{path}" for path in images_below(folder / name)] for name in classes}
+    found = {name: [f"{name}/{path}" for path in images_below(folder / name)] for name in classes}
+    for name in (name for of_class in ([*found], *found.values()) for name in of_class):
+        _check_name(name, folder)
+    return found
+
+
+def class_folders(folder: Path) -> list[str]:
+    """The names of a folder's subfolders, sorted; hidden ones left out."""
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and _shown(path.name))
+
+
+def own_classes(name: str, root: Path) -> list[str]:
+    """The class folders in root/name where that is the name of a set of the catalogue whose files are not there, so
+    that they are someone's own images; [] otherwise."""
+    facts, folder = load().find(name), Path(root, name)
+    if facts is None or facts.split_file(root).is_file() or not folder.is_dir():
+        return []
+    return [found for found in class_folders(folder) if found != facts.name and images_below(folder / found)]
+
+
+def _check_name(name: str, folder: Path) -> None:
+    """Raise UserError for a name of bytes that are no text, which neither a split file nor a prompt can hold."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        encoding = sys.getfilesystemencoding()
+        raise UserError(
+            f"The name {os.fsencode(name)!r} in {folder} is no text in {encoding}, which file names are read as here: "
+            f"rename it{'' if encoding == 'utf-8' else ', or set PYTHONUTF8=1'}."
+        ) from None
 
 
 def images_below(folder: str | Path) -> list[str]:
     """The images in a folder and its subfolders, as paths below it, sorted; hidden ones and other files left out.
 
+    Images are the files with a suffix of `SUFFIXES`, and those of any name that begin as DICOM does.
     Raises UserError when a folder cannot be listed.
     """
+    return files_below(folder)[0]
+
+
+def files_below(folder: str | Path) -> tuple[list[str], list[str]]:
+    """What `images_below` finds, and the files that it leaves out, hidden ones apart."""
 
     def refuse(error: OSError) -> None:
         raise UserError(f"Cannot list the folder {error.filename}: {error.strerror}.") from error
 
-    found = []
+    images, others = [], []
     for place, subfolders, files in os.walk(folder, onerror=refuse):
         subfolders[:] = filter(_shown, subfolders)
         below = Path(place).relative_to(folder)
-        found += [(below / f).as_posix() for f in files if _shown(f) and f.lower().endswith(SUFFIXES)]
-    return sorted(found)
+        for name in filter(_shown, files):
+            is_image = name.lower().endswith(SUFFIXES) or has_preamble(Path(place, name))
+            (images if is_image else others).append((below / name).as_posix())
+    return sorted(images), sorted(others)
+
+
+def left_out(folder: Path, classes: Iterable[str]) -> str:
+    """A sentence on the files in class folders that are no images; "" where there are none."""
+    others = [f"{name}/{path}" for name in classes for path in files_below(folder / name)[1]]
+    if not others:
+        return ""
+    kinds = Counter(Path(path).suffix.lower() or "no suffix" for path in others)
+    listed = ", ".join(f"{kind} {number}" for kind, number in kinds.most_common(5))
+    return f"{len(others)} files in {folder} are no images and not used ({listed}), the first is {others[0]}."
 
 
 def _shown(name: str) -> bool:

@@ -7,12 +7,13 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY
-from dassl.utils import UserError
+from dassl.data.opening import open_images
+from dassl.utils import UserError, expanded
 
 from .biomedical import BiomedicalDataset
 from .catalogue import PARTS
-from .folders import SUFFIXES, find_images, make_split
-from .splits import Split, check_images, read_split, write_split
+from .folders import SUFFIXES, find_images, left_out, make_split
+from .splits import Split, check_images, check_parts, read_split, write_split
 
 __all__ = ["SUFFIXES", "ImageFolder", "find_images", "make_split"]
 
@@ -32,12 +33,12 @@ class ImageFolder(BiomedicalDataset):
         name = cfg.DATASET.get("FOLDER", "")
         if not name:
             raise UserError("ImageFolder needs DATASET.FOLDER: name the folder under --root that has a folder a class.")
-        folder = Path(cfg.DATASET.ROOT or ".").expanduser().absolute() / name
+        folder = Path(expanded(cfg.DATASET.ROOT or ".")).absolute() / name
         if not folder.is_dir():
             raise UserError(f"The data folder {folder} is not there: put a folder of images for each class into it.")
         self.dataset_dir = self.image_dir = str(folder)
         self.split_path = str(folder / f"split_{folder.name}.json")
-        self._finish(cfg, self._stored() if Path(self.split_path).exists() else self._made())
+        self._finish(cfg, self._stored() if Path(self.split_path).exists() else self._made(cfg))
 
     def _stored(self) -> Split:
         split = read_split(self.split_path)
@@ -51,8 +52,15 @@ class ImageFolder(BiomedicalDataset):
             )
         return split
 
-    def _made(self) -> Split:
-        split = make_split(self.image_dir, find_images(self.image_dir))
+    def _made(self, cfg: CfgNode) -> Split:
+        images = find_images(self.image_dir)
+        split = make_split(self.image_dir, images)
+        # A split that names images which cannot be read would have to be deleted when they are replaced.
+        paths = [f"{self.image_dir}/{path}" for of_class in images.values() for path in of_class]
+        open_images(paths, cfg.get("INPUT", {}).get("FRAME", 0))
+        check_parts(self.image_dir, split, self.image_dir)
+        if sentence := left_out(Path(self.image_dir), images):
+            print(sentence)
         try:
             write_split(split, self.split_path)
         except OSError as error:

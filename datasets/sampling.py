@@ -35,6 +35,21 @@ def _draw(items: list[Item], shots: int, generator: random.Random) -> list[Item]
     return drawn
 
 
+def repeats(drawn: list[Item], shots: int) -> str:
+    """A sentence on training images that were drawn more than once; "" where none was."""
+    distinct: dict[int, set[str]] = {}
+    for item in drawn:
+        distinct.setdefault(item.label, set()).add(item.path)
+    few = [len(paths) for paths in distinct.values() if len(paths) < shots]
+    if not few:
+        return ""
+    return (
+        f"{len(few)} of the {len(distinct)} classes have fewer training images than the {shots} shots, so images are "
+        f"drawn with repeats, {sum(map(len, distinct.values()))} different ones in all: 'all' in place of the number "
+        "takes every image once."
+    )
+
+
 def take_classes(split: Split, which: str) -> Split:
     """The items of the first ceil(C / 2) classes ("base"), of the rest ("new"), relabelled from 0, or of "all"."""
     if which == "all":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import posixpath
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -51,7 +52,7 @@ def parse_split(content: bytes, origin: str) -> Split:
 
     split: Split = {}
     names: dict[int, str] = {}
-    parts: dict[str, str] = {}
+    parts: dict[str, tuple[str, str]] = {}  # the part of an image by its path, however it is spelled
     for part in PARTS:
         if not raw[part]:
             raise fault(f'its list "{part}" is empty')
@@ -69,8 +70,10 @@ def parse_split(content: bytes, origin: str) -> Split:
                 raise fault(f"{where} has a negative label or no class name")
             if names.setdefault(label, classname) != classname:
                 raise fault(f"{where} calls label {label} {classname!r}, which is {names[label]!r} before")
-            if parts.setdefault(path, part) != part:
-                raise fault(f'{where} names {path!r}, which is in "{parts[path]}" too')
+            before, spelled = parts.setdefault(posixpath.normpath(path), (part, path))
+            if before != part:
+                also = "" if spelled == path else f" as {spelled!r}"
+                raise fault(f'{where} names {path!r}, which is in "{before}" too{also}')
             split[part].append(Item(path, label, classname))
     if sorted(names) != list(range(len(names))):
         raise fault(f"its labels are not 0 to {len(names) - 1} without a gap")
@@ -145,3 +148,18 @@ def check_images(image_folder: str | Path, split: Split, split_file: str | Path,
             f"{len(missing)} of the {len(set(paths))} images that {split_file} names are missing, the first is "
             f"{Path(image_folder, missing[0])}: {remedy}."
         )
+    check_parts(image_folder, split, split_file)
+
+
+def check_parts(image_folder: str | Path, split: Split, origin: str | Path) -> None:
+    """Raise UserError when one file is in two parts under two names, by a link or on a file system without case."""
+    seen: dict[tuple[int, int], tuple[str, str]] = {}
+    for part in PARTS:
+        for item in split[part]:
+            found = Path(image_folder, item.path).stat()
+            before, path = seen.setdefault((found.st_dev, found.st_ino), (part, item.path))
+            if before != part and found.st_ino:  # 0 where the file system numbers no files
+                raise UserError(
+                    f"{item.path} in the part {part} of {origin} is the same file as {path} in the part {before}, so "
+                    "the test would be no test: remove one of the two."
+                )

@@ -36,6 +36,7 @@ def image_key(model: FrozenCLIP, loader: DataLoader, content: str) -> dict[str, 
     return model_key(model) | {
         "images": content,
         "reading": READING,
+        "frame": loader.dataset.cfg.INPUT.FRAME,
         "transform": str(loader.dataset.transform),
         "batch": loader.batch_size,
     }

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dassl.utils import UserError, atomic_path, sweep
+from dassl.utils import UserError, atomic_path, expanded, run_program, sweep
 from dassl.utils.locks import alone
 
 from . import png
@@ -107,7 +107,7 @@ def _seed_of(split: Path) -> int:
         ) from None
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(DATASETS)} (default: phantom)")
     parser.add_argument("--root", type=Path, default=Path("data"))
@@ -115,14 +115,10 @@ def main() -> int:
     args = parser.parse_args()
     if args.seed is not None and args.seed < 0:
         parser.error(f"--seed is {args.seed}: give 0 or more.")
-    try:
-        for name in args.names or ["phantom"]:
-            print(ensure_dataset(args.root, args.seed, name))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    root = expanded(args.root)
+    for name in args.names or ["phantom"]:
+        print(ensure_dataset(root, args.seed, name))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from dassl.utils import UserError
+from dassl.utils import UserError, expanded
 from datasets import catalogue
 from datasets.splits import class_words
 
@@ -47,12 +47,12 @@ def find_bank(dataset: str, bank: str = "", folder: Path = FOLDER) -> Path:
     that the environment's PROMPTS names is looked into first, and then the project's.
     """
     if _is_path(bank):
-        return Path(bank).expanduser() / f"{dataset}.json"
+        return Path(expanded(bank)) / f"{dataset}.json"
     own = os.environ.get("PROMPTS")
     if own and not bank:
-        if not Path(own).expanduser().is_dir():
+        if not Path(expanded(own)).is_dir():
             raise UserError(f"PROMPTS names the folder {own}, which is not there: correct it, or unset it.")
-        path = Path(own).expanduser() / f"{dataset}.json"
+        path = Path(expanded(own)) / f"{dataset}.json"
         if path.is_file() or not bank_file(dataset, "", folder).is_file():
             return path
     return bank_file(dataset, bank, folder)

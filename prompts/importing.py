@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from dassl.utils import UserError, write_json
+from dassl.utils import UserError, expanded, write_json
 from datasets import catalogue
 from datasets.fetch.hashes import git_blob_sha1
 from datasets.fetch.transfer import TransferError, read_small, writing
@@ -101,7 +101,7 @@ def read_source(origin: str) -> bytes:
             return read_small(origin, most=MOST_BYTES)
         except TransferError as error:
             raise UserError(f"The prompts cannot be fetched, {error}: try again or import a file.") from error
-    path = Path(origin).expanduser()
+    path = Path(expanded(origin))
     try:
         with open(path, "rb") as file:
             content = file.read(MOST_BYTES + 1)

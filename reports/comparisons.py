@@ -15,7 +15,7 @@ from dassl.utils import UserError
 from .cells import Values, combined, harmonic_mean, mean
 from .collect import Run
 from .statistics import Interval, combine
-from .variants import Variant, shots_name, variants
+from .variants import Variant, by_shots, shots_name, variants
 
 PARTS = {"base": "train_base", "novel": "test_new"}
 
@@ -47,7 +47,7 @@ class Contest:
             rows.setdefault((one.method, one.key), Entry(one.name, one.method, one.key, {})).on[one.dataset] = one
         self.entries = list(rows.values())
         self.datasets = sorted({run.dataset for run in chosen})
-        shots = sorted({run.shots for run in chosen})
+        shots = sorted({run.shots for run in chosen}, key=by_shots)
         self.columns = [*PARTS, "HM"] if protocol == "base2new" else [shots_name(number) for number in shots]
         self._shots = dict(zip(self.columns, shots, strict=True)) if protocol == "few_shot" else {}
         self._notes = dict.fromkeys(notes)

@@ -20,7 +20,7 @@ from .cells import Cell, harmonic_mean, mean
 from .collect import Run
 from .render import Row, Table
 from .tables import HM_OF_MEANS, MEAN_OF_HM, average
-from .variants import shots_name, variants
+from .variants import by_shots, shots_name, variants
 
 FILE = Path(__file__).with_name("published.json")
 DEFINITIONS = {"HM of the means": HM_OF_MEANS, "mean of the sets' HM": MEAN_OF_HM}  # as the file calls them
@@ -253,7 +253,7 @@ def seeds_beside(runs: Sequence[Run], source: Source, protocol: str, dataset: st
     for variant in variants([run for run in runs if run.dataset == dataset and run.kind in parts])[0]:
         if variant.label or variant.method not in figures:
             continue
-        for run in sorted(variant.runs, key=lambda run: (run.shots, run.kind == "test_new")):
+        for run in sorted(variant.runs, key=lambda run: (by_shots(run.shots), run.kind == "test_new")):
             column = parts[run.kind] or shots_name(run.shots)
             published = figures[variant.method].get(run.seed, {})
             if column in published:

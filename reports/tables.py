@@ -12,7 +12,7 @@ from .collect import Run
 from .methods import order
 from .metrics import Metric, find
 from .render import Row, Table
-from .variants import Variant, shots_name, variants
+from .variants import Variant, by_shots, shots_name, variants
 
 HM_OF_MEANS, MEAN_OF_HM = "HM of means", "mean of HM"  # the two averages of HM
 DISPERSION = "mean ± population standard deviation over seeds"
@@ -72,7 +72,7 @@ def few_shot_tables(
         shots.setdefault(variant.dataset, set()).update(run.shots for run in variant.runs)
     tables, groups = {}, []
     for variant in found:
-        numbers = sorted(shots[variant.dataset])
+        numbers = sorted(shots[variant.dataset], key=by_shots)
         of_shots = [variant.of("few_shot", number) for number in numbers]
         groups += [(variant, group) for group in of_shots]
         headers = ["method", *map(shots_name, numbers), *(["seconds"] if seconds else [])]

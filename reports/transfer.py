@@ -15,7 +15,7 @@ from .predictions import Predictions
 from .render import Row, Table, document
 from .statistics import LEVEL, Interval, bootstrap
 from .tables import DISPERSION
-from .variants import Variant, variants
+from .variants import Variant, shots_name, variants
 
 
 def transfer_report(
@@ -55,7 +55,7 @@ def transfer_tables(runs: Sequence[Run], metric: str = "accuracy") -> list[Table
         notes += conflicts
         percent = f"{100 * LEVEL:.0f} %"
         table = Table(
-            f"{source} -> {target}, {shots} shot{'s' if shots > 1 else ''}",
+            f"{source} -> {target}, {shots_name(shots)}",
             ["method", measured.title, f"{percent} from", f"{percent} to"],
             ranked=[True, False, False],
             lower=measured.lower_is_better,

@@ -7,6 +7,7 @@ the places of files. Each is a row of its own, labelled by what sets it apart: "
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -218,7 +219,12 @@ def _short_names(keys: Iterable[str]) -> dict[str, str]:
 
 def shots_name(number: int) -> str:
     """A number of shots in print, which is also what its column is called."""
-    return f"{number} shot{'s' if number != 1 else ''}"
+    return "all images" if number < 0 else f"{number} shot{'s' if number != 1 else ''}"
+
+
+def by_shots(number: int) -> float:
+    """A number of shots as a key to sort by: all images, -1, after every number."""
+    return number if number >= 0 else math.inf
 
 
 def _words(name: str, value: object) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dassl.utils import expanded
 from datasets.patients import read_patients
 from reports.collect import read_results
 from reports.metrics import METRICS, expected_calibration_error, with_temperature
@@ -118,5 +119,5 @@ def _patients(prompt: TrainedPrompt, predictions: Predictions) -> list[str] | No
     place = prompt.config.get("DATASET", {})
     if not place.get("FOLDER"):
         return None
-    patients = read_patients(Path(place["ROOT"] or ".").expanduser() / place["FOLDER"])
+    patients = read_patients(Path(expanded(place["ROOT"] or ".")) / place["FOLDER"])
     return [patients.get(image, "") for image in predictions.images] if patients else None

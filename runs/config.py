@@ -17,12 +17,12 @@ from dassl.config.ranges import RANGES as DASSL_RANGES
 from dassl.config.values import typed
 from dassl.engine import TRAINER_REGISTRY
 from dassl.evaluation import EVALUATOR_REGISTRY
-from dassl.utils import UserError, check_availability
+from dassl.utils import UserError, check_availability, expanded
 from dassl.utils.rules import Rule, number, one_of, or_empty, shown
 from datasets.catalogue import load
 from reports.variants import PLACES
 from runs.registry import method_class, register_everything
-from runs.spec import METHOD_CONFIGS, ROOT, SUBSETS, RunSpec
+from runs.spec import METHOD_CONFIGS, ROOT, SUBSETS, RunSpec, is_name, place_and_name
 
 _SIZE = DASSL_RANGES["INPUT.SIZE"]
 RANGES = {
@@ -43,7 +43,7 @@ def extend_config(cfg: CfgNode) -> None:
     """Add this project's keys, the protocol's defaults and every method's own keys."""
     cfg.MODEL.BACKBONE.NAME = "BiomedCLIP"
     cfg.FEATURES = CfgNode()
-    cfg.FEATURES.CACHE_DIR = "cache"  # features of frozen towers, shared by all runs; "" keeps none
+    cfg.FEATURES.CACHE_DIR = str(ROOT / "cache")  # features of frozen towers, shared by all runs; "" keeps none
     cfg.FEATURES.IMAGES_AT_ONCE = 0  # images in one pass of the image tower; 0: 256 on a GPU, 32 on a CPU
     cfg.FEATURES.TRAIN_VIEW = "plain"  # what adapters and probes learn from: plain (as in the test) or augmented
 
@@ -103,6 +103,7 @@ def merged_config(spec: RunSpec) -> CfgNode:
             merge_yaml(cfg, _config_path(path), spec.method)
     merge_fields(cfg, spec)
     merge_pairs(cfg, spec.all_pairs())
+    resolve_places(cfg)
     check(cfg)
     if hasattr(method_class(cfg.TRAINER.NAME), "extend_config"):
         clean_cfg(cfg, cfg.TRAINER.NAME)  # only the method's own options matter to it, so only they are written down
@@ -236,6 +237,18 @@ def flat(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def resolve_places(cfg: CfgNode) -> None:
+    """Write `~` out, and DATASET.FOLDER as a name with DATASET.ROOT the folder that it lies in."""
+    for node, key in ((cfg.DATASET, "ROOT"), (cfg, "OUTPUT_DIR"), (cfg, "RESUME")):
+        node[key] = expanded(node[key])
+    folder = expanded(cfg.DATASET.FOLDER)
+    if folder and not is_name(folder):
+        root, cfg.DATASET.FOLDER = place_and_name(Path(cfg.DATASET.ROOT or ".", folder))
+        cfg.DATASET.ROOT = str(root)
+    if cfg.DATASET.TEST_ON and not is_name(cfg.DATASET.TEST_ON):
+        raise UserError(f"DATASET.TEST_ON is {cfg.DATASET.TEST_ON}: give the name of a data set in DATASET.ROOT.")
 
 
 def check(cfg: CfgNode) -> None:

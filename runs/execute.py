@@ -74,6 +74,8 @@ def _run(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
     phases = Phases()
     with phases("setup"):
         trainer = build_trainer(cfg)
+    for note in folder.data_notes(trainer):
+        print(f"Note: {note}\n")
     folder.write_split(trainer.dm.dataset)
     with phases("fingerprints"):
         folder.write_fingerprints(trainer)

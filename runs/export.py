@@ -15,6 +15,7 @@ from safetensors.torch import save
 
 from clip.sources import HUB_MODELS, Repository, first_line, from_hub
 from dassl.utils import UserError, atomic_path, models_in, read_json, write_json
+from dassl.utils.dicom import MIDDLE
 from runs.folder import RESULTS, versions
 from runs.registry import method_class
 from runs.trained import TrainedPrompt, from_run
@@ -22,7 +23,7 @@ from runs.trained import TrainedPrompt, from_run
 TENSORS, CONFIG, CARD = FILES = ("prompt.safetensors", "config.json", "README.md")
 KIND, FORMAT = "trained prompt", 1
 HUB = "hf-hub:"
-IMAGE_KEYS = ("SIZE", "INTERPOLATION", "TRANSFORMS", "PIXEL_MEAN", "PIXEL_STD", "NO_TRANSFORM")
+IMAGE_KEYS = ("FRAME", "SIZE", "INTERPOLATION", "TRANSFORMS", "PIXEL_MEAN", "PIXEL_STD", "NO_TRANSFORM")
 PLACES = ("PROMPT_BANK", "GRAPH")  # options that can name a file on the machine of the training
 
 
@@ -129,10 +130,11 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
             model, _, rest = name.partition(".")
             learned.setdefault(model, {})[rest] = value
         method = config["method"]
+        images = {"FRAME": MIDDLE} | config["images"]  # a folder of before this key has none
         return TrainedPrompt(
             config={
                 "TRAINER": {"NAME": method, method.upper(): config["options"]},
-                "INPUT": {key: config["images"][key] for key in IMAGE_KEYS},
+                "INPUT": {key: images[key] for key in IMAGE_KEYS},
                 "MODEL": {"BACKBONE": {"NAME": config["backbone"]["name"]}},
             },
             classnames=tuple(config["classes"]),

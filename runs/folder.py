@@ -14,6 +14,7 @@ import yaml
 from yacs.config import CfgNode
 
 from dassl.config.files import read_config
+from dassl.data.data_manager import DataManager
 from dassl.engine import TrainerBase
 from dassl.utils import (
     Diverged,
@@ -29,7 +30,8 @@ from dassl.utils.checkpoints import BEST
 from dassl.utils.hashes import text_hash
 from dassl.utils.locks import alone
 from dassl.utils.phases import Phases
-from datasets.catalogue import load
+from datasets.catalogue import load, name_of_folder
+from datasets.duplicates import identical
 from reports.collect import DIVERGED, ELSEWHERE, read_results
 from reports.doubts import doubts
 from reports.metrics import summary
@@ -77,6 +79,7 @@ class RunFolder:
         self.config = _in_json(plain(cfg))
         self.log_path = self.path / "log.txt"
         self.fingerprints: fingerprints.Fingerprints = {}
+        self._data_notes: list[str] | None = None
 
     def alone(self) -> contextlib.AbstractContextManager[None]:
         """Makes the folder and holds its lock: a second process that is to do the same run waits for the first."""
@@ -200,6 +203,12 @@ class RunFolder:
         }
         write_json(drawn, self.path / SPLIT)
 
+    def data_notes(self, trainer: TrainerBase) -> list[str]:
+        """What a reader must know of the images, a sentence each; nothing for a test of what another run learned."""
+        if self._data_notes is None:
+            self._data_notes = [] if self.spec.eval_only else data_notes(trainer.dm)
+        return self._data_notes
+
     def write_validation(self, predictions: Predictions | None) -> None:
         """val_predictions.npz, where there are any."""
         if predictions is not None:
@@ -262,7 +271,7 @@ class RunFolder:
             "split": cfg.TEST.SPLIT,
             "changed": _in_json(changed_keys(self.spec, cfg, "" if source == ELSEWHERE else source)),
             **found,
-            "notes": notes(cfg),
+            "notes": [*notes(cfg), *self.data_notes(trainer)],
             "seconds": seconds,
             "phases": phases.record,
             "versions": versions(),
@@ -293,6 +302,25 @@ def notes(cfg: CfgNode) -> list[str]:
     return [note] if note and not (facts and facts.generator) else []
 
 
+def data_notes(manager: DataManager) -> list[str]:
+    """What a reader of numbers on these images must know, a sentence each."""
+    dataset, found = manager.dataset, list(getattr(manager.dataset, "notes", ()))
+    seen = {item.impath for part in (dataset.train_x, dataset.val) for item in part or ()}
+    tested = list(dict.fromkeys(item.impath for item in dataset.test or ()))
+    shared = identical(map(Path, tested), map(Path, seen))
+    if shared:
+        found.append(
+            f"{len(shared)} of the {len(tested)} test images have the bytes of one to train or validate: the test is "
+            f"too easy by them, the first is {shared[0]}."
+        )
+    if manager.several_frames:
+        found.append(
+            f"{manager.several_frames} of the images have several frames, of which one is read, the middle one unless "
+            "INPUT.FRAME says otherwise."
+        )
+    return found
+
+
 def phantom_note(backbone: str) -> str:
     """A sentence on what the bundled model is not for; "" for other models."""
     if Path(backbone).name.lower() != PHANTOM_BACKBONE.lower():
@@ -301,8 +329,10 @@ def phantom_note(backbone: str) -> str:
 
 
 def trained_on(config: dict) -> str:
-    """The data set of a configuration, as in the catalogue; a folder of images by its name."""
-    return config["DATASET"]["FOLDER"] or config["DATASET"]["NAME"]
+    """The data set of a configuration, as in the catalogue; a folder of images by its name, which tells it from a set
+    of the catalogue."""
+    folder = config["DATASET"]["FOLDER"]
+    return name_of_folder(folder) if folder else config["DATASET"]["NAME"]
 
 
 def tested_on(config: dict) -> str:

@@ -171,7 +171,7 @@ def classify(
     with ThreadPoolExecutor(READERS) as pool:
         for start in range(0, len(images), size):
             piece = images[start : start + size]
-            pictures = list(pool.map(read, piece))
+            pictures = list(pool.map(lambda image: read(image, predictor.frame), piece))
             sound = [picture for picture in pictures if isinstance(picture, Image.Image)]
             results = iter(_results(predictor, sound, temperature, bool(heatmaps)) if sound else ())
             for image, picture in zip(piece, pictures, strict=True):
@@ -195,10 +195,10 @@ def _results(predictor: Predictor, pictures: list[Image.Image], temperature: flo
     return zip(chances, answers.patch_logits if patches else [None] * len(chances), strict=True)
 
 
-def read(image: Named) -> Image.Image | str:
+def read(image: Named, frame: int) -> Image.Image | str:
     """The image, or why it could not be read."""
     try:
-        return read_image(image.path)
+        return read_image(image.path, frame)
     except UserError as error:
         return str(error)
     except Exception as error:  # whatever a corrupt file makes a library raise, the other images go on

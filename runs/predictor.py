@@ -13,6 +13,7 @@ from PIL import Image
 
 from clip import available_models
 from dassl.utils import UserError, read_image
+from dassl.utils.dicom import MIDDLE
 from dassl.utils.images import to_rgb
 from datasets.given import GivenImages
 from runs.folder import names_novel_classes
@@ -54,6 +55,7 @@ class Predictor:
                 f"What {prompt.method} learned in {prompt.origin} belongs to its classes "
                 f"({', '.join(prompt.classnames)}): leave out --classes."
             )
+        self.frame = cfg.INPUT.FRAME
         self._check_backbone(cfg.MODEL.BACKBONE.NAME)
         self.classnames = prompt.classnames if classes is None else tuple(classes)
         dataset = GivenImages.of_classes(
@@ -126,12 +128,12 @@ class Predictor:
         """
         size = batch or self.images_at_once
         pieces = [images[start : start + size] for start in range(0, len(images), size)]
-        return np.concatenate([self([opened(image) for image in piece]).logits for piece in pieces])
+        return np.concatenate([self([opened(image, self.frame) for image in piece]).logits for piece in pieces])
 
 
-def opened(image: str | Path | Image.Image) -> Image.Image:
+def opened(image: str | Path | Image.Image, frame: int = MIDDLE) -> Image.Image:
     """An image, or the image in a file, as 8-bit RGB."""
-    return to_rgb(image) if isinstance(image, Image.Image) else read_image(image)
+    return to_rgb(image) if isinstance(image, Image.Image) else read_image(image, frame)
 
 
 def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:

@@ -8,21 +8,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dassl.utils import UserError
-from datasets.catalogue import DEFAULT_BACKBONE, load
+from dassl.utils import UserError, expanded
+from datasets.catalogue import DEFAULT_BACKBONE, OWN, load, name_of_folder, own_folder
+from datasets.folders import own_classes
 from datasets.splits import class_names, read_split
-from runs.spec import DATASET_CONFIGS, ROOT, RunSpec
+from runs.spec import DATASET_CONFIGS, ROOT, RunSpec, is_name, place_and_name, shots_word
 
 PROTOCOLS = ("base2new", "few_shot")
 TRANSFER = "transfer"
+
+
+def _place(variable: str, default: str) -> Path:
+    """A folder from the environment; a whole path, unless the current folder is that in which commands are run."""
+    path = Path(expanded(os.environ.get(variable) or default))
+    return path if Path.cwd() == ROOT else path.absolute()
 
 
 @dataclass(frozen=True)
 class Places:
     """Where data, results and weights are; the environment's DATA, OUTPUT and BACKBONE unless given."""
 
-    data: Path = field(default_factory=lambda: Path(os.environ.get("DATA") or "data"))
-    output: Path = field(default_factory=lambda: Path(os.environ.get("OUTPUT") or "output"))
+    data: Path = field(default_factory=lambda: _place("DATA", "data"))
+    output: Path = field(default_factory=lambda: _place("OUTPUT", "output"))
     backbone: str = field(default_factory=lambda: os.environ.get("BACKBONE") or "")
 
     def backbone_for(self, dataset: str) -> str:
@@ -57,7 +64,8 @@ class Job:
 
     def __str__(self) -> str:
         first = self.specs[0]
-        words = self.protocol, first.dataset, first.method, first.shots, "shots seed", first.seed, *first.pairs
+        shots = shots_word(first.shots)
+        words = self.protocol, first.dataset, first.method, shots, "shots seed", first.seed, *first.pairs
         return " ".join(map(str, words))
 
 
@@ -89,7 +97,8 @@ def job(
 
     def folder(*kind: str) -> str:
         level = Path(backbone.removeprefix("hf-hub:")).name
-        return str(places.output.joinpath(*kind, f"shots_{shots}", method, level, f"seed{seed}"))
+        kind = [part.replace(":", "_") for part in kind]  # Windows has no colon in a name
+        return str(places.output.joinpath(*kind, f"shots_{shots_word(shots)}", method, level, f"seed{seed}"))
 
     def spec(*kind: str, **more: object) -> RunSpec:
         return RunSpec(
@@ -144,7 +153,7 @@ def classes_of(dataset: str, data: Path) -> list[str]:
     facts = load().find(dataset)
     if facts and facts.classes:
         return list(facts.classes)
-    split = facts.split_file(data) if facts else data / dataset / f"split_{Path(dataset).name}.json"
+    split = facts.split_file(data) if facts else data / own_folder(dataset) / f"split_{own_folder(dataset)}.json"
     return class_names(read_split(split)) if split.is_file() else []
 
 
@@ -152,7 +161,7 @@ def is_there(dataset: str, data: Path) -> bool:
     """Whether a data set lies in the data folder, or can be drawn there."""
     facts = load().find(dataset)
     if facts is None:
-        return (data / dataset).is_dir()
+        return (data / own_folder(dataset)).is_dir()
     return bool(facts.generator) or (facts.split_file(data).is_file() and facts.image_folder(data).is_dir())
 
 
@@ -165,12 +174,44 @@ def known_datasets() -> list[str]:
     )
 
 
+def locate(dataset: str, places: Places) -> tuple[str, Places]:
+    """A data set's name, and the places with the folder in which it lies.
+
+    A name stays as it is. A path, such as `moles/`, `../pics` or `.`, is that of a folder of images from the current
+    folder, else below the data folder: its last part is the name. One called like a published set, without that one's
+    files, gets `folder:` before its name.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    word = expanded(own_folder(dataset))
+    if is_name(word):
+        return name_of_folder(word) if dataset.startswith(OWN) else dataset, places
+    found = [path for path in map(Path, (word, places.data / word)) if path.is_dir()]
+    if not word or not found:
+        raise UserError(f"There is no data set '{dataset}': the folder {Path(word).absolute()} is not there.")
+    data, name = place_and_name(found[0])
+    if not name:
+        raise UserError(f"'{dataset}' is the folder {data}, which has no name: give a folder below it.")
+    own = dataset.startswith(OWN) or own_classes(name, data)
+    return name_of_folder(name) if own else name, replace(places, data=data)
+
+
 def check_dataset(dataset: str, data: Path) -> None:
-    """Raise UserError unless a data set is known or there is a folder of images of that name."""
-    if not dataset or not (dataset in known_datasets() or load().find(dataset) or (data / dataset).is_dir()):
+    """Raise UserError unless a data set is known or there is a folder of images of that name, and which is meant is
+    clear."""
+    if not is_name(dataset) or not (dataset in known_datasets() or is_there(dataset, data)):
+        folder = own_folder(dataset) or "NAME"
         raise UserError(
             f"There is no data set '{dataset}': it can be {', '.join(known_datasets())}, "
-            f"or a folder of your own images, {data / (dataset or 'NAME')}/<class>/*.png."
+            f"or a folder of your own images, {data / folder}/<class>/*.png."
+        )
+    if own_classes(dataset, data):
+        facts = load().find(dataset)
+        raise UserError(
+            f"'{dataset}' is the data set {facts.name} of the catalogue, which is not in {data}, and the folder "
+            f"{data / dataset} has classes of your own: give {OWN}{dataset} for your images, or for {facts.name} move "
+            f"them; {facts.remedy(data)}."
         )
 
 
@@ -185,6 +226,11 @@ def takes_part(protocol: str, dataset: str) -> bool:
     """Whether the benchmark runs a protocol on a data set."""
     facts = load().find(dataset)
     return protocol != "base2new" or facts is None or facts.base2new
+
+
+def shots_of(text: str, what: str = "SHOTS") -> int:
+    """Images per class from the command line: a whole number, or `all`, which is -1."""
+    return -1 if text == "all" else integer(text, what, 1)
 
 
 def integer(text: str, what: str, least: int) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from clip import available_models
-from datasets.catalogue import Facts, load
+from datasets.catalogue import Facts, load, name_of_folder, own_folder
 from reports.methods import known_methods, order
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,7 +30,7 @@ class RunSpec:
 
     method: str
     folder: str  # where the run writes: --output-dir
-    dataset: str = ""  # a name of configs/datasets/, of the catalogue, or a folder of images below `data`
+    dataset: str = ""  # one of configs/datasets/, of the catalogue, or [folder:]NAME, a folder of images in `data`
     shots: int | None = None  # images per class; -1: all of them
     subsample: str = ""  # classes: all, base or new
     seed: int = -1  # below 0: not seeded
@@ -141,7 +142,7 @@ class RunSpec:
         if self.dataset and not self.dataset_config():
             facts = self.facts
             words += ["DATASET.NAME", facts.name if facts else "ImageFolder"]
-            words += [] if facts else ["DATASET.FOLDER", self.dataset]
+            words += [] if facts else ["DATASET.FOLDER", own_folder(self.dataset)]
         if self.shots is not None:
             words += ["DATASET.NUM_SHOTS", str(self.shots)]
         if self.subsample:
@@ -149,8 +150,25 @@ class RunSpec:
         return [*words, *self.pairs]
 
     def __str__(self) -> str:
-        parts = [self.method, self.dataset, f"{self.shots} shots" if self.shots is not None else "", self.subsample]
+        shots = "" if self.shots is None else f"{shots_word(self.shots)} shots"
+        parts = [self.method, self.dataset, shots, self.subsample]
         return " ".join([part for part in parts if part] + ([f"seed {self.seed}"] if self.seed >= 0 else []))
+
+
+def is_name(word: str) -> bool:
+    """Whether a word can be the name of a data set, or of its folder, rather than a path."""
+    return word not in ("", ".", "..") and not {"/", os.sep, "\0"} & set(word)
+
+
+def place_and_name(path: Path) -> tuple[Path, str]:
+    """The folder in which a path's last part lies, and that part, which is not followed where it is a link."""
+    path = path.resolve() if path.name == ".." else path.absolute()
+    return path.parent.resolve(), path.name
+
+
+def shots_word(shots: int) -> str:
+    """A number of images per class as command lines and folders have it: `all` for -1."""
+    return "all" if shots < 0 else str(shots)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -192,8 +210,8 @@ def _named_by(pairs: list[str]) -> tuple[str, list[str]]:
     facts = load().find(pairs[1]) if len(pairs) > 1 else None
     if facts is not None and facts.name == pairs[1] and not (ROOT / DATASET_CONFIGS / f"{facts.config}.yaml").is_file():
         return facts.config, pairs[2:]
-    if pairs[1:3] == ["ImageFolder", "DATASET.FOLDER"] and len(pairs) > 3:
-        return pairs[3], pairs[4:]
+    if pairs[1:3] == ["ImageFolder", "DATASET.FOLDER"] and len(pairs) > 3 and is_name(pairs[3]):
+        return name_of_folder(pairs[3]), pairs[4:]
     return "", pairs
 
 

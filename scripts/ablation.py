@@ -18,7 +18,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import UserError, run_program
-from runs.protocols import PROTOCOLS, Job, Places, ensure_generated, integer
+from runs.protocols import PROTOCOLS, Job, Places, ensure_generated, integer, locate, shots_of
+from runs.spec import shots_word
 
 METHOD = "OGKD"
 # Every value of an option that is not the configured one is a variant.
@@ -38,7 +39,7 @@ PLOTTED = ("GAMMA", "TOP_K_RATIO")
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("dataset", help="one of configs/datasets/ or a folder of your own images below DATA")
+    p.add_argument("dataset", help="one of configs/datasets/, a folder of your own images in DATA, or its path")
     p.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0])
     p.add_argument("--shots", default="16", help="of the few-shot protocol")
     p.add_argument("--jobs", help="runs side by side (default: 1; one per core, at most 4, for PhantomCLIP)")
@@ -55,10 +56,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     seeds = list(takewhile(str.isdecimal, args.words))
     pairs = args.words[len(seeds) :]
     seeds = [integer(seed, "SEED", 0) for seed in seeds or ("1", "2", "3")]
-    shots = integer(args.shots, "--shots", 1)
-    places = Places()
-    jobs = planned(args.protocol, args.dataset, seeds, shots, places, pairs)
-    ensure_generated(args.dataset, places.data)
+    shots = shots_of(args.shots, "--shots")
+    dataset, places = locate(args.dataset, Places())
+    jobs = planned(args.protocol, dataset, seeds, shots, places, pairs)
+    ensure_generated(dataset, places.data)
 
     from reports.ablation import ablation_table
     from reports.collect import runs_in, warn
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from runs.engines.local import go_through, worker_count
     from runs.ready import check_ready
 
-    backbone = places.backbone_for(args.dataset)
+    backbone = places.backbone_for(dataset)
     everything = [job.afresh(args.rerun) for of_option in jobs.values() for job in of_option]
     workers = worker_count(args.jobs, backbone)
     check_ready(spec for job in everything for spec in job.waiting())
@@ -80,7 +81,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("\n" + document([table]) + "\n")
         for note in table.notes:
             warn(note)
-    name = f"{args.dataset}_{args.protocol}_{everything[0].specs[0].shots}_{Path(backbone).name}"
+    number = shots_word(everything[0].specs[0].shots)
+    name = f"{dataset.replace(':', '_')}_{args.protocol}_{number}_{Path(backbone).name}"
     for option in PLOTTED:
         if drawn := [*runs[""], *runs[option]]:
             figure = sensitivity(drawn, f"TRAINER.{METHOD}.{option}")

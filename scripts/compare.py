@@ -12,16 +12,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import run_program
-from runs.protocols import PROTOCOLS, Places, ensure_generated, integer
+from runs.protocols import PROTOCOLS, Places, ensure_generated, integer, locate, shots_of
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("dataset", help="one of configs/datasets/ or a folder of your own images below DATA")
+    p.add_argument("dataset", help="one of configs/datasets/, a folder of your own images in DATA, or its path")
     p.add_argument("--protocol", nargs="+", choices=PROTOCOLS, default=PROTOCOLS)
     p.add_argument("--methods", nargs="+", help="default: all of them")
     p.add_argument("--seeds", nargs="+", default=["1", "2", "3"])
-    p.add_argument("--shots", nargs="+", default=["16"], help="of the few-shot protocol")
+    p.add_argument("--shots", nargs="+", default=["16"], help="of the few-shot protocol; all: every image")
     p.add_argument("--metric", default="accuracy", help="what the tables show (default: accuracy)")
     p.add_argument("--seconds", action="store_true", help="add a column with the seconds that the runs took")
     p.add_argument("--jobs", help="runs side by side (default: 1; one per core, at most 4, for PhantomCLIP)")
@@ -47,16 +47,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     find(args.metric)
     places = Places(backbone=args.backbone) if args.backbone else Places()
+    dataset, places = locate(args.dataset, places)
     seeds = [integer(seed, "--seeds", 0) for seed in args.seeds]
-    shots = [integer(number, "--shots", 1) for number in args.shots]
-    workers = worker_count(args.jobs, places.backbone_for(args.dataset))
+    shots = [shots_of(number, "--shots") for number in args.shots]
+    workers = worker_count(args.jobs, places.backbone_for(dataset))
     methods = args.methods or benchmark_methods()
     started = time.perf_counter()
     jobs = {
-        protocol: plan(protocol, [args.dataset], methods, seeds, shots, places, args.pairs)
-        for protocol in args.protocol
+        protocol: plan(protocol, [dataset], methods, seeds, shots, places, args.pairs) for protocol in args.protocol
     }
-    ensure_generated(args.dataset, places.data)
+    ensure_generated(dataset, places.data)
     everything = [job.afresh(args.rerun) for of_protocol in jobs.values() for job in of_protocol]
     check_ready(spec for job in everything for spec in job.waiting())
     report = go_through(everything, workers)
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"\n{time.perf_counter() - started:.0f} s in all.")
     folders = report_folders(everything)
     if folders:
-        page = write(folders, places.output / f"{args.dataset}.html", title=f"{args.dataset}: methods compared")
+        page = write(folders, places.output / f"{dataset.replace(':', '_')}.html", title=f"{dataset}: methods compared")
         print(f"Figures, intervals and mistakes: {page}")
     report.conclude()
 

@@ -2,4 +2,4 @@
 # Sets up .venv (or uses the active environment), makes the Phantom data set if it is absent, runs zero-shot, CoOp and
 # OGKD base-to-novel on it for seed 1, and prints one table. Environment: DATA, OUTPUT.
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh" --install
-exec "$PYTHON" scripts/compare.py phantom --protocol base2new --seeds 1 --methods ZeroShot CoOp OGKD --seconds
+exec "$PYTHON" "$PROJECT"/scripts/compare.py phantom --protocol base2new --seeds 1 --methods ZeroShot CoOp OGKD --seconds

@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import run_program
-from runs.protocols import PROTOCOLS, Places, ensure_generated
+from runs.protocols import PROTOCOLS, Places, ensure_generated, shots_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--methods", nargs="+", help="default: all of them")
     p.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     p.add_argument("--jobs", help="runs side by side (default: 1)")
-    p.add_argument("--shots", nargs="+", type=int, default=[1, 2, 4, 8, 16], help="of the few-shot protocol")
+    p.add_argument("--shots", nargs="+", default=["1", "2", "4", "8", "16"], help="of the few-shot protocol; or all")
     p.add_argument("--rerun", action="store_true", help="remove what the runs left and start them afresh")
     return p
 
@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     places, workers = Places(), worker_count(args.jobs or "1", "")
     datasets = args.datasets or [facts.config for facts in load().datasets.values() if facts.zip_name]
-    jobs = plan(args.protocol, datasets, args.methods or benchmark_methods(), args.seeds, args.shots, places)
+    shots = [shots_of(number, "--shots") for number in args.shots]
+    jobs = plan(args.protocol, datasets, args.methods or benchmark_methods(), args.seeds, shots, places)
     jobs = [job.afresh(args.rerun) for job in jobs]
     if args.dry_run:
         specs = [spec for job in jobs for spec in job.specs]

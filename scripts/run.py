@@ -5,7 +5,8 @@
     python scripts/run.py METHOD few_shot DATASET SHOTS SEED [KEY VALUE ...]
     python scripts/run.py METHOD transfer SOURCE TARGET SHOTS SEED [KEY VALUE ...]
 
-A data set is one of configs/datasets/ or a folder of your own images below DATA. Environment: DATA (default data),
+A data set is one of configs/datasets/, a folder of your own images in DATA (folder:NAME where it is called like a
+published set), or the path of one. SHOTS is a number of images per class, or all. Environment: DATA (default data),
 OUTPUT (default output), BACKBONE (default BiomedCLIP; PhantomCLIP for phantom). KEY VALUE pairs change the
 configuration. A complete run is not repeated; an unfinished one resumes after its last epoch. With --rerun, anywhere,
 what the runs left is removed and they start afresh.
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import UserError, run_program
 from reports.variants import BASE2NEW_SHOTS
-from runs.protocols import TRANSFER, Places, ensure_generated, integer, job
+from runs.protocols import TRANSFER, Places, ensure_generated, integer, job, locate, shots_of
 
 RERUN = "--rerun"
 # What a protocol takes after the method, and an example of it.
@@ -47,10 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         raise UserError(f"Give {names}, as in: bash scripts/{method.lower()}/{protocol}.sh {example}.")
     given = dict(zip(wanted, rest, strict=False))
     dataset, *targets = [given[name] for name in ("DATASET", "SOURCE", "TARGET") if name in given]
-    shots = integer(given["SHOTS"], "SHOTS", 1) if "SHOTS" in given else BASE2NEW_SHOTS
+    shots = shots_of(given["SHOTS"]) if "SHOTS" in given else BASE2NEW_SHOTS
     seed = integer(given["SEED"], "SEED", 0)
-    places = Places()
-    chosen = job(protocol, method, dataset, shots, seed, places, rest[len(wanted) :], targets).afresh(rerun)
+    dataset, places = locate(dataset, Places())
+    for number, target in enumerate(targets):
+        targets[number], of_target = locate(target, places)
+        if of_target != places:
+            raise UserError(f"{target} is not in {places.data}: SOURCE and TARGET must lie in one folder.")
+    pairs = rest[len(wanted) :]
+    chosen = job(protocol, method, dataset, shots, seed, places, pairs, targets).afresh(rerun)
     for name in (dataset, *targets):
         ensure_generated(name, places.data)
     chosen()

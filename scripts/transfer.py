@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import UserError, run_program
-from runs.protocols import Places, ensure_generated, integer
+from runs.protocols import Places, ensure_generated, integer, shots_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     find(args.metric)
     places = Places()
     seeds = [integer(seed, "--seeds", 0) for seed in args.seeds]
-    shots = [integer(number, "--shots", 1) for number in args.shots]
+    shots = [shots_of(number, "--shots") for number in args.shots]
     routes = asked_for(args.routes) or published_routes(places, args.dry_run)
     jobs, left_out = transfer_plan(routes, args.methods or benchmark_methods(), seeds, shots, places)
     jobs = [job.afresh(args.rerun) for job in jobs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from pydicom.data import get_testdata_file
 from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY
@@ -26,10 +29,25 @@ def config(root: Path, folder: str = "scans", seed: int = 1, shots: int = -1) ->
     return CfgNode({"SEED": seed, "DATASET": dataset | {"FOLDER": folder}})
 
 
+def contents(suffix: str) -> bytes:
+    """The smallest image of a kind, told by its suffix; nothing for other files."""
+    if suffix == ".dcm":
+        path = Path(get_testdata_file("SC_rgb_small_odd.dcm"))  # within pydicom's package
+        return path.read_bytes()
+    if suffix not in SUFFIXES:
+        return b""
+    file = io.BytesIO()
+    Image.new("L", (1, 1)).save(file, Image.registered_extensions()[suffix])
+    return file.getvalue()
+
+
+IMAGES = {suffix: contents(suffix) for suffix in SUFFIXES}
+
+
 def put(folder: Path, *paths: str) -> None:
     for path in paths:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).touch()
+        (folder / path).write_bytes(IMAGES.get(Path(path).suffix.lower(), b""))
 
 
 @pytest.fixture

@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datasets.catalogue import own_folder
 from runs.config import build_config, changed_keys, merged_config, method_config
 from runs.protocols import Places, job
-from runs.spec import RunSpec
+from runs.spec import RunSpec, is_name
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=("C",)), min_size=1, max_size=12).filter(
     lambda text: not text.startswith("-") and text.strip() == text
 )
-names = words.filter(lambda text: not text.startswith("configs") and "/" not in text)
+names = words.filter(lambda text: not text.startswith("configs") and is_name(text) and own_folder(text) == text)
 pairs = st.lists(st.tuples(st.sampled_from(["OPTIM.LR", "TRAINER.OGKD.GAMMA", "X.Y"]), words), max_size=3)
 specs = st.builds(
     RunSpec,

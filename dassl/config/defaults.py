@@ -20,6 +20,7 @@ def default_config() -> CfgNode:
 
     cfg.INPUT = CfgNode()
     cfg.INPUT.SIZE = (224, 224)  # height, width
+    cfg.INPUT.FRAME = 0  # of a DICOM file with several frames, counted from 1; 0: the middle one
     cfg.INPUT.INTERPOLATION = "bilinear"  # bilinear, bicubic or nearest
     cfg.INPUT.TRANSFORMS = ()  # names in dassl.data.transforms
     cfg.INPUT.NO_TRANSFORM = False

@@ -47,6 +47,7 @@ RANGES = {
     "INPUT.RRCROP_SCALE": Rule(_is_scale, "two shares of the image's area with 0 < least <= greatest <= 1"),
     "INPUT.CUTOUT_N": number(0, 1000),
     "INPUT.CUTOUT_LEN": number(0, LARGEST_SIDE),
+    "INPUT.FRAME": number(0, MOST_IMAGES),
     "INPUT.GN_MEAN": number(),
     "INPUT.GN_STD": natural,
     "INPUT.RANDAUGMENT_N": number(0, 100),

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from yacs.config import CfgNode
 from dassl.utils import read_image
 
 from .datasets import DatasetBase, Datum, build_dataset
+from .opening import open_images
 from .samplers import build_sampler
 from .transforms import INTERPOLATION_MODES, build_transform
 
@@ -71,7 +73,7 @@ class DatasetWrapper(Dataset):
     def __getitem__(self, index: int) -> dict:
         item = self.data_source[index]
         output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": index}
-        image = read_image(item.impath)
+        image = read_image(item.impath, self.cfg.INPUT.FRAME)
         if self.epoch_seed is None:
             output |= self._views(image)
         else:
@@ -120,7 +122,11 @@ def build_data_loader(
 
 
 class DataManager:
-    """A data set, by default the one that cfg names, with its transforms and loaders (None for an absent part)."""
+    """A data set, by default the one that cfg names, with its transforms and loaders (None for an absent part).
+
+    `several_frames` says how many of its images hold more than the frame that is read.
+    Raises UserError when images cannot be read, and lists them.
+    """
 
     def __init__(
         self,
@@ -131,6 +137,8 @@ class DataManager:
         dataset: DatasetBase | None = None,
     ) -> None:
         dataset = build_dataset(cfg) if dataset is None else dataset
+        cache = cfg.get("FEATURES", {}).get("CACHE_DIR")
+        self.several_frames = open_images(dataset.image_paths(), cfg.INPUT.FRAME, Path(cache) if cache else None)
         self.tfm_train = build_transform(cfg, is_train=True) if custom_tfm_train is None else custom_tfm_train
         self.tfm_test = build_transform(cfg, is_train=False) if custom_tfm_test is None else custom_tfm_test
 

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+PROJECT = Path(__file__).resolve().parents[2]
+PROGRAMS = (PROJECT, PROJECT / "scripts", PROJECT / "phantom")  # the folders that programs are in
+INTERRUPTED = 130
 
 
 class UserError(Exception):
@@ -54,6 +62,9 @@ def run_program(main: Callable[[], object]) -> int:
     What the user can fix becomes one sentence on stderr and exit code 2; an integer that `main` returns is the exit
     code; an interrupt gives 130.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file name may have characters that the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = main()
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
@@ -61,7 +72,7 @@ def run_program(main: Callable[[], object]) -> int:
         return 0
     except KeyboardInterrupt:
         print("\nInterrupted; the same command resumes after the last saved epoch.", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except Exception as error:
         sentence = cause_of(error)
         if sentence is None:
@@ -69,3 +80,15 @@ def run_program(main: Callable[[], object]) -> int:
         report_error(sentence)
         return 2
     return code if isinstance(code, int) else 0
+
+
+def _leave_quietly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What a program does about an error before `run_program` has begun, that is, while it imports."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("\nInterrupted.", file=sys.stderr, flush=True)
+        os._exit(INTERRUPTED)
+    sys.__excepthook__(kind, error, trace)
+
+
+if Path(sys.argv[0]).resolve().parent in PROGRAMS:
+    sys.excepthook = _leave_quietly

@@ -86,6 +86,21 @@ def _abandoned(path: Path) -> bool:
     return time.time() - path.stat().st_mtime > SECONDS_PER_DAY
 
 
+def expanded(path: str | Path) -> str:
+    """A path with the `~` or `~name` at its front written out.
+
+    Raises:
+        UserError: there is no such user.
+    """
+    path = os.fspath(path)
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        raise UserError(f"There is no home folder of {Path(path).parts[0]}: write out {path}.") from None
+
+
 def mkdir_if_missing(dirname: str | Path) -> None:
     """Make a folder and its parents."""
     Path(dirname).mkdir(parents=True, exist_ok=True)

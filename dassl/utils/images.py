@@ -2,46 +2,124 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from .dicom import MIDDLE, PREAMBLE, check_dicom, read_dicom, starts_as_dicom, stretched
 from .errors import UserError
 
-READING = 2  # goes up when `read_image` gives other pixels, so that features of the former ones are not used
+READING = 3  # goes up when `read_image` gives other pixels, so that features of the former ones are not used
+# How files of a kind begin, and what stands at the end of a complete one.
+ENDS = {b"\x89PNG\r\n\x1a\n": b"IEND\xaeB`\x82", b"\xff\xd8\xff": b"\xff\xd9"}
+TAIL = 1024  # bytes among which the end is looked for: some programs append a few of their own
 
 
-def read_image(path: str | Path) -> Image.Image:
+def read_image(path: str | Path, frame: int = MIDDLE) -> Image.Image:
     """Read an image as 8-bit RGB, upright: turned as its EXIF orientation says.
 
     16-bit and floating-point greys are stretched from their least to their largest value; transparent pixels lie on
-    black. DICOM files (.dcm) are read by pydicom with their own value-of-interest window.
+    black. DICOM files, known by their suffix .dcm or by their preamble, are read as `dassl.utils.dicom` says; `frame`
+    chooses among several frames, counted from 1, 0 being the middle one.
 
     Raises:
         UserError: the file is missing, is no image, or is damaged.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"The image {path} is missing.")
-    if path.suffix.lower() == ".dcm":
-        return _read_dicom(path)
+    check_regular(path)
     try:
         # Given a path, Pillow 13 maps an uncompressed TIFF into memory and garbles it if its orientation is 5 to 8.
-        with path.open("rb") as file, Image.open(file) as image:
-            image.load()
+        with path.open("rb") as file:
+            if is_dicom(path, file.read(PREAMBLE)):
+                return Image.fromarray(read_dicom(path, frame)).convert("RGB")
+            file.seek(0)
+            with Image.open(file) as image:
+                image.load()
+                return to_rgb(image, f"The image {path}")
     except UnidentifiedImageError:
         raise UserError(f"The image {path} cannot be read (it is no image): replace it with an intact copy.") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"The image {path} cannot be read ({error}): replace it with an intact copy.") from None
-    return to_rgb(image)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """An image in memory as `read_image` gives it from a file."""
+def check_image(path: str | Path, frame: int = MIDDLE) -> int:
+    """The number of frames of an image, 1 but for DICOM, having looked for what makes it unreadable.
+
+    Of PNG, JPEG and DICOM the header is read and whether the file is complete; wrong pixels between a good header and a
+    good end are found by `read_image` alone. Other kinds are read as a whole.
+
+    Raises:
+        UserError: `read_image` would raise it.
+    """
+    path = Path(path)
+    check_regular(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(PREAMBLE)
+            if is_dicom(path, head):
+                return check_dicom(path, frame)
+            if not _is_complete(file, head):
+                read_image(path)  # some programs write no end, and their images can be read
+                return 1
+            file.seek(0)
+            with Image.open(file):
+                return 1
+    except UnidentifiedImageError:
+        raise UserError(f"The image {path} cannot be read (it is no image): replace it with an intact copy.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"The image {path} cannot be read ({error}): replace it with an intact copy.") from None
+
+
+def is_dicom(path: Path, head: bytes) -> bool:
+    """Whether a file is DICOM, by its suffix or by its first 132 bytes."""
+    return path.suffix.lower() == ".dcm" or starts_as_dicom(head)
+
+
+def has_preamble(path: Path) -> bool:
+    """Whether a file begins as DICOM does; False for what cannot be opened or would keep its reader waiting."""
+    try:
+        check_regular(path)
+        with path.open("rb") as file:
+            return starts_as_dicom(file.read(PREAMBLE))
+    except (UserError, OSError):
+        return False
+
+
+def check_regular(path: Path) -> os.stat_result:
+    """What the file system says of a file.
+
+    Raises:
+        UserError: it is missing, or is a folder, or a pipe, socket or device, which would keep its reader waiting.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        raise UserError(f"The image {path} is missing.") from None
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, socket or device"
+        raise UserError(f"The image {path} is {kind} and not a file: remove it.")
+    return found
+
+
+def _is_complete(file: BinaryIO, head: bytes) -> bool:
+    """Whether a file of a kind with a known end has it."""
+    ends = [end for start, end in ENDS.items() if head.startswith(start)]
+    file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+    return bool(ends) and ends[0] in file.read()
+
+
+def to_rgb(image: Image.Image, name: str = "The image") -> Image.Image:
+    """An image in memory as `read_image` gives it from a file; `name` is what errors call it."""
     image = _upright(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _stretched(np.asarray(image, dtype=np.float64))
+        values = np.asarray(image, dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise UserError(f"{name} has values that are NaN or infinite: export it without them.")
+        return Image.fromarray(stretched(values)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
@@ -53,31 +131,3 @@ def _upright(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except Exception:  # a corrupt EXIF block raises nearly anything, and says nothing about the image
         return image
-
-
-def _stretched(values: np.ndarray) -> Image.Image:
-    low, high = float(np.min(values)), float(np.max(values))
-    scaled = (values - low) / (high - low) * 255 if high > low else np.zeros_like(values)
-    return Image.fromarray(scaled.round().astype(np.uint8)).convert("RGB")
-
-
-def _read_dicom(path: Path) -> Image.Image:
-    try:
-        import pydicom
-        from pydicom.errors import InvalidDicomError
-        from pydicom.pixels import apply_modality_lut, apply_voi_lut
-    except ImportError:
-        raise UserError(f"Reading {path} needs pydicom: pip install pydicom.") from None
-    try:
-        data = pydicom.dcmread(path)
-        pixels = data.pixel_array
-        if pixels.ndim == 3 and int(data.get("SamplesPerPixel", 1)) == 1:
-            raise UserError(f"{path} holds {len(pixels)} frames: export one frame a file.")
-        if pixels.ndim == 3:
-            return Image.fromarray(pixels.astype(np.uint8)).convert("RGB")
-        values = apply_voi_lut(apply_modality_lut(pixels, data), data).astype(np.float64)
-    except (InvalidDicomError, OSError, AttributeError, ValueError, RuntimeError, EOFError) as error:
-        raise UserError(f"The DICOM file {path} cannot be read ({error}): replace it with an intact copy.") from None
-    if data.get("PhotometricInterpretation") == "MONOCHROME1":
-        values = -values
-    return _stretched(values)

@@ -15,7 +15,7 @@ class Logger:
     def __init__(self, stream: TextIO, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.stream = stream
-        self.file = path.open("w", encoding="utf-8")
+        self.file = path.open("w", encoding="utf-8", errors="backslashreplace")
 
     def write(self, message: str) -> int:
         self.file.write(message)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dassl.utils import UserError, report_error
+from dassl.utils import UserError, expanded, report_error
 
 from .. import catalogue
 from ..catalogue import Catalogue, Facts
@@ -83,10 +83,10 @@ def _jobs(options: argparse.Namespace, published: Catalogue) -> list[Callable[[]
         raise UserError("--from is for data sets: give a folder of weights to a run instead (BACKBONE=FOLDER).")
     if options.given and options.check:
         raise UserError("--check only checks what is under --root: leave out --check or --from.")
-    given = options.given.expanduser() if options.given else None
+    given = Path(expanded(options.given)) if options.given else None
     if given and len(sets) > 1 and not all((given / facts.zip_name).is_file() for facts in sets.values()):
         raise UserError(f"--from {given} with several data sets needs the zip of each there, such as BTMRI.zip.")
-    root, places = options.root.expanduser(), Places.from_environment(options.endpoint)
+    root, places = Path(expanded(options.root)), Places.from_environment(options.endpoint)
     jobs = [lambda facts=facts: _data_set(facts, root, places, given, options.check) for facts in sets.values()]
     if "weights" in names:
         jobs.append(lambda: _weights(options))
@@ -109,5 +109,5 @@ def _weights(options: argparse.Namespace) -> None:
     folder = install_weights(options.endpoint, options.check)
     print(f"BiomedCLIP: {BIOMEDCLIP.name}, revision {BIOMEDCLIP.revision}, in {folder}")
     if options.export:
-        export_weights(folder, options.export.expanduser())
+        export_weights(folder, Path(expanded(options.export)))
         print(f"Copied to {options.export}: a run uses it with BACKBONE={options.export}.", flush=True)

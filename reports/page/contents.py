@@ -11,6 +11,7 @@ from dassl.utils import progress
 from ..collect import Run
 from ..methods import known_methods, order
 from ..metrics import METRICS
+from ..variants import by_shots
 from .canvas import Drawing
 from .gather import Material
 from .grids import Grid, GridCell
@@ -133,7 +134,7 @@ def _ran(runs: Sequence[Run]) -> Grid:
             backbone,
             kind,
             _titles(group),
-            _listed(run.shots for run in group),
+            ", ".join(str(n) if n > 0 else "all" for n in sorted({run.shots for run in group}, key=by_shots)),
             _listed(run.seed for run in group),
         )
         rows.setdefault(alike, []).append(dataset)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from dassl.utils import UserError, read_image
+from dassl.utils import UserError, expanded, read_image
 from datasets.splits import is_below
 
 from ..collect import ROOT, Run
@@ -39,9 +40,10 @@ def image_folder(run: Run) -> Path | None:
     below = Path(folder) if folder else Path(name) / name
     if not (folder or name) or not is_below(below.as_posix()):
         return None
-    for place in (Path(root).expanduser(), ROOT / root):
-        if (place / below).is_dir():
-            return place / below
+    for place in (root, ROOT / root):
+        with contextlib.suppress(UserError):  # of another machine's user
+            if (found := Path(expanded(place)) / below).is_dir():
+                return found
     return None
 
 

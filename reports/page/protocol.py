@@ -12,7 +12,7 @@ from ..collect import Run
 from ..render import Table
 from ..statistics import Interval, combine
 from ..tables import TABLES, average
-from ..variants import variants
+from ..variants import by_shots, variants
 from .evidence import Evaluation, draws_for
 from .grids import Grid, grid_of
 from .notes import Notes
@@ -42,7 +42,10 @@ class Protocol:
         chosen = [run for run in runs if run.kind in kinds]
         datasets = {run.dataset for run in chosen}
         marked = [*chosen, *(run for run in diverged if run.kind in kinds and run.dataset in datasets)]
-        self._shots = {dataset: sorted({run.shots for run in marked if run.dataset == dataset}) for dataset in datasets}
+        self._shots = {
+            dataset: sorted({run.shots for run in marked if run.dataset == dataset}, key=by_shots)
+            for dataset in datasets
+        }
         others = [run for run in runs if run.kind not in kinds]
         self.tables: dict[str, Table] = {}
         for table in TABLES[name]([*marked, *others]) if chosen else ():
@@ -53,7 +56,7 @@ class Protocol:
             Evaluation(variant, kind, shots, sorted(finished, key=_seed), notes, shown)
             for variant in (variants(marked)[0] if chosen else ())
             for kind in kinds
-            for shots in sorted({run.shots for run in variant.of(kind)})
+            for shots in sorted({run.shots for run in variant.of(kind)}, key=by_shots)
             if (finished := [run for run in variant.of(kind, shots) if not run.diverged])
         ]
         self.draws = draws_for(self._tests)

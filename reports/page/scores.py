@@ -75,13 +75,16 @@ def base_novel_bars(scores: Mapping[str, Mapping[str, Score | None]]) -> Figure:
 def few_shot_curves(
     curves: Mapping[str, Sequence[tuple[int, Score]]], emphasised: Mapping[str, int], floor: float | None = None
 ) -> Figure:
-    """Accuracy in percent over the number of shots: {method: [(shots, score)]}.
+    """Accuracy in percent over the number of shots: {method: [(shots, score)]}; all images, -1, stand at the right.
 
     emphasised: {method with a colour and a band: number of its colour}; the others are grey. floor: accuracy of always
         naming the most frequent class.
     """
     from matplotlib.ticker import FixedLocator, NullLocator
 
+    numbers = sorted({n for points in curves.values() for n, _ in points if n > 0})
+    everything = 2 * numbers[-1] if numbers else 1
+    curves = {name: [(n if n > 0 else everything, score) for n, score in points] for name, points in curves.items()}
     rows = math.ceil((len(curves) + (floor is not None)) / 2)
     bottom, height = 50 + LEGEND * 0.8 * rows, 270
     strong = [name for name in curves if name in emphasised]
@@ -111,7 +114,7 @@ def few_shot_curves(
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_locator(FixedLocator(every))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xticklabels(list(map(str, every)))
+        axes.set_xticklabels([str(n) if n in numbers else "all" for n in every])
         if len(every) == 1:
             axes.set_xlim(every[0] / 2, every[0] * 2)
         axes.grid(axis="y", color=GRID)

@@ -54,7 +54,7 @@ def training(anchor: str, shown: Sequence[Evaluation], material: Material) -> Tr
     if not curves and not images:
         return None
     run = shown[0].runs[0]
-    return Training(curves, images, f"seed {run.seed}, {run.shots} per class")
+    return Training(curves, images, f"seed {run.seed}, {run.shots if run.shots > 0 else 'all'} per class")
 
 
 def _drawn_images(run: Run, material: Material) -> list[tuple[str, list[Thumbnail], int]]:

@@ -2,4 +2,4 @@
 # Runs all methods on all data sets and prints the table; continues where it was stopped. Options: --dry-run, --help.
 # bash scripts/reproduce/few_shot.sh [options of scripts/reproduce.py]    environment: DATA, OUTPUT, BACKBONE
 . "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
-exec "$PYTHON" scripts/reproduce.py few_shot "$@"
+exec "$PYTHON" "$PROJECT"/scripts/reproduce.py few_shot "$@"

@@ -2,4 +2,4 @@
 # Tests BiomedCoOp's released prompts on the data that are there and compares with the published accuracies.
 # bash scripts/reproduce/verify.sh [DATASET ...] [options of scripts/verify.py]    environment: DATA, OUTPUT, BACKBONE
 . "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
-exec "$PYTHON" scripts/verify.py "$@"
+exec "$PYTHON" "$PROJECT"/scripts/verify.py "$@"

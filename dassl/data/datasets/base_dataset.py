@@ -82,6 +82,11 @@ class DatasetBase:
     def num_classes(self) -> int:
         return self._num_classes
 
+    def image_paths(self) -> list[str]:
+        """The files of all images, once each, where there are files."""
+        items = [item for part in (self.train_x, self.train_u, self.val, self.test) for item in part or ()]
+        return list(dict.fromkeys(item.impath for item in items if item.impath))
+
     @staticmethod
     def get_num_classes(data_source: Sequence[Datum]) -> int:
         """The largest label plus one."""

@@ -1,0 +1,93 @@
+"""Looking at every image of a data set before anything is learned from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from dassl.utils import UserError, atomic_path, progress
+from dassl.utils.images import READING, check_image, check_regular
+
+READERS = 4
+SHOWN = 20  # unreadable images that an error lists
+
+
+def open_images(paths: Iterable[str], frame: int = 0, cache: Path | None = None) -> int:
+    """Check each image once (`check_image`); how many of them hold several frames.
+
+    What was found is kept in `cache` under a hash of all paths, sizes and times of change, so the same images are not
+    opened again.
+
+    Raises:
+        UserError: images cannot be read; lists them, the first twenty with their reasons.
+    """
+    paths = sorted(set(paths))
+    kept = cache / f"opened-{_state(paths, frame)}.json" if cache else None
+    known = _read(kept)
+    if known is not None:
+        return known
+    with ThreadPoolExecutor(READERS) as pool:
+        found = pool.map(lambda path: _look(path, frame), paths)
+        looks = list(progress(found, "open the images", total=len(paths), unit="image"))
+    problems = [look for look in looks if isinstance(look, str)]
+    if problems:
+        raise UserError(_listed(problems, len(paths)))
+    several = sum(frames > 1 for frames in looks)
+    if kept:
+        _keep(kept, several)
+    return several
+
+
+def _look(path: str, frame: int) -> int | str:
+    """An image's number of frames, or why it cannot be read."""
+    try:
+        return check_image(path, frame)
+    except UserError as error:
+        return str(error)
+    except Exception as error:  # whatever a corrupt file makes a library raise, the others are looked at
+        return f"The image {path} cannot be read ({type(error).__name__}: {error}): replace it with an intact copy."
+
+
+def _listed(problems: list[str], number: int) -> str:
+    if len(problems) == 1:
+        return problems[0]
+    more = len(problems) - SHOWN
+    rest = [f"... and {more} more: `python scripts/check_data.py FOLDER` lists all of a folder."] if more > 0 else []
+    head = f"{len(problems)} of the {number} images cannot be read: replace or remove them."
+    return "\n  ".join([head, *problems[:SHOWN], *rest])
+
+
+def _state(paths: list[str], frame: int) -> str:
+    """A hash of what decides whether images can be read."""
+    digest = hashlib.blake2b(f"{READING} {frame}".encode(), digest_size=16)
+    for path in paths:
+        digest.update(os.fsencode(path) + f"\0{_stamp(path)}\0".encode())
+    return digest.hexdigest()
+
+
+def _stamp(path: str) -> str:
+    try:
+        found = check_regular(Path(path))
+    except UserError:
+        return "none"
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
+def _read(file: Path | None) -> int | None:
+    try:
+        return int(json.loads(file.read_text(encoding="utf-8"))["several_frames"]) if file else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _keep(file: Path, several: int) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(file) as temporary:
+            temporary.write_text(json.dumps({"several_frames": several}), encoding="utf-8")
+    except OSError:  # the images are opened again by the next run, nothing else
+        pass
