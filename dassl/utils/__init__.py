@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from .checkpoints import checkpoints_in, find_checkpoint, models_in
-from .errors import UserError, report_error, run_program
+from .errors import MissingFile, MissingKey, UserError, WrongValue, report_error, run_program
 from .files import (
     atomic_path,
     check_availability,
@@ -28,8 +28,9 @@ from .registry import Registry
 
 if TYPE_CHECKING:
     from .meters import AverageMeter, MetricMeter
-    from .tools import collect_env_info, set_random_seed
+    from .tools import collect_env_info, download_url, random_states, restore_random_states, set_random_seed
     from .torchtools import (
+        adjust_learning_rate,
         count_num_param,
         init_network_weights,
         load_checkpoint,
@@ -39,20 +40,26 @@ if TYPE_CHECKING:
         restore,
         resume_from_checkpoint,
         save_checkpoint,
+        set_bn_to_eval,
     )
 
 __all__ = [
     "AverageMeter",
     "Logger",
     "MetricMeter",
+    "MissingFile",
+    "MissingKey",
     "Registry",
     "UserError",
+    "WrongValue",
+    "adjust_learning_rate",
     "atomic_path",
     "check_availability",
     "check_isfile",
     "checkpoints_in",
     "collect_env_info",
     "count_num_param",
+    "download_url",
     "find_checkpoint",
     "get_most_similar_str_to_a_from_b",
     "init_network_weights",
@@ -65,13 +72,16 @@ __all__ = [
     "open_all_layers",
     "open_specified_layers",
     "progress",
+    "random_states",
     "read_image",
     "read_json",
     "report_error",
     "restore",
+    "restore_random_states",
     "resume_from_checkpoint",
     "run_program",
     "save_checkpoint",
+    "set_bn_to_eval",
     "set_random_seed",
     "setup_logger",
     "sweep",

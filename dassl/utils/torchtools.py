@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .errors import UserError
+from .errors import MissingFile, UserError
 from .files import atomic_path, mkdir_if_missing
 from .stand_ins import read_inert
 
@@ -35,6 +35,7 @@ def save_checkpoint(
             temporary.write_bytes(buffer.getbuffer())
     with atomic_path(Path(save_dir) / "checkpoint") as temporary:
         temporary.write_text(f"{name}\n")
+    print(f"Checkpoint saved to {path}")
     return str(path)
 
 
@@ -48,7 +49,7 @@ def load_checkpoint(fpath: str) -> dict:
     """
     path = Path(fpath)
     if not path.is_file():
-        raise UserError(f"There is no checkpoint {path}.")
+        raise MissingFile(f"There is no checkpoint {path}.")
     try:
         checkpoint = read_inert(path)
     except pickle.UnpicklingError:
@@ -73,7 +74,7 @@ def resume_from_checkpoint(
     """Load the checkpoint that <fdir>/checkpoint names into model, optimizer and scheduler; the epoch to go on with."""
     pointer = Path(fdir) / "checkpoint"
     if not pointer.is_file():
-        raise UserError(f"There is no checkpoint to resume from in {fdir}.")
+        raise MissingFile(f"There is no checkpoint to resume from in {fdir}.")
     return restore(load_checkpoint(str(Path(fdir) / pointer.read_text().strip())), model, optimizer, scheduler)
 
 
@@ -83,12 +84,23 @@ def restore(
     optimizer: torch.optim.Optimizer | None = None,
     scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
 ) -> int:
-    """Put a loaded checkpoint's states into place; the epoch to go on with."""
-    model.load_state_dict(checkpoint["state_dict"])
-    if optimizer is not None and checkpoint.get("optimizer") is not None:
-        optimizer.load_state_dict(checkpoint["optimizer"])
-    if scheduler is not None and checkpoint.get("scheduler") is not None:
-        scheduler.load_state_dict(checkpoint["scheduler"])
+    """Put a loaded checkpoint's states into place; the epoch to go on with.
+
+    Raises:
+        UserError: the states are those of another model, optimiser or schedule.
+    """
+    targets = {"state_dict": model, "optimizer": optimizer, "scheduler": scheduler}
+    for part, target in targets.items():
+        if target is None or checkpoint.get(part) is None:
+            continue
+        try:
+            target.load_state_dict(checkpoint[part])
+        except (RuntimeError, ValueError, LookupError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"The {part} of the checkpoint does not belong to this run ({reason}): resume it with the trainer and "
+                f"the configuration that wrote it, or choose another output folder."
+            ) from None
     return checkpoint["epoch"]
 
 
@@ -102,13 +114,36 @@ def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
     model.load_state_dict({**own, **fitting})
     if not fitting:
         raise UserError(f"Nothing in {weight_path} fits the model by name and shape.")
-    print(f"Loaded {len(fitting)} of {len(state)} tensors from {weight_path}")
+    print(f"Successfully loaded pretrained weights from {weight_path}")
     if left_out:
-        print(f"Left out, by name or shape: {left_out}")
+        print(f"Layers discarded due to unmatched keys or size: {left_out}")
 
 
 def _without_module(state: dict) -> OrderedDict:
     return OrderedDict((name.removeprefix("module."), value) for name, value in state.items())
+
+
+def adjust_learning_rate(
+    optimizer: torch.optim.Optimizer,
+    base_lr: float,
+    epoch: int,
+    stepsize: int = 20,
+    gamma: float = 0.1,
+    linear_decay: bool = False,
+    final_lr: float = 0,
+    max_epoch: int = 100,
+) -> None:
+    """Set the rate of an epoch: base_lr * gamma^(epoch // stepsize), or on a line from base_lr to final_lr."""
+    done = epoch / max_epoch
+    lr = (1 - done) * base_lr + done * final_lr if linear_decay else base_lr * gamma ** (epoch // stepsize)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def set_bn_to_eval(m: nn.Module) -> None:
+    """For `model.apply`: batch normalisation keeps its running statistics; scale and shift are still learned."""
+    if isinstance(m, nn.modules.batchnorm._BatchNorm):
+        m.eval()
 
 
 def open_all_layers(model: nn.Module) -> None:
