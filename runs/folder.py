@@ -22,7 +22,7 @@ from reports.metrics import summary
 from reports.predictions import Predictions
 from reports.variants import PLACES
 from runs.config import changed_keys, flat, plain
-from runs.registry import method_class
+from runs.registry import method_class, register_everything
 from runs.spec import RunSpec
 
 FORMAT = 2
@@ -189,7 +189,7 @@ class RunFolder:
             "versions": versions(),
             "fingerprints": {
                 "config": text_hash(sorted(item for item in flat(self.config) if item[0] not in PLACES)),
-                "dataset": getattr(trainer.dm.dataset, "fingerprint", None),
+                "dataset": getattr(getattr(getattr(trainer, "dm", None), "dataset", None), "fingerprint", None),
                 "weights": getattr(getattr(trainer, "clip_model", None), "fingerprint", None),
                 "checkpoint": self.checkpoint_fingerprint(),
                 **getattr(trainer, "learned_from", {}),
@@ -204,7 +204,12 @@ def notes(cfg: CfgNode) -> list[str]:
     """What a reader of a run's numbers must know, a sentence each."""
     facts = load().find(cfg.DATASET.NAME)
     note = phantom_note(cfg.MODEL.BACKBONE.NAME)
-    return [note] if note and not (facts and facts.generator) else []
+    found = [note] if note and not (facts and facts.generator) else []
+    names = {("TRAINER", cfg.TRAINER.NAME): "The trainer", ("DATASET", cfg.DATASET.NAME): "The data set"}
+    for (kind, name), place in register_everything().items():
+        if (kind, name) in names:
+            found.append(f"{names[kind, name]} {name} is that of {place}, in place of this project's.")
+    return found
 
 
 def phantom_note(backbone: str) -> str:
