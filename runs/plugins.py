@@ -13,7 +13,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
@@ -33,8 +33,11 @@ def import_plugins(folder: Path, registries: Sequence[Registry]) -> dict[tuple[s
     package = sys.modules.setdefault(PACKAGE, ModuleType(PACKAGE))
     package.__path__ = [str(folder)]
     finder = _OtherNames(folder)
-    sys.meta_path.append(finder)  # to stay: trainers import inside functions too
+    # In front, so that no file is imported under two names; to stay, because trainers import inside functions too.
+    sys.meta_path.insert(0, finder)
     replaced: dict[tuple[str, str], str] = {}
+    for path in _misnamed(folder):
+        print(f"warning: {_place(path, folder)} is not used: rename it to letters, digits and '_'", file=sys.stderr)
     for module, path in modules(folder):
         place = _place(path, folder)
         taken = {registry._name: dict(registry._obj_map) for registry in registries}
@@ -78,6 +81,14 @@ def modules(folder: Path) -> Iterator[tuple[str, Path]]:
                 yield from _files(f"{PACKAGE}.{part.relative_to(folder).as_posix().replace('/', '.')}", part)
 
 
+def _misnamed(folder: Path) -> Iterator[Path]:
+    """Python files and folders that cannot be imported for their names."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        name = path.name if path.is_dir() else path.stem
+        if (path.is_dir() or path.suffix == ".py") and not name.isidentifier() and not name.startswith("."):
+            yield path
+
+
 def _files(package: str, folder: Path) -> Iterator[tuple[str, Path]]:
     """A package's __init__.py, where it has one, then its other files and those of its folders."""
     if (folder / "__init__.py").is_file():
@@ -93,14 +104,19 @@ class _OtherNames(MetaPathFinder):
     """Finds `trainers.x` and `datasets.x`, where there is no such module here, among the plugins."""
 
     def __init__(self, folder: Path) -> None:
-        self.modules = [name for name, _ in modules(folder)]
+        found = [name.split(".") for name, _ in modules(folder)]
+        packages = {".".join(parts[:length]) for parts in found for length in range(2, len(parts) + 1)}
+        self.names = sorted(packages)
         self.current = PACKAGE  # the plugin that is being imported, whose own files come first
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
         part, _, rest = fullname.partition(".")
         if part not in PARTS or not rest:
             return None
-        for name in sorted(self.modules, key=lambda name: not f"{name}.".startswith(f"{self.current}.")):
+        ours = f"{part}.{rest.split('.')[0]}"
+        if PathFinder.find_spec(ours, sys.modules[part].__path__) is not None:
+            return None
+        for name in sorted(self.names, key=lambda name: not f"{name}.".startswith(f"{self.current}.")):
             if name.endswith(f".{rest}"):
                 return importlib.util.spec_from_loader(fullname, _Alias(name))
         return None
