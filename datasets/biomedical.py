@@ -83,7 +83,7 @@ class BiomedicalDataset(DatasetBase):
         return self._image_paths
 
     def _datum(self, item: Item) -> Datum:
-        return Datum(impath=f"{self.image_dir}/{item.path}", label=item.label, classname=item.classname)
+        return Datum.of_known(impath=f"{self.image_dir}/{item.path}", label=item.label, classname=item.classname)
 
 
 def _config_of(cfg: CfgNode, name: str) -> CfgNode:
@@ -105,4 +105,4 @@ def _relabelled(items: list[Datum], classnames: list[str], target: str, source: 
             f"What is learned on {source} cannot be tested on {target}, whose class '{missing[0]}' {source} does not "
             f"have: name a target with classes among {', '.join(classnames)}."
         )
-    return [Datum(item.impath, labels[item.classname], classname=item.classname) for item in items]
+    return [Datum.of_known(item.impath, labels[item.classname], classname=item.classname) for item in items]

@@ -30,4 +30,4 @@ class GivenImages(DatasetBase):
     def of_classes(cls, classnames: Sequence[str], labels: Sequence[int] | None = None, **more: object) -> GivenImages:
         """Classes without images; `labels` are those of the images that something was learned from."""
         labels = range(len(classnames)) if labels is None else labels
-        return cls([Datum(label=label, classname=classnames[label]) for label in labels], **more)
+        return cls([Datum.of_known(label=label, classname=classnames[label]) for label in labels], **more)

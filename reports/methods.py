@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # A later file's class replaces an earlier one of its name, as in the registry.
-SOURCES = ("trainers/*.py", "plugins/*.py", "plugins/*/*.py")
+SOURCES = ("trainers/*.py", "plugins/*.py", "plugins/*/*.py", "plugins/*/trainers/*.py", "plugins/*/trainers/*/*.py")
 ATTRIBUTES = ("title", "paper", "row")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 import clip
+from clip.configurations import OPENAI_SPEC, ImageSpec
 from dassl.config import clean_cfg, get_cfg_default
 from dassl.config.files import read_config
 from dassl.config.ranges import MOST_IMAGES
@@ -17,11 +18,13 @@ from dassl.config.ranges import RANGES as DASSL_RANGES
 from dassl.config.values import typed
 from dassl.engine import TRAINER_REGISTRY
 from dassl.evaluation import EVALUATOR_REGISTRY
+from dassl.modeling import BACKBONE_REGISTRY
 from dassl.utils import UserError, check_availability, expanded
 from dassl.utils.rules import Rule, number, one_of, or_empty, shown
 from datasets.catalogue import load
 from reports.variants import PLACES
-from runs.registry import method_class, register_everything
+from runs.free_keys import add_pairs, allow_new_keys, asking
+from runs.registry import is_built_here, method_class, register_everything
 from runs.spec import METHOD_CONFIGS, ROOT, SUBSETS, RunSpec, is_name, place_and_name
 
 _SIZE = DASSL_RANGES["INPUT.SIZE"]
@@ -37,6 +40,12 @@ RANGES = {
     "INPUT.PIXEL_STD": or_empty(DASSL_RANGES["INPUT.PIXEL_STD"]),
 }
 """What the keys of `extend_config`, and Dassl's where another default means the backbone's own, may be."""
+
+OPENAI_SIZES = {
+    **dict.fromkeys(("RN50", "RN101", "ViT-B/32", "ViT-B/16", "ViT-L/14"), 224),
+    **{"RN50x4": 288, "ViT-L/14@336px": 336, "RN50x16": 384, "RN50x64": 448},
+}
+"""Side in pixels of the images that OpenAI's models take, by the names that their package gives them."""
 
 
 def extend_config(cfg: CfgNode) -> None:
@@ -71,6 +80,7 @@ def extend_config(cfg: CfgNode) -> None:
     cfg.OPTIM.WARMUP_TYPE = "constant"
     cfg.OPTIM.WARMUP_CONS_LR = 1e-5
 
+    cfg.TRAIN.RESEED_EPOCHS = True
     cfg.TRAIN.PRINT_FREQ = 5
     cfg.TRAIN.CHECKPOINT_FREQ = 1
     cfg.TRAIN.KEEP_CHECKPOINTS = False
@@ -96,17 +106,32 @@ def build_config(spec: RunSpec) -> CfgNode:
 def merged_config(spec: RunSpec) -> CfgNode:
     """The configuration without what the backbone decides, so that no weights are needed to plan a run."""
     register_everything()
+    pairs = spec.all_pairs()
+    named = dict(zip(pairs[::2], pairs[1::2], strict=False)).get("TRAINER.NAME", spec.method)
+    check_trainer(named)
     cfg = get_cfg_default()
     extend_config(cfg)
+    brings_keys = not hasattr(method_class(named), "extend_config")
+    if brings_keys:
+        cfg.TRAINER = CfgNode({"NAME": ""})  # nothing of ours stands in for what it reads and nobody gave
+    if not is_built_here(named):
+        cfg.TRAIN.RESEED_EPOCHS = False
+    known = tuple(cfg)
     for path in (spec.dataset_config(), spec.method_file):
+        if brings_keys:
+            allow_new_keys(cfg, known)
         if path:
             merge_yaml(cfg, _config_path(path), spec.method)
+    if brings_keys:
+        allow_new_keys(cfg, known)
+        add_pairs(cfg, pairs if len(pairs) % 2 == 0 else [])
     merge_fields(cfg, spec)
-    merge_pairs(cfg, spec.all_pairs())
+    merge_pairs(cfg, pairs)
     resolve_places(cfg)
     check(cfg)
-    if hasattr(method_class(cfg.TRAINER.NAME), "extend_config"):
-        clean_cfg(cfg, cfg.TRAINER.NAME)  # only the method's own options matter to it, so only they are written down
+    if brings_keys:
+        return asking(cfg)
+    clean_cfg(cfg, cfg.TRAINER.NAME)  # only the method's own options matter to it, so only they are written down
     return cfg
 
 
@@ -251,12 +276,17 @@ def resolve_places(cfg: CfgNode) -> None:
         raise UserError(f"DATASET.TEST_ON is {cfg.DATASET.TEST_ON}: give the name of a data set in DATASET.ROOT.")
 
 
+def check_trainer(name: str) -> None:
+    """Raise UserError when there is no such trainer."""
+    known = TRAINER_REGISTRY.registered_names()
+    if name not in known:
+        raise UserError(f"There is no trainer '{name}'; there are {', '.join(known)}.")
+
+
 def check(cfg: CfgNode) -> None:
     """Raise UserError for what would only fail late, or not at all: no method, folder or data set, values that are out
     of their range or do not go together."""
-    known = TRAINER_REGISTRY.registered_names()
-    if cfg.TRAINER.NAME not in known:
-        raise UserError(f"There is no trainer '{cfg.TRAINER.NAME}'; there are {', '.join(known)}.")
+    check_trainer(cfg.TRAINER.NAME)
     if not cfg.OUTPUT_DIR:
         raise UserError("Give the run a folder: --output-dir FOLDER.")
     if not cfg.DATASET.NAME:
@@ -286,9 +316,38 @@ def check_values(cfg: CfgNode) -> None:
 
 
 def fill_image_spec(cfg: CfgNode) -> None:
-    """Image size and normalisation are the backbone's unless the configuration says otherwise."""
-    spec = clip.image_spec(cfg.MODEL.BACKBONE.NAME)
+    """Image size and normalisation are the backbone's unless the configuration says otherwise.
+
+    A trainer that is not built on ours may have backbones of its own: OpenAI's names and those of Dassl's registry are
+    known, and for others the configuration says all three.
+    """
+    given = all(cfg.INPUT.SIZE) and cfg.INPUT.PIXEL_MEAN and cfg.INPUT.PIXEL_STD
+    if given and not is_built_here(cfg.TRAINER.NAME):
+        return
+    spec = image_spec(cfg.MODEL.BACKBONE.NAME, is_built_here(cfg.TRAINER.NAME))
     if not all(cfg.INPUT.SIZE):
         cfg.INPUT.SIZE = (spec.size, spec.size)
     cfg.INPUT.PIXEL_MEAN = list(cfg.INPUT.PIXEL_MEAN or spec.mean)
     cfg.INPUT.PIXEL_STD = list(cfg.INPUT.PIXEL_STD or spec.std)
+
+
+def image_spec(backbone: str, ours: bool) -> ImageSpec:
+    """What images a backbone takes; `ours`: for a method that loads it by clip.load.
+
+    Raises UserError for a backbone that is not known.
+    """
+    if not ours and backbone in OPENAI_SIZES:
+        return OPENAI_SPEC._replace(size=OPENAI_SIZES[backbone])
+    if not ours and backbone in BACKBONE_REGISTRY.registered_names():
+        size, mean, std = (get_cfg_default().INPUT[key] for key in ("SIZE", "PIXEL_MEAN", "PIXEL_STD"))
+        return ImageSpec(size[0], tuple(mean), tuple(std))
+    try:
+        return clip.image_spec(backbone)
+    except UserError as error:
+        if ours:
+            raise
+        raise UserError(
+            f"What images the backbone '{backbone}' takes is not known here: give INPUT.SIZE, INPUT.PIXEL_MEAN and "
+            f'INPUT.PIXEL_STD, for example INPUT.SIZE "(224, 224)" INPUT.PIXEL_MEAN "[0.5, 0.5, 0.5]" '
+            f'INPUT.PIXEL_STD "[0.5, 0.5, 0.5]".'
+        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import torch
 from yacs.config import CfgNode
@@ -76,7 +77,7 @@ def _run(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
         trainer = build_trainer(cfg)
     for note in folder.data_notes(trainer):
         print(f"Note: {note}\n")
-    folder.write_split(trainer.dm.dataset)
+    folder.write_split(dataset_of(trainer))
     with phases("fingerprints"):
         folder.write_fingerprints(trainer)
     try:
@@ -116,17 +117,25 @@ def _train_and_test(
     return results
 
 
+def dataset_of(trainer: TrainerBase) -> object:
+    """The data set of a trainer; for one that makes its loaders without a DataManager, the classes alone."""
+    dm = getattr(trainer, "dm", None)
+    if dm is not None:
+        return dm.dataset
+    return SimpleNamespace(train_x=[], val=[], classnames=[name for _, name in sorted(trainer.lab2cname.items())])
+
+
 def predictions_of(trainer: TrainerBase) -> Predictions:
     """The logits of a trainer's last test with the images that they belong to.
 
     A trainer may test in a way of its own: images are named only if their labels come in the order of a loader's. Of a
     test on another data set the logits of that one's classes are kept, in its order.
     """
-    dataset, logits, labels = trainer.dm.dataset, trainer.evaluator.logits, trainer.evaluator.labels.tolist()
+    dataset, logits, labels = dataset_of(trainer), trainer.evaluator.logits, trainer.evaluator.labels.tolist()
     tested = getattr(dataset, "tested", dataset)
     images = ("",) * len(labels)
-    for loader in (trainer.val_loader, trainer.test_loader):
-        items = loader.dataset.data_source if loader is not None else []
+    for loader in (getattr(trainer, "val_loader", None), trainer.test_loader):
+        items = getattr(getattr(loader, "dataset", None), "data_source", [])
         if [item.label for item in items] == labels:
             images = tuple(relative(item.impath, tested) for item in items)
     if tested is not dataset:

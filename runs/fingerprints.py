@@ -127,10 +127,12 @@ def now(spec: RunSpec, cfg: CfgNode) -> Fingerprints:
 
 def of_trainer(spec: RunSpec, cfg: CfgNode, trainer: object) -> Fingerprints:
     """The fingerprints of a run whose trainer is built."""
-    dataset, model = trainer.dm.dataset, getattr(trainer, "clip_model", None)
-    found = of_graph(spec, cfg) | of_dataset(cfg, dataset)
-    with contextlib.redirect_stdout(io.StringIO()):  # the trainer says whose sentences it reads
-        found |= of_sentences(spec, cfg, dataset)
+    manager, model = getattr(trainer, "dm", None), getattr(trainer, "clip_model", None)
+    found = of_graph(spec, cfg)
+    if manager is not None:  # a trainer may make its loaders without one
+        found |= of_dataset(cfg, manager.dataset)
+        with contextlib.redirect_stdout(io.StringIO()):  # the trainer says whose sentences it reads
+            found |= of_sentences(spec, cfg, manager.dataset)
     if model is not None:
         found["weights"] = model.fingerprint
         _remembered_weights(cfg, lambda: model.fingerprint)

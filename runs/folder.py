@@ -41,7 +41,7 @@ from runs import fingerprints
 from runs.config import changed_keys, flat, plain
 from runs.fingerprints import relative
 from runs.records import CONFIG, SPLIT, run_config
-from runs.registry import method_class
+from runs.registry import method_class, register_everything
 from runs.spec import RunSpec
 
 FORMAT = 2
@@ -206,7 +206,8 @@ class RunFolder:
     def data_notes(self, trainer: TrainerBase) -> list[str]:
         """What a reader must know of the images, a sentence each; nothing for a test of what another run learned."""
         if self._data_notes is None:
-            self._data_notes = [] if self.spec.eval_only else data_notes(trainer.dm)
+            manager = getattr(trainer, "dm", None)  # a trainer may make its loaders without one
+            self._data_notes = [] if self.spec.eval_only or manager is None else data_notes(manager)
         return self._data_notes
 
     def write_validation(self, predictions: Predictions | None) -> None:
@@ -299,7 +300,12 @@ def notes(cfg: CfgNode) -> list[str]:
     """What a reader of a run's numbers must know, a sentence each."""
     facts = load().find(cfg.DATASET.NAME)
     note = phantom_note(cfg.MODEL.BACKBONE.NAME)
-    return [note] if note and not (facts and facts.generator) else []
+    found = [note] if note and not (facts and facts.generator) else []
+    names = {("TRAINER", cfg.TRAINER.NAME): "The trainer", ("DATASET", cfg.DATASET.NAME): "The data set"}
+    for (kind, name), place in register_everything().items():
+        if (kind, name) in names:
+            found.append(f"{names[kind, name]} {name} is that of {place}, in place of this project's.")
+    return found
 
 
 def data_notes(manager: DataManager) -> list[str]:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import pkgutil
-import sys
 
 from runs.spec import ROOT
 
 
 @functools.cache
-def register_everything() -> None:
-    """Enter all trainers and data sets in Dassl's registries. A plugin that cannot be imported is named with its
-    reason, and the others are used."""
+def register_everything() -> dict[tuple[str, str], str]:
+    """Enter all trainers and data sets in Dassl's registries, those of plugins/ last.
+
+    Gives (registry, name) -> file of each plugin that replaces one of ours.
+    """
     import datasets
     import trainers  # noqa: F401  registers the methods
+    from dassl.data.datasets import DATASET_REGISTRY
+    from dassl.engine import TRAINER_REGISTRY
+    from runs.plugins import import_plugins
 
     datasets.register_all()
-    for module in pkgutil.iter_modules([str(ROOT / "plugins")]):
-        try:
-            importlib.import_module(f"plugins.{module.name}")
-        except Exception as error:  # whatever a stranger's file raises, the rest must work
-            reason = f"{type(error).__name__}: {error}"
-            print(f"warning: plugins/{module.name} is not used, its import failed ({reason})", file=sys.stderr)
+    return import_plugins(ROOT / "plugins", (TRAINER_REGISTRY, DATASET_REGISTRY))
 
 
 def method_class(name: str) -> type:
@@ -40,12 +37,18 @@ def method_class(name: str) -> type:
     return TRAINER_REGISTRY.get(name)
 
 
+def is_built_here(name: str) -> bool:
+    """Whether the trainer of that name is built on ClipTrainer, and so keeps its promises: trainers written for CoOp's
+    code base are not."""
+    from trainers.parts.clip_trainer import ClipTrainer
+
+    return issubclass(method_class(name), ClipTrainer)
+
+
 def benchmark_methods() -> list[str]:
     """The methods of tables and comparisons: those built on ClipTrainer, in the order of their rows."""
     from dassl.engine import TRAINER_REGISTRY
-    from trainers.parts.clip_trainer import ClipTrainer
 
     register_everything()
-    methods = {name: TRAINER_REGISTRY.get(name) for name in TRAINER_REGISTRY.registered_names()}
-    ours = [name for name, method in methods.items() if issubclass(method, ClipTrainer)]
-    return sorted(ours, key=lambda name: (methods[name].row, name))
+    ours = [name for name in TRAINER_REGISTRY.registered_names() if is_built_here(name)]
+    return sorted(ours, key=lambda name: (method_class(name).row, name))

@@ -18,7 +18,7 @@ from reports.predictions import Predictions
 from runs.config import check_values, extend_config, merge_plain, plain
 from runs.folder import RESULTS, VALIDATION, trained_on
 from runs.records import CONFIG, drawn_images, run_config
-from runs.registry import method_class
+from runs.registry import is_built_here
 from trainers.parts.clip_trainer import ClipTrainer
 
 
@@ -70,9 +70,13 @@ class TrainedPrompt:
     def configuration(self, backbone: str = "") -> CfgNode:
         """The configuration of a trainer that classifies with this prompt.
 
-        Raises UserError when this version of the method does not know an option.
+        Raises UserError when this version of the method does not know an option, or for a trainer of another kind.
         """
-        method_class(self.method)
+        if not is_built_here(self.method):
+            raise UserError(
+                f"{self.origin} was trained by {self.method}, which is not built on this project's ClipTrainer: test "
+                f"it by train.py --eval-only --model-dir {self.origin}."
+            )
         cfg = get_cfg_default()
         extend_config(cfg)
         merge_plain(cfg, self.config, str(self.origin))

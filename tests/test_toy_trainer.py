@@ -5,14 +5,16 @@ import json
 import train
 from tests import toy_trainer
 
+GIVEN = ("TRAINER.COOP.N_CTX", "4")  # what CoOp's train.py would make of its own
+
 
 def test_a_trainer_written_for_coops_code_base_trains_tests_and_is_loaded_again(arguments, tmp_path):
     assert toy_trainer.ToyCoOp.__mro__[1].__module__ == "dassl.engine.trainer"
-    results = train.main(arguments("ToyCoOp"))
+    results = train.main(arguments("ToyCoOp", *GIVEN))
     assert results["num_test"] == 48
     assert results["method"] == "ToyCoOp"
     words = ["--eval-only", "--model-dir", str(tmp_path / "run"), "--load-epoch", "3"]
-    again = train.main([*words, *arguments("ToyCoOp", output=tmp_path / "again")])
+    again = train.main([*words, *arguments("ToyCoOp", *GIVEN, output=tmp_path / "again")])
     assert again["confusion_matrix"] == results["confusion_matrix"]
     split = json.loads((tmp_path / "run" / "split.json").read_text())
     assert len(split["train"]) == 24

@@ -123,7 +123,8 @@ class OGKD(PromptTuner):
     def _graph(self) -> Tensor:
         """W (C, C), or with FOLD_HELD_OUT what the graph over all classes, the held-out ones last, is folded into."""
         kind, alpha = self.options.GRAPH, self.options.ALPHA
-        held_out = [name for name in self.dm.dataset.all_classnames if name not in self.classnames]
+        everything = getattr(self.dm.dataset, "all_classnames", self.classnames)
+        held_out = [name for name in everything if name not in self.classnames]
         held_out = held_out if self.options.FOLD_HELD_OUT else []
         if kind == TEXT:
             more = [Teacher.of(self, held_out).prototypes] if held_out else []

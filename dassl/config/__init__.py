@@ -4,10 +4,13 @@ from yacs.config import CfgNode
 
 from .defaults import default_config
 
+cfg_default = default_config()
+"""The defaults; `get_cfg_default` gives a copy to change."""
+
 
 def get_cfg_default() -> CfgNode:
     """A copy of the defaults, to change."""
-    return default_config()
+    return cfg_default.clone()
 
 
 def clean_cfg(cfg: CfgNode, trainer: str) -> None:
@@ -17,4 +20,4 @@ def clean_cfg(cfg: CfgNode, trainer: str) -> None:
             cfg.TRAINER.pop(key)
 
 
-__all__ = ["clean_cfg", "get_cfg_default"]
+__all__ = ["cfg_default", "clean_cfg", "get_cfg_default"]

@@ -108,6 +108,7 @@ def default_config() -> CfgNode:
     cfg.TRAIN = CfgNode()
     cfg.TRAIN.CHECKPOINT_FREQ = 0  # in epochs; 0: after the last one alone
     cfg.TRAIN.KEEP_CHECKPOINTS = True  # added here; False: the newest alone stays
+    cfg.TRAIN.RESEED_EPOCHS = False  # added here; True: each epoch begins from random states of its own
     cfg.TRAIN.PRINT_FREQ = 10  # in batches
     cfg.TRAIN.COUNT_ITER = "train_x"  # train_x, train_u or smaller_one
 

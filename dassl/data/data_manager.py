@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tabulate import tabulate
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import Compose, Resize, ToTensor
+from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 from yacs.config import CfgNode
 
 from dassl.utils import read_image
@@ -65,7 +65,10 @@ class DatasetWrapper(Dataset):
         if self.k_tfm > 1 and transform is None:
             raise ValueError(f"{self.k_tfm} views of an image need a transform")
         mode = INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]
-        self.to_tensor = Compose([Resize(tuple(cfg.INPUT.SIZE), interpolation=mode), ToTensor()])
+        plain = [Resize(tuple(cfg.INPUT.SIZE), interpolation=mode), ToTensor()]
+        if "normalize" in cfg.INPUT.TRANSFORMS:
+            plain.append(Normalize(list(cfg.INPUT.PIXEL_MEAN), list(cfg.INPUT.PIXEL_STD)))
+        self.to_tensor = Compose(plain)
 
     def __len__(self) -> int:
         return len(self.data_source)
@@ -87,11 +90,12 @@ class DatasetWrapper(Dataset):
         if self.transform is None:
             return {"img": image}
         if isinstance(self.transform, (list, tuple)):
-            return {f"img{i + 1 if i else ''}": self._view(tfm, image) for i, tfm in enumerate(self.transform)}
-        return {"img": self._view(self.transform, image)}
+            return {f"img{i + 1 if i else ''}": self._transform_image(t, image) for i, t in enumerate(self.transform)}
+        return {"img": self._transform_image(self.transform, image)}
 
-    def _view(self, transform: Callable, image: object) -> object:
-        views = [transform(image) for _ in range(self.k_tfm)]
+    def _transform_image(self, tfm: Callable, img0: object) -> object:
+        """One view of an image, or a list of k; subclasses written for Dassl call it by this name."""
+        views = [tfm(img0) for _ in range(self.k_tfm)]
         return views[0] if len(views) == 1 else views
 
 
@@ -139,6 +143,9 @@ class DataManager:
         dataset = build_dataset(cfg) if dataset is None else dataset
         cache = cfg.get("FEATURES", {}).get("CACHE_DIR")
         self.several_frames = open_images(dataset.image_paths(), cfg.INPUT.FRAME, Path(cache) if cache else None)
+        for name, custom in (("training", custom_tfm_train), ("testing", custom_tfm_test)):
+            if custom is not None and cfg.VERBOSE:
+                print(f"* Using custom transform for {name}")
         self.tfm_train = build_transform(cfg, is_train=True) if custom_tfm_train is None else custom_tfm_train
         self.tfm_test = build_transform(cfg, is_train=False) if custom_tfm_test is None else custom_tfm_test
 

@@ -1,4 +1,4 @@
-"""The order in which a loader visits a data set."""
+"""The order in which a loader visits a data set; the same seed draws the same order as in Dassl."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import RandomSampler, Sampler, SequentialSampler
 from yacs.config import CfgNode
 
-from dassl.utils import UserError
+from dassl.utils import WrongValue
 
 from .datasets import Datum
 
@@ -27,7 +27,7 @@ class RandomDomainSampler(Sampler):
         self.domains = list(self.domain_dict)
         self.n_domain = n_domain if n_domain > 0 else len(self.domains)
         if batch_size % self.n_domain:
-            raise UserError(f"The batch size {batch_size} is not a multiple of the {self.n_domain} domains in a batch.")
+            raise WrongValue(f"The batch size {batch_size} is not a multiple of its {self.n_domain} domains.")
         self.n_img_per_domain = batch_size // self.n_domain
         self.batch_size = batch_size
         self.length = len(list(iter(self)))
@@ -36,13 +36,16 @@ class RandomDomainSampler(Sampler):
         domain_dict = copy.deepcopy(self.domain_dict)
         order: list[int] = []
         while True:
-            selected = random.sample(self.domains, self.n_domain)
-            for domain in selected:
+            for domain in self._domains_of_a_batch():
                 chosen = random.sample(domain_dict[domain], min(self.n_img_per_domain, len(domain_dict[domain])))
                 order += chosen
-                domain_dict[domain] = [index for index in domain_dict[domain] if index not in set(chosen)]
+                used = set(chosen)
+                domain_dict[domain] = [index for index in domain_dict[domain] if index not in used]
             if any(len(domain_dict[domain]) < self.n_img_per_domain for domain in self.domains):
                 return iter(order)
+
+    def _domains_of_a_batch(self) -> list[int]:
+        return random.sample(self.domains, self.n_domain)
 
     def __len__(self) -> int:
         return self.length
@@ -54,12 +57,8 @@ class SeqDomainSampler(RandomDomainSampler):
     def __init__(self, data_source: Sequence[Datum], batch_size: int) -> None:
         super().__init__(data_source, batch_size, -1)
 
-    def __iter__(self) -> Iterator[int]:
-        shuffled = {domain: random.sample(rows, len(rows)) for domain, rows in self.domain_dict.items()}
-        take = self.n_img_per_domain
-        batches = min(len(rows) for rows in shuffled.values()) // take
-        order = [row for i in range(batches) for rows in shuffled.values() for row in rows[i * take : (i + 1) * take]]
-        return iter(order)
+    def _domains_of_a_batch(self) -> list[int]:
+        return sorted(self.domains)
 
 
 class RandomClassSampler(Sampler):
@@ -67,7 +66,7 @@ class RandomClassSampler(Sampler):
 
     def __init__(self, data_source: Sequence[Datum], batch_size: int, n_ins: int) -> None:
         if batch_size < n_ins:
-            raise UserError(f"The batch size {batch_size} is less than the {n_ins} images of a class in a batch.")
+            raise WrongValue(f"The batch size {batch_size} is less than the {n_ins} images of a class in a batch.")
         self.data_source, self.batch_size, self.n_ins = data_source, batch_size, n_ins
         self.ncls_per_batch = batch_size // n_ins
         self.index_dic = defaultdict(list)
@@ -75,17 +74,17 @@ class RandomClassSampler(Sampler):
             self.index_dic[item.label].append(index)
         self.labels = list(self.index_dic)
         if len(self.labels) < self.ncls_per_batch:
-            raise UserError(f"A batch takes {self.ncls_per_batch} classes, but there are {len(self.labels)}.")
+            raise WrongValue(f"A batch takes {self.ncls_per_batch} classes, but there are {len(self.labels)}.")
         self.length = len(list(iter(self)))
 
     def __iter__(self) -> Iterator[int]:
         pieces = {}
         for label, rows in self.index_dic.items():
-            if len(rows) < self.n_ins:
-                rows = np.random.choice(rows, size=self.n_ins, replace=True).tolist()
-            shuffled = random.sample(rows, len(rows))
-            whole = len(shuffled) // self.n_ins
-            pieces[label] = [shuffled[i * self.n_ins : (i + 1) * self.n_ins] for i in range(whole)]
+            short = len(rows) < self.n_ins
+            drawn = np.random.choice(rows, size=self.n_ins, replace=True).tolist() if short else list(rows)
+            random.shuffle(drawn)
+            whole = len(drawn) // self.n_ins
+            pieces[label] = [drawn[i * self.n_ins : (i + 1) * self.n_ins] for i in range(whole)]
         available, order = list(self.labels), []
         while len(available) >= self.ncls_per_batch:
             for label in random.sample(available, self.ncls_per_batch):
@@ -115,5 +114,5 @@ def build_sampler(
         "RandomClassSampler": lambda: RandomClassSampler(data_source, batch_size, n_ins),
     }
     if sampler_type not in makers:
-        raise UserError(f"There is no sampler '{sampler_type}'; there are {', '.join(makers)}.")
+        raise WrongValue(f"There is no sampler '{sampler_type}'; there are {', '.join(makers)}.")
     return makers[sampler_type]()

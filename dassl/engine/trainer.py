@@ -1,9 +1,10 @@
 """The training loop and its hooks.
 
-Names, hooks and attributes are Dassl's. Added here: each epoch begins from random states that depend on the seed and
-the epoch alone, and a checkpoint after each epoch can be resumed, so a run that was killed and resumed computes what an
-undisturbed one does, bit for bit. A training that diverges ends in `Diverged`: the loss and its terms are finite before
-each step, parameters before a checkpoint, logits before they are evaluated.
+Names, hooks and attributes are Dassl's. Added here: a checkpoint can be resumed so that a run which was killed computes
+what an undisturbed one does, bit for bit. With TRAIN.RESEED_EPOCHS each epoch begins from random states that depend on
+the seed and the epoch alone; without, random numbers go on through the epochs as in Dassl, and checkpoints keep their
+states. A training that diverges ends in `Diverged`: the loss and its terms are finite before each step, parameters
+before a checkpoint, logits before they are evaluated.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from dassl.utils import (
     load_checkpoint,
     load_pretrained_weights,
     progress,
+    random_states,
     restore,
+    restore_random_states,
     save_checkpoint,
     set_random_seed,
     tolist_if_not,
@@ -122,6 +125,8 @@ class TrainerBase:
 
     def set_model_mode(self, mode: str = "train", names: str | list[str] | None = None) -> None:
         """Train or eval mode ("test" is eval too)."""
+        if mode not in ("train", "eval", "test"):
+            raise KeyError(f"mode is '{mode}'; it can be train, eval or test")
         for name in self.get_model_names(names):
             self._models[name].train(mode == "train")
 
@@ -148,6 +153,10 @@ class TrainerBase:
         """Plain values saved with a checkpoint, such as what made it."""
         return {}
 
+    def checkpoint_random_states(self) -> dict | None:
+        """The states of random numbers that the next epoch begins with; None where it does not depend on them."""
+        return None
+
     def save_model(
         self, epoch: int, directory: str, is_best: bool = False, val_result: float | None = None, model_name: str = ""
     ) -> None:
@@ -168,6 +177,7 @@ class TrainerBase:
                     "val_result": val_result,
                     "training": self.training,
                     "meta": self.checkpoint_meta(),
+                    "random_states": self.checkpoint_random_states(),
                 },
                 str(Path(directory) / name),
                 is_best=is_best,
@@ -195,9 +205,13 @@ class TrainerBase:
             for name in names:
                 self.check_checkpoint_meta(str(found[name][epoch]), loaded[name].get("meta") or {})
                 path = str(found[name][epoch])
+                loaded[name]["state_dict"] = self.own_state(name, loaded[name]["state_dict"])
                 restore(loaded[name], self._models[name], self._optims[name], self._scheds[name], path)
+                if loaded[name].get("random_states") is not None:
+                    restore_random_states(loaded[name]["random_states"])
             self.training = dict(loaded[names[0]].get("training") or {"first_loss": None})
             self._resume_best(directory, names)
+            print(f"Found checkpoint at {directory} (will resume training)")
             print(f"Resuming after epoch {epoch} from {directory}")
             return epoch
         print("No checkpoint found, train from scratch")
@@ -230,6 +244,10 @@ class TrainerBase:
                 return
             self.best_result = self.best_result if result is None else result
 
+    def own_state(self, name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What of a checkpoint's state_dict a model resumes with; everything unless a trainer says otherwise."""
+        return state
+
     def check_checkpoint_meta(self, path: str, meta: dict) -> None:
         """Raise UserError when a checkpoint is not one of this trainer's."""
 
@@ -240,13 +258,16 @@ class TrainerBase:
             UserError: there is no such checkpoint, or it is of a training that diverged.
         """
         if not directory:
-            print("Note that load_model() is skipped as no pretrained model is given")
+            print(
+                "Note that load_model() is skipped as no pretrained model is given "
+                "(ignore this if it's done on purpose)"
+            )
             return
         file = f"model.pth.tar-{epoch}" if epoch else "model-best.pth.tar"
         for name in self.get_model_names():
             path = Path(directory) / name / file
             checkpoint = self._load_finite(name, path)
-            print(f"Load {path} to {name} (epoch {checkpoint['epoch']}, val_result {checkpoint.get('val_result')})")
+            print(f"Load {path} to {name} (epoch={checkpoint['epoch']}, val_result={checkpoint.get('val_result')})")
             restore(checkpoint, self._models[name], origin=str(path))
 
     # TensorBoard, where it is installed
@@ -258,6 +279,7 @@ class TrainerBase:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             return
+        print(f"Initialize tensorboard (log_dir={log_dir})")
         self._writer = SummaryWriter(log_dir=log_dir)
 
     def close_writer(self) -> None:
@@ -384,6 +406,30 @@ class TrainerBase:
         self.model_backward(loss)
         self.model_update(names)
 
+    def prograd_backward_and_update(
+        self, loss_a: Tensor, loss_b: Tensor, lambda_: float = 1, names: str | list[str] | None = None
+    ) -> None:
+        """One step by the gradient of loss_a less what conflicts with that of loss_b (ProGrad, arXiv 2205.14865).
+
+        For each parameter whose two gradients point apart (negative dot product), the component of the first along the
+        second is taken out, times lambda_. The forks of Dassl that come with ProGrad, KgCoOp, BiomedCoOp and OGKD have
+        this method.
+        """
+        parameters = [p for name in self.get_model_names(names) for p in self._models[name].parameters()]
+        self.model_zero_grad(names)
+        self.detect_anomaly(loss_b)
+        loss_b.backward(retain_graph=True)
+        others = [None if p.grad is None else p.grad.clone() for p in parameters]
+        self.model_zero_grad(names)
+        self.model_backward(loss_a)
+        for p, other in zip(parameters, others, strict=True):
+            if p.grad is None or other is None:
+                continue
+            along = torch.sum(p.grad * other)
+            if along < 0:
+                p.grad = p.grad - lambda_ * along / other.square().sum() * other
+        self.model_update(names)
+
 
 class SimpleTrainer(TrainerBase):
     """A trainer with data, a model, an evaluator and a test."""
@@ -418,6 +464,7 @@ class SimpleTrainer(TrainerBase):
     def build_model(self) -> None:
         """Make and register the model; a classifier on a backbone unless a trainer says otherwise."""
         cfg = self.cfg
+        print("Building model")
         self.model = SimpleNet(cfg, cfg.MODEL, self.num_classes)
         if cfg.MODEL.INIT_WEIGHTS:
             load_pretrained_weights(self.model, cfg.MODEL.INIT_WEIGHTS)
@@ -463,12 +510,16 @@ class SimpleTrainer(TrainerBase):
         self.close_writer()
 
     def before_epoch(self) -> None:
-        if self.cfg.SEED >= 0:
+        if self.cfg.SEED >= 0 and self.cfg.TRAIN.RESEED_EPOCHS:
             seed = derived_seed(self.cfg.SEED, self.epoch)
             set_random_seed(seed)
-            for loader in (self.train_loader_x, self.train_loader_u):
-                if loader is not None:
-                    loader.dataset.epoch_seed = seed
+            for name in ("train_loader_x", "train_loader_u"):  # a trainer with loaders of its own may lack either
+                dataset = getattr(getattr(self, name, None), "dataset", None)
+                if dataset is not None:
+                    dataset.epoch_seed = seed
+
+    def checkpoint_random_states(self) -> dict | None:
+        return random_states() if self.cfg.SEED >= 0 and not self.cfg.TRAIN.RESEED_EPOCHS else None
 
     def after_epoch(self) -> None:
         cfg, last = self.cfg, self.epoch + 1 == self.max_epoch
@@ -575,12 +626,8 @@ class TrainerXU(SimpleTrainer):
         self._run_steps((next(labelled), next(unlabelled)) for _ in range(self.num_batches))
 
     def parse_batch_train(self, batch_x: dict, batch_u: dict) -> tuple:
-        return (
-            batch_x["img"].to(self.device),
-            batch_x["label"].to(self.device),
-            batch_x["domain"].to(self.device),
-            batch_u["img"].to(self.device),
-        )
+        """Labelled images, their labels, unlabelled images."""
+        return batch_x["img"].to(self.device), batch_x["label"].to(self.device), batch_u["img"].to(self.device)
 
 
 def _again_and_again(loader: object) -> Iterator:

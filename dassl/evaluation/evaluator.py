@@ -77,22 +77,21 @@ class Classification(EvaluatorBase):
             f"* error: {100 - accuracy:.1f}%\n"
             f"* macro_f1: {macro_f1:.1f}%"
         )
-        if self.cfg.TEST.PER_CLASS_RESULT or self.cfg.TEST.COMPUTE_CMAT:
-            labels = sorted(self._lab2cname) if self._lab2cname else sorted(set(true) | set(predicted))
-            matrix = confusion_matrix(true, predicted, labels=labels)
-            if self.cfg.TEST.PER_CLASS_RESULT:
-                results["perclass_accuracy"] = self._print_per_class(labels, matrix)
-            if self.cfg.TEST.COMPUTE_CMAT:
-                self._save_matrix(matrix)
+        if self.cfg.TEST.PER_CLASS_RESULT:
+            results["perclass_accuracy"] = self._print_per_class(true, predicted)
+        if self.cfg.TEST.COMPUTE_CMAT:
+            labels = sorted({*(self._lab2cname or ()), *true.tolist(), *predicted.tolist()})
+            self._save_matrix(confusion_matrix(true, predicted, labels=labels))
         return results
 
-    def _print_per_class(self, labels: list, matrix: np.ndarray) -> float:
-        """A line for each class; the mean over the classes that have images."""
+    def _print_per_class(self, true: np.ndarray, predicted: np.ndarray) -> float:
+        """A line for each class; the mean over the classes that have images. A prediction outside the classes that have
+        a name, which a head with more outputs can give, is wrong as any other."""
         print("=> per-class result")
-        present = []
-        for i, label in enumerate(labels):
-            name = self._lab2cname[label] if self._lab2cname else label
-            total, correct = int(matrix[i].sum()), int(matrix[i, i])
+        present, names = [], self._lab2cname or {}
+        for label in sorted({*names, *true.tolist()}):
+            name, of_class = names.get(label, label), true == label
+            total, correct = int(of_class.sum()), int((of_class & (predicted == label)).sum())
             present += [100.0 * correct / total] if total else []
             value = f"{100.0 * correct / total:.1f}%" if total else "-"
             print(f"* class: {label} ({name})\ttotal: {total:,}\tcorrect: {correct:,}\tacc: {value}")

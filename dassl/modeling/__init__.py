@@ -1,11 +1,14 @@
-"""Backbones and heads by name, for trainers that build a network of their own."""
+"""Backbones, heads and networks by name, for trainers that build a network of their own; operations in `ops`."""
 
-from .build import BACKBONE_REGISTRY, HEAD_REGISTRY, NETWORK_REGISTRY, build_backbone, build_head, build_network
+from .backbone import BACKBONE_REGISTRY, Backbone, build_backbone
+from .head import HEAD_REGISTRY, build_head
+from .network import NETWORK_REGISTRY, build_network
 
 __all__ = [
     "BACKBONE_REGISTRY",
     "HEAD_REGISTRY",
     "NETWORK_REGISTRY",
+    "Backbone",
     "build_backbone",
     "build_head",
     "build_network",

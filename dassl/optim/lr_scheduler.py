@@ -4,17 +4,23 @@ import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, StepLR
 from yacs.config import CfgNode
 
-from dassl.utils import UserError
+from dassl.utils import WrongValue
 
 AVAI_SCHEDS = ["single_step", "multi_step", "cosine"]
 
 
-class _WarmupScheduler(LRScheduler):
+class _BaseWarmupScheduler(LRScheduler):
     """Learning rates of its own for warmup_epoch steps, then those of a successor, which counts from there."""
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, successor: LRScheduler, warmup_epoch: int, last_epoch: int = -1
+        self,
+        optimizer: torch.optim.Optimizer,
+        successor: LRScheduler,
+        warmup_epoch: int,
+        last_epoch: int = -1,
+        verbose: bool = False,
     ) -> None:
+        """`verbose` is taken as Dassl takes it, and does nothing: PyTorch's schedulers print no more."""
         self.successor, self.warmup_epoch = successor, warmup_epoch
         super().__init__(optimizer, last_epoch)
 
@@ -43,7 +49,7 @@ class _WarmupScheduler(LRScheduler):
         super().load_state_dict(state_dict)
 
 
-class ConstantWarmupScheduler(_WarmupScheduler):
+class ConstantWarmupScheduler(_BaseWarmupScheduler):
     """A constant rate first."""
 
     def __init__(
@@ -53,15 +59,16 @@ class ConstantWarmupScheduler(_WarmupScheduler):
         warmup_epoch: int,
         cons_lr: float,
         last_epoch: int = -1,
+        verbose: bool = False,
     ) -> None:
         self.cons_lr = cons_lr
-        super().__init__(optimizer, successor, warmup_epoch, last_epoch)
+        super().__init__(optimizer, successor, warmup_epoch, last_epoch, verbose)
 
     def warmup_lr(self) -> list[float]:
         return [self.cons_lr] * len(self.base_lrs)
 
 
-class LinearWarmupScheduler(_WarmupScheduler):
+class LinearWarmupScheduler(_BaseWarmupScheduler):
     """min_lr in epoch 0, then base rate * epoch / warmup_epoch."""
 
     def __init__(
@@ -71,9 +78,10 @@ class LinearWarmupScheduler(_WarmupScheduler):
         warmup_epoch: int,
         min_lr: float,
         last_epoch: int = -1,
+        verbose: bool = False,
     ) -> None:
         self.min_lr = min_lr
-        super().__init__(optimizer, successor, warmup_epoch, last_epoch)
+        super().__init__(optimizer, successor, warmup_epoch, last_epoch, verbose)
 
     def warmup_lr(self) -> list[float]:
         if self.last_epoch == 0:
@@ -89,13 +97,13 @@ def build_lr_scheduler(optimizer: torch.optim.Optimizer, optim_cfg: CfgNode) -> 
     """
     name, stepsize, max_epoch = optim_cfg.LR_SCHEDULER, optim_cfg.STEPSIZE, optim_cfg.MAX_EPOCH
     if name not in AVAI_SCHEDS:
-        raise UserError(f"OPTIM.LR_SCHEDULER is '{name}'; it can be {', '.join(AVAI_SCHEDS)}.")
+        raise WrongValue(f"OPTIM.LR_SCHEDULER is '{name}'; it can be {', '.join(AVAI_SCHEDS)}.")
     if name == "single_step":
         step = stepsize[-1] if isinstance(stepsize, (list, tuple)) else stepsize
         scheduler = StepLR(optimizer, step_size=step if step > 0 else max_epoch, gamma=optim_cfg.GAMMA)
     elif name == "multi_step":
         if not isinstance(stepsize, (list, tuple)):
-            raise UserError(f"OPTIM.STEPSIZE is {stepsize}, but multi_step needs a list of epochs.")
+            raise WrongValue(f"OPTIM.STEPSIZE is {stepsize}, but multi_step needs a list of epochs.")
         scheduler = MultiStepLR(optimizer, milestones=list(stepsize), gamma=optim_cfg.GAMMA)
     else:
         scheduler = CosineAnnealingLR(optimizer, float(max_epoch))
@@ -107,4 +115,4 @@ def build_lr_scheduler(optimizer: torch.optim.Optimizer, optim_cfg: CfgNode) -> 
         return ConstantWarmupScheduler(optimizer, scheduler, optim_cfg.WARMUP_EPOCH, optim_cfg.WARMUP_CONS_LR)
     if optim_cfg.WARMUP_TYPE == "linear":
         return LinearWarmupScheduler(optimizer, scheduler, optim_cfg.WARMUP_EPOCH, optim_cfg.WARMUP_MIN_LR)
-    raise UserError(f"OPTIM.WARMUP_TYPE is '{optim_cfg.WARMUP_TYPE}'; it can be linear or constant.")
+    raise WrongValue(f"OPTIM.WARMUP_TYPE is '{optim_cfg.WARMUP_TYPE}'; it can be linear or constant.")

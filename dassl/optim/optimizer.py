@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from yacs.config import CfgNode
 
-from dassl.utils import UserError
+from dassl.utils import WrongValue
 
 AVAI_OPTIMS = ["adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"]
 
@@ -20,7 +20,7 @@ def build_optimizer(
     """
     name, lr = optim_cfg.NAME, optim_cfg.LR
     if name not in AVAI_OPTIMS:
-        raise UserError(f"OPTIM.NAME is '{name}'; it can be {', '.join(AVAI_OPTIMS)}.")
+        raise WrongValue(f"OPTIM.NAME is '{name}'; it can be {', '.join(AVAI_OPTIMS)}.")
     if param_groups is None:
         if optim_cfg.STAGED_LR:
             param_groups = _staged(model, optim_cfg)
@@ -54,7 +54,7 @@ def _staged(model: nn.Module, optim_cfg: CfgNode) -> list[dict]:
     new = {new} if isinstance(new, str) else set(new)
     missing = new - {name for name, _ in model.named_children()}
     if missing:
-        raise UserError(f"OPTIM.NEW_LAYERS names {', '.join(sorted(missing))}, which the model does not have.")
+        raise WrongValue(f"OPTIM.NEW_LAYERS names {', '.join(sorted(missing))}, which the model does not have.")
     groups = {True: [], False: []}
     for name, module in model.named_children():
         groups[name in new] += list(module.parameters())

@@ -7,7 +7,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 from .checkpoints import checkpoints_in, find_checkpoint, models_in
-from .errors import Diverged, UserError, cause_of, report_error, run_program
+from .errors import (
+    Diverged,
+    MissingFile,
+    MissingKey,
+    UserError,
+    WrongValue,
+    cause_of,
+    report_error,
+    run_program,
+)
 from .files import (
     atomic_path,
     check_availability,
@@ -30,8 +39,9 @@ from .registry import Registry
 
 if TYPE_CHECKING:
     from .meters import AverageMeter, MetricMeter
-    from .tools import collect_env_info, set_random_seed
+    from .tools import collect_env_info, download_url, random_states, restore_random_states, set_random_seed
     from .torchtools import (
+        adjust_learning_rate,
         count_num_param,
         init_network_weights,
         load_checkpoint,
@@ -41,6 +51,7 @@ if TYPE_CHECKING:
         restore,
         resume_from_checkpoint,
         save_checkpoint,
+        set_bn_to_eval,
     )
 
 __all__ = [
@@ -48,8 +59,12 @@ __all__ = [
     "Diverged",
     "Logger",
     "MetricMeter",
+    "MissingFile",
+    "MissingKey",
     "Registry",
     "UserError",
+    "WrongValue",
+    "adjust_learning_rate",
     "atomic_path",
     "cause_of",
     "check_availability",
@@ -57,6 +72,7 @@ __all__ = [
     "checkpoints_in",
     "collect_env_info",
     "count_num_param",
+    "download_url",
     "expanded",
     "find_checkpoint",
     "get_most_similar_str_to_a_from_b",
@@ -71,13 +87,16 @@ __all__ = [
     "open_specified_layers",
     "parse_json",
     "progress",
+    "random_states",
     "read_image",
     "read_json",
     "report_error",
     "restore",
+    "restore_random_states",
     "resume_from_checkpoint",
     "run_program",
     "save_checkpoint",
+    "set_bn_to_eval",
     "set_random_seed",
     "setup_logger",
     "sweep",

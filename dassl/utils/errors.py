@@ -36,6 +36,18 @@ class Diverged(UserError, FloatingPointError):
         self.epoch, self.step, self.term = epoch, step, term
 
 
+class WrongValue(UserError, ValueError):
+    """A UserError where Dassl raises ValueError."""
+
+
+class MissingFile(UserError, FileNotFoundError):
+    """A UserError where Dassl raises FileNotFoundError."""
+
+
+class MissingKey(UserError, AttributeError):
+    """A UserError where a configuration lacks a key, for which yacs raises AttributeError."""
+
+
 def report_error(message: object) -> None:
     """Print one error sentence to stderr, as every program here does."""
     print(f"error: {message}", file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .errors import UserError
+from .errors import MissingFile, UserError, WrongValue
 
 SECONDS_PER_DAY = 86_400
 
@@ -119,7 +119,7 @@ def read_json(fpath: str | Path) -> object:
     try:
         return parse_json(Path(fpath).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"There is no file {fpath}.") from None
+        raise MissingFile(f"There is no file {fpath}.") from None
     except ValueError as error:
         raise UserError(f"{fpath} is not valid JSON ({error}): replace it with an intact copy.") from None
 
@@ -180,7 +180,7 @@ def check_availability(requested: str, available: Sequence[str]) -> None:
     if requested not in available:
         near = get_most_similar_str_to_a_from_b(requested, available) if available else None
         hint = f" (did you mean '{near}'?)" if near else ""
-        raise UserError(f"There is no '{requested}'{hint}; there are {', '.join(available)}.")
+        raise WrongValue(f"There is no '{requested}'{hint}; there are {', '.join(available)}.")
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -10,24 +10,28 @@ from typing import TextIO
 
 
 class Logger:
-    """A stream that writes to another stream and to a file."""
+    """A stream that writes to what sys.stdout is when it is made, and to a file where one is named."""
 
-    def __init__(self, stream: TextIO, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.stream = stream
-        self.file = path.open("w", encoding="utf-8", errors="backslashreplace")
+    def __init__(self, fpath: str | Path | None = None) -> None:
+        self.stream = sys.stdout
+        self.file: TextIO | None = None
+        if fpath is not None:
+            Path(fpath).parent.mkdir(parents=True, exist_ok=True)
+            self.file = Path(fpath).open("w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115  open as long as the logger is
 
     def write(self, message: str) -> int:
-        self.file.write(message)
+        if self.file is not None:
+            self.file.write(message)
         return self.stream.write(message)
 
     def flush(self) -> None:
         self.stream.flush()
-        if not self.file.closed:
+        if self.file is not None and not self.file.closed:
             self.file.flush()
 
     def close(self) -> None:
-        self.file.close()
+        if self.file is not None:
+            self.file.close()
 
     def isatty(self) -> bool:
         return self.stream.isatty()
@@ -49,7 +53,7 @@ def setup_logger(output: str | None = None) -> Callable[[], None]:
     if path.is_file():
         path.replace(path.with_name(path.name + time.strftime("-%Y-%m-%d-%H-%M-%S")))
     _restore()
-    logger = Logger(sys.stdout, path)
+    logger = Logger(path)
     sys.stdout = logger
 
     def restore() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 
 class Registry:
@@ -17,9 +18,24 @@ class Registry:
     def __init__(self, name: str) -> None:
         self._name = name
         self._obj_map: dict[str, object] = {}
+        self._replaceable: dict[str, object] = {}
+
+    @contextlib.contextmanager
+    def replaceable(self) -> Iterator[None]:
+        """Inside, a class may take a name that was taken when the block began. When the block fails, the registry is as
+        it was before."""
+        before = dict(self._obj_map)
+        self._replaceable = before
+        try:
+            yield
+        except BaseException:
+            self._obj_map = before
+            raise
+        finally:
+            self._replaceable = {}
 
     def _do_register(self, name: str, obj: object, force: bool) -> None:
-        if name in self._obj_map and not force:
+        if name in self._obj_map and self._obj_map[name] is not self._replaceable.get(name) and not force:
             raise KeyError(f"'{name}' is already registered in the {self._name} registry")
         self._obj_map[name] = obj
 

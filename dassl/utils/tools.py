@@ -1,15 +1,48 @@
-"""Seeds and environment."""
+"""Seeds, environment and downloads; beside them the names that Dassl keeps in this module."""
 
 from __future__ import annotations
 
 import os
 import platform
 import random
+import urllib.request
+from pathlib import Path
 
 import numpy as np
 import PIL
 import torch
 import torchvision
+
+from .errors import UserError
+from .files import (
+    atomic_path,
+    check_availability,
+    check_isfile,
+    get_most_similar_str_to_a_from_b,
+    listdir_nohidden,
+    mkdir_if_missing,
+    read_json,
+    tolist_if_not,
+    write_json,
+)
+from .images import read_image
+
+__all__ = [
+    "check_availability",
+    "check_isfile",
+    "collect_env_info",
+    "download_url",
+    "get_most_similar_str_to_a_from_b",
+    "listdir_nohidden",
+    "mkdir_if_missing",
+    "random_states",
+    "read_image",
+    "read_json",
+    "restore_random_states",
+    "set_random_seed",
+    "tolist_if_not",
+    "write_json",
+]
 
 
 def set_random_seed(seed: int) -> None:
@@ -18,6 +51,42 @@ def set_random_seed(seed: int) -> None:
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
     torch.cuda.manual_seed_all(seed)
+
+
+def random_states() -> dict[str, object]:
+    """The states of all random number generators, as tensors and plain values that a checkpoint can hold."""
+    name, keys, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+    }
+
+
+def restore_random_states(states: dict[str, object]) -> None:
+    """Put back what `random_states` gave; states of GPUs that are not here are left out."""
+    version, internal, gauss = states["python"]
+    name, keys, *rest = states["numpy"]
+    random.setstate((version, tuple(internal), gauss))
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
+
+
+def download_url(url: str, dst: str | Path) -> None:
+    """Download a file, which gets its name when it is complete.
+
+    Raises:
+        UserError: the address cannot be read.
+    """
+    print(f'* url="{url}"\n* destination="{dst}"')
+    try:
+        with atomic_path(dst) as temporary:
+            urllib.request.urlretrieve(url, temporary)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{url} cannot be downloaded ({error}): fetch it by other means and put it at {dst}.") from None
 
 
 def collect_env_info() -> str:

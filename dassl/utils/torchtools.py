@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .errors import UserError
+from .errors import MissingFile, UserError
 from .files import atomic_path, mkdir_if_missing
 from .rules import Rule, whole
 from .shapes import departure
@@ -52,6 +52,7 @@ def save_checkpoint(
             temporary.write_bytes(buffer.getbuffer())
     with atomic_path(Path(save_dir) / "checkpoint") as temporary:
         temporary.write_text(f"{name}\n")
+    print(f"Checkpoint saved to {path}")
     return str(path)
 
 
@@ -73,7 +74,7 @@ def load_checkpoint(fpath: str) -> dict:
 def _read(path: Path) -> object:
     """What a file of torch.save holds. Raises UserError when it is missing, damaged or holds code."""
     if not path.is_file():
-        raise UserError(f"There is no checkpoint {path}.")
+        raise MissingFile(f"There is no checkpoint {path}.")
     try:
         return read_inert(path)
     except pickle.UnpicklingError:
@@ -97,7 +98,7 @@ def resume_from_checkpoint(
     """Load the checkpoint that <fdir>/checkpoint names into model, optimizer and scheduler; the epoch to go on with."""
     pointer = Path(fdir) / "checkpoint"
     if not pointer.is_file():
-        raise UserError(f"There is no checkpoint to resume from in {fdir}.")
+        raise MissingFile(f"There is no checkpoint to resume from in {fdir}.")
     path = str(Path(fdir) / pointer.read_text(errors="replace").strip())
     return restore(load_checkpoint(path), model, optimizer, scheduler, path)
 
@@ -169,13 +170,36 @@ def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
     model.load_state_dict({**own, **fitting})
     if not fitting:
         raise UserError(f"Nothing in {weight_path} fits the model by name and shape.")
-    print(f"Loaded {len(fitting)} of {len(state)} tensors from {weight_path}")
+    print(f"Successfully loaded pretrained weights from {weight_path}")
     if left_out:
-        print(f"Left out, by name or shape: {left_out}")
+        print(f"Layers discarded due to unmatched keys or size: {left_out}")
 
 
 def _without_module(state: dict) -> OrderedDict:
     return OrderedDict((name.removeprefix("module."), value) for name, value in state.items())
+
+
+def adjust_learning_rate(
+    optimizer: torch.optim.Optimizer,
+    base_lr: float,
+    epoch: int,
+    stepsize: int = 20,
+    gamma: float = 0.1,
+    linear_decay: bool = False,
+    final_lr: float = 0,
+    max_epoch: int = 100,
+) -> None:
+    """Set the rate of an epoch: base_lr * gamma^(epoch // stepsize), or on a line from base_lr to final_lr."""
+    done = epoch / max_epoch
+    lr = (1 - done) * base_lr + done * final_lr if linear_decay else base_lr * gamma ** (epoch // stepsize)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def set_bn_to_eval(m: nn.Module) -> None:
+    """For `model.apply`: batch normalisation keeps its running statistics; scale and shift are still learned."""
+    if isinstance(m, nn.modules.batchnorm._BatchNorm):
+        m.eval()
 
 
 def open_all_layers(model: nn.Module) -> None:

@@ -267,6 +267,9 @@ class ClipTrainer(TrainerX):
                 )
             load_parameters(self._models[name], learned[name], origin)
 
+    def own_state(self, name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return own_parameters(self._models[name], state)
+
     def check_checkpoint_meta(self, path: str, meta: dict) -> None:
         mine = self.checkpoint_meta()
         if meta.get("method", mine["method"]) != mine["method"]:
@@ -286,8 +289,8 @@ class ClipTrainer(TrainerX):
             )
 
 
-def load_parameters(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Load learned parameters into a module, every one of them, of the right shape and finite.
+def own_parameters(module: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What of a checkpoint's state_dict a module learns.
 
     Checkpoints of the public code bases also hold the class names' embeddings (`token_prefix`, `token_suffix`), which
     belong to the classes of training and are left out. Some hold the whole model, of which the prompt learner is taken:
@@ -296,7 +299,12 @@ def load_parameters(module: nn.Module, state: dict[str, Tensor], path: Path) -> 
     if any(name.startswith(PROMPT_LEARNER) for name in state):
         state = {name.removeprefix(PROMPT_LEARNER): value for name, value in state.items()}
         state = {name: value for name, value in state.items() if name in module.state_dict()}
-    state = {name: value for name, value in state.items() if name not in ("token_prefix", "token_suffix")}
+    return {name: value for name, value in state.items() if name not in ("token_prefix", "token_suffix")}
+
+
+def load_parameters(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Load learned parameters into a module, every one of them, of the right shape and finite."""
+    state = own_parameters(module, state)
     mine = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     theirs = {name: tuple(value.shape) for name, value in state.items()}
     if mine != theirs:

@@ -47,7 +47,8 @@ class Teacher:
         with trainer.phases("encode teacher prompts"):
             given = getattr(trainer.dm.dataset, "sentences", None)  # with a data set that a program hands over
             if given is None:
-                sentences = teacher_sentences(trainer.dm.dataset.prompts_name, classnames, trainer.options)
+                name = getattr(trainer.dm.dataset, "prompts_name", trainer.cfg.DATASET.NAME)
+                sentences = teacher_sentences(name, classnames, trainer.options)
             else:
                 missing = [name for name in classnames if not given.get(name)]
                 if missing:

@@ -5,17 +5,30 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
-from dassl.utils import UserError
+from dassl.utils import MissingFile, UserError, WrongValue
 
 
 class Datum:
-    """One image: its path, label, domain and class name."""
+    """One image: its path, label, domain and class name.
+
+    Raises MissingFile when the file is not there; `Datum.of_known` is for files that were checked in another way.
+    """
 
     def __init__(self, impath: str = "", label: int = 0, domain: int = 0, classname: str = "") -> None:
         if not isinstance(impath, str):
             raise TypeError(f"impath must be a string, not {type(impath).__name__}")
+        if not Path(impath).is_file():
+            raise MissingFile(f"The image {impath} of class {classname!r} is not there: put it there, or leave it out.")
         self._impath, self._label, self._domain, self._classname = impath, label, domain, classname
+
+    @classmethod
+    def of_known(cls, impath: str = "", label: int = 0, domain: int = 0, classname: str = "") -> Datum:
+        """A Datum whose file is not looked for: it was found by listing its folder, or is never read."""
+        datum = cls.__new__(cls)
+        datum._impath, datum._label, datum._domain, datum._classname = impath, label, domain, classname
+        return datum
 
     @property
     def impath(self) -> str:
@@ -99,14 +112,21 @@ class DatasetBase:
         return mapping, [mapping[label] for label in sorted(mapping)]
 
     def check_input_domains(self, source_domains: Sequence[str], target_domains: Sequence[str]) -> None:
-        """Check that domains are this data set's."""
-        for domain in [*source_domains, *target_domains]:
-            if domain not in self.domains:
-                raise UserError(f"There is no domain '{domain}' in this data set; it has {', '.join(self.domains)}.")
+        """Check that there are source and target domains, and that they are this data set's."""
+        for name, domains in (("SOURCE", source_domains), ("TARGET", target_domains)):
+            if not domains:
+                raise WrongValue(f"This data set needs DATASET.{name}_DOMAINS; it has {', '.join(self.domains)}.")
+            self.is_input_domain_valid(domains)
 
-    def download_data(self, *_: object, **__: object) -> None:
-        """Data is not fetched here."""
-        raise UserError("This data set is not there and is not fetched by itself: put it below DATASET.ROOT.")
+    def is_input_domain_valid(self, input_domains: Sequence[str]) -> None:
+        """Check that domains are this data set's."""
+        for domain in input_domains:
+            if domain not in self.domains:
+                raise WrongValue(f"There is no domain '{domain}' in this data set; it has {', '.join(self.domains)}.")
+
+    def download_data(self, url: str, dst: str, from_gdrive: bool = True) -> None:
+        """Data sets are not fetched here. Raises UserError with the address."""
+        raise UserError(f"This data set is not there and is not fetched by itself: fetch {url} and put it at {dst}.")
 
     def generate_fewshot_dataset(
         self, *data_sources: list[Datum], num_shots: int = -1, repeat: bool = False
@@ -117,6 +137,7 @@ class DatasetBase:
         """
         if num_shots < 1:
             return data_sources[0] if len(data_sources) == 1 else list(data_sources)
+        print(f"Creating a {num_shots}-shot dataset")
         output = []
         for source in data_sources:
             drawn: list[Datum] = []

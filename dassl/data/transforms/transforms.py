@@ -1,7 +1,10 @@
-"""Image transforms by Dassl's names."""
+"""Image transforms by Dassl's names; the same seed draws the same numbers as in Dassl."""
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms import (
@@ -13,7 +16,6 @@ from torchvision.transforms import (
     GaussianBlur,
     InterpolationMode,
     Normalize,
-    RandAugment,
     RandomApply,
     RandomCrop,
     RandomGrayscale,
@@ -25,7 +27,9 @@ from torchvision.transforms import (
 from torchvision.transforms import functional as TF
 from yacs.config import CfgNode
 
-from dassl.utils import UserError
+from dassl.utils import WrongValue
+
+from .randaugment import RandAugment, RandAugment2, RandAugmentFixMatch
 
 INTERPOLATION_MODES = {
     "bilinear": InterpolationMode.BILINEAR,
@@ -51,12 +55,12 @@ class Random2DTranslation:
         self.height, self.width, self.p, self.interpolation = height, width, p, interpolation
 
     def __call__(self, image):
-        if torch.rand(()) > self.p:
+        if random.uniform(0, 1) > self.p:
             return TF.resize(image, [self.height, self.width], self.interpolation)
         height, width = round(self.height * 1.125), round(self.width * 1.125)
         image = TF.resize(image, [height, width], self.interpolation)
-        top = int(torch.randint(height - self.height + 1, ()))
-        left = int(torch.randint(width - self.width + 1, ()))
+        left = round(random.uniform(0, width - self.width))
+        top = round(random.uniform(0, height - self.height))
         return TF.crop(image, top, left, self.height, self.width)
 
     def __repr__(self) -> str:
@@ -78,7 +82,8 @@ class InstanceNormalization:
 
 
 class Cutout:
-    """Set n_holes squares of a side of `length` pixels, clipped by the border, of a tensor (C, H, W) to 0."""
+    """Set n_holes squares of a side of `length` pixels (one less where it is odd), clipped by the border, of a tensor
+    (C, H, W) to 0."""
 
     def __init__(self, n_holes: int = 1, length: int = 16) -> None:
         self.n_holes, self.length = n_holes, length
@@ -86,10 +91,10 @@ class Cutout:
     def __call__(self, image: Tensor) -> Tensor:
         image = image.clone()
         height, width = image.shape[-2:]
+        half = self.length // 2
         for _ in range(self.n_holes):
-            top = int(torch.randint(height, ())) - self.length // 2
-            left = int(torch.randint(width, ())) - self.length // 2
-            image[..., max(0, top) : max(0, top + self.length), max(0, left) : max(0, left + self.length)] = 0
+            y, x = np.random.randint(height), np.random.randint(width)
+            image[..., max(0, y - half) : y + half, max(0, x - half) : x + half] = 0
         return image
 
     def __repr__(self) -> str:
@@ -103,9 +108,9 @@ class GaussianNoise:
         self.mean, self.std, self.p = mean, std, p
 
     def __call__(self, image: Tensor) -> Tensor:
-        if torch.rand(()) > self.p:
+        if random.uniform(0, 1) > self.p:
             return image
-        return image + torch.randn_like(image) * self.std + self.mean
+        return image + torch.randn(image.shape) * self.std + self.mean
 
     def __repr__(self) -> str:
         return f"GaussianNoise({self.mean}, {self.std}, p={self.p})"
@@ -115,7 +120,7 @@ def build_transform(cfg: CfgNode, is_train: bool = True, choices: list[str] | No
     """The transform for training or testing that cfg.INPUT describes; None with INPUT.NO_TRANSFORM.
 
     Raises:
-        UserError: an unknown transform or interpolation.
+        WrongValue: an unknown transform or interpolation.
     """
     if cfg.INPUT.NO_TRANSFORM:
         print("Note: no transform is applied!")
@@ -123,12 +128,17 @@ def build_transform(cfg: CfgNode, is_train: bool = True, choices: list[str] | No
     choices = list(cfg.INPUT.TRANSFORMS if choices is None else choices)
     for name in choices:
         if name not in AVAI_CHOICES:
-            raise UserError(f"There is no transform '{name}'; there are {', '.join(AVAI_CHOICES)}.")
+            raise WrongValue(f"There is no transform '{name}'; there are {', '.join(AVAI_CHOICES)}.")
     if cfg.INPUT.INTERPOLATION not in INTERPOLATION_MODES:
-        raise UserError(
+        raise WrongValue(
             f"INPUT.INTERPOLATION is '{cfg.INPUT.INTERPOLATION}'; it can be {', '.join(INTERPOLATION_MODES)}."
         )
-    return Compose(_train_steps(cfg, choices) if is_train else _test_steps(cfg, choices))
+    steps = _train_steps(cfg, choices) if is_train else _test_steps(cfg, choices)
+    if cfg.VERBOSE:
+        print(f"Building transform_{'train' if is_train else 'test'}")
+        for step in steps:
+            print(f"+ {step}")
+    return Compose(steps)
 
 
 def _train_steps(cfg: CfgNode, choices: list[str]) -> list:
@@ -138,15 +148,15 @@ def _train_steps(cfg: CfgNode, choices: list[str]) -> list:
     if not {"random_crop", "random_resized_crop"} & set(choices):
         steps.append(Resize(size, interpolation=mode))
     on_image = {
-        "random_translation": lambda: Random2DTranslation(*size, interpolation=mode),
+        "random_translation": lambda: Random2DTranslation(*size),
         "random_crop": lambda: RandomCrop(size, padding=options.CROP_PADDING),
         "random_resized_crop": lambda: RandomResizedCrop(size, scale=tuple(options.RRCROP_SCALE), interpolation=mode),
         "center_crop": lambda: CenterCrop(size),
         "random_flip": RandomHorizontalFlip,
         **{name: lambda policy=policy: AutoAugment(policy) for name, policy in POLICIES.items()},
         "randaugment": lambda: RandAugment(options.RANDAUGMENT_N, options.RANDAUGMENT_M),
-        "randaugment_fixmatch": lambda: RandAugment(options.RANDAUGMENT_N, options.RANDAUGMENT_M),
-        "randaugment2": lambda: RandAugment(options.RANDAUGMENT_N, options.RANDAUGMENT_M),
+        "randaugment_fixmatch": lambda: RandAugmentFixMatch(options.RANDAUGMENT_N),
+        "randaugment2": lambda: RandAugment2(options.RANDAUGMENT_N),
         "colorjitter": lambda: ColorJitter(
             options.COLORJITTER_B, options.COLORJITTER_C, options.COLORJITTER_S, options.COLORJITTER_H
         ),

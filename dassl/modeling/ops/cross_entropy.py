@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def cross_entropy(input: Tensor, target: Tensor, label_smooth: float = 0, reduction: str = "mean") -> Tensor:
+    """Cross entropy of logits (B, C) with labels (B,), of which the share label_smooth is spread over all classes.
+
+    `reduction` is mean, sum or none, which gives (B,). Raises ValueError for another.
+    """
+    return F.cross_entropy(input, target, label_smoothing=label_smooth, reduction=reduction)

@@ -1,0 +1,137 @@
+"""Third-party files in plugins/: trainers and data sets written for CoOp's code base, imported as they are.
+
+Each file there is a module of the package `plugins`, each folder a package of its own, so relative imports among the
+files of a folder work. Where such a file says `trainers.x` or `datasets.x`, as in its own code base, and there is no
+such module here, it gets the plugin's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+
+from dassl.utils.registry import Registry
+
+PACKAGE = "plugins"
+PARTS = ("trainers", "datasets")
+"""The folders of a code base that hold trainers and data sets; of a folder with neither, every file is imported."""
+
+
+def import_plugins(folder: Path, registries: Sequence[Registry]) -> dict[tuple[str, str], str]:
+    """Import everything in the folder, in order of name; (registry, name) -> file of what took a name of ours.
+
+    A file that cannot be imported is named on stderr with its reason, what it registered is withdrawn, and the others
+    are used. What is replaced is named there too.
+    """
+    package = sys.modules.setdefault(PACKAGE, ModuleType(PACKAGE))
+    package.__path__ = [str(folder)]
+    finder = _OtherNames(folder)
+    # In front, so that no file is imported under two names; to stay, because trainers import inside functions too.
+    sys.meta_path.insert(0, finder)
+    replaced: dict[tuple[str, str], str] = {}
+    for path in _misnamed(folder):
+        print(f"warning: {_place(path, folder)} is not used: rename it to letters, digits and '_'", file=sys.stderr)
+    for module, path in modules(folder):
+        place = _place(path, folder)
+        taken = {registry._name: dict(registry._obj_map) for registry in registries}
+        loaded = set(sys.modules)
+        finder.current = ".".join(module.split(".")[:2])
+        try:
+            with contextlib.ExitStack() as stack:
+                for registry in registries:
+                    stack.enter_context(registry.replaceable())
+                importlib.import_module(module)
+        except (Exception, SystemExit) as error:  # whatever a stranger's file raises, the rest must work
+            for name in set(sys.modules) - loaded:
+                if name.startswith((f"{PACKAGE}.", *(f"{part}." for part in PARTS))):
+                    del sys.modules[name]  # imported again in its turn, which enters its classes again
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            print(f"warning: {place} is not used, its import failed ({reason})", file=sys.stderr)
+            continue
+        for registry in registries:
+            for name, obj in registry._obj_map.items():
+                if taken[registry._name].get(name, obj) is not obj:
+                    source = getattr(sys.modules.get(obj.__module__), "__file__", None)
+                    replaced[registry._name, name] = _place(Path(source), folder) if source else place
+                    line = f"{replaced[registry._name, name]} replaces the {registry._name.lower()} {name}"
+                    print(f"note: {line}", file=sys.stderr)
+    return replaced
+
+
+def _place(path: Path, folder: Path) -> str:
+    """How a file in the folder is named in messages."""
+    return f"{PACKAGE}/{path.relative_to(folder).as_posix()}" if path.is_relative_to(folder) else str(path)
+
+
+def modules(folder: Path) -> Iterator[tuple[str, Path]]:
+    """(module name, file) of everything to import from the plugins' folder, in order of name."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.suffix == ".py" and path.stem.isidentifier():
+            yield f"{PACKAGE}.{path.stem}", path
+        elif path.is_dir() and path.name.isidentifier() and not path.name.startswith("_"):
+            parts = [path / part for part in PARTS if (path / part).is_dir()]
+            for part in parts or [path]:
+                yield from _files(f"{PACKAGE}.{part.relative_to(folder).as_posix().replace('/', '.')}", part)
+
+
+def _misnamed(folder: Path) -> Iterator[Path]:
+    """Python files and folders that cannot be imported for their names."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        name = path.name if path.is_dir() else path.stem
+        if (path.is_dir() or path.suffix == ".py") and not name.isidentifier() and not name.startswith("."):
+            yield path
+
+
+def _files(package: str, folder: Path) -> Iterator[tuple[str, Path]]:
+    """A package's __init__.py, where it has one, then its other files and those of its folders."""
+    if (folder / "__init__.py").is_file():
+        yield package, folder / "__init__.py"
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".py" and path.stem.isidentifier() and path.stem != "__init__":
+            yield f"{package}.{path.stem}", path
+        elif path.is_dir() and path.name.isidentifier() and any(path.glob("*.py")):
+            yield from _files(f"{package}.{path.name}", path)
+
+
+class _OtherNames(MetaPathFinder):
+    """Finds `trainers.x` and `datasets.x`, where there is no such module here, among the plugins."""
+
+    def __init__(self, folder: Path) -> None:
+        found = [name.split(".") for name, _ in modules(folder)]
+        packages = {".".join(parts[:length]) for parts in found for length in range(2, len(parts) + 1)}
+        self.names = sorted(packages)
+        self.current = PACKAGE  # the plugin that is being imported, whose own files come first
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        part, _, rest = fullname.partition(".")
+        if part not in PARTS or not rest:
+            return None
+        ours = f"{part}.{rest.split('.')[0]}"
+        if PathFinder.find_spec(ours, sys.modules[part].__path__) is not None:
+            return None
+        for name in sorted(self.names, key=lambda name: not f"{name}.".startswith(f"{self.current}.")):
+            if name.endswith(f".{rest}"):
+                return importlib.util.spec_from_loader(fullname, _Alias(name))
+        return None
+
+
+class _Alias(Loader):
+    """Gives a module that has another name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = importlib.import_module(self.name)
+        self.spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.spec  # the import system has put the other name's there

@@ -1,0 +1,300 @@
+"""Files written for CoOp's code base work in plugins/ as they are."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import train
+from dassl.data.datasets import DATASET_REGISTRY
+from dassl.engine import TRAINER_REGISTRY
+from dassl.utils import UserError
+from runs import registry
+from runs.config import build_config
+from runs.spec import RunSpec
+from tests import toy_trainer
+
+TRAINER = """from dassl.engine import TRAINER_REGISTRY, TrainerX
+
+
+@TRAINER_REGISTRY.register()
+class {}(TrainerX):
+    pass
+"""
+
+COOP = f'''{Path(toy_trainer.__file__).read_text()}
+
+@TRAINER_REGISTRY.register()
+class CoOp(ToyCoOp):
+    """Takes the name of a method here, and reads keys that CoOp's train.py makes."""
+
+    def check_cfg(self, cfg):
+        assert cfg.TRAINER.COOP.PREC in ["fp16", "fp32", "amp"]
+        assert cfg.LOSS.NAME == "ce"
+'''.replace("class ToyCoOp", "class PluggedCoOp").replace("(ToyCoOp)", "(PluggedCoOp)")
+
+DATASET = '''
+import os
+import pickle
+
+from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
+from dassl.utils import mkdir_if_missing, read_json
+
+from .names import FOLDER
+
+
+@DATASET_REGISTRY.register()
+class Caltech(DatasetBase):
+    """In the manner of CoOp's data sets: nothing but Dassl's attributes, shots kept in a pickle."""
+
+    dataset_dir = FOLDER
+
+    def __init__(self, cfg):
+        root = os.path.abspath(os.path.expanduser(cfg.DATASET.ROOT))
+        self.dataset_dir = os.path.join(root, self.dataset_dir)
+        split = read_json(os.path.join(self.dataset_dir, "split_Phantom.json"))
+        parts = [
+            [Datum(os.path.join(self.dataset_dir, "Phantom", p), label=int(y), classname=c) for p, y, c in split[k]]
+            for k in ("train", "val", "test")
+        ]
+        train, val, test = parts
+        shots = cfg.DATASET.NUM_SHOTS
+        kept = os.path.join(cfg.OUTPUT_DIR, f"shot_{shots}-seed_{cfg.SEED}.pkl")
+        mkdir_if_missing(cfg.OUTPUT_DIR)
+        if os.path.exists(kept):
+            with open(kept, "rb") as file:
+                train = pickle.load(file)["train"]
+        else:
+            train = self.generate_fewshot_dataset(train, num_shots=shots)
+            with open(kept, "wb") as file:
+                pickle.dump({"train": train}, file)
+        super().__init__(train_x=train, val=val, test=test)
+'''
+
+
+@pytest.fixture
+def plug(tmp_path, monkeypatch):
+    """plug({path: text}) puts files into a folder plugins/ and imports everything; afterwards all is as before."""
+    registries = (TRAINER_REGISTRY, DATASET_REGISTRY)
+    registry.register_everything()
+    before = [dict(one._obj_map) for one in registries], dict(sys.modules), list(sys.meta_path)
+
+    def put(files: dict[str, str]) -> dict[tuple[str, str], str]:
+        for path, text in files.items():
+            (tmp_path / "plugins" / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "plugins" / path).write_text(text, encoding="utf-8")
+        registry.register_everything.cache_clear()
+        return registry.register_everything()
+
+    monkeypatch.setattr(registry, "ROOT", tmp_path)
+    yield put
+    for one, objects in zip(registries, before[0], strict=True):
+        one._obj_map = objects
+    for name in set(sys.modules) - set(before[1]):
+        if name.split(".")[0] in ("plugins", "trainers", "datasets"):
+            del sys.modules[name]
+    sys.meta_path[:] = before[2]
+    monkeypatch.undo()
+    registry.register_everything.cache_clear()
+
+
+# Importing
+
+
+def test_files_of_a_folder_import_each_other_and_are_imported_once(plug):
+    plug({
+        "clip_text/__init__.py": "",
+        "clip_text/coop.py": "COUNT = []\n" + TRAINER.format("FolderCoOp"),
+        "zsclip_of_a_folder/words.py": "from trainers.templates_of_mine import FORM\n",
+        "zsclip_of_a_folder/templates_of_mine.py": "FORM = 'a photo of a {}.'\n",
+        "single.py": "from .clip_text.coop import COUNT\n\nCOUNT.append(1)\n" + TRAINER.format("SingleFile"),
+    })  # fmt: skip
+    assert {"FolderCoOp", "SingleFile"} <= set(TRAINER_REGISTRY.registered_names())
+    assert sys.modules["plugins.clip_text.coop"].COUNT == [1]
+    assert TRAINER_REGISTRY.get("FolderCoOp").__module__ == "plugins.clip_text.coop"
+    assert sys.modules["trainers.templates_of_mine"] is sys.modules["plugins.zsclip_of_a_folder.templates_of_mine"]
+
+
+def test_of_a_whole_checkout_trainers_and_data_sets_are_imported_and_scripts_are_not(plug, capsys):
+    plug({
+        "TheirCode/train.py": "raise SystemExit('a script')\n",
+        "TheirCode/clip/clip.py": "raise SystemExit('their clip')\n",
+        "TheirCode/trainers/__init__.py": "",
+        "TheirCode/trainers/deep/inner.py": TRAINER.format("Inner"),
+        "TheirCode/trainers/outer.py": "from trainers.deep.inner import Inner\nimport datasets.own_set\n",
+        "TheirCode/datasets/own_set.py": DATASET.replace("from .names import FOLDER", "FOLDER = 'x'"),
+    })  # fmt: skip
+    assert "Inner" in TRAINER_REGISTRY.registered_names()
+    assert "Caltech" in DATASET_REGISTRY.registered_names()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import nothing_of_that_name\n", "ModuleNotFoundError: No module named 'nothing_of_that_name'"),
+        ("this is no python\n", "SyntaxError"),
+        ("raise SystemExit(2)\n", "SystemExit: 2"),
+        ("from trainers.coop import load_clip_to_cpu\n", "ImportError: cannot import name 'load_clip_to_cpu'"),
+        (TRAINER.format("Twice") * 2, "KeyError"),
+    ],
+)
+def test_a_file_that_fails_is_named_with_its_reason_and_the_rest_works(plug, capsys, text, reason):
+    plug({
+        "a_good.py": TRAINER.format("Good"),
+        "b_broken.py": f"from .c_used import Used\n{TRAINER.format('Half')}\n{text}",
+        "c_used.py": TRAINER.format("Used"),
+        "not-a-name.py": "raise ValueError\n",
+    })  # fmt: skip
+    names = TRAINER_REGISTRY.registered_names()
+    assert ("Good" in names, "Used" in names, "Half" in names, "Twice" in names) == (True, True, False, False)
+    misnamed, broken = capsys.readouterr().err.splitlines()
+    assert "plugins/not-a-name.py is not used" in misnamed
+    assert "plugins/b_broken.py is not used" in broken
+    assert reason in broken
+
+
+def test_a_name_that_is_taken_is_replaced_and_said(plug, capsys):
+    ours = TRAINER_REGISTRY.get("KgCoOp")
+    replaced = plug({"one.py": TRAINER.format("KgCoOp"), "two.py": TRAINER.format("OwnName")})
+    assert replaced == {("TRAINER", "KgCoOp"): "plugins/one.py"}
+    assert TRAINER_REGISTRY.get("KgCoOp") is not ours
+    assert capsys.readouterr().err == "note: plugins/one.py replaces the trainer KgCoOp\n"
+
+
+# Running
+
+
+@pytest.fixture
+def theirs(plug):
+    return plug({
+        "their_coop.py": COOP,
+        "their_sets/names.py": "FOLDER = 'Phantom'\n",
+        "their_sets/caltech.py": DATASET,
+    })  # fmt: skip
+
+
+def words(arguments, trainer, tmp_path, *more, **options):
+    """train.py's words for the data set of the plugin."""
+    file = tmp_path / "caltech.yaml"
+    file.write_text(yaml.safe_dump({"DATASET": {"NAME": "Caltech"}}))
+    made = arguments(trainer, *more, **options)
+    made[made.index("--dataset-config-file") + 1] = str(file)
+    return made
+
+
+KEYS = ("TRAINER.COOP.PREC", "fp32", "LOSS.NAME", "ce")
+
+
+def test_a_trainer_and_a_data_set_of_plugins_train_and_results_say_whose_they_are(theirs, arguments, tmp_path):
+    results = train.main(words(arguments, "CoOp", tmp_path, *KEYS))
+    assert results["notes"][-1] == "The trainer CoOp is that of plugins/their_coop.py, in place of this project's."
+    assert results["notes"][-1] in (tmp_path / "run" / "log.txt").read_text()
+    assert results["config"]["TRAINER"] == {"NAME": "CoOp", "COOP": {"PREC": "fp32"}}
+    assert results["dataset"] == "Caltech"
+    split = json.loads((tmp_path / "run" / "split.json").read_text())
+    assert len(split["train"]) == 2 * len({label for _, label, _ in split["train"]})
+
+
+@pytest.mark.parametrize("method", ["OGKD", "BiomedCoOp", "KgCoOp", "TipAdapterF", "ZeroShot"])
+def test_every_kind_of_method_learns_on_a_data_set_that_has_dassls_attributes_alone(
+    theirs, arguments, tmp_path, method
+):
+    teacher = (f"TRAINER.{method.upper()}.PROMPTS", "templates") if method in ("OGKD", "BiomedCoOp") else ()
+    assert train.main(words(arguments, method, tmp_path, *teacher))["num_test"] == 48
+
+
+def test_a_teacher_of_such_a_data_set_reads_the_bank_that_the_configuration_names(theirs, arguments, tmp_path):
+    with pytest.raises(UserError, match=r"no teacher prompts for Caltech.*PROMPTS templates"):
+        train.main(words(arguments, "BiomedCoOp", tmp_path))
+    names = {name for _, _, name in json.loads((tmp_path / "run" / "split.json").read_text())["train"]}
+    bank = tmp_path / "bank" / "Caltech.json"
+    bank.parent.mkdir()
+    bank.write_text(json.dumps({name: [f"a scan of {name}.", f"{name}, seen."] for name in names}))
+    results = train.main(words(arguments, "BiomedCoOp", tmp_path, "TRAINER.BIOMEDCOOP.PROMPT_BANK", str(bank.parent)))
+    assert results["num_test"] == 48
+
+
+# Configuration
+
+
+@pytest.fixture
+def config(plug, tmp_path):
+    """config(yaml text, *pairs) of a trainer without extend_config."""
+    plug({"free.py": TRAINER.format("Free")})
+
+    def build(text="", *pairs, backbone="ViT-B/16", trainer="Free"):
+        (tmp_path / "free.yaml").write_text(text)
+        spec = RunSpec(
+            method=trainer, folder="run", dataset="phantom", backbone=backbone, pairs=pairs,
+            method_file=str(tmp_path / "free.yaml"),
+        )  # fmt: skip
+        return build_config(spec)
+
+    return build
+
+
+def test_any_key_of_a_trainer_comes_from_yaml_or_the_command_line(config):
+    text = "TRAINER:\n  FREE:\n    W: 8.0\n    CTX_INIT: 'a photo of a'\n  MODAL: base\nLOSS:\n  T: 1.0\n"
+    cfg = config(
+        text, "TRAINER.FREE.W", "2.5", "TRAINER.OTHER.DEEP.N", "3", "LOSS.NAME", "ce", "TRAINER.FREE.ON", "True"
+    )
+    assert (cfg.TRAINER.FREE.W, cfg.TRAINER.FREE.CTX_INIT, cfg.TRAINER.FREE.ON) == (2.5, "a photo of a", True)
+    assert (cfg.TRAINER.OTHER.DEEP.N, cfg.TRAINER.MODAL, cfg.LOSS.T, cfg.LOSS.NAME) == (3, "base", 1.0, "ce")
+    assert cfg.clone().TRAINER.FREE == cfg.TRAINER.FREE
+
+
+@pytest.mark.parametrize(
+    ("read", "key", "example"),
+    [
+        (lambda cfg: cfg.TRAINER.FREE.PREC, "TRAINER.FREE.PREC", "TRAINER.FREE.PREC fp32"),
+        (lambda cfg: cfg.clone().TRAINER.FREE.MINE, "TRAINER.FREE.MINE", "TRAINER.FREE.MINE VALUE"),
+        (lambda cfg: cfg.TRAINER.COOP, "TRAINER.COOP", "TRAINER.COOP.N_CTX 16"),
+        (lambda cfg: cfg.LOSS.NAME, "LOSS", "LOSS.N_CTX 16"),
+        (lambda cfg: cfg.OPTIM.LRX, "OPTIM.LRX", "OPTIM.LRX VALUE"),
+    ],
+)
+def test_a_key_that_is_read_and_nobody_gave_is_named_with_an_example(config, read, key, example):
+    cfg = config("TRAINER:\n  FREE:\n    W: 8.0\n")
+    with pytest.raises(UserError) as error:
+        read(cfg)
+    assert f"key {key}, which nobody gave" in str(error.value)
+    assert str(error.value).endswith(f"for example {example}.")
+    assert not hasattr(cfg.TRAINER, "COOP")
+    assert getattr(cfg.TRAINER.FREE, "PREC", "fp16") == "fp16"
+
+
+@pytest.mark.parametrize("pairs", [("OPTIM.LRR", "1"), ("DATASET.NAMES", "x")])
+def test_a_slip_in_a_section_that_is_known_stays_an_error(config, pairs):
+    with pytest.raises(UserError, match=f"Unknown configuration key '{pairs[0]}'"):
+        config("", *pairs)
+
+
+def test_a_method_built_here_takes_no_key_that_it_does_not_have(config):
+    with pytest.raises(UserError, match=r"Unknown configuration key 'TRAINER.COOP.W'"):
+        config("", "TRAINER.COOP.W", "1", trainer="CoOp", backbone="PhantomCLIP")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size"),
+    [("ViT-B/16", 224), ("RN50", 224), ("RN50x4", 288), ("ViT-L/14@336px", 336), ("resnet18", 224)],
+)
+def test_backbones_by_their_own_names_take_the_images_that_they_were_trained_on(config, backbone, size):
+    cfg = config(backbone=backbone)
+    assert tuple(cfg.INPUT.SIZE) == (size, size)
+    assert cfg.INPUT.PIXEL_MEAN[0] == pytest.approx(0.485 if backbone == "resnet18" else 0.48145466)
+
+
+def test_another_backbone_passes_when_the_configuration_says_what_it_takes(config):
+    given = ("INPUT.SIZE", "(32, 48)", "INPUT.PIXEL_MEAN", "[0.1, 0.2, 0.3]", "INPUT.PIXEL_STD", "[1., 1., 1.]")
+    assert config("", *given, backbone="of_my_own").INPUT.SIZE == (32, 48)
+    with pytest.raises(UserError, match=r"'of_my_own'.*INPUT\.SIZE"):
+        config("", *given[:4], backbone="of_my_own")
+
+
+def test_random_numbers_go_on_through_the_epochs_for_trainers_of_other_code_bases_alone(config):
+    assert not config().TRAIN.RESEED_EPOCHS
+    assert config(trainer="CoOp", backbone="PhantomCLIP").TRAIN.RESEED_EPOCHS
+    assert config("", "TRAIN.RESEED_EPOCHS", "True").TRAIN.RESEED_EPOCHS
