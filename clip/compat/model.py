@@ -103,7 +103,7 @@ class CLIP(nn.Module):
         x = x + self.positional_embedding[: x.shape[1]].to(self.dtype)
         x = self.transformer(x.transpose(0, 1)).transpose(0, 1)
         x = self.ln_final(x).to(self.dtype)
-        return x[torch.arange(len(x), device=x.device), text.argmax(dim=-1)] @ self.text_projection
+        return x[torch.arange(x.shape[0], device=x.device), text.argmax(dim=-1)] @ self.text_projection
 
     def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the texts for each image (N, M), and of the images for each text (M, N)."""

@@ -59,10 +59,11 @@ class Design:
 
 def place(hidden: Tensor, prompt: Tensor, in_text: bool) -> Tensor:
     """Hidden states (L, N, width) with `prompt` (n, width) in place of the n prompts that they have."""
+    length = prompt.shape[0]
     rows = prompt.to(hidden.dtype).unsqueeze(1).expand(-1, hidden.shape[1], -1)
     if in_text:
-        return torch.cat([hidden[:1], rows, hidden[1 + len(prompt) :]])
-    return torch.cat([hidden[: len(hidden) - len(prompt)], rows])
+        return torch.cat([hidden[:1], rows, hidden[1 + length :]])
+    return torch.cat([hidden[: hidden.shape[0] - length], rows])
 
 
 class PromptedBlock(ResidualAttentionBlock):

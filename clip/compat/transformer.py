@@ -46,7 +46,8 @@ class ResidualAttentionBlock(nn.Module):
     def attention(self, x: Tensor) -> Tensor:
         mask = self.attn_mask
         if mask is not None:
-            mask = mask[: len(x), : len(x)].to(x)
+            length = x.shape[0]
+            mask = mask[:length, :length].to(x)
         return self.attn(x, x, x, need_weights=False, attn_mask=mask)[0]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,7 +87,7 @@ def new_prompt(length: int, width: int) -> nn.Parameter:
 
 def append(tokens: Tensor, prompt: Tensor) -> Tensor:
     """Tokens (N, L, width) with a prompt (n, width) after them."""
-    return torch.cat([tokens, prompt.to(tokens.dtype).expand(len(tokens), -1, -1)], dim=1)
+    return torch.cat([tokens, prompt.to(tokens.dtype).expand(tokens.shape[0], -1, -1)], dim=1)
 
 
 class VisionTransformer(nn.Module):
@@ -123,7 +124,7 @@ class VisionTransformer(nn.Module):
     def embed(self, images: Tensor) -> Tensor:
         """Class token and patches with their positions, and the tower's own prompts: (N, L, width)."""
         patches = self.conv1(images).flatten(2).transpose(1, 2)
-        first = self.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        first = self.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         tokens = torch.cat([first, patches], dim=1) + self.positional_embedding.to(patches.dtype)
         return tokens if self.VPT is None else append(tokens, self.VPT)
 
