@@ -32,8 +32,7 @@ class FeatureCache:
         """The tensor of `key`: from disk if an intact entry is there, otherwise from `compute`, and then kept."""
         if self.folder is None:
             return compute()
-        text = json.dumps(dict(key) | {"format": FORMAT}, sort_keys=True)
-        path = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
+        path, text = self._path(key)
         if path.is_file():
             found = self._read(path, text)
             if found is not None:
@@ -42,6 +41,20 @@ class FeatureCache:
         tensor = compute()
         self._write(path, text, tensor)
         return tensor
+
+    def mapped(self, key: Mapping[str, object], compute: Callable[[], Tensor]) -> Tensor:
+        """As `get`, but a kept tensor stays in its file, which is mapped into memory: it takes memory only while it is
+        used."""
+        if self.folder is None:
+            return compute()
+        self.get(key, compute)  # intact from here on
+        with safe_open(self._path(key)[0], framework="pt") as file:
+            return file.get_tensor("features")
+
+    def _path(self, key: Mapping[str, object]) -> tuple[Path, str]:
+        """The file of a key, and the key as it is written in there."""
+        text = json.dumps(dict(key) | {"format": FORMAT}, sort_keys=True)
+        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors", text
 
     @staticmethod
     def _read(path: Path, key: str) -> Tensor | None:

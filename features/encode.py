@@ -24,7 +24,7 @@ def images_at_once(device: torch.device) -> int:
 @torch.no_grad()
 def encode_images(model: FrozenCLIP, images: Tensor, patches: bool = False) -> ImageFeatures:
     """Normalised global tokens (B, D) and, when asked for, patch tokens (B, P, D) of images (B, 3, H, W)."""
-    out = model.encode_image(images.to(model.device), patches=patches)
+    out = model.encode_image(images.to(model.device, non_blocking=True), patches=patches)
     return ImageFeatures(
         F.normalize(out.global_token, dim=-1),
         F.normalize(out.patch_tokens, dim=-1) if patches else None,

@@ -20,7 +20,7 @@ LIBRARIES = ("torch", "torchvision", "timm", "open_clip_torch", "transformers", 
 
 def model_key(model: FrozenCLIP) -> dict[str, object]:
     """What decides a feature's numbers besides the input: weights, device, libraries."""
-    on_gpu = model.device.type == "cuda"
+    on_gpu, precision = model.device.type == "cuda", getattr(model, "precision", "fp32")
     return {
         "weights": model.fingerprint,
         "device": torch.cuda.get_device_name(model.device) if on_gpu else platform.machine(),
@@ -28,7 +28,7 @@ def model_key(model: FrozenCLIP) -> dict[str, object]:
         "threads": 0 if on_gpu else torch.get_num_threads(),
         "dtype": str(model.dtype),
         "versions": [version(name) for name in LIBRARIES],
-    }
+    } | ({} if precision == "fp32" else {"precision": precision})
 
 
 def image_key(model: FrozenCLIP, loader: DataLoader, content: str) -> dict[str, object]:
@@ -46,10 +46,11 @@ def content_digest(loader: DataLoader) -> str:
     """A hash of the bytes of a loader's images, in order."""
     paths = [item.impath for item in loader.dataset.data_source]
     with ThreadPoolExecutor(8) as pool:
-        return hashlib.sha256("".join(pool.map(_content_hash, paths)).encode()).hexdigest()
+        return hashlib.sha256("".join(pool.map(content_hash, paths)).encode()).hexdigest()
 
 
-def _content_hash(path: str) -> str:
+def content_hash(path: str) -> str:
+    """A hash of an image file's bytes, in hexadecimal digits."""
     try:
         return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
     except FileNotFoundError:

@@ -62,7 +62,8 @@ class EncodeAhead:
 
     def _encode(self, batches: list[dict]) -> Iterator[dict]:
         sizes = [len(batch["img"]) for batch in batches]
-        encoded = encode_images(self.model, torch.cat([batch.pop("img") for batch in batches]), self.patches)
+        images = [batch.pop("img").to(self.model.device, non_blocking=True) for batch in batches]
+        encoded = encode_images(self.model, torch.cat(images), self.patches)
         globals_ = encoded.global_token.split(sizes)
         patches = encoded.patch_tokens.split(sizes) if self.patches else [None] * len(sizes)
         for batch, global_token, patch_tokens in zip(batches, globals_, patches, strict=True):

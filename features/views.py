@@ -43,7 +43,7 @@ class Views:
     ) -> None:
         """`images`: how many one pass of the image tower takes."""
         self.model, self.cache = model, cache
-        self.loader = DataLoader(dataset, images, num_workers=workers)
+        self.loader = DataLoader(dataset, images, num_workers=workers, pin_memory=model.device.type == "cuda")
 
     def __call__(self, seed: int | None) -> Tensor:
         self.loader.dataset.epoch_seed = seed

@@ -23,8 +23,8 @@ from .metrics import METRICS
 
 BASE2NEW_SHOTS = 16  # of the protocol; other numbers of shots stand in the label
 # Where things are and how they are shown: they do not change what a run computes.
-PLACES = ("OUTPUT_DIR", "RESUME", "VERBOSE", "DATASET.ROOT", "FEATURES.CACHE_DIR", "TRAIN.PRINT_FREQ",
-          "DATALOADER.NUM_WORKERS")  # fmt: skip
+PLACES = ("OUTPUT_DIR", "RESUME", "VERBOSE", "DATASET.ROOT", "FEATURES.CACHE_DIR", "FEATURES.CROPS_GB",
+          "TRAIN.PRINT_FREQ", "DATALOADER.NUM_WORKERS")  # fmt: skip
 # What tables group by, or compare by a fingerprint.
 GROUPED = ("SEED", "DATASET.NAME", "DATASET.FOLDER", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",
            "MODEL.BACKBONE.NAME", "TRAINER.NAME")  # fmt: skip

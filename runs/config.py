@@ -55,6 +55,11 @@ def extend_config(cfg: CfgNode) -> None:
     cfg.FEATURES.CACHE_DIR = str(ROOT / "cache")  # features of frozen towers, shared by all runs; "" keeps none
     cfg.FEATURES.IMAGES_AT_ONCE = 0  # images in one pass of the image tower; 0: 256 on a GPU, 32 on a CPU
     cfg.FEATURES.TRAIN_VIEW = "plain"  # what adapters and probes learn from: plain (as in the test) or augmented
+    cfg.FEATURES.PRECISION = (
+        "fp32"  # of the frozen towers: fp32, or bf16 where the device has it, faster and less exact
+    )
+    cfg.FEATURES.CROPS = 0  # crops of a training image that all epochs share; 0: a new one each epoch, as published
+    cfg.FEATURES.CROPS_GB = 8.0  # how much such crops may take on disk, or in memory without CACHE_DIR
 
     cfg.DATASET.NUM_SHOTS = 16
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base or new

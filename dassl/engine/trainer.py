@@ -367,6 +367,12 @@ class TrainerBase:
         name = next(name for name, sound in zip(terms, finite, strict=True) if not sound)
         raise self._not_finite_term(name)
 
+    def check_terms(self, values: Mapping[str, float]) -> None:
+        """Raise Diverged unless each of a step's numbers, by name, is finite."""
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise self._not_finite_term(name)
+
     def _not_finite_term(self, name: str) -> Diverged:
         return self.diverged("the loss" if name == "loss" else f"the term '{name}'", name)
 
@@ -591,9 +597,7 @@ class SimpleTrainer(TrainerBase):
         for self.batch_idx, batch in enumerate(batches):
             data_time.update(time.time() - end)
             losses.update(self.forward_backward(*batch))
-            for name, meter in losses.meters.items():
-                if not math.isfinite(meter.val):
-                    raise self._not_finite_term(name)
+            self.check_terms({name: meter.val for name, meter in losses.meters.items()})
             batch_time.update(time.time() - end)
             self._log_step(losses, batch_time, data_time)
             end = time.time()

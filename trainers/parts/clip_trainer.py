@@ -22,8 +22,10 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import UserError, find_checkpoint, load_checkpoint, progress
 from dassl.utils.phases import Phases
 from features.cache import FeatureCache
+from features.crops import CropStore
 from features.encode import encode_images, image_features, images_at_once
 from features.loaders import EncodeAhead, batches_of
+from features.precision import BF16, FP32, PRECISIONS, at_precision, has_bf16
 
 PROMPT_LEARNER = "prompt_learner."  # of the names in a checkpoint of a whole prompted model
 
@@ -65,6 +67,7 @@ class ClipTrainer(TrainerX):
     has_novel_head = True  # can it name classes that it was not trained on?
     frozen_images = True
     uses_patches = False  # do training batches need patch tokens?
+    shares_crops = True  # can epochs share FEATURES.CROPS crops? Only with `frozen_images`
     keeps_training_images = False  # do its parameters hold a feature of each training image?
     needs_sentences = False  # does it classify by the teacher's sentences, rather than only learn from them?
 
@@ -104,6 +107,15 @@ class ClipTrainer(TrainerX):
         cfg.TRAINER[cls.__name__.upper()] = CfgNode(cls.default_options())
 
     def check_cfg(self, cfg: CfgNode) -> None:
+        features = cfg.FEATURES
+        if features.PRECISION not in PRECISIONS:
+            raise UserError(f"FEATURES.PRECISION is '{features.PRECISION}'; it can be {' or '.join(PRECISIONS)}.")
+        if features.CROPS < 0:
+            raise UserError(f"FEATURES.CROPS is {features.CROPS}; it must be at least 0 (0: a new crop each epoch).")
+        if features.CROPS and cfg.SEED < 0:
+            raise UserError(
+                f"FEATURES.CROPS {features.CROPS} draws the crops by the seed, and the run has none: add --seed 1."
+            )
         self.check_options(cfg.TRAINER[type(self).__name__.upper()])
 
     @property
@@ -118,15 +130,28 @@ class ClipTrainer(TrainerX):
 
     def build_model(self) -> None:
         with self.phases("load model"):
-            self.clip_model = load_backbone(self.cfg.MODEL.BACKBONE.NAME, str(self.device))
+            model = load_backbone(self.cfg.MODEL.BACKBONE.NAME, str(self.device))
+            self.clip_model = at_precision(model, self._precision())
         self.scale = self.clip_model.logit_scale
         folder = self.cfg.FEATURES.CACHE_DIR
         self.cache = FeatureCache(Path(folder) if folder else None)
         self.classnames = list(self.dm.dataset.classnames)
         with self.phases("build method"):
             self.build_method()
+        if self.cfg.FEATURES.CROPS and not (self.frozen_images and self.shares_crops):
+            print(
+                f"Note: FEATURES.CROPS has no effect on {self.title or type(self).__name__}, which sees no such crops."
+            )
         if self.frozen_images and not self.predicts_only:
             self.train_loader_x = self.feature_loader()
+
+    def _precision(self) -> str:
+        """What FEATURES.PRECISION says; to predict, a device without bf16 computes in fp32."""
+        precision = self.cfg.FEATURES.PRECISION
+        if self.predicts_only and precision == BF16 and not has_bf16(self.device):
+            print("Note: the prompt was trained in bf16, which is missing here: fp32 changes probabilities a little.")
+            return FP32
+        return precision
 
     @abstractmethod
     def build_method(self) -> None:
@@ -141,8 +166,18 @@ class ClipTrainer(TrainerX):
 
     def feature_loader(self) -> object:
         """The training loader of a method with `frozen_images`."""
-        images = self.cfg.FEATURES.IMAGES_AT_ONCE or images_at_once(self.clip_model.device)
-        return EncodeAhead(self.train_loader_x, self.clip_model, self.uses_patches, images, self.cache)
+        features = self.cfg.FEATURES
+        images = features.IMAGES_AT_ONCE or images_at_once(self.clip_model.device)
+        common = self.train_loader_x, self.clip_model, self.uses_patches, images, self.cache
+        if not features.CROPS:
+            return EncodeAhead(*common)
+        return CropStore(
+            *common,
+            count=features.CROPS,
+            seed=self.cfg.SEED,
+            most_bytes=features.CROPS_GB * 1e9,
+            epoch=lambda: self.epoch,
+        )
 
     # Training
 
@@ -151,8 +186,8 @@ class ClipTrainer(TrainerX):
         super().before_train()
 
     def parse_batch_train(self, batch: dict) -> tuple[ImageFeatures | Tensor, Tensor]:
-        inputs = batch["features"] if self.frozen_images else batch["img"].to(self.device)
-        return inputs, batch["label"].to(self.device)
+        inputs = batch["features"] if self.frozen_images else batch["img"].to(self.device, non_blocking=True)
+        return inputs, batch["label"].to(self.device, non_blocking=True)
 
     def losses(self, inputs: ImageFeatures | Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The terms whose sum is minimised, by name, and the logits (B, C), of what parse_batch_train gives."""
@@ -162,18 +197,21 @@ class ClipTrainer(TrainerX):
         """One optimisation step."""
         self.model_backward_and_update(torch.stack(list(terms.values())).sum())
 
+    def detect_anomaly(self, loss: Tensor) -> None:
+        """Left to `forward_backward`, which checks the terms before the step: no step waits for the device twice."""
+
     def forward_backward(self, batch: dict) -> dict[str, float]:
-        terms, logits = self.losses(*self.parse_batch_train(batch))
-        self.detect_anomaly(terms)  # here, since a method may update without model_backward
+        inputs, label = self.parse_batch_train(batch)
+        terms, logits = self.losses(inputs, label)
+        # One transfer of all numbers: each would otherwise wait for the device.
+        accuracy = compute_accuracy(logits, label)[0]
+        *values, acc = torch.stack([*(term.detach() for term in terms.values()), accuracy.squeeze()]).tolist()
+        self.check_terms(dict(zip(terms, values, strict=True)))
         self.update(terms)
         if (self.batch_idx + 1) == self.num_batches:
             self.update_lr()
-        label = batch["label"].to(self.device)
-        loss = sum(term.item() for term in terms.values())
-        summary = {"loss": loss, "acc": compute_accuracy(logits, label)[0].item()}
-        if len(terms) > 1:
-            summary |= {name: term.item() for name, term in terms.items()}
-        return summary
+        summary = {"loss": sum(values), "acc": acc}
+        return summary | (dict(zip(terms, values, strict=True)) if len(terms) > 1 else {})
 
     # Testing
 

@@ -29,6 +29,7 @@ class FeatureTrainer(ClipTrainer):
     """
 
     has_novel_head = False
+    shares_crops = False  # views are encoded once, or drawn as the published adapters do
     draws_each_epoch = False  # does it learn from new views of the images in each epoch?
 
     @property
