@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL import Image
 
 import runs
@@ -68,3 +70,18 @@ def test_the_picture_of_the_idea_can_be_drawn_again(tmp_path):
     subprocess.run([sys.executable, "docs/idea.py", str(tmp_path / "idea.png")], cwd=ROOT, check=True)
     with Image.open(tmp_path / "idea.png") as made, Image.open(ROOT / "docs/idea.png") as kept:
         assert made.size == kept.size
+
+
+def test_the_lowest_versions_are_the_lower_bounds_of_the_requirements():
+    def lines(name: str) -> list[str]:
+        return [line for line in text(name).splitlines() if not line.startswith("#")]
+
+    assert lines("requirements-lowest.txt") == [line.replace(">=", "==") for line in lines("requirements.txt")]
+
+
+def test_the_current_versions_keep_the_bounds_and_name_no_place_on_a_disk():
+    current = dict(re.findall(r"^([\w.-]+)==(\S+)$", text("constraints.txt"), re.MULTILINE))
+    named = {Requirement(line).name: Requirement(line) for line in text("requirements.txt").splitlines()}
+    found = {canonicalize_name(name): version for name, version in current.items()}
+    assert all(requirement.specifier.contains(found[canonicalize_name(name)]) for name, requirement in named.items())
+    assert not re.search(r"file:|@|/", text("constraints.txt").partition("\n")[2].replace("-r requirements", ""))
