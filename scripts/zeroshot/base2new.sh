@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Zero-shot, one template: trains on the base classes, tests base and novel.
+# Zero-shot: trains on the base classes, tests base and novel.
 # bash scripts/zeroshot/base2new.sh DATASET SEED [KEY VALUE ...]    environment: DATA, OUTPUT, BACKBONE
 exec bash "$(dirname "$0")/../run.sh" ZeroShot base2new "$@"

@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""Write what repeats facts that live elsewhere: each method's scripts, and tables of README.md and docs/.
+
+    python scripts/generate.py             write them
+    python scripts/generate.py --check     write nothing; name what is out of date, and end with 1 if anything is
+
+A method's title, paper and place in the tables are attributes of its class, a data set's facts stand in
+datasets/catalogue.json. A table stands in a page between <!-- methods --> and <!-- /methods -->.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dassl.utils import UserError, run_program
+from datasets import catalogue
+from runs.registry import benchmark_methods, method_class
+from runs.spec import ROOT
+from scripts.run import ARGUMENTS
+from trainers.parts.clip_trainer import ClipTrainer
+
+WHAT = {
+    "base2new": "trains on the base classes, tests base and novel",
+    "few_shot": "trains and tests on all classes",
+    "transfer": "learns on one data set, tests on another with the class names of that one",
+}
+HEADLESS = {"base2new": "trains and tests on the base classes (it has no head for novel ones)"}
+ARXIV = "https://arxiv.org/abs/"
+
+
+def methods() -> list[type[ClipTrainer]]:
+    """The methods of trainers/, in the order of the tables."""
+    found = [method_class(name) for name in benchmark_methods()]
+    return [method for method in found if method.__module__.startswith("trainers.")]  # plugins have no scripts here
+
+
+def script_folder(title: str) -> str:
+    """The folder of a method's scripts: "Tip-Adapter-F" -> "tip_adapter_f", "Zero-shot" -> "zeroshot"."""
+    words = re.sub(r"-(?=[a-z])", "", title).replace("+", " plus ")
+    return "_".join(re.findall(r"[a-z0-9]+", words.lower()))
+
+
+def script(method: type[ClipTrainer], protocol: str) -> str:
+    """What scripts/<method>/<protocol>.sh holds."""
+    arguments, _ = ARGUMENTS[protocol]
+    path = f"scripts/{script_folder(method.title)}/{protocol}.sh"
+    what = WHAT | ({} if method.has_novel_head else HEADLESS)
+    return (
+        "#!/usr/bin/env bash\n"
+        f"# {method.title}: {what[protocol]}.\n"
+        f"# bash {path} {arguments} [KEY VALUE ...]    environment: DATA, OUTPUT, BACKBONE\n"
+        f'exec bash "$(dirname "$0")/../run.sh" {method.__name__} {protocol} "$@"\n'
+    )
+
+
+def scripts() -> dict[Path, str]:
+    """The content of each method's scripts, by path below the repository's root."""
+    return {
+        Path("scripts", script_folder(method.title), f"{protocol}.sh"): script(method, protocol)
+        for method in methods()
+        for protocol in ARGUMENTS
+    }
+
+
+def left_over(wanted: dict[Path, str]) -> list[Path]:
+    """Scripts of methods that are gone."""
+    found = (path for path in (ROOT / "scripts").glob("*/*.sh") if "/../run.sh" in path.read_text(encoding="utf-8"))
+    return sorted({path.relative_to(ROOT) for path in found} - set(wanted))
+
+
+def methods_table(page: Path) -> str:
+    rows = []
+    for method in methods():
+        file = Path(*method.__module__.split(".")).with_suffix(".py")
+        rows.append(
+            (
+                method.title,
+                f"`{script_folder(method.title)}`",
+                "yes" if method.has_novel_head else "no",
+                f"[{file.name}]({_link(page, file)})",
+                f"[{method.paper}]({ARXIV}{method.paper})" if method.paper else "",
+            )
+        )
+    return _table(("method", "scripts", "names novel classes", "file", "paper"), rows)
+
+
+def datasets_table(page: Path) -> str:
+    rows = [
+        (
+            f"`{facts.config}`",
+            facts.name,
+            facts.organ,
+            facts.modality,
+            str(len(facts.classes)),
+            " / ".join(f"{count:,}" for count in facts.counts),
+            "" if facts.base2new else "few-shot only",
+        )
+        for facts in catalogue.load().datasets.values()
+    ]
+    return _table(("name", "data set", "organ", "modality", "classes", "images: train / val / test", ""), rows)
+
+
+TABLES: dict[str, Callable[[Path], str]] = {"methods": methods_table, "datasets": datasets_table}
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines).replace("|  |", "| |").replace("|  |", "| |")
+
+
+def _link(page: Path, file: Path) -> str:
+    """A file's path as a page links it; both lie below the repository's root."""
+    return "/".join([".."] * (len(page.parts) - 1) + list(file.parts))
+
+
+def pages() -> dict[Path, str]:
+    """The content of each page that has markers, by path below the repository's root.
+
+    Raises:
+        UserError: a marker that names no table, or is not closed.
+    """
+    found = {}
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text, page = path.read_text(encoding="utf-8"), path.relative_to(ROOT)
+        filled = fill(text, page)
+        if filled is not None:
+            found[page] = filled
+    return found
+
+
+def fill(text: str, page: Path) -> str | None:
+    """A page's text with its tables made anew; None where it has no markers."""
+    names = re.findall(r"^<!-- (\w+) -->$", text, re.MULTILINE)
+    for name in names:
+        if name not in TABLES:
+            raise UserError(f"{page} has the marker <!-- {name} -->, but the tables are {', '.join(TABLES)}.")
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, _, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not closed:
+            raise UserError(f"{page} has <!-- {name} --> without <!-- /{name} --> below it: add that line.")
+        text = before + begin + TABLES[name](page) + "\n" + end + after
+    return text if names else None
+
+
+def stale() -> list[str]:
+    """What is out of date, a phrase for each file."""
+    wanted = scripts()
+    gone = [f"{path} belongs to no method" for path in left_over(wanted)]
+    return gone + [f"{path} is out of date" for path, text in {**wanted, **pages()}.items() if _content(path) != text]
+
+
+def _content(path: Path) -> str:
+    return (ROOT / path).read_text(encoding="utf-8") if (ROOT / path).is_file() else ""
+
+
+def write() -> list[Path]:
+    """Write what is out of date and remove the scripts of methods that are gone; the paths that changed."""
+    wanted = scripts()
+    gone = left_over(wanted)
+    for path in gone:
+        (ROOT / path).unlink()
+    changed = {path: text for path, text in {**wanted, **pages()}.items() if _content(path) != text}
+    for path, text in changed.items():
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(text, encoding="utf-8")
+    return [*gone, *changed]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--check", action="store_true", help="write nothing; end with 1 if anything is out of date")
+    if p.parse_args(argv).check:
+        for phrase in stale():
+            print(f"{phrase}: run python scripts/generate.py")
+        return int(bool(stale()))
+    for path in write():
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

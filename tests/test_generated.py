@@ -1,0 +1,72 @@
+"""What scripts/generate.py writes is up to date, and it notices what is not."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dassl.utils import UserError
+from datasets import catalogue
+from runs.registry import method_class
+from scripts import generate
+from tests.conftest import ROOT
+
+
+def test_scripts_and_tables_are_up_to_date():
+    assert generate.stale() == []  # otherwise: python scripts/generate.py
+
+
+@pytest.mark.parametrize(
+    ("title", "folder"),
+    [("CoOp", "coop"), ("Zero-shot ensemble", "zeroshot_ensemble"), ("Tip-Adapter-F", "tip_adapter_f"),
+     ("LP++", "lp_plus_plus"), ("Linear probe", "linear_probe")],
+)  # fmt: skip
+def test_a_folder_is_named_after_the_title(title, folder):
+    assert generate.script_folder(title) == folder
+
+
+def test_another_title_makes_the_scripts_and_the_page_stale(monkeypatch):
+    monkeypatch.setattr(method_class("OGKD"), "title", "Another name")
+    stale = "\n".join(generate.stale())
+    assert "scripts/another_name/few_shot.sh is out of date" in stale
+    assert "scripts/ogkd/few_shot.sh belongs to no method" in stale
+    assert "README.md is out of date" in stale
+    assert "scripts/coop" not in stale and "ablation.sh" not in stale
+
+
+def test_a_file_that_was_changed_by_hand_is_written_again_and_nothing_else(monkeypatch, tmp_path):
+    for path, text in {**generate.scripts(), **generate.pages()}.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    monkeypatch.setattr(generate, "ROOT", tmp_path)
+    assert generate.write() == []
+    page, script = tmp_path / "README.md", tmp_path / "scripts/coop/few_shot.sh"
+    before = page.read_text(), script.read_text()
+    page.write_text(page.read_text().replace("| CoOp |", "| CoOp by hand |"))
+    script.write_text("#!/usr/bin/env bash\n")
+    gone = tmp_path / "scripts/gone/few_shot.sh"
+    gone.parent.mkdir()
+    gone.write_text('exec bash "$(dirname "$0")/../run.sh" Gone few_shot "$@"\n')
+    assert generate.main(["--check"]) == 1
+    assert {path.name for path in generate.write()} == {"README.md", "few_shot.sh"}
+    assert (page.read_text(), script.read_text()) == before
+    assert not gone.exists()
+    assert generate.main(["--check"]) == 0
+
+
+def test_the_tables_have_every_data_set_of_the_benchmark_and_links_that_lead_somewhere():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for facts in catalogue.load().datasets.values():
+        assert f"| `{facts.config}` | {facts.name} |" in text
+    links = re.findall(r"\]\((trainers/\w+\.py)\)", text)
+    assert links and all((ROOT / link).is_file() for link in links)
+
+
+def test_a_page_below_docs_links_from_there():
+    assert "](../trainers/ogkd.py)" in generate.methods_table(Path("docs/page.md"))
+
+
+@pytest.mark.parametrize("text", ["<!-- methodes -->\n<!-- /methodes -->\n", "<!-- methods -->\nno end\n"])
+def test_a_marker_that_cannot_be_filled_is_named(text, tmp_path):
+    with pytest.raises(UserError, match=r"page\.md has"):
+        generate.fill(text, tmp_path / "page.md")
