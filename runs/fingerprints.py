@@ -25,7 +25,7 @@ from datasets.catalogue import load
 from runs.registry import method_class
 from runs.spec import RunSpec
 from trainers.parts.clip_trainer import ClipTrainer, load_backbone
-from trainers.parts.teacher import teacher_sentences
+from trainers.parts.teacher import sentences_of
 
 Fingerprints = dict[str, str | dict[str, str]]
 
@@ -77,9 +77,9 @@ def of_sentences(spec: RunSpec, cfg: CfgNode, dataset: DatasetBase) -> Fingerpri
     options = cfg.TRAINER.get(cfg.TRAINER.NAME.upper()) or {}
     if "PROMPTS" not in options or (spec.eval_only and not getattr(method, "needs_sentences", False)):
         return {}
-    held_out = dataset.all_classnames if options.get("FOLD_HELD_OUT") else []
+    held_out = getattr(dataset, "all_classnames", []) if options.get("FOLD_HELD_OUT") else []
     names = list(dict.fromkeys([*dataset.classnames, *held_out]))
-    sentences = teacher_sentences(dataset.prompts_name, names, options)
+    sentences = sentences_of(dataset, names, options, cfg.DATASET.NAME)
     return {"sentences": {name: text_hash(of_class) for name, of_class in zip(names, sentences, strict=True)}}
 
 

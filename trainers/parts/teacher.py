@@ -45,15 +45,7 @@ class Teacher:
             UserError: a class without prompts, or an unknown source of prompts.
         """
         with trainer.phases("encode teacher prompts"):
-            given = getattr(trainer.dm.dataset, "sentences", None)  # with a data set that a program hands over
-            if given is None:
-                name = getattr(trainer.dm.dataset, "prompts_name", trainer.cfg.DATASET.NAME)
-                sentences = teacher_sentences(name, classnames, trainer.options)
-            else:
-                missing = [name for name in classnames if not given.get(name)]
-                if missing:
-                    raise UserError(f"There are no sentences for the class '{missing[0]}': give some for every class.")
-                sentences = [given[name] for name in classnames]
+            sentences = sentences_of(trainer.dm.dataset, classnames, trainer.options, trainer.cfg.DATASET.NAME)
             return cls(encode_sentences(trainer.clip_model, sentences, trainer.cache))
 
     @property
@@ -72,6 +64,22 @@ class Teacher:
         kept = select_prompts(scores, tau).to(self.prompts.dtype)
         mean = torch.einsum("cmd,m->cd", self.prompts, kept) / kept.sum()
         return F.normalize(mean, dim=-1)
+
+
+def sentences_of(dataset: object, classnames: list[str], options: CfgNode, name: str) -> list[list[str]]:
+    """The sentences of each class: those that a program hands over with the data set, or those that the options say,
+    under the data set's own name for them or, where it has none, `name`.
+
+    Raises:
+        UserError: a class without sentences, or an unknown source of them.
+    """
+    given = getattr(dataset, "sentences", None)
+    if given is None:
+        return teacher_sentences(getattr(dataset, "prompts_name", name), classnames, options)
+    missing = [name for name in classnames if not given.get(name)]
+    if missing:
+        raise UserError(f"There are no sentences for the class '{missing[0]}': give some for every class.")
+    return [given[name] for name in classnames]
 
 
 def teacher_sentences(dataset: str, classnames: list[str], options: CfgNode) -> list[list[str]]:
