@@ -23,7 +23,7 @@ from dassl.utils import UserError, check_availability, expanded
 from dassl.utils.rules import Rule, number, one_of, or_empty, shown
 from datasets.catalogue import load
 from reports.variants import PLACES
-from runs.free_keys import add_pairs, allow_new_keys, asking
+from runs.free_keys import allow_new_keys, asking
 from runs.registry import is_built_here, method_class, register_everything
 from runs.spec import METHOD_CONFIGS, ROOT, SUBSETS, RunSpec, is_name, place_and_name
 
@@ -129,7 +129,6 @@ def merged_config(spec: RunSpec) -> CfgNode:
             merge_yaml(cfg, _config_path(path), spec.method)
     if brings_keys:
         allow_new_keys(cfg, known)
-        add_pairs(cfg, pairs if len(pairs) % 2 == 0 else [])
     merge_fields(cfg, spec)
     merge_pairs(cfg, pairs)
     resolve_places(cfg)
@@ -245,6 +244,8 @@ def _set(cfg: CfgNode, key: str, value: object, where: str) -> None:
     *sections, name = key.split(".")
     node: object = cfg
     for section in sections:
+        if isinstance(node, CfgNode) and section not in node and node.is_new_allowed():
+            node[section] = CfgNode(new_allowed=True)
         node = node.get(section) if isinstance(node, CfgNode) else None
     if not isinstance(node, CfgNode) or not (name in node or node.is_new_allowed()):
         near = difflib.get_close_matches(key, [known for known, _ in flat(cfg)], 1)

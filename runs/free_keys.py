@@ -53,16 +53,3 @@ def allow_new_keys(cfg: CfgNode, known: Collection[str]) -> None:
     for name, node in cfg.items():
         if isinstance(node, CfgNode) and (name == "TRAINER" or name not in known):
             node.set_new_allowed(True)
-
-
-def add_pairs(cfg: CfgNode, pairs: list[str]) -> None:
-    """Enter the keys of KEY VALUE pairs that are new and allowed; merging the pairs gives them their values."""
-    for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-        *sections, name = key.split(".")
-        node: object = cfg
-        for section in sections:
-            if isinstance(node, CfgNode) and section not in node and node.is_new_allowed():
-                node[section] = CfgNode(new_allowed=True)
-            node = node.get(section) if isinstance(node, CfgNode) else None
-        if sections and isinstance(node, CfgNode) and name not in node and node.is_new_allowed():
-            node[name] = CfgNode._decode_cfg_value(value)
