@@ -59,6 +59,7 @@ def _logged(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
             set_random_seed(cfg.SEED)
         return _run(spec, cfg, folder)
     except UserError as error:
+        restore_output()  # flushes what the log has so far, which the sentence stands below
         with folder.log() as log:
             print(f"error: {error}", file=log)
         raise
