@@ -64,8 +64,11 @@ def write_dataset(folder: Path, seed: int = SEED, counts: dict[str, int] = COUNT
     (folder / f"split_{made.folder}.json").write_text(json.dumps({"seed": seed, **split}, indent=1) + "\n")
 
 
-def ensure_dataset(root: str | Path, seed: int | None = None, name: str = "phantom") -> Path:
-    """Make the data set `name` below `root` unless it is there; its folder. It appears whole or not at all.
+def ensure_dataset(
+    root: str | Path, seed: int | None = None, name: str = "phantom", counts: dict[str, int] = COUNTS
+) -> Path:
+    """Make the data set `name` below `root` unless it is there; its folder. It appears whole or not at all, with
+    `counts` images per class in each part.
 
     Without a seed, whatever draw is there will do, and the shipped one is made where none is.
     Raises UserError for an unknown name, and when the images of another seed are there.
@@ -79,7 +82,7 @@ def ensure_dataset(root: str | Path, seed: int | None = None, name: str = "phant
         Path(root).mkdir(parents=True, exist_ok=True)
         with alone(Path(root) / f".{title}.lock", f"the drawing of {title} in {root}"):
             if not split.is_file():  # another process may have drawn it meanwhile
-                _draw(folder, SEED if seed is None else seed, name)
+                _draw(folder, SEED if seed is None else seed, counts, name)
                 return folder
     there = _seed_of(split)
     if seed not in (None, there):
@@ -87,7 +90,7 @@ def ensure_dataset(root: str | Path, seed: int | None = None, name: str = "phant
     return folder
 
 
-def _draw(folder: Path, seed: int, name: str) -> None:
+def _draw(folder: Path, seed: int, counts: dict[str, int], name: str) -> None:
     """Draw into a temporary folder, which becomes `folder` when it is complete."""
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"{folder} has no split_{folder.name}.json: delete that folder, and it is drawn again.")
@@ -95,7 +98,7 @@ def _draw(folder: Path, seed: int, name: str) -> None:
     sweep(folder.parent)
     with atomic_path(folder) as made:
         made.mkdir()
-        write_dataset(made, seed, name=name)
+        write_dataset(made, seed, counts, name)
 
 
 def _seed_of(split: Path) -> int:

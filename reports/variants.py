@@ -88,7 +88,7 @@ def variants(runs: Sequence[Run]) -> tuple[list[Variant], list[str]]:
             label = ", ".join(_words(short[name], value) for name, value in sorted(group.told.items()))
             kept, conflicts = _one_per_seed(group.runs)
             found.append(Variant(method, _title(group.runs[0]), label, _key(group.told), dataset, tuple(kept)))
-            notes += conflicts
+            notes += conflicts + _of_changed_data(kept)
     found.sort(key=lambda variant: (*order(variant.method), variant.label, variant.dataset))
     return _told_by_class(found), notes
 
@@ -182,6 +182,19 @@ def _one_per_seed(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
                 f"left out: remove all but one."
             )
     return kept, notes
+
+
+def _of_changed_data(runs: Sequence[Run]) -> list[str]:
+    """A sentence for what changed between runs that are averaged over their seeds."""
+    notes = []
+    for _, same in _grouped(runs, lambda run: (run.kind, run.shots)):
+        for name, words in (("test_images", "test images"), ("sentences", "teacher sentences")):
+            recorded = [run for run in same if run.results["fingerprints"].get(name)]
+            of_each = _grouped(recorded, lambda run, name=name: str(run.results["fingerprints"][name]))
+            if len(of_each) > 1:
+                folders = " and ".join(str(of_one[0].path) for _, of_one in of_each)
+                notes.append(f"{folders} have different {words}, which changed between them: do one again by --rerun.")
+    return notes
 
 
 def _agree(mine: dict, theirs: dict) -> bool:

@@ -79,3 +79,11 @@ def test_features_from_the_cache_lie_in_memory_as_computed_ones_do(tmp_path):
     found = FeatureCache(tmp_path).get({"weights": "a"}, lambda: torch.zeros(7, 33))
     assert torch.equal(found, tensor)
     assert found.data_ptr() % 64 == tensor.clone().data_ptr() % 64 == 0
+
+
+@pytest.mark.parametrize("method", ["ZeroShot", "OGKD"])
+def test_a_test_with_cached_features_gives_the_bits_of_one_with_computed_features(data, tmp_path, method):
+    runs = SmallRuns(method, tmp_path, data, tmp_path / "cache")
+    for name, folder in (("cold", runs.cache), ("warm", runs.cache), ("none", "")):
+        runs.run(name, "OPTIM.MAX_EPOCH", "1", "FEATURES.CACHE_DIR", str(folder))
+    assert len({runs.predictions(name).logits.tobytes() for name in ("cold", "warm", "none")}) == 1

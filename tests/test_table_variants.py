@@ -104,6 +104,23 @@ def test_other_data_or_weights_have_rows_of_their_own(tmp_path, fingerprints, la
     assert labels(tmp_path) == {f"OGKD, {other}": (60.0, 1), f"OGKD, {label}": (40.0, 1)}
 
 
+@pytest.mark.parametrize(("name", "words"), [("test_images", "test images"), ("sentences", "teacher sentences")])
+def test_a_mean_over_seeds_between_which_data_changed_has_a_footnote_that_names_two_runs(tmp_path, name, words):
+    prints = {"dataset": "d", "weights": "w"}
+    for seed, value in ((1, "a"), (2, "a"), (3, "b")):
+        ogkd(tmp_path / str(seed), seed, fingerprints=prints | {name: value})
+    ogkd(tmp_path / "older", 4, fingerprints=prints)
+    note = f"{tmp_path / '1'} and {tmp_path / '3'} have different {words}"
+    assert [found for found in few_shot_tables(collect(tmp_path))[0].notes if note in found]
+
+
+def test_base_and_novel_runs_have_test_images_of_their_own(tmp_path):
+    prints = {"dataset": "d", "weights": "w"}
+    for kind in ("train_base", "test_new"):
+        ogkd(tmp_path / kind, kind=kind, fingerprints=prints | {"test_images": kind})
+    assert variants(collect(tmp_path))[1] == []
+
+
 def test_base_and_novel_of_a_row_belong_together(tmp_path):
     changed = {"options": {"GAMMA": 0.6}, "changed": {"TRAINER.OGKD.GAMMA": 0.6}}
     ogkd(tmp_path / "base", 1, 60.0, kind="train_base", changed={})

@@ -33,11 +33,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
     try:
         yield temporary
-        for inner in temporary.rglob("*"):
-            _flush(inner)
         _flush(temporary)
         temporary.replace(path)
-        _flush(path.parent)
+        _flush(path.parent, content=False)
     finally:
         _remove(temporary)
 
@@ -64,7 +62,10 @@ def _host() -> str:
     return re.sub(r"[^A-Za-z0-9]", "", platform.node())[:32] or "host"
 
 
-def _flush(path: Path) -> None:
+def _flush(path: Path, content: bool = True) -> None:
+    if path.is_dir() and content and hasattr(os, "sync"):
+        os.sync()  # once for all the files in it, of which each would take a turn of the disk
+        return
     if os.name == "nt" and path.is_dir():  # Windows opens no folders
         return
     handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dassl.utils import UserError, atomic_path, progress
+from dassl.utils.locks import alone
 
 from .. import catalogue
 from ..catalogue import PARTS, Facts
@@ -69,6 +70,7 @@ def install(facts: Facts, root: Path, places: Places, given: Path | None = None)
     with writing(facts.name, root):
         facts.folder(root).mkdir(parents=True, exist_ok=True)
     with _alone(facts, root):
+        report = check(facts, root)  # another process may have completed it meanwhile
         if not report.complete:
             if not _only_split_was_missing(facts, root, places, report):
                 if given is None:
@@ -93,19 +95,11 @@ def _leftovers(facts: Facts, root: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def _alone(facts: Facts, root: Path) -> Iterator[None]:
-    """Lock the data set's folder. Raises UserError when another process holds it."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(facts.folder(root) / ".download.lock")
-    with writing("a lock file", facts.folder(root)):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise UserError(f"Another process is fetching {facts.name} to {root}: wait until it has ended.") from error
-    try:
+    """Hold the lock of the data set's folder; wait while another process holds it."""
+    with contextlib.ExitStack() as stack:
+        with writing("a lock file", facts.folder(root)):
+            stack.enter_context(alone(facts.folder(root) / ".download.lock", f"the fetching of {facts.name} to {root}"))
         yield
-    finally:
-        lock.release()
 
 
 def _only_split_was_missing(facts: Facts, root: Path, places: Places, report: Report) -> bool:
