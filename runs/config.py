@@ -156,6 +156,7 @@ def changed_keys(spec: RunSpec, cfg: CfgNode, source: str = "") -> dict[str, obj
         dataset_file=spec.dataset_file,
         backbone=spec.backbone,
         method_file=method_config(method, protocol, source or spec.dataset),
+        pairs=() if spec.dataset or spec.dataset_file else ("DATASET.NAME", cfg.DATASET.NAME),
     )
     usual = merged_config(standard)
     usual.DATASET = cfg.DATASET

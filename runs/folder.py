@@ -316,8 +316,8 @@ def data_notes(manager: DataManager) -> list[str]:
     shared = identical(map(Path, tested), map(Path, seen))
     if shared:
         found.append(
-            f"{len(shared)} of the {len(tested)} test images have the bytes of one to train or validate: the test is "
-            f"too easy by them, the first is {shared[0]}."
+            f"{len(shared)} of the {len(tested)} test images are, byte for byte, training or validation images, which "
+            "makes the test too easy: scripts/check_data.py lists them."
         )
     if manager.several_frames:
         found.append(

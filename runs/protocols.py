@@ -189,7 +189,9 @@ def locate(dataset: str, places: Places) -> tuple[str, Places]:
         return name_of_folder(word) if dataset.startswith(OWN) else dataset, places
     found = [path for path in map(Path, (word, places.data / word)) if path.is_dir()]
     if not word or not found:
-        raise UserError(f"There is no data set '{dataset}': the folder {Path(word).absolute()} is not there.")
+        raise UserError(
+            f"There is no data set '{dataset}': {Path(word).absolute()} is no folder, nor is {places.data / word}."
+        )
     data, name = place_and_name(found[0])
     if not name:
         raise UserError(f"'{dataset}' is the folder {data}, which has no name: give a folder below it.")
@@ -210,8 +212,8 @@ def check_dataset(dataset: str, data: Path) -> None:
         facts = load().find(dataset)
         raise UserError(
             f"'{dataset}' is the data set {facts.name} of the catalogue, which is not in {data}, and the folder "
-            f"{data / dataset} has classes of your own: give {OWN}{dataset} for your images, or for {facts.name} move "
-            f"them; {facts.remedy(data)}."
+            f"{data / dataset} has classes of your own: give {OWN}{dataset} for your images; for {facts.name}, "
+            f"{facts.remedy(data)}."
         )
 
 
