@@ -135,6 +135,8 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         if has_teacher and not {f"{node}PROMPTS", f"{node}PROMPT_BANK"} & options.keys():
             options[f"{node}PROMPTS"] = "templates"
         shots = -1 if self.shots is None else self.shots
+        if self.shots is not None and shots < 1:
+            raise UserError(f"shots is {shots}: give the images per class, 1 or more, or None for all.")
         defaults = {
             "DATASET.NAME": "ImageFolder",
             "DATASET.NUM_SHOTS": shots,
@@ -167,8 +169,6 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         items = [Item(str(row), places[name], name) for row, name in enumerate(labels)]
         train, val = items, []
         if self.shots is not None:
-            if self.shots < 1:
-                raise UserError(f"shots is {self.shots}: give the images per class, 1 or more, or None for all.")
             train = _drawn(items, self.shots, self.seed)
             used = {item.path for item in train}
             left = [item for item in items if item.path not in used]

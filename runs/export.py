@@ -14,8 +14,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from clip.sources import HUB_MODELS, Repository, first_line, from_hub
+from dassl.config.ranges import MOST_SHOTS
 from dassl.utils import UserError, atomic_path, models_in, read_json, write_json
 from dassl.utils.dicom import MIDDLE
+from dassl.utils.rules import Rule, number, one_of, whole
+from dassl.utils.shapes import departure, read_record
 from runs.folder import RESULTS, versions
 from runs.registry import method_class
 from runs.trained import TrainedPrompt, from_run
@@ -24,6 +27,24 @@ TENSORS, CONFIG, CARD = FILES = ("prompt.safetensors", "config.json", "README.md
 KIND, FORMAT = "trained prompt", 1
 HUB = "hf-hub:"
 IMAGE_KEYS = ("FRAME", "SIZE", "INTERPOLATION", "TRANSFORMS", "PIXEL_MEAN", "PIXEL_STD", "NO_TRANSFORM")
+_TEXTS = Rule(lambda names: len(set(names)) == len(names) > 0 and all(map(str.strip, names)), "a list of names")
+_SENTENCES = Rule(
+    lambda found: all(isinstance(said, list) and said and all(map(str.strip, said)) for said in found.values()),
+    "{class name: [sentences]}",
+)
+SHAPE = {
+    "method": str,
+    "options": dict,
+    "classes": _TEXTS,
+    "training_images": [Rule(lambda count: whole(count) and 1 <= count <= MOST_SHOTS, "a number of images")],
+    "dataset": str,
+    "backbone": {"name": str, "fingerprint": str},
+    "images": dict.fromkeys(IMAGE_KEYS[1:], (str, bool, list)) | {"FRAME?": number(0)},
+    "temperature": (number(above=0), None),
+    "validation_images": int,
+    "sentences": (_SENTENCES, None),
+}
+"""Of config.json, beside kind and format."""
 PLACES = ("PROMPT_BANK", "GRAPH")  # options that can name a file on the machine of the training
 
 
@@ -117,11 +138,13 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
         UserError: a file is missing, corrupt or not of an exported prompt.
     """
     path = folder / CONFIG
-    config = read_json(path)
-    if not isinstance(config, dict) or config.get("kind") != KIND:
-        raise UserError(f"{path} is not that of an exported prompt: give a folder that scripts/export_prompt.py made.")
+    config = read_record(path, {"kind": one_of(KIND)}, "give a folder that scripts/export_prompt.py made")
     if config.get("format") != FORMAT:
         raise UserError(f"{path} has the format {config.get('format')}, this version reads {FORMAT}: update it.")
+    found = departure(config, SHAPE)
+    if found or len(config["classes"]) != len(config["training_images"]):
+        reason = found or "its classes and training_images are not equally many"
+        raise UserError(f"{path} is corrupt ({reason}): fetch or export it again.")
     try:
         with safe_open(folder / TENSORS, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
@@ -151,8 +174,6 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
         )
     except (SafetensorError, OSError) as error:
         raise UserError(f"{folder / TENSORS} cannot be read ({first_line(error)}): fetch or export it again.") from None
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is incomplete ({error}): fetch or export it again.") from None
 
 
 # A whole folder, and the hub

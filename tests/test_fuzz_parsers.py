@@ -1,0 +1,421 @@
+"""Every reader of a file gives what the file says or a UserError in one line, whatever bytes the file holds.
+
+FUZZ=2000 in the environment sets the number of examples of each test.
+"""
+
+import copy
+import io
+import json
+import os
+from contextlib import suppress
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import clip
+from dassl.config import get_cfg_default
+from dassl.utils import UserError, load_checkpoint, read_image, restore, save_checkpoint
+from datasets.splits import parse_split
+from geometry import read_geometry
+from geometry.graphs import read_graph
+from prompts.bank import read_bank
+from prompts.importing import parse_bank
+from reports.collect import collect
+from reports.page import write as write_page
+from reports.predictions import Predictions
+from reports.render import document
+from reports.tables import TABLES, average
+from runs.config import check_values, extend_config, merge_yaml
+from runs.export import IMAGE_KEYS, KIND, read_prompt
+from runs.predictor import Predictor
+from runs.records import drawn_images, run_config
+from runs.registry import register_everything
+from tests.conftest import ROOT
+from tests.support import tiny_models
+from tests.test_tables import write_run
+
+EXAMPLES = int(os.environ.get("FUZZ", 60))
+fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+leaves = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 3), st.integers(), st.just(10**400), st.floats(), st.text(max_size=8)
+)
+values = st.recursive(
+    leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+)
+
+
+def quietly(read, *arguments, **more):
+    """What a reader gives, or None for a UserError of one line; any other exception is a failure."""
+    try:
+        return read(*arguments, **more)
+    except UserError as error:
+        assert str(error).strip()
+        return None
+
+
+def damaged(content: bytes):
+    """Strategy: the content with bytes changed, a piece cut out or put in, or the end cut off; or any bytes at all."""
+    size = len(content)
+
+    def change(places):
+        found = bytearray(content)
+        for place, value in places:
+            found[place] = value
+        return bytes(found)
+
+    def piece(start, length, inserted):
+        return content[:start] + inserted + content[start + length :]
+
+    at = st.integers(0, size - 1)
+    return st.one_of(
+        st.lists(st.tuples(at, st.integers(0, 255)), min_size=1, max_size=8).map(change),
+        st.builds(piece, at, st.integers(0, max(1, size // 2)), st.binary(max_size=8)),
+        at.map(lambda end: content[:end]),
+        st.binary(max_size=64),
+    )
+
+
+@st.composite
+def changed(draw, content):
+    """Strategy: plain values with one to three places in them replaced, removed or added to."""
+    content = copy.deepcopy(content)
+    for _ in range(draw(st.integers(1, 3))):
+        node = content
+        while isinstance(node, (dict, list)) and node:
+            key = draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
+            if isinstance(node[key], (dict, list)) and node[key] and draw(st.integers(0, 3)):
+                node = node[key]
+                continue
+            action = draw(st.sampled_from(["replace", "replace", "remove", "add"]))
+            if action == "replace":
+                node[key] = draw(values)
+            elif action == "remove":
+                del node[key]
+            elif isinstance(node, dict):
+                node[draw(st.text(max_size=5))] = draw(values)
+            else:
+                node.append(draw(values))
+            break
+    return content
+
+
+def json_like(content):
+    """Strategy: bytes of a JSON file that was such content once."""
+    text = json.dumps(content).encode()
+    return st.one_of(changed(content).map(lambda found: json.dumps(found).encode()), damaged(text))
+
+
+def yaml_like(content):
+    """Strategy: bytes of a YAML file that was such content once."""
+    dumped = changed(content).map(lambda found: yaml.safe_dump(found, allow_unicode=True).encode("utf-8", "replace"))
+    return st.one_of(dumped, damaged(yaml.safe_dump(content).encode()))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("fuzz")
+
+
+# Data
+
+SPLIT = {part: [[f"{part}{i}/{n}.png", n, name] for n, name in enumerate("ab") for i in (1, 2)]
+         for part in ("train", "val", "test")}  # fmt: skip
+
+
+@fuzz
+@given(json_like(SPLIT))
+def test_a_split(content):
+    split = quietly(parse_split, content, "split.json")
+    assert split is None or all(split[part] for part in SPLIT)
+
+
+def _images() -> list[bytes]:
+    pixels = np.arange(12 * 10 * 3, dtype=np.uint8).reshape(12, 10, 3)
+    made = []
+    for form in ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF"):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, form)
+        made.append(file.getvalue())
+    return made
+
+
+@fuzz
+@given(st.sampled_from(_images()).flatmap(damaged), st.sampled_from([".png", ".jpg", ".tif"]))
+def test_an_image(place, content, suffix):
+    path = place / f"image{suffix}"
+    path.write_bytes(content)
+    image = quietly(read_image, path)
+    assert image is None or image.mode == "RGB"
+
+
+# Prompts and geometry
+
+BANK = {"normal": ["a scan of a normal organ.", "healthy tissue"], "cyst": ["a scan of a cyst.", "a round cyst"]}
+
+
+@fuzz
+@given(json_like(BANK))
+def test_a_prompt_bank(place, content):
+    (place / "bank.json").write_bytes(content)
+    bank = quietly(read_bank, place / "bank.json")
+    assert bank is None or all(isinstance(sentence, str) for sentences in bank.values() for sentence in sentences)
+
+
+@fuzz
+@given(damaged(f"import os\nTEMPLATES = {BANK!r}\n".encode()))
+def test_a_published_bank(content):
+    quietly(parse_bank, content, "TEMPLATES", "prompts.py")
+
+
+GEOMETRY = yaml.safe_load((ROOT / "geometry" / "Phantom.yaml").read_text())
+GRADES = {"order": ["none", "mild", "severe"], "costs": {"none": {"severe": 1.0}}, "source": "a book", "reviewed": True}
+
+
+@fuzz
+@given(st.sampled_from([GEOMETRY, GRADES]).flatmap(yaml_like))
+def test_a_geometry(place, content):
+    (place / "geometry.yaml").write_bytes(content)
+    geometry = quietly(read_geometry, place / "geometry.yaml")
+    assert geometry is None or len(geometry.classnames) > 1
+
+
+@fuzz
+@given(damaged(b"class,a,b\na,1.0,0.25\nb,0.25,1.0\n"), st.booleans())
+def test_a_graph(place, content, stochastic):
+    (place / "graph.csv").write_bytes(content)
+    graph = quietly(read_graph, place / "graph.csv", ["a", "b"], stochastic)
+    assert graph is None or np.isfinite(graph).all()
+
+
+# Runs
+
+CONFIG = {
+    "_BASE_": "base.yaml",
+    "DATASET": {"NAME": "Phantom", "NUM_SHOTS": 4},
+    "INPUT": {"SIZE": [160, 160], "RRCROP_SCALE": "(0.1, 1.0)", "TRANSFORMS": ["normalize"], "PIXEL_STD": [1, 1, 1]},
+    "OPTIM": {"LR": 0.1, "MAX_EPOCH": 3, "NAME": "sgd", "STEPSIZE": [-1]},
+    "TRAINER": {"COOP": {"N_CTX": 4, "CTX_INIT": "a photo of a", "CSC": False}},
+}
+
+
+@fuzz
+@given(yaml_like(CONFIG))
+def test_a_configuration(place, content):
+    register_everything()
+    cfg = get_cfg_default()
+    extend_config(cfg)
+    cfg.TRAINER.NAME = "CoOp"
+    (place / "base.yaml").write_text("SEED: 2\n")
+    (place / "method.yaml").write_bytes(content)
+
+    def read():
+        merge_yaml(cfg, place / "method.yaml", "CoOp")
+        check_values(cfg)
+        return json.dumps(cfg)
+
+    quietly(read)
+
+
+RUN_CONFIG = {
+    "DATASET": {"NAME": "Phantom", "FOLDER": "", "TEST_ON": ""},
+    "TRAINER": {"NAME": "CoOp"},
+    "MODEL": {"BACKBONE": {"NAME": "PhantomCLIP"}},
+    "INPUT": {"SIZE": [160, 160]},
+}
+
+
+@fuzz
+@given(yaml_like(RUN_CONFIG), json_like({"train": SPLIT["train"], "val": SPLIT["val"]}))
+def test_what_a_run_wrote_down(place, config, split):
+    (place / "config.yaml").write_bytes(config)
+    (place / "split.json").write_bytes(split)
+    config, drawn = quietly(run_config, place), quietly(drawn_images, place)
+    assert config is None or isinstance(config["MODEL"]["BACKBONE"]["NAME"], str)
+    assert drawn is None or all(isinstance(name, str) for _, _, name in drawn["train"])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with two runs, and what the second one's results.json holds."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_run(folder / "one", "few_shot", "BTMRI", "CoOp", 1, 50.0)
+    run = write_run(
+        folder / "two", "few_shot", "BTMRI", "CoOp", 2, 60.0, changed={"OPTIM.LR": 0.1}, title="CoOp", trained=True,
+        source="", notes=["a note"], versions={"python": "3.11"}, novel=True, split="test",
+    )  # fmt: skip
+    return folder, json.loads((run / "results.json").read_text())
+
+
+@fuzz
+@given(data=st.data())
+def test_results(finished, data):
+    folder, results = finished
+    (folder / "two" / "results.json").write_bytes(data.draw(json_like(results)))
+    runs = collect(folder)
+    assert runs[0].results["accuracy"] == 50.0  # the intact run is there, whatever the other one holds
+    for protocol in TABLES:
+        tables = quietly(TABLES[protocol], runs)
+        for form in ("markdown", "latex", "csv") if tables else ():
+            document([*tables, average(tables, protocol)[0]], form)
+    quietly(write_page, folder, folder / "page.html")
+
+
+def _predictions() -> bytes:
+    buffer = io.BytesIO()
+    arrays = {
+        "images": np.array(["a.png", "b.png"]), "labels": np.array([0, 1]), "logits": np.eye(2, dtype="<f4"),
+        "classnames": np.array(["normal", "cyst"]),
+    }  # fmt: skip
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+@fuzz
+@given(damaged(_predictions()))
+def test_predictions(place, content):
+    (place / "predictions.npz").write_bytes(content)
+    found = quietly(Predictions.load, place / "predictions.npz")
+    assert found is None or np.isfinite(found.logits).all()
+
+
+# Learned parameters
+
+
+def _parts():
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    return model, optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 5)
+
+
+def _checkpoint() -> dict:
+    model, optimizer, scheduler = _parts()
+    return {
+        "state_dict": dict(model.state_dict()), "epoch": 1, "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(), "val_result": 50.0,
+        "meta": {"method": "CoOp", "backbone": "09be77", "files": {}},
+    }  # fmt: skip
+
+
+def _saved(checkpoint: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    return buffer.getvalue()
+
+
+@st.composite
+def spoiled(draw):
+    """Strategy: a checkpoint with places in it replaced by anything, tensors of other shapes too."""
+    checkpoint, more = _checkpoint(), st.sampled_from([torch.zeros(2, 3), torch.zeros(5), torch.tensor(1)]) | values
+    for _ in range(draw(st.integers(1, 3))):
+        node = checkpoint
+        while node:
+            key = draw(st.sampled_from(list(node) if isinstance(node, dict) else range(len(node))))
+            if isinstance(node[key], (dict, list)) and node[key] and draw(st.integers(0, 3)):
+                node = node[key]
+            elif draw(st.integers(0, 3)):
+                node[key] = draw(more)
+                break
+            else:
+                del node[key]
+                break
+    return _saved(checkpoint)
+
+
+@fuzz
+@given(st.one_of(spoiled(), damaged(_saved(_checkpoint()))))
+def test_a_checkpoint(place, content):
+    path = place / "model.pth.tar-1"
+    path.write_bytes(content)
+    checkpoint = quietly(load_checkpoint, str(path))
+    if checkpoint is None:
+        return
+    model, optimizer, scheduler = _parts()
+    if quietly(restore, checkpoint, model, optimizer, scheduler, str(path)) is None:
+        return
+    model(torch.ones(1, 3)).sum().backward()  # what was restored can go on
+    optimizer.step()
+    scheduler.step()
+    with suppress(ValueError):  # NaN in the tensors is no matter of the file's form
+        save_checkpoint({"state_dict": model.state_dict(), "epoch": 2}, str(place / "next"))
+
+
+PROMPT = {
+    "kind": KIND, "format": 1, "method": "CoOp", "options": {"N_CTX": 4, "CTX_INIT": "a photo of a"},
+    "classes": ["normal", "cyst"], "training_images": [2, 2], "dataset": "Phantom",
+    "backbone": {"name": "PhantomCLIP", "revision": None, "fingerprint": "09be77"},
+    "images": {"SIZE": [160, 160], "INTERPOLATION": "bicubic", "TRANSFORMS": ["normalize"],
+               "PIXEL_MEAN": [0.4, 0.4, 0.4], "PIXEL_STD": [0.2, 0.2, 0.2], "NO_TRANSFORM": False},
+    "temperature": 1.5, "validation_images": 4, "sentences": None, "versions": {"python": "3.11"},
+}  # fmt: skip
+
+
+@fuzz
+@given(json_like(PROMPT))
+def test_an_exported_prompt(place, content):
+    from safetensors.torch import save
+
+    folder = place / "prompt"
+    folder.mkdir(exist_ok=True)
+    (folder / "prompt.safetensors").write_bytes(save({"prompt_learner.ctx": torch.zeros(4, 3)}))
+    (folder / "config.json").write_bytes(content)
+    assert set(PROMPT["images"]) == set(IMAGE_KEYS)
+    prompt = quietly(read_prompt, folder)
+    if prompt is not None:
+        quietly(Predictor, prompt)
+
+
+# Models
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A tiny model's folder in open_clip's format, with a configuration of its text tower."""
+    folder = tiny_models.biomedclip(tmp_path_factory.mktemp("model") / "open_clip")
+    tiny_models.write_text_config(folder)
+    return folder
+
+
+def _loaded(folder):
+    clip.image_spec(folder)
+    found = clip.load(folder)
+    return found.encode_image(torch.zeros(1, 3, found.image_size, found.image_size)).global_token
+
+
+@pytest.mark.parametrize("name", ["open_clip_config.json", "config.json"])
+@fuzz
+@given(data=st.data())
+def test_a_models_configuration(model, name, data):
+    path = model / name
+    intact = path.read_bytes()
+    try:
+        path.write_bytes(data.draw(json_like(json.loads(intact))))
+        quietly(_loaded, model)
+    finally:
+        path.write_bytes(intact)
+
+
+@pytest.fixture(scope="module")
+def transformers_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "transformers"
+    tiny_models.transformers_clip(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
+@fuzz
+@given(data=st.data())
+def test_a_transformers_models_configuration(transformers_model, name, data):
+    path = transformers_model / name
+    intact = path.read_bytes() if path.is_file() else b'{"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}'
+    try:
+        path.write_bytes(data.draw(json_like(json.loads(intact))))
+        quietly(_loaded, transformers_model)
+    finally:
+        path.write_bytes(intact)
