@@ -27,6 +27,7 @@ from runs.registry import benchmark_methods
 from runs.spec import RunSpec
 from tests.report_runs import random_predictions, write_run
 from tests.support.runs import configured, killed_at, learned
+from tests.test_toy_trainer import GIVEN
 from tests.toy_trainer import ToyCoOp
 
 AT_ONCE = ("OPTIM.WARMUP_EPOCH", "0")
@@ -65,7 +66,7 @@ def checkpoint_of(folder: Path, epoch: int) -> Path:
 
 
 @pytest.mark.parametrize("method", benchmark_methods())
-@pytest.mark.parametrize("rate", ["1e30", "1e999"])
+@pytest.mark.parametrize("rate", ["1e30", "1e32"])
 def test_whatever_the_learning_rate_nothing_that_is_stored_is_not_finite(arguments, tmp_path, method, rate):
     folder = tmp_path / "run"
     words = configured(arguments, method, "OPTIM.LR", rate, *AT_ONCE)
@@ -106,7 +107,7 @@ def test_it_is_a_floating_point_error_for_code_that_was_written_for_dassl(argume
 def test_the_last_step_counts_too(arguments, tmp_path):
     with pytest.raises(Diverged, match=r"after epoch 1 the parameter prompt_learner.ctx is not finite"):
         one_step = ("OPTIM.MAX_EPOCH", "1", "DATALOADER.TRAIN_X.BATCH_SIZE", "24")
-        train.main(arguments("CoOp", "OPTIM.LR", "1e999", *AT_ONCE, *one_step))
+        train.main(arguments("CoOp", "OPTIM.LR", "1e32", *AT_ONCE, *one_step))
     assert not learned(tmp_path / "run")
 
 
@@ -204,12 +205,12 @@ class Worsens(ToyCoOp):
 
 def test_a_term_that_a_trainer_returns_must_be_finite(arguments):
     with pytest.raises(Diverged, match=r"in epoch 1, step 2 the term 'aux' is not finite; lower OPTIM.LR"):
-        train.main(arguments("GoesRound"))
+        train.main(arguments("GoesRound", *GIVEN))
 
 
 def test_logits_must_be_finite(arguments, tmp_path):
     with pytest.raises(Diverged, match="a logit of the images tested is not finite"):
-        train.main(arguments("Confident"))
+        train.main(arguments("Confident", *GIVEN))
     assert (tmp_path / "run" / "diverged.json").is_file()
     assert not (tmp_path / "run" / "predictions.npz").exists()
 
@@ -277,7 +278,7 @@ def test_a_loss_that_rose_and_an_accuracy_of_guessing_are_doubted(classes, accur
 
 
 def test_a_loss_that_rose_is_in_the_log_and_in_the_results(arguments, tmp_path):
-    results = train.main(arguments("Worsens"))
+    results = train.main(arguments("Worsens", *GIVEN))
     assert results["training"] == {"first_loss": 1.0, "last_loss": 3.0}
     assert LOSS_ROSE in results["warnings"]
     assert f"Warning: {LOSS_ROSE}" in (tmp_path / "run" / "log.txt").read_text()

@@ -15,6 +15,7 @@ MOST_EPOCHS = MOST_IMAGES = 1_000_000
 MOST_SHOTS = 100_000  # images of one class
 MOST_WORKERS = 256
 LARGEST_SIDE = 4096  # in pixels
+LARGEST_RATE, LARGEST_MULTIPLE = 1e32, 1e6  # whose product is still a number in single precision
 LARGEST_SEED = 2**63 - 1  # the most that PyTorch's generators take on every device
 
 share, positive, natural = number(0, 1), number(above=0), number(0)
@@ -76,26 +77,26 @@ RANGES = {
     "MODEL.HEAD.DROPOUT": decay,
     "MODEL.HEAD.HIDDEN_LAYERS": Rule(lambda widths: all(whole(width) and width > 0 for width in widths), "widths"),
     "OPTIM.NAME": one_of(*AVAI_OPTIMS),
-    "OPTIM.LR": positive,
-    "OPTIM.WEIGHT_DECAY": natural,
+    "OPTIM.LR": number(above=0, most=LARGEST_RATE),
+    "OPTIM.WEIGHT_DECAY": number(0, LARGEST_RATE),
     "OPTIM.MOMENTUM": share,
     "OPTIM.SGD_DAMPNING": share,
     "OPTIM.RMSPROP_ALPHA": share,
     "OPTIM.ADAM_BETA1": decay,
     "OPTIM.ADAM_BETA2": decay,
     "OPTIM.ADAM_EPS": natural,
-    "OPTIM.BASE_LR_MULT": natural,
+    "OPTIM.BASE_LR_MULT": number(0, LARGEST_MULTIPLE),
     "OPTIM.LR_SCHEDULER": one_of(*AVAI_SCHEDS),
     "OPTIM.STEPSIZE": Rule(
         lambda steps: len(steps) > 0 and all(whole(step) and -1 <= step <= MOST_EPOCHS for step in steps),
         "a list of epochs, whole numbers, or (-1,) for none",
     ),
-    "OPTIM.GAMMA": natural,
+    "OPTIM.GAMMA": share,
     "OPTIM.MAX_EPOCH": number(1, MOST_EPOCHS),
     "OPTIM.WARMUP_EPOCH": number(most=MOST_EPOCHS),
     "OPTIM.WARMUP_TYPE": one_of("linear", "constant"),
-    "OPTIM.WARMUP_CONS_LR": natural,
-    "OPTIM.WARMUP_MIN_LR": natural,
+    "OPTIM.WARMUP_CONS_LR": number(0, LARGEST_RATE),
+    "OPTIM.WARMUP_MIN_LR": number(0, LARGEST_RATE),
     "TRAIN.CHECKPOINT_FREQ": number(0, MOST_EPOCHS),
     "TRAIN.PRINT_FREQ": number(1, MOST_IMAGES),
     "TRAIN.COUNT_ITER": one_of("train_x", "train_u", "smaller_one"),
