@@ -12,9 +12,10 @@ from pathlib import Path
 from PIL import Image
 
 from dassl.utils import UserError, progress, read_image
+from dassl.utils.images import has_preamble
 
 from .catalogue import PARTS
-from .folders import find_images
+from .folders import find_images, left_out
 from .patients import read_patients
 from .splits import class_names, read_split
 
@@ -41,6 +42,7 @@ class Inspection:
     parts: dict[str, str] = field(default_factory=dict)
     patients: dict[str, str] = field(default_factory=dict)
     split: Path | None = None
+    left_out: str = ""  # a sentence on files that are no images
 
     def looks(self) -> Iterator[tuple[str, Look]]:
         for name, of_class in self.classes.items():
@@ -92,7 +94,7 @@ class Inspection:
         unused = [look.path for _, look in self.looks() if self.split is not None and look.path not in self.parts]
         if unused:
             found.append(f"{len(unused)} images are not in the split and not used, the first is {unused[0]}.")
-        return found
+        return [*found, self.left_out] if self.left_out else found
 
     def table(self) -> str:
         """Images per class and part, sizes and modes, as a table of text."""
@@ -144,6 +146,7 @@ def inspect(folder: str | Path) -> Inspection:
         {item.path: part for part in PARTS for item in split[part]} if split is not None else {},
         read_patients(folder),
         file if split is not None else None,
+        left_out(folder, paths) if images == folder else "",
     )
 
 
@@ -152,7 +155,7 @@ def look_at(folder: Path, path: str) -> Look:
     file = folder / path
     try:
         image = read_image(file)
-        if file.suffix.lower() == ".dcm":
+        if file.suffix.lower() == ".dcm" or has_preamble(file):
             size, mode = image.size, "DICOM"
         else:
             with Image.open(file) as stored:

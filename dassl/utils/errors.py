@@ -102,5 +102,5 @@ def _leave_quietly(kind: type[BaseException], error: BaseException, trace: Trace
     sys.__excepthook__(kind, error, trace)
 
 
-if Path(sys.argv[0]).resolve().parent in PROGRAMS:
+if sys.argv[0] == "-m" or Path(sys.argv[0]).resolve().parent in PROGRAMS:
     sys.excepthook = _leave_quietly

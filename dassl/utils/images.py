@@ -14,9 +14,10 @@ from .dicom import MIDDLE, PREAMBLE, check_dicom, read_dicom, starts_as_dicom, s
 from .errors import UserError
 
 READING = 3  # goes up when `read_image` gives other pixels, so that features of the former ones are not used
-# How files of a kind begin, and what stands at the end of a complete one.
-ENDS = {b"\x89PNG\r\n\x1a\n": b"IEND\xaeB`\x82", b"\xff\xd8\xff": b"\xff\xd9"}
+# What stands at the end of a complete file.
+ENDS = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9"}
 TAIL = 1024  # bytes among which the end is looked for: some programs append a few of their own
+TIFF_PIECES = ((324, 273), (325, 279))  # the tags of where tiles or strips begin, and of their lengths
 
 
 def read_image(path: str | Path, frame: int = MIDDLE) -> Image.Image:
@@ -49,8 +50,8 @@ def read_image(path: str | Path, frame: int = MIDDLE) -> Image.Image:
 def check_image(path: str | Path, frame: int = MIDDLE) -> int:
     """The number of frames of an image, 1 but for DICOM, having looked for what makes it unreadable.
 
-    Of PNG, JPEG and DICOM the header is read and whether the file is complete; wrong pixels between a good header and a
-    good end are found by `read_image` alone. Other kinds are read as a whole.
+    What is read are the header and whether the file is complete; wrong pixels in a complete file are found by
+    `read_image` alone. Floating-point images, and kinds that do not tell their length, are read as a whole.
 
     Raises:
         UserError: `read_image` would raise it.
@@ -62,12 +63,12 @@ def check_image(path: str | Path, frame: int = MIDDLE) -> int:
             head = file.read(PREAMBLE)
             if is_dicom(path, head):
                 return check_dicom(path, frame)
-            if not _is_complete(file, head):
-                read_image(path)  # some programs write no end, and their images can be read
-                return 1
             file.seek(0)
-            with Image.open(file):
-                return 1
+            with Image.open(file) as image:
+                complete = _is_complete(image, file, head)
+        if not complete:
+            read_image(path)  # the whole of it decides: some programs write no end, and their images can be read
+        return 1
     except UnidentifiedImageError:
         raise UserError(f"The image {path} cannot be read (it is no image): replace it with an intact copy.") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -105,11 +106,18 @@ def check_regular(path: Path) -> os.stat_result:
     return found
 
 
-def _is_complete(file: BinaryIO, head: bytes) -> bool:
-    """Whether a file of a kind with a known end has it."""
-    ends = [end for start, end in ENDS.items() if head.startswith(start)]
-    file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
-    return bool(ends) and ends[0] in file.read()
+def _is_complete(image: Image.Image, file: BinaryIO, head: bytes) -> bool:
+    """Whether an opened image's file is as long as it says; False where it does not say."""
+    size = file.seek(0, os.SEEK_END)
+    if image.format in ENDS:
+        file.seek(max(0, size - TAIL))
+        return ENDS[image.format] in file.read()
+    if image.format == "TIFF" and image.mode != "F":
+        places = zip(*(image.tag_v2.get(new) or image.tag_v2.get(old) or () for new, old in TIFF_PIECES), strict=False)
+        return 0 < max((start + length for start, length in places), default=0) <= size
+    if image.format == "WEBP":
+        return int.from_bytes(head[4:8], "little") + 8 <= size
+    return image.format == "BMP" and 54 < int.from_bytes(head[2:6], "little") <= size
 
 
 def to_rgb(image: Image.Image, name: str = "The image") -> Image.Image:
