@@ -12,12 +12,13 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from dassl.utils import UserError
+from dassl.utils import UserError, run_program
 
 from . import png
 from .findings import CLASSES, GRADES, Array
@@ -100,22 +101,17 @@ def _seed_of(split: Path) -> int:
         ) from None
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(DATASETS)} (default: phantom)")
     parser.add_argument("--root", type=Path, default=Path("data"))
     parser.add_argument("--seed", type=int, help="of the images, 0 or more (default: 0, the shipped draw)")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.seed is not None and args.seed < 0:
-        parser.error(f"--seed is {args.seed}: give 0 or more.")
-    try:
-        for name in args.names or ["phantom"]:
-            print(ensure_dataset(args.root, args.seed, name))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        raise UserError(f"--seed is {args.seed}: give 0 or more.")
+    for name in args.names or ["phantom"]:
+        print(ensure_dataset(args.root, args.seed, name))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

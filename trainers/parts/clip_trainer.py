@@ -103,7 +103,20 @@ class ClipTrainer(TrainerX):
         cfg.TRAINER[cls.__name__.upper()] = CfgNode(cls.default_options())
 
     def check_cfg(self, cfg: CfgNode) -> None:
-        self.check_options(cfg.TRAINER[type(self).__name__.upper()])
+        name = type(self).__name__
+        self.check_options(cfg.TRAINER[name.upper()])
+        if cfg.INPUT.NO_TRANSFORM:
+            raise UserError("INPUT.NO_TRANSFORM leaves images that no model takes: set it to False.")
+        if cfg.DATALOADER.K_TRANSFORMS > 1:
+            views = cfg.DATALOADER.K_TRANSFORMS
+            raise UserError(f"DATALOADER.K_TRANSFORMS is {views}, but {name} learns from one view of an image.")
+        backbone, (height, width) = cfg.MODEL.BACKBONE.NAME, cfg.INPUT.SIZE
+        side = clip.image_spec(backbone).size
+        if (height, width) != (side, side):
+            raise UserError(
+                f"INPUT.SIZE is ({height}, {width}), but {Path(backbone).name} takes images of {side} x {side} pixels: "
+                f"leave it out."
+            )
 
     @property
     def options(self) -> CfgNode:
