@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,14 +111,14 @@ def _seed_of(split: Path) -> int:
         ) from None
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(DATASETS)} (default: phantom)")
     parser.add_argument("--root", type=Path, default=Path("data"))
     parser.add_argument("--seed", type=int, help="of the images, 0 or more (default: 0, the shipped draw)")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.seed is not None and args.seed < 0:
-        parser.error(f"--seed is {args.seed}: give 0 or more.")
+        raise UserError(f"--seed is {args.seed}: give 0 or more.")
     root = expanded(args.root)
     for name in args.names or ["phantom"]:
         print(ensure_dataset(root, args.seed, name))

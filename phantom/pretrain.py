@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import open_clip
@@ -19,6 +21,8 @@ from safetensors.torch import save_file
 from tokenizers import BertWordPieceTokenizer
 from torch import nn
 from tqdm import tqdm
+
+from dassl.utils import UserError, run_program
 
 from . import corpus, image_stage, text_stage
 from .captions import every_phrase
@@ -97,14 +101,18 @@ def write_model(model: open_clip.CustomTextCLIP, folder: Path) -> None:
     save_file(state, folder / "open_clip_model.safetensors")
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("clip/phantomclip"))
     parser.add_argument("--work", type=Path, help="folder that keeps the trained image tower")
     parser.add_argument("--images", type=int, default=IMAGES)
     parser.add_argument("--image-steps", type=int, default=IMAGE_STEPS)
     parser.add_argument("--text-steps", type=int, default=TEXT_STEPS)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    for option, least in (("images", corpus.CHUNK), ("image_steps", 1), ("text_steps", 1)):
+        if getattr(args, option) < least:
+            words = f"--{option.replace('_', '-')}"
+            raise UserError(f"{words} is {getattr(args, option)}, but it must be at least {least}.")
     started = time.perf_counter()
 
     def log(line: str) -> None:
@@ -135,4 +143,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main))

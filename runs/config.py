@@ -13,7 +13,7 @@ import clip
 from clip.configurations import OPENAI_SPEC, ImageSpec
 from dassl.config import clean_cfg, get_cfg_default
 from dassl.config.files import read_config
-from dassl.config.ranges import MOST_IMAGES
+from dassl.config.ranges import MOST_EPOCHS, MOST_IMAGES
 from dassl.config.ranges import RANGES as DASSL_RANGES
 from dassl.config.values import typed
 from dassl.engine import TRAINER_REGISTRY
@@ -22,6 +22,7 @@ from dassl.modeling import BACKBONE_REGISTRY
 from dassl.utils import UserError, check_availability, expanded
 from dassl.utils.rules import Rule, number, one_of, or_empty, shown
 from datasets.catalogue import load
+from features.precision import PRECISIONS
 from reports.variants import PLACES
 from runs.free_keys import allow_new_keys, asking
 from runs.registry import is_built_here, method_class, register_everything
@@ -31,6 +32,9 @@ _SIZE = DASSL_RANGES["INPUT.SIZE"]
 RANGES = {
     **DASSL_RANGES,
     "FEATURES.IMAGES_AT_ONCE": number(0, MOST_IMAGES),
+    "FEATURES.PRECISION": one_of(*PRECISIONS),
+    "FEATURES.CROPS": number(0, MOST_EPOCHS),
+    "FEATURES.CROPS_GB": number(above=0),
     "FEATURES.TRAIN_VIEW": one_of("plain", "augmented"),
     "DATASET.SUBSAMPLE_CLASSES": one_of(*SUBSETS),
     "INPUT.SIZE": Rule(
@@ -55,9 +59,7 @@ def extend_config(cfg: CfgNode) -> None:
     cfg.FEATURES.CACHE_DIR = str(ROOT / "cache")  # features of frozen towers, shared by all runs; "" keeps none
     cfg.FEATURES.IMAGES_AT_ONCE = 0  # images in one pass of the image tower; 0: 256 on a GPU, 32 on a CPU
     cfg.FEATURES.TRAIN_VIEW = "plain"  # what adapters and probes learn from: plain (as in the test) or augmented
-    cfg.FEATURES.PRECISION = (
-        "fp32"  # of the frozen towers: fp32, or bf16 where the device has it, faster and less exact
-    )
+    cfg.FEATURES.PRECISION = "fp32"  # of the frozen towers; bf16, where the device has it, is faster and less exact
     cfg.FEATURES.CROPS = 0  # crops of a training image that all epochs share; 0: a new one each epoch, as published
     cfg.FEATURES.CROPS_GB = 8.0  # how much such crops may take on disk, or in memory without CACHE_DIR
 

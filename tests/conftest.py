@@ -64,7 +64,8 @@ def arguments(data, cache, tmp_path):
 
 @pytest.fixture
 def command(capsys, monkeypatch):
-    """Run a program of the project in this process, as its command line does: command(["train.py", ...]).
+    """Run a program of the project in this process, as its command line does: command(["train.py", ...]), or
+    command(["phantom.dataset", ...]) for `python -m`.
 
     `env` sets variables. Returns a CompletedProcess with the exit code and the text printed.
     """
@@ -72,12 +73,18 @@ def command(capsys, monkeypatch):
     def run(words: list[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
         for name, value in (env or {}).items():
             monkeypatch.setenv(name, value)
-        spec = importlib.util.spec_from_file_location("program", ROOT / words[0])
-        program = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(program)
+        if words[0].endswith(".py"):
+            spec = importlib.util.spec_from_file_location("program", ROOT / words[0])
+            program = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(program)
+        else:
+            program = importlib.import_module(words[0])
         capsys.readouterr()
         monkeypatch.chdir(ROOT)
-        code = run_program(lambda: program.main(words[1:]))
+        try:
+            code = run_program(lambda: program.main(words[1:]))
+        except SystemExit as end:  # argparse's way
+            code = end.code
         return subprocess.CompletedProcess(words, code, *capsys.readouterr())
 
     return run

@@ -21,7 +21,7 @@ class Rule:
         """Whether a value passes; one of a type or size that the test cannot take does not."""
         try:
             return bool(self.holds(value))
-        except (TypeError, ValueError, OverflowError, AttributeError):
+        except (TypeError, ValueError, LookupError, OverflowError, AttributeError):
             return False
 
     def check(self, name: str, value: object) -> None:

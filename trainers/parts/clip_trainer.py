@@ -25,7 +25,7 @@ from features.cache import FeatureCache
 from features.crops import CropStore
 from features.encode import encode_images, image_features, images_at_once
 from features.loaders import EncodeAhead, batches_of
-from features.precision import BF16, FP32, PRECISIONS, at_precision, has_bf16
+from features.precision import BF16, FP32, at_precision, has_bf16
 
 PROMPT_LEARNER = "prompt_learner."  # of the names in a checkpoint of a whole prompted model
 
@@ -107,16 +107,24 @@ class ClipTrainer(TrainerX):
         cfg.TRAINER[cls.__name__.upper()] = CfgNode(cls.default_options())
 
     def check_cfg(self, cfg: CfgNode) -> None:
-        features = cfg.FEATURES
-        if features.PRECISION not in PRECISIONS:
-            raise UserError(f"FEATURES.PRECISION is '{features.PRECISION}'; it can be {' or '.join(PRECISIONS)}.")
-        if features.CROPS < 0:
-            raise UserError(f"FEATURES.CROPS is {features.CROPS}; it must be at least 0 (0: a new crop each epoch).")
-        if features.CROPS and cfg.SEED < 0:
+        name = type(self).__name__
+        self.check_options(cfg.TRAINER[name.upper()])
+        if cfg.FEATURES.CROPS and cfg.SEED < 0:
             raise UserError(
-                f"FEATURES.CROPS {features.CROPS} draws the crops by the seed, and the run has none: add --seed 1."
+                f"FEATURES.CROPS {cfg.FEATURES.CROPS} draws the crops by the seed, and the run has none: add --seed 1."
             )
-        self.check_options(cfg.TRAINER[type(self).__name__.upper()])
+        if cfg.INPUT.NO_TRANSFORM:
+            raise UserError("INPUT.NO_TRANSFORM leaves images that no model takes: set it to False.")
+        if cfg.DATALOADER.K_TRANSFORMS > 1:
+            views = cfg.DATALOADER.K_TRANSFORMS
+            raise UserError(f"DATALOADER.K_TRANSFORMS is {views}, but {name} learns from one view of an image.")
+        backbone, (height, width) = cfg.MODEL.BACKBONE.NAME, cfg.INPUT.SIZE
+        side = clip.image_spec(backbone).size
+        if (height, width) != (side, side):
+            raise UserError(
+                f"INPUT.SIZE is ({height}, {width}), but {Path(backbone).name} takes images of {side} x {side} pixels: "
+                f"leave it out."
+            )
 
     @property
     def options(self) -> CfgNode:
