@@ -137,7 +137,7 @@ def build_model(state_dict: Mapping[str, Tensor], design_details: Mapping[str, o
     sizes = _sizes(state_dict)
     model = CLIP(*sizes, design_details)
     convert_weights(model)
-    state = {key: value for key, value in state_dict.items() if not _is_constant(key)}
+    state = {key: value for key, value in state_dict.items() if key not in _SIZES_IN_ARCHIVES}
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
@@ -146,10 +146,6 @@ def build_model(state_dict: Mapping[str, Tensor], design_details: Mapping[str, o
     if faults:
         raise _not_openai(faults[0])
     return model.eval()
-
-
-def _is_constant(key: str) -> bool:
-    return key in _SIZES_IN_ARCHIVES or key.endswith(".attn_mask")
 
 
 class _Sizes(NamedTuple):

@@ -41,13 +41,13 @@ class ResidualAttentionBlock(nn.Module):
         }
         self.mlp = nn.Sequential(OrderedDict(layers))
         self.ln_2 = LayerNorm(d_model)
-        self.register_buffer("attn_mask", attn_mask, persistent=False)
+        self.attn_mask = attn_mask
 
     def attention(self, x: Tensor) -> Tensor:
-        mask = self.attn_mask
-        if mask is not None:
-            length = x.shape[0]
-            mask = mask[:length, :length].to(x)
+        mask = None
+        if self.attn_mask is not None:
+            self.attn_mask = self.attn_mask.to(x)  # once; a buffer would be part of a traced archive
+            mask = self.attn_mask[: x.shape[0], : x.shape[0]]
         return self.attn(x, x, x, need_weights=False, attn_mask=mask)[0]
 
     def forward(self, x: Tensor) -> Tensor:
