@@ -1,0 +1,156 @@
+"""Prompts in both towers, as MaPLe's code base drives them through the second argument of `build_model`.
+
+Three designs (`design_details["trainer"]`):
+
+- "CoOp", "CoCoOp": plain towers.
+- "IVLP", "VPT": prompts of the towers' own, which trainers find by "VPT" in their names. `visual.VPT` enters the image
+  tower, and `VPT_shallow` of a block replaces the prompts at that layer's input, in layers 1 to depth - 1. The text's
+  first prompts are in the trainer's own embeddings.
+- "MaPLe" (arXiv 2210.03117): the trainer gives all prompts with each call, `visual(images, first, deeper)` and
+  `transformer([hidden, deeper, 0])[0]`; the i-th of `deeper` replaces the prompts at the input of layer i + 1.
+
+A text's prompts follow its first token, an image's prompts come last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from .errors import CompatError
+from .transformer import ResidualAttentionBlock, Transformer, VisionTransformer, append, new_prompt
+
+PLAIN, OWN, GIVEN = ("CoOp", "CoCoOp"), ("IVLP", "VPT"), ("MaPLe",)
+
+
+@dataclass(frozen=True)
+class Design:
+    """What `design_details` says: the kind of prompts, in how many layers of each tower, and how many tokens each.
+
+    `maple_length` is what MaPLe's trainers give; the prompts of a call say it themselves.
+    """
+
+    trainer: str = "CoOp"
+    vision_depth: int = 0
+    language_depth: int = 0
+    vision_ctx: int = 0
+    language_ctx: int = 0
+    maple_length: int = 0
+
+    @classmethod
+    def of(cls, details: Mapping[str, object] | None) -> Design:
+        """The design of a trainer's dict. Raises CompatError for a trainer or key that it does not have."""
+        details = dict(details or {})
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(details) - known)
+        if unknown or details.get("trainer", "CoOp") not in (*PLAIN, *OWN, *GIVEN):
+            what = f"the key {unknown[0]!r}" if unknown else f"the trainer {details['trainer']!r}"
+            raise CompatError(
+                f"design_details has {what}, which clip.model.build_model does not know (it has the designs of "
+                f"{', '.join((*PLAIN, *OWN, *GIVEN))}): put the model.py that your trainer came with beside it and "
+                "import build_model from there."
+            )
+        return cls(**details)
+
+
+def place(hidden: Tensor, prompt: Tensor, in_text: bool) -> Tensor:
+    """Hidden states (L, N, width) with `prompt` (n, width) in place of the n prompts that they have."""
+    length = prompt.shape[0]
+    rows = prompt.to(hidden.dtype).unsqueeze(1).expand(-1, hidden.shape[1], -1)
+    if in_text:
+        return torch.cat([hidden[:1], rows, hidden[1 + length :]])
+    return torch.cat([hidden[: hidden.shape[0] - length], rows])
+
+
+class PromptedBlock(ResidualAttentionBlock):
+    """A block with prompts of its own, VPT_shallow (n, width)."""
+
+    def __init__(self, width: int, heads: int, attn_mask: Tensor | None, length: int, in_text: bool) -> None:
+        super().__init__(width, heads, attn_mask)
+        self.in_text = in_text
+        self.VPT_shallow = new_prompt(length, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(place(x, self.VPT_shallow, self.in_text))
+
+
+def prompted_transformer(
+    width: int,
+    layers: int,
+    heads: int,
+    attn_mask: Tensor | None = None,
+    *,
+    depth: int,
+    length: int,
+    in_text: bool,
+) -> Transformer:
+    """A transformer with prompts of its own in layers 1 to depth - 1; those of layer 0 come with its input."""
+
+    def block(layer: int) -> ResidualAttentionBlock:
+        if 0 < layer < depth:
+            return PromptedBlock(width, heads, attn_mask, length, in_text)
+        return ResidualAttentionBlock(width, heads, attn_mask)
+
+    return Transformer(width, layers, heads, blocks=map(block, range(layers)))
+
+
+class MaPLeTransformer(Transformer):
+    """A transformer that is given its prompts: [hidden, deeper, used] to the same three after all layers.
+
+    `hidden` (L, N, width) has the first prompts in it, `deeper` holds those of the next layers, (n, width) each, and
+    `used` says how many of them are used up. Hidden states alone are encoded without prompts.
+    """
+
+    def __init__(self, width: int, layers: int, heads: int, attn_mask: Tensor | None = None, *, in_text: bool) -> None:
+        super().__init__(width, layers, heads, attn_mask)
+        self.in_text = in_text
+
+    def forward(self, x: Tensor | Sequence) -> Tensor | list:
+        if isinstance(x, Tensor):
+            return super().forward(x)
+        hidden, deeper, used = x
+        for layer, block in enumerate(self.resblocks):
+            if layer > 0 and used < len(deeper):
+                hidden = place(hidden, deeper[used], self.in_text)
+                used += 1
+            hidden = block(hidden)
+        return [hidden, deeper, used]
+
+
+class MaPLeVisionTransformer(VisionTransformer):
+    """A ViT that is given its prompts: `first` (n, width) beside the patches, and those of the deeper layers."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(*sizes, partial(MaPLeTransformer, in_text=False))
+
+    def forward(self, x: Tensor, first: Tensor | None = None, deeper: Sequence[Tensor] = ()) -> Tensor:
+        tokens = self.embed(x)
+        if first is None:
+            return self.project(self.transformer(self.enter(tokens)))
+        hidden, _, _ = self.transformer([self.enter(append(tokens, first)), deeper, 0])
+        return self.project(hidden)
+
+
+def vision_transformer(design: Design, *sizes: int) -> VisionTransformer:
+    """The ViT of a design; `sizes` are VisionTransformer's."""
+    if design.trainer in GIVEN:
+        return MaPLeVisionTransformer(*sizes)
+    if design.trainer in OWN and design.vision_depth > 0:
+        depth, length = design.vision_depth, design.vision_ctx
+        transformer = partial(prompted_transformer, depth=depth, length=length, in_text=False)
+        return VisionTransformer(*sizes, transformer, prompt_length=length)
+    return VisionTransformer(*sizes)
+
+
+def text_transformer(design: Design, width: int, layers: int, heads: int, attn_mask: Tensor) -> Transformer:
+    """The text tower's transformer of a design."""
+    if design.trainer in GIVEN:
+        return MaPLeTransformer(width, layers, heads, attn_mask, in_text=True)
+    if design.trainer in OWN:
+        depth, length = design.language_depth, design.language_ctx
+        return prompted_transformer(width, layers, heads, attn_mask, depth=depth, length=length, in_text=True)
+    return Transformer(width, layers, heads, attn_mask)
