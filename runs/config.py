@@ -161,8 +161,12 @@ def changed_keys(spec: RunSpec, cfg: CfgNode, source: str = "") -> dict[str, obj
         pairs=() if spec.dataset or spec.dataset_file else ("DATASET.NAME", cfg.DATASET.NAME),
     )
     usual = merged_config(standard)
-    usual.DATASET = cfg.DATASET
-    fill_image_spec(usual)
+    usual.DATASET, usual.MODEL.BACKBONE.NAME = cfg.DATASET, cfg.MODEL.BACKBONE.NAME
+    if is_built_here(method):
+        fill_image_spec(usual)
+    else:  # whose files alone may say what images its backbone takes
+        for key in ("SIZE", "PIXEL_MEAN", "PIXEL_STD"):
+            usual.INPUT[key] = cfg.INPUT[key]
     mine, theirs = dict(flat(plain(cfg))), dict(flat(plain(usual)))
     own = ("SEED", "USE_CUDA", "MODEL.BACKBONE.NAME", *PLACES)
     return {key: value for key, value in mine.items() if key not in own and theirs.get(key) != value}
