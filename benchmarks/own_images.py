@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """How much faster training on one's own images becomes with FEATURES.CROPS and FEATURES.PRECISION.
 
-    python -m benchmarks.own_images [--method CoOp] [--epochs 50] [--weights FOLDER] [--threads 2] [--record]
+    python -m benchmarks.own_images [--methods CoOp OGKD] [--epochs 50] [--weights FOLDER] [--threads 2] [--record]
 
 Full-size weights (random ones that the benchmark makes, unless a folder is given), 4 classes of 16 images of 512 x 512,
-batches of 4. The settings take turns in one process, an epoch each, so that whatever else the machine does falls on
-all of them alike. Seconds are those of the steps with the encoding of their images; `--epochs` below 50 measures that
-many and says what 50 take: the median epoch 50 times, and the encoding of the crops, which the first epoch begins
-with, once.
+50 epochs, and the batches of each method's configuration: OGKD's 4, CoOp's 32. The smaller they are, the more of the
+time is the text tower's, once in each step, which crops do not spare.
+
+The settings take turns in one process, an epoch each, so that whatever else the machine does falls on all of them
+alike. Seconds are those of the steps with the encoding of their images; `--epochs` below 50 measures that many and says
+what 50 take: the first epoch, which crops are encoded in, and 49 times the median of the others.
 """
 
 from __future__ import annotations
@@ -60,8 +62,9 @@ def trainer_of(method: str, root: Path, weights: Path, output: Path, *pairs: str
         data=str(root),
         method_file=method_config(method, "few_shot", ""),
         pairs=(
-            *("FEATURES.CACHE_DIR", str(root / "cache"), "DATALOADER.NUM_WORKERS", "0", "TEST.NO_TEST", "True"),
+            *("FEATURES.CACHE_DIR", str(output / "cache"), "DATALOADER.NUM_WORKERS", "0", "TEST.NO_TEST", "True"),
             *(("TRAINER.OGKD.PROMPTS", "templates") if method == "OGKD" else ()),
+            *("OPTIM.MAX_EPOCH", str(EPOCHS)),
             *pairs,
         ),
     )
@@ -89,14 +92,11 @@ class Setting:
         """Seconds of a training of `epochs` epochs."""
         if len(self.seconds) >= epochs:
             return sum(self.seconds)
-        usual = statistics.median(self.seconds[1:])
-        first = self.seconds[0] if self.seconds[0] > 2 * usual else usual
-        return first + (epochs - 1) * usual
+        return self.seconds[0] + (epochs - 1) * statistics.median(self.seconds[1:])
 
 
-def measure(method: str, weights: Path, folder: Path, epochs: int) -> tuple[str, dict[str, float]]:
+def measure(method: str, weights: Path, data: Path, folder: Path, epochs: int) -> tuple[str, dict[str, float]]:
     """The table of all settings, and how many times faster each is than the published protocol."""
-    write_images(folder / "data" / "moles", SHOTS)
     choices = {
         "as published": (),
         f"{CROPS} crops": ("FEATURES.CROPS", str(CROPS)),
@@ -105,7 +105,7 @@ def measure(method: str, weights: Path, folder: Path, epochs: int) -> tuple[str,
         choices["bf16"] = ("FEATURES.PRECISION", "bf16")
         choices[f"bf16, {CROPS} crops"] = ("FEATURES.PRECISION", "bf16", "FEATURES.CROPS", str(CROPS))
     settings = {
-        name: Setting(trainer_of(method, folder / "data", weights, folder / f"run{number}", *pairs))
+        name: Setting(trainer_of(method, data, weights, folder / f"{number}", *pairs))
         for number, (name, pairs) in enumerate(choices.items())
     }
     for _ in range(epochs):
@@ -123,7 +123,7 @@ def measure(method: str, weights: Path, folder: Path, epochs: int) -> tuple[str,
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--method", default="CoOp")
+    parser.add_argument("--methods", nargs="+", default=("CoOp", "OGKD"))
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="how many to measure, at least 3")
     parser.add_argument("--weights", type=Path, help="folder in BiomedCLIP's format (default: made, full size, random)")
     parser.add_argument("--threads", type=int, default=2)
@@ -132,19 +132,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     bf16 = has_bf16(torch.device("cpu"))
     floor = machine.Floor.measure(("fp32", "bf16") if bf16 else ("fp32",))
+    fastest, target = (f"bf16, {CROPS} crops", TARGETS["bf16"]) if bf16 else (f"{CROPS} crops", TARGETS["fp32"])
+    rates = ", ".join(f"{name} {rate:.0f} GFLOP/s" for name, rate in floor.products.items())
+    missed = []
     with tempfile.TemporaryDirectory(prefix="ogkd-benchmark-") as made:
-        weights = args.weights or make_weights(Path(made) / "weights")
-        table, ratios = measure(args.method, weights, Path(made), max(3, args.epochs))
-    print(f"\n{args.method}, {len(CLASSES)} classes of {SHOTS} images; {machine.name_of()}\n\n{table}\n\n{floor}")
-    met = ratios[f"{CROPS} crops"] >= TARGETS["fp32"]
-    if bf16:
-        met = ratios[f"bf16, {CROPS} crops"] >= TARGETS["bf16"]
-    faster = ", ".join(f"{name} {ratio:.1f}x" for name, ratio in ratios.items() if name != "as published")
-    result = f"{args.method}: {faster}; " + ", ".join(f"{n} {v:.0f} GFLOP/s" for n, v in floor.products.items())
-    if args.record:
-        print(machine.record("own_images", result))
-    print("\nThe target is met." if met else f"\nThe target ({TARGETS['bf16' if bf16 else 'fp32']:.0f}x) is missed.")
-    return 0 if met else 1
+        weights, data = args.weights or make_weights(Path(made) / "weights"), Path(made) / "data"
+        write_images(data / "moles", SHOTS)
+        for method in args.methods:
+            table, ratios = measure(method, weights, data, Path(made) / method, max(3, args.epochs))
+            print(f"\n{method}, {len(CLASSES)} classes of {SHOTS} images; {machine.name_of()}\n\n{table}")
+            faster = ", ".join(f"{name} {ratio:.1f}x" for name, ratio in ratios.items() if name != "as published")
+            if args.record:
+                print(machine.record("own_images", f"{method}: {faster}; {rates}"))
+            missed += [method] if ratios[fastest] < target else []
+    print(f"\n{floor}\n")
+    print(f"{fastest}, {target:g} times faster: " + (f"missed by {', '.join(missed)}" if missed else "met"))
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":
