@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 from tabulate import tabulate
 
+from benchmarks import machine
 from benchmarks.reference import PlainOGKD
 from dassl.engine import build_trainer
 from dassl.utils import set_random_seed, write_json
@@ -140,8 +141,8 @@ def largest_difference(mine: list[float] | torch.Tensor, theirs: list[float] | t
     return float((mine - theirs).norm() / theirs.norm())
 
 
-def measure(classes: int, weights: Path, folder: Path) -> bool:
-    """Measure one case, print its table, and say whether everything met its target."""
+def measure(classes: int, weights: Path, folder: Path, history: bool = False) -> bool:
+    """Measure one case, print its table, and say whether everything met its target; `history` keeps a line of it."""
     dataset, subsample, shots = CASES[classes]
     facts = next(facts for facts in load().datasets.values() if facts.config == dataset)
     names = list(facts.classes)
@@ -168,6 +169,14 @@ def measure(classes: int, weights: Path, folder: Path) -> bool:
     print(tabulate(rows, headers, floatfmt=".3g", missingval=""))
     parts = [[name, entry["seconds"]] for name, entry in trainer.phases.record.items()]
     print("Of the setup, seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in parts))
+    floor = machine.Floor.measure()
+    print(f"\n{floor}")
+    if history:
+        result = (
+            f"{classes} classes: {mine['step']:.2f} s a step, {plain['step'] / mine['step']:.1f}x the reference; "
+            f"setup {mine['setup']:.1f} s; {mine['peak'] / 1e9:.2f} GB; fp32 {floor.products['fp32']:.0f} GFLOP/s"
+        )
+        print(machine.record("step", result))
     return (
         plain["step"] / mine["step"] >= TARGETS[classes]
         and plain["setup"] / mine["setup"] >= SETUP_TARGET
@@ -198,6 +207,7 @@ def main() -> int:
     parser.add_argument("--weights", type=Path, help="folder in BiomedCLIP's format (default: made, full size, random)")
     parser.add_argument("--classes", type=int, nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--threads", type=int, default=0, help="0: PyTorch's own choice")
+    parser.add_argument("--record", action="store_true", help="append the results to benchmarks/RESULTS.md")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -205,11 +215,11 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="ogkd-benchmark-") as made:
             weights = args.weights or make_weights(Path(made) / "weights")
             command = [sys.executable, "-m", "benchmarks.step", "--weights", str(weights)]
-            command += ["--threads", str(args.threads)]
+            command += ["--threads", str(args.threads), *(["--record"] if args.record else [])]
             return max(subprocess.run([*command, "--classes", str(n)]).returncode for n in args.classes)
     with tempfile.TemporaryDirectory(prefix="ogkd-benchmark-") as made:
         weights = args.weights or make_weights(Path(made) / "weights")
-        met = measure(args.classes[0], weights, Path(made))
+        met = measure(args.classes[0], weights, Path(made), args.record)
         where_a_step_goes(weights)
     print("\nEvery target is met." if met else "\nA target is missed: see the table.")
     return 0 if met else 1
