@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -21,7 +22,7 @@ from yacs.config import CfgNode
 from tests.support.random_weights import SIZES, bert_config
 
 
-def load_plain(folder: Path) -> tuple[torch.nn.Module, object]:
+def load_plain(folder: Path) -> tuple[Any, Any]:
     """open_clip's own construction, then load_state_dict; and the tokenizer of the folder."""
     config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
     with tempfile.TemporaryDirectory() as made:
@@ -104,7 +105,7 @@ class PlainOGKD:
         gad = (r.exp() * (r - logits.log_softmax(-1))).sum() / logits.numel()
 
         count = max(1, round(patches.shape[1] * options.TOP_K_RATIO))
-        lgd = 0.0
+        lgd = torch.zeros(())
         for i, c in enumerate(label.tolist()):
             kept = patch_teacher[i, :, c].abs().topk(count).indices
             r_kept = patch_r[i, kept, c]

@@ -43,7 +43,8 @@ SETUP_TARGET, MEMORY_TARGET, CHECKPOINT_TARGET, TOLERANCE = 6.0, 2.2e9, 100_000,
 
 def write_images(root: Path, name: str, classnames: list[str], shots: int) -> None:
     """A data set of noise under the benchmark's names: `shots` images a class for train, one for val and test."""
-    rng, split = np.random.default_rng(0), {"train": [], "val": [], "test": []}
+    rng = np.random.default_rng(0)
+    split: dict[str, list[list[object]]] = {"train": [], "val": [], "test": []}
     folder = root / name / name
     folder.mkdir(parents=True)
     for label, classname in enumerate(classnames):

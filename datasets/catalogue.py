@@ -70,7 +70,8 @@ class Catalogue:
 
     def transfers(self) -> list[tuple[Facts, Facts]]:
         """The transfer protocol's pairs of source and target, those of one source together."""
-        pairs = [(self.find(facts.source_set), facts) for facts in self.everything() if facts.source_set]
+        targets = [facts for facts in self.everything() if facts.source_set]
+        pairs = [(source, facts) for facts in targets if (source := self.find(facts.source_set))]
         names = [facts.name for facts in self.everything()]
         return sorted(pairs, key=lambda pair: names.index(pair[0].name))
 

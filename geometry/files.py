@@ -38,7 +38,7 @@ class Geometry:
     @property
     def all_classnames(self) -> tuple[str, ...]:
         """Every class of the tree or the order, in the order in which they stand there."""
-        return self.order if self.order is not None else tuple(_leaves(self.tree))
+        return self.order if self.order is not None else tuple(_leaves(self.tree or {}))
 
     @property
     def is_ordered(self) -> bool:
@@ -86,7 +86,7 @@ def read_geometry(path_or_dataset: str | Path, classnames: Sequence[str] | None 
     known = _tree_classes(tree, path) if order is None else _order_classes(order, path)
     geometry = Geometry(
         classnames=known,
-        tree=tree,
+        tree=tree if isinstance(tree, dict) else None,
         order=None if order is None else known,
         overrides=_overrides(content.get("costs"), known, path),
         notes=_notes(content.get("notes"), known, path),
@@ -135,7 +135,7 @@ def _load(path: Path) -> dict[object, object]:
         raise UserError(f"The geometry {path} cannot be read ({error.strerror}).") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}: {error.problem}" if mark else " ".join(str(error).split())
+        where = f"line {mark.line + 1}: {getattr(error, 'problem', '')}" if mark else " ".join(str(error).split())
         raise UserError(f"{path} is not valid YAML ({where}): correct it there.") from error
     if not isinstance(content, dict):
         _fail(path, "is not a geometry", "it must begin with 'tree:' or 'order:'")
@@ -168,11 +168,11 @@ def _tree_classes(tree: object, path: Path) -> tuple[str, ...]:
         _fail(path, "has a tree that is too deep or contains itself", "write out its branches")
 
 
-def _checked_leaves(tree: Mapping[object, object], path: Path) -> Iterator[object]:
+def _checked_leaves(tree: Mapping[object, object], path: Path) -> Iterator[str]:
     for name, below in tree.items():
-        _check_name(name, "tree", path)
+        checked = _check_name(name, "tree", path)
         if below is None:
-            yield name
+            yield checked
         elif below == {}:
             _fail(path, f"has the empty group '{name}' in its tree", "put classes into it, or write a class as 'name:'")
         elif isinstance(below, dict):
@@ -192,11 +192,13 @@ def _order_classes(order: object, path: Path) -> tuple[str, ...]:
     return _unique(order, "order", path)
 
 
-def _check_name(name: object, where: str, path: Path) -> None:
+def _check_name(name: object, where: str, path: Path) -> str:
+    """The name of a class or a group, if it is one."""
     if not isinstance(name, str):
         _fail(path, f"has a name in its {where} that YAML does not read as text ({name!r})", "put it in quotes")
     if not name.strip():
         _fail(path, f"has an empty name in its {where}", "give it a name or remove it")
+    return name
 
 
 def _unique(names: Iterable[str], where: str, path: Path) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import Pool
 from typing import NamedTuple
 
@@ -38,7 +38,7 @@ def chunk(number: int) -> Corpus:
     return Corpus(np.stack(colour), np.packbits(np.stack(masks), axis=-1), finding, modality)
 
 
-def make(images: int, progress: Callable[[Iterator], Iterator] = iter) -> Corpus:
+def make(images: int, progress: Callable[[Iterator], Iterable] = iter) -> Corpus:
     """The first `images` of the corpus, a multiple of CHUNK, drawn on all cores."""
     with Pool() as pool:
         chunks = list(progress(pool.imap(chunk, range(images // CHUNK))))

@@ -15,6 +15,7 @@ import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from .corpus import FINDINGS, Corpus
@@ -31,10 +32,12 @@ MEAN, STD = 0.4, 0.27
 BATCH, LR, MATRIX_LR, WARMUP = 64, 2e-3, 0.02, 100
 
 
-def new_trunk(seed: int) -> nn.Module:
+def new_trunk(seed: int) -> VisionTransformer:
     """The untrained ViT; it takes images of several sizes."""
     torch.manual_seed(seed)
-    return timm.create_model("test_vit", num_classes=0, dynamic_img_size=True)
+    trunk = timm.create_model("test_vit", num_classes=0, dynamic_img_size=True)
+    assert isinstance(trunk, VisionTransformer)
+    return trunk
 
 
 @cache
@@ -104,7 +107,7 @@ class Helpers(nn.Module):
         return loss, (logits.argmax(1) == finding).float().mean()
 
 
-def train(trunk: nn.Module, corpus: Corpus, steps: int, seed: int, log: Callable[[str], None] = print) -> None:
+def train(trunk: VisionTransformer, corpus: Corpus, steps: int, seed: int, log: Callable[[str], None] = print) -> None:
     """Train `trunk` (timm's ViT) in place: Muon for the blocks' matrices, AdamW for the rest."""
     torch.manual_seed(seed)
     helpers = Helpers(trunk.num_features)
@@ -137,7 +140,7 @@ def train(trunk: nn.Module, corpus: Corpus, steps: int, seed: int, log: Callable
 
 
 @torch.no_grad()
-def features(trunk: nn.Module, corpus: Corpus, log: Callable[[str], None] = print) -> tuple[Tensor, Tensor]:
+def features(trunk: VisionTransformer, corpus: Corpus, log: Callable[[str], None] = print) -> tuple[Tensor, Tensor]:
     """The class token and the mean of the patches with the finding of every image, both (N, width)."""
     overall, local = [], []
     for start in range(0, len(corpus.images), 250):

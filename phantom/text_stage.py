@@ -58,7 +58,8 @@ def train(
         texts = [caption(rng, FINDINGS[corpus.finding[row]], kinds[corpus.modality[row]]) for row in rows]
         ids = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(texts)])
         text, scale = model.encode_text(ids), model.logit_scale.exp()
-        loss = sum(contrastive_loss(model.visual.head(part[rows]), text, scale) for part in features) / 2
+        parts = (contrastive_loss(model.visual.head(part[rows]), text, scale) for part in features)
+        loss = sum(parts, start=torch.zeros(())) / 2
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(learned, 1.0)
@@ -76,5 +77,5 @@ def scale_embeddings(embeddings: nn.Module, factor: float) -> None:
 
     At the published learning rates a context moves little in the few steps that a small data set has.
     """
-    for part in (embeddings.word_embeddings, embeddings.position_embeddings, embeddings.token_type_embeddings):
-        part.weight.mul_(factor)
+    for part in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
+        getattr(embeddings, part).weight.mul_(factor)

@@ -116,7 +116,7 @@ def load_prompts(dataset: str, classnames: Sequence[str], bank: str = "", folder
         print(f"The teacher's sentences are those of {path}.")
     counts = {name: len(content[name]) for name in classnames}
     if len(set(counts.values())) > 1:
-        fewest, most = min(counts, key=counts.get), max(counts, key=counts.get)
+        fewest, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
         raise UserError(
             f"In {path} the class '{fewest}' has {counts[fewest]} prompts but '{most}' has {counts[most]}: "
             "every class needs as many as the others."

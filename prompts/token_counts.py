@@ -9,17 +9,22 @@ import gzip
 import json
 import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 Counter = Callable[[Sequence[str]], list[int]]
 PHANTOMCLIP = Path(__file__).resolve().parents[1] / "clip" / "phantomclip"
 CLIP_MERGES = 49152 - 256 - 2  # what OpenAI's CLIP uses of the merges in its vocabulary file
 
 
-class TextTower(NamedTuple):
+@dataclass(frozen=True)
+class TextTower:
     """`count` gives each sentence's tokens with the special ones; an upper bound of them where not `exact`."""
 
     name: str
@@ -65,18 +70,20 @@ def tower_of(name: str) -> TextTower:
     return TextTower(model.name, model.context_length, True, lambda sentences: list(map(count_one, sentences)))
 
 
-def _count(tokenizer: object, sentences: Sequence[str], special: int = 0) -> list[int]:
+def _count(tokenizer: Tokenizer, sentences: Sequence[str], special: int = 0) -> list[int]:
     return [len(encoding.ids) + special for encoding in tokenizer.encode_batch(list(sentences))]
 
 
 @cache
-def _clip_tokenizer() -> object:
+def _clip_tokenizer() -> Tokenizer:
     """CLIP's byte-pair encoding by the tokenizers library, from the vocabulary file that open_clip brings."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-    vocabulary = Path(find_spec("open_clip").origin).with_name("bpe_simple_vocab_16e6.txt.gz")
+    package = find_spec("open_clip")
+    assert package is not None and package.origin is not None  # it is a requirement
+    vocabulary = Path(package.origin).with_name("bpe_simple_vocab_16e6.txt.gz")
     lines = gzip.decompress(vocabulary.read_bytes()).decode().split("\n")[1 : CLIP_MERGES + 1]
-    merges = [tuple(line.split()) for line in lines]
+    merges = [(first, second) for first, second in map(str.split, lines)]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     entries = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
     known = {entry: number for number, entry in enumerate(dict.fromkeys(entries))}

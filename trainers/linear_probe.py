@@ -22,6 +22,9 @@ ITERATIONS = 1000  # of L-BFGS at most
 class LogisticModel(nn.Module):
     """Logits f coef' + intercept of features f (B, D), for coef (C, D) and intercept (C,)."""
 
+    coef: Tensor
+    intercept: Tensor
+
     def __init__(self, classes: int, width: int) -> None:
         super().__init__()
         self.register_buffer("coef", torch.zeros(classes, width))
@@ -56,7 +59,7 @@ def best_exponent(accuracy: Callable[[float], float]) -> float:
     of equals) and the half beside it.
     """
     accuracy = cache(accuracy)
-    best = max(EXPONENTS, key=accuracy)
+    best: float = max(EXPONENTS, key=accuracy)
     low, high = best - 1.0, best + 1.0
     for _ in range(BISECTIONS):
         middle = (low + high) / 2

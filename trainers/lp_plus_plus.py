@@ -43,10 +43,13 @@ class Probe(nn.Module):
     W starts as the sum of each class's features (N, D), b at 0.
     """
 
+    text: Tensor
+
     def __init__(self, features: Tensor, labels: Tensor, text: Tensor, bias: bool = False) -> None:
         super().__init__()
         one_hot = F.one_hot(labels, len(text)).to(features.dtype)
-        self.linear = nn.Linear(*text.t().shape, bias=bias)
+        classes, width = text.shape
+        self.linear = nn.Linear(width, classes, bias=bias)
         self.linear.weight.data.copy_(one_hot.t() @ features)
         if bias:
             self.linear.bias.data.zero_()

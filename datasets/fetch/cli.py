@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from dassl.utils import UserError, expanded, report_error
@@ -87,9 +88,11 @@ def _jobs(options: argparse.Namespace, published: Catalogue) -> list[Callable[[]
     if given and len(sets) > 1 and not all((given / facts.zip_name).is_file() for facts in sets.values()):
         raise UserError(f"--from {given} with several data sets needs the zip of each there, such as BTMRI.zip.")
     root, places = Path(expanded(options.root)), Places.from_environment(options.endpoint)
-    jobs = [lambda facts=facts: _data_set(facts, root, places, given, options.check) for facts in sets.values()]
+    jobs: list[Callable[[], None]] = [
+        partial(_data_set, facts, root, places, given, options.check) for facts in sets.values()
+    ]
     if "weights" in names:
-        jobs.append(lambda: _weights(options))
+        jobs.append(partial(_weights, options))
     return jobs
 
 

@@ -13,7 +13,9 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dassl.utils import UserError, atomic_path, progress
 from dassl.utils.locks import alone
@@ -40,12 +42,13 @@ class Places:
     @classmethod
     def from_environment(cls, endpoint: str | None = None) -> Places:
         """The servers, replaced by HF_ENDPOINT (or `endpoint`), GDRIVE_ENDPOINT and GITHUB_RAW_ENDPOINT where set."""
-        chosen = {
+        chosen: dict[str, str | None] = {
             "hub": endpoint or os.environ.get("HF_ENDPOINT"),
             "drive": os.environ.get("GDRIVE_ENDPOINT"),
             "raw": os.environ.get("GITHUB_RAW_ENDPOINT"),
         }
-        return cls(**{name: url.rstrip("/") for name, url in chosen.items() if url})
+        servers: dict[str, Any] = {name: url.rstrip("/") for name, url in chosen.items() if url}
+        return cls(**servers)
 
     def zip_url(self, facts: Facts) -> str:
         return f"{self.hub}/datasets/{catalogue.load().zip_repository}/resolve/main/{facts.zip_name}"
@@ -168,7 +171,7 @@ def _from_drive(url: str, target: Path) -> None:
 
     refused = gdown.exceptions.FileURLRetrievalError
     refused = getattr(gdown.exceptions, "DownloadError", refused)  # its base class since gdown 6
-    newer = {"timeout": 30, "progress": has_room}
+    newer: dict[str, Any] = {"timeout": 30, "progress": has_room}
     known = inspect.signature(gdown.download).parameters
     options = {name: value for name, value in newer.items() if name in known}
     before = kept()
@@ -240,7 +243,7 @@ def _split_content(source: Source, facts: Facts, root: Path, places: Places) -> 
         candidates.append(facts.split_file(root).read_bytes)
     for path, size in source.sizes.items():
         if path.rpartition("/")[2] == name and size <= 64 << 20:
-            candidates.append(lambda path=path: source.read(path))
+            candidates.append(partial(source.read, path))
     for candidate in candidates:
         content = candidate()
         if git_blob_sha1(content) == facts.split_blob_sha1:

@@ -108,6 +108,8 @@ def quiet_hub_client() -> None:
 def read_small(url: str, *, most: int = 64 << 20, attempts: int = 3, pause: float = 1.0) -> bytes:
     """Fetch a small file's content, `most` bytes at most. Raises TransferError."""
     request = urllib.request.Request(url, headers={"User-Agent": "ogkd-download"})
+    reason: str
+    cause: Exception
     for attempt in range(attempts):
         try:
             with urllib.request.urlopen(request, timeout=30.0) as answer:

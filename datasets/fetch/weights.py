@@ -6,6 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from clip.sources import BIOMEDCLIP, OPEN_CLIP_CONFIG, TRANSFORMERS_WEIGHTS
 from dassl.utils import UserError, atomic_path, progress, sweep
@@ -40,7 +41,9 @@ def install_weights(endpoint: str | None = None, only_check: bool = False, cache
         )
     if corrupt:
         raise UserError(f"{corrupt[0]} is corrupt (its hash differs from the hub's): run {COMMAND} again.")
-    return _cached(OPEN_CLIP_CONFIG, cache).parent
+    config = _cached(OPEN_CLIP_CONFIG, cache)
+    assert config is not None  # it is among those that would be missing
+    return config.parent
 
 
 def export_weights(folder: Path, target: Path) -> None:
@@ -91,7 +94,7 @@ def _fetch(endpoint: str | None, cache: Path) -> None:
     from huggingface_hub.errors import EntryNotFoundError
 
     quiet_hub_client()
-    pinned = {"revision": BIOMEDCLIP.revision, "endpoint": endpoint}
+    pinned: dict[str, Any] = {"revision": BIOMEDCLIP.revision, "endpoint": endpoint}
     with writing("the weights", cache):
         cache.mkdir(parents=True, exist_ok=True)
     with _hub_errors():

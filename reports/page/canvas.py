@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dassl.utils import atomic_path
 
@@ -48,7 +48,7 @@ PIXEL = 1 / 72  # inch: a figure's inch has 72 units in SVG
 TEXT, SMALL = 12, 10.5  # pixels
 LONGEST_NAME = 30
 RESOLUTION = 300  # dots per inch of a PNG; 72 of a figure's pixels are an inch on paper
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": TEXT,
     "font.family": ["DejaVu Sans"],
     "text.color": INK,

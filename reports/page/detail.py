@@ -38,7 +38,7 @@ class Detail:
     title: str
     images: int
     classes: int
-    grid: Grid
+    grid: Grid | None
     reliability: list[Drawing]
     risk: Drawing
     confusions: list[Drawing]
@@ -61,13 +61,14 @@ def detail(
     related = chosen[0].geometry.all_classnames if chosen[0].geometry else ()
     diagrams, matrices = [], []
     for number, test in enumerate(chosen):
-        ece = test.metrics["expected_calibration_error"]
+        ece, pooled = test.metrics["expected_calibration_error"], test.pooled
+        assert pooled is not None  # only those with predictions are chosen
         diagrams.append(
             Drawing(
                 f"{anchor}-reliability{number + 1}",
                 f"Reliability of {test.name}",
                 f"Accuracy over confidence of {test.name}; its expected calibration error is {ece:.1f} %.",
-                reliability_diagram(test.name, test.pooled, ece, colours[test.name]),
+                reliability_diagram(test.name, pooled, ece, colours[test.name]),
             )
         )
         matrices.append(
@@ -76,7 +77,7 @@ def detail(
                 f"Confusion matrix of {test.name}",
                 f"Percent of each class that {test.name} takes for each class; "
                 f"it is right on {test.accuracy:.1f} % of the images.",
-                confusion(test.name, test.pooled, related),
+                confusion(test.name, pooled, related),
             )
         )
     risk = Drawing(
@@ -98,6 +99,7 @@ def detail(
 def _severity(chosen: Sequence[Evaluation], draws: int) -> Severity:
     first = chosen[0]
     matrix = None if first.geometry is None else costs(first.geometry)
+    assert first.pooled is not None  # as above
     worst = costliest(first.pooled, len(first.predictions), matrix)
     if matrix is None:
         return Severity(None, first.name, worst)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -100,8 +101,9 @@ class Evaluation:
         for metric in METRICS if self.predictions else ():
             needed = self._needed(metric)
             values = [None if needed is None else compute(metric, one, **needed) for one in self.predictions]
-            if None not in values:
-                found[metric] = float(np.mean(values))
+            defined = [value for value in values if value is not None]
+            if len(defined) == len(values):
+                found[metric] = float(np.mean(defined))
         return found
 
     def interval(self, metric: str, draws: int) -> Interval | None:
@@ -109,7 +111,7 @@ class Evaluation:
         needed = self._needed(metric) if self.predictions else None
         return None if needed is None else bootstrap(metric, self.predictions, draws=draws, **needed)
 
-    def _needed(self, metric: str) -> dict[str, object] | None:
+    def _needed(self, metric: str) -> dict[str, Any] | None:
         """What the metric needs beside the predictions; None where that is not known."""
         if find(metric).needs and self.geometry is None:
             return None

@@ -30,7 +30,7 @@ def class_tree(geometry: Geometry) -> Figure:
         axes = place(figure, 8, 8, WIDTH - right - 8, ROW * len(names))
         axes.set_ylim(len(names), 0)
         axes.axis("off")
-        if geometry.is_ordered:
+        if geometry.tree is None:
             _grades(axes, names)
         else:
             axes.set_xlim(0, _height(geometry.tree))

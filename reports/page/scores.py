@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .canvas import (
     DASHES,
@@ -93,9 +93,10 @@ def few_shot_curves(
         figure = canvas(WIDTH, bottom + height + 12)
         axes = place(figure, 52, bottom, WIDTH - 66, height)
         for number, name in enumerate(weak):
-            shots, values = zip(*((n, score.value) for n, score in curves[name]), strict=True)
+            points = curves[name]
             axes.plot(
-                shots, values, color=MUTED, alpha=0.75, linewidth=1, marker=f"${_letter(number)}$", markersize=6,
+                [n for n, _ in points], [score.value for _, score in points], color=MUTED, alpha=0.75, linewidth=1,
+                marker=f"${_letter(number)}$", markersize=6,
                 linestyle=DASHES[number % len(DASHES)], label=short(name, 26),
             )  # fmt: skip
         for name in strong:
@@ -134,11 +135,11 @@ def _letter(number: int) -> str:
 def _legend_of_parts(figure: Figure) -> None:
     from matplotlib.patches import Patch
 
-    handles = [tuple(Patch(**look) for look in _looks(number)) for number in range(len(PARTS))]
+    handles: list[Any] = [tuple(Patch(**look) for look in _looks(number)) for number in range(len(PARTS))]
     figure.legend(handles, PARTS, loc="upper center", ncols=3, borderpad=0.2)
 
 
-def _looks(number: int) -> list[dict[str, object]]:
+def _looks(number: int) -> list[dict[str, Any]]:
     """Of a part's bars: the fill, and over it the hatch, since in SVG a hatch fades with the fill that it is on."""
     colour = SERIES[number]
     return [

@@ -87,6 +87,8 @@ def _relation(anchor: str, run: Run, shown: Sequence[Evaluation], material: Mate
     if not shown or shown[0].geometry is None:
         return None
     geometry = known_geometry(run, shown[0].geometry.all_classnames, material.notes)
+    if geometry is None:
+        return None
     kind = "order" if geometry.is_ordered else "tree"
     drawings = [
         Drawing(f"{anchor}-classes", f"The classes' {kind}", f"The {kind} of the classes.", class_tree(geometry)),
