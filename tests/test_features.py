@@ -6,6 +6,7 @@ import torch
 from clip import load
 from features.cache import FeatureCache
 from features.encode import text_features
+from features.keys import model_key
 from tests.conftest import ROOT
 from tests.support.check_method import SmallRuns, same
 
@@ -87,3 +88,11 @@ def test_a_test_with_cached_features_gives_the_bits_of_one_with_computed_feature
     for name, folder in (("cold", runs.cache), ("warm", runs.cache), ("none", "")):
         runs.run(name, "OPTIM.MAX_EPOCH", "1", "FEATURES.CACHE_DIR", str(folder))
     assert len({runs.predictions(name).logits.tobytes() for name in ("cold", "warm", "none")}) == 1
+
+
+def test_a_key_tells_the_processor_and_the_libraries_apart_that_computed_the_features():
+    import pydicom
+
+    key = model_key(load(str(ROOT / "clip/phantomclip")))
+    assert key["vectors"] == torch.backends.cpu.get_cpu_capability()
+    assert pydicom.__version__ in key["versions"]

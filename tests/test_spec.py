@@ -1,6 +1,7 @@
 """One description of a run: its command says everything, and saying it back gives the same run."""
 
 import shlex
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -34,6 +35,7 @@ specs = st.builds(
     no_train=st.booleans(),
     resume=st.one_of(st.just(""), words),
     transforms=st.lists(words, max_size=2).map(tuple),
+    rerun=st.booleans(),
 )
 
 
@@ -43,6 +45,12 @@ def test_a_runs_command_describes_exactly_that_run(spec):
     program, script, *arguments = shlex.split(spec.command())
     assert (program, script) == ("python", "train.py")
     assert RunSpec.parse(arguments) == spec
+
+
+@given(specs)
+def test_starting_afresh_is_in_a_runs_command_and_makes_it_no_other_run(spec):
+    assert RunSpec.parse(spec.arguments()).rerun == spec.rerun
+    assert replace(spec, rerun=True) == replace(spec, rerun=False)
 
 
 @pytest.mark.parametrize("protocol", ["base2new", "few_shot"])

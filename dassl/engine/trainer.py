@@ -42,6 +42,7 @@ from dassl.utils import (
     set_random_seed,
     tolist_if_not,
 )
+from dassl.utils.torchtools import name_checkpoint
 
 
 class SimpleNet(nn.Module):
@@ -498,10 +499,19 @@ class SimpleTrainer(TrainerBase):
                 f"{self.cfg.RESUME} holds no checkpoint that this run can resume from: name a run folder that has one, "
                 f"or leave out --resume to train from scratch."
             )
-        if not self.cfg.TRAIN.KEEP_CHECKPOINTS:  # a kill may have left one between a checkpoint and its removal
-            self.remove_older_checkpoints(self.start_epoch - 1, self.output_dir)
+        if self.start_epoch:
+            self._complete_last_save()
         self.init_writer(str(Path(self.output_dir) / "tensorboard"))
         self.time_start = time.time()
+
+    def _complete_last_save(self) -> None:
+        """What follows when a checkpoint is written, in case the run was killed before it was done."""
+        for name in self.get_model_names():
+            folder = Path(self.output_dir) / name
+            if self.start_epoch in checkpoints_in(folder):
+                name_checkpoint(folder, f"model.pth.tar-{self.start_epoch}")
+        if not self.cfg.TRAIN.KEEP_CHECKPOINTS:
+            self.remove_older_checkpoints(self.start_epoch - 1, self.output_dir)
 
     def after_train(self) -> None:
         print("Finish training")

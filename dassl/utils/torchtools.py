@@ -50,10 +50,15 @@ def save_checkpoint(
     for target in (path, *([Path(save_dir) / "model-best.pth.tar"] if is_best else [])):
         with atomic_path(target) as temporary:
             temporary.write_bytes(buffer.getbuffer())
-    with atomic_path(Path(save_dir) / "checkpoint") as temporary:
-        temporary.write_text(f"{name}\n")
+    name_checkpoint(save_dir, name)
     print(f"Checkpoint saved to {path}")
     return str(path)
+
+
+def name_checkpoint(save_dir: str | Path, name: str) -> None:
+    """Let <save_dir>/checkpoint name a file of that folder."""
+    with atomic_path(Path(save_dir) / "checkpoint") as temporary:
+        temporary.write_text(f"{name}\n")
 
 
 def load_checkpoint(fpath: str) -> dict:
