@@ -202,7 +202,8 @@ def locate(dataset: str, places: Places) -> tuple[str, Places]:
 def check_dataset(dataset: str, data: Path) -> None:
     """Raise UserError unless a data set is known or there is a folder of images of that name, and which is meant is
     clear."""
-    if not is_name(dataset) or not (dataset in known_datasets() or is_there(dataset, data)):
+    known = dataset in known_datasets() or load().find(dataset) or (data / own_folder(dataset)).is_dir()
+    if not is_name(dataset) or not known:
         folder = own_folder(dataset) or "NAME"
         raise UserError(
             f"There is no data set '{dataset}': it can be {', '.join(known_datasets())}, "
