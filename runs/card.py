@@ -41,6 +41,7 @@ def model_card(prompt: TrainedPrompt, run: Path, config: dict) -> str:
             f"The temperature {prompt.temperature:.3f}, fitted to the {len(images['validation'])} validation images, "
             f"makes the calibration error {after:.2f} % (`--calibrated`)."
         )
+    names = ", ".join(map(markdown, prompt.classnames))
     notes = "".join(f"\n**{markdown(note)}**\n" for note in results.get("notes", ()))
     return f"""---
 tags: [prompt-tuning, vision-language, medical-imaging, few-shot]
@@ -48,9 +49,7 @@ tags: [prompt-tuning, vision-language, medical-imaging, few-shot]
 # {title} on {dataset}
 
 A prompt that {title} learned for the frozen vision-language model {backbone}. It tells {len(prompt.classnames)} classes
-apart: {
-        ", ".join(map(markdown, prompt.classnames))
-    }. The files hold what was learned and how to use it, and nothing of the images.
+apart: {names}. The files hold what was learned and how to use it, and nothing of the images.
 {notes}
 **Research software, not a medical device.** Nobody reviewed it for clinical use: do not base a diagnosis or a treatment
 on its answers.
