@@ -11,6 +11,7 @@ from datasets.patients import read_patients
 from reports.collect import read_results
 from reports.metrics import METRICS, expected_calibration_error, with_temperature
 from reports.predictions import Predictions
+from reports.render import markdown
 from reports.statistics import bootstrap
 from runs.folder import PREDICTIONS, RESULTS
 from runs.records import drawn_images
@@ -24,7 +25,9 @@ def model_card(prompt: TrainedPrompt, run: Path, config: dict) -> str:
     results, drawn = read_results(run / RESULTS), drawn_images(run)
     predictions = Predictions.load(run / PREDICTIONS)
     groups = _patients(prompt, predictions)
-    title, backbone = results.get("title", prompt.method), config["backbone"]["name"]
+    title, backbone, dataset = map(
+        markdown, (results.get("title", prompt.method), config["backbone"]["name"], prompt.dataset)
+    )
     images = {
         "training": list(prompt.labels),
         "validation": [label for _, label, _ in drawn["val"]],
@@ -39,23 +42,22 @@ def model_card(prompt: TrainedPrompt, run: Path, config: dict) -> str:
             f"The temperature {prompt.temperature:.3f}, fitted to the {len(images['validation'])} validation images, "
             f"makes the calibration error {after:.2f} % (`--calibrated`)."
         )
-    notes = "".join(f"\n**{note}**\n" for note in results.get("notes", ()))
+    names = ", ".join(map(markdown, prompt.classnames))
+    notes = "".join(f"\n**{markdown(note)}**\n" for note in results.get("notes", ()))
     return f"""---
 tags: [prompt-tuning, vision-language, medical-imaging, few-shot]
 ---
-# {title} on {prompt.dataset}
+# {title} on {dataset}
 
 A prompt that {title} learned for the frozen vision-language model {backbone}. It tells {len(prompt.classnames)} classes
-apart: {", ".join(prompt.classnames)}. The files hold what was learned and how to use it, and nothing of the images.
+apart: {names}. The files hold what was learned and how to use it, and nothing of the images.
 {notes}
 **Research software, not a medical device.** Nobody reviewed it for clinical use: do not base a diagnosis or a treatment
 on its answers.
 
 ## Data
 
-{prompt.dataset}, {results["shots"] if results["shots"] > 0 else "all"} training images per class, seed {
-        results["seed"]
-    }.
+{dataset}, {results["shots"] if results["shots"] > 0 else "all"} training images per class, seed {results["seed"]}.
 
 {
         _table(
@@ -97,7 +99,7 @@ fingerprint is compared when the prompt is loaded.
 
 def _table(header: list[str], rows: list[list]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in lines)
+    return "\n".join("| " + " | ".join(markdown(str(cell)) for cell in row) + " |" for row in lines)
 
 
 def _measured(predictions: Predictions, groups: list | None) -> list[list[str]]:

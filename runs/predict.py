@@ -16,6 +16,7 @@ from PIL import Image
 
 from dassl.utils import UserError, atomic_path, progress, read_image
 from datasets.folders import images_below
+from reports.render import FORMULA
 
 if TYPE_CHECKING:
     from runs.predictor import Predictor
@@ -272,9 +273,14 @@ def writer(path: Path | None):
         def write(answer: Answer) -> None:
             cells = [cell for classname, chance in answer.likeliest for cell in (classname, f"{chance:.6f}")]
             cells += [""] * (2 * SHOWN - len(cells))
-            rows.writerow([answer.image.name, answer.decision, *cells, answer.problem])
+            rows.writerow(map(no_formula, [answer.image.name, answer.decision, *cells, answer.problem]))
 
         yield write
+
+
+def no_formula(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula; the names of images and classes may be anybody's."""
+    return f"'{cell}" if cell.startswith((*FORMULA, "\t", "\r")) else cell
 
 
 def shown_progress(answers: Iterable[Answer], total: int, silent: bool) -> Iterator[Answer]:

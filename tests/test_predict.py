@@ -162,6 +162,18 @@ def test_the_temperature_is_that_of_the_validation_images(runs, command, image_f
     assert abs(temperature - 1) > 0.01
 
 
+def test_an_image_whose_name_is_a_formula_is_none_in_the_table(runs, image_folder, tmp_path, command):
+    folder, _ = runs("CoOp")
+    image = next(image_folder.rglob("*.png"))
+    (tmp_path / "images").mkdir()
+    for name in ("=1+1.png", "@SUM(A1).png", "-2.png", "plain.png"):
+        shutil.copy(image, tmp_path / "images" / name)
+    done = command(["predict.py", str(folder), str(tmp_path / "images"), "--csv", str(tmp_path / "t.csv")])
+    assert done.returncode == 0, done.stderr
+    named = {row["image"] for row in rows(tmp_path / "t.csv")}
+    assert named == {"'=1+1.png", "'@SUM(A1).png", "'-2.png", "plain.png"}
+
+
 def test_an_image_is_uncertain_below_the_probability_that_is_asked_for(runs, command, image_folder):
     folder, tested = runs("CoOp")
     image, sure = str(image_folder / tested.images[0]), tested.confidence[0]
