@@ -56,7 +56,7 @@ def allow_new_keys(cfg: CfgNode, known: Collection[str]) -> None:
 
 
 def add_pairs(cfg: CfgNode, pairs: list[str]) -> None:
-    """Enter the keys of KEY VALUE pairs that are new and allowed; merging the pairs gives them their values."""
+    """Enter those of KEY VALUE pairs whose keys may be new; nobody has said of which type their values must be."""
     for key, value in zip(pairs[::2], pairs[1::2], strict=True):
         *sections, name = key.split(".")
         node: object = cfg
@@ -64,5 +64,5 @@ def add_pairs(cfg: CfgNode, pairs: list[str]) -> None:
             if isinstance(node, CfgNode) and section not in node and node.is_new_allowed():
                 node[section] = CfgNode(new_allowed=True)
             node = node.get(section) if isinstance(node, CfgNode) else None
-        if sections and isinstance(node, CfgNode) and name not in node and node.is_new_allowed():
+        if sections and isinstance(node, CfgNode) and node.is_new_allowed():
             node[name] = CfgNode._decode_cfg_value(value)

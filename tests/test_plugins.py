@@ -237,7 +237,7 @@ def config(plug, tmp_path):
 
 
 def test_any_key_of_a_trainer_comes_from_yaml_or_the_command_line(config):
-    text = "TRAINER:\n  FREE:\n    W: 8.0\n    CTX_INIT: 'a photo of a'\n  MODAL: base\nLOSS:\n  T: 1.0\n"
+    text = "TRAINER:\n  FREE:\n    W: 8\n    CTX_INIT: 'a photo of a'\n  MODAL: base\nLOSS:\n  T: 1.0\n"
     cfg = config(
         text, "TRAINER.FREE.W", "2.5", "TRAINER.OTHER.DEEP.N", "3", "LOSS.NAME", "ce", "TRAINER.FREE.ON", "True"
     )
