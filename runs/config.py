@@ -260,7 +260,8 @@ def _set(cfg: CfgNode, key: str, value: object, where: str) -> None:
         raise UserError(f"Unknown configuration key {shown(key)} from {where}{hint}")
     if isinstance(node.get(name), CfgNode):
         raise UserError(f"{key} is {shown(value)} in {where}, but it is a section: give one of the keys in it.")
-    node[name] = typed(value, node.get(name), key, where)
+    default = None if node.is_new_allowed() else node.get(name)  # nobody has said what type a new key must have
+    node[name] = typed(value, default, key, where)
 
 
 def plain(value: object) -> object:

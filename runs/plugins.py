@@ -38,7 +38,10 @@ def import_plugins(folder: Path, registries: Sequence[Registry]) -> dict[tuple[s
     replaced: dict[tuple[str, str], str] = {}
     for path in _misnamed(folder):
         print(f"warning: {_place(path, folder)} is not used: rename it to letters, digits and '_'", file=sys.stderr)
+    failed: list[str] = []
     for module, path in modules(folder):
+        if module.startswith(tuple(f"{package}." for package in failed)):
+            continue  # its package has been named
         place = _place(path, folder)
         taken = {registry._name: dict(registry._obj_map) for registry in registries}
         loaded = set(sys.modules)
@@ -54,6 +57,7 @@ def import_plugins(folder: Path, registries: Sequence[Registry]) -> dict[tuple[s
                     del sys.modules[name]  # imported again in its turn, which enters its classes again
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             print(f"warning: {place} is not used, its import failed ({reason})", file=sys.stderr)
+            failed.append(module)
             continue
         for registry in registries:
             for name, obj in registry._obj_map.items():
@@ -116,10 +120,11 @@ class _OtherNames(MetaPathFinder):
         ours = f"{part}.{rest.split('.')[0]}"
         if PathFinder.find_spec(ours, sys.modules[part].__path__) is not None:
             return None
-        for name in sorted(self.names, key=lambda name: not f"{name}.".startswith(f"{self.current}.")):
-            if name.endswith(f".{rest}"):
-                return importlib.util.spec_from_loader(fullname, _Alias(name))
-        return None
+        (other,) = set(PARTS) - {part}
+        fitting = [name for name in self.names if name.endswith(f".{rest}") and not name.endswith(f".{other}.{rest}")]
+        own = [name for name in fitting if f"{name}.".startswith(f"{self.current}.")] or fitting
+        exact = [name for name in own if name.endswith(f".{part}.{rest}")] or own
+        return importlib.util.spec_from_loader(fullname, _Alias(exact[0])) if exact else None
 
 
 class _Alias(Loader):

@@ -98,7 +98,7 @@ def test_a_data_set_that_is_only_in_the_catalogue_is_found_by_its_name(checkout)
 def test_a_plugin_runs_under_its_name_and_a_broken_one_is_named_with_its_reason(checkout):
     done = run(checkout, "scripts/run.py", "Plugged", "few_shot", "spots", "1", "1", "OPTIM.MAX_EPOCH", "1")
     assert "Plugged CoOp" in done.stdout
-    assert "plugins/broken is not used" in done.stderr
+    assert "plugins/broken.py is not used" in done.stderr
     assert "nothing_of_that_name" in done.stderr
 
 

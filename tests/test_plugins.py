@@ -123,7 +123,11 @@ def test_of_a_whole_checkout_trainers_and_data_sets_are_imported_and_scripts_are
         "TheirCode/clip/clip.py": "raise SystemExit('their clip')\n",
         "TheirCode/trainers/__init__.py": "",
         "TheirCode/trainers/deep/inner.py": TRAINER.format("Inner"),
-        "TheirCode/trainers/outer.py": "from trainers.deep.inner import Inner\nimport datasets.own_set\n",
+        "TheirCode/trainers/outer.py": "from trainers.deep.inner import Inner\nimport datasets.own_set\n"
+        "from trainers.tools import OF\nfrom datasets.tools import OF as SETS\n\nassert (OF, SETS) == (1, 2)\n",
+        "TheirCode/trainers/tools.py": "OF = 1\n",
+        "TheirCode/datasets/tools.py": "OF = 2\n",
+        "Another/trainers/tools.py": "OF = 3\n",
         "TheirCode/datasets/own_set.py": DATASET.replace("from .names import FOLDER", "FOLDER = 'x'"),
     })  # fmt: skip
     assert "Inner" in TRAINER_REGISTRY.registered_names()
@@ -154,6 +158,18 @@ def test_a_file_that_fails_is_named_with_its_reason_and_the_rest_works(plug, cap
     assert "plugins/not-a-name.py is not used" in misnamed
     assert "plugins/b_broken.py is not used" in broken
     assert reason in broken
+
+
+def test_a_package_that_fails_is_named_once_and_not_for_each_of_its_files(plug, capsys):
+    plug({
+        "pack/trainers/__init__.py": "from . import one, two\n",
+        "pack/trainers/one.py": "import nothing_of_that_name\n",
+        "pack/trainers/two.py": TRAINER.format("Two"),
+        "pack/datasets/own_set.py": DATASET.replace("from .names import FOLDER", "FOLDER = 'x'"),
+    })  # fmt: skip
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "plugins/pack/trainers/__init__.py is not used" in line
+    assert "Caltech" in DATASET_REGISTRY.registered_names()
 
 
 def test_a_name_that_is_taken_is_replaced_and_said(plug, capsys):
@@ -237,7 +253,7 @@ def config(plug, tmp_path):
 
 
 def test_any_key_of_a_trainer_comes_from_yaml_or_the_command_line(config):
-    text = "TRAINER:\n  FREE:\n    W: 8.0\n    CTX_INIT: 'a photo of a'\n  MODAL: base\nLOSS:\n  T: 1.0\n"
+    text = "TRAINER:\n  FREE:\n    W: 8\n    CTX_INIT: 'a photo of a'\n  MODAL: base\nLOSS:\n  T: 1.0\n"
     cfg = config(
         text, "TRAINER.FREE.W", "2.5", "TRAINER.OTHER.DEEP.N", "3", "LOSS.NAME", "ce", "TRAINER.FREE.ON", "True"
     )
