@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from dassl.utils import run_program
+from dassl.utils.garbage import no_collection
 from runs.spec import RunSpec
 
 
@@ -17,7 +18,11 @@ def main(argv: Sequence[str] | None = None) -> dict | None:
         UserError: what the user can fix, in one sentence.
     """
     spec = RunSpec.parse(sys.argv[1:] if argv is None else argv)
-    from runs.execute import execute
+    with no_collection():
+        from runs.execute import execute
+        from runs.registry import register_everything
+
+        register_everything()
 
     return execute(spec)
 

@@ -79,7 +79,8 @@ class Setting:
     """A way to train, and the seconds of its epochs."""
 
     def __init__(self, trainer: TrainerBase) -> None:
-        self.trainer, self.seconds, self.random_state = trainer, [], None
+        self.trainer = trainer
+        self.seconds: list[float] = []
 
     def epoch(self) -> None:
         self.trainer.epoch = len(self.seconds)

@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from dassl.utils.garbage import no_collection
+
 from . import configurations, sources
 from .configurations import OPEN_CLIP_CONFIG, OPENAI_SPEC, TRANSFORMERS_CONFIG, ImageSpec
 from .errors import ModelError
@@ -49,13 +51,14 @@ def load(name: str | Path, device: str | torch.device = "cpu", report: Report | 
     """
     name = str(name)
     repository, folder = _repository(name), locate(name)
-    if repository is sources.OPENAI_CLIP:
-        from .open_clip_models import load_openai
+    with no_collection():  # the formats import open_clip or transformers, and timm
+        if repository is sources.OPENAI_CLIP:
+            from .open_clip_models import load_openai
 
-        model = load_openai(name, folder, report)
-    else:
-        module = import_module(f".{_format_of(folder).module}", __package__)
-        model = module.load_folder(_title(name), folder, report, repository)
+            model = load_openai(name, folder, report)
+        else:
+            module = import_module(f".{_format_of(folder).module}", __package__)
+            model = module.load_folder(_title(name), folder, report, repository)
     return model.to(device)
 
 

@@ -1,10 +1,13 @@
 """Programs that only read files start at once: nothing heavy is imported before it is needed."""
 
+import gc
 import subprocess
 import sys
 
 import pytest
 
+from dassl.utils import UserError
+from dassl.utils.garbage import no_collection
 from tests.conftest import ROOT
 
 HEAVY = ("torch", "open_clip", "transformers", "timm", "torchvision")
@@ -66,3 +69,13 @@ def test_everything_imports_without_the_modules_that_only_unix_has():
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "None"
+
+
+def test_garbage_is_searched_for_again_after_the_imports():
+    with pytest.raises(UserError), no_collection():
+        assert not gc.isenabled()
+        raise UserError("An error inside.")
+    assert gc.isenabled()
+    with no_collection(), no_collection():
+        pass
+    assert gc.isenabled()
