@@ -97,7 +97,7 @@ def test_the_interval_is_scipys_percentile_interval():
     correct = np.random.default_rng(0).uniform(size=400) < 0.7
     ours = bootstrap("accuracy", right_or_wrong(correct), draws=4000)
     theirs = scipy.stats.bootstrap(
-        (100.0 * correct,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(1)
+        (100.0 * correct,), np.mean, n_resamples=4000, method="percentile", random_state=np.random.default_rng(1)
     )
     # Percentiles of 4,000 draws are themselves known to about a tenth of a standard error, which is 2.3 points.
     assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.6)
