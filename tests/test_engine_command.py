@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -54,7 +55,7 @@ class TestKilled:
         assert len(killed) == 1
         assert outcome.error == ""
         (mine,), (theirs,) = broken.folders(), whole.folders()
-        assert (mine / "log.txt").read_text().count("Setting fixed seed") == 2
+        assert "Resuming after epoch" in (mine / "log.txt").read_text()
         assert same(learned(mine), learned(theirs))
 
     def test_a_run_ends_with_the_process_that_started_it_even_if_that_one_is_killed(self, data, cache, tmp_path):
@@ -62,8 +63,6 @@ class TestKilled:
         program = (
             "import pickle, sys\nfrom runs.engines.command import do\ndo(pickle.loads(bytes.fromhex(sys.argv[1])))\n"
         )
-        import pickle
-
         words = [sys.executable, "-c", program, pickle.dumps(job).hex()]
         starter = subprocess.Popen(words, cwd=ROOT)
         assert wait_for(lambda: trains(job))
@@ -122,7 +121,7 @@ def test_gpus_are_a_share_or_whole_ones(text):
 
 
 def test_slurm_gives_no_shares_of_a_gpu():
-    with pytest.raises(UserError, match="whole number on Slurm, not 0.5"):
+    with pytest.raises(UserError, match=r"whole number on Slurm, not 0\.5"):
         settings("--engine", "slurm", "--gpus", "0.5")
 
 

@@ -19,7 +19,7 @@ from .report import Outcome, scores_of
 
 RESULTS, DIVERGED = "results.json", "diverged.json"
 # Ends a group of processes when whoever holds the other end of its standard input is gone.
-_GUARD = 'read -r _; kill -KILL -- "-$1"'
+_GUARD = 'read -r _; kill -s KILL -- "-$1"'
 
 
 def do(job: Job, threads: int = 1, retries: int = 0) -> Outcome:
