@@ -78,10 +78,14 @@ def preview(todo: Sequence[Job], settings: Settings) -> str:
     return "\n\n".join(scripts)
 
 
-def outcomes(todo: Sequence[Job], settings: Settings, cluster: str = "slurm") -> Iterator[Outcome]:
-    """Outcomes in about the order in which jobs end."""
+def submit(todo: Sequence[Job], settings: Settings, cluster: str = "slurm") -> dict[SubmittedJob, Job]:
+    """Submit jobs as arrays; what stands for each in the queue, and the job.
+
+    Raises:
+        UserError: as for `start`.
+    """
     submitit = _imported()
-    from submitit.core import utils as errors
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     if cluster == "slurm" and shutil.which("srun") is None:
         raise UserError(
@@ -90,23 +94,29 @@ def outcomes(todo: Sequence[Job], settings: Settings, cluster: str = "slurm") ->
     more = {"slurm_max_num_timeout": settings.retries} if cluster == "slurm" else {}
     executor = submitit.AutoExecutor(_folder(settings), cluster=cluster, **more)
     executor.update_parameters(**(_parameters(settings) if cluster == "slurm" else {"timeout_min": settings.minutes}))
-    running = {}
+    queued = {}
     for part in _arrays(todo):
         try:
             with executor.batch():
                 submitted = [executor.submit(Task(job, settings.cpus, settings.retries)) for job in part]
-        except (errors.FailedJobError, errors.FailedSubmissionError) as error:
+        except (FailedJobError, FailedSubmissionError) as error:
             raise UserError(f"sbatch refuses the jobs: {str(error).strip().splitlines()[-1]}") from error
-        running |= dict(zip(submitted, part, strict=True))
-    ids = ", ".join(dict.fromkeys(job.job_id.partition("_")[0] for job in running))
-    print(f"{len(running)} jobs submitted as {ids}; their logs are in {_folder(settings)}", flush=True)
+        queued |= dict(zip(submitted, part, strict=True))
+    return queued
+
+
+def outcomes(todo: Sequence[Job], settings: Settings, cluster: str = "slurm") -> Iterator[Outcome]:
+    """Outcomes in about the order in which jobs end."""
+    queued = submit(todo, settings, cluster)
+    ids = " ".join(dict.fromkeys(job.job_id.partition("_")[0] for job in queued))
+    print(f"{len(queued)} jobs submitted ({ids}); their logs are in {settings.logs}", flush=True)
     try:
-        while running:
-            for submitted in [one for one in running if one.done()]:
-                yield _outcome(running.pop(submitted), submitted)
-            time.sleep(SECONDS_BETWEEN_LOOKS if running else 0)
+        while queued:
+            for submitted in [one for one in queued if one.done()]:
+                yield _outcome(queued.pop(submitted), submitted)
+            time.sleep(SECONDS_BETWEEN_LOOKS if queued else 0)
     except KeyboardInterrupt:
-        print(f"\nThe jobs stay in the queue: `scancel {ids.replace(',', '')}` removes them.", file=sys.stderr)
+        print(f"\nThe jobs stay in the queue: `scancel {ids}` removes them.", file=sys.stderr)
         raise
 
 
