@@ -6,7 +6,7 @@ import argparse
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clip import available_models
@@ -83,6 +83,10 @@ class RunSpec:
     def command(self) -> str:
         """The line that makes this run when it is pasted into a shell in the repository's folder."""
         return shlex.join(["python", "train.py", *self.arguments()])
+
+    def again(self) -> RunSpec:
+        """The same run, which resumes what it began even if it was to start afresh."""
+        return replace(self, rerun=False)
 
     @classmethod
     def parse(cls, words: Sequence[str]) -> RunSpec:

@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import UserError, run_program
+from runs.engines.options import add_options, settings_of
 from runs.protocols import PROTOCOLS, Job, Places, ensure_generated, integer, locate, shots_of
 from runs.spec import shots_word
 
@@ -42,8 +43,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("dataset", help="one of configs/datasets/, a folder of your own images in DATA, or its path")
     p.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0])
     p.add_argument("--shots", default="16", help="of the few-shot protocol")
-    p.add_argument("--jobs", help="runs side by side (default: 1; one per core, at most 4, for PhantomCLIP)")
     p.add_argument("--rerun", action="store_true", help="remove what the runs left and start them afresh")
+    add_options(p, "default: 1; one per core, at most 4, for PhantomCLIP")
     p.add_argument(
         "words", nargs="*", metavar="SEED",
         help="seeds (default: 1 2 3), then KEY VALUE changes of the configuration, after -- where options precede",
@@ -59,20 +60,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     shots = shots_of(args.shots, "--shots")
     dataset, places = locate(args.dataset, Places())
     jobs = planned(args.protocol, dataset, seeds, shots, places, pairs)
-    ensure_generated(dataset, places.data)
 
     from reports.ablation import ablation_table
     from reports.collect import runs_in, warn
     from reports.plots import save, sensitivity
     from reports.render import document
-    from runs.engines.local import go_through, worker_count
+    from runs.engines import dry_run, go_through
+    from runs.engines.local import worker_count
     from runs.ready import check_ready
 
     backbone = places.backbone_for(dataset)
     everything = [job.afresh(args.rerun) for of_option in jobs.values() for job in of_option]
-    workers = worker_count(args.jobs, backbone)
+    settings = settings_of(args, worker_count(args.jobs, backbone), backbone, places.output)
+    if args.dry_run:
+        dry_run(everything, settings)
+        return
+    ensure_generated(dataset, places.data)
     check_ready(spec for job in everything for spec in job.waiting())
-    report = go_through(everything, workers)
+    report = go_through(everything, settings)
     runs = {
         option: runs_in(folder for job in of_option for folder in job.folders()) for option, of_option in jobs.items()
     }

@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import run_program
+from runs.engines.options import add_options, settings_of
 from runs.protocols import PROTOCOLS, Places, ensure_generated, integer, locate, shots_of
 
 
@@ -24,9 +25,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--shots", nargs="+", default=["16"], help="of the few-shot protocol; all: every image")
     p.add_argument("--metric", default="accuracy", help="what the tables show (default: accuracy)")
     p.add_argument("--seconds", action="store_true", help="add a column with the seconds that the runs took")
-    p.add_argument("--jobs", help="runs side by side (default: 1; one per core, at most 4, for PhantomCLIP)")
     p.add_argument("--backbone", default="", help="default: BACKBONE, or the data set's own")
     p.add_argument("--rerun", action="store_true", help="remove what the runs left and start them afresh")
+    add_options(p, "default: 1; one per core, at most 4, for PhantomCLIP")
     p.add_argument(
         "pairs", nargs="*", metavar="KEY VALUE", help="changes of the configuration, after -- where options precede"
     )
@@ -40,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reports.page import write
     from reports.render import document
     from reports.tables import TABLES
-    from runs.engines.local import go_through, worker_count
+    from runs.engines import dry_run, go_through
+    from runs.engines.local import worker_count
     from runs.plan import plan, report_folders, runs_of
     from runs.ready import check_ready
     from runs.registry import benchmark_methods
@@ -50,16 +52,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     dataset, places = locate(args.dataset, places)
     seeds = [integer(seed, "--seeds", 0) for seed in args.seeds]
     shots = [shots_of(number, "--shots") for number in args.shots]
-    workers = worker_count(args.jobs, places.backbone_for(dataset))
+    backbone = places.backbone_for(dataset)
+    settings = settings_of(args, worker_count(args.jobs, backbone), backbone, places.output)
     methods = args.methods or benchmark_methods()
     started = time.perf_counter()
     jobs = {
         protocol: plan(protocol, [dataset], methods, seeds, shots, places, args.pairs) for protocol in args.protocol
     }
-    ensure_generated(dataset, places.data)
     everything = [job.afresh(args.rerun) for of_protocol in jobs.values() for job in of_protocol]
+    if args.dry_run:
+        dry_run(everything, settings)
+        return
+    ensure_generated(dataset, places.data)
     check_ready(spec for job in everything for spec in job.waiting())
-    report = go_through(everything, workers)
+    report = go_through(everything, settings)
     for protocol, of_protocol in jobs.items():
         tables = TABLES[protocol](runs_of(of_protocol), args.metric, args.seconds)
         print("\n" + document(tables))

@@ -14,19 +14,19 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import run_program
+from runs.engines.options import add_options, settings_of
 from runs.protocols import PROTOCOLS, Places, ensure_generated, shots_of
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("protocol", choices=PROTOCOLS)
-    p.add_argument("--dry-run", action="store_true", help="print the commands of the runs that are left, and do none")
     p.add_argument("--datasets", nargs="+", help="default: the eleven sets of the benchmark")
     p.add_argument("--methods", nargs="+", help="default: all of them")
     p.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    p.add_argument("--jobs", help="runs side by side (default: 1)")
     p.add_argument("--shots", nargs="+", default=["1", "2", "4", "8", "16"], help="of the few-shot protocol; or all")
     p.add_argument("--rerun", action="store_true", help="remove what the runs left and start them afresh")
+    add_options(p)
     return p
 
 
@@ -37,28 +37,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     from reports.page import write
     from reports.render import document
     from reports.tables import TABLES, average
-    from runs.engines.local import go_through, worker_count
+    from runs.engines import dry_run, go_through
+    from runs.engines.local import worker_count
     from runs.plan import plan, report_folders, runs_of
     from runs.ready import check_ready
     from runs.registry import benchmark_methods
 
-    places, workers = Places(), worker_count(args.jobs or "1", "")
+    places = Places()
     datasets = args.datasets or [facts.config for facts in load().datasets.values() if facts.zip_name]
+    backbone = places.backbone_for(datasets[0])
+    settings = settings_of(args, worker_count(args.jobs or "1", backbone), backbone, places.output)
     shots = [shots_of(number, "--shots") for number in args.shots]
     jobs = plan(args.protocol, datasets, args.methods or benchmark_methods(), args.seeds, shots, places)
     jobs = [job.afresh(args.rerun) for job in jobs]
     if args.dry_run:
-        specs = [spec for job in jobs for spec in job.specs]
-        waiting = [spec for job in jobs for spec in job.waiting()]
-        for spec in waiting:
-            print(spec.command())
-        print(f"{len(waiting)} of {len(specs)} runs to do, {len(specs) - len(waiting)} complete", file=sys.stderr)
+        dry_run(jobs, settings)
         return
     waiting = [job for job in jobs if job.waiting()]
     check_ready(spec for job in waiting for spec in job.waiting())
     for dataset in datasets:
         ensure_generated(dataset, places.data)
-    report = go_through(waiting, workers)
+    report = go_through(waiting, settings)
     if folders := report_folders(jobs):
         tables = TABLES[args.protocol](runs_of(jobs))
         mean, left_out = average(tables, args.protocol)

@@ -14,6 +14,7 @@ from .errors import (
     UserError,
     WrongValue,
     cause_of,
+    is_out_of_memory,
     report_error,
     run_program,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "get_most_similar_str_to_a_from_b",
     "init_network_weights",
     "is_disk_full",
+    "is_out_of_memory",
     "listdir_nohidden",
     "load_checkpoint",
     "load_pretrained_weights",

@@ -63,9 +63,14 @@ def cause_of(error: BaseException) -> str | None:
             f"{error.strerror or error}{where}; fix this and run the same command again: it resumes after the last "
             f"saved epoch."
         )
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, named so that no program has to import torch
+    if is_out_of_memory(error):
         return "the GPU's memory is full; lower DATALOADER.TRAIN_X.BATCH_SIZE or FEATURES.IMAGES_AT_ONCE."
     return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is torch's of a full GPU; by its name, so that no program has to import torch."""
+    return type(error).__name__ == "OutOfMemoryError"
 
 
 def run_program(main: Callable[[], object]) -> int:

@@ -14,11 +14,14 @@ from multiprocessing.connection import Connection, wait
 
 from runs.protocols import Job, integer
 
+from .options import Settings
 from .report import Outcome, Report, attempt
 
 ATTEMPTS = 2  # at a job whose process is killed
 SECONDS_BETWEEN_LOOKS = 1.0  # at whether a process is alive
 SECONDS_TO_END = 5.0
+WEIGHT_FILES = (".safetensors", ".bin", ".pt")
+FIXED_BYTES = 1_500_000_000
 
 
 def go_through(todo: Sequence[Job], workers: int = 1) -> Report:
@@ -31,6 +34,40 @@ def go_through(todo: Sequence[Job], workers: int = 1) -> Report:
     for outcome in _one_by_one(todo) if workers == 1 else _side_by_side(todo, workers):
         report.add(outcome)
     return report
+
+
+def start(todo: Sequence[Job], settings: Settings) -> Report:
+    """Go through the jobs with as many workers as were asked for, or as the GPU's memory has room for."""
+    return go_through(todo, fitting(settings.jobs or 1, settings.backbone))
+
+
+def fitting(workers: int, backbone: str) -> int:
+    """At most `workers`: as many as the free memory of this machine's GPU is estimated to have room for, at least 1."""
+    if workers == 1:
+        return 1
+    import torch
+
+    if not torch.cuda.is_available():
+        return workers
+    free, _ = torch.cuda.mem_get_info()
+    needed = bytes_of_run(backbone)
+    fit = max(1, min(workers, int(free // needed)))
+    if fit < workers:
+        print(
+            f"The GPU has {free / 1e9:.0f} GB free and a run is estimated to take {needed / 1e9:.1f} GB: {fit} side by "
+            f"side instead of {workers}.",
+            flush=True,
+        )
+    return fit
+
+
+def bytes_of_run(backbone: str) -> int:
+    """An estimate of a run's memory on a GPU: its weights, about twice as much for what their products leave behind,
+    and a fixed part for CUDA itself and a batch of images."""
+    from clip.registry import locate
+
+    sizes = [file.stat().st_size for file in locate(backbone).rglob("*") if file.suffix in WEIGHT_FILES]
+    return 3 * max(sizes, default=0) + FIXED_BYTES
 
 
 def worker_count(asked: str | None, backbone: str) -> int:
@@ -52,8 +89,11 @@ def _one_by_one(todo: Sequence[Job]) -> Iterator[Outcome]:
 
 
 def _side_by_side(todo: Sequence[Job], workers: int) -> Iterator[Outcome]:
-    """Outcomes in the order in which jobs end. A job whose process is killed is done once more in a fresh one."""
+    """Outcomes in the order in which jobs end. A job whose process is killed is done once more in a fresh one. The
+    first that finds the GPU's memory full halves the number of workers, and jobs that ran beside more workers than
+    there are then are done once more."""
     threads = max(1, (os.cpu_count() or 1) // workers)
+    asked = workers
     waiting = deque((job, 1) for job in todo)
     busy: list[_Worker] = []
     idle: list[_Worker] = []
@@ -64,11 +104,19 @@ def _side_by_side(todo: Sequence[Job], workers: int) -> Iterator[Outcome]:
                 job, number = waiting.popleft()
                 worker = idle.pop() if idle and number == 1 else _Worker(threads)
                 busy.append(worker)
-                worker.give(job, number)
+                worker.give(job, number, workers)
             wait([worker.pipe for worker in busy], SECONDS_BETWEEN_LOOKS)
             for worker in [worker for worker in busy if worker.has_ended()]:
                 busy.remove(worker)
                 outcome = worker.outcome()
+                if outcome is not None and outcome.out_of_memory and worker.beside > 1:
+                    if workers == asked:
+                        workers = asked // 2
+                        print(f"{worker.job}: the GPU's memory is full; from now on --jobs {workers}", file=sys.stderr)
+                    if worker.beside > workers:
+                        waiting.appendleft((worker.job, worker.attempts))
+                        worker.stop()  # and with it the memory that it holds
+                        continue
                 if outcome is not None:
                     idle.append(worker)
                     yield outcome
@@ -79,6 +127,8 @@ def _side_by_side(todo: Sequence[Job], workers: int) -> Iterator[Outcome]:
                     waiting.appendleft((worker.job, worker.attempts + 1))
                 else:
                     yield Outcome(worker.job, error=f"its process {cause}, {ATTEMPTS} times: {_REMEDY}.")
+            while idle and len(busy) + len(idle) > workers:
+                idle.pop().stop()
     finally:
         for worker in (*busy, *idle):
             worker.stop()
@@ -99,9 +149,10 @@ class _Worker:
         theirs.close()
         self.job: Job | None = None
         self.attempts = 0
+        self.beside = 1  # how many workers there were, this one included, when it began
 
-    def give(self, job: Job, attempts: int) -> None:
-        self.job, self.attempts = job, attempts
+    def give(self, job: Job, attempts: int, workers: int) -> None:
+        self.job, self.attempts, self.beside = job, attempts, workers
         with contextlib.suppress(OSError):  # it was killed just now, which `outcome` tells
             self.pipe.send(job)
 

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dassl.utils import Diverged, UserError, cause_of, report_error
+from dassl.utils import Diverged, UserError, cause_of, is_out_of_memory, report_error
 from runs.protocols import Job
 
 MOST_NAMED = 5  # jobs in the last sentence
@@ -19,7 +19,8 @@ class Outcome:
     """How a job ended.
 
     scores: what it found, in print. error: one sentence where it failed. diverged: whether a training of it did, which
-    is an error too. details: the traceback of an error that no user can fix.
+    is an error too. out_of_memory: whether the GPU's memory was full. details: the traceback of an error that no user
+    can fix.
     """
 
     job: Job
@@ -27,6 +28,7 @@ class Outcome:
     scores: str = ""
     error: str = ""
     diverged: bool = False
+    out_of_memory: bool = False
     details: str = ""
 
 
@@ -34,14 +36,15 @@ def attempt(job: Job) -> Outcome:
     """Do a job here; whatever it raises is in the outcome."""
     started = time.perf_counter()
     scores = error = details = ""
-    diverged = False
+    diverged = out_of_memory = False
     try:
         scores = scores_of(job, job())
     except Exception as problem:
         diverged, sentence = isinstance(problem, Diverged), cause_of(problem)
+        out_of_memory = is_out_of_memory(problem)
         error = sentence or f"{type(problem).__name__}: {problem}"
         details = "" if sentence else traceback.format_exc()
-    return Outcome(job, time.perf_counter() - started, scores, error, diverged, details)
+    return Outcome(job, time.perf_counter() - started, scores, error, diverged, out_of_memory, details)
 
 
 def scores_of(job: Job, results: Sequence[dict]) -> str:

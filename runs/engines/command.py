@@ -1,0 +1,94 @@
+"""Doing a job by the commands of its runs, as the engines of clusters do on their nodes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from dassl.utils import read_json
+from runs.protocols import Job
+from runs.spec import ROOT, RunSpec
+
+from .report import Outcome, scores_of
+
+RESULTS, DIVERGED = "results.json", "diverged.json"
+# Ends a group of processes when whoever holds the other end of its standard input is gone.
+_GUARD = 'read -r _; kill -s KILL -- "-$1"'
+
+
+def do(job: Job, threads: int = 1, retries: int = 0) -> Outcome:
+    """Do the runs of a job that are not complete, each as `python train.py ...` in a process of its own. One that is
+    killed by a signal is begun again, at most `retries` times, and resumes after its last epoch."""
+    started = time.perf_counter()
+    for spec in job.waiting():
+        code, said = _run(spec, threads)
+        for _ in range(retries if code < 0 else 0):
+            code, said = _run(spec.again(), threads)
+            if code >= 0:
+                break
+        if code:
+            return _without_result(job, spec, code, said, time.perf_counter() - started)
+    found = [read_json(Path(ROOT, folder, RESULTS)) for folder in job.folders()]
+    return Outcome(job, time.perf_counter() - started, scores_of(job, found))
+
+
+def _without_result(job: Job, spec: RunSpec, code: int, said: str, seconds: float) -> Outcome:
+    lines = said.strip().splitlines()
+    if code < 0:
+        sentence = f"its process was killed by {signal.Signals(-code).name}: the machine's memory may be full."
+    else:
+        sentence = lines[-1].removeprefix("error: ") if lines else f"`{spec.command()}` ended with exit code {code}."
+    diverged = code == 2 and Path(ROOT, spec.folder, DIVERGED).is_file()
+    details = said.strip() if "Traceback (most recent call last)" in said else ""
+    return Outcome(job, seconds, error=sentence, diverged=diverged, details=details)
+
+
+def _run(spec: RunSpec, threads: int) -> tuple[int, str]:
+    """Exit code of a run's command, below 0 where a signal killed it, and what it said on stderr. What it prints is in
+    the run's log.txt."""
+    words = [sys.executable, "train.py", *spec.arguments()]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    process = subprocess.Popen(
+        words,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    with process, _guarded(process):
+        said = process.communicate()[1]
+    return process.returncode, said
+
+
+@contextlib.contextmanager
+def _guarded(process: subprocess.Popen) -> Iterator[None]:
+    """Ends a process and its children with the block, and if this process is killed in it: a run whose node is taken
+    for dead must not go on beside its successor."""
+    if os.name != "posix":
+        try:
+            yield
+        finally:
+            process.kill()
+        return
+    guard = subprocess.Popen(
+        ["sh", "-c", _GUARD, "guard", str(process.pid)], stdin=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        guard.kill()
+        guard.stdin.close()
+        guard.wait()

@@ -1,0 +1,167 @@
+"""Going through jobs on a Slurm cluster by submitit: job arrays, each of whose tasks does one job by its commands."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from dassl.utils import UserError
+from runs.protocols import Job
+from runs.spec import ROOT
+
+from .command import do
+from .options import Settings
+from .report import Outcome, Report
+
+if TYPE_CHECKING:
+    from submitit import Job as SubmittedJob
+
+MOST_IN_ARRAY = 1000  # Slurm's MaxArraySize is 1001 where nobody changed it
+MOST_AT_ONCE = 256
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+class Task:
+    """One job, as submitit pickles it."""
+
+    def __init__(self, job: Job, threads: int, retries: int) -> None:
+        self.job, self.threads, self.retries = job, threads, retries
+
+    def __call__(self) -> Outcome:
+        return do(self.job, self.threads, self.retries)
+
+    def checkpoint(self) -> object:
+        """What Slurm is to do after a time limit or a preemption: the same again, which resumes."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(Task(self.job.afresh(False), self.threads, self.retries))
+
+
+def start(todo: Sequence[Job], settings: Settings, cluster: str = "slurm") -> Report:
+    """Submit the jobs that are not complete and wait for them. `cluster` is submitit's name of where; "local" does them
+    on this machine, all at once.
+
+    Raises:
+        UserError: submitit is not installed, this machine is no part of a Slurm cluster, or sbatch refuses.
+    """
+    waiting = [job for job in todo if job.waiting()]
+    if len(waiting) < len(todo):
+        print(f"{len(todo) - len(waiting)} of {len(todo)} jobs are complete.", flush=True)
+    report = Report(waiting, min(len(waiting), settings.jobs or MOST_AT_ONCE) or 1)
+    if waiting:
+        for outcome in outcomes(waiting, settings, cluster):
+            report.add(outcome)
+    return report
+
+
+def preview(todo: Sequence[Job], settings: Settings) -> str:
+    """The batch scripts that would be submitted, each with the commands of its array's tasks as comments."""
+    _imported()
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(_folder(settings))}"
+    scripts = []
+    for part in _arrays([job for job in todo if job.waiting()]):
+        script = _make_sbatch_string(
+            command=command,
+            folder=_folder(settings),
+            map_count=len(part) if len(part) > 1 else None,
+            **{name.removeprefix("slurm_"): value for name, value in _parameters(settings).items()},
+        )
+        tasks = [f"# task {number}: {spec.command()}" for number, job in enumerate(part) for spec in job.waiting()]
+        scripts.append("\n".join([script.rstrip("\n"), "", *tasks]))
+    return "\n\n".join(scripts)
+
+
+def submit(todo: Sequence[Job], settings: Settings, cluster: str = "slurm") -> dict[SubmittedJob, Job]:
+    """Submit jobs as arrays; what stands for each in the queue, and the job.
+
+    Raises:
+        UserError: as for `start`.
+    """
+    submitit = _imported()
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    if cluster == "slurm" and shutil.which("srun") is None:
+        raise UserError(
+            "--engine slurm needs srun, which is not on this machine: start it on a node that submits jobs."
+        )
+    more = {"slurm_max_num_timeout": settings.retries} if cluster == "slurm" else {}
+    executor = submitit.AutoExecutor(_folder(settings), cluster=cluster, **more)
+    executor.update_parameters(**(_parameters(settings) if cluster == "slurm" else {"timeout_min": settings.minutes}))
+    queued = {}
+    for part in _arrays(todo):
+        try:
+            with executor.batch():
+                submitted = [executor.submit(Task(job, settings.cpus, settings.retries)) for job in part]
+        except (FailedJobError, FailedSubmissionError) as error:
+            raise UserError(f"sbatch refuses the jobs: {str(error).strip().splitlines()[-1]}") from error
+        queued |= dict(zip(submitted, part, strict=True))
+    return queued
+
+
+def outcomes(todo: Sequence[Job], settings: Settings, cluster: str = "slurm") -> Iterator[Outcome]:
+    """Outcomes in about the order in which jobs end."""
+    queued = submit(todo, settings, cluster)
+    ids = " ".join(dict.fromkeys(job.job_id.partition("_")[0] for job in queued))
+    print(f"{len(queued)} jobs submitted ({ids}); their logs are in {settings.logs}", flush=True)
+    try:
+        while queued:
+            for submitted in [one for one in queued if one.done()]:
+                yield _outcome(queued.pop(submitted), submitted)
+            time.sleep(SECONDS_BETWEEN_LOOKS if queued else 0)
+    except KeyboardInterrupt:
+        print(f"\nThe jobs stay in the queue: `scancel {ids}` removes them.", file=sys.stderr)
+        raise
+
+
+def _outcome(job: Job, submitted: SubmittedJob) -> Outcome:
+    from submitit.core.utils import FailedJobError, UncompletedJobError
+
+    where = f"see {submitted.paths.stderr}"
+    try:
+        return submitted.result()
+    except FailedJobError as error:
+        return Outcome(job, error=f"its task failed, {where}", details=str(error))
+    except UncompletedJobError:
+        ended = f"Slurm's job {submitted.job_id} ended without a result ({submitted.state.lower()})"
+        return Outcome(job, error=f"{ended}, {where}")
+
+
+def _parameters(settings: Settings) -> dict[str, object]:
+    """What submitit's AutoExecutor takes of the settings. A job whose node dies is queued again."""
+    further = {key.replace("_", "-"): value or True for key, value in settings.sbatch}
+    given = {
+        "slurm_job_name": "runs",
+        "slurm_time": settings.minutes,
+        "slurm_cpus_per_task": settings.cpus,
+        "slurm_gpus_per_node": int(settings.gpus) if settings.gpus else None,
+        "slurm_partition": settings.partition or None,
+        "slurm_mem": settings.memory or None,
+        "slurm_array_parallelism": settings.jobs or MOST_AT_ONCE,
+        "slurm_setup": [f"cd {shlex.quote(str(ROOT))}"],  # from which the task's own code is imported
+        "slurm_additional_parameters": {"requeue": True, **further},
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _folder(settings: Settings) -> str:
+    """Where submitit writes: a folder for each job, %j being its number."""
+    return str(settings.logs.absolute() / "%j")
+
+
+def _arrays(todo: Sequence[Job]) -> list[Sequence[Job]]:
+    return [todo[first : first + MOST_IN_ARRAY] for first in range(0, len(todo), MOST_IN_ARRAY)]
+
+
+def _imported() -> ModuleType:
+    try:
+        import submitit
+    except ImportError:
+        raise UserError("--engine slurm needs submitit: pip install -r requirements-cluster.txt") from None
+    return submitit

@@ -1,0 +1,43 @@
+"""Short jobs on the small Phantom data set, for tests of the engines that start commands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from runs.protocols import Job, Places, job
+
+
+def phantom_job(
+    method: str,
+    data: Path,
+    output: Path,
+    cache: Path,
+    pairs: Sequence[str] = (),
+    protocol: str = "few_shot",
+    seed: int = 1,
+) -> Job:
+    """A protocol of a method with 2 shots (base-to-novel: 2 too) and a few epochs."""
+    epochs = () if "OPTIM.MAX_EPOCH" in pairs else ("OPTIM.MAX_EPOCH", "3")
+    short = ("FEATURES.CACHE_DIR", str(cache), "DATALOADER.NUM_WORKERS", "0", *epochs)
+    places = Places(data=data, output=output, backbone="PhantomCLIP")
+    return job(protocol, method, "phantom", 2, seed, places, (*short, *pairs))
+
+
+def processes_of(job: Job) -> list[int]:
+    """The processes of this machine that do a run of the job by its command."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_text().split("\0")
+            except OSError:  # it has ended meanwhile
+                continue
+            if "train.py" in words and any(str(folder) in words for folder in job.folders()):
+                found.append(int(entry.name))
+    return found
+
+
+def trains(job: Job) -> bool:
+    """Whether a run of the job has stored an epoch."""
+    return any(any(folder.rglob("model.pth.tar-*")) for folder in job.folders())
