@@ -86,9 +86,9 @@ def ended(world, command, tmp_path):
 
 VALUES = """
 OPTIM.LR fast | OPTIM.LR is 'fast' in the command line, but it must be a number.
-OPTIM.LR 0 | OPTIM.LR is 0.0, but it must be greater than 0.
-OPTIM.LR -1 | OPTIM.LR is -1.0, but it must be greater than 0.
-OPTIM.LR 1e999 | OPTIM.LR is inf, but it must be greater than 0.
+OPTIM.LR 0 | OPTIM.LR is 0.0, but it must be greater than 0 and at most 1e+32.
+OPTIM.LR -1 | OPTIM.LR is -1.0, but it must be greater than 0 and at most 1e+32.
+OPTIM.LR 1e999 | OPTIM.LR is inf, but it must be greater than 0 and at most 1e+32.
 OPTIM.LR None | OPTIM.LR is None in the command line, but it must be a number.
 OPTIM.LR True | OPTIM.LR is True in the command line, but it must be a number.
 OPTIM.LR (0.1,) | OPTIM.LR is (0.1,) in the command line, but it must be a number.
@@ -101,15 +101,15 @@ OPTIM.MAX_EPOCH True | OPTIM.MAX_EPOCH is True in the command line, but it must 
 OPTIM.MAX_EPOCH ten | OPTIM.MAX_EPOCH is 'ten' in the command line, but it must be a whole number.
 OPTIM.WARMUP_EPOCH 10000000 | OPTIM.WARMUP_EPOCH is 10000000, but it must be at most 1,000,000.
 OPTIM.WARMUP_TYPE slow | OPTIM.WARMUP_TYPE is 'slow', but it must be linear or constant.
-OPTIM.WARMUP_CONS_LR -1.0 | OPTIM.WARMUP_CONS_LR is -1.0, but it must be at least 0.
+OPTIM.WARMUP_CONS_LR -1.0 | OPTIM.WARMUP_CONS_LR is -1.0, but it must be at least 0 and at most 1e+32.
 OPTIM.NAME adamm | OPTIM.NAME is 'adamm', but it must be adam, amsgrad, sgd, rmsprop, radam or adamw.
 OPTIM.LR_SCHEDULER cosinus | OPTIM.LR_SCHEDULER is 'cosinus', but it must be single_step, multi_step or cosine.
 OPTIM.STEPSIZE () | OPTIM.STEPSIZE is (), but it must be a list of epochs
 OPTIM.STEPSIZE 5 | OPTIM.STEPSIZE is 5 in the command line, but it must be a list, such as (-1,).
 OPTIM.STEPSIZE "('a',)" | OPTIM.STEPSIZE is ('a',), but it must be a list of epochs
-OPTIM.GAMMA -0.1 | OPTIM.GAMMA is -0.1, but it must be at least 0.
+OPTIM.GAMMA -0.1 | OPTIM.GAMMA is -0.1, but it must be at least 0 and at most 1.
 OPTIM.MOMENTUM -0.9 | OPTIM.MOMENTUM is -0.9, but it must be at least 0 and at most 1.
-OPTIM.WEIGHT_DECAY -5e-4 | OPTIM.WEIGHT_DECAY is -0.0005, but it must be at least 0.
+OPTIM.WEIGHT_DECAY -5e-4 | OPTIM.WEIGHT_DECAY is -0.0005, but it must be at least 0 and at most 1e+32.
 OPTIM.ADAM_BETA1 1.0 | OPTIM.ADAM_BETA1 is 1.0, but it must be at least 0 and less than 1.
 OPTIM.RMSPROP_ALPHA 2.0 | OPTIM.RMSPROP_ALPHA is 2.0
 OPTIM.SGD_NESTEROV yes | OPTIM.SGD_NESTEROV is 'yes' in the command line, but it must be True or False.
@@ -459,7 +459,7 @@ DAMAGED = [
     ("method.yaml", "OPTIM: {LR: high}", CONFIGURED, "method.yaml, but it must be a number."),
     ("method.yaml", "OPTIM: {LRR: 1}", CONFIGURED, "Unknown configuration key 'OPTIM.LRR' from"),
     ("method.yaml", "DATASET: {NAME: 2024-01-01}", CONFIGURED, "but it must be text: put it in quotes."),
-    ("method.yaml", "OPTIM: {LR: .nan}", CONFIGURED, "OPTIM.LR is nan, but it must be greater than 0."),
+    ("method.yaml", "OPTIM: {LR: .nan}", CONFIGURED, "OPTIM.LR is nan, but it must be greater than 0 and at most"),
     ("method.yaml", "OPTIM: &a {LR: *a}", CONFIGURED, "method.yaml is nested too deeply or contains itself"),
     ("method.yaml", nested(2000), CONFIGURED, "method.yaml is nested too deeply or contains itself"),
     ("method.yaml", "_BASE_: 3", CONFIGURED, "has 3 as _BASE_, but it must be the path of another configuration."),

@@ -42,7 +42,9 @@ class Scripted(Job):
 
 
 def job(name: str, deed: str, folder: Path) -> Scripted:
-    spec = RunSpec(method=name, folder=str(folder / "runs" / name), dataset="phantom", pairs=(deed, str(folder)))
+    spec = RunSpec(
+        method=name, folder=str(folder / "runs" / name), dataset="phantom", shots=16, pairs=(deed, str(folder))
+    )
     return Scripted("few_shot", (spec,))
 
 

@@ -32,7 +32,7 @@ class Rule:
 
 def number(least: float = -math.inf, most: float = math.inf, above: float = -math.inf, below: float = math.inf) -> Rule:
     """A finite number with least <= value <= most and above < value < below."""
-    bounds = {"at least": least, "at most": most, "greater than": above, "less than": below}
+    bounds = {"at least": least, "greater than": above, "at most": most, "less than": below}
     said = [f"{words} {bound:,}" for words, bound in bounds.items() if math.isfinite(bound)]
     return Rule(
         lambda value: math.isfinite(value) and least <= value <= most and above < value < below,

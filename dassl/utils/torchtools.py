@@ -129,11 +129,14 @@ def restore(
             piece.load_state_dict(checkpoint[name])
             fits = _alike(fresh, piece.state_dict()) and (piece is not optimizer or _steps_fit(optimizer))
         except Exception as error:  # what a garbled state makes PyTorch raise depends on its parts
-            fits, reason = False, f": {str(error).splitlines()[0][:200]}" if str(error) else ""
+            fits, reason = False, f" ({' '.join(str(error).split())[:200]})" if str(error) else ""
         else:
             reason = ""
         if not fits:
-            raise UserError(f"The {name} in {origin} does not fit this run{reason}; delete that file and train again.")
+            raise UserError(
+                f"The {name} in {origin} does not fit this run{reason}: resume it with the configuration that wrote "
+                f"it, or delete that file and train again."
+            )
     return checkpoint["epoch"]
 
 
