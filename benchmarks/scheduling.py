@@ -145,7 +145,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         complete = jobs[: args.runs - args.left]
         for engine in args.engines:
             rows += ROWS[engine](folder, args.runs, complete, jobs[-args.left :])
-    load = f", load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores" if hasattr(os, "getloadavg") else ""
+    busy = machine.load()
+    load = f", load {busy:.1f} on {os.cpu_count()} cores" if busy is not None else ""
     print(f"\n{args.runs} runs, {len(complete)} of them complete; {machine.name_of()}{load}\n")
     print(tabulate(rows, ["engine", *TARGETS], floatfmt=".1f", missingval="no such engine here"))
     print("\nat most " + ", ".join(f"{limit:g} {name}" for name, limit in TARGETS.items()))
