@@ -7,12 +7,14 @@ A plan of few-shot runs of which all but a few are complete is written to a temp
 results.json. "until the first run" is the time from the start of `reproduce.py few_shot --engine ...`, imports and
 planning included, until a run that is left begins: its process, or on the local engine its folder, is there. "per run"
 is the time in which the engine hands out the plan's jobs, finds each complete where it was sent, and gathers the
-outcomes; no process of a run is started. For Slurm it is the time to submit them, where this machine has a Slurm.
+outcomes; no process of a run is started. For Slurm it is the time to submit them, where this machine has a Slurm. Ray
+has two rows: a cluster that is there already and is joined, and one that the program starts.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
@@ -21,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
@@ -29,7 +31,7 @@ from tabulate import tabulate
 from benchmarks import machine
 from dassl.utils import read_json, write_json
 from phantom.dataset import write_dataset
-from runs.engines import ENGINES, local, ray_cluster, slurm
+from runs.engines import local, ray_cluster, slurm
 from runs.engines.options import Settings
 from runs.plan import plan
 from runs.protocols import Job, Places
@@ -59,9 +61,9 @@ def write_plan(folder: Path, runs: int, left: int) -> list[Job]:
     return jobs
 
 
-def until_first_run(engine: str, folder: Path, runs: int, left: Sequence[Job]) -> float:
+def until_first_run(engine: str, folder: Path, runs: int, left: Sequence[Job], *options: str) -> float:
     """Seconds from the start of the program until the first of the runs that are left begins."""
-    words = [sys.executable, "scripts/reproduce.py", "few_shot", "--datasets", "phantom", "--methods", METHOD]
+    words = [sys.executable, "scripts/reproduce.py", "few_shot", "--datasets", "phantom", "--methods", METHOD, *options]
     words += ["--shots", "1", "--engine", engine, "--seeds", *map(str, range(1, runs + 1))]
     places = {"DATA": str(folder / "data"), "OUTPUT": str(folder / "output"), "BACKBONE": "PhantomCLIP"}
     said = folder / f"{engine}.txt"
@@ -85,31 +87,53 @@ def until_first_run(engine: str, folder: Path, runs: int, left: Sequence[Job]) -
     return seconds
 
 
-def per_run(engine: str, folder: Path, jobs: Sequence[Job]) -> float | None:
-    """Seconds per job of handing them all out, each of which is complete; None where there is no such engine here."""
-    settings = Settings(engine=engine, logs=folder / "logs", jobs=2 if engine == "local" else None)
-    if engine == "ray":
-        with ray_cluster.cluster(settings) as ray:
-            list(ray_cluster.outcomes(ray, jobs[:8], settings))  # its workers start
-            start = time.perf_counter()
-            list(ray_cluster.outcomes(ray, jobs, settings))
-            return (time.perf_counter() - start) / len(jobs)
-    if engine == "slurm":
-        if shutil.which("sbatch") is None:
-            return None
-        start = time.perf_counter()
-        queued = slurm.submit(jobs, settings)
-        seconds = time.perf_counter() - start
-        subprocess.run(["scancel", *{one.job_id.partition("_")[0] for one in queued}], check=True)
-        return seconds / len(jobs)
+def ray_rows(folder: Path, runs: int, complete: Sequence[Job], left: Sequence[Job]) -> Iterator[list[object]]:
+    settings = Settings(engine="ray")
+    with ray_cluster.cluster(settings) as ray:
+        list(ray_cluster.outcomes(ray, complete[:8], settings))  # its workers start
+        seconds = timed(lambda: list(ray_cluster.outcomes(ray, complete, settings)))
+        address = ray.get_runtime_context().gcs_address
+        yield [
+            "ray, joined",
+            until_first_run("ray", folder, runs, left, "--address", address),
+            per_run(seconds, complete),
+        ]
+    yield ["ray, started", until_first_run("ray", folder, runs, left), per_run(seconds, complete)]
+
+
+def slurm_rows(folder: Path, runs: int, complete: Sequence[Job], left: Sequence[Job]) -> Iterator[list[object]]:
+    if shutil.which("sbatch") is None:
+        yield ["slurm", None, None]
+        return
+    queued: list = []
+    seconds = timed(lambda: queued.extend(slurm.submit(complete, Settings(engine="slurm", logs=folder / "logs"))))
+    subprocess.run(["scancel", *{one.job_id.partition("_")[0] for one in queued}], check=True)
+    yield ["slurm", until_first_run("slurm", folder, runs, left), per_run(seconds, complete)]
+
+
+def local_rows(folder: Path, runs: int, complete: Sequence[Job], left: Sequence[Job]) -> Iterator[list[object]]:
+    jobs = [Complete(job.protocol, job.specs) for job in complete]
+    seconds = timed(lambda: local.go_through(jobs, 2))
+    yield ["local", until_first_run("local", folder, runs, left), per_run(seconds, complete)]
+
+
+ROWS = {"local": local_rows, "ray": ray_rows, "slurm": slurm_rows}
+
+
+def timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
-    local.go_through([Complete(job.protocol, job.specs) for job in jobs], settings.jobs)
-    return (time.perf_counter() - start) / len(jobs)
+    with contextlib.redirect_stdout(None):
+        work()
+    return time.perf_counter() - start
+
+
+def per_run(seconds: float, jobs: Sequence[Job]) -> float:
+    return 1000 * seconds / len(jobs)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=tuple(ENGINES))
+    parser.add_argument("--engines", nargs="+", choices=ROWS, default=tuple(ROWS))
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--left", type=int, default=10, help="runs of the plan that are not complete")
     args = parser.parse_args(argv)
@@ -120,10 +144,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         jobs = write_plan(folder, args.runs, args.left)
         complete = jobs[: args.runs - args.left]
         for engine in args.engines:
-            seconds = per_run(engine, folder, complete)
-            first = until_first_run(engine, folder, args.runs, jobs[-args.left :])
-            rows.append([engine, first, None if seconds is None else 1000 * seconds])
-    print(f"\n{args.runs} runs, {len(complete)} of them complete; {machine.name_of()}\n")
+            rows += ROWS[engine](folder, args.runs, complete, jobs[-args.left :])
+    busy = machine.load()
+    load = f", load {busy:.1f} on {os.cpu_count()} cores" if busy is not None else ""
+    print(f"\n{args.runs} runs, {len(complete)} of them complete; {machine.name_of()}{load}\n")
     print(tabulate(rows, ["engine", *TARGETS], floatfmt=".1f", missingval="no such engine here"))
     print("\nat most " + ", ".join(f"{limit:g} {name}" for name, limit in TARGETS.items()))
     return 0

@@ -3,6 +3,7 @@
 import argparse
 import os
 import pickle
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,9 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dassl.utils import UserError
+from runs.engines import go_through
 from runs.engines.command import do
 from runs.engines.options import add_options, minutes, settings_of
 from runs.engines.ray_cluster import files_of, write
+from runs.spec import RunSpec
 from tests.conftest import ROOT
 from tests.support.jobs import phantom_job, processes_of, trains
 from tests.support.runs import learned, same
@@ -134,3 +137,22 @@ def test_an_option_of_another_engine_is_an_error(engine, option, owner):
         UserError, match=f"{option.partition('=')[0]} is an option of --engine {owner}, not of {engine}"
     ):
         settings("--engine", engine, option)
+
+
+@pytest.mark.parametrize(("engine", "package"), [("ray", "ray"), ("slurm", "submitit")])
+def test_an_engine_without_its_package_says_how_to_install_it(data, cache, tmp_path, monkeypatch, engine, package):
+    monkeypatch.setitem(sys.modules, package, None)  # Python's way to say that it cannot be imported
+    with pytest.raises(UserError, match=rf"--engine {engine} needs .*: pip install -r requirements-cluster\.txt$"):
+        go_through([phantom_job("CoOp", data, tmp_path, cache)], settings("--engine", engine))
+
+
+@pytest.mark.parametrize("words", [["compare.py", "phantom"], ["reproduce.py", "few_shot", "--datasets", "phantom"]])
+def test_a_dry_run_prints_the_command_of_each_run_that_is_left_and_starts_none(command, data, tmp_path, words):
+    words = [f"scripts/{words[0]}", *words[1:], "--methods", "CoOp", "--seeds", "1", "2", "--shots", "2", "--dry-run"]
+    words += ["--protocol", "few_shot"] if "compare" in words[0] else []
+    done = command([*words, "--engine", "ray"], env={"DATA": str(data), "OUTPUT": str(tmp_path / "out")})
+    assert done.returncode == 0
+    specs = [RunSpec.parse(shlex.split(line)[2:]) for line in done.stdout.splitlines()]
+    assert [(spec.method, spec.shots, spec.seed) for spec in specs] == [("CoOp", 2, 1), ("CoOp", 2, 2)]
+    assert done.stderr == "2 of 2 runs to do, 0 complete\n"
+    assert not (tmp_path / "out").exists()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from dassl.utils import Diverged, UserError
 from runs.engines.local import go_through
@@ -36,15 +37,16 @@ class Scripted(Job):
             raise Diverged("the loss is not finite")
         if deed == "fault":
             raise KeyError("ours")
+        if deed == "fill" or (deed == "fill once" and len(notes.read_text().splitlines()) == 1):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
         if deed == "sleep":
             time.sleep(60)
         return [{"accuracy": 71.44}]
 
 
 def job(name: str, deed: str, folder: Path) -> Scripted:
-    spec = RunSpec(
-        method=name, folder=str(folder / "runs" / name), dataset="phantom", shots=16, pairs=(deed, str(folder))
-    )
+    place = str(folder / "runs" / name)
+    spec = RunSpec(method=name, folder=place, dataset="phantom", shots=2, pairs=(deed, str(folder)))
     return Scripted("few_shot", (spec,))
 
 
@@ -114,6 +116,21 @@ class TestKilled:
         assert "A" in failure
         assert "was killed by SIGKILL, 2 times" in failure
         assert len(pids(tmp_path, "A")) == 2
+
+    def test_a_full_gpu_lowers_the_number_of_workers_once_and_the_job_is_done_again(self, tmp_path, capsys):
+        jobs = [job(name, deed, tmp_path) for name, deed in {"A": "fill once", "B": "work", "C": "work"}.items()]
+        report = go_through(jobs, 2)
+        assert (report.succeeded, report.failed) == (3, [])
+        first, second = pids(tmp_path, "A")
+        assert first != second  # the memory of the first is free
+        assert capsys.readouterr().err.count("the GPU's memory is full; from now on --jobs 1\n") == 1
+
+    def test_a_job_that_fills_the_gpu_alone_is_named_and_the_rest_continue(self, tmp_path, capsys):
+        jobs = [job(name, deed, tmp_path) for name, deed in {"A": "fill", "B": "fill", "C": "work"}.items()]
+        report = go_through(jobs, 2)
+        assert report.succeeded == 1
+        assert ["the GPU's memory is full; lower DATALOADER" in one for one in report.failed] == [True, True]
+        assert capsys.readouterr().err.count("from now on --jobs") == 1
 
     def started(self, folder: Path) -> subprocess.Popen:
         """A program that goes through two jobs that sleep, which have begun."""
