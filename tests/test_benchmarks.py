@@ -1,12 +1,11 @@
 """The benchmarks' history, and how they project a whole training from a few epochs."""
 
 import datetime
-from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import machine
-from benchmarks.own_images import Setting
+from benchmarks.own_images import whole_training
 
 
 def test_the_history_is_one_table_with_a_line_for_each_result(tmp_path):
@@ -29,6 +28,4 @@ def test_the_history_is_one_table_with_a_line_for_each_result(tmp_path):
     ],
 )
 def test_a_training_is_its_first_epoch_and_the_others_as_their_median(seconds, whole):
-    setting = Setting(SimpleNamespace())
-    setting.seconds = seconds
-    assert setting.total(50) == whole
+    assert whole_training(seconds, 50) == whole
