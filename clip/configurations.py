@@ -6,9 +6,9 @@ A model comes in one of three formats: open_clip's, transformers' CLIPModel or P
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from dassl.utils.rules import Rule, each, number, whole
 from dassl.utils.shapes import departure
@@ -23,6 +23,9 @@ _PREPROCESSOR = "preprocessor_config.json"
 _OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 _PMC_DEFAULTS = {"image_size": 224, "head_width": 64, "context_length": 77}
+
+
+_Channels = tuple[float, float, float]
 
 
 class ImageSpec(NamedTuple):
@@ -141,5 +144,5 @@ def without_code(config: Mapping) -> dict:
     }
 
 
-def _spec(size: int, mean: object, std: object) -> ImageSpec:
-    return ImageSpec(int(size), tuple(map(float, mean)), tuple(map(float, std)))
+def _spec(size: int, mean: Iterable[float], std: Iterable[float]) -> ImageSpec:
+    return ImageSpec(int(size), cast(_Channels, tuple(map(float, mean))), cast(_Channels, tuple(map(float, std))))

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from . import deep_prompts
 from .errors import ModelError
-from .interface import DeepPrompts, ImageFeatures
+from .interface import DeepPrompts, Foreign, ImageFeatures
 
 
 def tower_of(visual: nn.Module) -> nn.Module:
@@ -19,6 +19,8 @@ class OpenClipViT(nn.Module):
 
     Global and patch tokens pass through the trunk's final norm and the same projection.
     """
+
+    visual: Foreign
 
     def __init__(self, visual: nn.Module) -> None:
         super().__init__()
@@ -59,8 +61,9 @@ class OpenClipResNet(nn.Module):
     """
 
     layers = 0
+    visual: Foreign
 
-    def __init__(self, visual: nn.Module) -> None:
+    def __init__(self, visual: Foreign) -> None:
         super().__init__()
         self.visual = visual
         self.width = visual.attnpool.v_proj.in_features
@@ -77,7 +80,10 @@ class OpenClipResNet(nn.Module):
 class TransformersViT(nn.Module):
     """The image tower of transformers' CLIPModel; patch tokens get the same final norm as the class token."""
 
-    def __init__(self, vision_model: nn.Module, projection: nn.Module) -> None:
+    vision_model: Foreign
+    projection: Foreign
+
+    def __init__(self, vision_model: Foreign, projection: Foreign) -> None:
         super().__init__()
         self.vision_model, self.projection = vision_model, projection
         self._layers = vision_model.encoder.layers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ Report = Callable[[str, int, int], None]
 side, in threads of their own."""
 
 DeepPrompts = Sequence[Tensor]
+
+Foreign = Any  # a module of another library, or a tower: PyTorch does not say what attributes a module has
 
 
 class ImageFeatures(NamedTuple):
@@ -39,6 +41,9 @@ class FrozenCLIP(nn.Module):
     `image` and `text` are towers of image_towers.py and text_towers.py. `tokenizer` maps a list of texts to a list of
     lists of token ids, without padding; one of tokenizers.py also names the ids.
     """
+
+    image_tower: Foreign
+    text_tower: Foreign
 
     def __init__(
         self,

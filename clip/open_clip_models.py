@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -72,7 +73,7 @@ def _load(name: str, folder: Path, config: dict, report: Report | None, reposito
         fingerprint = thread.submit(weights.fingerprint, path, identity, report)
         state = weights.read(path, report)
         model_cfg = _self_contained(config["model_cfg"], folder, state, path, stack)
-        model = build(model_cfg, folder, custom_text=any(key.startswith("text.") for key in state))
+        model: Any = build(model_cfg, folder, custom_text=any(key.startswith("text.") for key in state))
     weights.fill(model, state, path, name, ignored=_IGNORED)
     text_cfg = model_cfg["text_cfg"]
     context_length = text_cfg.get("context_length") or model.context_length
@@ -100,7 +101,7 @@ def _own_text_config(model_cfg: Mapping, folder: Path) -> dict | None:
 
 def _self_contained(
     model_cfg: Mapping, folder: Path, state: Mapping[str, Tensor], path: Path, stack: ExitStack
-) -> dict:
+) -> Mapping:
     """The configuration changed so that building the model fetches nothing and runs no code of a repository.
 
     Raises ModelError when it names an image tower by a place instead of an architecture.

@@ -46,7 +46,7 @@ class _PMCCLIP(nn.Module):
             image_size=settings["image_size"],
             width=stem,
         )
-        bert = BertConfig(**config_of_state(state, _TEXT, PMC_CLIP.tokenizer, path))
+        bert = BertConfig(**config_of_state(state, _TEXT, PMC_CLIP.tokenizer or "", path))
         self.text = BertModel(bert, add_pooling_layer=False)
         self.projection = nn.Linear(width, embed_dim, bias=False)
 

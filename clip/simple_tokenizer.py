@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import regex
 from open_clip import tokenizer as native
 
@@ -17,6 +19,9 @@ class SimpleTokenizer(native.SimpleTokenizer):
     `encoder` and `decoder` map word pieces to ids and back; `encode(text)` gives the ids of a text without special
     tokens, `decode(ids)` the text, in lower case and with single spaces.
     """
+
+    encoder: dict[str, int]
+    pat: Any
 
     def __init__(self, bpe_path: str = default_bpe()) -> None:
         super().__init__(bpe_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from .configurations import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG
 from .errors import MissingWeights, ModelError
@@ -119,13 +119,13 @@ def from_hub(repository: Repository, weights: bool = True) -> Path:
     if None in found:
         wanted = _wanted(repository, weights)
         return _fetch(repository, wanted, _lacking(wanted, found), repository.optional if weights else ())
-    return found[0].parent
+    return cast(Path, found[0]).parent
 
 
 def in_cache(repository: Repository) -> Path | None:
     """The folder in the hub's cache with a repository's files; None where they have yet to be fetched."""
     found = _cached(repository, weights=True)
-    return None if None in found else found[0].parent
+    return None if None in found else cast(Path, found[0]).parent
 
 
 def _wanted(repository: Repository, weights: bool) -> list[tuple[str, ...]]:
@@ -184,4 +184,4 @@ def _fetch(repository: Repository, wanted: Sequence[Sequence[str]], missing: str
             "put the model into a folder, add that file and give the folder instead of the name.",
             repository.name,
         )
-    return found[0].parent
+    return cast(Path, found[0]).parent

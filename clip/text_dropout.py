@@ -21,7 +21,7 @@ class TextDropout:
     def __init__(self, tower: nn.Module | None = None) -> None:
         everything = [] if tower is None else list(tower.modules())
         self.modules = [module for module in everything if isinstance(module, nn.Dropout)]
-        self._rates = [(module, "p") for module in self.modules]
+        self._rates: list[tuple[nn.Module, str]] = [(module, "p") for module in self.modules]
         self._rates += [
             (module, name)
             for module in everything

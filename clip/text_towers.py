@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from . import deep_prompts
 from .errors import ModelError
-from .interface import DeepPrompts
+from .interface import DeepPrompts, Foreign
 from .text_dropout import TextDropout
 
 
@@ -20,7 +20,11 @@ class TransformersText(nn.Module):
     Attention ignores padding, so a batch cut to its longest text has the features of a padded one.
     """
 
-    def __init__(self, transformer: nn.Module, pooler: nn.Module, projection: nn.Module) -> None:
+    transformer: Foreign
+    pooler: Foreign
+    projection: Foreign
+
+    def __init__(self, transformer: Foreign, pooler: Foreign, projection: Foreign) -> None:
         super().__init__()
         self.transformer, self.pooler, self.projection = transformer, pooler, projection
         self._layers = transformer.encoder.layer
@@ -51,7 +55,9 @@ class NativeText(nn.Module):
     is the module with token_embedding, positional_embedding, transformer, ln_final, text_projection and attn_mask.
     """
 
-    def __init__(self, holder: nn.Module) -> None:
+    attn_mask: Tensor | None
+
+    def __init__(self, holder: Foreign) -> None:
         super().__init__()
         pooling = getattr(holder, "text_pool_type", None) or holder.pool_type
         if pooling not in ("argmax", "eos") or getattr(holder, "cls_emb", None) is not None:
@@ -91,7 +97,10 @@ class TransformersCLIPText(nn.Module):
     Its forward takes ids only, so a hook on the embedding table puts the word embeddings in place of its output.
     """
 
-    def __init__(self, text_model: nn.Module, projection: nn.Module) -> None:
+    text_model: Foreign
+    projection: Foreign
+
+    def __init__(self, text_model: Foreign, projection: Foreign) -> None:
         super().__init__()
         self.text_model, self.projection = text_model, projection
         self._layers = text_model.encoder.layers

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .errors import ModelError
 from .sources import VOCABULARIES, Repository, first_file, from_hub, tokenizer_repository
@@ -54,7 +55,7 @@ def transformers_tokenizer(
             )
         folder = from_hub(tokenizer_repository(repository))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exception for a damaged file
         raise ModelError(
             f"The tokenizer in {folder} cannot be read: put complete copies of tokenizer.json, tokenizer_config.json "

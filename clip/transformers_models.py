@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from . import weights
 from .configurations import TRANSFORMERS_CONFIG, read_json, transformers_spec, without_code
@@ -31,7 +32,7 @@ def load_folder(
     fingerprint = weights.fingerprint(path, content, report)
     state = weights.read(path, report)
     try:
-        config = CLIPConfig(**without_code(content))
+        config: Any = CLIPConfig(**without_code(content))
         with weights.no_initialisation():
             model = CLIPModel(config)
     except Exception as error:  # what a wrong configuration makes transformers raise has no bounds

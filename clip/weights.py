@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -34,7 +35,7 @@ def read(path: Path, report: Report | None = None) -> dict[str, Tensor]:
         raise ModelError(f"The weights file {path} is empty: {_MEND}.")
     try:
         if path.suffix == ".safetensors":
-            content = load_file(path)
+            content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
@@ -67,7 +68,8 @@ def no_initialisation() -> Iterator[None]:
             return parameter
         return nn.Parameter(parameter.to("meta"), requires_grad=False)
 
-    handle = register_module_parameter_registration_hook(to_meta)
+    # PyTorch annotates the hook as returning nothing, but documents that what it returns is registered.
+    handle = register_module_parameter_registration_hook(to_meta)  # type: ignore[arg-type]
     try:
         yield
     finally:

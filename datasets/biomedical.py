@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from yacs.config import CfgNode
 
@@ -72,9 +73,9 @@ class BiomedicalDataset(DatasetBase):
         self.tested: DatasetBase = self
         if cfg.DATASET.get("TEST_ON", ""):
             self.tested = build_dataset(_config_of(cfg, cfg.DATASET.TEST_ON))
-            self.fingerprint = self.tested.fingerprint
+            self.fingerprint = cast(BiomedicalDataset, self.tested).fingerprint
             everything += self.tested.image_paths()
-            test = _relabelled(self.tested.test, class_names(split), cfg.DATASET.TEST_ON, self.prompts_name)
+            test = _relabelled(self.tested.test or [], class_names(split), cfg.DATASET.TEST_ON, self.prompts_name)
         self._image_paths = list(dict.fromkeys(everything))
         super().__init__(train_x=train, val=val, test=test)
 

@@ -74,7 +74,8 @@ def files_below(folder: str | Path) -> tuple[list[str], list[str]]:
     def refuse(error: OSError) -> None:
         raise UserError(f"Cannot list the folder {error.filename}: {error.strerror}.") from error
 
-    images, others = [], []
+    images: list[str] = []
+    others: list[str] = []
     for place, subfolders, files in os.walk(folder, onerror=refuse):
         subfolders[:] = filter(_shown, subfolders)
         below = Path(place).relative_to(folder)

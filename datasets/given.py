@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from dassl.data.datasets import DatasetBase, Datum
 
@@ -27,7 +28,7 @@ class GivenImages(DatasetBase):
         self.prompts_name, self.sentences = prompts_name, sentences
 
     @classmethod
-    def of_classes(cls, classnames: Sequence[str], labels: Sequence[int] | None = None, **more: object) -> GivenImages:
+    def of_classes(cls, classnames: Sequence[str], labels: Sequence[int] | None = None, **more: Any) -> GivenImages:
         """Classes without images; `labels` are those of the images that something was learned from."""
         labels = range(len(classnames)) if labels is None else labels
         return cls([Datum.of_known(label=label, classname=classnames[label]) for label in labels], **more)

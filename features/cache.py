@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import cast
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -54,7 +55,7 @@ class FeatureCache:
     def _path(self, key: Mapping[str, object]) -> tuple[Path, str]:
         """The file of a key, and the key as it is written in there."""
         text = json.dumps(dict(key) | {"format": FORMAT}, sort_keys=True)
-        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors", text
+        return cast(Path, self.folder) / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors", text
 
     @staticmethod
     def _read(path: Path, key: str) -> Tensor | None:

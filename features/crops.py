@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from dassl.utils import UserError, progress, read_image
 from dassl.utils.images import READING
 from features.cache import FeatureCache
 from features.encode import encode_images
-from features.keys import content_hash, model_key
+from features.keys import content_hash, images_of, model_key
 
 
 class EncodedCrops(NamedTuple):
@@ -63,14 +63,14 @@ class CropStore:
     def __len__(self) -> int:
         return len(self.loader)
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["loader"], name)
 
     def __iter__(self) -> Iterator[dict]:
         if self._crops is None:  # not before training, so that a run that only tests encodes none
             self._crops = self._encode_all()
         epoch, device = self.epoch(), self.model.device
-        for rows in self.loader.batch_sampler:
+        for rows in cast(Iterable, self.loader.batch_sampler):
             used = [(self._crops[row], self.crop_of(row, epoch)) for row in rows]
             global_tokens = torch.stack([crops.global_tokens[which] for crops, which in used])
             patch_tokens = None
@@ -78,7 +78,7 @@ class CropStore:
                 patch_tokens = torch.stack([crops.patch_tokens[which] for crops, which in used]).to(device).float()
             yield {
                 "features": ImageFeatures(global_tokens.to(device), patch_tokens),
-                "label": torch.tensor([self.loader.dataset.data_source[row].label for row in rows]),
+                "label": torch.tensor([images_of(self.loader).data_source[row].label for row in rows]),
                 "index": torch.tensor(rows),
             }
 
@@ -91,7 +91,7 @@ class CropStore:
     # Encoding
 
     def _encode_all(self) -> list[EncodedCrops]:
-        paths = [item.impath for item in self.loader.dataset.data_source]
+        paths = [item.impath for item in images_of(self.loader).data_source]
         with ThreadPoolExecutor(8) as pool:
             contents = list(pool.map(content_hash, paths))
         what = f"encode {self.count} crops of each image"
@@ -103,7 +103,7 @@ class CropStore:
         key = model_key(self.model) | {
             "image": content,
             "reading": READING,
-            "transform": str(self.loader.dataset.transform),
+            "transform": str(images_of(self.loader).transform),
             "seed": self.seed,
             "crops": self.count,
             "batch": min(self.images, self.count),
@@ -126,17 +126,17 @@ class CropStore:
         image, views = read_image(path), []
         for number in range(self.count):
             with seeded(derived_seed(self.seed, number, int(content, 16))):
-                views.append(self.loader.dataset.transform(image))
+                views.append(images_of(self.loader).transform(image))
         passes = [encode_images(self.model, some, patches=True) for some in torch.stack(views).split(self.images)]
         return EncodedCrops(
             torch.cat([out.global_token for out in passes]).cpu(),
-            torch.cat([out.patch_tokens for out in passes]).to(torch.float16).cpu(),
+            torch.cat([cast(Tensor, out.patch_tokens) for out in passes]).to(torch.float16).cpu(),
         )
 
     def _check_size(self, tokens: EncodedCrops, left: int) -> None:
         """Raise UserError where crops as large as these exceed the bound for all images, or the space for `left`."""
         each = sum(part.numel() * part.element_size() for part in tokens)
-        n = len(self.loader.dataset.data_source)
+        n = len(images_of(self.loader).data_source)
         if n * each > self.most_bytes:
             raise UserError(
                 f"FEATURES.CROPS {self.count} of {n:,} images take {n * each / 1e9:.2g} GB, more than the "

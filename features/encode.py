@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +28,7 @@ def encode_images(model: FrozenCLIP, images: Tensor, patches: bool = False) -> I
     out = model.encode_image(images.to(model.device, non_blocking=True), patches=patches)
     return ImageFeatures(
         F.normalize(out.global_token, dim=-1),
-        F.normalize(out.patch_tokens, dim=-1) if patches else None,
+        F.normalize(cast(Tensor, out.patch_tokens), dim=-1) if patches else None,
     )
 
 

@@ -7,11 +7,13 @@ import platform
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch.utils.data import DataLoader
 
 from clip import FrozenCLIP
+from dassl.data import DatasetWrapper
 from dassl.utils import UserError
 from dassl.utils.images import READING
 
@@ -36,15 +38,20 @@ def image_key(model: FrozenCLIP, loader: DataLoader, content: str) -> dict[str, 
     return model_key(model) | {
         "images": content,
         "reading": READING,
-        "frame": loader.dataset.cfg.INPUT.FRAME,
-        "transform": str(loader.dataset.transform),
+        "frame": images_of(loader).cfg.INPUT.FRAME,
+        "transform": str(images_of(loader).transform),
         "batch": loader.batch_size,
     }
 
 
+def images_of(loader: DataLoader) -> DatasetWrapper:
+    """The images that a loader of `build_data_loader` goes through."""
+    return cast(DatasetWrapper, loader.dataset)
+
+
 def content_digest(loader: DataLoader) -> str:
     """A hash of the bytes of a loader's images, in order."""
-    paths = [item.impath for item in loader.dataset.data_source]
+    paths = [item.impath for item in images_of(loader).data_source]
     with ThreadPoolExecutor(8) as pool:
         return hashlib.sha256("".join(pool.map(content_hash, paths)).encode()).hexdigest()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 from clip import FrozenCLIP, ImageFeatures
 from features.cache import FeatureCache
 from features.encode import encode_images
+from features.keys import images_of
 from features.views import Views
 
 
@@ -25,22 +27,22 @@ class EncodeAhead:
 
     def __init__(self, loader: DataLoader, model: FrozenCLIP, patches: bool, images: int, cache: FeatureCache) -> None:
         self.loader, self.model, self.patches, self.images = loader, model, patches, images
-        self.views = Views(loader.dataset, model, cache, images, loader.num_workers)
+        self.views = Views(images_of(loader), model, cache, images, loader.num_workers)
 
     def __len__(self) -> int:
         return len(self.loader)
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["loader"], name)
 
     def __iter__(self) -> Iterator[dict]:
-        seed = self.loader.dataset.epoch_seed
+        seed = images_of(self.loader).epoch_seed
         if self.patches or seed is None:  # without a seed the same crops never come again
             yield from self._stream()
             return
         features = self.views(seed)
-        labels = torch.tensor([item.label for item in self.loader.dataset.data_source])
-        for rows in self.loader.batch_sampler:
+        labels = torch.tensor([item.label for item in images_of(self.loader).data_source])
+        for rows in cast(Iterable, self.loader.batch_sampler):
             rows = torch.tensor(rows)
             yield {
                 "features": ImageFeatures(features[rows.to(features.device)], None),
@@ -65,7 +67,8 @@ class EncodeAhead:
         images = [batch.pop("img").to(self.model.device, non_blocking=True) for batch in batches]
         encoded = encode_images(self.model, torch.cat(images), self.patches)
         globals_ = encoded.global_token.split(sizes)
-        patches = encoded.patch_tokens.split(sizes) if self.patches else [None] * len(sizes)
+        tokens = encoded.patch_tokens
+        patches = [None] * len(sizes) if tokens is None else tokens.split(sizes)
         for batch, global_token, patch_tokens in zip(batches, globals_, patches, strict=True):
             batch["features"] = ImageFeatures(global_token, patch_tokens)
             yield batch

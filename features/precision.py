@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from contextlib import nullcontext
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ def has_bf16(device: torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def at_precision(model: FrozenCLIP, precision: str) -> FrozenCLIP | LowPrecisionCLIP:
+def at_precision(model: FrozenCLIP, precision: str) -> FrozenCLIP:
     """`model` itself in fp32, or a view of it that computes in bf16.
 
     Raises:
@@ -45,7 +46,7 @@ def at_precision(model: FrozenCLIP, precision: str) -> FrozenCLIP | LowPrecision
         )
     if model not in _views:
         _views[model] = LowPrecisionCLIP(model)
-    return _views[model]
+    return cast(FrozenCLIP, _views[model])
 
 
 class LowPrecisionCLIP:
@@ -65,7 +66,7 @@ class LowPrecisionCLIP:
                 for name, parameter in list(layer.named_parameters(recurse=False)):
                     setattr(layer, name, nn.Parameter(parameter.to(torch.bfloat16), requires_grad=False))
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         if name == "_model":  # not made yet, as while unpickling
             raise AttributeError(name)
         return getattr(self._model, name)
@@ -73,13 +74,14 @@ class LowPrecisionCLIP:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._model.device.type, dtype=torch.bfloat16)
 
-    def encode_image(self, *args: object, **kwargs: object) -> ImageFeatures:
+    def encode_image(self, *args: Any, **kwargs: Any) -> ImageFeatures:
         """As FrozenCLIP.encode_image."""
         with self._autocast():
             out = self._model.encode_image(*args, **kwargs)
-        return ImageFeatures(*(None if tokens is None else tokens.float() for tokens in out))
+        patches = out.patch_tokens
+        return ImageFeatures(out.global_token.float(), None if patches is None else patches.float())
 
-    def encode_text(self, *args: object, **kwargs: object) -> Tensor:
+    def encode_text(self, *args: Any, **kwargs: Any) -> Tensor:
         """As FrozenCLIP.encode_text."""
         on_cpu = self._model.device.type == "cpu"
         # The CPU's fused attention spends, on texts this short, a fifth of a bf16 step in its backward pass.

@@ -15,7 +15,7 @@ from dassl.data import DatasetWrapper, Datum, build_transform
 from dassl.data.data_manager import seeded
 from features.cache import FeatureCache
 from features.encode import encode_images
-from features.keys import content_digest, image_key
+from features.keys import content_digest, image_key, images_of
 
 LEAST_AREA = 0.5  # share of the image that an augmented view keeps
 
@@ -46,7 +46,7 @@ class Views:
         self.loader = DataLoader(dataset, images, num_workers=workers, pin_memory=model.device.type == "cuda")
 
     def __call__(self, seed: int | None) -> Tensor:
-        self.loader.dataset.epoch_seed = seed
+        images_of(self.loader).epoch_seed = seed
         if seed is None:
             return self._encode()
         key = image_key(self.model, self.loader, self._content) | {"kind": "crops", "epoch": seed}

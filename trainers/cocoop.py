@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,7 @@ class ConditionalPromptLearner(PromptLearner):
             nn.Linear(model.embed_dim, hidden), nn.ReLU(), nn.Linear(hidden, model.context_width)
         )
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # contexts of an image
         """Sentences (B * C, L, width) for images (B, D), image by image, and their masks (B * C, L)."""
         shift = self.meta_net(image)[:, None, None]
         ctx = (self.ctx + shift).expand(-1, self.n_cls, -1, -1)
@@ -41,7 +42,8 @@ class CoCoOp(PromptTuner):
     def text_features_for(self, image: Tensor) -> Tensor:
         """Normalised text features (B, C, D) for images (B, D), all prompts encoded as one batch."""
         learner = self.prompt_learner
-        text = F.normalize(self.clip_model.encode_text(*learner(image), dropout=learner.text_dropout), dim=-1)
+        sentences, mask = learner(image)
+        text = F.normalize(self.clip_model.encode_text(sentences, mask, dropout=learner.text_dropout), dim=-1)
         return text.unflatten(0, (len(image), -1))
 
     def logits(self, image: Tensor) -> Tensor:
@@ -60,6 +62,6 @@ class CoCoOp(PromptTuner):
     def patch_classifier(self) -> Callable[[ImageFeatures], Tensor]:
         def classify(features: ImageFeatures) -> Tensor:
             text = [self.text_features_for(one) for one in features.global_token.split(1)]
-            return self.scale * features.patch_tokens @ torch.cat(text).transpose(1, 2)
+            return self.scale * cast(Tensor, features.patch_tokens) @ torch.cat(text).transpose(1, 2)
 
         return classify

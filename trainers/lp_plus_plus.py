@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -113,7 +114,7 @@ class LPPlusPlus(FeatureTrainer):
         if (self.epoch + 1) % self.options.ALPHA_EVERY == 0:
             factor = self.get_current_lr() / self.weight_step
             with torch.no_grad():
-                self.probe.alpha -= factor * self.alpha_step * self.probe.alpha.grad
+                self.probe.alpha.sub_(factor * self.alpha_step * cast(Tensor, self.probe.alpha.grad))
 
     def after_epoch(self) -> None:
         # The engine keeps the first of equally good epochs, the published code the last.

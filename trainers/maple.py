@@ -3,7 +3,8 @@ arXiv 2210.03117)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,7 @@ class CoupledPromptLearner(PromptLearner):
         self.to_visual = nn.ModuleList(nn.Linear(model.context_width, model.vision_width) for _ in range(depth))
 
     @classmethod
-    def of(cls, model: FrozenCLIP, classnames: list[str], options: CfgNode) -> CoupledPromptLearner:
+    def of(cls, model: FrozenCLIP, classnames: Sequence[str], options: CfgNode) -> CoupledPromptLearner:
         return cls(
             model, classnames, options.N_CTX, options.CTX_INIT, options.CSC, options.CLASS_TOKEN_POSITION,
             options.TEXT_DROPOUT, depth=options.DEPTH,
@@ -78,15 +79,19 @@ class MaPLe(ClipTrainer):
     def text_features(self) -> Tensor:
         """Normalised text features (C, D)."""
         learner = self.prompt_learner
+        sentences, mask = learner()
         text = self.clip_model.encode_text(
-            *learner(), list(learner.deep), learner.context_positions(), dropout=learner.text_dropout
+            sentences, mask, list(learner.deep), learner.context_positions(), dropout=learner.text_dropout
         )
         return F.normalize(text, dim=-1)
 
     def image_features(self, images: Tensor, patches: bool = False) -> ImageFeatures:
         """Normalised tokens of images, with the coupled prompts in the tower."""
         out = self.clip_model.encode_image(images, patches, self.prompt_learner.visual_prompts())
-        return ImageFeatures(*(None if tokens is None else F.normalize(tokens, dim=-1) for tokens in out))
+        tokens = out.patch_tokens
+        return ImageFeatures(
+            F.normalize(out.global_token, dim=-1), None if tokens is None else F.normalize(tokens, dim=-1)
+        )
 
     def losses(self, inputs: Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
@@ -115,4 +120,4 @@ class MaPLe(ClipTrainer):
 
     def patch_classifier(self) -> Callable[[ImageFeatures], Tensor]:
         classify = self.classifier()
-        return lambda features: classify(features.patch_tokens)
+        return lambda features: classify(cast(Tensor, features.patch_tokens))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -136,7 +137,7 @@ class OGKD(PromptTuner):
 
     def losses(self, features: ImageFeatures, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         options, scale = self.options, self.scale
-        image, patches = features.global_token, features.patch_tokens
+        image, patches = features.global_token, cast(Tensor, features.patch_tokens)
         text = self.text_features()
         logits = scale * image @ text.t()
 

@@ -81,6 +81,11 @@ class CacheModel(nn.Module):
     labels, and the validation images choose alpha and beta.
     """
 
+    values: Tensor
+    alpha: Tensor
+    beta: Tensor
+    text: Tensor
+
     def __init__(
         self, keys: Tensor, labels: Tensor, text: Tensor, scale: float, alpha: float = 1.0, beta: float = 1.0
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from torch import Tensor
 
@@ -35,9 +36,9 @@ class ZeroShot(ClipTrainer):
 
     def patch_classifier(self) -> Callable[[ImageFeatures], Tensor]:
         classify = self.classifier()
-        return lambda features: classify(features.patch_tokens)
+        return lambda features: classify(cast(Tensor, features.patch_tokens))
 
-    def train(self) -> None:
+    def train(self) -> None:  # type: ignore[override]  # as SimpleTrainer.train
         print("Nothing to train.")
         self.test()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .errors import CompatError
 from .prompts import Design, text_transformer, vision_transformer
 from .resnet import ModifiedResNet
-from .transformer import LayerNorm
+from .transformer import LayerNorm, VisionTransformer
 
 _SIZES_IN_ARCHIVES = ("input_resolution", "context_length", "vocab_size")
 _FIRST_LOGIT_SCALE = math.log(1 / 0.07)
@@ -37,14 +37,22 @@ class CLIP(nn.Module):
         transformer_width: int,
         transformer_heads: int,
         transformer_layers: int,
-        design_details: Mapping[str, object] | None = None,
+        design_details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         design = Design.of(design_details)
         self.context_length = context_length
         self.vocab_size = vocab_size
+        self.visual: VisionTransformer | ModifiedResNet
         if isinstance(vision_layers, int):
-            sizes = (image_resolution, vision_patch_size, vision_width, vision_layers, vision_width // 64, embed_dim)
+            sizes = (
+                image_resolution,
+                cast(int, vision_patch_size),
+                vision_width,
+                vision_layers,
+                vision_width // 64,
+                embed_dim,
+            )
             self.visual = vision_transformer(design, *sizes)
         else:
             if design.trainer == "MaPLe" or design.vision_depth > 0:
@@ -78,6 +86,7 @@ class CLIP(nn.Module):
                     parameter.zero_()
         width, layers = self.transformer.width, self.transformer.layers
         residual = width**-0.5 * (2 * layers) ** -0.5
+        block: Any
         for block in self.transformer.resblocks:
             block.attn.in_proj_weight.normal_(std=width**-0.5)
             block.attn.out_proj.weight.normal_(std=residual)
@@ -119,6 +128,7 @@ def convert_weights(model: nn.Module) -> None:
     Embeddings, norms and the logit scale stay fp32.
     """
     for module in model.modules():
+        parameters: list[nn.Parameter | None]
         if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear, nn.MultiheadAttention)):
             parameters = list(module.parameters(recurse=False))
         else:
@@ -128,7 +138,7 @@ def convert_weights(model: nn.Module) -> None:
                 parameter.data = parameter.data.half()
 
 
-def build_model(state_dict: Mapping[str, Tensor], design_details: Mapping[str, object] | None = None) -> CLIP:
+def build_model(state_dict: Mapping[str, Tensor], design_details: Mapping[str, Any] | None = None) -> CLIP:
     """The model that a state dict in OpenAI's format is of: fp16, on the CPU, in eval mode; the dict stays as it is.
 
     `design_details`, from trainers of MaPLe's code base, puts prompts into its towers (see compat/prompts.py); the
@@ -163,12 +173,16 @@ class _Sizes(NamedTuple):
     transformer_layers: int
 
 
+_Vision = tuple[int, int | tuple[int, ...], int, int | None]
+
+
 def _sizes(state: Mapping[str, Tensor]) -> _Sizes:
     def count(prefix: str) -> int:
         return len({key[len(prefix) :].split(".")[0] for key in state if key.startswith(prefix)})
 
     try:
         text_width = len(state["ln_final.weight"])
+        vision: _Vision
         if "visual.proj" in state:
             width, _, patch, _ = state["visual.conv1.weight"].shape
             side = math.isqrt(len(state["visual.positional_embedding"]) - 1)
@@ -179,7 +193,7 @@ def _sizes(state: Mapping[str, Tensor]) -> _Sizes:
             vision = (side * 32, stages, len(state["visual.layer1.0.conv1.weight"]), None)
         return _Sizes(
             state["text_projection"].shape[1],
-            *vision,
+            *cast(_Vision, vision),
             len(state["positional_embedding"]),
             len(state["token_embedding.weight"]),
             text_width,

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,10 @@ from torch import Tensor
 from .errors import CompatError
 from .transformer import ResidualAttentionBlock, Transformer, VisionTransformer, append, new_prompt
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+Sizes = tuple[int, int, int, int, int, int]  # VisionTransformer's
 PLAIN, OWN, GIVEN = ("CoOp", "CoCoOp"), ("IVLP", "VPT"), ("MaPLe",)
 
 
@@ -42,7 +47,7 @@ class Design:
     maple_length: int = 0
 
     @classmethod
-    def of(cls, details: Mapping[str, object] | None) -> Design:
+    def of(cls, details: Mapping[str, Any] | None) -> Design:
         """The design of a trainer's dict. Raises CompatError for a trainer or key that it does not have."""
         details = dict(details or {})
         known = {field.name for field in fields(cls)}
@@ -109,7 +114,7 @@ class MaPLeTransformer(Transformer):
         super().__init__(width, layers, heads, attn_mask)
         self.in_text = in_text
 
-    def forward(self, x: Tensor | Sequence) -> Tensor | list:
+    def forward(self, x: Tensor | Sequence) -> Any:
         if isinstance(x, Tensor):
             return super().forward(x)
         hidden, deeper, used = x
@@ -124,7 +129,7 @@ class MaPLeTransformer(Transformer):
 class MaPLeVisionTransformer(VisionTransformer):
     """A ViT that is given its prompts: `first` (n, width) beside the patches, and those of the deeper layers."""
 
-    def __init__(self, *sizes: int) -> None:
+    def __init__(self, *sizes: Unpack[Sizes]) -> None:
         super().__init__(*sizes, partial(MaPLeTransformer, in_text=False))
 
     def forward(self, x: Tensor, first: Tensor | None = None, deeper: Sequence[Tensor] = ()) -> Tensor:
@@ -135,7 +140,7 @@ class MaPLeVisionTransformer(VisionTransformer):
         return self.project(hidden)
 
 
-def vision_transformer(design: Design, *sizes: int) -> VisionTransformer:
+def vision_transformer(design: Design, *sizes: Unpack[Sizes]) -> VisionTransformer:
     """The ViT of a design; `sizes` are VisionTransformer's."""
     if design.trainer in GIVEN:
         return MaPLeVisionTransformer(*sizes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from typing import Any
 
 from dassl.utils import UserError
 from dassl.utils.rules import shown, whole
@@ -10,7 +11,7 @@ from dassl.utils.rules import shown, whole
 KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text", tuple: "a list", list: "a list"}
 
 
-def typed(value: object, default: object, key: str, where: str) -> object:
+def typed(value: Any, default: Any, key: str, where: str) -> Any:
     """`value` as one of the type of `default`; any value where that is None.
 
     Text is read as a Python literal, unless the default is text too: then only its quotes are taken off. A whole number
@@ -36,7 +37,7 @@ def typed(value: object, default: object, key: str, where: str) -> object:
     return value
 
 
-def _literal(text: str) -> object:
+def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

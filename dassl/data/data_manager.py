@@ -7,6 +7,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,7 +94,7 @@ class DatasetWrapper(Dataset):
             return {f"img{i + 1 if i else ''}": self._transform_image(t, image) for i, t in enumerate(self.transform)}
         return {"img": self._transform_image(self.transform, image)}
 
-    def _transform_image(self, tfm: Callable, img0: object) -> object:
+    def _transform_image(self, tfm: Any, img0: object) -> object:
         """One view of an image, or a list of k; subclasses written for Dassl call it by this name."""
         views = [tfm(img0) for _ in range(self.k_tfm)]
         return views[0] if len(views) == 1 else views
@@ -102,7 +103,7 @@ class DatasetWrapper(Dataset):
 def build_data_loader(
     cfg: CfgNode,
     sampler_type: str = "SequentialSampler",
-    data_source: Sequence[Datum] | None = None,
+    data_source: Sequence[Datum] = (),
     batch_size: int = 64,
     n_domain: int = 0,
     n_ins: int = 2,

@@ -85,7 +85,8 @@ class RandomClassSampler(Sampler):
             random.shuffle(drawn)
             whole = len(drawn) // self.n_ins
             pieces[label] = [drawn[i * self.n_ins : (i + 1) * self.n_ins] for i in range(whole)]
-        available, order = list(self.labels), []
+        order: list[int] = []
+        available = list(self.labels)
         while len(available) >= self.ncls_per_batch:
             for label in random.sample(available, self.ncls_per_batch):
                 order += pieces[label].pop(0)
@@ -100,7 +101,7 @@ class RandomClassSampler(Sampler):
 def build_sampler(
     sampler_type: str,
     cfg: CfgNode | None = None,
-    data_source: Sequence[Datum] | None = None,
+    data_source: Sequence[Datum] = (),
     batch_size: int = 32,
     n_domain: int = 0,
     n_ins: int = 16,

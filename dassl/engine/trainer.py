@@ -13,11 +13,13 @@ import datetime
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 from dassl.data import DataManager
@@ -44,17 +46,20 @@ from dassl.utils import (
 )
 from dassl.utils.torchtools import name_checkpoint
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 
 class SimpleNet(nn.Module):
     """A backbone, optionally a head of hidden layers, and a linear classifier (none with num_classes 0)."""
 
-    def __init__(self, cfg: CfgNode, model_cfg: CfgNode, num_classes: int, **kwargs: object) -> None:
+    def __init__(self, cfg: CfgNode, model_cfg: CfgNode, num_classes: int, **kwargs: Any) -> None:
         super().__init__()
         self.backbone = build_backbone(
             model_cfg.BACKBONE.NAME, verbose=cfg.VERBOSE, pretrained=model_cfg.BACKBONE.PRETRAINED, **kwargs
         )
-        width = self.backbone.out_features
-        self.head = None
+        width: Any = self.backbone.out_features
+        self.head: nn.Module | None = None
         if model_cfg.HEAD.NAME and model_cfg.HEAD.HIDDEN_LAYERS:
             self.head = build_head(
                 model_cfg.HEAD.NAME,
@@ -67,7 +72,7 @@ class SimpleNet(nn.Module):
             )
             width = self.head.out_features
         self.classifier = nn.Linear(width, num_classes) if num_classes > 0 else None
-        self._fdim = width
+        self._fdim: int = width
 
     @property
     def fdim(self) -> int:
@@ -94,7 +99,7 @@ class TrainerBase:
         self._models: OrderedDict[str, nn.Module] = OrderedDict()
         self._optims: OrderedDict[str, torch.optim.Optimizer | None] = OrderedDict()
         self._scheds: OrderedDict[str, torch.optim.lr_scheduler.LRScheduler | None] = OrderedDict()
-        self._writer = None
+        self._writer: SummaryWriter | None = None
         self.best_result = float("-inf")
         self.training: dict[str, float | None] = {}
 
@@ -112,7 +117,7 @@ class TrainerBase:
             raise AttributeError("register_model before super().__init__()")
         if name in self._models:
             raise ValueError(f"a model named '{name}' is registered already")
-        self._models[name], self._optims[name], self._scheds[name] = model, optim, sched
+        self._models[name], self._optims[name], self._scheds[name] = cast(nn.Module, model), optim, sched
 
     def get_model_names(self, names: str | list[str] | None = None) -> list[str]:
         """The registered names, or `names` after a check that they are."""
@@ -134,14 +139,14 @@ class TrainerBase:
     def update_lr(self, names: str | list[str] | None = None) -> None:
         """One step of the schedulers."""
         for name in self.get_model_names(names):
-            if self._scheds[name] is not None:
-                self._scheds[name].step()
+            if (sched := self._scheds[name]) is not None:
+                sched.step()
 
     def get_current_lr(self, names: str | list[str] | None = None) -> float:
         """The learning rate of the first of the named models that has an optimiser; 0 where none has."""
         for name in self.get_model_names(names):
-            if self._optims[name] is not None:
-                return self._optims[name].param_groups[0]["lr"]
+            if (optim := self._optims[name]) is not None:
+                return optim.param_groups[0]["lr"]
         return 0.0
 
     # Checkpoints
@@ -396,8 +401,8 @@ class TrainerBase:
 
     def model_zero_grad(self, names: str | list[str] | None = None) -> None:
         for name in self.get_model_names(names):
-            if self._optims[name] is not None:
-                self._optims[name].zero_grad()
+            if (optim := self._optims[name]) is not None:
+                optim.zero_grad()
 
     def model_backward(self, loss: Tensor) -> None:
         self.detect_anomaly(loss)
@@ -405,8 +410,8 @@ class TrainerBase:
 
     def model_update(self, names: str | list[str] | None = None) -> None:
         for name in self.get_model_names(names):
-            if self._optims[name] is not None:
-                self._optims[name].step()
+            if (optim := self._optims[name]) is not None:
+                optim.step()
 
     def model_backward_and_update(self, loss: Tensor, names: str | list[str] | None = None) -> None:
         self.model_zero_grad(names)
@@ -440,6 +445,10 @@ class TrainerBase:
 
 class SimpleTrainer(TrainerBase):
     """A trainer with data, a model, an evaluator and a test."""
+
+    train_loader_x: Any  # a DataLoader, or what gives its batches with features in place of images
+    model: nn.Module
+    num_batches: int  # of the epoch; `run_epoch` sets it
 
     def __init__(self, cfg: CfgNode) -> None:
         super().__init__()
@@ -481,7 +490,7 @@ class SimpleTrainer(TrainerBase):
         self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model("model", self.model, self.optim, self.sched)
 
-    def train(self) -> None:
+    def train(self) -> None:  # type: ignore[override]  # the signatures are Dassl's
         super().train(self.start_epoch, self.max_epoch)
 
     def remedy(self, term: str) -> str:
@@ -561,7 +570,7 @@ class SimpleTrainer(TrainerBase):
         self.evaluator.reset()
         split = split or self.cfg.TEST.SPLIT
         if split == "val" and self.val_loader is not None:
-            loader = self.val_loader
+            loader: DataLoader | None = self.val_loader
         else:
             split, loader = "test", self.test_loader
         print(f"Evaluate on the *{split}* set")
@@ -630,6 +639,8 @@ class TrainerX(SimpleTrainer):
 class TrainerXU(SimpleTrainer):
     """A trainer on labelled and unlabelled data side by side."""
 
+    train_loader_u: DataLoader
+
     def run_epoch(self) -> None:
         lengths = {"train_x": len(self.train_loader_x), "train_u": len(self.train_loader_u)}
         lengths["smaller_one"] = min(lengths.values())
@@ -639,12 +650,12 @@ class TrainerXU(SimpleTrainer):
         labelled, unlabelled = _again_and_again(self.train_loader_x), _again_and_again(self.train_loader_u)
         self._run_steps((next(labelled), next(unlabelled)) for _ in range(self.num_batches))
 
-    def parse_batch_train(self, batch_x: dict, batch_u: dict) -> tuple:
+    def parse_batch_train(self, batch_x: dict, batch_u: dict) -> tuple:  # type: ignore[override]  # as Dassl has it
         """Labelled images, their labels, unlabelled images."""
         return batch_x["img"].to(self.device), batch_x["label"].to(self.device), batch_u["img"].to(self.device)
 
 
-def _again_and_again(loader: object) -> Iterator:
+def _again_and_again(loader: Iterable) -> Iterator:
     while True:
         yield from loader
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -44,7 +45,7 @@ class MLP(nn.Module):
 
 
 @HEAD_REGISTRY.register()
-def mlp(**kwargs: object) -> MLP:
+def mlp(**kwargs: Any) -> MLP:
     """An MLP."""
     return MLP(**kwargs)
 

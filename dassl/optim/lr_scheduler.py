@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from typing import cast
+
 import torch
+from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, StepLR
 from yacs.config import CfgNode
 
@@ -24,10 +27,10 @@ class _BaseWarmupScheduler(LRScheduler):
         self.successor, self.warmup_epoch = successor, warmup_epoch
         super().__init__(optimizer, last_epoch)
 
-    def warmup_lr(self) -> list[float]:
+    def warmup_lr(self) -> list[float | Tensor]:
         raise NotImplementedError
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         return self.successor.get_last_lr() if self.last_epoch >= self.warmup_epoch else self.warmup_lr()
 
     def step(self, epoch: int | None = None) -> None:
@@ -64,7 +67,7 @@ class ConstantWarmupScheduler(_BaseWarmupScheduler):
         self.cons_lr = cons_lr
         super().__init__(optimizer, successor, warmup_epoch, last_epoch, verbose)
 
-    def warmup_lr(self) -> list[float]:
+    def warmup_lr(self) -> list[float | Tensor]:
         return [self.cons_lr] * len(self.base_lrs)
 
 
@@ -83,7 +86,7 @@ class LinearWarmupScheduler(_BaseWarmupScheduler):
         self.min_lr = min_lr
         super().__init__(optimizer, successor, warmup_epoch, last_epoch, verbose)
 
-    def warmup_lr(self) -> list[float]:
+    def warmup_lr(self) -> list[float | Tensor]:
         if self.last_epoch == 0:
             return [self.min_lr] * len(self.base_lrs)
         return [lr * self.last_epoch / self.warmup_epoch for lr in self.base_lrs]
@@ -98,6 +101,7 @@ def build_lr_scheduler(optimizer: torch.optim.Optimizer, optim_cfg: CfgNode) -> 
     name, stepsize, max_epoch = optim_cfg.LR_SCHEDULER, optim_cfg.STEPSIZE, optim_cfg.MAX_EPOCH
     if name not in AVAI_SCHEDS:
         raise WrongValue(f"OPTIM.LR_SCHEDULER is '{name}'; it can be {', '.join(AVAI_SCHEDS)}.")
+    scheduler: LRScheduler
     if name == "single_step":
         step = stepsize[-1] if isinstance(stepsize, (list, tuple)) else stepsize
         scheduler = StepLR(optimizer, step_size=step if step > 0 else max_epoch, gamma=optim_cfg.GAMMA)
@@ -106,7 +110,7 @@ def build_lr_scheduler(optimizer: torch.optim.Optimizer, optim_cfg: CfgNode) -> 
             raise WrongValue(f"OPTIM.STEPSIZE is {stepsize}, but multi_step needs a list of epochs.")
         scheduler = MultiStepLR(optimizer, milestones=list(stepsize), gamma=optim_cfg.GAMMA)
     else:
-        scheduler = CosineAnnealingLR(optimizer, float(max_epoch))
+        scheduler = CosineAnnealingLR(optimizer, cast(int, float(max_epoch)))
     if optim_cfg.WARMUP_EPOCH <= 0:
         return scheduler
     if not optim_cfg.WARMUP_RECOUNT:

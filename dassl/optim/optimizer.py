@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import nn
@@ -23,7 +24,7 @@ def build_optimizer(
         raise WrongValue(f"OPTIM.NAME is '{name}'; it can be {', '.join(AVAI_OPTIMS)}.")
     if param_groups is None:
         if optim_cfg.STAGED_LR:
-            param_groups = _staged(model, optim_cfg)
+            param_groups = _staged(cast(nn.Module, model), optim_cfg)
         else:
             param_groups = list(model.parameters() if isinstance(model, nn.Module) else model)
 
@@ -55,7 +56,7 @@ def _staged(model: nn.Module, optim_cfg: CfgNode) -> list[dict]:
     missing = new - {name for name, _ in model.named_children()}
     if missing:
         raise WrongValue(f"OPTIM.NEW_LAYERS names {', '.join(sorted(missing))}, which the model does not have.")
-    groups = {True: [], False: []}
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for name, module in model.named_children():
         groups[name in new] += list(module.parameters())
     return [{"params": groups[False], "lr": optim_cfg.LR * optim_cfg.BASE_LR_MULT}, {"params": groups[True]}]

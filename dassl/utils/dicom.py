@@ -186,7 +186,7 @@ def _decoded(path: Path, data: Dataset, index: int) -> tuple[np.ndarray, str, in
     decoder = _decoder(path, data)
     options = as_pixel_options(data)
     pixels, found = decoder.as_array(data, index=index, validate=True, raw=False, **options)
-    bits = found.get("bits_stored") or pixels.dtype.itemsize * 8
+    bits = int(found.get("bits_stored") or 0) or pixels.dtype.itemsize * 8
     if pixels.dtype.kind in "iu" and pixels.size and int(pixels.max()) >= 2**bits:  # the header is wrong
         bits = pixels.dtype.itemsize * 8
     return pixels, str(found["photometric_interpretation"]), bits

@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from .errors import MissingFile, UserError, WrongValue
 
@@ -115,7 +116,7 @@ def check_isfile(fpath: str | Path) -> bool:
     return found
 
 
-def read_json(fpath: str | Path) -> object:
+def read_json(fpath: str | Path) -> Any:
     """Read a JSON file. Raises UserError when it is not there or not JSON, which has no NaN and no Infinity."""
     try:
         return parse_json(Path(fpath).read_text(encoding="utf-8"))
@@ -125,7 +126,7 @@ def read_json(fpath: str | Path) -> object:
         raise UserError(f"{fpath} is not valid JSON ({error}): replace it with an intact copy.") from None
 
 
-def parse_json(text: str) -> object:
+def parse_json(text: str) -> Any:
     """What a JSON text says. Raises ValueError when it is not JSON, which has no NaN and no Infinity."""
     return json.loads(text, parse_constant=_reject)
 
@@ -184,7 +185,7 @@ def check_availability(requested: str, available: Sequence[str]) -> None:
         raise WrongValue(f"There is no '{requested}'{hint}; there are {', '.join(available)}.")
 
 
-def is_disk_full(error: BaseException) -> bool:
+def is_disk_full(error: BaseException | None) -> bool:
     """Whether an error, or what it came from, says that no space is left."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -38,7 +38,7 @@ class FileMemory:
         """The text of `name`, unless its files have changed."""
         entry = self._known.get(name)
         intact = isinstance(entry, list) and len(entry) == 2 and entry[0] == signature and isinstance(entry[1], str)
-        return entry[1] if intact else None
+        return entry[1] if entry and intact else None
 
     def put(self, name: str, signature: list, text: str) -> None:
         times = signature[1::NUMBERS] + signature[2::NUMBERS]
@@ -46,7 +46,7 @@ class FileMemory:
             self._known[name], self._changed = [signature, text], True
 
     def save(self) -> None:
-        if not self._changed:
+        if self.path is None or not self._changed:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -106,7 +106,7 @@ def check_regular(path: Path) -> os.stat_result:
     return found
 
 
-def _is_complete(image: Image.Image, file: BinaryIO, head: bytes) -> bool:
+def _is_complete(image: Any, file: BinaryIO, head: bytes) -> bool:
     """Whether an opened image's file is as long as it says; False where it does not say."""
     size = file.seek(0, os.SEEK_END)
     if image.format in ENDS:

@@ -10,6 +10,10 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 SECONDS_BEFORE_SAYING_SO = 1.5
 SECONDS_BETWEEN_TRIES = 0.1
@@ -42,7 +46,7 @@ def alone(path: Path, what: str) -> Iterator[None]:
             lock.release()
 
 
-def _acquire(lock: object, path: Path, what: str) -> bool:
+def _acquire(lock: BaseFileLock, path: Path, what: str) -> bool:
     """Whether the lock is held at last; False where there are no locks."""
     from filelock import Timeout
 

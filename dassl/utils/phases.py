@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -27,7 +28,7 @@ class Phases:
     """Records `{name: {"seconds", "peak_memory_bytes"}}`; entering a phase again adds to its seconds."""
 
     def __init__(self) -> None:
-        self.record: dict[str, dict[str, float | None]] = {}
+        self.record: dict[str, dict[str, Any]] = {}
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:

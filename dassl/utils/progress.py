@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
+from typing import cast
 
 from tqdm import tqdm
 
@@ -16,7 +17,8 @@ class PlainProgress:
 
     def __init__(self, iterable: Iterable | None, desc: str, total: int | None, unit: str) -> None:
         self.iterable, self.desc, self.total, self.unit = iterable, desc, total, unit
-        self.n = self.told = 0
+        self.n: float = 0
+        self.told: float = 0
         self.start = self.last = time.monotonic()
 
     def update(self, n: float = 1) -> None:
@@ -33,7 +35,7 @@ class PlainProgress:
 
     def __iter__(self) -> Iterator:
         with self:
-            for item in self.iterable:
+            for item in cast(Iterable, self.iterable):
                 yield item
                 self.update()
 
@@ -52,7 +54,7 @@ def progress(
     iterable: Iterable | None = None, desc: str = "", total: int | None = None, unit: str = "it"
 ) -> tqdm | PlainProgress:
     """Go through an iterable, or count with .update(n) in a with block, and show how far it is."""
-    if total is None and hasattr(iterable, "__len__"):
+    if total is None and isinstance(iterable, Sized):
         total = len(iterable)
     if sys.stderr.isatty():
         return tqdm(iterable, desc, total, unit=unit, leave=False, dynamic_ncols=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, overload
+
+Registered = TypeVar("Registered", bound=Callable[..., Any])  # a class or a function, which keeps its own type
 
 
 class Registry:
@@ -17,8 +20,8 @@ class Registry:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._obj_map: dict[str, object] = {}
-        self._replaceable: dict[str, object] = {}
+        self._obj_map: dict[str, Any] = {}
+        self._replaceable: dict[str, Any] = {}
 
     @contextlib.contextmanager
     def replaceable(self) -> Iterator[None]:
@@ -34,23 +37,29 @@ class Registry:
         finally:
             self._replaceable = {}
 
-    def _do_register(self, name: str, obj: object, force: bool) -> None:
+    def _do_register(self, name: str, obj: Any, force: bool) -> None:
         if name in self._obj_map and self._obj_map[name] is not self._replaceable.get(name) and not force:
             raise KeyError(f"'{name}' is already registered in the {self._name} registry")
         self._obj_map[name] = obj
 
-    def register(self, obj: object | None = None, force: bool = False) -> object | Callable:
+    @overload
+    def register(self, obj: None = None, force: bool = False) -> Callable[[Registered], Registered]: ...
+
+    @overload
+    def register(self, obj: Registered, force: bool = False) -> Registered: ...
+
+    def register(self, obj: Any = None, force: bool = False) -> Any:
         if obj is not None:
             self._do_register(obj.__name__, obj, force)
             return obj
 
-        def wrapper(fn_or_class: object) -> object:
+        def wrapper(fn_or_class: Any) -> Any:
             self._do_register(fn_or_class.__name__, fn_or_class, force)
             return fn_or_class
 
         return wrapper
 
-    def get(self, name: str) -> object:
+    def get(self, name: str) -> Any:
         if name not in self._obj_map:
             raise KeyError(f"'{name}' is not in the {self._name} registry: {', '.join(self._obj_map)}")
         return self._obj_map[name]

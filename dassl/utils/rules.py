@@ -6,6 +6,7 @@ import math
 import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from .errors import UserError
 
@@ -14,7 +15,7 @@ from .errors import UserError
 class Rule:
     """A test of a value, and what a value that passes it is, as a part of the sentence "it must be ..."."""
 
-    holds: Callable[[object], bool]
+    holds: Callable[[Any], bool]
     description: str
 
     def allows(self, value: object) -> bool:

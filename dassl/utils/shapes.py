@@ -14,18 +14,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .errors import UserError
 from .files import read_json
 from .rules import Rule
 
-NAMES = {
+NAMES: dict[type | None, str] = {
     str: "text", int: "a whole number", float: "a finite number", bool: "true or false", list: "a list",
     dict: "an object", None: "null",
 }  # fmt: skip
 
 
-def departure(value: object, shape: object, place: str = "") -> str:
+def departure(value: Any, shape: Any, place: str = "") -> str:
     """What of `value` does not have the shape, as "it has no seed" or "its seed is not a whole number"; "" where
     everything has."""
     if isinstance(shape, Mapping) and isinstance(value, Mapping):
@@ -40,14 +41,14 @@ def departure(value: object, shape: object, place: str = "") -> str:
     if isinstance(shape, list) and isinstance(value, list):
         return next(filter(None, (departure(one, shape[0], f"{place}[{i}]") for i, one in enumerate(value))), "")
     if isinstance(shape, tuple):
-        found = [departure(value, one, place) for one in shape]
-        return "" if "" in found else found[0]
+        all_found = [departure(value, one, place) for one in shape]
+        return "" if "" in all_found else all_found[0]
     if _has(value, shape):
         return ""
     return f"{f'its {place}' if place else 'it'} is not {_name(shape)}"
 
 
-def _has(value: object, shape: object) -> bool:
+def _has(value: Any, shape: Any) -> bool:
     if isinstance(shape, Rule):
         return shape.allows(value)
     if shape is float:
@@ -55,13 +56,13 @@ def _has(value: object, shape: object) -> bool:
     return value is None if shape is None else type(value) is shape
 
 
-def _name(shape: object) -> str:
+def _name(shape: Any) -> str:
     if isinstance(shape, Rule):
         return shape.description
     return NAMES[dict if isinstance(shape, Mapping) else list if isinstance(shape, list) else shape]
 
 
-def read_record(path: str | Path, shape: object, remedy: str) -> object:
+def read_record(path: str | Path, shape: object, remedy: str) -> Any:
     """What a JSON file holds, which has the shape.
 
     Raises:

@@ -6,7 +6,9 @@ stand-in that only keeps its attributes; classes other than those listed here ar
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -37,14 +39,14 @@ def _default_dict(*_factory: object) -> dict:
     return {}
 
 
-STAND_INS = [
+STAND_INS: list[Callable | tuple[Callable, str]] = [
     *((StandIn, name) for name in CLASSES),
     (_default_dict, "collections.defaultdict"),
     (dict, "builtins.dict"),
 ]
 
 
-def read_inert(path: Path) -> object:
+def read_inert(path: Path) -> Any:
     """What a file of torch.save holds, on the CPU: tensors and plain values, with state dicts in place of optimisers
     and schedulers.
 
@@ -54,7 +56,7 @@ def read_inert(path: Path) -> object:
         return plain(torch.load(path, map_location="cpu", weights_only=True))
 
 
-def plain(value: object) -> object:
+def plain(value: Any) -> Any:
     """A value with a dict in place of each stand-in; containers of other types stay what they are."""
     if isinstance(value, StandIn):
         return plain(value.attributes())

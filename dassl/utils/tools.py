@@ -7,6 +7,7 @@ import platform
 import random
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
@@ -53,9 +54,10 @@ def set_random_seed(seed: int) -> None:
     torch.cuda.manual_seed_all(seed)
 
 
-def random_states() -> dict[str, object]:
+def random_states() -> dict[str, Any]:
     """The states of all random number generators, as tensors and plain values that a checkpoint can hold."""
-    name, keys, *rest = np.random.get_state()
+    state: Any = np.random.get_state()
+    name, keys, *rest = state
     return {
         "python": random.getstate(),
         "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),
@@ -64,7 +66,7 @@ def random_states() -> dict[str, object]:
     }
 
 
-def restore_random_states(states: dict[str, object]) -> None:
+def restore_random_states(states: dict[str, Any]) -> None:
     """Put back what `random_states` gave; states of GPUs that are not here are left out."""
     version, internal, gauss = states["python"]
     name, keys, *rest = states["numpy"]

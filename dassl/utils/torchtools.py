@@ -6,8 +6,9 @@ import io
 import math
 import pickle
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +77,7 @@ def load_checkpoint(fpath: str) -> dict:
     return checkpoint
 
 
-def _read(path: Path) -> object:
+def _read(path: Path) -> Any:
     """What a file of torch.save holds. Raises UserError when it is missing, damaged or holds code."""
     if not path.is_file():
         raise MissingFile(f"There is no checkpoint {path}.")
@@ -140,7 +141,7 @@ def restore(
     return checkpoint["epoch"]
 
 
-def _alike(fresh: object, loaded: object) -> bool:
+def _alike(fresh: Any, loaded: Any) -> bool:
     """Whether a loaded state has the entries and types of a fresh one, and finite numbers; it may have more entries."""
     if isinstance(fresh, Mapping):
         return isinstance(loaded, Mapping) and all(
@@ -232,7 +233,7 @@ def open_specified_layers(model: nn.Module, open_layers: str | Sequence[str]) ->
             parameter.requires_grad = opened
 
 
-def count_num_param(model: nn.Module | None = None, params: object = None) -> int:
+def count_num_param(model: nn.Module | None = None, params: Iterable | None = None) -> int:
     """Number of values in a model, or in an iterable of parameters or of groups {"params"}."""
     if model is not None:
         return sum(parameter.numel() for parameter in model.parameters())

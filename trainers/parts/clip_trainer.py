@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 import clip
@@ -24,6 +26,7 @@ from dassl.utils.phases import Phases
 from features.cache import FeatureCache
 from features.crops import CropStore
 from features.encode import encode_images, image_features, images_at_once
+from features.keys import images_of
 from features.loaders import EncodeAhead, batches_of
 from features.precision import BF16, FP32, at_precision, has_bf16
 
@@ -172,7 +175,7 @@ class ClipTrainer(TrainerX):
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
         self.register_model(name, module, self.optim, self.sched)
 
-    def feature_loader(self) -> object:
+    def feature_loader(self) -> Iterable[dict]:
         """The training loader of a method with `frozen_images`."""
         features = self.cfg.FEATURES
         images = features.IMAGES_AT_ONCE or images_at_once(self.clip_model.device)
@@ -197,15 +200,16 @@ class ClipTrainer(TrainerX):
         inputs = batch["features"] if self.frozen_images else batch["img"].to(self.device, non_blocking=True)
         return inputs, batch["label"].to(self.device, non_blocking=True)
 
-    def losses(self, inputs: ImageFeatures | Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """The terms whose sum is minimised, by name, and the logits (B, C), of what parse_batch_train gives."""
+    def losses(self, inputs: Any, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The terms whose sum is minimised, by name, and the logits (B, C), of what parse_batch_train gives:
+        `inputs` are ImageFeatures with `frozen_images`, and images (B, 3, H, W) without."""
         raise NotImplementedError
 
     def update(self, terms: dict[str, Tensor]) -> None:
         """One optimisation step."""
         self.model_backward_and_update(torch.stack(list(terms.values())).sum())
 
-    def detect_anomaly(self, loss: Tensor) -> None:
+    def detect_anomaly(self, loss: Tensor | Mapping[str, Tensor]) -> None:
         """Left to `forward_backward`, which checks the terms before the step: no step waits for the device twice."""
 
     def forward_backward(self, batch: dict) -> dict[str, float]:
@@ -241,10 +245,10 @@ class ClipTrainer(TrainerX):
 
     def split_features(self, split: str) -> tuple[Tensor, Tensor]:
         """Features (N, D), on the model's device, and labels (N,) of the split "val" or "test"."""
-        loader = self.val_loader if split == "val" else self.test_loader
+        loader = cast(DataLoader, self.val_loader if split == "val" else self.test_loader)
         with self.phases(f"encode {split} images"):
             features = image_features(self.clip_model, loader, self.cache, split)
-        labels = torch.tensor([item.label for item in loader.dataset.data_source])
+        labels = torch.tensor([item.label for item in images_of(loader).data_source])
         return features.to(self.device), labels.to(self.device)
 
     @torch.no_grad()

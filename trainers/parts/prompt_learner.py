@@ -45,6 +45,11 @@ class PromptLearner(nn.Module):
     the learner is in train mode.
     """
 
+    prefix: Tensor
+    suffix: Tensor
+    mask: Tensor
+    order: Tensor | None
+
     def __init__(
         self,
         model: FrozenCLIP,

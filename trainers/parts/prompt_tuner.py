@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,7 +36,8 @@ class PromptTuner(ClipTrainer):
 
         In train mode the text tower drops at the rate of TEXT_DROPOUT.
         """
-        text = self.clip_model.encode_text(*self.prompt_learner(), dropout=self.prompt_learner.text_dropout)
+        sentences, mask = self.prompt_learner()
+        text = self.clip_model.encode_text(sentences, mask, dropout=self.prompt_learner.text_dropout)
         return F.normalize(text, dim=-1)
 
     def classifier(self) -> Callable[[Tensor], Tensor]:
@@ -45,4 +47,4 @@ class PromptTuner(ClipTrainer):
 
     def patch_classifier(self) -> Callable[[ImageFeatures], Tensor]:
         weights = self.scale * self.text_features().t()
-        return lambda features: features.patch_tokens @ weights
+        return lambda features: cast(Tensor, features.patch_tokens) @ weights

@@ -6,6 +6,7 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from dassl.utils import MissingFile, UserError, WrongValue
 
@@ -63,9 +64,9 @@ class DatasetBase:
         val: list[Datum] | None = None,
         test: list[Datum] | None = None,
     ) -> None:
-        self._train_x, self._train_u, self._val, self._test = train_x, train_u, val, test
-        self._num_classes = self.get_num_classes(train_x)
-        self._lab2cname, self._classnames = self.get_lab2cname(train_x)
+        self._train_x, self._train_u, self._val, self._test = cast("list[Datum]", train_x), train_u, val, test
+        self._num_classes = self.get_num_classes(self._train_x)
+        self._lab2cname, self._classnames = self.get_lab2cname(self._train_x)
 
     @property
     def train_x(self) -> list[Datum]:
@@ -80,7 +81,7 @@ class DatasetBase:
         return self._val
 
     @property
-    def test(self) -> list[Datum]:
+    def test(self) -> list[Datum] | None:
         return self._test
 
     @property

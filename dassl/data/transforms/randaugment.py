@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
@@ -76,7 +77,7 @@ def posterize(image: Image.Image, bits: float) -> Image.Image:
 
 
 def solarize(image: Image.Image, threshold: float) -> Image.Image:
-    return ImageOps.solarize(image, threshold)
+    return ImageOps.solarize(image, cast(int, threshold))  # Pillow compares pixels with any number
 
 
 def solarize_add(image: Image.Image, addition: float) -> Image.Image:
