@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from tabulate import tabulate
 
@@ -103,7 +104,7 @@ def per_run(engine: str, folder: Path, jobs: Sequence[Job]) -> float | None:
         subprocess.run(["scancel", *{one.job_id.partition("_")[0] for one in queued}], check=True)
         return seconds / len(jobs)
     start = time.perf_counter()
-    local.go_through([Complete(job.protocol, job.specs) for job in jobs], settings.jobs)
+    local.go_through([Complete(job.protocol, job.specs) for job in jobs], cast(int, settings.jobs))
     return (time.perf_counter() - start) / len(jobs)
 
 
