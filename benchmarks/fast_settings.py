@@ -14,6 +14,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from tabulate import tabulate
@@ -51,7 +52,7 @@ def predictions(
     return found
 
 
-def row(setting: str, method: str, test: str, difference: Interval, exact: float) -> list[object]:
+def row(setting: str, method: str, test: str, difference: Interval, exact: float) -> list[Any]:
     interval = f"{difference.low:+.2f} to {difference.high:+.2f}"
     return [method, test, setting, exact, exact + difference.value, f"{difference.value:+.2f}", interval]
 
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for setting in settings:
             fast = predictions(setting, method, args.seeds, args.data, args.output)
             for test in exact:
-                difference = paired_difference("accuracy", fast[test], exact[test])
+                difference = cast(Interval, paired_difference("accuracy", fast[test], exact[test]))
                 mean = sum(100 * float((p.logits.argmax(1) == p.labels).mean()) for p in exact[test]) / len(exact[test])
                 rows.append(row(setting, method, test, difference, mean))
     headers = ["method", "tested", "setting", "exact, %", "fast, %", "difference", "95 % interval"]

@@ -21,6 +21,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file
@@ -101,7 +102,7 @@ def forked(work: Callable[[], object], log: Path) -> int:
             os.dup2(file.fileno(), 2)
         sys.exit(run_program(work))
     except SystemExit as end:
-        os._exit(end.code)
+        os._exit(cast(int, end.code))
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
@@ -190,7 +191,7 @@ def _results_agree(mine: dict, theirs: dict) -> bool:
     return all(mine.get(name) == theirs.get(name) for name in mine.keys() | theirs.keys() if name not in TIMES)
 
 
-def _equal(mine: object, theirs: object) -> bool:
+def _equal(mine: Any, theirs: Any) -> bool:
     if isinstance(mine, torch.Tensor):
         return torch.equal(mine, theirs)
     if isinstance(mine, dict):
@@ -207,7 +208,7 @@ def spread(total: int, number: int) -> list[int]:
     return [1 + int((2 * i + 1) * total / (2 * number)) for i in range(number)]
 
 
-def tried(name: str, work: Callable[[Path], object], number: int, failures: list[str]) -> list[object]:
+def tried(name: str, work: Callable[[Path], object], number: int, failures: list[str]) -> list[Any]:
     """The table's row of a work; what did not survive is added to `failures`."""
     with tempfile.TemporaryDirectory(prefix="faults-") as made:
         whole, again = Path(made).resolve() / "whole", Path(made).resolve() / "again"

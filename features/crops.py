@@ -126,7 +126,7 @@ class CropStore:
         image, views = read_image(path), []
         for number in range(self.count):
             with seeded(derived_seed(self.seed, number, int(content, 16))):
-                views.append(images_of(self.loader).transform(image))
+                views.append(cast(Callable, images_of(self.loader).transform)(image))
         passes = [encode_images(self.model, some, patches=True) for some in torch.stack(views).split(self.images)]
         return EncodedCrops(
             torch.cat([out.global_token for out in passes]).cpu(),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dassl.utils import UserError
 
-from .cells import Cell
+from .cells import Cell, Gap
 from .collect import Run
 from .comparisons import Contest, Entry, mean_difference
 from .critical_difference import critical_difference_diagram
@@ -123,7 +123,7 @@ def _summary(by_column: dict[str, Differences], metric: Metric) -> Table:
         for test in compare_differences(values, lower_is_better=metric.lower_is_better):
             mean = mean_difference(differences[test.method, test.other])
             counts = (test.better, len(test.datasets) - test.better - test.worse, test.worse)
-            cells = [Cell(len(test.datasets), decimals=0), Cell(mean.value, interval=mean)]
+            cells: list[Cell | Gap | None] = [Cell(len(test.datasets), decimals=0), Cell(mean.value, interval=mean)]
             cells += [Cell(count, decimals=0) for count in counts]
             cells += [Cell(p, decimals=P_DECIMALS) for p in (test.p, test.p_holm)]
             table.rows.append(Row(f"{column}: {test.method} minus {test.other}", cells))
@@ -171,7 +171,7 @@ def _pair_table(pair: tuple[str, str], by_column: dict[str, Differences], metric
     of_columns = [by_column[column][pair] for column in columns]
     for dataset in sorted({name for of_sets in of_columns for name in of_sets}):
         found = [of_sets.get(dataset) for of_sets in of_columns]
-        table.rows.append(Row(dataset, [one and Cell(one.value, interval=one) for one in found]))
+        table.rows.append(Row(dataset, [Cell(one.value, interval=one) if one else None for one in found]))
     table.caption = (
         f"{_in_units(metric)}, first method minus second, with the 95 % bootstrap interval over test images."
     )

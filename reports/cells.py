@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class Gap:
 
     text: str
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Literal[False]:
         return False
 
 
@@ -54,13 +55,14 @@ def combined(function: Callable[..., float], *cells: Cell | Gap | None) -> Cell 
 
     Being one number made of means over seeds, it has no deviation.
     """
-    if not all(cells):
+    known = [one for one in cells if one]
+    if len(known) < len(cells):
         return next((one for one in cells if isinstance(one, Gap)), None)
     if not cells:
         return None
-    intervals = [one.interval for one in cells]
-    interval = None if None in intervals else combine(function, *intervals)
-    return Cell(function(*(one.mean for one in cells)), interval=interval)
+    intervals = [one.interval for one in known if one.interval is not None]
+    interval = None if len(intervals) < len(known) else combine(function, *intervals)
+    return Cell(function(*(one.mean for one in known)), interval=interval)
 
 
 def mean(*values: float) -> float:
@@ -134,7 +136,7 @@ class Values:
             return self._lacking(runs[0], "is undefined on")
         return Cell(interval.value, seeds=len(found), interval=interval)
 
-    def _evidence(self, run: Run) -> tuple[Predictions, dict[str, object]] | None:
+    def _evidence(self, run: Run) -> tuple[Predictions, dict[str, Any]] | None:
         """The predictions and what the metric needs beside them; None, with a reason in `missing`, without either."""
         path = run.path / "predictions.npz"
         if not path.is_file():
@@ -145,5 +147,6 @@ class Values:
         except UserError as error:
             return self._lacking(run, f"cannot be computed ({str(error).rstrip('.')}) for")
 
-    def _lacking(self, run: Run, reason: str) -> None:
+    def _lacking(self, run: Run, reason: str) -> Any:
         self.missing.setdefault(reason, []).append(run)
+        return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from dassl.utils import UserError
 
 from .against import P_DECIMALS, what_can_be_shown
-from .cells import Cell
+from .cells import Cell, Gap
 from .collect import Run
 from .comparisons import Contest, Entry, mean_difference
 from .metrics import METRICS
@@ -221,7 +221,7 @@ def _table(metric: str, columns: Mapping[Place, Mapping[str, Differences]]) -> T
     lower, digits = METRICS[metric].lower_is_better, decimals(METRICS[metric])
     headers = ["against", *(name for place in columns for name in (place.column, f"{place.column}: p (Holm)"))]
     table = Table(METRICS[metric].title, headers, ranked=[False] * (len(headers) - 1), decimals=digits)
-    rows: dict[str, list[Cell | None]] = {}
+    rows: dict[str, list[Cell | Gap | None]] = {}
     for place, differences in enumerate(columns.values()):
         values = {("", rival): {name: one.value for name, one in of.items()} for rival, of in differences.items()}
         for test in compare_differences(values, lower_is_better=lower):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from dassl.utils import UserError, checkpoints_in, models_in, parse_json
 from dassl.utils.rules import Rule, one_of
@@ -159,7 +160,7 @@ def read_results(path: Path) -> dict:
     raise UserError(f"{path} is corrupt ({reason}): delete it and test the run again.")
 
 
-def _check(results: object, shape: dict) -> None:
+def _check(results: Any, shape: dict) -> None:
     found = departure(results, shape)
     if found:
         raise ValueError(found)

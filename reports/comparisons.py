@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import cast
 
 from dassl.utils import UserError
 
@@ -83,7 +84,7 @@ class Contest:
         values = self._of(metric, False)
         cells = [values.cell(self._runs(entry, dataset, part)) for part in self._parts(column)]
         found = combined(harmonic_mean, *cells) if column == "HM" else cells[0]
-        return found and found.mean
+        return found.mean if found else None
 
     def difference(self, metric: str, first: Entry, second: Entry, dataset: str, column: str) -> Interval | None:
         """First minus second, paired, over the seeds that both have; None, with a note, where they cannot be paired."""
@@ -102,13 +103,14 @@ class Contest:
         if any(len(runs) > len(seeds) for runs in every):
             self._note(f"{what} are compared on seeds {', '.join(map(str, sorted(seeds)))} alone.")
         cells = [values.cell([run for run in runs if run.seed in seeds]) for runs in kept]
-        if any(one is None or one.seeds < len(seeds) for one in cells):
+        found = [cast(Interval, one.interval) for one in cells if one and one.seeds >= len(seeds)]
+        if len(found) < len(cells):
             return None
-        ours, theirs = cells[: len(parts)], cells[len(parts) :]
-        if any(a.interval.images != b.interval.images for a, b in zip(ours, theirs, strict=True)):
+        ours, theirs = found[: len(parts)], found[len(parts) :]
+        if any(a.images != b.images for a, b in zip(ours, theirs, strict=True)):
             self._note(f"{what} were tested on different images, so that no difference is formed.")
             return None
-        return combine(_minus(harmonic_mean if column == "HM" else mean), *(one.interval for one in ours + theirs))
+        return combine(_minus(harmonic_mean if column == "HM" else mean), *ours, *theirs)
 
     def differences(self, metric: str, first: Entry, second: Entry, column: str) -> dict[str, Interval]:
         """The differences by data set, of those on which there is one."""

@@ -31,6 +31,7 @@ def critical_difference_diagram(found: Friedman, path: Path, title: str = "") ->
     axes.set_ylim(-(bars + ROW * rows + 0.15), height - bars - ROW * rows - 0.15)  # in inches, the line at 0
     axes.axis("off")
     axes.hlines(0, 1, len(names), color="black", linewidth=1)
+    rank: float
     for rank in range(1, len(names) + 1):
         axes.vlines(rank, 0, 0.06, color="black", linewidth=1)
         axes.text(rank, 0.1, str(rank), ha="center", va="bottom", fontsize=8)

@@ -108,7 +108,7 @@ def _literals(node: ast.ClassDef) -> Iterator[tuple[str, object]]:
 
 
 def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
-    both = (target, value)
-    if all(isinstance(one, ast.Tuple | ast.List) for one in both) and len(target.elts) == len(value.elts):
+    several = ast.Tuple | ast.List
+    if isinstance(target, several) and isinstance(value, several) and len(target.elts) == len(value.elts):
         return list(zip(target.elts, value.elts, strict=True))
-    return [both]
+    return [(target, value)]

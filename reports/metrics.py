@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -56,6 +57,7 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {}
+Function = TypeVar("Function", bound=Callable[..., float | None])
 
 
 def metric(
@@ -66,10 +68,10 @@ def metric(
     needs: set[str] | frozenset[str] = frozenset(),
     inflated: bool = False,
     resampled: Callable[..., np.ndarray] | None = None,
-) -> Callable[[Callable[..., float | None]], Callable[..., float | None]]:
+) -> Callable[[Function], Function]:
     """Register a function of predictions under its name. unit: "%" or "" (a plain number)."""
 
-    def register(function: Callable[..., float | None]) -> Callable[..., float | None]:
+    def register(function: Function) -> Function:
         name = function.__name__
         if name in METRICS:
             raise ValueError(f"The metric {name} is registered twice.")
@@ -126,7 +128,8 @@ def bound_resampled(
 def _needed(found: Metric, num_classes: int, costs: object, order: object) -> dict[str, np.ndarray] | None:
     given = {"costs": _costs(costs, num_classes), "order": _order(order, num_classes)}
     needed = {need: given[need] for need in NEEDS if need in found.needs}
-    return None if any(value is None for value in needed.values()) else needed
+    known = {need: value for need, value in needed.items() if value is not None}
+    return known if len(known) == len(needed) else None
 
 
 def _costs(costs: object, num_classes: int) -> np.ndarray | None:
@@ -208,7 +211,7 @@ def per_class_accuracy(predictions: Predictions) -> dict[str, float | None]:
     return _shares(predictions, counts.diagonal(), counts.sum(1))
 
 
-def summary(predictions: Predictions) -> dict[str, object]:
+def summary(predictions: Predictions) -> dict[str, Any]:
     """What results.json holds of the predictions. Equal predictions give equal numbers, to the last bit."""
     return {
         **{name: compute(name, predictions) for name in ("accuracy", "macro_f1", "expected_calibration_error")},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -111,7 +112,7 @@ class Predictions:
         """Write a compressed .npz without pickles, whole or not at all. Equal predictions give equal bytes."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {
+        arrays: dict[str, Any] = {
             "images": np.array(self.images, dtype=np.str_),
             "labels": self.labels.astype("<i8"),
             "logits": self.logits.astype("<f4"),
@@ -144,7 +145,7 @@ class Predictions:
             ) from None
 
 
-def _texts(values: object, what: str) -> tuple[str, ...]:
+def _texts(values: Any, what: str) -> tuple[str, ...]:
     if isinstance(values, str) or not all(isinstance(value, str) and "\0" not in value for value in values):
         raise UserError(f"The {what} of predictions must be texts without NUL characters.")
     return tuple(str(value) for value in values)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 from dassl.utils import UserError
 
@@ -97,7 +98,12 @@ def fitting_source(backbone: str, protocol: str, datasets: Sequence[str]) -> Sou
         known = ", ".join(dict.fromkeys(source.backbone for source in sources().values()))
         raise UserError(f"No averages of {backbone} are known; the published ones are of {known}.")
     run = set(datasets)
-    return max(found, key=lambda s: (run >= set(s.sets[protocol]), len(run & set(s.sets[protocol]))))
+
+    def fit(source: Source) -> tuple[bool, int]:
+        sets = set(cast("tuple[str, ...]", source.sets[protocol]))
+        return run >= sets, len(run & sets)
+
+    return max(found, key=fit)
 
 
 def fitting_by_dataset(backbone: str, protocol: str) -> Source | None:
@@ -187,7 +193,7 @@ def with_published(
     result = []
     for table in tables:
         (dataset,) = table.datasets
-        result.append(beside(table, figures[dataset], per_set) if dataset in figures else table)
+        result.append(beside(table, figures[dataset], cast(Source, per_set)) if dataset in figures else table)
         seeds = seeds_beside(runs, per_set, protocol, dataset) if each and per_set else None
         result += [seeds] if seeds else []
     sets = source.sets[protocol]
@@ -217,7 +223,7 @@ def beside(table: Table, figures: Figures, source: Source, *, comparable: bool =
     for place, name in enumerate(table.headers[1:]):
         added = [f"{name} published", *([f"{name} difference"] if comparable else [])] if name in known else []
         result.headers += [name, *added]
-        result.ranked += [table.ranked[place], *(False for _ in added)]
+        result.ranked = [*result.ranked, table.ranked[place], *(False for _ in added)]
         for old, new in zip(table.rows, result.rows, strict=True):
             own, value = old.cells[place], None if old.variant else figures.get(old.method, {}).get(name)
             other = None if value is None else Cell(value)
@@ -249,7 +255,9 @@ def seeds_beside(runs: Sequence[Run], source: Source, protocol: str, dataset: st
     """
     parts = {"train_base": "base", "test_new": "novel"} if protocol == "base2new" else {"few_shot": None}
     figures = by_seed(source, protocol).get(dataset, {})
-    rows, theirs, columns = {}, {}, {}
+    rows: dict[str, dict[str, Cell]] = {}
+    theirs: Figures = {}
+    columns: dict[str, None] = {}
     for variant in variants([run for run in runs if run.dataset == dataset and run.kind in parts])[0]:
         if variant.label or variant.method not in figures:
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from .collect import Run
 from .metrics import find
 
 
-def relations(metric: str, run: Run, classnames: tuple[str, ...]) -> dict[str, object]:
+def relations(metric: str, run: Run, classnames: tuple[str, ...]) -> dict[str, Any]:
     """What a metric needs of the run's classes, as keywords of metrics.compute; {} for most metrics.
 
     classnames: those of the predictions, in their order. Of some of a data set's classes, such as the novel ones,

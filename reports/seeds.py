@@ -69,7 +69,7 @@ def experiment(folder: Path, ci95: bool, test_log: bool = False) -> tuple[list[s
     return lines, means
 
 
-def _value(metric: str, value: float) -> str:
+def _value(metric: str, value: float | np.floating) -> str:
     """A value in print; a log's lines, which are all in percent, may have names that are no metric's."""
     unit = METRICS[metric].unit if metric in METRICS else "%"
     return f"{value:.2f}{unit}"

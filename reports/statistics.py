@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 
@@ -159,8 +160,8 @@ def _interval(
         """The mean over a method's seeds, for two methods their difference; NaN where it is undefined."""
         means = []
         for runs in methods:
-            values = [function(run if rows is None else _Rows(run, rows)) for run in runs]
-            means.append(np.nan if None in values else sum(values) / len(values))
+            values = [function(run if rows is None else cast(Predictions, _Rows(run, rows))) for run in runs]
+            means.append(np.nan if None in values else sum(cast("list[float]", values)) / len(values))
         return float(means[0] - sum(means[1:]))
 
     found = value()
@@ -224,7 +225,7 @@ def _counts(draws: Iterator[np.ndarray], number: int) -> Iterator[np.ndarray]:
 
 
 def _mean_over_runs(values: Sequence[np.ndarray]) -> np.ndarray:
-    return sum(values) / len(values)
+    return cast(np.ndarray, sum(values) / len(values))
 
 
 def _seeds(predictions: Predictions | Sequence[Predictions]) -> list[Predictions]:
@@ -273,10 +274,13 @@ def compare(
             raise UserError(f"There are no scores of {name} to compare: run it, or leave it out.")
     differences = {}
     for other in against:
-        common = [name for name, score in scores[method].items() if None not in (score, scores[other].get(name))]
+        theirs = scores[other]
+        common = {
+            name: (a, b) for name, a in scores[method].items() if a is not None and (b := theirs.get(name)) is not None
+        }
         if not common:
             raise UserError(f"{method} and {other} have no data set in common, so they cannot be compared.")
-        differences[method, other] = {name: scores[method][name] - scores[other][name] for name in common}
+        differences[method, other] = {name: a - b for name, (a, b) in common.items()}
     return compare_differences(differences, lower_is_better=lower_is_better)
 
 
@@ -302,10 +306,10 @@ def wilcoxon(differences: Sequence[float] | np.ndarray) -> float:
     """
     from scipy.stats import rankdata
 
-    differences = np.round(np.asarray(differences, dtype=np.float64), DECIMALS)
-    differences = differences[differences != 0]
-    ranks = np.rint(2 * rankdata(np.abs(differences))).astype(np.int64)  # twice the ranks, whole with ties too
-    positive = int(ranks[differences > 0].sum())
+    rounded = np.round(np.asarray(differences, dtype=np.float64), DECIMALS)
+    signed = rounded[rounded != 0]
+    ranks = np.rint(2 * rankdata(np.abs(signed))).astype(np.int64)  # twice the ranks, whole with ties too
+    positive = int(ranks[signed > 0].sum())
     # Under the null hypothesis every sign is a fair coin: the chance of each sum of positive ranks, a rank at a time.
     chance = np.ones(1)
     for rank in ranks:

@@ -39,7 +39,7 @@ def base2new_tables(
     for run in runs:
         if run.kind == "train_new":
             notes.append(f"{run.path} was trained on the novel classes, so it is left out: they must be new to a run.")
-    tables = {}
+    tables: dict[str, Table] = {}
     for variant in found:
         base, novel = variant.of("train_base"), variant.of("test_new")
         broken = [run for run in base if run.diverged]
@@ -67,10 +67,11 @@ def few_shot_tables(
     """Per data set, a row per variant and a column per number of shots; see `base2new_tables`."""
     measured, values = find(metric), Values(metric, intervals)
     found, notes = _variants(runs, "few_shot")
-    shots = {}
+    shots: dict[str, set[int]] = {}
     for variant in found:
         shots.setdefault(variant.dataset, set()).update(run.shots for run in variant.runs)
-    tables, groups = {}, []
+    tables: dict[str, Table] = {}
+    groups = []
     for variant in found:
         numbers = sorted(shots[variant.dataset], key=by_shots)
         of_shots = [variant.of("few_shot", number) for number in numbers]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import TypeVar, cast
 
 import yaml
 
@@ -28,6 +29,7 @@ PLACES = ("OUTPUT_DIR", "RESUME", "VERBOSE", "DATASET.ROOT", "FEATURES.CACHE_DIR
 # What tables group by, or compare by a fingerprint.
 GROUPED = ("SEED", "DATASET.NAME", "DATASET.FOLDER", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",
            "MODEL.BACKBONE.NAME", "TRAINER.NAME")  # fmt: skip
+Key = TypeVar("Key", bound=Hashable)
 IGNORED = frozenset(PLACES + GROUPED)
 LONGEST_VALUE = 40
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML has it, as this is most of a table's time
@@ -245,7 +247,7 @@ def _words(name: str, value: object) -> str:
     if name in ("data", "weights", "graph"):
         return f"{name} {str(value)[:6] if value else 'unknown'}"
     if name == "shots":
-        return shots_name(value)
+        return shots_name(cast(int, value))
     if name == "tested only":
         return name
     text = repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
@@ -314,9 +316,9 @@ def _key(facts: dict[str, object]) -> str:
     return repr(sorted(facts.items(), key=lambda item: item[0])) if facts else ""
 
 
-def _grouped(items: Iterable, key: Callable[..., Hashable]) -> list[tuple[Hashable, list]]:
+def _grouped(items: Iterable, key: Callable[..., Key]) -> list[tuple[Key, list]]:
     """(key, its items) in the order in which keys appear."""
-    groups: dict[Hashable, list] = {}
+    groups: dict[Key, list] = {}
     for item in items:
         groups.setdefault(key(item), []).append(item)
     return list(groups.items())

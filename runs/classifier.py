@@ -178,10 +178,10 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
             path = _path_of(images[int(item.path)], folder / f"{item.path}.png")
             return Datum(impath=path, label=item.label, classname=item.classname)
 
-        train, val = [datum(item) for item in train], [datum(item) for item in val]
+        learned, held_out = [datum(item) for item in train], [datum(item) for item in val]
         sentences = None if self.prompts is None else dict(self.prompts)
         # A trainer tests when it has trained: on whatever is there, since nobody reads it.
-        return GivenImages(train, val or None, val or train, prompts_name=DATASET, sentences=sentences)
+        return GivenImages(learned, held_out or None, held_out or learned, prompts_name=DATASET, sentences=sentences)
 
     # Classifying
 
@@ -244,7 +244,7 @@ def _images(images: Images) -> list[str | Path | Image.Image]:
     return images
 
 
-def _class_names(labels: Sequence[str], number: int) -> list[str]:
+def _class_names(labels: Sequence[str] | np.ndarray, number: int) -> list[str]:
     labels = np.asarray(labels, dtype=object)
     if labels.shape != (number,) or not number:
         raise UserError(f"There are {number} images and labels of shape {labels.shape}: give each image one label.")

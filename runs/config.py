@@ -6,6 +6,7 @@ import difflib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from yacs.config import CfgNode
 
@@ -264,7 +265,7 @@ def _set(cfg: CfgNode, key: str, value: object, where: str) -> None:
     node[name] = typed(value, default, key, where)
 
 
-def plain(value: object) -> object:
+def plain(value: Any) -> Any:
     """A configuration as JSON has it: dicts, lists and scalars."""
     return json.loads(json.dumps(value))
 

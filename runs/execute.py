@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from types import SimpleNamespace
+from typing import Any, cast
 
 import torch
 from yacs.config import CfgNode
 
 from clip.errors import MissingWeights
 from dassl.data.data_manager import seeded
-from dassl.engine import TrainerBase, build_trainer
+from dassl.engine import SimpleTrainer, build_trainer
 from dassl.utils import Diverged, UserError, collect_env_info, set_random_seed, setup_logger
 from dassl.utils.phases import Phases
 from reports.predictions import Predictions
@@ -36,7 +37,7 @@ def _execute(spec: RunSpec) -> dict | None:
     cfg = build_config(spec)
     folder = RunFolder(spec, cfg)
     if folder.has_results and not spec.rerun:
-        return _told(folder.finished_results(), folder)
+        return _told(cast(dict, folder.finished_results()), folder)
     folder.check()
     with folder.alone():
         if spec.rerun:
@@ -90,7 +91,7 @@ def _run(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
 
 
 def _train_and_test(
-    spec: RunSpec, trainer: TrainerBase, folder: RunFolder, phases: Phases, started: float
+    spec: RunSpec, trainer: SimpleTrainer, folder: RunFolder, phases: Phases, started: float
 ) -> dict | None:
     if spec.eval_only:
         trainer.load_model(spec.model_dir, epoch=spec.load_epoch)
@@ -118,7 +119,7 @@ def _train_and_test(
     return results
 
 
-def dataset_of(trainer: TrainerBase) -> object:
+def dataset_of(trainer: SimpleTrainer) -> Any:
     """The data set of a trainer; for one that makes its loaders without a DataManager, the classes alone."""
     dm = getattr(trainer, "dm", None)
     if dm is not None:
@@ -126,7 +127,7 @@ def dataset_of(trainer: TrainerBase) -> object:
     return SimpleNamespace(train_x=[], val=[], classnames=[name for _, name in sorted(trainer.lab2cname.items())])
 
 
-def predictions_of(trainer: TrainerBase) -> Predictions:
+def predictions_of(trainer: SimpleTrainer) -> Predictions:
     """The logits of a trainer's last test with the images that they belong to.
 
     A trainer may test in a way of its own: images are named only if their labels come in the order of a loader's. Of a
@@ -145,7 +146,7 @@ def predictions_of(trainer: TrainerBase) -> Predictions:
     return Predictions(images, labels, logits.numpy(), tuple(tested.classnames))
 
 
-def validation_predictions_of(trainer: TrainerBase) -> Predictions | None:
+def validation_predictions_of(trainer: SimpleTrainer) -> Predictions | None:
     """The logits of the validation images, to which a temperature can be fitted; no random state is changed.
 
     None where there are no such images, or where their features are not at hand: for a method whose image tower sees
@@ -154,7 +155,7 @@ def validation_predictions_of(trainer: TrainerBase) -> Predictions | None:
     if not getattr(trainer, "frozen_images", False) or trainer.val_loader is None:
         return None
     with seeded(0):
-        logits, labels = map(torch.cat, zip(*trainer.logits_of("val"), strict=True))
+        logits, labels = map(torch.cat, zip(*cast(Any, trainer).logits_of("val"), strict=True))
     dataset = trainer.dm.dataset
-    images = tuple(relative(item.impath, dataset) for item in dataset.val)
+    images = tuple(relative(item.impath, dataset) for item in dataset.val or ())
     return Predictions(images, labels.cpu().numpy(), logits.float().cpu().numpy(), tuple(dataset.classnames))

@@ -8,7 +8,7 @@ import math
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import yaml
 from yacs.config import CfgNode
@@ -195,7 +195,7 @@ class RunFolder:
         """The log file, to append to."""
         return self.log_path.open("a", encoding="utf-8")
 
-    def write_split(self, dataset: object) -> None:
+    def write_split(self, dataset: Any) -> None:
         """split.json: the images drawn for train and val, relative to the data set, with label and class name."""
         drawn = {
             part: [[relative(item.impath, dataset), item.label, item.classname] for item in items or []]
@@ -287,7 +287,7 @@ class RunFolder:
         }
 
 
-def _in_json(value: object) -> object:
+def _in_json(value: Any) -> Any:
     """A configuration whose infinite numbers, which JSON does not have, are the texts that make them."""
     if isinstance(value, dict):
         return {key: _in_json(one) for key, one in value.items()}

@@ -7,6 +7,7 @@ the command line, and one that is read but was not given is an error that names 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from yacs.config import CfgNode
 
@@ -40,7 +41,7 @@ def asking(cfg: CfgNode) -> AskingNode:
     return AskingNode(_plain(cfg))
 
 
-def _plain(node: object) -> object:
+def _plain(node: Any) -> Any:
     return {key: _plain(value) for key, value in node.items()} if isinstance(node, dict) else node
 
 

@@ -75,7 +75,8 @@ def transfer_plan(
     from runs.config import merged_config
     from runs.folder import names_novel_classes
 
-    jobs, left_out = [], []
+    jobs: list[Job] = []
+    left_out: list[str] = []
     for source in dict.fromkeys(source for source, _ in routes):
         for method in methods:
             targets = [target for start, target in routes if start == source]

@@ -193,7 +193,7 @@ def _results(predictor: Predictor, pictures: list[Image.Image], temperature: flo
 
     answers = predictor(pictures, patches)
     chances = probabilities(answers.logits, temperature)
-    return zip(chances, answers.patch_logits if patches else [None] * len(chances), strict=True)
+    return zip(chances, [None] * len(chances) if answers.patch_logits is None else answers.patch_logits, strict=True)
 
 
 def read(image: Named, frame: int) -> Image.Image | str:

@@ -7,9 +7,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, cast
 
 from dassl.utils import UserError, expanded
-from datasets.catalogue import DEFAULT_BACKBONE, OWN, load, name_of_folder, own_folder
+from datasets.catalogue import DEFAULT_BACKBONE, OWN, Facts, load, name_of_folder, own_folder
 from datasets.folders import own_classes
 from datasets.splits import class_names, read_split
 from runs.spec import DATASET_CONFIGS, ROOT, RunSpec, is_name, place_and_name, shots_word
@@ -60,11 +61,11 @@ class Job:
         """Do all runs; their results."""
         from runs.execute import execute
 
-        return [execute(spec) for spec in self.specs]
+        return [cast(dict, execute(spec)) for spec in self.specs]
 
     def __str__(self) -> str:
         first = self.specs[0]
-        shots = shots_word(first.shots)
+        shots = shots_word(cast(int, first.shots))
         words = self.protocol, first.dataset, first.method, shots, "shots seed", first.seed, *first.pairs
         return " ".join(map(str, words))
 
@@ -97,10 +98,10 @@ def job(
 
     def folder(*kind: str) -> str:
         level = Path(backbone.removeprefix("hf-hub:")).name
-        kind = [part.replace(":", "_") for part in kind]  # Windows has no colon in a name
-        return str(places.output.joinpath(*kind, f"shots_{shots_word(shots)}", method, level, f"seed{seed}"))
+        parts = [part.replace(":", "_") for part in kind]  # Windows has no colon in a name
+        return str(places.output.joinpath(*parts, f"shots_{shots_word(shots)}", method, level, f"seed{seed}"))
 
-    def spec(*kind: str, **more: object) -> RunSpec:
+    def spec(*kind: str, **more: Any) -> RunSpec:
         return RunSpec(
             method=method,
             folder=folder(*kind, dataset),
@@ -187,7 +188,7 @@ def locate(dataset: str, places: Places) -> tuple[str, Places]:
     word = expanded(own_folder(dataset))
     if is_name(word):
         return name_of_folder(word) if dataset.startswith(OWN) else dataset, places
-    found = [path for path in map(Path, (word, places.data / word)) if path.is_dir()]
+    found = [path for path in (Path(word), places.data / word) if path.is_dir()]
     if not word or not found:
         raise UserError(
             f"There is no data set '{dataset}': {Path(word).absolute()} is no folder, nor is {places.data / word}."
@@ -210,7 +211,7 @@ def check_dataset(dataset: str, data: Path) -> None:
             f"or a folder of your own images, {data / folder}/<class>/*.png."
         )
     if own_classes(dataset, data):
-        facts = load().find(dataset)
+        facts = cast(Facts, load().find(dataset))
         raise UserError(
             f"'{dataset}' is the data set {facts.name} of the catalogue, which is not in {data}, and the folder "
             f"{data / dataset} has classes of your own: give {OWN}{dataset} for your images; for {facts.name}, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from runs.spec import ROOT
 
@@ -23,7 +24,7 @@ def register_everything() -> dict[tuple[str, str], str]:
     return import_plugins(ROOT / "plugins", (TRAINER_REGISTRY, DATASET_REGISTRY))
 
 
-def method_class(name: str) -> type:
+def method_class(name: str) -> type[Any]:
     """The trainer class of that name.
 
     Raises:

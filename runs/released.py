@@ -78,7 +78,10 @@ def released_accuracies() -> list[Released]:
     """The released prompts whose accuracy is known (`released_checkpoints` in reports/published.json)."""
     path = Path(reports.__file__).with_name("published.json")
     rows = json.loads(path.read_text(encoding="utf-8"))["released_checkpoints"]["rows"]
-    return [Released(*row[:4], tuple(row[4:])) for row in rows]
+    return [
+        Released(protocol, dataset, shots, seed, tuple(accuracies))
+        for protocol, dataset, shots, seed, *accuracies in rows
+    ]
 
 
 def agrees(ours: float, published: float) -> bool:
@@ -95,7 +98,7 @@ def chosen(
         UserError: nothing is released of that.
     """
     released = released_accuracies()
-    known = {
+    known: dict[str, tuple[Sequence, dict]] = {
         "data set": (datasets, dict.fromkeys(one.dataset for one in released)),
         "number of shots": (shots, dict.fromkeys(sorted({one.shots for one in released}))),
         "seed": (seeds, dict.fromkeys(sorted({one.seed for one in released}))),

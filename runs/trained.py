@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 from torch import Tensor
 from yacs.config import CfgNode
 
 from dassl.config import clean_cfg, get_cfg_default
 from dassl.utils import UserError, find_checkpoint, load_checkpoint, models_in
+from datasets.given import GivenImages
 from reports.collect import read_results
 from reports.metrics import TEMPERATURES, fit_temperature
 from reports.predictions import Predictions
@@ -55,8 +57,8 @@ class TrainedPrompt:
         are too few to fit it, which is so when the best temperature has no bound."""
         found = self.stored_temperature
         if found is None and self.validation is not None:
-            is_file = isinstance(self.validation, Path)
-            found = fit_temperature(Predictions.load(self.validation) if is_file else self.validation)
+            kept = self.validation
+            found = fit_temperature(Predictions.load(kept) if isinstance(kept, Path) else kept)
         return found if found is not None and TEMPERATURES[0] < found < TEMPERATURES[1] else None
 
     @property
@@ -133,7 +135,7 @@ def from_run(folder: str | Path) -> TrainedPrompt:
 
 def from_trainer(trainer: ClipTrainer, validation: Predictions | None, origin: Path) -> TrainedPrompt:
     """What a trainer on a data set that was handed over has learned by now."""
-    dataset = trainer.dm.dataset
+    dataset = cast(GivenImages, trainer.dm.dataset)
     return TrainedPrompt(
         config=plain(trainer.cfg),
         classnames=tuple(dataset.classnames),

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
+from typing import cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -86,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("\n" + document([table]) + "\n")
         for note in table.notes:
             warn(note)
-    number = shots_word(everything[0].specs[0].shots)
+    number = shots_word(cast(int, everything[0].specs[0].shots))
     name = f"{dataset.replace(':', '_')}_{args.protocol}_{number}_{Path(backbone).name}"
     for option in PLOTTED:
         if drawn := [*runs[""], *runs[option]]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -64,8 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     if protocol == TRANSFER:
         from reports.transfer import transfer_report
 
-        print("\n" + transfer_report(chosen.folders(), [(dataset, *targets)], places.data)[0])
-        return
+        print("\n" + transfer_report(chosen.folders(), [cast("tuple[str, str]", (dataset, *targets))], places.data)[0])
+        return None
     from reports.collect import runs_in
     from reports.render import render
     from reports.tables import TABLES
@@ -74,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     print("\n" + render(table))
     if protocol == "base2new" and len(chosen.specs) == 1:
         print(f"What {method} learned here belongs to the base classes: it has no head for novel ones.")
+    return None
 
 
 if __name__ == "__main__":

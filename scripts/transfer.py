@@ -73,7 +73,7 @@ def asked_for(routes: Sequence[str]) -> list[tuple[str, str]]:
     for route, pair in zip(routes, pairs, strict=True):
         if len(pair) != 2 or not all(pair):
             raise UserError(f"'{route}' is no route: give SOURCE:TARGET, as in busi:buid.")
-    return pairs
+    return [(source, target) for source, target in pairs]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def with_data(wanted: list, places: Places) -> list:
     """The prompts whose data sets are there; the others are named."""
-    from datasets.catalogue import load
+    from datasets.catalogue import Facts, load
     from datasets.fetch.hashes import git_blob_sha1
 
     names = list(dict.fromkeys(released.dataset for released in wanted))
@@ -61,7 +62,7 @@ def with_data(wanted: list, places: Places) -> list:
         raise UserError(f"No data set to test on is in {places.data}: {remedy}.")
     if absent:
         print(f"note: {', '.join(absent)} are left out, they are not there: {remedy}.", file=sys.stderr)
-    for facts in (load().find(name) for name in names if name not in absent):
+    for facts in (cast(Facts, load().find(name)) for name in names if name not in absent):
         if git_blob_sha1(facts.split_file(places.data).read_bytes()) != facts.split_blob_sha1:
             print(f"note: {facts.split_file(places.data)} is not the published split.", file=sys.stderr)
     return [released for released in wanted if released.dataset not in absent]
@@ -87,7 +88,7 @@ def verified(released, folder: Path | None, places: Places) -> list[bool]:
     agreed = []
     for spec, published in zip(released.specs(file, places), released.accuracies, strict=True):
         with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):  # log.txt has it
-            ours = execute(spec)["accuracy"]
+            ours = cast(dict, execute(spec))["accuracy"]
         agreed.append(agrees(ours, published))
         classes = {"new": "novel"}.get(spec.subsample, spec.subsample)
         print(

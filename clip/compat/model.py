@@ -45,14 +45,8 @@ class CLIP(nn.Module):
         self.vocab_size = vocab_size
         self.visual: VisionTransformer | ModifiedResNet
         if isinstance(vision_layers, int):
-            sizes = (
-                image_resolution,
-                cast(int, vision_patch_size),
-                vision_width,
-                vision_layers,
-                vision_width // 64,
-                embed_dim,
-            )
+            patch = cast(int, vision_patch_size)
+            sizes = (image_resolution, patch, vision_width, vision_layers, vision_width // 64, embed_dim)
             self.visual = vision_transformer(design, *sizes)
         else:
             if design.trainer == "MaPLe" or design.vision_depth > 0:

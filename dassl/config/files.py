@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -11,7 +12,7 @@ from dassl.utils import UserError
 DEEPEST = 20  # levels of sections and lists
 
 
-def read_config(path: str | Path) -> dict[str, object]:
+def read_config(path: str | Path) -> dict[str, Any]:
     """The sections and keys of a YAML file; none of an empty file.
 
     Raises:

@@ -148,7 +148,7 @@ class DataManager:
             if custom is not None and cfg.VERBOSE:
                 print(f"* Using custom transform for {name}")
         self.tfm_train = build_transform(cfg, is_train=True) if custom_tfm_train is None else custom_tfm_train
-        self.tfm_test = build_transform(cfg, is_train=False) if custom_tfm_test is None else custom_tfm_test
+        self.tfm_test: Any = build_transform(cfg, is_train=False) if custom_tfm_test is None else custom_tfm_test
 
         def loader(options: CfgNode, source: Sequence[Datum], batch_size: int, is_train: bool) -> DataLoader:
             return build_data_loader(

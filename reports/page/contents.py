@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dassl.utils import progress
 
@@ -142,7 +143,7 @@ def _ran(runs: Sequence[Run]) -> Grid:
         rows.items(), key=lambda row: (row[1], list(KINDS).index(row[0][1]))
     ):
         group = [run for dataset in datasets for run in by_set[backbone, kind, dataset]]
-        images = {run.results.get("num_test") for run in group if type(run.results.get("num_test")) is int}
+        images = {number for run in group if type(number := run.results.get("num_test")) is int}
         cells = [backbone, KINDS[kind], *what, str(len(group)), _range(images)]
         grid.rows.append((", ".join(sorted(datasets)), [GridCell(cell) for cell in cells]))
     return grid
@@ -196,7 +197,7 @@ def _methods(runs: Sequence[Run]) -> list[tuple[str, str]]:
     return [(known[name].title, known[name].paper) for name in names if name in known]
 
 
-def _listed(values: Iterable[object]) -> str:
+def _listed(values: Iterable[Any]) -> str:
     return ", ".join(map(str, sorted(set(values))))
 
 

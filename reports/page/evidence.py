@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ class Evaluation:
     shots: int
     runs: list[Run]
     notes: Notes
-    shown: Callable[[object], str]
+    shown: Callable[[Path], str]
 
     @property
     def name(self) -> str:

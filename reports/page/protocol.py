@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from dassl.utils import UserError
 
@@ -34,7 +35,7 @@ class Protocol:
         name: str,
         runs: Sequence[Run],
         notes: Notes,
-        shown: Callable[[object], str],
+        shown: Callable[[Path], str],
         diverged: Sequence[Run] = (),
     ) -> None:
         self.name, self.title = name, TITLES[name]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
 from dassl.utils import UserError
 
-from ..statistics import paired_difference
+from ..statistics import Interval, paired_difference
 from .canvas import Drawing
 from .evidence import Evaluation
 from .grids import Grid, GridCell, bracket
@@ -40,8 +41,7 @@ def standing(anchor: str, dataset: str, protocol: Protocol, colours: Mapping[str
     intervals = protocol.intervals(dataset)
     scores = protocol.scores(dataset)
     details = protocol.details(dataset)
-    floors = {title: _floor(tests) for title, tests in details}
-    floors = {title: floor for title, floor in floors.items() if floor is not None}
+    floors = {title: floor for title, tests in details if (floor := _floor(tests)) is not None}
     if protocol.name == "base2new":
         figure = base_novel_bars({name: {part: of.get(part) for part in PARTS} for name, of in scores.items() if of})
         drawing = Drawing(
@@ -84,7 +84,7 @@ def _gain(best: Evaluation, zero: Evaluation | None, draws: int) -> GridCell:
     if zero is None or zero is best or not (best.predictions and zero.predictions):
         return GridCell("–")
     try:
-        found = paired_difference("accuracy", best.predictions, zero.predictions, draws=draws)
+        found = cast(Interval, paired_difference("accuracy", best.predictions, zero.predictions, draws=draws))
     except UserError:  # tested on other images
         return GridCell("–")
     return GridCell(_signed(found.value), f"{_signed(found.low)} to {_signed(found.high)}")

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, cast
 
 from dassl.utils import read_json
 from runs.protocols import Job
@@ -90,5 +91,5 @@ def _guarded(process: subprocess.Popen) -> Iterator[None]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
         guard.kill()
-        guard.stdin.close()
+        cast(IO[bytes], guard.stdin).close()
         guard.wait()

@@ -11,6 +11,8 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import cast
 
 from runs.protocols import Job, integer
 
@@ -147,7 +149,7 @@ class _Worker:
         with _interrupts_ignored():  # inherited: on Ctrl-C this process ends the others, which say nothing
             self.process.start()
         theirs.close()
-        self.job: Job | None = None
+        self.job: Job  # what `give` gave it last
         self.attempts = 0
         self.beside = 1  # how many workers there were, this one included, when it began
 
@@ -211,5 +213,5 @@ def _work(pipe: Connection, threads: int) -> None:
 
 def _end_with_parent() -> None:
     """End this process as soon as the one that started it is gone, killed or not."""
-    multiprocessing.parent_process().join()
+    cast(BaseProcess, multiprocessing.parent_process()).join()
     os._exit(1)

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from dassl.utils import UserError, atomic_path
 from runs.protocols import Job
@@ -92,7 +93,8 @@ def outcomes(ray: ModuleType, todo: Sequence[Job], settings: Settings) -> Iterat
     )(_do)
     # As many again as there is room for wait in Ray's queue, so that no place is idle while a job is on its way.
     most = settings.jobs or 2 * room(ray, settings)
-    waiting, running = deque(todo), {}
+    waiting = deque(todo)
+    running: dict[Any, Job] = {}
     while waiting or running:
         while waiting and len(running) < most:
             job = waiting.popleft()

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dassl.utils import UserError
 from runs.protocols import Job
@@ -94,7 +94,7 @@ def submit(todo: Sequence[Job], settings: Settings, cluster: str = "slurm") -> d
     more = {"slurm_max_num_timeout": settings.retries} if cluster == "slurm" else {}
     executor = submitit.AutoExecutor(_folder(settings), cluster=cluster, **more)
     executor.update_parameters(**(_parameters(settings) if cluster == "slurm" else {"timeout_min": settings.minutes}))
-    queued = {}
+    queued: dict[SubmittedJob, Job] = {}
     for part in _arrays(todo):
         try:
             with executor.batch():
@@ -133,7 +133,7 @@ def _outcome(job: Job, submitted: SubmittedJob) -> Outcome:
         return Outcome(job, error=f"{ended}, {where}")
 
 
-def _parameters(settings: Settings) -> dict[str, object]:
+def _parameters(settings: Settings) -> dict[str, Any]:
     """What submitit's AutoExecutor takes of the settings. A job whose node dies is queued again."""
     further = {key.replace("_", "-"): value or True for key, value in settings.sbatch}
     given = {
