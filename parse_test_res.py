@@ -28,6 +28,7 @@ from dassl.utils import UserError, atomic_path
 from reports.against import against_tables, draw_diagrams
 from reports.claims import report
 from reports.collect import collect, command_names, select, unfinished, warn
+from reports.methods import named
 from reports.metrics import METRICS, find
 from reports.published import sources, with_published
 from reports.render import FORMATS, Table, document, write_xlsx
@@ -67,6 +68,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     _check(args)
+    args.method, args.against = ([named(word) for word in words or ()] or None for words in (args.method, args.against))
+    args.claims = args.claims and named(args.claims)
     if args.table is None and args.claims is None:
         print(seeds_report(args.directory, args.multi_exp, args.keyword, args.ci95, args.test_log))
         return

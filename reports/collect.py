@@ -24,7 +24,7 @@ _NAME = Rule(lambda value: isinstance(value, str) and bool(value), "a name")
 _SHAPE = {
     "method": _NAME, "dataset": _NAME, "backbone": _NAME, "subsample": one_of(*KINDS), "shots": int, "seed": int,
     "seconds": float, "config": dict, "fingerprints": dict, "title?": str, "source?": str, "changed?": dict,
-    "trained?": bool, "novel?": bool, "notes?": [str], "warnings?": [str],
+    "threads?": int, "trained?": bool, "novel?": bool, "notes?": [str], "warnings?": [str],
 }  # fmt: skip
 RESULTS, DIVERGED = "results.json", "diverged.json"
 SHAPES = {

@@ -51,6 +51,16 @@ def known_methods(root: Path = ROOT) -> dict[str, Method]:
     return {name: _method(name, classes) for name, found in classes.items() if found.registered}
 
 
+def named(word: str) -> str:
+    """The class of the method that a word names by its class or title, whatever the case; the word itself where none
+    is meant, or where several differ by case alone."""
+    known = known_methods()
+    if word in known:
+        return word
+    meant = {name for name, method in known.items() if word.lower() in (name.lower(), method.title.lower())}
+    return meant.pop() if len(meant) == 1 else word
+
+
 def order(method: str) -> tuple:
     """Sort key of a method's rows: by `row`, and methods without one last, by name."""
     known = known_methods().get(method)

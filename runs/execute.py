@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import torch
@@ -15,7 +17,7 @@ from dassl.utils import Diverged, UserError, collect_env_info, set_random_seed, 
 from dassl.utils.phases import Phases
 from reports.predictions import Predictions
 from runs.config import build_config
-from runs.folder import RunFolder, notes, relative
+from runs.folder import RunFolder, is_phantom, notes, relative
 from runs.ready import with_remedy
 from runs.spec import RunSpec
 
@@ -55,9 +57,9 @@ def _logged(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
     restore_output = setup_logger(cfg.OUTPUT_DIR)
     try:
         if cfg.SEED >= 0:
-            print(f"Setting fixed seed: {cfg.SEED}")
             set_random_seed(cfg.SEED)
-        return _run(spec, cfg, folder)
+        with threads_for(cfg.MODEL.BACKBONE.NAME):
+            return _run(spec, cfg, folder)
     except UserError as error:
         restore_output()  # flushes what the log has so far, which the sentence stands below
         with folder.log() as log:
@@ -67,8 +69,20 @@ def _logged(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
         restore_output()
 
 
+@contextlib.contextmanager
+def threads_for(backbone: str) -> Iterator[None]:
+    """One thread during the block for PhantomCLIP: sums over several round differently, and programs that do one run
+    or several side by side would disagree in the last digits. Other backbones keep PyTorch's number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if is_phantom(backbone) else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _run(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
-    print(f"{cfg}\n")
+    print(f"{folder.chosen()}\n")
     for note in notes(cfg):
         print(f"Note: {note}\n")
     print(f"Collecting environment information\n{collect_env_info()}\n")

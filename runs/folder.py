@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
 
+import torch
 import yaml
 from yacs.config import CfgNode
 
@@ -203,6 +204,28 @@ class RunFolder:
         }
         write_json(drawn, self.path / SPLIT)
 
+    def chosen(self) -> str:
+        """What was chosen for the run, a line each, for the top of its log; config.yaml has the whole configuration."""
+        cfg = self.cfg
+        classes = "" if cfg.DATASET.SUBSAMPLE_CLASSES == "all" else f", {cfg.DATASET.SUBSAMPLE_CLASSES} classes"
+        facts = {
+            "Method": cfg.TRAINER.NAME,
+            "Data": tested_on(self.config) + classes,
+            "Shots": "all" if cfg.DATASET.NUM_SHOTS < 0 else cfg.DATASET.NUM_SHOTS,
+            "Seed": cfg.SEED if cfg.SEED >= 0 else "none",
+            "Backbone": cfg.MODEL.BACKBONE.NAME,
+            "Threads": torch.get_num_threads(),
+            "Tests what was learned in": self.spec.model_dir if self.spec.eval_only else "",
+            "Changed": ", ".join(f"{key} {value}" for key, value in self.changed().items()) or "nothing",
+            "Configuration": self.path / CONFIG,
+        }
+        return "\n".join(f"{name}: {value}" for name, value in facts.items() if value != "")
+
+    def changed(self) -> dict[str, object]:
+        """What of the configuration is not as the benchmark has it: dotted key -> value."""
+        source = self.source()
+        return _in_json(changed_keys(self.spec, self.cfg, "" if source == ELSEWHERE else source))
+
     def data_notes(self, trainer: TrainerBase) -> list[str]:
         """What a reader must know of the images, a sentence each; nothing for a test of what another run learned."""
         if self._data_notes is None:
@@ -256,13 +279,13 @@ class RunFolder:
 
     def _record(self, trainer: TrainerBase, found: dict, phases: Phases, seconds: float) -> dict:
         """What the run was, with what was found."""
-        cfg, method, source = self.cfg, method_class(self.cfg.TRAINER.NAME), self.source()
+        cfg, method = self.cfg, method_class(self.cfg.TRAINER.NAME)
         return {
             "format": FORMAT,
             "method": cfg.TRAINER.NAME,
             "title": vars(method).get("title") or cfg.TRAINER.NAME,
             "dataset": tested_on(self.config),
-            "source": source,
+            "source": self.source(),
             "backbone": cfg.MODEL.BACKBONE.NAME,
             "subsample": cfg.DATASET.SUBSAMPLE_CLASSES,
             "trained": not self.spec.eval_only,
@@ -270,11 +293,12 @@ class RunFolder:
             "shots": cfg.DATASET.NUM_SHOTS,
             "seed": cfg.SEED,
             "split": cfg.TEST.SPLIT,
-            "changed": _in_json(changed_keys(self.spec, cfg, "" if source == ELSEWHERE else source)),
+            "changed": self.changed(),
             **found,
             "notes": [*notes(cfg), *self.data_notes(trainer)],
             "seconds": seconds,
             "phases": phases.record,
+            "threads": torch.get_num_threads(),
             "versions": versions(),
             "fingerprints": {
                 "config": text_hash(sorted(item for item in flat(self.config) if item[0] not in PLACES)),
@@ -327,9 +351,14 @@ def data_notes(manager: DataManager) -> list[str]:
     return found
 
 
+def is_phantom(backbone: str) -> bool:
+    """Whether a backbone, a name or a folder, is the bundled model."""
+    return Path(backbone).name.lower() == PHANTOM_BACKBONE.lower()
+
+
 def phantom_note(backbone: str) -> str:
     """A sentence on what the bundled model is not for; "" for other models."""
-    if Path(backbone).name.lower() != PHANTOM_BACKBONE.lower():
+    if not is_phantom(backbone):
         return ""
     return f"{PHANTOM_BACKBONE} knows nothing but the drawn images of Phantom: on others its answers mean nothing."
 

@@ -12,6 +12,7 @@ from dassl.utils import UserError, expanded
 from datasets.catalogue import DEFAULT_BACKBONE, OWN, load, name_of_folder, own_folder
 from datasets.folders import own_classes
 from datasets.splits import class_names, read_split
+from reports.methods import named
 from runs.spec import DATASET_CONFIGS, ROOT, RunSpec, is_name, place_and_name, shots_word
 
 PROTOCOLS = ("base2new", "few_shot")
@@ -91,6 +92,7 @@ def job(
     from runs.config import merged_config, method_config
     from runs.folder import names_novel_classes
 
+    method = named(method)
     for name in (dataset, *targets):
         check_dataset(name, places.data)
     backbone = places.backbone_for(dataset)

@@ -21,6 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import UserError, run_program
+from reports.methods import named
 from reports.variants import BASE2NEW_SHOTS
 from runs.protocols import TRANSFER, Places, ensure_generated, integer, job, locate, shots_of
 
@@ -41,11 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     if asked_for_help or len(words) < 2 or words[1] not in ARGUMENTS:
         print(__doc__.strip(), file=sys.stdout if asked_for_help else sys.stderr)
         return 0 if asked_for_help else 2
-    method, protocol, *rest = words
+    method, protocol, *rest = named(words[0]), *words[1:]
     names, example = ARGUMENTS[protocol]
     wanted = names.split()
     if len(rest) < len(wanted):
         raise UserError(f"Give {names}, as in: bash scripts/{method.lower()}/{protocol}.sh {example}.")
+    if protocol == "base2new" and _has_shots(rest):
+        raise UserError(f"base2new takes no SHOTS, it always has {BASE2NEW_SHOTS}: give {names}, as in {example}.")
     given = dict(zip(wanted, rest, strict=False))
     dataset, *targets = [given[name] for name in ("DATASET", "SOURCE", "TARGET") if name in given]
     shots = shots_of(given["SHOTS"]) if "SHOTS" in given else BASE2NEW_SHOTS
@@ -74,6 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     print("\n" + render(table))
     if protocol == "base2new" and len(chosen.specs) == 1:
         print(f"What {method} learned here belongs to the base classes: it has no head for novel ones.")
+
+
+def _has_shots(rest: Sequence[str]) -> bool:
+    """Whether DATASET SHOTS SEED was given instead of DATASET SEED."""
+    return rest[1] == "all" or (len(rest) > 2 and rest[2].isdecimal())
 
 
 if __name__ == "__main__":
