@@ -447,7 +447,7 @@ DAMAGED = [
     (CHECKPOINT, saved(epoch="last"), PREDICT, "its epoch is not a whole number, 0 or more"),
     (CHECKPOINT, saved(meta=[1]), TEST, "its meta is not an object"),
     (CHECKPOINT, saved(meta={"method": "KgCoOp"}), TEST, "is a checkpoint of KgCoOp, not of CoOp"),
-    (CHECKPOINT, saved(meta={"backbone": "0"}), TEST, "was learned on other weights"),
+    (CHECKPOINT, saved(meta={"backbone": "0"}), TEST, "was trained with different weights"),
     (CHECKPOINT, saved(optimizer="adam"), TEST, "its optimizer is not a dict"),
     (CHECKPOINT, saved(state_dict={"ctx": torch.zeros(4, 7)}), "scripts/interpret_prompt.py {run}", "have 7 numbers"),
     ("method.yaml", b"\x00\x01", CONFIGURED, "method.yaml is not valid YAML"),
