@@ -1,4 +1,4 @@
-"""Doing one run."""
+"""Executing one run."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from runs.spec import RunSpec
 
 
 def execute(spec: RunSpec) -> dict | None:
-    """Do a run unless it is complete; what its results.json holds, or None for a run that neither trains nor tests.
+    """Execute a run unless it is complete. Returns its results.json, or None for a run that neither trains nor tests.
 
     Raises:
-        UserError: what the user can fix, in one sentence.
+        UserError: something that the user can fix; the message is one sentence.
     """
     try:
         return _execute(spec)
@@ -61,7 +61,7 @@ def _logged(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
         with threads_for(cfg.MODEL.BACKBONE.NAME):
             return _run(spec, cfg, folder)
     except UserError as error:
-        restore_output()  # flushes what the log has so far, which the sentence stands below
+        restore_output()  # flushes the log, so that the sentence comes last
         with folder.log() as log:
             print(f"error: {error}", file=log)
         raise
@@ -133,7 +133,7 @@ def _train_and_test(
 
 
 def dataset_of(trainer: TrainerBase) -> object:
-    """The data set of a trainer; for one that makes its loaders without a DataManager, the classes alone."""
+    """A trainer's data set; without a DataManager, an object with the class names and no images."""
     dm = getattr(trainer, "dm", None)
     if dm is not None:
         return dm.dataset
@@ -141,10 +141,10 @@ def dataset_of(trainer: TrainerBase) -> object:
 
 
 def predictions_of(trainer: TrainerBase) -> Predictions:
-    """The logits of a trainer's last test with the images that they belong to.
+    """The logits of a trainer's last test with the names of the images.
 
-    A trainer may test in a way of its own: images are named only if their labels come in the order of a loader's. Of a
-    test on another data set the logits of that one's classes are kept, in its order.
+    Since a trainer may run its own test, images are named only if the labels are in the order of one of its loaders.
+    For a test on another data set, only the logits of that data set's classes are kept, in its class order.
     """
     dataset, logits, labels = dataset_of(trainer), trainer.evaluator.logits, trainer.evaluator.labels.tolist()
     tested = getattr(dataset, "tested", dataset)
@@ -160,10 +160,10 @@ def predictions_of(trainer: TrainerBase) -> Predictions:
 
 
 def validation_predictions_of(trainer: TrainerBase) -> Predictions | None:
-    """The logits of the validation images, to which a temperature can be fitted; no random state is changed.
+    """The logits of the validation images, for fitting a temperature. Random states are left unchanged.
 
-    None where there are no such images, or where their features are not at hand: for a method whose image tower sees
-    prompts, and for one that is not built on ClipTrainer.
+    None without validation images, for a method with prompts in the image tower, and for one that is not built on
+    ClipTrainer.
     """
     if not getattr(trainer, "frozen_images", False) or trainer.val_loader is None:
         return None

@@ -216,7 +216,7 @@ def test_a_bomb_in_place_of_a_prompt_is_refused_and_does_not_go_off(verify, tmp_
         (["--seeds", "4"], "No prompt is released for seed 4: there are 1, 2, 3."),
         (["--shots", "3"], "No prompt is released for number of shots 3: there are 1, 2, 4, 8, 16."),
         (["--shots", "many"], "--shots must be a whole number"),
-        (["busi", "--protocol", "base2new"], "busi takes no part in it"),
+        (["busi", "--protocol", "base2new"], "busi is not part of it"),
         (["covid"], "No data set to test on is in"),
     ],
 )
