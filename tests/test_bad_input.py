@@ -265,7 +265,7 @@ scripts/ablation.py nosuchset | There is no data set 'nosuchset'
 scripts/ablation.py phantom --shots 0 --protocol few_shot | --shots must be at least 1, not 0.
 scripts/ablation.py phantom 1 TRAINER.OGKD.ALFA 2 | Unknown configuration key 'TRAINER.OGKD.ALFA'
 scripts/ablation.py phantom 1 TRAINER.OGKD.ALPHA -2.0 | The option ALPHA is -2.0
-scripts/transfer.py busi-buid | 'busi-buid' is no route: give SOURCE:TARGET
+scripts/transfer.py busi-buid | 'busi-buid' is not a route: give SOURCE:TARGET
 scripts/transfer.py phantom:nosuch | There is no data set 'nosuch'
 scripts/transfer.py phantom:phantom_shift --shots few | --shots must be a whole number, not 'few'.
 scripts/transfer.py phantom:phantom_shift --metric nosuch | nosuch
@@ -282,7 +282,7 @@ scripts/interpret_prompt.py {{run}} --words 0 | --words must be at least 1, not 
 scripts/interpret_prompt.py {{run}} --backbone nosuch | There is no model or folder "nosuch"
 scripts/split.py {{place}}/nosuch --patients (p) | There is no folder
 scripts/split.py {{images}} --patients (p --seed 1 | is neither a CSV file nor a regular expression
-scripts/split.py {{images}} --patients (p\\\\d+)_ --seed -1 | --seed is a number from 0 on, not -1.
+scripts/split.py {{images}} --patients (p\\\\d+)_ --seed -1 | --seed must be at least 0, not -1.
 scripts/split.py {{images}} --patients {{place}}/none.csv | none.csv
 scripts/split.py {{place}}/empty --patients (p) | empty
 scripts/check_data.py {{place}}/nosuch | nosuch
@@ -310,11 +310,11 @@ predict.py {{run}} {{images}} --abstain nan | --abstain must be a probability fr
 predict.py {{run}} {{images}} --batch -1 | --batch must be a number of images, 1 or more, not -1.
 predict.py {{run}} {{images}} --classes one | --classes must be two or more different class names
 predict.py {{run}} {{images}} --backbone nosuch | nosuch
-report.py | Name a folder with results
+report.py | Give a folder with results
 report.py {{place}}/nosuch | There is no folder
 report.py {{place}}/empty -o {{tmp}}/page.html | No run below
 report.py --recompute {{place}}/empty | is no finished run
-report.py {{place}} --recompute {{run}} | Name a folder with results
+report.py {{place}} --recompute {{run}} | Give a folder with results
 report.py {{place}} --methods NoMethod -o {{tmp}}/page.html | NoMethod
 parse_test_res.py {{place}}/nosuch --table few_shot | There is no folder
 parse_test_res.py {{place}}/empty --table few_shot | No run below

@@ -215,7 +215,7 @@ def test_the_whole_protocol_ends_with_tables(command, places):
     done = command(["scripts/transfer.py", "busi-buid"], env)
     assert (done.returncode, done.stderr) == (
         2,
-        "error: 'busi-buid' is no route: give SOURCE:TARGET, as in busi:buid.\n",
+        "error: 'busi-buid' is not a route: give SOURCE:TARGET, such as busi:buid.\n",
     )
 
 
