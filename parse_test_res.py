@@ -3,17 +3,17 @@
 
     python parse_test_res.py OUTPUT --table base2new|few_shot [--metric NAME] [--format FORMAT] [-o FILE]
 
-prints a table for each data set below OUTPUT and their average. A cell is the mean over the seeds of one configuration,
-on the same data with the same weights; other configurations have rows of their own.
+prints a table for each data set below OUTPUT and their average. Each cell is the mean over seeds of one configuration
+with the same data and weights; other configurations get separate rows.
 
     python parse_test_res.py OUTPUT --table base2new|few_shot --against CoOp BiomedCoOp
 
-prints what each method differs by from the named ones, with intervals over test images and tests over data sets.
+prints the difference of each method from these methods, with intervals over test images and tests over data sets.
 
     python parse_test_res.py OUTPUT --claims OGKD [--against ...]
 
-prints what the runs show of a method's accuracy, novel classes, reliability and severity of mistakes, as Markdown.
-Without any of these it does what CoOp's script of this name does: OUTPUT is a folder of seed folders (or, with
+prints, as Markdown, what the runs show about a method's accuracy, novel classes, reliability and severity of mistakes.
+Without any of these options it works like CoOp's script of this name: OUTPUT is a folder of seed folders (or, with
 --multi-exp, of such folders), whose metrics are averaged.
 """
 
@@ -28,6 +28,7 @@ from dassl.utils import UserError, atomic_path
 from reports.against import against_tables, draw_diagrams
 from reports.claims import report
 from reports.collect import collect, command_names, select, unfinished, warn
+from reports.methods import named
 from reports.metrics import METRICS, find
 from reports.published import sources, with_published
 from reports.render import FORMATS, Table, document, write_xlsx
@@ -41,42 +42,44 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--table", choices=list(TABLES))
     p.add_argument("--format", choices=FORMATS, default="markdown")
     p.add_argument("--metric", default="accuracy", metavar="NAME", help=f"one of {', '.join(METRICS)}")
-    p.add_argument("--intervals", action="store_true", help="95 %% intervals over test images, not the deviation")
+    p.add_argument("--intervals", action="store_true", help="95 %% intervals over test images instead of the deviation")
     p.add_argument(
-        "--against", nargs="+", metavar="METHOD", help="paired differences of each method from these, tested"
+        "--against", nargs="+", metavar="METHOD", help="paired differences of each method from these, with tests"
     )
     p.add_argument("--diagram", type=Path, metavar="FILE", help="with --against: critical-difference diagrams (.svg)")
-    p.add_argument("--claims", metavar="METHOD", help="what the runs show of this method, against --against or all")
-    p.add_argument("--dataset", nargs="+", help="only these")
-    p.add_argument("--method", nargs="+", help="only these")
-    p.add_argument("--backbone", help="only this one (needed where there are several)")
+    p.add_argument("--claims", metavar="METHOD", help="what the runs show about this method, against --against or all")
+    p.add_argument("--dataset", nargs="+", help="only these data sets")
+    p.add_argument("--method", nargs="+", help="only these methods")
+    p.add_argument("--backbone", help="only this backbone (needed if there are several)")
     p.add_argument(
         "--published", nargs="?", const="", metavar="SOURCE",
-        help="published figures beside ours, and the differences: of the source that fits what was run, or of "
-        f"{', '.join(sources())}. With --dataset also of single seeds, where they are known",
+        help="show published figures next to ours, and the differences. SOURCE is by default the one that fits the "
+        f"runs, or {', '.join(sources())}. With --dataset also figures of single seeds, if known",
     )  # fmt: skip
-    p.add_argument("--seconds", action="store_true", help="a column with the mean seconds of a run")
-    p.add_argument("-o", "--output", type=Path, help="write to a file (xlsx needs one)")
+    p.add_argument("--seconds", action="store_true", help="add a column with the mean seconds per run")
+    p.add_argument("-o", "--output", type=Path, help="write to a file (required for xlsx)")
     p.add_argument("--test-log", action="store_true", help="as in CoOp: the logs are of test-only runs")
     p.add_argument("--multi-exp", action="store_true", help="as in CoOp: OUTPUT holds several experiments")
     p.add_argument("--keyword", default="accuracy", help="as in CoOp: the metric that experiments are averaged over")
-    p.add_argument("--ci95", action="store_true", help="as in CoOp: 95 %% confidence interval, not the deviation")
+    p.add_argument("--ci95", action="store_true", help="as in CoOp: 95 %% confidence interval instead of the deviation")
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     _check(args)
+    args.method, args.against = ([named(word) for word in words or ()] or None for words in (args.method, args.against))
+    args.claims = args.claims and named(args.claims)
     if args.table is None and args.claims is None:
         print(seeds_report(args.directory, args.multi_exp, args.keyword, args.ci95, args.test_log))
         return
     datasets = args.dataset and [command_names().get(name, name) for name in args.dataset]
     methods = args.method and [*args.method, *(args.against or ()), *filter(None, [args.claims])]
-    marks = bool(args.table and not args.against and not args.claims)  # tables say what diverged
+    marks = bool(args.table and not args.against and not args.claims)  # tables mark runs that diverged
     runs = select(collect(args.directory, diverged=marks), methods, None, args.backbone, datasets)
     backbones = sorted({run.backbone for run in runs})
     if len(backbones) > 1:
-        raise UserError(f"There are runs with several backbones: name one of {', '.join(backbones)} with --backbone.")
+        raise UserError(f"There are runs with several backbones: choose one of {', '.join(backbones)} with --backbone.")
     if args.claims:
         found = report(runs, args.claims, args.against)
         _say(found.notes, args.directory)
@@ -89,9 +92,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         tables = TABLES[args.table](runs, args.metric, args.seconds, args.intervals)
         if not tables:
-            raise UserError(f"No finished {args.table} run below {args.directory} is of what was asked for.")
+            raise UserError(f"No finished {args.table} run below {args.directory} matches these options.")
         notes = list(tables[0].notes)
-        if args.format == "csv":  # which has no place for them
+        if args.format == "csv":  # which has no room for them
             notes += [f"{table.title}: {sentence}" for table in tables for sentence in table.footnotes]
         finished = [run for run in runs if not run.diverged]
         if args.published is not None:
@@ -106,16 +109,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Raise UserError for words that do not go together."""
+    """Raise UserError for options that do not go together."""
     find(args.metric)
     if args.format == "xlsx" and args.output is None:
         raise UserError("A spreadsheet needs a file: -o FILE.xlsx.")
     if args.claims and (args.format != "markdown" or args.table):
-        raise UserError("What is said of claims is text on both protocols: leave out --format and --table.")
+        raise UserError("--claims prints text on both protocols: leave out --format and --table.")
     if args.claims is None and args.table is None and (args.against or args.published is not None or args.intervals):
-        raise UserError("--against, --published and --intervals are of a table: add --table base2new or few_shot.")
+        raise UserError("--against, --published and --intervals need a table: add --table base2new or few_shot.")
     if args.published is not None and (args.against or args.claims):
-        raise UserError("Published figures have no predictions to compare by: leave out --published or --against.")
+        raise UserError("Published figures have no predictions to test: leave out --published or --against.")
     if args.published is not None and args.metric != "accuracy":
         raise UserError(f"The published averages are accuracies: leave out --published or --metric {args.metric}.")
     if args.diagram and not (args.against and args.table):
@@ -123,7 +126,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _say(notes: Sequence[str], directory: Path) -> None:
-    """What a reader should know, on stderr; stdout is the tables' alone."""
+    """Print notes for the reader on stderr; stdout is only for tables."""
     for note in notes:
         warn(note)
     for folder, epoch in unfinished(directory):

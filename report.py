@@ -3,13 +3,12 @@
 
     python report.py OUTPUT [-o report.html] [--no-images] [--plots FOLDER]
 
-writes what was run, tables with intervals, figures, mistakes and what is missing. The page is one file that loads
-nothing from elsewhere. It holds small copies of images of the data set, with their names, unless --no-images leaves
-them out.
+shows what was run, tables with intervals, figures, mistakes and what is missing. The page is one self-contained file.
+It includes thumbnails of images of the data set with their names, unless --no-images leaves them out.
 
     python report.py --recompute RUN [RUN ...]
 
-computes the metrics in results.json again from the predictions that each run kept. Nothing is trained or tested.
+recomputes the metrics in results.json from the stored predictions of each run. Nothing is trained or tested.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("output", nargs="*", metavar="OUTPUT", type=Path, help="folders with results, at any depth")
     p.add_argument("-o", "--page", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html")
     p.add_argument("--title", help="heading of the page")
-    p.add_argument("--methods", nargs="+", help="in detailed figures (default: the best, OGKD and zero-shot)")
-    p.add_argument("--no-images", action="store_true", help="leave out every image and every image's name")
-    p.add_argument("--plots", type=Path, metavar="FOLDER", help="write each figure as PNG and PDF too")
+    p.add_argument("--methods", nargs="+", help="methods in detailed figures (default: the best, OGKD and zero-shot)")
+    p.add_argument("--no-images", action="store_true", help="leave out all images and their names")
+    p.add_argument("--plots", type=Path, metavar="FOLDER", help="also write each figure as PNG and PDF")
     p.add_argument("--recompute", nargs="+", type=Path, metavar="RUN", help="run folders")
     return p
 
@@ -37,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     if bool(args.output) == bool(args.recompute):
-        raise UserError("Name a folder with results, or run folders with --recompute: python report.py OUTPUT.")
+        raise UserError("Give a folder with results, or run folders with --recompute: python report.py OUTPUT.")
     if args.recompute:
         from reports.recompute import recompute
 

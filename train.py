@@ -12,10 +12,10 @@ from runs.spec import RunSpec
 
 
 def main(argv: Sequence[str] | None = None) -> dict | None:
-    """Do one run and return what its results.json holds (None with --no-train).
+    """Execute one run and return the content of its results.json (None with --no-train).
 
     Raises:
-        UserError: what the user can fix, in one sentence.
+        UserError: something that the user can fix; the message is one sentence.
     """
     spec = RunSpec.parse(sys.argv[1:] if argv is None else argv)
     with no_collection():

@@ -1,1 +1,1 @@
-"""Outputs of frozen towers: computed in large batches, kept on disk, shared by methods and runs."""
+"""Features from frozen towers: computed in large batches, cached on disk, shared by methods and runs."""

@@ -1,4 +1,4 @@
-"""Tensors kept on disk under a key that holds everything which can change their numbers."""
+"""Tensors cached on disk under a key that includes everything that can change their values."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ FORMAT = 1
 class FeatureCache:
     """A folder of tensors by key.
 
-    An entry is a safetensors file named by its key's hash, with the whole key and a checksum of the numbers inside. One
-    that does not parse, has another key or fails its checksum is computed again. With `folder` None nothing is kept.
+    An entry is a safetensors file named by its key's hash; it contains the whole key and a checksum of the values. An
+    entry that does not parse, has another key or fails its checksum is recomputed. With `folder` None nothing is kept.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -30,7 +30,7 @@ class FeatureCache:
             sweep(folder)
 
     def get(self, key: Mapping[str, object], compute: Callable[[], Tensor]) -> Tensor:
-        """The tensor of `key`: from disk if an intact entry is there, otherwise from `compute`, and then kept."""
+        """The tensor of `key`: from disk if there is an intact entry, otherwise from `compute` and then stored."""
         if self.folder is None:
             return compute()
         path, text = self._path(key)
@@ -38,14 +38,14 @@ class FeatureCache:
             found = self._read(path, text)
             if found is not None:
                 return found
-            print(f"The cached features in {path} are corrupt; they are computed again.")
+            print(f"The cached features in {path} are corrupt; recomputing them.")
         tensor = compute()
         self._write(path, text, tensor)
         return tensor
 
     def mapped(self, key: Mapping[str, object], compute: Callable[[], Tensor]) -> Tensor:
-        """As `get`, but a kept tensor stays in its file, which is mapped into memory: it takes memory only while it is
-        used."""
+        """As `get`, but a cached tensor stays in its file, which is memory-mapped, so it takes memory only while in
+        use."""
         if self.folder is None:
             return compute()
         self.get(key, compute)  # intact from here on
@@ -53,7 +53,7 @@ class FeatureCache:
             return file.get_tensor("features")
 
     def _path(self, key: Mapping[str, object]) -> tuple[Path, str]:
-        """The file of a key, and the key as it is written in there."""
+        """The file for a key, and the key as stored in it."""
         text = json.dumps(dict(key) | {"format": FORMAT}, sort_keys=True)
         return cast(Path, self.folder) / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors", text
 
@@ -65,7 +65,7 @@ class FeatureCache:
         except (SafetensorError, OSError, ValueError):
             return None
         intact = metadata.get("key") == key and metadata.get("checksum") == _checksum(tensor)
-        # A copy has the alignment of a computed tensor, on which the last digits of a matrix product can depend.
+        # A copy is aligned like a computed tensor; the last digits of a matrix product can depend on alignment.
         return tensor.clone() if intact else None
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""A fixed number of crops of each training image, drawn once per seed, encoded once and used again each epoch."""
+"""A fixed number of crops of each training image, drawn once per seed, encoded once and reused in every epoch."""
 
 from __future__ import annotations
 
@@ -30,15 +30,14 @@ class EncodedCrops(NamedTuple):
 
 
 class CropStore:
-    """The batches of EncodeAhead, of `count` crops of each image that are encoded before the first of them.
+    """Batches like those of EncodeAhead, from `count` crops of each image that are all encoded before the first batch.
 
-    An image's crops follow from the seed and its content, and an entry of the cache holds those of one image, with
-    patches whether or not the method at hand needs them: methods, numbers of shots and repeated runs share them. The
-    order of images is that of the loader. Of `count` epochs each shows an image in another crop, in an order that
-    follows from the seed, the image's place and how many times the crops were gone through: a resumed run goes on with
-    the crops that it would have seen.
+    The seed and an image's content determine its crops. A cache entry holds the crops of one image, always with
+    patches, so that methods, numbers of shots and repeated runs share it. The loader determines the order of images.
+    Each of `count` successive epochs shows an image in a different crop. Their order depends on the seed, the image's
+    index and how often all crops have been used, so a resumed run sees the same crops as an uninterrupted one.
 
-    Patches stay in their files, which are mapped into memory, or in memory where nothing is kept on disk.
+    Patches stay in memory-mapped files, or in memory if nothing is kept on disk.
     """
 
     def __init__(
@@ -54,8 +53,8 @@ class CropStore:
         most_bytes: float,
         epoch: Callable[[], int],
     ) -> None:
-        """`images`: how many one pass of the image tower takes; `most_bytes`: bound of what all crops together take;
-        `epoch`: the epoch at hand, from 0."""
+        """`images`: images per pass of the image tower; `most_bytes`: limit on the size of all crops together;
+        `epoch`: the current epoch, from 0."""
         self.loader, self.model, self.patches, self.images, self.cache = loader, model, patches, images, cache
         self.count, self.seed, self.most_bytes, self.epoch = count, seed, most_bytes, epoch
         self._crops: list[EncodedCrops] | None = None
@@ -67,7 +66,7 @@ class CropStore:
         return getattr(self.__dict__["loader"], name)
 
     def __iter__(self) -> Iterator[dict]:
-        if self._crops is None:  # not before training, so that a run that only tests encodes none
+        if self._crops is None:  # delayed until training starts, so that a run that only tests encodes none
             self._crops = self._encode_all()
         epoch, device = self.epoch(), self.model.device
         for rows in cast(Iterable, self.loader.batch_sampler):
@@ -83,7 +82,7 @@ class CropStore:
             }
 
     def crop_of(self, row: int, epoch: int) -> int:
-        """Which of its crops image `row` shows in an epoch."""
+        """Which of its crops image `row` is shown in during an epoch."""
         cycle, place = divmod(epoch, self.count)
         order = torch.Generator().manual_seed(derived_seed(self.seed, row, cycle))
         return int(torch.randperm(self.count, generator=order)[place])
@@ -99,7 +98,7 @@ class CropStore:
         return [self._encoded(path, content, len(paths) - place) for place, (path, content) in enumerate(images)]
 
     def _encoded(self, path: str, content: str, left: int) -> EncodedCrops:
-        """An image's crops from the cache, or encoded and then kept there; it is the first of `left` images."""
+        """An image's crops from the cache, or encoded and then cached; `left` images, this one included, remain."""
         key = model_key(self.model) | {
             "image": content,
             "reading": READING,
@@ -122,7 +121,7 @@ class CropStore:
         )
 
     def _encode(self, path: str, content: str) -> EncodedCrops:
-        """The crops of one image, in passes of their own, so that no other image can change their last digits."""
+        """The crops of one image, encoded on their own so that no other image can change their last digits."""
         image, views = read_image(path), []
         for number in range(self.count):
             with seeded(derived_seed(self.seed, number, int(content, 16))):
@@ -134,13 +133,13 @@ class CropStore:
         )
 
     def _check_size(self, tokens: EncodedCrops, left: int) -> None:
-        """Raise UserError where crops as large as these exceed the bound for all images, or the space for `left`."""
+        """Raise UserError if crops of this size exceed the limit for all images, or the free space for `left`."""
         each = sum(part.numel() * part.element_size() for part in tokens)
         n = len(images_of(self.loader).data_source)
         if n * each > self.most_bytes:
             raise UserError(
                 f"FEATURES.CROPS {self.count} of {n:,} images take {n * each / 1e9:.2g} GB, more than the "
-                f"{self.most_bytes / 1e9:.2g} GB of FEATURES.CROPS_GB: lower FEATURES.CROPS or raise that bound."
+                f"{self.most_bytes / 1e9:.2g} GB of FEATURES.CROPS_GB: lower FEATURES.CROPS or raise that limit."
             )
         free, where = _free_bytes(self.cache.folder)
         if left * each > free:
@@ -151,7 +150,7 @@ class CropStore:
 
 
 def _free_bytes(folder: Path | None) -> tuple[float, str]:
-    """Free space of the disk that `folder` lies on, or of memory without one, where the system tells; and its name."""
+    """Free space on the disk of `folder`, or in memory if it is None, as far as the system reports it; and its name."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         return shutil.disk_usage(folder).free, f"the disk of {folder}"

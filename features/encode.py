@@ -18,7 +18,7 @@ from features.keys import content_digest, image_key, model_key
 
 
 def images_at_once(device: torch.device) -> int:
-    """How many images one pass of the image tower takes: enough to keep the device busy within modest memory."""
+    """Images per pass of the image tower: enough to keep the device busy with modest memory."""
     return 256 if device.type == "cuda" else 32
 
 
@@ -35,8 +35,8 @@ def encode_images(model: FrozenCLIP, images: Tensor, patches: bool = False) -> I
 def image_features(model: FrozenCLIP, loader: DataLoader, cache: FeatureCache, what: str) -> Tensor:
     """Normalised global tokens (N, D) of a loader's images in order, on the CPU.
 
-    The key holds the images' bytes, not their names or dates, so a moved data set keeps its entries and a changed
-    image never meets an old one.
+    The key depends on the images' bytes, not on their names or dates, so a moved data set keeps its entries and a
+    changed image never gets an outdated one.
     """
     key = image_key(model, loader, content_digest(loader)) | {"kind": "image"}
 
@@ -50,7 +50,7 @@ def image_features(model: FrozenCLIP, loader: DataLoader, cache: FeatureCache, w
 def text_features(model: FrozenCLIP, texts: list[str], cache: FeatureCache, what: str, batch: int = 100) -> Tensor:
     """Normalised text features (N, D) of sentences, on the CPU.
 
-    Sentences are encoded in order of length, so that each batch is cut to nearly its own length.
+    Sentences are encoded in order of length, so that batches need little padding.
     """
     digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
     key = model_key(model) | {"kind": "text", "texts": digest, "batch": batch}

@@ -1,4 +1,4 @@
-"""Keys of cached features: everything that can change the numbers."""
+"""Keys of cached features: everything that can change their values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIBRARIES = ("torch", "torchvision", "timm", "open_clip_torch", "transformers", 
 
 
 def model_key(model: FrozenCLIP) -> dict[str, object]:
-    """What decides a feature's numbers besides the input: weights, device, libraries."""
+    """What determines a feature's values besides the input: weights, device, libraries."""
     on_gpu, precision = model.device.type == "cuda", getattr(model, "precision", "fp32")
     return {
         "weights": model.fingerprint,
@@ -61,4 +61,4 @@ def content_hash(path: str) -> str:
     try:
         return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
     except FileNotFoundError:
-        raise UserError(f"The image {path} is missing; check the data set's folder against its split file.") from None
+        raise UserError(f"The image {path} is missing: check the data set's folder against its split file.") from None

@@ -1,4 +1,4 @@
-"""Loaders whose batches hold features in place of images."""
+"""Loaders whose batches hold features instead of images."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from features.views import Views
 
 
 class EncodeAhead:
-    """The crops, order and batches of the data loader that it wraps, already encoded.
+    """Wraps a data loader: the same crops, order and batches, already encoded.
 
-    The image tower is frozen, so what an optimisation step needs of an image does not depend on the steps before it.
-    With patches, batches are collected until `images` images are waiting, encoded in one pass and handed out one by
-    one. Without patches an epoch's global tokens are small: they are encoded at its start and kept in the cache, where
-    every method that draws the same crops finds them. Batches hold `features` in place of `img`.
+    The image tower is frozen, so an image's features do not depend on earlier optimisation steps. With patches, batches
+    are collected until `images` images are waiting, encoded in one pass and yielded one by one. Without patches an
+    epoch's global tokens are small: they are encoded at its start and cached for every method that draws the same
+    crops. Batches hold `features` instead of `img`.
     """
 
     def __init__(self, loader: DataLoader, model: FrozenCLIP, patches: bool, images: int, cache: FeatureCache) -> None:
@@ -75,9 +75,9 @@ class EncodeAhead:
 
 
 class FeatureLoader:
-    """Shuffled batches {"features", "label"}, by PyTorch's random state, of an epoch's features and labels (N,).
+    """Batches {"features", "label"} of an epoch's features and labels (N,), shuffled by PyTorch's random state.
 
-    `features(seed)` gives the features (N, D) of the epoch with this seed, None where the run has none.
+    `features(seed)` returns the features (N, D) of the epoch with this seed; the seed is None if the run has none.
     """
 
     def __init__(self, features: Callable[[int | None], Tensor], labels: Tensor, batch_size: int) -> None:
@@ -95,5 +95,5 @@ class FeatureLoader:
 
 
 def batches_of(features: Tensor, labels: Tensor, size: int) -> Iterable[tuple[Tensor, Tensor]]:
-    """Pieces of at most `size` rows of features (N, D) and labels (N,)."""
+    """Chunks of at most `size` rows of features (N, D) and labels (N,)."""
     return zip(features.split(size), labels.split(size), strict=True)

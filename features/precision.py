@@ -1,4 +1,4 @@
-"""The precision in which frozen towers compute: fp32, or bf16 for the matrix products of a device that has them."""
+"""The precision of the frozen towers: fp32, or bf16 for matrix products on devices that support it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ AMPERE = (8, 0)  # the first CUDA capability with bf16
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether a device multiplies matrices in bf16 itself: a CPU with AVX-512 BF16 or AMX, a GPU since Ampere.
+    """Whether a device has native bf16 matrix products: a CPU with AVX-512 BF16 or AMX, a GPU since Ampere.
 
-    A CPU that PyTorch is told to use below AVX-512 (ATEN_CPU_CAPABILITY) counts as one without.
+    A CPU that PyTorch is set to use below AVX-512 (ATEN_CPU_CAPABILITY) counts as one without.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= AMPERE
@@ -41,7 +41,7 @@ def at_precision(model: FrozenCLIP, precision: str) -> FrozenCLIP:
     if not has_bf16(model.device):
         what = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else "this CPU"
         raise UserError(
-            f"FEATURES.PRECISION is bf16, but {what} has no bf16 (it takes AVX-512 BF16, AMX, or a GPU since Ampere): "
+            f"FEATURES.PRECISION is bf16, but {what} has no bf16 (it needs AVX-512 BF16, AMX, or a GPU since Ampere): "
             f"leave it at fp32."
         )
     if model not in _views:
@@ -50,10 +50,10 @@ def at_precision(model: FrozenCLIP, precision: str) -> FrozenCLIP:
 
 
 class LowPrecisionCLIP:
-    """A frozen model, as FrozenCLIP has it, whose towers' matrix products are bf16; what it gives is fp32.
+    """A frozen model with FrozenCLIP's interface whose towers compute matrix products in bf16; outputs are fp32.
 
-    The weights of linear layers are kept in bf16 beside the model's own, so that no pass converts them; everything else
-    is shared. Normalisation, softmax and residual sums are in fp32 as autocast has them.
+    The weights of linear layers are also kept in bf16, so that no pass converts them; everything else is shared with
+    the fp32 model. Normalisation, softmax and residual sums are in fp32, as in autocast.
     """
 
     precision = BF16
@@ -84,7 +84,7 @@ class LowPrecisionCLIP:
     def encode_text(self, *args: Any, **kwargs: Any) -> Tensor:
         """As FrozenCLIP.encode_text."""
         on_cpu = self._model.device.type == "cpu"
-        # The CPU's fused attention spends, on texts this short, a fifth of a bf16 step in its backward pass.
+        # On texts this short, the backward pass of the CPU's fused attention takes a fifth of a bf16 step.
         with self._autocast(), sdpa_kernel(SDPBackend.MATH) if on_cpu else nullcontext():
             return self._model.encode_text(*args, **kwargs).float()
 

@@ -1,4 +1,4 @@
-"""Global tokens of training images in randomly drawn views: each epoch's views by one seed."""
+"""Global tokens of randomly augmented views of training images; one seed determines the views of an epoch."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LEAST_AREA = 0.5  # share of the image that an augmented view keeps
 
 
 def augmented(cfg: CfgNode, items: Sequence[Datum]) -> DatasetWrapper:
-    """Images in views as the published adapters and probes see them: RandomResizedCrop(0.5 to 1) and horizontal flips,
-    normalised as cfg.INPUT says."""
+    """Images augmented as in the published adapters and probes: RandomResizedCrop(0.5 to 1) and horizontal flips,
+    normalised according to cfg.INPUT."""
     cfg = cfg.clone()
     cfg.defrost()
     cfg.INPUT.RRCROP_SCALE = (LEAST_AREA, 1.0)
@@ -32,16 +32,16 @@ def augmented(cfg: CfgNode, items: Sequence[Datum]) -> DatasetWrapper:
 
 
 class Views:
-    """One view of each image of a data set: views(seed) gives their global tokens (N, D), normalised.
+    """One view of each image of a data set: views(seed) returns their normalised global tokens (N, D).
 
-    The same seed draws the same views, and their features are kept in the cache, where every method that draws them
-    finds them. Without a seed the views follow the random state and are not kept.
+    The same seed draws the same views, and their features are cached for every method that draws them. Without a seed
+    the views depend on the random state and are not cached.
     """
 
     def __init__(
         self, dataset: DatasetWrapper, model: FrozenCLIP, cache: FeatureCache, images: int, workers: int = 0
     ) -> None:
-        """`images`: how many one pass of the image tower takes."""
+        """`images`: images per pass of the image tower."""
         self.model, self.cache = model, cache
         self.loader = DataLoader(dataset, images, num_workers=workers, pin_memory=model.device.type == "cuda")
 
@@ -50,7 +50,7 @@ class Views:
         if seed is None:
             return self._encode()
         key = image_key(self.model, self.loader, self._content) | {"kind": "crops", "epoch": seed}
-        with seeded(seed):  # iterating over a loader draws a random number; an epoch found in the cache draws none
+        with seeded(seed):  # iterating over a loader draws a random number, reading the cache does not
             return self.cache.get(key, self._encode).to(self.model.device)
 
     @cached_property

@@ -1,1 +1,1 @@
-"""What finished runs say: predictions, metrics, statistics and tables. Imports neither torch nor a model."""
+"""Results of finished runs: predictions, metrics, statistics and tables. Imports neither torch nor any model."""

@@ -1,4 +1,4 @@
-"""The table of an ablation: accuracy, and beside it what else a variant may have changed."""
+"""The table of an ablation: accuracy and other metrics that a variant may affect."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ BESIDE = ("expected_calibration_error", "expected_cost")
 
 
 def ablation_table(runs: Sequence[Run], protocol: str) -> Table:
-    """The protocol's table of accuracy with calibration error and expected cost in columns of their own, unranked.
+    """The protocol's accuracy table with additional unranked columns for calibration error and expected cost.
 
-    runs: of one data set and backbone. A metric that no run has a value of gets no column; one without a unit is shown
-    in hundredths, so that the table's digits suffice.
+    runs: runs of one data set and backbone. A metric without values gets no column; one without a unit is multiplied by
+        100, so that the table's digits suffice.
 
     Raises:
-        UserError: no run is finished, or they are of several data sets.
+        UserError: no run is finished, or the runs are of several data sets.
     """
     tables = TABLES[protocol](runs)
     if len(tables) != 1:
-        raise UserError(f"An ablation is of one data set, but there are finished runs of {len(tables)}.")
+        raise UserError(f"An ablation needs one data set, but there are finished runs of {len(tables)}.")
     result = tables[0]
     for name in BESIDE:
         measured, other = find(name), TABLES[protocol](runs, name)[0]

@@ -1,4 +1,4 @@
-"""Tables of each method against named ones: per data set, over data sets, and by mean ranks."""
+"""Tables of each method against chosen ones: per data set, over data sets, and by mean ranks."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from .statistics import Friedman, Interval, compare_differences, friedman
 from .tables import decimals, has_hm
 
 ALPHA = 0.05
-FEWEST = 3  # methods, and data sets, for mean ranks to say anything
+FEWEST = 3  # methods, and data sets, for mean ranks to be meaningful
 P_DECIMALS = 4
 
-Differences = dict[tuple[str, str], dict[str, Interval]]  # {(method, named one): {data set: difference}}
+Differences = dict[tuple[str, str], dict[str, Interval]]  # {(method, chosen one): {data set: difference}}
 
 
 def against_tables(
     runs: Sequence[Run], protocol: str, against: Sequence[str], metric: str = "accuracy"
 ) -> tuple[list[Table], list[str]]:
-    """What each method differs by from each named one, and sentences on what could not be compared.
+    """The differences of each method from each chosen one, and sentences on what could not be compared.
 
     First a table over the data sets, then the mean ranks of all methods, then a table per pair with its data sets. The
     p values of a column (base, novel, HM, or a number of shots) are corrected together.
 
     Raises:
-        UserError: a named method was not run, or nothing can be compared with it.
+        UserError: a chosen method was not run, or nothing can be compared with it.
     """
     measured, contest = find(metric), Contest(runs, protocol)
     columns = compared_columns(contest, measured)
@@ -69,14 +69,15 @@ def draw_diagrams(runs: Sequence[Run], protocol: str, metric: str, path: Path) -
 
 
 def compared_columns(contest: Contest, metric: Metric) -> list[str]:
-    """The contest's columns that the metric has: an HM is of percentages that are better the higher."""
+    """The contest's columns that apply to the metric: HM only applies to percentages where higher is better."""
     return [column for column in contest.columns if column != "HM" or has_hm(metric)]
 
 
 def ranks(contest: Contest, metric: str, column: str) -> Friedman | None:
-    """The Friedman test of the methods as configured over the data sets that they share; None for too few of either.
+    """The Friedman test of the methods as configured over the data sets that they share; None if there are too few
+    methods or data sets.
 
-    Methods that have no figure in the column, such as the novel accuracy of a linear probe, take no part.
+    Methods without a value in the column, such as the novel accuracy of a linear probe, are left out.
     """
     entries = [entry for entry in contest.entries if not entry.variant]
     scores = {e.name: {name: contest.score(metric, e, name, column) for name in contest.datasets} for e in entries}
@@ -88,7 +89,7 @@ def ranks(contest: Contest, metric: str, column: str) -> Friedman | None:
 
 
 def what_can_be_shown(datasets: int, comparisons: int) -> str:
-    """A sentence on the p values that the Wilcoxon test over so many data sets can give, corrected for comparisons."""
+    """A sentence on which p values the Wilcoxon test can reach with this many data sets and comparisons."""
     smallest = min(1.0, 2.0 ** (1 - datasets))
     corrected = min(1.0, smallest * comparisons)
     sets = f"{datasets} data set{'s' if datasets > 1 else ''}"
@@ -97,15 +98,15 @@ def what_can_be_shown(datasets: int, comparisons: int) -> str:
     if smallest >= ALPHA:
         return f"{start}, so over data sets no difference can be significant, however large it is."
     if corrected >= ALPHA:
-        return f"{start}{holm}, so no difference can be significant: name fewer methods before looking."
+        return f"{start}{holm}, so no difference can be significant: choose fewer methods beforehand."
     return (
-        f"{start}{holm}, for a method that is better on all of them: only what holds on nearly every data set becomes "
-        "significant, and what does not is no evidence that methods are alike."
+        f"{start}{holm}, for a method that is better on all of them: only a difference on nearly every data set "
+        "becomes significant, and a lack of significance is no evidence that methods are equal."
     )
 
 
 def _pairs(contest: Contest, named: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
-    """Each row with each named method, once per pair."""
+    """Each row with each chosen method, once per pair."""
     pairs: list[tuple[Entry, Entry]] = []
     for other in named:
         for entry in contest.entries:
@@ -151,17 +152,17 @@ def _rank_table(found: dict[str, Friedman]) -> Table:
 
 
 def friedman_sentence(found: Friedman) -> str:
-    """What the Friedman and Nemenyi tests say."""
+    """The results of the Friedman and Nemenyi tests as a sentence."""
     start = (
         f"Friedman test of {len(found.ranks)} methods on {len(found.datasets)} data sets, chi-square "
         f"{found.statistic:.2f}, p = {found.p:.2g};"
     )
     if found.p >= found.alpha:
-        return f"{start} no two methods can be told apart by their ranks."
+        return f"{start} no two methods can be distinguished by their ranks."
     alike = "; ".join(", ".join(clique) for clique in found.cliques)
-    apart = f"not told apart: {alike}" if alike else "all are told apart"
-    distance = f"{found.critical_difference:.2f} on (level {found.alpha})"
-    return f"{start} by the Nemenyi test ranks differ from {distance}, {apart}."
+    apart = f"not distinguished: {alike}" if alike else "all are distinguished"
+    distance = f"{found.critical_difference:.2f} (level {found.alpha})"
+    return f"{start} by the Nemenyi test ranks differ if they are at least {distance} apart; {apart}."
 
 
 def _pair_table(pair: tuple[str, str], by_column: dict[str, Differences], metric: Metric) -> Table:
@@ -179,5 +180,5 @@ def _pair_table(pair: tuple[str, str], by_column: dict[str, Differences], metric
 
 
 def _in_units(metric: Metric) -> str:
-    """What differs: "Accuracy in points"."""
+    """The metric and unit of a difference: "Accuracy in points"."""
     return f"{metric.title[:1].upper()}{metric.title[1:]}" + (" in points" if metric.unit == "%" else "")

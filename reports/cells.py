@@ -21,8 +21,8 @@ from .statistics import Interval, bootstrap, combine
 class Cell:
     """A mean over seeds with its population standard deviation, or with its interval over test images.
 
-    interval: shown in place of the deviation.
-    decimals: digits after the point, where they are not the table's.
+    interval: shown instead of the deviation.
+    decimals: digits after the point, if they differ from the table's.
     """
 
     mean: float
@@ -34,7 +34,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Gap:
-    """What stands in a table where there is no number, for a reason that a reader must see; false, as no cell is."""
+    """Text in a table where there is no number, for a reason that the reader must see. Falsy, like a missing cell."""
 
     text: str
 
@@ -42,7 +42,7 @@ class Gap:
         return False
 
 
-DIVERGED = Gap("diverged")  # of a cell all of whose runs did
+DIVERGED = Gap("diverged")  # for a cell whose runs all diverged
 
 
 def cell(values: Sequence[float]) -> Cell | None:
@@ -51,9 +51,9 @@ def cell(values: Sequence[float]) -> Cell | None:
 
 
 def combined(function: Callable[..., float], *cells: Cell | Gap | None) -> Cell | Gap | None:
-    """A number made of several cells, with its interval where they have theirs; a gap or None where one is missing.
+    """A number computed from several cells, with an interval if they have intervals; a gap or None if one is missing.
 
-    Being one number made of means over seeds, it has no deviation.
+    It has no deviation, since it is computed from means over seeds.
     """
     known = [one for one in cells if one]
     if len(known) < len(cells):
@@ -77,10 +77,10 @@ def harmonic_mean(base: float, novel: float) -> float:
 
 @dataclass
 class Values:
-    """A metric's values of runs, and the runs that have none, by the reason.
+    """A metric's values for runs, and the runs without a value, by reason.
 
-    A value is what results.json holds, or else is computed from the predictions in the run's folder. An interval always
-    comes from the predictions.
+    A value is read from results.json or else computed from the predictions in the run's folder. Intervals are always
+    computed from the predictions.
     """
 
     metric: str
@@ -92,8 +92,8 @@ class Values:
         self._known: dict[tuple, Cell | None] = {}
 
     def cell(self, runs: Sequence[Run]) -> Cell | Gap | None:
-        """The mean over runs, one per seed, that have a value. Those that diverged have none; where all of them did,
-        there is a gap that says so."""
+        """The mean over the runs (one per seed) that have a value. Runs that diverged have none; if all of them
+        diverged, the result is a gap that says so."""
         finished = [run for run in runs if not run.diverged]
         return DIVERGED if runs and not finished else self._mean(finished)
 
@@ -107,7 +107,7 @@ class Values:
         return self._known[key]
 
     def of(self, run: Run) -> float | None:
-        """The value of one run; None, with a reason in `missing`, where it has none."""
+        """The value of one run; None, with a reason in `missing`, if it has none."""
         if self.metric in run.results:
             value = run.results[self.metric]
         elif (found := self._evidence(run)) is None:
@@ -137,7 +137,7 @@ class Values:
         return Cell(interval.value, seeds=len(found), interval=interval)
 
     def _evidence(self, run: Run) -> tuple[Predictions, dict[str, Any]] | None:
-        """The predictions and what the metric needs beside them; None, with a reason in `missing`, without either."""
+        """The predictions and the metric's other inputs; None, with a reason in `missing`, if either is missing."""
         path = run.path / "predictions.npz"
         if not path.is_file():
             return self._lacking(run, "cannot be computed, since no predictions were kept, for")

@@ -1,6 +1,7 @@
-"""What finished runs say of a method's four claims: accuracy, unseen classes, reliability, severity of mistakes.
+"""What finished runs show about four claims on a method: accuracy, unseen classes, reliability, severity of mistakes.
 
-Each claim has tables of paired differences, with intervals, and a sentence per figure that says no more than they show.
+Each claim has tables of paired differences with intervals, and one sentence per metric that claims no more than they
+show.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from .render import Row, Table, document, markdown, number
 from .statistics import Interval, compare_differences
 from .tables import decimals
 
-LIKE_ACCURACY = 2.0  # points: mistake severity is compared on data sets whose accuracies differ by no more
+LIKE_ACCURACY = 2.0  # points: severity is compared on data sets where accuracies differ by no more
 RELIABILITY = ("expected_calibration_error", "nll", "aurc")
 NO_TEMPERATURE = (
-    "These are the probabilities as they come, not scaled by a temperature. One fitted on a run's few validation "
-    "images is a rough guess; predict.py --calibrated uses it, and an exported prompt's card has the error with and "
+    "These are the raw probabilities, not scaled by a temperature. A temperature fitted to a run's few validation "
+    "images is a rough estimate; predict.py --calibrated uses it, and an exported prompt's card has the error with and "
     "without it."
 )
 
@@ -32,20 +33,20 @@ Differences = dict[str, Interval]  # by data set
 
 @dataclass(frozen=True)
 class Place:
-    """Where a metric is measured: a column of one protocol's contest. words: "{} on base classes", of a metric."""
+    """Where a metric is measured: a column of one protocol's contest. words: a template, "{} on base classes"."""
 
     contest: Contest
     column: str
     words: str
 
     def of(self, metric: str) -> str:
-        """The metric there, in a sentence."""
+        """The metric at this place, as part of a sentence."""
         return self.words.format(METRICS[metric].title)
 
 
 @dataclass
 class Claim:
-    """A claim with what was measured of it."""
+    """A claim with the measurements for it."""
 
     title: str
     sentences: list[str] = field(default_factory=list)
@@ -56,7 +57,7 @@ class Claim:
 class Report:
     """The claims of a method.
 
-    notes: what could not be compared. datasets: the largest number that a difference is the mean of.
+    notes: what could not be compared. datasets: the largest number of data sets that a difference averages over.
     """
 
     method: str
@@ -72,7 +73,7 @@ class Report:
             "Differences are means over data sets of the paired difference, method minus other, on the same test "
             "images with the same seeds. Intervals are 95 % bootstrap intervals over test images: what other images of "
             "these data sets would have given with these trained prompts. A difference counts as shown where its "
-            "interval excludes 0; of many such intervals, one in twenty does so by chance. p is of the Wilcoxon "
+            "interval excludes 0; of many such intervals, one in twenty does so by chance. p is that of the Wilcoxon "
             "signed-rank test over data sets, with Holm's correction for the methods compared. "
             + what_can_be_shown(self.datasets, len(self.rivals)),
         ]
@@ -85,8 +86,8 @@ class Report:
 def report(runs: Sequence[Run], method: str, against: Sequence[str] | None = None) -> Report:
     """The four claims of a method against others, by default all.
 
-    The runs are of one backbone. Calibration and severity are those of base and novel classes and of the largest number
-    of shots.
+    The runs must have the same backbone. Calibration and severity are reported for base and novel classes and for the
+    largest number of shots.
 
     Raises:
         UserError: the method, or one to compare with, has no finished run of either protocol.
@@ -109,7 +110,7 @@ def report(runs: Sequence[Run], method: str, against: Sequence[str] | None = Non
 
 
 class _Judged:
-    """A method and its rivals, as far as each contest has them."""
+    """A method and the methods it is compared with, as far as each contest includes them."""
 
     def __init__(self, method: str, against: Sequence[str] | None, contests: Sequence[Contest]) -> None:
         self.method = method
@@ -118,19 +119,19 @@ class _Judged:
             if name not in known:
                 raise UserError(f"There is no finished run of {name}; there is {', '.join(known) or 'none at all'}.")
         self.rivals = [name for name in against or known if name != method]
-        self.most = 0  # data sets that a difference is the mean of
+        self.most = 0  # largest number of data sets that a difference averages over
         if not self.rivals:
             raise UserError(f"There is no finished run of another method to compare {method} with.")
 
     def pairs(self, contest: Contest) -> list[tuple[Entry, Entry]]:
-        """The method with each rival that the contest has."""
+        """The method paired with each rival in the contest."""
         there = {entry.method for entry in contest.entries}
         if self.method not in there:
             return []
         return [(contest.entry(self.method), contest.entry(name)) for name in self.rivals if name in there]
 
     def differences(self, metric: str, place: Place) -> dict[str, Differences]:
-        """By rival, those with a data set in common."""
+        """The differences by rival, for rivals with a data set in common."""
         found = {
             rival.name: place.contest.differences(metric, ours, rival, place.column)
             for ours, rival in self.pairs(place.contest)
@@ -143,7 +144,7 @@ class _Judged:
 
 
 def _by_metric(title: str, judged: _Judged, metrics: Sequence[str], places: Sequence[Place]) -> Claim:
-    """A claim that is judged by each metric at each place: a sentence each, and a table per metric."""
+    """A claim judged by each metric at each place: one sentence each, and one table per metric."""
     claim = Claim(title)
     for metric in metrics:
         columns = {}
@@ -161,20 +162,20 @@ def _by_metric(title: str, judged: _Judged, metrics: Sequence[str], places: Sequ
 
 
 def _nothing(metric: str, place: Place) -> str:
-    return f"Not compared: {place.of(metric)}, as no two methods have runs with what it needs."
+    return f"Not compared: {place.of(metric)}, as fewer than two methods have runs with the data it needs."
 
 
 def _sentence(
     name: str, metric: str, place: Place, means: Mapping[str, Interval], differences: Mapping[str, Differences]
 ) -> str:
-    """Above whom, below whom, and from whom no difference can be shown, on how many data sets."""
+    """Which methods it is above and below, which show no difference, and on how many data sets."""
     numbers = {len(of_sets) for of_sets in differences.values()}
     sets = f"{'up to ' if len(numbers) > 1 else ''}{max(numbers)} data set{'s' if max(numbers) > 1 else ''}"
     return f"On {sets}, {name}'s {place.of(metric)} {verdicts(metric, means)}."
 
 
 def verdicts(metric: str, means: Mapping[str, Interval]) -> str:
-    """What differences say, by whether their intervals exclude 0: "is above that of CoOp by 1.20 points (95 % ...)"."""
+    """The differences in words, by whether their intervals exclude 0: "is above that of CoOp by 1.20 points (...)"."""
     lower = METRICS[metric].lower_is_better
     above, below = ("higher (worse) than", "lower (better) than") if lower else ("above", "below")
     groups = {above: [name for name, one in means.items() if one.low > 0]}
@@ -217,7 +218,7 @@ def _listed(words: Iterable[str]) -> str:
 
 
 def _table(metric: str, columns: Mapping[Place, Mapping[str, Differences]]) -> Table:
-    """A row per rival; for each place the mean difference and p over data sets."""
+    """One row per rival; for each place the mean difference and p over data sets."""
     lower, digits = METRICS[metric].lower_is_better, decimals(METRICS[metric])
     headers = ["against", *(name for place in columns for name in (place.column, f"{place.column}: p (Holm)"))]
     table = Table(METRICS[metric].title, headers, ranked=[False] * (len(headers) - 1), decimals=digits)
@@ -234,9 +235,9 @@ def _table(metric: str, columns: Mapping[Place, Mapping[str, Differences]]) -> T
 
 
 def _severity(judged: _Judged, places: Sequence[Place]) -> Claim:
-    """Expected cost on all data sets, and mistake severity on those whose accuracies are alike.
+    """Expected cost on all data sets, and mistake severity on data sets with similar accuracies.
 
-    A method that makes many small mistakes has mild ones, so severity alone would reward being wrong more often.
+    Many small mistakes lower the mean severity, so severity alone would reward being wrong more often.
     """
     claim = Claim("Severity of mistakes")
     for place in places:
@@ -257,7 +258,7 @@ def _severity(judged: _Judged, places: Sequence[Place]) -> Claim:
         if alike:
             means = {rival: mean_difference(of_sets) for rival, of_sets in alike.items()}
             sentence = _sentence(name, "mistake_severity", place, means, alike)
-            claim.sentences.append(f"At like accuracy, {sentence[:1].lower()}{sentence[1:]}")
+            claim.sentences.append(f"At similar accuracy, {sentence[:1].lower()}{sentence[1:]}")
         unlike = [rival for rival in severity if rival not in alike]
         if unlike:
             claim.sentences.append(
@@ -284,14 +285,14 @@ def _severity_table(
         table.rows.append(Row(rival, [*cells, _cell(alike)]))
     table.caption = (
         "Accuracy in points, higher is better; costs from 0 to 1, lower is better. Mistake severity is the mean cost "
-        "of the mistakes alone, which falls when small mistakes are added, so it is compared on the like sets only: "
+        "of the mistakes alone, which falls when small mistakes are added, so it is compared only on the like sets: "
         f"those on which the accuracies differ by at most {LIKE_ACCURACY:g} points."
     )
     return table
 
 
 def _cell(differences: Differences, decimals: int | None = None) -> Cell | None:
-    """The mean difference; None without any."""
+    """The mean difference; None if there are none."""
     if not differences:
         return None
     mean = mean_difference(differences)

@@ -1,4 +1,4 @@
-"""Finding runs and reading what they found; a run is what its results.json says, wherever its folder lies."""
+"""Finding runs and reading their results. results.json determines what a run is, wherever its folder is."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from datasets import catalogue
 from .metrics import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
-# What a run is by the classes it was tested on; a run on novel classes that was also trained on them is "train_new".
+# Kinds of runs by the classes tested; a run that was trained and tested on novel classes is "train_new".
 KINDS = {"base": "train_base", "new": "test_new", "all": "few_shot"}
 DEEPEST_CONFIG = 20  # levels of sections and lists
 _NAME = Rule(lambda value: isinstance(value, str) and bool(value), "a name")
 _SHAPE = {
     "method": _NAME, "dataset": _NAME, "backbone": _NAME, "subsample": one_of(*KINDS), "shots": int, "seed": int,
     "seconds": float, "config": dict, "fingerprints": dict, "title?": str, "source?": str, "changed?": dict,
-    "trained?": bool, "novel?": bool, "notes?": [str], "warnings?": [str],
+    "threads?": int, "trained?": bool, "novel?": bool, "notes?": [str], "warnings?": [str],
 }  # fmt: skip
 RESULTS, DIVERGED = "results.json", "diverged.json"
 SHAPES = {
     RESULTS: _SHAPE | {"accuracy": float} | {f"{name}?": (float, None) for name in METRICS if name != "accuracy"},
     DIVERGED: _SHAPE | {"diverged": {"message": str, "epoch": int, "step": int, "term": str}},
 }
-ELSEWHERE = "elsewhere"  # the source of parameters that were not learned by a run of this project
+ELSEWHERE = "elsewhere"  # the source of parameters that were not trained by a run of this project
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Run:
     """One finished run, or one that diverged and so has no metrics.
 
     kind: train_base (tested on the base classes), test_new (on the novel ones), few_shot (on all), train_new (trained
-        on the novel ones), or transfer (tested on another data set than the one trained on, `source`).
-    dataset: the name on the command line, such as btmri, or a folder of one's own images.
-    backbone: its name, or the last part of its path or hub name.
+        on the novel ones), or transfer (trained on another data set, `source`).
+    dataset: the name on the command line, such as btmri, or a folder of the user's own images.
+    backbone: the name, or the last part of the path or hub name.
     """
 
     kind: str
@@ -56,28 +56,28 @@ class Run:
 
     @property
     def source(self) -> str:
-        """The name on the command line of the data set that a transfer run learned on."""
+        """The data set that a transfer run was trained on, by its name on the command line."""
         name = self.results.get("source", "")
         return command_names().get(name, name)
 
     @property
     def diverged(self) -> bool:
-        """Whether the training diverged: there is no accuracy and no prediction."""
+        """Whether the training diverged, so that there are no accuracy and no predictions."""
         return "diverged" in self.results
 
     @property
     def changed(self) -> dict[str, object] | None:
-        """The configuration keys that the user changed, with their values; None where the run did not record them."""
+        """The configuration keys that the user changed, with their values; None if the run did not record them."""
         return self.results.get("changed")
 
 
 def collect(folder: Path, diverged: bool = False) -> list[Run]:
-    """All finished runs below a folder, that is, those with a results.json. A corrupt one is named and left out.
+    """All finished runs below a folder, that is, those with a results.json. A corrupt one is reported and left out.
 
-    diverged: whether those that diverged are wanted too.
+    diverged: whether to include runs that diverged.
 
     Raises:
-        UserError: there is no such folder, or nothing in it is finished (or has diverged, where that is wanted).
+        UserError: the folder does not exist, or no run in it is finished (or diverged, if these are included).
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -94,7 +94,7 @@ def folders_below(folder: Path) -> list[Path]:
 
 
 def begun_below(folders: Iterable[Path]) -> str:
-    """What runs there are below folders without a finished one, as the end of a sentence that says so."""
+    """The end of a sentence on folders without finished runs: which unfinished and diverged runs there are."""
     folders = list(map(Path, folders))
     waiting = [path for folder in folders for path, _ in unfinished(folder)]
     broken = [path for folder in folders for path in folders_below(folder) if not (path / RESULTS).exists()]
@@ -103,8 +103,8 @@ def begun_below(folders: Iterable[Path]) -> str:
 
 
 def runs_in(folders: Iterable[Path], diverged: bool = False) -> list[Run]:
-    """The finished ones of these run folders, with `diverged` also those that diverged. A corrupt one is named and left
-    out."""
+    """The finished runs in these run folders, with `diverged` also those that diverged. A corrupt one is reported and
+    left out."""
     runs = []
     for folder in map(Path, folders):
         names = (RESULTS, DIVERGED) if diverged else (RESULTS,)
@@ -121,7 +121,7 @@ def read_run(folder: Path) -> Run:
     """The finished run in a folder, or the diverged one in a folder without results.json.
 
     Raises:
-        UserError: its results.json is missing or corrupt; says why.
+        UserError: its results.json is missing or corrupt; the message says why.
     """
     done = (folder / RESULTS).exists() or not (folder / DIVERGED).exists()
     results = read_results(folder / (RESULTS if done else DIVERGED))
@@ -143,10 +143,10 @@ def read_run(folder: Path) -> Run:
 
 
 def read_results(path: Path) -> dict:
-    """What a run's results.json (or diverged.json) holds, with every field that tables use there and of its type.
+    """The content of a run's results.json (or diverged.json), with all fields that tables use, of the right types.
 
     Raises:
-        UserError: the file is missing or corrupt; says why.
+        UserError: the file is missing or corrupt; the message says why.
     """
     try:
         results = parse_json(path.read_text(encoding="utf-8"))
@@ -174,14 +174,14 @@ def _depth(node: object) -> int:
 
 
 def _trained(results: dict, folder: Path) -> bool:
-    """Whether the run learned something. Runs that did not record it are told by their checkpoints."""
+    """Whether the run was trained. For runs that did not record it, checkpoints decide."""
     if "trained" in results:
         return results["trained"]
     return results["fingerprints"].get("checkpoint") is None and bool(models_in(folder))
 
 
 def _command_name(results: dict) -> str:
-    """The data set's name on the command line: BTMRI is btmri; a folder of one's own images keeps its name."""
+    """The data set's name on the command line: btmri for BTMRI; a folder of the user's own images keeps its name."""
     name, config = results["dataset"], results["config"].get("DATASET")
     if isinstance(config, dict) and config.get("FOLDER"):
         return name
@@ -190,7 +190,7 @@ def _command_name(results: dict) -> str:
 
 @cache
 def command_names() -> dict[str, str]:
-    """Name of a data set -> name on the command line, of the catalogue and of configs/datasets/."""
+    """Name of a data set -> name on the command line, for the catalogue and configs/datasets/."""
     import yaml
 
     names = {}
@@ -206,7 +206,7 @@ def select(
     backbone: str | None = None,
     datasets: Sequence[str] | None = None,
 ) -> list[Run]:
-    """The runs of what is named; None: of all."""
+    """The runs with the given values; None selects all."""
     return [
         run
         for run in runs
@@ -218,7 +218,7 @@ def select(
 
 
 def unfinished(folder: Path) -> list[tuple[Path, int]]:
-    """Run folders that have begun but neither hold results nor diverged, with the last epoch saved (0: none)."""
+    """Folders of runs that were started but neither finished nor diverged, with the last saved epoch (0: none)."""
     found = []
     for config in sorted(Path(folder).rglob("config.yaml")):
         run = config.parent
@@ -229,5 +229,5 @@ def unfinished(folder: Path) -> list[tuple[Path, int]]:
 
 
 def warn(sentence: str) -> None:
-    """Say on stderr what a reader of the tables should know; stdout is the tables' alone."""
+    """Print a warning for readers of the tables on stderr; stdout is only for tables."""
     print(f"warning: {sentence}", file=sys.stderr)

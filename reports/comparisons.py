@@ -1,7 +1,7 @@
-"""Methods against others: paired differences per data set, and tests over data sets.
+"""Comparisons of methods: paired differences per data set, and tests over data sets.
 
-A difference is measured on the same test images, with the same seeds and the same draws of the bootstrap. Seeds are
-repeated measures of a data set: they are averaged, and a data set counts once in every test.
+Differences are paired: same test images, same seeds, same bootstrap draws. Seeds are repeated measurements on a data
+set: they are averaged, so a data set counts once in every test.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Contest:
 
     columns: what is compared: base, novel and their HM, or each number of shots.
     entries: the rows of the protocol's tables.
-    notes: why runs could not be compared, in sentences without repetition.
+    notes: sentences on why runs could not be compared, without duplicates.
     """
 
     def __init__(self, runs: Sequence[Run], protocol: str) -> None:
@@ -56,7 +56,7 @@ class Contest:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader should know of the runs."""
+        """Sentences on the runs for the reader."""
         return list(dict.fromkeys(chain(self._notes, *(values.notes() for values in self._values.values()))))
 
     def entry(self, method: str) -> Entry:
@@ -73,12 +73,12 @@ class Contest:
         if len(plain) > 1:
             names = "; ".join(one.name for one in plain)
             raise UserError(
-                f"{method} was run in several configurations ({names}), none of which is its files' own: run that one."
+                f"{method} was run in several configurations ({names}), none of them as configured: run that one."
             )
         return plain[0]
 
     def score(self, metric: str, entry: Entry, dataset: str, column: str) -> float | None:
-        """The mean over seeds; for HM that of the means."""
+        """The mean over seeds; for HM, the HM of the means."""
         if dataset not in entry.on:
             return None
         values = self._of(metric, False)
@@ -87,7 +87,7 @@ class Contest:
         return found.mean if found else None
 
     def difference(self, metric: str, first: Entry, second: Entry, dataset: str, column: str) -> Interval | None:
-        """First minus second, paired, over the seeds that both have; None, with a note, where they cannot be paired."""
+        """First minus second, paired over the seeds that both have; None, with a note, if they cannot be paired."""
         if dataset not in first.on or dataset not in second.on:
             return None
         parts = self._parts(column)
@@ -98,22 +98,22 @@ class Contest:
         seeds = set.intersection(*({run.seed for run in runs} for runs in kept))
         if not seeds:
             if all(kept):
-                self._note(f"{what} have no seed in common, so that no difference is formed.")
+                self._note(f"{what} have no seed in common, so no difference is computed.")
             return None
         if any(len(runs) > len(seeds) for runs in every):
-            self._note(f"{what} are compared on seeds {', '.join(map(str, sorted(seeds)))} alone.")
+            self._note(f"{what} are compared only on seeds {', '.join(map(str, sorted(seeds)))}.")
         cells = [values.cell([run for run in runs if run.seed in seeds]) for runs in kept]
         found = [cast(Interval, one.interval) for one in cells if one and one.seeds >= len(seeds)]
         if len(found) < len(cells):
             return None
         ours, theirs = found[: len(parts)], found[len(parts) :]
         if any(a.images != b.images for a, b in zip(ours, theirs, strict=True)):
-            self._note(f"{what} were tested on different images, so that no difference is formed.")
+            self._note(f"{what} were tested on different images, so no difference is computed.")
             return None
         return combine(_minus(harmonic_mean if column == "HM" else mean), *ours, *theirs)
 
     def differences(self, metric: str, first: Entry, second: Entry, column: str) -> dict[str, Interval]:
-        """The differences by data set, of those on which there is one."""
+        """The differences by data set, where there are any."""
         found = {name: self.difference(metric, first, second, name, column) for name in self.datasets}
         return {name: interval for name, interval in found.items() if interval is not None}
 
@@ -137,5 +137,5 @@ def _minus(function: Callable[..., float]) -> Callable[..., float]:
 
 
 def mean_difference(differences: dict[str, Interval]) -> Interval:
-    """The mean over data sets, with the interval over their test images."""
+    """The mean over data sets, with its interval over their test images."""
     return combine(mean, *differences.values())

@@ -13,10 +13,10 @@ BAR = 0.12  # inches between two bars
 
 
 def critical_difference_diagram(found: Friedman, path: Path, title: str = "") -> None:
-    """Draw the mean ranks on a line, 1 on the left, and a bar over each group of methods that is not told apart.
+    """Draw the mean ranks on a line, 1 on the left, with a bar over each group of indistinguishable methods.
 
-    Without a significant Friedman test one bar covers all methods. The file's ending names its format: .svg, .pdf or
-    .png.
+    Without a significant Friedman test one bar covers all methods. The file's suffix determines its format: .svg, .pdf
+    or .png.
     """
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""What makes a finite result doubtful: a loss that rose, an accuracy that guessing reaches."""
+"""Reasons to doubt a finite result: a loss that rose, an accuracy no better than chance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def doubts(accuracy: float, classes: int, training: Mapping[str, float | None] |
     """The doubts about a run, for its log, its results.json and the footnotes of tables.
 
     accuracy: in percent, of a test on `classes` classes; chance is 100 / classes, and there is none with one class.
-    training: the mean training losses "first_loss" and "last_loss", None where one is not known.
+    training: the mean training losses "first_loss" and "last_loss", None if unknown.
     """
     first, last = (training or {}).get("first_loss"), (training or {}).get("last_loss")
     found = []

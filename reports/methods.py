@@ -16,14 +16,14 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# A later file's class replaces an earlier one of its name, as in the registry.
+# A class in a later file replaces an earlier one of the same name, as in the registry.
 SOURCES = ("trainers/*.py", "plugins/*.py", "plugins/*/*.py", "plugins/*/trainers/*.py", "plugins/*/trainers/*/*.py")
 ATTRIBUTES = ("title", "paper", "row")
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a method is printed. `row` is its place in the tables, None: last."""
+    """How a method is printed. `row` is its position in tables; None: last."""
 
     name: str
     title: str
@@ -42,13 +42,23 @@ class _Class:
 def known_methods(root: Path = ROOT) -> dict[str, Method]:
     """The registered methods of a checkout by class name.
 
-    `row` is inherited. `title` is the class's own, by default its name: two methods are not called the same.
+    `row` is inherited. `title` is not, since two methods must not have the same title; its default is the class name.
     """
     classes: dict[str, _Class] = {}
     for pattern in SOURCES:
         for path in sorted(root.glob(pattern)):
             classes.update(_classes(path))
     return {name: _method(name, classes) for name, found in classes.items() if found.registered}
+
+
+def named(word: str) -> str:
+    """The class name of the method with this class name or title in any case; the word itself if there is none, or if
+    it is ambiguous."""
+    known = known_methods()
+    if word in known:
+        return word
+    meant = {name for name, method in known.items() if word.lower() in (name.lower(), method.title.lower())}
+    return meant.pop() if len(meant) == 1 else word
 
 
 def order(method: str) -> tuple:
@@ -80,7 +90,7 @@ def _row(name: str, classes: dict[str, _Class], seen: frozenset[str]) -> int | N
 def _classes(path: Path) -> Iterator[tuple[str, _Class]]:
     try:
         tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, OSError):  # importing the file says what is wrong with it; a table can do without
+    except (SyntaxError, ValueError, OSError):  # importing the file reports the error; tables can do without it
         return
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
@@ -94,7 +104,7 @@ def _registers(decorator: ast.expr) -> bool:
 
 
 def _literals(node: ast.ClassDef) -> Iterator[tuple[str, object]]:
-    """Name and value of the attributes that are set to literals: `title = "CoOp"` or `title, row = "CoOp", 80`."""
+    """Name and value of attributes that are set to literals: `title = "CoOp"` or `title, row = "CoOp", 80`."""
     for statement in node.body:
         if isinstance(statement, ast.Assign):
             pairs = [pair for target in statement.targets for pair in _pairs(target, statement.value)]

@@ -21,7 +21,7 @@ MEASURED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "expecte
 
 
 def model_card(prompt: TrainedPrompt, run: Path, config: dict) -> str:
-    """README.md of what a run learned; `config` is the exported config.json. It names no image and no place."""
+    """README.md for what a run learned; `config` is the exported config.json. It contains no image names or paths."""
     results, drawn = read_results(run / RESULTS), drawn_images(run)
     predictions = Predictions.load(run / PREDICTIONS)
     groups = _patients(prompt, predictions)
@@ -74,7 +74,7 @@ On the {len(predictions)} test images of the same data set, with 95 % bootstrap 
 
 Always answering with the commonest class would be right in {
         _majority(predictions):.2f} % of them. The intervals say what
-other test images of the same origin would have given; they hold no variation of training. {calibration}
+other test images of the same origin would have given; they do not include variation between trainings. {calibration}
 
 ## Use
 
@@ -83,15 +83,15 @@ python predict.py FOLDER image.png --calibrated
 ```
 
 or `PromptClassifier.load(FOLDER).predict([...])` in Python. The weights of {backbone}{revision} are needed; their
-fingerprint is compared when the prompt is loaded.
+fingerprint is checked when the prompt is loaded.
 
 ## Intended use and limits
 
-- Intended for research on few-shot prompt tuning, and to repeat or compare these results.
+- Intended for research on few-shot prompt tuning, and for reproducing or comparing these results.
 - It was trained and tested on one data set. Images of other scanners, hospitals, protocols or patient groups may be
   classified much worse, and with the same confidence.
-- It always names one of its classes: it does not notice an image that shows none of them. `--abstain` says "uncertain"
-  where no class is likely enough, which is no guarantee either.
+- It always answers with one of its classes, even for an image that shows none of them. `--abstain` says "uncertain"
+  if no class is likely enough, but this is no guarantee either.
 - With so few training images the result depends on which were drawn.
 - Heat maps show which patches agree with a class's text; they are not a segmentation of the finding.
 """
@@ -117,7 +117,7 @@ def _majority(predictions: Predictions) -> float:
 
 
 def _patients(prompt: TrainedPrompt, predictions: Predictions) -> list[str] | None:
-    """The patient of each test image, where the data are at hand and say so."""
+    """The patient of each test image, if the data are on this machine and record patients."""
     place = prompt.config.get("DATASET", {})
     if not place.get("FOLDER"):
         return None

@@ -1,4 +1,4 @@
-"""PromptClassifier: a prompt-tuning method as an estimator of scikit-learn."""
+"""PromptClassifier: a prompt-tuning method as a scikit-learn estimator."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         classifier = PromptClassifier(method="OGKD", backbone="BiomedCLIP", shots=16, gamma=0.4)
         classifier.fit(images, labels).predict(others)
 
-    Images are paths or PIL images, labels are class names: the prompt is made of them. `fit` runs the trainer that
-    train.py runs, so the same images, seed and options give the same prompt, bit for bit.
+    Images are paths or PIL images; labels are class names, which become part of the prompt. `fit` runs the same trainer
+    as train.py, so the same images, seed and options give the same prompt, bit for bit.
 
     Parameters:
-        method: a name of `python train.py --help`.
+        method: one of those that `python train.py --help` lists.
         backbone: a name, a folder or "hf-hub:org/name".
-        shots: training images per class, drawn by the seed as train.py draws them; None: all. Up to four per class of
-            those that are left serve as validation images, by which `temperature_` is fitted.
-        seed: of the draw and the training.
-        prompts: the teacher's sentences {class: [sentences]}, as many for each class; None: general ones.
-        options: the method's options in any case (gamma=0.4), and keys of the configuration
+        shots: training images per class, drawn with the seed as train.py draws them; None: all. Up to four of the
+            remaining images per class become validation images, to which `temperature_` is fitted.
+        seed: for drawing and for training.
+        prompts: the teacher's sentences {class: [sentences]}, equally many per class; None: generic ones.
+        options: the method's options in upper or lower case (gamma=0.4), and configuration keys
             (**{"OPTIM.MAX_EPOCH": 20}).
 
     Attributes:
         classes_: class names, sorted; the columns of predict_proba.
         prompt_: the TrainedPrompt.
-        temperature_: what logits are to be divided by for calibrated probabilities; None where it cannot be fitted.
+        temperature_: divide logits by it for calibrated probabilities; None if it could not be fitted.
 
-    UserError is raised, in one sentence, for whatever the caller can mend.
+    Whatever the caller can fix raises UserError with one sentence.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
             if not issubclass(method, ClipTrainer):
                 raise UserError(f"{self.method} is not built on ClipTrainer: use train.py for it.")
             dataset = self._dataset(images, labels, Path(folder))
-            with contextlib.redirect_stdout(io.StringIO()), seeded(0):  # the caller's random states stay as they are
+            with contextlib.redirect_stdout(io.StringIO()), seeded(0):  # the caller's random state is left unchanged
                 if self.seed >= 0:
                     set_random_seed(self.seed)
                 trainer = method(cfg, dataset)
@@ -157,14 +157,14 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
             return
         without = [name for name in self.classes_ if not self.prompts.get(name)]
         if without:
-            raise UserError(f"prompts has no sentences for the class '{without[0]}': give every class some.")
+            raise UserError(f"prompts has no sentences for the class '{without[0]}': give some for every class.")
         numbers = {len(self.prompts[name]) for name in self.classes_}
         if len(numbers) > 1:
             raise UserError(f"prompts has {min(numbers)} sentences for one class and {max(numbers)} for another: "
-                            "every class needs as many as the others.")  # fmt: skip
+                            "every class needs the same number.")  # fmt: skip
 
     def _dataset(self, images: list, labels: list[str], folder: Path) -> GivenImages:
-        """The training images that the seed draws, and validation images of what is left."""
+        """The training images drawn with the seed, and validation images from the rest."""
         places = {str(name): label for label, name in enumerate(self.classes_)}
         items = [Item(str(row), places[name], name) for row, name in enumerate(labels)]
         train, val = items, []
@@ -180,7 +180,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
 
         learned, held_out = [datum(item) for item in train], [datum(item) for item in val]
         sentences = None if self.prompts is None else dict(self.prompts)
-        # A trainer tests when it has trained: on whatever is there, since nobody reads it.
+        # A trainer tests after training; the result is not used here, so any images will do.
         return GivenImages(learned, held_out or None, held_out or learned, prompts_name=DATASET, sentences=sentences)
 
     # Classifying
@@ -198,7 +198,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         return self._predictor().logits(images)
 
     def predict(self, images: Images) -> np.ndarray:
-        """The likeliest class (N,) of each image."""
+        """The most likely class of each image, (N,)."""
         chosen = self.predict_logits(images).argmax(1)
         return self.classes_[chosen]
 
@@ -211,16 +211,16 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
     # Keeping
 
     def save(self, folder: str | Path) -> None:
-        """Write what was learned as scripts/export_prompt.py does, without images or their names."""
+        """Write what was learned in the format of scripts/export_prompt.py, without images or their names."""
         check_is_fitted(self)
         params = {name: value for name, value in self.get_params().items() if name.upper() not in PLACES}
         write_prompt(self.prompt_, Path(folder), params)
 
     @classmethod
     def load(cls, folder: str | Path, backbone: str = "") -> PromptClassifier:
-        """What `save` or scripts/export_prompt.py wrote, a run's folder, or "hf-hub:org/name", ready to classify.
+        """A classifier from what `save` or scripts/export_prompt.py wrote, a run's folder, or "hf-hub:org/name".
 
-        `backbone`: where the weights lie, if not where the name says.
+        `backbone`: the location of the weights, if it is not the recorded one.
         """
         prompt = load_prompt(folder)
         stored = read_json(prompt.origin / CONFIG) if (prompt.origin / CONFIG).is_file() else {}
@@ -250,7 +250,7 @@ def _class_names(labels: Sequence[str] | np.ndarray, number: int) -> list[str]:
         raise UserError(f"There are {number} images and labels of shape {labels.shape}: give each image one label.")
     wrong = next((label for label in labels if not isinstance(label, str) or not label.strip()), None)
     if wrong is not None:
-        raise UserError(f"The label {wrong!r} is no class name: labels are words, since the prompt is made of them.")
+        raise UserError(f"The label {wrong!r} is not a class name: give words, since they become part of the prompt.")
     return [str(label) for label in labels]
 
 
@@ -259,7 +259,7 @@ def _drawn(items: list[Item], shots: int, seed: int) -> list[Item]:
 
 
 def _path_of(image: object, place: Path) -> str:
-    """The file of an image; one in memory is written to `place`, without loss."""
+    """The file of an image; an image in memory is written to `place` losslessly."""
     if isinstance(image, Image.Image):
         if not place.exists():
             to_rgb(image).save(place)

@@ -44,32 +44,32 @@ RANGES = {
     "INPUT.PIXEL_MEAN": or_empty(DASSL_RANGES["INPUT.PIXEL_MEAN"]),
     "INPUT.PIXEL_STD": or_empty(DASSL_RANGES["INPUT.PIXEL_STD"]),
 }
-"""What the keys of `extend_config`, and Dassl's where another default means the backbone's own, may be."""
+"""Valid values of the keys of `extend_config`, and of Dassl's keys that may also be left to the backbone."""
 
 OPENAI_SIZES = {
     **dict.fromkeys(("RN50", "RN101", "ViT-B/32", "ViT-B/16", "ViT-L/14"), 224),
     **{"RN50x4": 288, "ViT-L/14@336px": 336, "RN50x16": 384, "RN50x64": 448},
 }
-"""Side in pixels of the images that OpenAI's models take, by the names that their package gives them."""
+"""Image side in pixels of OpenAI's models, by their names in OpenAI's package."""
 
 
 def extend_config(cfg: CfgNode) -> None:
     """Add this project's keys, the protocol's defaults and every method's own keys."""
     cfg.MODEL.BACKBONE.NAME = "BiomedCLIP"
     cfg.FEATURES = CfgNode()
-    cfg.FEATURES.CACHE_DIR = str(ROOT / "cache")  # features of frozen towers, shared by all runs; "" keeps none
-    cfg.FEATURES.IMAGES_AT_ONCE = 0  # images in one pass of the image tower; 0: 256 on a GPU, 32 on a CPU
-    cfg.FEATURES.TRAIN_VIEW = "plain"  # what adapters and probes learn from: plain (as in the test) or augmented
-    cfg.FEATURES.PRECISION = "fp32"  # of the frozen towers; bf16, where the device has it, is faster and less exact
-    cfg.FEATURES.CROPS = 0  # crops of a training image that all epochs share; 0: a new one each epoch, as published
-    cfg.FEATURES.CROPS_GB = 8.0  # how much such crops may take on disk, or in memory without CACHE_DIR
+    cfg.FEATURES.CACHE_DIR = str(ROOT / "cache")  # features of frozen towers, shared by all runs; "": no cache
+    cfg.FEATURES.IMAGES_AT_ONCE = 0  # images per pass of the image tower; 0: 256 on a GPU, 32 on a CPU
+    cfg.FEATURES.TRAIN_VIEW = "plain"  # views that adapters and probes learn from: plain (as in the test) or augmented
+    cfg.FEATURES.PRECISION = "fp32"  # of the frozen towers; bf16, if the device supports it, is faster but less exact
+    cfg.FEATURES.CROPS = 0  # crops per training image, reused by all epochs; 0: a new one each epoch, as published
+    cfg.FEATURES.CROPS_GB = 8.0  # limit for these crops on disk, or in memory without CACHE_DIR
 
     cfg.DATASET.NUM_SHOTS = 16
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base or new
     cfg.DATASET.FOLDER = ""  # ImageFolder: the folder of the images below DATASET.ROOT
-    cfg.DATASET.TEST_ON = ""  # another data set whose test images are classified, its classes being among this one's
+    cfg.DATASET.TEST_ON = ""  # another data set to test on; its classes must be among this one's
 
-    cfg.INPUT.SIZE = (0, 0)  # 0 and empty: what the backbone was trained with
+    cfg.INPUT.SIZE = (0, 0)  # 0 and empty: the values that the backbone was trained with
     cfg.INPUT.PIXEL_MEAN = []
     cfg.INPUT.PIXEL_STD = []
     cfg.INPUT.INTERPOLATION = "bicubic"
@@ -100,10 +100,10 @@ def extend_config(cfg: CfgNode) -> None:
 
 
 def build_config(spec: RunSpec) -> CfgNode:
-    """The whole configuration of a run, checked and frozen.
+    """The complete configuration of a run, checked and frozen.
 
     Raises:
-        UserError: an unknown key, method or data set, a value of the wrong type, a YAML file or model that is missing.
+        UserError: a key, method or data set is unknown, a value has the wrong type, or a YAML file or model is missing.
     """
     cfg = merged_config(spec)
     fill_image_spec(cfg)
@@ -112,7 +112,7 @@ def build_config(spec: RunSpec) -> CfgNode:
 
 
 def merged_config(spec: RunSpec) -> CfgNode:
-    """The configuration without what the backbone decides, so that no weights are needed to plan a run."""
+    """The configuration without the settings that depend on the backbone, so that planning a run needs no weights."""
     register_everything()
     pairs = spec.all_pairs()
     named = dict(zip(pairs[::2], pairs[1::2], strict=False)).get("TRAINER.NAME", spec.method)
@@ -121,7 +121,7 @@ def merged_config(spec: RunSpec) -> CfgNode:
     extend_config(cfg)
     brings_keys = not hasattr(method_class(named), "extend_config")
     if brings_keys:
-        cfg.TRAINER = CfgNode({"NAME": ""})  # nothing of ours stands in for what it reads and nobody gave
+        cfg.TRAINER = CfgNode({"NAME": ""})  # no default of ours may replace a key that nobody set
     if not is_built_here(named):
         cfg.TRAIN.RESEED_EPOCHS = False
     known = tuple(cfg)
@@ -138,16 +138,16 @@ def merged_config(spec: RunSpec) -> CfgNode:
     check(cfg)
     if brings_keys:
         return asking(cfg)
-    clean_cfg(cfg, cfg.TRAINER.NAME)  # only the method's own options matter to it, so only they are written down
+    clean_cfg(cfg, cfg.TRAINER.NAME)  # options of other methods have no effect, so they are not recorded
     return cfg
 
 
 def changed_keys(spec: RunSpec, cfg: CfgNode, source: str = "") -> dict[str, object]:
-    """What of a run's configuration is not as the benchmark has it: dotted key -> value.
+    """The settings in which a run's configuration differs from the benchmark's: dotted key -> value.
 
-    The yardstick is the method's and the data set's own configuration files for the protocol; what the run is (data,
-    classes, shots, seed, backbone) and where it lies do not count. `source` is the data set that the method learned on
-    where that is another one: its file is the yardstick then.
+    The benchmark's settings are those of the method's and the data set's configuration files for the protocol. The
+    run's identity (data, classes, shots, seed, backbone) and its paths do not count as changes. If the method was
+    trained on another data set, `source` is that data set, and its file is the reference.
     """
     facts = load().find(source)
     source = facts.config if facts else source
@@ -165,7 +165,7 @@ def changed_keys(spec: RunSpec, cfg: CfgNode, source: str = "") -> dict[str, obj
     usual.DATASET, usual.MODEL.BACKBONE.NAME = cfg.DATASET, cfg.MODEL.BACKBONE.NAME
     if is_built_here(method):
         fill_image_spec(usual)
-    else:  # whose files alone may say what images its backbone takes
+    else:  # only its own files may specify its input images
         for key in ("SIZE", "PIXEL_MEAN", "PIXEL_STD"):
             usual.INPUT[key] = cfg.INPUT[key]
     mine, theirs = dict(flat(plain(cfg))), dict(flat(plain(usual)))
@@ -174,8 +174,8 @@ def changed_keys(spec: RunSpec, cfg: CfgNode, source: str = "") -> dict[str, obj
 
 
 def method_config(method: str, protocol: str, dataset: str) -> str:
-    """The method's YAML for a data set, or its default; "" where it has none. A subclass of a method that has no files
-    of its own uses those of its base."""
+    """The method's YAML for a data set, else its default, else "". A subclass of a method that has no files uses those
+    of its base class."""
     for name in (method, *_bases(method)):
         folder = METHOD_CONFIGS / name / protocol
         for path in (folder / f"{dataset or 'default'}.yaml", folder / "default.yaml"):
@@ -185,7 +185,7 @@ def method_config(method: str, protocol: str, dataset: str) -> str:
 
 
 def _bases(method: str) -> list[str]:
-    """The names of the registered classes that a method is a subclass of, nearest first."""
+    """The names of a method's registered base classes, nearest first."""
     register_everything()
     names = TRAINER_REGISTRY.registered_names()
     classes = TRAINER_REGISTRY.get(method).__mro__[1:] if method in names else ()
@@ -197,16 +197,16 @@ def _config_path(path: str) -> Path:
 
 
 def merge_yaml(cfg: CfgNode, path: Path, method: str = "", above: Sequence[Path] = ()) -> None:
-    """Merge a YAML file; its `_BASE_`, a path relative to it, is merged first. `above` are the files based on it.
+    """Merge a YAML file after its `_BASE_`, a path relative to the file. `above` are the files that are based on it.
 
-    Options of a class that the method is a subclass of are read as the method's own.
+    Options of a base class of the method are read as the method's own.
     """
     content = read_config(path)
     base, above = content.pop("_BASE_", ""), (*above, path.resolve())
     if not isinstance(base, str):
         raise UserError(f"{path} has {shown(base)} as _BASE_, but it must be the path of another configuration.")
     if base and (path.parent / base).resolve() in above:
-        raise UserError(f"{path} is based on itself: let _BASE_ name another configuration, or remove it.")
+        raise UserError(f"{path} is based on itself: set _BASE_ to another configuration, or remove it.")
     if base:
         merge_yaml(cfg, path.parent / base, method, above)
     options, bases = content.get("TRAINER"), [name.upper() for name in _bases(method)]
@@ -216,7 +216,7 @@ def merge_yaml(cfg: CfgNode, path: Path, method: str = "", above: Sequence[Path]
 
 
 def merge_fields(cfg: CfgNode, spec: RunSpec) -> None:
-    """What the spec says by its fields."""
+    """Merge the settings from the spec's fields."""
     cfg.SEED = spec.seed
     for node, key, value in (
         (cfg.DATASET, "ROOT", spec.data),
@@ -234,21 +234,21 @@ def merge_fields(cfg: CfgNode, spec: RunSpec) -> None:
 
 
 def merge_pairs(cfg: CfgNode, pairs: Sequence[str]) -> None:
-    """KEY VALUE pairs from the command line."""
+    """Merge KEY VALUE pairs from the command line."""
     if len(pairs) % 2:
-        raise UserError(f"The configuration is changed by pairs of KEY VALUE, but '{pairs[-1]}' stands alone.")
+        raise UserError(f"The configuration is changed by KEY VALUE pairs, but the last word, '{pairs[-1]}', is alone.")
     for key, value in zip(pairs[::2], pairs[1::2], strict=True):
         _set(cfg, key, value, "the command line")
 
 
 def merge_plain(cfg: CfgNode, values: dict, where: str) -> None:
-    """Sections of a configuration as plain values, such as a stored one."""
+    """Merge sections of a configuration given as plain values, such as a stored one."""
     for key, value in flat(values):
         _set(cfg, key, value, where)
 
 
 def _set(cfg: CfgNode, key: str, value: object, where: str) -> None:
-    """Change the value of a dotted key, which must be there and of the value's type."""
+    """Change the value of a dotted key, which must exist and have the value's type."""
     *sections, name = key.split(".")
     node: object = cfg
     for section in sections:
@@ -261,12 +261,12 @@ def _set(cfg: CfgNode, key: str, value: object, where: str) -> None:
         raise UserError(f"Unknown configuration key {shown(key)} from {where}{hint}")
     if isinstance(node.get(name), CfgNode):
         raise UserError(f"{key} is {shown(value)} in {where}, but it is a section: give one of the keys in it.")
-    default = None if node.is_new_allowed() else node.get(name)  # nobody has said what type a new key must have
+    default = None if node.is_new_allowed() else node.get(name)  # the type of a new key is not known
     node[name] = typed(value, default, key, where)
 
 
 def plain(value: Any) -> Any:
-    """A configuration as JSON has it: dicts, lists and scalars."""
+    """A configuration as JSON types: dicts, lists and scalars."""
     return json.loads(json.dumps(value))
 
 
@@ -280,7 +280,7 @@ def flat(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def resolve_places(cfg: CfgNode) -> None:
-    """Write `~` out, and DATASET.FOLDER as a name with DATASET.ROOT the folder that it lies in."""
+    """Expand `~`, and split DATASET.FOLDER given as a path into its parent, DATASET.ROOT, and its name."""
     for node, key in ((cfg.DATASET, "ROOT"), (cfg, "OUTPUT_DIR"), (cfg, "RESUME")):
         node[key] = expanded(node[key])
     folder = expanded(cfg.DATASET.FOLDER)
@@ -292,15 +292,15 @@ def resolve_places(cfg: CfgNode) -> None:
 
 
 def check_trainer(name: str) -> None:
-    """Raise UserError when there is no such trainer."""
+    """Raise UserError if there is no such trainer."""
     known = TRAINER_REGISTRY.registered_names()
     if name not in known:
         raise UserError(f"There is no trainer '{name}'; there are {', '.join(known)}.")
 
 
 def check(cfg: CfgNode) -> None:
-    """Raise UserError for what would only fail late, or not at all: no method, folder or data set, values that are out
-    of their range or do not go together."""
+    """Raise UserError for mistakes that would otherwise fail late or not at all: a missing method, folder or data set,
+    values that are out of range or contradict each other."""
     check_trainer(cfg.TRAINER.NAME)
     if not cfg.OUTPUT_DIR:
         raise UserError("Give the run a folder: --output-dir FOLDER.")
@@ -317,10 +317,10 @@ def check(cfg: CfgNode) -> None:
 
 
 def check_values(cfg: CfgNode) -> None:
-    """Check the range of every value, those of the method's own options too.
+    """Check the range of every value, including the method's own options.
 
     Raises:
-        UserError: names the first key whose value is out of its range, and the range.
+        UserError: a value is out of range; the message has the key, its value and the range.
     """
     for key, value in flat(cfg):
         if key in RANGES:
@@ -331,10 +331,10 @@ def check_values(cfg: CfgNode) -> None:
 
 
 def fill_image_spec(cfg: CfgNode) -> None:
-    """Image size and normalisation are the backbone's unless the configuration says otherwise.
+    """Fill in the backbone's image size and normalisation where the configuration leaves them open.
 
-    A trainer that is not built on ours may have backbones of its own: OpenAI's names and those of Dassl's registry are
-    known, and for others the configuration says all three.
+    A trainer that is not built on ClipTrainer may use other backbones. OpenAI's models and those in Dassl's registry
+    are known; for all others the configuration must give size, mean and standard deviation.
     """
     given = all(cfg.INPUT.SIZE) and cfg.INPUT.PIXEL_MEAN and cfg.INPUT.PIXEL_STD
     if given and not is_built_here(cfg.TRAINER.NAME):
@@ -347,9 +347,9 @@ def fill_image_spec(cfg: CfgNode) -> None:
 
 
 def image_spec(backbone: str, ours: bool) -> ImageSpec:
-    """What images a backbone takes; `ours`: for a method that loads it by clip.load.
+    """The image size and normalisation of a backbone; `ours`: the method loads it with clip.load.
 
-    Raises UserError for a backbone that is not known.
+    Raises UserError for an unknown backbone.
     """
     if not ours and backbone in OPENAI_SIZES:
         return OPENAI_SPEC._replace(size=OPENAI_SIZES[backbone])
@@ -362,7 +362,8 @@ def image_spec(backbone: str, ours: bool) -> ImageSpec:
         if ours:
             raise
         raise UserError(
-            f"What images the backbone '{backbone}' takes is not known here: give INPUT.SIZE, INPUT.PIXEL_MEAN and "
-            f'INPUT.PIXEL_STD, for example INPUT.SIZE "(224, 224)" INPUT.PIXEL_MEAN "[0.5, 0.5, 0.5]" '
+            f"The image size and normalisation of the backbone '{backbone}' are unknown: give INPUT.SIZE, "
+            f"INPUT.PIXEL_MEAN and INPUT.PIXEL_STD, "
+            f'for example INPUT.SIZE "(224, 224)" INPUT.PIXEL_MEAN "[0.5, 0.5, 0.5]" '
             f'INPUT.PIXEL_STD "[0.5, 0.5, 0.5]".'
         ) from error

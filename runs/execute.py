@@ -1,8 +1,10 @@
-"""Doing one run."""
+"""Executing one run."""
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,16 +18,16 @@ from dassl.utils import Diverged, UserError, collect_env_info, set_random_seed, 
 from dassl.utils.phases import Phases
 from reports.predictions import Predictions
 from runs.config import build_config
-from runs.folder import RunFolder, notes, relative
+from runs.folder import RunFolder, is_phantom, notes, relative
 from runs.ready import with_remedy
 from runs.spec import RunSpec
 
 
 def execute(spec: RunSpec) -> dict | None:
-    """Do a run unless it is complete; what its results.json holds, or None for a run that neither trains nor tests.
+    """Execute a run unless it is complete. Returns its results.json, or None for a run that neither trains nor tests.
 
     Raises:
-        UserError: what the user can fix, in one sentence.
+        UserError: something that the user can fix; the message is one sentence.
     """
     try:
         return _execute(spec)
@@ -56,11 +58,11 @@ def _logged(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
     restore_output = setup_logger(cfg.OUTPUT_DIR)
     try:
         if cfg.SEED >= 0:
-            print(f"Setting fixed seed: {cfg.SEED}")
             set_random_seed(cfg.SEED)
-        return _run(spec, cfg, folder)
+        with threads_for(cfg.MODEL.BACKBONE.NAME):
+            return _run(spec, cfg, folder)
     except UserError as error:
-        restore_output()  # flushes what the log has so far, which the sentence stands below
+        restore_output()  # flushes the log, so that the sentence comes last
         with folder.log() as log:
             print(f"error: {error}", file=log)
         raise
@@ -68,8 +70,20 @@ def _logged(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
         restore_output()
 
 
+@contextlib.contextmanager
+def threads_for(backbone: str) -> Iterator[None]:
+    """One thread during the block for PhantomCLIP: sums over several round differently, and programs that do one run
+    or several side by side would disagree in the last digits. Other backbones keep PyTorch's number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if is_phantom(backbone) else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _run(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
-    print(f"{cfg}\n")
+    print(f"{folder.chosen()}\n")
     for note in notes(cfg):
         print(f"Note: {note}\n")
     print(f"Collecting environment information\n{collect_env_info()}\n")
@@ -120,7 +134,7 @@ def _train_and_test(
 
 
 def dataset_of(trainer: SimpleTrainer) -> Any:
-    """The data set of a trainer; for one that makes its loaders without a DataManager, the classes alone."""
+    """A trainer's data set; without a DataManager, an object with the class names and no images."""
     dm = getattr(trainer, "dm", None)
     if dm is not None:
         return dm.dataset
@@ -128,10 +142,10 @@ def dataset_of(trainer: SimpleTrainer) -> Any:
 
 
 def predictions_of(trainer: SimpleTrainer) -> Predictions:
-    """The logits of a trainer's last test with the images that they belong to.
+    """The logits of a trainer's last test with the names of the images.
 
-    A trainer may test in a way of its own: images are named only if their labels come in the order of a loader's. Of a
-    test on another data set the logits of that one's classes are kept, in its order.
+    Since a trainer may run its own test, images are named only if the labels are in the order of one of its loaders.
+    For a test on another data set, only the logits of that data set's classes are kept, in its class order.
     """
     dataset, logits, labels = dataset_of(trainer), trainer.evaluator.logits, trainer.evaluator.labels.tolist()
     tested = getattr(dataset, "tested", dataset)
@@ -147,10 +161,10 @@ def predictions_of(trainer: SimpleTrainer) -> Predictions:
 
 
 def validation_predictions_of(trainer: SimpleTrainer) -> Predictions | None:
-    """The logits of the validation images, to which a temperature can be fitted; no random state is changed.
+    """The logits of the validation images, for fitting a temperature. Random states are left unchanged.
 
-    None where there are no such images, or where their features are not at hand: for a method whose image tower sees
-    prompts, and for one that is not built on ClipTrainer.
+    None without validation images, for a method with prompts in the image tower, and for one that is not built on
+    ClipTrainer.
     """
     if not getattr(trainer, "frozen_images", False) or trainer.val_loader is None:
         return None

@@ -1,4 +1,4 @@
-"""Handing a trained prompt over: a folder of three small files, without anything of the images it was learned from.
+"""Exporting a trained prompt: a folder of three small files that contain nothing of the training images.
 
 prompt.safetensors   what was learned
 config.json          method, options, classes, backbone, image preparation, temperature, versions
@@ -44,15 +44,15 @@ SHAPE = {
     "validation_images": int,
     "sentences": (_SENTENCES, None),
 }
-"""Of config.json, beside kind and format."""
-PLACES = ("PROMPT_BANK", "GRAPH")  # options that can name a file on the machine of the training
+"""The shape of config.json, besides kind and format."""
+PLACES = ("PROMPT_BANK", "GRAPH")  # options that may be a path on the machine where the prompt was trained
 
 
 def load_prompt(source: str | Path) -> TrainedPrompt:
     """The trained prompt of a run's folder, an exported folder or "hf-hub:org/name".
 
     Raises:
-        UserError: there is none, or its files are corrupt or cannot be fetched.
+        UserError: there is no prompt, or its files are corrupt or cannot be fetched.
     """
     if str(source).startswith(HUB):
         name = str(source).removeprefix(HUB)
@@ -69,15 +69,15 @@ def load_prompt(source: str | Path) -> TrainedPrompt:
 
 
 def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, object] | None = None) -> None:
-    """Write prompt.safetensors and config.json; `estimator` are a PromptClassifier's parameters.
+    """Write prompt.safetensors and config.json; `estimator` holds the parameters of a PromptClassifier.
 
     Raises:
-        UserError: what the method learned holds a feature of each training image.
+        UserError: what the method learned includes a feature of each training image.
     """
     method = method_class(prompt.method)
     if getattr(method, "keeps_training_images", False):
         raise UserError(
-            f"What {prompt.method} learns holds a feature of each training image, so it is not handed over: use a "
+            f"What {prompt.method} learns includes a feature of each training image, so it is not exported: use a "
             "method that learns a prompt or a probe."
         )
     options = prompt.config["TRAINER"][prompt.method.upper()]
@@ -127,7 +127,7 @@ def _is_file(value: str) -> bool:
 
 
 def _nameable(backbone: str) -> str:
-    """A backbone's name; of a folder its last part alone, since the rest is of one machine."""
+    """A backbone's name; for a folder only the last part, since the rest of the path is private."""
     return backbone if backbone.startswith(HUB) else Path(backbone).name
 
 
@@ -135,7 +135,7 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
     """The prompt in an exported folder.
 
     Raises:
-        UserError: a file is missing, corrupt or not of an exported prompt.
+        UserError: a file is missing, corrupt or not part of an exported prompt.
     """
     path = folder / CONFIG
     config = read_record(path, {"kind": one_of(KIND)}, "give a folder that scripts/export_prompt.py made")
@@ -143,7 +143,7 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
         raise UserError(f"{path} has the format {config.get('format')}, this version reads {FORMAT}: update it.")
     found = departure(config, SHAPE)
     if found or len(config["classes"]) != len(config["training_images"]):
-        reason = found or "its classes and training_images are not equally many"
+        reason = found or "classes and training_images differ in length"
         raise UserError(f"{path} is corrupt ({reason}): fetch or export it again.")
     try:
         with safe_open(folder / TENSORS, framework="pt") as file:
@@ -153,7 +153,7 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
             model, _, rest = name.partition(".")
             learned.setdefault(model, {})[rest] = value
         method = config["method"]
-        images = {"FRAME": MIDDLE} | config["images"]  # a folder of before this key has none
+        images = {"FRAME": MIDDLE} | config["images"]  # older folders lack this key
         return TrainedPrompt(
             config={
                 "TRAINER": {"NAME": method, method.upper(): config["options"]},
@@ -180,16 +180,16 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
 
 
 def export(run: str | Path, folder: str | Path) -> dict[str, int]:
-    """Write a finished run's prompt with its model card; the bytes of each file.
+    """Write a finished run's prompt with its model card. Returns the size of each file in bytes.
 
     Raises:
-        UserError: the run has no prompt to hand over.
+        UserError: the run has no prompt to export.
     """
-    from runs.card import model_card  # its statistics are not needed to load a prompt
+    from runs.card import model_card  # loading a prompt does not need its statistics
 
     run, folder = Path(run), Path(folder)
     if run.resolve() == folder.resolve() or (folder / RESULTS).exists() or models_in(folder):
-        raise UserError(f"{folder} is a run's folder: export to another one.")
+        raise UserError(f"{folder} is a run's folder: export to a different folder.")
     prompt = from_run(run)
     write_prompt(prompt, folder)
     with atomic_path(folder / CARD) as temporary:
@@ -198,11 +198,11 @@ def export(run: str | Path, folder: str | Path) -> dict[str, int]:
 
 
 def push(folder: Path, name: str, public: bool = False) -> str:
-    """Upload an exported folder's files to the repository "org/name" of the hub, which is made, private unless
-    `public`, if it is not there; its address.
+    """Upload an exported folder to the repository "org/name" on the hub, creating it (private unless `public`) if
+    necessary. Returns the repository's address.
 
     Raises:
-        UserError: the name is none, or the hub refuses or cannot be reached.
+        UserError: the name is invalid, or the hub refuses the upload or cannot be reached.
     """
     from huggingface_hub import HfApi
 
@@ -212,9 +212,9 @@ def push(folder: Path, name: str, public: bool = False) -> str:
         api.upload_folder(
             repo_id=name, folder_path=folder, allow_patterns=list(FILES), commit_message="A trained prompt"
         )
-    except Exception as error:  # the hub's client lets its HTTP library's errors through, which differ by version
+    except Exception as error:  # the hub's client passes on errors of its HTTP library, which depend on the version
         raise UserError(
-            f"The hub did not take {name} ({first_line(error)}): check the name, the network and your token "
+            f"The hub did not accept {name} ({first_line(error)}): check the name, the network and your token "
             "(`hf auth login`), and run the same command again."
         ) from error
     return str(address)

@@ -1,7 +1,7 @@
-"""What a run is learned from and tested on: fingerprints of its split, images, sentences, graph and weights.
+"""Fingerprints of what a run trains and tests on: its split, images, sentences, graph and weights.
 
-A run folder keeps them from its beginning on, so that a run is never reused or resumed on what has changed since. They
-are of contents alone: data that were moved to another folder are the same data.
+A run folder records them at the start, so that a run is never reused or resumed after any of these has changed. They
+depend only on contents: data that were moved to another folder count as the same data.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from trainers.parts.teacher import sentences_of
 
 Fingerprints = dict[str, str | dict[str, str]]
 
-# What each is called in print. Of those that are a mapping (image -> hash, class -> hash), what has changed is counted.
+# How a change of each is reported. For mappings (image -> hash, class -> hash), the changed entries are counted.
 WORDS = {
     "dataset": "another split",
     "test_images": "other test images",
@@ -42,8 +42,8 @@ COUNTED = {"images": "images", "test_images": "images", "sentences": "classes"}
 
 
 def relative(path: str, dataset: object) -> str:
-    """An image's path below its data set's image folder, with forward slashes; for a data set that does not name one,
-    below its folder."""
+    """An image's path relative to its data set's image folder, with forward slashes; for a data set without an image
+    folder, relative to the data set's folder."""
     root = getattr(dataset, "image_dir", None) or getattr(dataset, "dataset_dir", None)
     return Path(os.path.relpath(path, root) if root else path).as_posix()
 
@@ -51,7 +51,7 @@ def relative(path: str, dataset: object) -> str:
 def of_dataset(cfg: CfgNode, dataset: DatasetBase) -> Fingerprints:
     """The split, and a hash of each image that the run reads.
 
-    Without a seed, other shots are drawn each time, and only the test images are a run's own.
+    Without a seed, the shots differ each time, so only the test images are fingerprinted.
     """
     tested = getattr(dataset, "tested", dataset)
     learned = [] if cfg.SEED < 0 else [*(dataset.train_x or []), *(dataset.train_u or []), *(dataset.val or [])]
@@ -84,15 +84,15 @@ def of_sentences(spec: RunSpec, cfg: CfgNode, dataset: DatasetBase) -> Fingerpri
 
 
 def of_graph(spec: RunSpec, cfg: CfgNode) -> Fingerprints:
-    """The files, beside data and sentences, that decide what the run will learn."""
+    """Files other than data and sentences that affect what the run learns."""
     method = method_class(cfg.TRAINER.NAME)
     return {} if spec.eval_only or not hasattr(method, "fingerprints") else method.fingerprints(cfg)
 
 
 def of_weights(cfg: CfgNode) -> Fingerprints:
-    """The backbone's fingerprint; nothing where its files are not on this machine, or the method has none.
+    """The backbone's fingerprint; {} if its files are not on this machine or the method has no backbone.
 
-    The model is loaded unless its files are known from a run before.
+    The model is loaded unless its files are known from an earlier run.
     """
     if not issubclass(method_class(cfg.TRAINER.NAME), ClipTrainer):
         return {}
@@ -110,28 +110,28 @@ def _remembered_weights(cfg: CfgNode, compute: Callable[[], str]) -> Fingerprint
 
 
 def now(spec: RunSpec, cfg: CfgNode) -> Fingerprints:
-    """The fingerprints that a run would have if it began now, before anything heavy is loaded.
+    """The fingerprints that a run would have if it started now, computed before anything heavy is loaded.
 
-    What is not on this machine is left out: a data set or weights that were removed since cannot have changed.
+    Anything that is not on this machine is left out: removed data or weights do not count as changed.
 
     Raises:
-        UserError: a file that the configuration names is missing or unusable.
+        UserError: a file in the configuration is missing or unusable.
     """
     found = of_graph(spec, cfg) | of_weights(cfg)
     if not _data_are_there(cfg):
         return found
-    with contextlib.redirect_stdout(io.StringIO()), seeded(max(cfg.SEED, 0)):  # the run itself will say the same
+    with contextlib.redirect_stdout(io.StringIO()), seeded(max(cfg.SEED, 0)):  # the run itself prints the same
         dataset = build_dataset(cfg)
         return found | of_dataset(cfg, dataset) | of_sentences(spec, cfg, dataset)
 
 
 def of_trainer(spec: RunSpec, cfg: CfgNode, trainer: object) -> Fingerprints:
-    """The fingerprints of a run whose trainer is built."""
+    """The fingerprints of a run whose trainer has been built."""
     manager, model = getattr(trainer, "dm", None), getattr(trainer, "clip_model", None)
     found = of_graph(spec, cfg)
     if manager is not None:  # a trainer may make its loaders without one
         found |= of_dataset(cfg, manager.dataset)
-        with contextlib.redirect_stdout(io.StringIO()):  # the trainer says whose sentences it reads
+        with contextlib.redirect_stdout(io.StringIO()):  # the trainer prints which sentences it reads
             found |= of_sentences(spec, cfg, manager.dataset)
     if model is not None:
         found["weights"] = model.fingerprint
@@ -150,18 +150,18 @@ def _data_are_there(cfg: CfgNode) -> bool:
 
 
 def summary(found: Fingerprints) -> dict[str, str]:
-    """One hash for each."""
+    """One hash per fingerprint."""
     return {name: value if isinstance(value, str) else text_hash(value) for name, value in found.items()}
 
 
 def write(found: Fingerprints, path: Path) -> None:
-    """Write them atomically as JSON."""
+    """Write fingerprints atomically as JSON."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(found) + "\n")
 
 
 def read(path: Path) -> Fingerprints:
-    """What `write` wrote; {} where there is no such file, as in a run of an older version.
+    """Read what `write` wrote; {} if there is no such file, as in runs of older versions.
 
     Raises:
         UserError: the file is corrupt.
@@ -173,14 +173,14 @@ def read(path: Path) -> Fingerprints:
     except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not all(isinstance(value, str | dict) for value in found.values()):
-        raise UserError(f"{path} is corrupt, so that what the run was begun with cannot be told: add --rerun.")
+        raise UserError(f"{path} is corrupt, so changes since the run started cannot be detected: add --rerun.")
     return found
 
 
 def changes(before: Mapping[str, object], mine: Fingerprints) -> list[str]:
-    """What is not as it was, in words: "other images (3 of 96 changed, the first is cyst/001.png)".
+    """What has changed, in words: "other images (3 of 96 changed, the first is cyst/001.png)".
 
-    What was not recorded, or is not there now, is not compared. Of `before` a value may be the summary's.
+    Anything that was not recorded, or no longer exists, is not compared. Values of `before` may come from `summary`.
     """
     hashes, found = summary(mine), []
     for name, words in WORDS.items():

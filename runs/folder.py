@@ -1,4 +1,4 @@
-"""A run's folder: what it holds, when it is complete, and whether it belongs to the run at hand."""
+"""A run's folder: its files, when it is complete, and whether it belongs to the current run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
+import torch
 import yaml
 from yacs.config import CfgNode
 
@@ -54,23 +55,23 @@ LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "transformers")
 
 
 def differences(mine: dict, theirs: dict) -> list[str]:
-    """Keys that both have, that change what a run computes, and that differ, as "KEY theirs -> mine"."""
+    """Differing keys that are in both configurations and affect what a run computes, as "KEY theirs -> mine"."""
     mine, theirs = dict(flat(mine)), dict(flat(theirs))
     keys = sorted((mine.keys() & theirs.keys()) - set(PLACES))
     return [f"{key} {theirs[key]!r} -> {mine[key]!r}" for key in keys if mine[key] != theirs[key]]
 
 
 def versions() -> dict[str, str]:
-    """Versions of everything that computes."""
+    """Versions of Python and the libraries that compute."""
     return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
 
 class RunFolder:
     """The folder of one run.
 
-    A run is complete when results.json is there; it is written last, atomically. config.yaml and fingerprints.json say
-    what an unfinished run was begun with. diverged.json is there instead of results.json when the training diverged:
-    what the run was, and under "diverged" the term that was not finite, its epoch and step, and the sentence shown.
+    A run is complete if there is a results.json; it is written last, atomically. config.yaml and fingerprints.json
+    record what an unfinished run was started with. If the training diverged, diverged.json replaces results.json: it
+    describes the run and, under "diverged", the non-finite term, its epoch and step, and the message shown.
     """
 
     def __init__(self, spec: RunSpec, cfg: CfgNode) -> None:
@@ -82,12 +83,12 @@ class RunFolder:
         self._data_notes: list[str] | None = None
 
     def alone(self) -> contextlib.AbstractContextManager[None]:
-        """Makes the folder and holds its lock: a second process that is to do the same run waits for the first."""
+        """Create the folder and hold its lock, so that a second process for the same run waits for the first."""
         self.path.mkdir(parents=True, exist_ok=True)
         return alone(self.path / LOCK, f"the run in {self.path}")
 
     def check(self) -> None:
-        """Raise UserError where a file that the configuration names is missing or unusable, before anything is made."""
+        """Raise UserError if a file in the configuration is missing or unusable, before anything is written."""
         fingerprints.of_graph(self.spec, self.cfg)
 
     @property
@@ -95,12 +96,12 @@ class RunFolder:
         return (self.path / RESULTS).is_file()
 
     def finished_results(self) -> dict | None:
-        """What results.json holds, or None when the run is not complete.
+        """The content of results.json, or None if the run is not complete.
 
         Raises:
-            UserError: the folder belongs to a run with another configuration, of another checkpoint, or on data,
-                sentences or weights that have changed since; or a file that the configuration names is not there.
-            Diverged: the run diverged, or the one that it is to test.
+            UserError: the folder belongs to a run with another configuration or checkpoint, or with data, sentences or
+                weights that have changed since; or a file in the configuration is missing.
+            Diverged: this run diverged, or the run that it tests.
         """
         self._check_diverged()
         if self.has_results:
@@ -112,7 +113,7 @@ class RunFolder:
             self._must_be_unchanged(self.path, "is the result of", recorded)
             if self.spec.eval_only and checkpoint != self.checkpoint_fingerprint():
                 raise UserError(
-                    f"{results} was made with another checkpoint than the one in {self.spec.model_dir}: add --rerun "
+                    f"{results} was made with a checkpoint that differs from {self.spec.model_dir}: add --rerun "
                     f"to test again, or choose another output folder."
                 )
             return found
@@ -125,8 +126,8 @@ class RunFolder:
         return None
 
     def _check_diverged(self) -> None:
-        """Raise Diverged where this run did, or the one whose prompt it would test. A run that diverged with another
-        configuration makes way for this one."""
+        """Raise Diverged if this run diverged, or the run whose prompt it tests. A run that diverged with another
+        configuration is replaced by this one."""
         for folder in dict.fromkeys((self.path, Path(self.spec.model_dir or self.path))):
             if not (folder / DIVERGED).is_file() or (folder / RESULTS).is_file():
                 continue
@@ -138,7 +139,7 @@ class RunFolder:
                 (folder / DIVERGED).unlink()
                 continue
             raise Diverged(
-                f"{folder} holds a run that diverged and is not repeated. {told} The same run starts afresh with "
+                f"{folder} holds a run that diverged and is not repeated. {told} To start the same run afresh, add "
                 f"--rerun.",
                 told.epoch,
                 told.step,
@@ -154,10 +155,10 @@ class RunFolder:
             )
 
     def _must_be_unchanged(self, folder: Path, what: str, recorded: dict | None = None) -> None:
-        """Raise UserError where what the run in a folder was begun with is not what is there now. `recorded` are the
-        hashes of its results, where it has some."""
+        """Raise UserError if data, sentences, graph or weights have changed since the run in a folder was started.
+        `recorded`: the hashes in its results, if it has any."""
         before = fingerprints.read(folder / FINGERPRINTS)
-        if recorded is not None:  # the file only adds which image and which class
+        if recorded is not None:  # the file adds only the hashes of single images and classes
             hashes = fingerprints.summary(before)
             before = {name: before[name] if hashes.get(name, 0) == value else value for name, value in recorded.items()}
         changed = fingerprints.changes(before, fingerprints.now(self.spec, self.cfg)) if before else []
@@ -165,21 +166,21 @@ class RunFolder:
             raise UserError(f"{folder} {what} {' and '.join(changed)}: {START_AFRESH}.")
 
     def clear(self) -> None:
-        """Remove what the run left here, so that it starts afresh: results first, so that a run that is killed in
-        between is not taken for a finished one. Logs, and what others put here, stay."""
+        """Remove the run's files so that it starts afresh. Results are removed first, so that a process killed in
+        between does not leave an apparently finished run. Logs and files from elsewhere stay."""
         files = [self.path / name for name in (RESULTS, DIVERGED, PREDICTIONS, VALIDATION, SPLIT)]
-        if not self.spec.eval_only:  # which may test what the same folder holds
+        if not self.spec.eval_only:  # whose checkpoint may be in the same folder
             for model in models_in(self.path):
                 files += [*checkpoints_in(model).values(), model / BEST, model / "checkpoint"]
             files += [*(self.path / "tensorboard").glob("events.out.tfevents.*"), self.path / FINGERPRINTS]
         for file in files:
             file.unlink(missing_ok=True)
         for folder in {file.parent for file in files} - {self.path}:
-            with contextlib.suppress(OSError):  # it holds something else
+            with contextlib.suppress(OSError):  # it has other files
                 folder.rmdir()
 
     def prepare(self) -> None:
-        """Make the folder and write down the configuration; an unfinished run in it will be resumed."""
+        """Create the folder and write the configuration; an unfinished run in it will be resumed."""
         self.path.mkdir(parents=True, exist_ok=True)
         for folder in (self.path, *(path for path in self.path.iterdir() if path.is_dir())):
             sweep(folder)
@@ -187,44 +188,66 @@ class RunFolder:
             temporary.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
 
     def write_fingerprints(self, trainer: TrainerBase) -> None:
-        """fingerprints.json: what the run is learned from and tested on."""
+        """Write fingerprints.json: what the run trains and tests on."""
         self.fingerprints = fingerprints.of_trainer(self.spec, self.cfg, trainer)
         fingerprints.write(self.fingerprints, self.path / FINGERPRINTS)
 
     def log(self) -> TextIO:
-        """The log file, to append to."""
+        """The log file, opened for appending."""
         return self.log_path.open("a", encoding="utf-8")
 
     def write_split(self, dataset: Any) -> None:
-        """split.json: the images drawn for train and val, relative to the data set, with label and class name."""
+        """Write split.json: the images drawn for train and val, relative to the data set, with label and class name."""
         drawn = {
             part: [[relative(item.impath, dataset), item.label, item.classname] for item in items or []]
             for part, items in (("train", dataset.train_x), ("val", dataset.val))
         }
         write_json(drawn, self.path / SPLIT)
 
+    def chosen(self) -> str:
+        """What was chosen for the run, one line each, for the top of its log; config.yaml has everything."""
+        cfg = self.cfg
+        classes = "" if cfg.DATASET.SUBSAMPLE_CLASSES == "all" else f", {cfg.DATASET.SUBSAMPLE_CLASSES} classes"
+        facts = {
+            "Method": cfg.TRAINER.NAME,
+            "Data": tested_on(self.config) + classes,
+            "Shots": "all" if cfg.DATASET.NUM_SHOTS < 0 else cfg.DATASET.NUM_SHOTS,
+            "Seed": cfg.SEED if cfg.SEED >= 0 else "none",
+            "Backbone": cfg.MODEL.BACKBONE.NAME,
+            "Threads": torch.get_num_threads(),
+            "Tests what was learned in": self.spec.model_dir if self.spec.eval_only else "",
+            "Changed": ", ".join(f"{key} {value}" for key, value in self.changed().items()) or "nothing",
+            "Configuration": self.path / CONFIG,
+        }
+        return "\n".join(f"{name}: {value}" for name, value in facts.items() if value != "")
+
+    def changed(self) -> dict[str, object]:
+        """The settings in which the configuration differs from the benchmark's: dotted key -> value."""
+        source = self.source()
+        return _in_json(changed_keys(self.spec, self.cfg, "" if source == ELSEWHERE else source))
+
     def data_notes(self, trainer: TrainerBase) -> list[str]:
-        """What a reader must know of the images, a sentence each; nothing for a test of what another run learned."""
+        """Notes on the images, one sentence each; none for a test of what another run learned."""
         if self._data_notes is None:
-            manager = getattr(trainer, "dm", None)  # a trainer may make its loaders without one
+            manager = getattr(trainer, "dm", None)  # a trainer may build its loaders without one
             self._data_notes = [] if self.spec.eval_only or manager is None else data_notes(manager)
         return self._data_notes
 
     def write_validation(self, predictions: Predictions | None) -> None:
-        """val_predictions.npz, where there are any."""
+        """Write val_predictions.npz, if there are validation predictions."""
         if predictions is not None:
             predictions.save(self.path / VALIDATION)
 
     def checkpoint_fingerprint(self) -> str | None:
-        """Hash of the learned parameters' files in --model-dir; None where there are none."""
+        """Hash of the checkpoint files in --model-dir; None if there are none."""
         if not self.spec.model_dir:
             return None
         files = [find_checkpoint(folder, self.spec.load_epoch) for folder in models_in(self.spec.model_dir)]
         return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest() if files else None
 
     def source(self) -> str:
-        """The data set on which the parameters that an evaluation loads were learned: what the run folder --model-dir
-        says, `ELSEWHERE` where it is not one of this project's, "" for a run without --model-dir."""
+        """The data set on which the parameters that an evaluation loads were trained, from the run folder --model-dir:
+        `ELSEWHERE` if that is not a run of this project, "" for a run without --model-dir."""
         if self.cfg.DATASET.TEST_ON:
             return trained_on(self.config)
         if not self.spec.eval_only or not self.spec.model_dir:
@@ -234,7 +257,7 @@ class RunFolder:
         return trained_on(run_config(self.spec.model_dir))
 
     def write_results(self, trainer: TrainerBase, predictions: Predictions, phases: Phases, seconds: float) -> dict:
-        """predictions.npz, then results.json, whose presence makes the run complete."""
+        """Write predictions.npz, then results.json, whose presence marks the run as complete."""
         predictions.save(self.path / PREDICTIONS)
         found, training = summary(predictions), trainer.training or None
         found |= {"training": training, "warnings": doubts(found["accuracy"], len(predictions.classnames), training)}
@@ -244,7 +267,7 @@ class RunFolder:
         return results
 
     def write_diverged(self, trainer: TrainerBase, error: Diverged, phases: Phases, seconds: float) -> None:
-        """diverged.json, without which the run would be taken for an unfinished one. Its checkpoints are removed."""
+        """Write diverged.json, so that the run does not count as unfinished, and remove its checkpoints."""
         told = {"message": str(error), "epoch": error.epoch, "step": error.step, "term": error.term}
         write_json(self._record(trainer, {"diverged": told}, phases, seconds), self.path / DIVERGED)
         self._remove_checkpoints()
@@ -255,14 +278,14 @@ class RunFolder:
                 path.unlink(missing_ok=True)
 
     def _record(self, trainer: TrainerBase, found: dict, phases: Phases, seconds: float) -> dict:
-        """What the run was, with what was found."""
-        cfg, method, source = self.cfg, method_class(self.cfg.TRAINER.NAME), self.source()
+        """The description of the run together with what it found."""
+        cfg, method = self.cfg, method_class(self.cfg.TRAINER.NAME)
         return {
             "format": FORMAT,
             "method": cfg.TRAINER.NAME,
             "title": vars(method).get("title") or cfg.TRAINER.NAME,
             "dataset": tested_on(self.config),
-            "source": source,
+            "source": self.source(),
             "backbone": cfg.MODEL.BACKBONE.NAME,
             "subsample": cfg.DATASET.SUBSAMPLE_CLASSES,
             "trained": not self.spec.eval_only,
@@ -270,11 +293,12 @@ class RunFolder:
             "shots": cfg.DATASET.NUM_SHOTS,
             "seed": cfg.SEED,
             "split": cfg.TEST.SPLIT,
-            "changed": _in_json(changed_keys(self.spec, cfg, "" if source == ELSEWHERE else source)),
+            "changed": self.changed(),
             **found,
             "notes": [*notes(cfg), *self.data_notes(trainer)],
             "seconds": seconds,
             "phases": phases.record,
+            "threads": torch.get_num_threads(),
             "versions": versions(),
             "fingerprints": {
                 "config": text_hash(sorted(item for item in flat(self.config) if item[0] not in PLACES)),
@@ -288,7 +312,7 @@ class RunFolder:
 
 
 def _in_json(value: Any) -> Any:
-    """A configuration whose infinite numbers, which JSON does not have, are the texts that make them."""
+    """A configuration with non-finite numbers, which JSON lacks, replaced by their names as text."""
     if isinstance(value, dict):
         return {key: _in_json(one) for key, one in value.items()}
     if isinstance(value, list):
@@ -297,46 +321,51 @@ def _in_json(value: Any) -> Any:
 
 
 def notes(cfg: CfgNode) -> list[str]:
-    """What a reader of a run's numbers must know, a sentence each."""
+    """Notes for readers of a run's results, one sentence each."""
     facts = load().find(cfg.DATASET.NAME)
     note = phantom_note(cfg.MODEL.BACKBONE.NAME)
     found = [note] if note and not (facts and facts.generator) else []
     names = {("TRAINER", cfg.TRAINER.NAME): "The trainer", ("DATASET", cfg.DATASET.NAME): "The data set"}
     for (kind, name), place in register_everything().items():
         if (kind, name) in names:
-            found.append(f"{names[kind, name]} {name} is that of {place}, in place of this project's.")
+            found.append(f"{names[kind, name]} {name} comes from {place} and replaces this project's.")
     return found
 
 
 def data_notes(manager: DataManager) -> list[str]:
-    """What a reader of numbers on these images must know, a sentence each."""
+    """Notes for readers of results on these images, one sentence each."""
     dataset, found = manager.dataset, list(getattr(manager.dataset, "notes", ()))
     seen = {item.impath for part in (dataset.train_x, dataset.val) for item in part or ()}
     tested = list(dict.fromkeys(item.impath for item in dataset.test or ()))
     shared = identical(map(Path, tested), map(Path, seen))
     if shared:
         found.append(
-            f"{len(shared)} of the {len(tested)} test images are, byte for byte, training or validation images, which "
-            "makes the test too easy: scripts/check_data.py lists them."
+            f"{len(shared)} of the {len(tested)} test images are byte-identical to training or validation images, "
+            "which makes the test too easy: scripts/check_data.py lists them."
         )
     if manager.several_frames:
         found.append(
-            f"{manager.several_frames} of the images have several frames, of which one is read, the middle one unless "
-            "INPUT.FRAME says otherwise."
+            f"{manager.several_frames} of the images have several frames, of which only one is read: the middle one, "
+            "unless INPUT.FRAME selects another."
         )
     return found
 
 
+def is_phantom(backbone: str) -> bool:
+    """Whether a backbone, a name or a folder, is the bundled model."""
+    return Path(backbone).name.lower() == PHANTOM_BACKBONE.lower()
+
+
 def phantom_note(backbone: str) -> str:
-    """A sentence on what the bundled model is not for; "" for other models."""
-    if Path(backbone).name.lower() != PHANTOM_BACKBONE.lower():
+    """A warning about what the bundled model cannot do; "" for other models."""
+    if not is_phantom(backbone):
         return ""
-    return f"{PHANTOM_BACKBONE} knows nothing but the drawn images of Phantom: on others its answers mean nothing."
+    return f"{PHANTOM_BACKBONE} knows only the synthetic images of Phantom: on other images its answers mean nothing."
 
 
 def trained_on(config: dict) -> str:
-    """The data set of a configuration, as in the catalogue; a folder of images by its name, which tells it from a set
-    of the catalogue."""
+    """The data set of a configuration by its name in the catalogue; a folder of images by a name that distinguishes it
+    from data sets of the catalogue."""
     folder = config["DATASET"]["FOLDER"]
     return name_of_folder(folder) if folder else config["DATASET"]["NAME"]
 
@@ -349,7 +378,7 @@ def tested_on(config: dict) -> str:
 
 
 def names_novel_classes(cfg: CfgNode) -> bool:
-    """Whether what a run of this configuration learns can name classes that it never saw."""
+    """Whether what a run of this configuration learns applies to classes that it was not trained on."""
     method = method_class(cfg.TRAINER.NAME)
     if not hasattr(method, "can_name_novel_classes"):
         return getattr(method, "has_novel_head", True)

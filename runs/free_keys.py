@@ -1,7 +1,7 @@
-"""Configurations of trainers written for CoOp's code base, which read keys that nobody here knows.
+"""Configurations of trainers written for CoOp's code base, which read keys that this project does not define.
 
-CoOp's train.py makes such keys by hand for each trainer. Here any key may be given, by the trainer's YAML file or on
-the command line, and one that is read but was not given is an error that names it.
+CoOp's train.py defines such keys by hand for each trainer. Here any key may be set in the trainer's YAML file or on the
+command line; reading a key that was not set is an error that names the key.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from yacs.config import CfgNode
 from dassl.utils import MissingKey
 
 EXAMPLES = {"N_CTX": "16", "CTX_INIT": '"a photo of a"', "PREC": "fp32", "CSC": "False", "CLASS_TOKEN_POSITION": "end"}
-"""Values that CoOp's own configuration files give."""
+"""Values from CoOp's own configuration files, as examples."""
 
 
 class AskingNode(CfgNode):
-    """A configuration that answers for a key that it lacks with what to do; `hasattr` and `getattr` work as usual."""
+    """A configuration whose error for a missing key says what to do; `hasattr` and `getattr` work as usual."""
 
     def __init__(self, init_dict: dict | None = None, key_list: list | None = None, new_allowed: bool = False) -> None:
         super().__init__(init_dict, key_list, new_allowed)
@@ -31,13 +31,13 @@ class AskingNode(CfgNode):
         is_section = key.count(".") == key.startswith("TRAINER.")
         pair = f"{key}.N_CTX {EXAMPLES['N_CTX']}" if is_section else f"{key} {EXAMPLES.get(name, 'VALUE')}"
         raise MissingKey(
-            f"The trainer reads the configuration's key {key}, which nobody gave: write it into the YAML file that "
-            f"--config-file names, or put it at the end of the command line, for example {pair}."
+            f"The trainer reads the configuration key {key}, which was not set: set it in the YAML file given by "
+            f"--config-file, or at the end of the command line, for example {pair}."
         )
 
 
 def asking(cfg: CfgNode) -> AskingNode:
-    """The same configuration, in nodes that know where they stand."""
+    """The same configuration as AskingNodes, which know their own dotted key."""
     return AskingNode(_plain(cfg))
 
 
@@ -46,11 +46,11 @@ def _plain(node: Any) -> Any:
 
 
 def allow_new_keys(cfg: CfgNode, known: Collection[str]) -> None:
-    """Let what is merged next bring any key of TRAINER, and sections that are not `known` here.
+    """Allow the next merge to add any key to TRAINER, and sections that are not `known`.
 
-    In the known sections an unknown key stays an error: it is a slip.
+    In the known sections an unknown key is still an error, since it is probably a typo.
     """
-    cfg.__dict__[CfgNode.NEW_ALLOWED] = True  # of the top alone; set_new_allowed is for a whole tree
+    cfg.__dict__[CfgNode.NEW_ALLOWED] = True  # only for the top level; set_new_allowed applies to a whole tree
     for name, node in cfg.items():
         if isinstance(node, CfgNode) and (name == "TRAINER" or name not in known):
             node.set_new_allowed(True)

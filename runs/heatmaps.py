@@ -1,7 +1,7 @@
-"""Heat maps: an image beside its patches' evidence for a class.
+"""Heat maps: an image next to its patches' evidence for a class.
 
 The evidence is the logit of each patch token, scale * token @ text feature, the quantity by which OGKD's local
-distillation chooses the patches it looks at.
+distillation selects patches.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 SIDE = 336  # pixels of each of the two pictures
 MARGIN = 8
 BAR = 14  # width of the colour bar
-SHARE = 0.5  # of the colours in the right picture; the rest is the image in grey
-# From little to much evidence: dark violet, red, orange, light yellow.
+SHARE = 0.5  # opacity of the colours in the right picture, over the image in grey
+# From weak to strong evidence: dark violet, red, orange, light yellow.
 STOPS = np.array([[30, 15, 70], [150, 40, 95], [235, 110, 50], [252, 250, 190]], dtype=np.float64)
 
 
@@ -36,7 +36,7 @@ def grid(evidence: np.ndarray) -> np.ndarray:
 
 
 def draw(view: Image.Image, evidence: np.ndarray, caption: str) -> Image.Image:
-    """The image that the model saw beside its evidence (P,), with the evidence's range and a caption below."""
+    """The image as the model saw it next to its evidence (P,), with the evidence's range and a caption below."""
     view = view.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     low, high = float(evidence.min()), float(evidence.max())
     scaled = (grid(evidence) - low) / (high - low) if high > low else np.zeros_like(grid(evidence))

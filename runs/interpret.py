@@ -1,4 +1,4 @@
-"""What a learned context says: the words of the vocabulary nearest to its vectors."""
+"""Interpreting a learned context: the words of the vocabulary nearest to its vectors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def learned_contexts(run: Path, epoch: int | None = None) -> Tensor:
     """The context vectors that a run learned, (n_ctx, width), or (C, n_ctx, width) where they are class-specific.
 
     Raises:
-        UserError: there is no checkpoint, or the method learns no context vectors.
+        UserError: there is no checkpoint, or the method does not learn context vectors.
     """
     folders = models_in(run)
     if not folders:
@@ -33,12 +33,12 @@ def learned_contexts(run: Path, epoch: int | None = None) -> Tensor:
 
 
 def backbone_of(run: Path) -> str:
-    """The backbone that a run's configuration names; "" where the folder has none."""
+    """The backbone in a run's configuration; "" if the folder has no configuration."""
     return run_config(run)["MODEL"]["BACKBONE"]["NAME"] if (run / CONFIG).is_file() else ""
 
 
 def class_names_of(run: Path, number: int) -> list[str]:
-    """The names of a run's classes, by the split that it wrote; numbers where it wrote none."""
+    """The names of a run's classes from its split.json; numbers if it has none."""
     items = drawn_images(run)["train"] if (run / SPLIT).is_file() else []
     names = {label: name for _, label, name in items}
     return [names.get(label, f"class {label}") for label in range(number)]
@@ -55,7 +55,7 @@ def nearest_words(
     table = model.embed(torch.arange(len(vocabulary))[None])[0].cpu()
     if distance == "cosine":
         distances = 1 - F.normalize(vectors, dim=-1) @ F.normalize(table, dim=-1).t()
-    else:  # the way by a matrix product loses small distances to rounding
+    else:  # computing it by a matrix product would lose small distances to rounding
         distances = torch.cdist(vectors, table, compute_mode="donot_use_mm_for_euclid_dist")
     near, places = distances.topk(min(number, len(vocabulary)), dim=-1, largest=False)
     return [

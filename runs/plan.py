@@ -22,7 +22,7 @@ def plan(
     places: Places,
     pairs: Sequence[str] = (),
 ) -> list[Job]:
-    """The jobs of a protocol, data set by data set; base-to-novel has its own number of shots.
+    """The jobs of a protocol, data set by data set. Base-to-novel has a fixed number of shots.
 
     Raises:
         UserError: an unknown method or data set.
@@ -38,11 +38,11 @@ def plan(
 
 
 def published_routes(places: Places, without_data: bool = False) -> list[tuple[str, str]]:
-    """The catalogue's (source, target) routes, by their names on the command line. Those whose images are not there are
-    left out, and it is said how they are had, unless they are wanted all the same.
+    """The catalogue's (source, target) routes, by their names on the command line. Unless `without_data`, routes with
+    missing images are left out, and a note says how to get them.
 
     Raises:
-        UserError: none is left.
+        UserError: no route is left.
     """
     routes = load().transfers()
     everything = {facts.name: facts for route in routes for facts in route}
@@ -54,7 +54,7 @@ def published_routes(places: Places, without_data: bool = False) -> list[tuple[s
             f"busi btmri transfer --root {places.data}` fetches them."
         )
     for facts in absent.values():
-        print(f"note: {facts.name} is left out, it is not there: {facts.remedy(places.data)}.", file=sys.stderr)
+        print(f"note: {facts.name} is left out because it is missing: {facts.remedy(places.data)}.", file=sys.stderr)
     return left
 
 
@@ -66,8 +66,8 @@ def transfer_plan(
     places: Places,
     pairs: Sequence[str] = (),
 ) -> tuple[list[Job], list[str]]:
-    """The jobs of the transfer protocol along (source, target) routes, and a sentence on each method that cannot take
-    part in one. All targets of a source are one job, so that no two jobs train the same run.
+    """The jobs of the transfer protocol along (source, target) routes, and one sentence for each method that cannot
+    run on a route. All targets of a source are one job, so that no two jobs train the same run.
 
     Raises:
         UserError: an unknown method or data set.
@@ -94,12 +94,12 @@ def transfer_plan(
 
 
 def runs_of(jobs: Sequence[Job]) -> list[Run]:
-    """The runs of jobs that are finished or diverged, in order, as tables take them."""
+    """The finished and diverged runs of jobs, in order, as input for tables."""
     return runs_in((folder for job in jobs for folder in job.folders()), diverged=True)
 
 
 def report_folders(jobs: Sequence[Job]) -> list[Path]:
-    """The run folders of jobs that hold results or have diverged, in order; none where no run is finished."""
+    """The folders of the finished and diverged runs of jobs, in order; [] if no run is finished."""
     folders = [folder for job in jobs for folder in job.folders()]
     ended = [folder for folder in folders if any((folder / name).is_file() for name in (RESULTS, DIVERGED))]
     return ended if any((folder / RESULTS).is_file() for folder in ended) else []

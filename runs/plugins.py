@@ -1,8 +1,8 @@
 """Third-party files in plugins/: trainers and data sets written for CoOp's code base, imported as they are.
 
-Each file there is a module of the package `plugins`, each folder a package of its own, so relative imports among the
-files of a folder work. Where such a file says `trainers.x` or `datasets.x`, as in its own code base, and there is no
-such module here, it gets the plugin's.
+Each file there becomes a module of the package `plugins` and each folder a subpackage, so relative imports within a
+folder work. If such a file imports `trainers.x` or `datasets.x`, as in its original code base, and this project has no
+such module, it gets the plugin's.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from dassl.utils.registry import Registry
 
 PACKAGE = "plugins"
 PARTS = ("trainers", "datasets")
-"""The folders of a code base that hold trainers and data sets; of a folder with neither, every file is imported."""
+"""The folders of a code base with trainers and data sets; from a folder with neither, every file is imported."""
 
 
 def import_plugins(folder: Path, registries: Sequence[Registry]) -> dict[tuple[str, str], str]:
-    """Import everything in the folder, in order of name; (registry, name) -> file of what took a name of ours.
+    """Import everything in the folder, in order of name. Returns (registry, name) -> file for each class that replaces
+    one of this project's.
 
-    A file that cannot be imported is named on stderr with its reason, what it registered is withdrawn, and the others
-    are used. What is replaced is named there too.
+    A file that cannot be imported is reported on stderr with the reason, its registrations are undone, and the other
+    files are used. Replacements are reported there too.
     """
     package = sys.modules.setdefault(PACKAGE, ModuleType(PACKAGE))
     package.__path__ = [str(folder)]
     finder = _OtherNames(folder)
-    # In front, so that no file is imported under two names; to stay, because trainers import inside functions too.
+    # First, so that no file is imported under two names; permanently, because trainers also import inside functions.
     sys.meta_path.insert(0, finder)
     replaced: dict[tuple[str, str], str] = {}
     for path in _misnamed(folder):
@@ -41,7 +42,7 @@ def import_plugins(folder: Path, registries: Sequence[Registry]) -> dict[tuple[s
     failed: list[str] = []
     for module, path in modules(folder):
         if module.startswith(tuple(f"{package}." for package in failed)):
-            continue  # its package has been named
+            continue  # its package has been reported
         place = _place(path, folder)
         taken = {registry._name: dict(registry._obj_map) for registry in registries}
         loaded = set(sys.modules)
@@ -51,10 +52,10 @@ def import_plugins(folder: Path, registries: Sequence[Registry]) -> dict[tuple[s
                 for registry in registries:
                     stack.enter_context(registry.replaceable())
                 importlib.import_module(module)
-        except (Exception, SystemExit) as error:  # whatever a stranger's file raises, the rest must work
+        except (Exception, SystemExit) as error:  # a third-party file may raise anything; the rest must still work
             for name in set(sys.modules) - loaded:
                 if name.startswith((f"{PACKAGE}.", *(f"{part}." for part in PARTS))):
-                    del sys.modules[name]  # imported again in its turn, which enters its classes again
+                    del sys.modules[name]  # it is imported again in its turn, which registers its classes again
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             print(f"warning: {place} is not used, its import failed ({reason})", file=sys.stderr)
             failed.append(module)
@@ -70,7 +71,7 @@ def import_plugins(folder: Path, registries: Sequence[Registry]) -> dict[tuple[s
 
 
 def _place(path: Path, folder: Path) -> str:
-    """How a file in the folder is named in messages."""
+    """The name of a file in the folder for messages."""
     return f"{PACKAGE}/{path.relative_to(folder).as_posix()}" if path.is_relative_to(folder) else str(path)
 
 
@@ -86,7 +87,7 @@ def modules(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _misnamed(folder: Path) -> Iterator[Path]:
-    """Python files and folders that cannot be imported for their names."""
+    """Python files and folders whose names cannot be imported."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         name = path.name if path.is_dir() else path.stem
         if (path.is_dir() or path.suffix == ".py") and not name.isidentifier() and not name.startswith("."):
@@ -94,7 +95,7 @@ def _misnamed(folder: Path) -> Iterator[Path]:
 
 
 def _files(package: str, folder: Path) -> Iterator[tuple[str, Path]]:
-    """A package's __init__.py, where it has one, then its other files and those of its folders."""
+    """A package's __init__.py, if any, then its other files and those of its folders."""
     if (folder / "__init__.py").is_file():
         yield package, folder / "__init__.py"
     for path in sorted(folder.iterdir()):
@@ -105,13 +106,13 @@ def _files(package: str, folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 class _OtherNames(MetaPathFinder):
-    """Finds `trainers.x` and `datasets.x`, where there is no such module here, among the plugins."""
+    """Finds `trainers.x` and `datasets.x` among the plugins if this project has no such module."""
 
     def __init__(self, folder: Path) -> None:
         found = [name.split(".") for name, _ in modules(folder)]
         packages = {".".join(parts[:length]) for parts in found for length in range(2, len(parts) + 1)}
         self.names = sorted(packages)
-        self.current = PACKAGE  # the plugin that is being imported, whose own files come first
+        self.current = PACKAGE  # the plugin being imported; its own files come first
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
         part, _, rest = fullname.partition(".")
@@ -128,7 +129,7 @@ class _OtherNames(MetaPathFinder):
 
 
 class _Alias(Loader):
-    """Gives a module that has another name."""
+    """Loads a module that already exists under another name."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -139,4 +140,4 @@ class _Alias(Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self.spec  # the import system has put the other name's there
+        module.__spec__ = self.spec  # the import system has set the alias's spec

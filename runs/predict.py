@@ -1,4 +1,4 @@
-"""The command line of predict.py: a trained prompt and images in, a line for each image out."""
+"""The command line of predict.py: takes a trained prompt and images, prints one line per image."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from reports.render import FORMULA
 if TYPE_CHECKING:
     from runs.predictor import Predictor
 
-SHOWN = 3  # classes of each image
+SHOWN = 3  # classes per image
 READERS = 4  # images read at a time
-LONG_LIST = 50  # images from which on progress is shown
-FEW_TO_CALIBRATE = 100  # validation images below which a temperature says little
+LONG_LIST = 50  # number of images from which progress is shown
+FEW_TO_CALIBRATE = 100  # with fewer validation images a temperature is unreliable
 UNCERTAIN = "uncertain"
 HUB = "hf-hub:"
 
 
 class Named(NamedTuple):
-    """An image file and what it is called in the output: its path below the folder that was given, or as given."""
+    """An image file and its name in the output: its path below the given folder, or as given."""
 
     path: Path
     name: str
 
 
 class Answer(NamedTuple):
-    """What is said of one image: the likeliest classes with probabilities, or why it could not be read."""
+    """The answer for one image: the most likely classes with probabilities, or why it could not be read."""
 
     image: Named
     decision: str = ""
@@ -48,39 +48,39 @@ class Answer(NamedTuple):
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python predict.py",
-        description="Classify images with a trained prompt. For each image: the likeliest classes with their "
-        "probabilities. An image that cannot be read has a line that says so, and the others go on. Research software, "
-        "not a medical device.",
+        description="Classify images with a trained prompt. Prints one line per image with the most likely classes and "
+        "their probabilities. An image that cannot be read gets a line that says so, and the rest continue. Research "
+        "software, not a medical device.",
     )
     p.add_argument("run", metavar="RUN", help=f"a run's folder, an exported folder, or {HUB}org/name")
     p.add_argument(
-        "images", metavar="IMAGE_OR_FOLDER", nargs="+", help="PNG, JPEG, TIFF, BMP, WebP or DICOM; folders with all "
-        "below them; - reads a list of paths from the standard input",
+        "images", metavar="IMAGE_OR_FOLDER", nargs="+", help="PNG, JPEG, TIFF, BMP, WebP or DICOM files; "
+        "folders, searched recursively; - reads a list of paths from standard input",
     )  # fmt: skip
-    p.add_argument("--csv", type=Path, metavar="FILE", help="write a table instead of lines")
-    p.add_argument("--heatmaps", type=Path, metavar="FOLDER", help="write each image beside its evidence, as PNG")
+    p.add_argument("--csv", type=Path, metavar="FILE", help="write a CSV table instead of printing lines")
+    p.add_argument("--heatmaps", type=Path, metavar="FOLDER", help="write each image next to its evidence as PNG")
     p.add_argument("--calibrated", action="store_true", help="use the temperature fitted to the validation images")
-    p.add_argument("--abstain", type=float, metavar="P", help="say 'uncertain' where no class reaches P (0 to 1)")
-    p.add_argument("--classes", metavar='"A, B"', help="other class names, for a method that can name them")
-    p.add_argument("--batch", type=int, default=0, metavar="N", help="images in one pass (default: 8; 64 on a GPU)")
-    p.add_argument("--backbone", default="", metavar="NAME_OR_FOLDER", help="where the backbone's weights lie")
+    p.add_argument("--abstain", type=float, metavar="P", help="answer 'uncertain' if no class reaches P (0 to 1)")
+    p.add_argument("--classes", metavar='"A, B"', help="classify into other classes, if the method can")
+    p.add_argument("--batch", type=int, default=0, metavar="N", help="images per pass (default: 8; 64 on a GPU)")
+    p.add_argument("--backbone", default="", metavar="NAME_OR_FOLDER", help="location of the backbone's weights")
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0, also when some images could not be read, which is counted; 2 when none could.
+    """Returns 0, even if some images could not be read (their number is printed). If none could, exits with 2.
 
     Raises:
-        UserError: what the user can fix, in one sentence.
+        UserError: something that the user can fix; the message is one sentence.
     """
     args = parser().parse_args(argv)
     if args.abstain is not None and not 0 <= args.abstain <= 1:
-        raise UserError(f"--abstain is a probability from 0 to 1, not {args.abstain}.")
+        raise UserError(f"--abstain must be a probability from 0 to 1, not {args.abstain}.")
     if args.batch < 0:
-        raise UserError(f"--batch is a number of images, 1 or more, not {args.batch}.")
+        raise UserError(f"--batch must be a number of images, 1 or more, not {args.batch}.")
     classes = class_list(args.classes) if args.classes is not None else None
     images = list(named_images(args.images, sys.stdin))
-    with contextlib.redirect_stdout(sys.stderr):  # the standard output holds answers alone
+    with contextlib.redirect_stdout(sys.stderr):  # standard output is only for answers
         predictor, temperature = ready(args.run, classes, args.backbone, args.calibrated)
         if args.heatmaps:
             predictor.require_patches()
@@ -100,18 +100,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def class_list(text: str) -> list[str]:
-    """Class names from a list with commas."""
+    """Class names from a comma-separated list."""
     names = [" ".join(name.split()) for name in text.split(",")]
     if len(names) < 2 or not all(names) or len(set(names)) < len(names):
-        raise UserError(f"--classes names two or more different classes with commas between them, not '{text}'.")
+        raise UserError(f"--classes must be two or more different class names separated by commas, not '{text}'.")
     return names
 
 
 def named_images(words: Iterable[str], standard_input: TextIO) -> Iterator[Named]:
-    """The image files that the command line names.
+    """The image files on the command line.
 
-    Raises UserError for a folder without images and when nothing was named. A file that is not there is yielded: it
-    has its own line among the answers.
+    Raises UserError for a folder without images and for an empty list. A missing file is yielded, too: it gets its own
+    line among the answers.
     """
     found = 0
     for word in words:
@@ -120,18 +120,18 @@ def named_images(words: Iterable[str], standard_input: TextIO) -> Iterator[Named
         elif Path(word).is_dir():
             named = [Named(Path(word, path), path) for path in images_below(word)]
             if not named:
-                raise UserError(f"The folder {word} has no images in it.")
+                raise UserError(f"The folder {word} contains no images.")
         else:
             named = [Named(Path(word), word)]
         found += len(named)
         yield from named
     if not found:
-        raise UserError("No image was named: the list on the standard input is empty.")
+        raise UserError("No images were given: the list on standard input is empty.")
 
 
 def ready(run: str, classes: list[str] | None, backbone: str, calibrated: bool) -> tuple[Predictor, float]:
-    """The prompt made ready, and the temperature for its logits; says on the standard output what is used."""
-    from runs.export import load_prompt  # only now: a wrong argument is told before PyTorch is loaded
+    """The prompt ready to classify and the temperature for its logits; prints what is used to standard output."""
+    from runs.export import load_prompt  # only now, so that wrong arguments are reported before PyTorch is loaded
     from runs.folder import phantom_note
     from runs.predictor import Predictor
 
@@ -140,8 +140,8 @@ def ready(run: str, classes: list[str] | None, backbone: str, calibrated: bool) 
     if calibrated:
         if prompt.temperature is None:
             raise UserError(
-                f"{run} has no temperature: its validation images are absent, too few or all classified right; leave "
-                "out --calibrated."
+                f"{run} has no temperature, as its validation images are missing, too few or all classified correctly: "
+                "leave out --calibrated."
             )
         temperature = prompt.temperature
     predictor = Predictor(prompt, classes, backbone)
@@ -149,7 +149,7 @@ def ready(run: str, classes: list[str] | None, backbone: str, calibrated: bool) 
     print(f"{what}: {', '.join(predictor.classnames)}.")
     if calibrated:
         number = prompt.validation_images
-        doubt = ", too few to rely on: take the probabilities as rough" if number < FEW_TO_CALIBRATE else ""
+        doubt = ", too few to be reliable: treat the probabilities as rough" if number < FEW_TO_CALIBRATE else ""
         print(f"Temperature {temperature:.3f}, fitted to {number} validation images{doubt}.")
     print("Research software, not a medical device: do not base a diagnosis on its answers.")
     note = phantom_note(prompt.backbone)
@@ -166,7 +166,7 @@ def classify(
     batch: int = 0,
     heatmaps: Path | None = None,
 ) -> Iterator[Answer]:
-    """An answer for each image, in order."""
+    """The answer for each image, in order."""
     size = batch or predictor.images_at_once
     taken: set[Path] = set()
     with ThreadPoolExecutor(READERS) as pool:
@@ -197,17 +197,17 @@ def _results(predictor: Predictor, pictures: list[Image.Image], temperature: flo
 
 
 def read(image: Named, frame: int) -> Image.Image | str:
-    """The image, or why it could not be read."""
+    """The image, or the reason why it could not be read."""
     try:
         return read_image(image.path, frame)
     except UserError as error:
         return str(error)
-    except Exception as error:  # whatever a corrupt file makes a library raise, the other images go on
+    except Exception as error:  # a corrupt file can make a library raise anything; the rest continue
         return f"The image {image.path} cannot be read ({type(error).__name__}: {error})."
 
 
 def answered(image: Named, classnames: Sequence[str], chances: np.ndarray, abstain: float | None) -> Answer:
-    """The likeliest classes by their probabilities (C,), the first of equals first."""
+    """The most likely classes by their probabilities (C,), in class order in a tie."""
     order = np.argsort(-chances, kind="stable")[:SHOWN]
     likeliest = tuple((classnames[place], float(chances[place])) for place in order)
     sure = abstain is None or likeliest[0][1] >= abstain
@@ -215,8 +215,8 @@ def answered(image: Named, classnames: Sequence[str], chances: np.ndarray, absta
 
 
 def free_path(folder: Path, name: str, taken: set[Path]) -> Path:
-    """Where an image's heat map goes: <its path below the folder that was given>.png, or with a number where two
-    images have one name."""
+    """The path of an image's heat map: <its path below the given folder>.png, with a number if two images share a
+    name."""
     relative = Path(name)
     if relative.is_absolute() or ".." in relative.parts:
         relative = Path(relative.name)
@@ -250,12 +250,12 @@ def line(answer: Answer) -> str:
 
 @contextlib.contextmanager
 def writer(path: Path | None):
-    """A function that takes an answer to the standard output or, whole or not at all, to a CSV file."""
+    """A function that writes an answer to standard output or, atomically, to a CSV file."""
     if path is None:
         yield lambda answer: print(line(answer), flush=True)
         return
     if not path.parent.is_dir():
-        raise UserError(f"The folder of {path} is not there: make it first.")
+        raise UserError(f"The folder of {path} does not exist: create it first.")
     ranks = range(1, SHOWN + 1)
     header = [
         "image",
@@ -279,12 +279,12 @@ def writer(path: Path | None):
 
 
 def no_formula(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula; the names of images and classes may be anybody's."""
+    """A cell that no spreadsheet interprets as a formula; names of images and classes are untrusted."""
     return f"'{cell}" if cell.startswith((*FORMULA, "\t", "\r")) else cell
 
 
 def shown_progress(answers: Iterable[Answer], total: int, silent: bool) -> Iterator[Answer]:
-    """The answers; where a long list is not seen line by line, how far it is, on the standard error."""
+    """The answers, with progress on standard error if a long list does not print line by line."""
     if not silent or total < LONG_LIST:
         yield from answers
         return

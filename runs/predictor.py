@@ -1,4 +1,4 @@
-"""A trained prompt made ready: images in, logits out, by the classifier of the trainer that learned it."""
+"""A trained prompt ready to classify: turns images into logits with its trainer's classifier."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from runs.trained import TrainedPrompt
 from trainers.parts.clip_trainer import ClipTrainer
 
 IMAGES_AT_ONCE = {"cuda": 64}
-IMAGES_AT_ONCE_ON_CPU = 8  # more make the tower no faster there, and the first answer late
+IMAGES_AT_ONCE_ON_CPU = 8  # more would delay the first answer without making the tower faster
 
 
 class Answers(NamedTuple):
-    """Logits (B, C) and, where asked for, the logits (B, P, C) of each patch."""
+    """Logits (B, C) and, on request, the logits (B, P, C) of each patch."""
 
     logits: np.ndarray
     patch_logits: np.ndarray | None
 
 
 class Predictor:
-    """Classifies images with a trained prompt. No data set is built and nothing of an image is kept.
+    """Classifies images with a trained prompt. It builds no data set and stores nothing about an image.
 
-    classes: names in place of those that the prompt was trained on, for a method that can name others.
-    backbone: a name or folder in place of that in the prompt, for weights that lie elsewhere.
+    classes: class names to use instead of those trained on, if the method can.
+    backbone: a name or folder to use instead of the recorded one, if the weights are elsewhere.
 
-    Raises UserError when the method cannot classify these classes, or the backbone's weights are not those that the
-    prompt was learned on.
+    Raises UserError if the method cannot classify these classes, or the backbone's weights are not those that the
+    prompt was trained with.
     """
 
     def __init__(self, prompt: TrainedPrompt, classes: Sequence[str] | None = None, backbone: str = "") -> None:
@@ -52,7 +52,7 @@ class Predictor:
             )
         if classes is not None and not names_novel_classes(cfg):
             raise UserError(
-                f"What {prompt.method} learned in {prompt.origin} belongs to its classes "
+                f"What {prompt.method} learned in {prompt.origin} applies only to its classes "
                 f"({', '.join(prompt.classnames)}): leave out --classes."
             )
         self.frame = cfg.INPUT.FRAME
@@ -74,22 +74,22 @@ class Predictor:
     def _check_backbone(self, name: str) -> None:
         if name not in available_models() and not name.startswith("hf-hub:") and not Path(name).is_dir():
             raise UserError(
-                f"The prompt in {self.prompt.origin} was learned on the model folder {self.prompt.backbone}, and "
-                f"{name} is not there: give its place by --backbone FOLDER."
+                f"The prompt in {self.prompt.origin} was trained with the model folder {self.prompt.backbone}, but "
+                f"{name} does not exist: give its location with --backbone FOLDER."
             )
 
     def _check_weights(self) -> None:
         model, prompt = self.trainer.clip_model, self.prompt
         if model.fingerprint != prompt.fingerprint:
             raise UserError(
-                f"The prompt in {prompt.origin} was learned on the weights of {prompt.backbone} with the fingerprint "
+                f"The prompt in {prompt.origin} was trained with weights of {prompt.backbone} with the fingerprint "
                 f"{prompt.fingerprint[:12]}, but those of {model.name} here have {model.fingerprint[:12]}: give the "
-                "model that it was learned on by --backbone NAME_OR_FOLDER."
+                "model that it was trained with by --backbone NAME_OR_FOLDER."
             )
 
     @property
     def images_at_once(self) -> int:
-        """How many images one pass takes unless the caller says otherwise."""
+        """The default number of images per pass."""
         return IMAGES_AT_ONCE.get(self.trainer.device.type, IMAGES_AT_ONCE_ON_CPU)
 
     @cached_property
@@ -98,31 +98,31 @@ class Predictor:
             classify = self.trainer.patch_classifier()
         if classify is None:
             raise UserError(
-                f"{self.prompt.method} does not compare an image with text features, so there is no evidence of "
-                "patches to draw: leave out --heatmaps."
+                f"{self.prompt.method} does not compare images with text features, so patches have no evidence "
+                "to draw: leave out --heatmaps."
             )
         return classify
 
     def require_patches(self) -> None:
-        """Raise UserError for a method whose classifier has no patches to look at."""
+        """Raise UserError for a method whose classifier does not apply to patches."""
         _ = self._classify_patches
 
     def view(self, image: Image.Image) -> Image.Image:
-        """What of an image the model sees: resized and cropped."""
+        """The image as the model sees it: resized and cropped."""
         for step in self.trainer.dm.tfm_test.transforms[:2]:
             image = step(image)
         return image
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[Image.Image], patches: bool = False) -> Answers:
-        """The answers for a batch of RGB images, as `read_image` gives them."""
+        """The answers for a batch of RGB images, as returned by `read_image`."""
         batch = torch.stack([self.trainer.dm.tfm_test(image) for image in images])
         features = self.trainer.encode(batch, patches)
         logits = self._classify(features.global_token).float().cpu().numpy()
         return Answers(logits, self._classify_patches(features).float().cpu().numpy() if patches else None)
 
     def logits(self, images: Sequence[str | Path | Image.Image], batch: int = 0) -> np.ndarray:
-        """Logits (N, C) of images or of their files.
+        """Logits (N, C) of images or image files.
 
         Raises UserError for a file that cannot be read.
         """

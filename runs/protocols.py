@@ -1,4 +1,4 @@
-"""The protocols as sequences of runs: base-to-novel and few-shot, which are the benchmark's, and transfer."""
+"""The protocols as sequences of runs: base-to-novel and few-shot (the benchmark) and transfer."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dassl.utils import UserError, expanded
 from datasets.catalogue import DEFAULT_BACKBONE, OWN, Facts, load, name_of_folder, own_folder
 from datasets.folders import own_classes
 from datasets.splits import class_names, read_split
+from reports.methods import named
 from runs.spec import DATASET_CONFIGS, ROOT, RunSpec, is_name, place_and_name, shots_word
 
 PROTOCOLS = ("base2new", "few_shot")
@@ -20,28 +21,28 @@ TRANSFER = "transfer"
 
 
 def _place(variable: str, default: str) -> Path:
-    """A folder from the environment; a whole path, unless the current folder is that in which commands are run."""
+    """A folder from the environment; as an absolute path, unless the current folder is the repository."""
     path = Path(expanded(os.environ.get(variable) or default))
     return path if Path.cwd() == ROOT else path.absolute()
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where data, results and weights are; the environment's DATA, OUTPUT and BACKBONE unless given."""
+    """The locations of data, results and weights; by default DATA, OUTPUT and BACKBONE from the environment."""
 
     data: Path = field(default_factory=lambda: _place("DATA", "data"))
     output: Path = field(default_factory=lambda: _place("OUTPUT", "output"))
     backbone: str = field(default_factory=lambda: os.environ.get("BACKBONE") or "")
 
     def backbone_for(self, dataset: str) -> str:
-        """The backbone that was asked for, or the data set's own."""
+        """The requested backbone, else the data set's default."""
         facts = load().find(dataset)
         return self.backbone or (facts.backbone if facts else DEFAULT_BACKBONE)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One protocol of one method on one data set with one seed: its runs, each of which may need those before it."""
+    """One protocol of one method on one data set with one seed: its runs, each of which may depend on earlier ones."""
 
     protocol: str
     specs: tuple[RunSpec, ...]
@@ -50,15 +51,15 @@ class Job:
         return [Path(spec.folder) for spec in self.specs]
 
     def waiting(self) -> list[RunSpec]:
-        """The runs that are to be done: those whose folders hold no results yet, or that start afresh."""
+        """The runs that are left: those without results, and those that start afresh."""
         return [spec for spec in self.specs if spec.rerun or not (Path(spec.folder) / "results.json").is_file()]
 
     def afresh(self, rerun: bool = True) -> Job:
-        """The same job, which removes what its runs left before and does them again."""
+        """The same job, whose runs remove their earlier files and start afresh."""
         return replace(self, specs=tuple(replace(spec, rerun=rerun) for spec in self.specs))
 
     def __call__(self) -> list[dict]:
-        """Do all runs; their results."""
+        """Execute all runs. Returns their results."""
         from runs.execute import execute
 
         return [cast(dict, execute(spec)) for spec in self.specs]
@@ -80,18 +81,23 @@ def job(
     pairs: Sequence[str] = (),
     targets: Sequence[str] = (),
 ) -> Job:
-    """The runs of a protocol. Base-to-novel trains on the base classes and, where what was learned can name classes
-    that it never saw, tests on the novel ones too. Transfer trains as few-shot does, in the same folder, and tests what
-    was learned on each of the `targets` with that one's class names; a method that cannot name classes that it never
-    saw is tested by its logits of the target's classes, which must be among those of the data set.
+    """The runs of a protocol.
+
+    Base-to-novel trains on the base classes and, if what was learned applies to unseen classes, also tests on the novel
+    ones. Transfer trains as few-shot does, in the same folder, and tests what was learned on each of the `targets` with
+    the target's class names. A method that does not apply to unseen classes is tested by its logits for the target's
+    classes, which must be a subset of the data set's.
+
+    `method` may be in any case, see `reports.methods.named`.
 
     Raises:
-        UserError: no such method or data set, a target whose classes the method cannot name, or a configuration that
-            cannot be.
+        UserError: the method or data set is unknown, the method does not apply to a target's classes, or the
+            configuration is invalid.
     """
     from runs.config import merged_config, method_config
     from runs.folder import names_novel_classes
 
+    method = named(method)
     for name in (dataset, *targets):
         check_dataset(name, places.data)
     backbone = places.backbone_for(dataset)
@@ -136,21 +142,21 @@ def job(
 
 
 def cannot_transfer(learned: RunSpec, target: str) -> str:
-    """Why a run that cannot name classes that it never saw cannot be tested on `target`, as a sentence; "" where it
-    can, or where the data that could tell are not there yet."""
+    """Why a run that does not apply to unseen classes cannot be tested on `target`, as a sentence; "" if it can, or if
+    the data needed to decide are not there yet."""
     source = learned.dataset
     known, wanted = (classes_of(name, Path(learned.data)) for name in (source, target))
     missing = [name for name in wanted if name not in known] if known else []
     if not missing:
         return ""
     return (
-        f"{learned.method} only learns to tell the classes of {source} apart, and '{missing[0]}' of {target} is none "
-        f"of them: it takes no part in {source} -> {target}."
+        f"{learned.method} only learns to distinguish the classes of {source}, and '{missing[0]}' of {target} is not "
+        f"one of them: it is left out of {source} -> {target}."
     )
 
 
 def classes_of(dataset: str, data: Path) -> list[str]:
-    """The class names of a data set; [] where neither the catalogue nor a split file says them."""
+    """The class names of a data set; [] if neither the catalogue nor a split file lists them."""
     facts = load().find(dataset)
     if facts and facts.classes:
         return list(facts.classes)
@@ -159,7 +165,7 @@ def classes_of(dataset: str, data: Path) -> list[str]:
 
 
 def is_there(dataset: str, data: Path) -> bool:
-    """Whether a data set lies in the data folder, or can be drawn there."""
+    """Whether a data set is in the data folder, or can be generated there."""
     facts = load().find(dataset)
     if facts is None:
         return (data / own_folder(dataset)).is_dir()
@@ -167,7 +173,7 @@ def is_there(dataset: str, data: Path) -> bool:
 
 
 def known_datasets() -> list[str]:
-    """The data sets that can be named without a folder of images: those of configs/datasets/ and of the catalogue."""
+    """Data sets known by name, without a folder of images: those of configs/datasets/ and the catalogue."""
     catalogue = load()
     configured = {path.stem for path in (ROOT / DATASET_CONFIGS).glob("*.yaml")}
     return sorted(
@@ -176,11 +182,11 @@ def known_datasets() -> list[str]:
 
 
 def locate(dataset: str, places: Places) -> tuple[str, Places]:
-    """A data set's name, and the places with the folder in which it lies.
+    """A data set's name, and the places with its parent folder as data folder.
 
-    A name stays as it is. A path, such as `moles/`, `../pics` or `.`, is that of a folder of images from the current
-    folder, else below the data folder: its last part is the name. One called like a published set, without that one's
-    files, gets `folder:` before its name.
+    A name is returned unchanged. A path, such as `moles/`, `../pics` or `.`, means a folder of images relative to the
+    current folder, else to the data folder; its last part is the name. If it has the name of a published data set but
+    not its files, `folder:` is put before the name.
 
     Raises:
         UserError: there is no such folder.
@@ -191,7 +197,7 @@ def locate(dataset: str, places: Places) -> tuple[str, Places]:
     found = [path for path in (Path(word), places.data / word) if path.is_dir()]
     if not word or not found:
         raise UserError(
-            f"There is no data set '{dataset}': {Path(word).absolute()} is no folder, nor is {places.data / word}."
+            f"There is no data set '{dataset}': neither {Path(word).absolute()} nor {places.data / word} is a folder."
         )
     data, name = place_and_name(found[0])
     if not name:
@@ -201,8 +207,7 @@ def locate(dataset: str, places: Places) -> tuple[str, Places]:
 
 
 def check_dataset(dataset: str, data: Path) -> None:
-    """Raise UserError unless a data set is known or there is a folder of images of that name, and which is meant is
-    clear."""
+    """Raise UserError unless a data set is known or is a folder of images, and it is clear which one is meant."""
     known = dataset in known_datasets() or load().find(dataset) or (data / own_folder(dataset)).is_dir()
     if not is_name(dataset) or not known:
         folder = own_folder(dataset) or "NAME"
@@ -220,14 +225,14 @@ def check_dataset(dataset: str, data: Path) -> None:
 
 
 def ensure_generated(dataset: str, data: Path) -> None:
-    """Draw a data set that is made rather than published, unless it is there."""
+    """Generate a synthetic data set unless it is there."""
     facts = load().find(dataset)
     if facts is not None and facts.generator:
         importlib.import_module(facts.generator).ensure_dataset(data, name=facts.config)
 
 
 def takes_part(protocol: str, dataset: str) -> bool:
-    """Whether the benchmark runs a protocol on a data set."""
+    """Whether a data set is part of the benchmark for a protocol."""
     facts = load().find(dataset)
     return protocol != "base2new" or facts is None or facts.base2new
 

@@ -1,4 +1,4 @@
-"""What runs need, checked once before many of them are started."""
+"""Checks what runs need, once, before many of them are started."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from runs.spec import RunSpec
 
 
 def check_ready(specs: Iterable[RunSpec]) -> None:
-    """Fetch the weights that the runs need where they are not on this machine, and look for the data sets.
+    """Check that the data sets of the runs are there, and fetch weights that are not on this machine.
 
     Raises:
-        UserError: a data set is not there, or weights are not to be had; one sentence for all of them.
+        UserError: data sets are missing, or weights cannot be fetched; one sentence covers all of them.
     """
     specs = list(specs)
     missing = {
@@ -37,7 +37,7 @@ def check_ready(specs: Iterable[RunSpec]) -> None:
 
 
 def with_remedy(error: MissingWeights) -> UserError:
-    """The error, with the command that fetches the weights where there is one."""
+    """The error, with the command that fetches the weights if there is one."""
     if error.repository not in (BIOMEDCLIP.name, BIOMEDCLIP.tokenizer):
         return error
     return UserError(f"{error} `python scripts/download.py weights` fetches them.")

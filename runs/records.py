@@ -1,4 +1,4 @@
-"""What a run wrote down beside its results: its configuration and the images drawn for it."""
+"""What a run records besides its results: its configuration and the images drawn for it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CONFIG = {
 
 
 def run_config(folder: str | Path) -> dict[str, dict]:
-    """The configuration that a run in a folder was begun with, as plain values.
+    """The configuration that the run in a folder was started with, as plain values.
 
     Raises:
         UserError: its config.yaml is missing or corrupt.

@@ -1,4 +1,4 @@
-"""Everything that a run can name: the methods and data sets here, then those of plugins/."""
+"""Everything that a run can refer to by name: the methods and data sets of this project, then those of plugins/."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from runs.spec import ROOT
 
 @functools.cache
 def register_everything() -> dict[tuple[str, str], str]:
-    """Enter all trainers and data sets in Dassl's registries, those of plugins/ last.
+    """Register all trainers and data sets with Dassl, those of plugins/ last.
 
-    Gives (registry, name) -> file of each plugin that replaces one of ours.
+    Returns (registry, name) -> file for each plugin class that replaces one of ours.
     """
     import datasets
     import trainers  # noqa: F401  registers the methods
@@ -28,7 +28,7 @@ def method_class(name: str) -> type[Any]:
     """The trainer class of that name.
 
     Raises:
-        UserError: there is none; names the nearest.
+        UserError: there is none; the message suggests the nearest name.
     """
     from dassl.engine import TRAINER_REGISTRY
     from dassl.utils import check_availability
@@ -39,15 +39,14 @@ def method_class(name: str) -> type[Any]:
 
 
 def is_built_here(name: str) -> bool:
-    """Whether the trainer of that name is built on ClipTrainer, and so keeps its promises: trainers written for CoOp's
-    code base are not."""
+    """Whether the trainer of that name is built on ClipTrainer; trainers written for CoOp's code base are not."""
     from trainers.parts.clip_trainer import ClipTrainer
 
     return issubclass(method_class(name), ClipTrainer)
 
 
 def benchmark_methods() -> list[str]:
-    """The methods of tables and comparisons: those built on ClipTrainer, in the order of their rows."""
+    """The methods for tables and comparisons: those built on ClipTrainer, in table order."""
     from dassl.engine import TRAINER_REGISTRY
 
     register_everything()

@@ -1,7 +1,7 @@
-"""BiomedCoOp's released prompts: where they are, what they are said to reach, and the runs that test them.
+"""BiomedCoOp's released prompts: where they are, their published accuracies, and the runs that test them.
 
-A prompt that gives the published accuracy here shows that the data, the image transforms, both towers and the way from
-a context to its logits are those of the published runs; no training is needed for that.
+A prompt that reproduces its published accuracy shows, without any training, that the data, the image transforms, both
+towers and the path from a context to its logits match the published runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from runs.spec import RunSpec
 REPOSITORY = "TahaKoleilat/BiomedCoOp"  # a model repository on the Hugging Face hub
 METHOD = "BiomedCoOp"
 EPOCHS = {"few_shot": 100, "base2new": 50}
-TOLERANCE = 0.5  # points of accuracy; decoding and resizing of images differ between versions of their libraries
+TOLERANCE = 0.5  # points of accuracy; image decoding and resizing differ between library versions
 _CONNECT_SECONDS = 5
 
 
@@ -45,7 +45,7 @@ class Released:
 
     @property
     def subsets(self) -> tuple[str, ...]:
-        """The classes that `accuracies` are of, as DATASET.SUBSAMPLE_CLASSES names them."""
+        """The values of DATASET.SUBSAMPLE_CLASSES that `accuracies` refer to."""
         return ("all",) if self.protocol == "few_shot" else ("base", "new")
 
     def specs(self, file: Path, places: Places) -> list[RunSpec]:
@@ -85,17 +85,17 @@ def released_accuracies() -> list[Released]:
 
 
 def agrees(ours: float, published: float) -> bool:
-    """Whether two accuracies in percent lie within TOLERANCE, to the two digits that published figures have."""
+    """Whether two accuracies in percent differ by at most TOLERANCE, rounded to two digits as published."""
     return abs(round(ours - published, 2)) <= TOLERANCE
 
 
 def chosen(
     datasets: Sequence[str], protocols: Sequence[str], shots: Sequence[int], seeds: Sequence[int]
 ) -> list[Released]:
-    """The released prompts of what is named; an empty list names everything.
+    """The released prompts for the given values; an empty list selects everything.
 
     Raises:
-        UserError: nothing is released of that.
+        UserError: no prompt was released for these values.
     """
     released = released_accuracies()
     known: dict[str, tuple[Sequence, dict]] = {
@@ -116,15 +116,15 @@ def chosen(
         and (not seeds or one.seed in seeds)
     ]
     if not found:
-        raise UserError("No prompt is released for that choice: base2new has 16 shots, and busi takes no part in it.")
+        raise UserError("No prompt is released for that choice: base2new has 16 shots, and busi is not part of it.")
     return found
 
 
 def fetch(released: Released, endpoint: str | None = None) -> Path:
-    """The prompt's file in the hub's cache, downloaded unless it is there.
+    """The prompt's file in the hub's cache, downloaded if necessary.
 
     Raises:
-        UserError: it is neither there nor can it be had.
+        UserError: it is not cached and cannot be downloaded.
     """
     from huggingface_hub import (
         constants,
@@ -151,8 +151,8 @@ def fetch(released: Released, endpoint: str | None = None) -> Path:
         return Path(hf_hub_download(REPOSITORY, released.file, cache_dir=cache, endpoint=endpoint))
     except UserError:
         raise
-    except Exception as error:  # the client lets its HTTP library's errors through, which differ by version
+    except Exception as error:  # the client passes on errors of its HTTP library, which depend on the version
         raise UserError(
             f"The released prompt {released.file} could not be fetched from {REPOSITORY} ({brief(error)}): run this "
-            "where there is a network, or give a folder that holds the repository's files with --from."
+            "with a network connection, or give a folder with the repository's files by --from."
         ) from error

@@ -1,4 +1,4 @@
-"""RunSpec: the one description of a run, from which its command, its configuration and its folder follow."""
+"""RunSpec: the single description of a run, which determines its command, its configuration and its folder."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ SUBSETS = ("all", "base", "new")
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run: everything that `python train.py` can be told.
+    """One run: everything that `python train.py` accepts.
 
-    `RunSpec.parse(spec.arguments())` is the spec again, so whatever can start a command can start a run. Empty and None
-    leave a value to the configuration files. Relative paths are the current folder's, those of configuration files the
-    repository's where the current folder has no such file.
+    `RunSpec.parse(spec.arguments())` gives the same spec, so whatever can start a command can start a run. Empty values
+    and None leave a setting to the configuration files. Relative paths are relative to the current folder; those of
+    configuration files also to the repository, if the current folder has no such file.
     """
 
     method: str
     folder: str  # where the run writes: --output-dir
-    dataset: str = ""  # one of configs/datasets/, of the catalogue, or [folder:]NAME, a folder of images in `data`
+    dataset: str = ""  # a name in configs/datasets/ or the catalogue, or [folder:]NAME, a folder of images in `data`
     shots: int | None = None  # images per class; -1: all of them
     subsample: str = ""  # classes: all, base or new
     seed: int = -1  # below 0: not seeded
     backbone: str = ""
     data: str = ""  # where data sets are: --root
     method_file: str = ""  # --config-file
-    dataset_file: str = ""  # --dataset-config-file, where `dataset` does not name it
+    dataset_file: str = ""  # --dataset-config-file, if `dataset` does not imply it
     pairs: tuple[str, ...] = ()  # further KEY VALUE pairs
     eval_only: bool = False
-    model_dir: str = ""  # run folder whose prompt an evaluation loads
+    model_dir: str = ""  # run folder from which --eval-only loads the prompt
     load_epoch: int | None = None
     no_train: bool = False
     resume: str = ""
@@ -48,14 +48,14 @@ class RunSpec:
     source_domains: tuple[str, ...] = ()
     target_domains: tuple[str, ...] = ()
     head: str = ""
-    rerun: bool = field(default=False, compare=False)  # start afresh; says how the run is done, not what it is
+    rerun: bool = field(default=False, compare=False)  # start afresh; describes how to execute the run, not what it is
 
-    # To a command and back
+    # Conversion to a command and back
 
     def arguments(self) -> list[str]:
-        """What `python train.py` must be given to make this run."""
+        """The arguments of `python train.py` for this run."""
         words = []
-        for option, values in (  # these take any number of words, so another option must follow
+        for option, values in (  # these take any number of words, so they precede other options
             ("--transforms", self.transforms),
             ("--source-domains", self.source_domains),
             ("--target-domains", self.target_domains),
@@ -81,16 +81,16 @@ class RunSpec:
         return [*words, *self.all_pairs()]
 
     def command(self) -> str:
-        """The line that makes this run when it is pasted into a shell in the repository's folder."""
+        """The shell command that executes this run from the repository's folder."""
         return shlex.join(["python", "train.py", *self.arguments()])
 
     def again(self) -> RunSpec:
-        """The same run, which resumes what it began even if it was to start afresh."""
+        """The same run, resuming instead of starting afresh."""
         return replace(self, rerun=False)
 
     @classmethod
     def parse(cls, words: Sequence[str]) -> RunSpec:
-        """The run that train.py's arguments ask for; argparse ends the program where they are wrong."""
+        """The run described by train.py's arguments; argparse exits if they are invalid."""
         args = parser().parse_args(words)
         dataset_file, dataset = args.dataset_config_file, ""
         if dataset_file and (ROOT / dataset_file).parent == ROOT / DATASET_CONFIGS:
@@ -126,22 +126,22 @@ class RunSpec:
             rerun=args.rerun,
         )
 
-    # What it says of the data set
+    # The data set
 
     @property
     def facts(self) -> Facts | None:
-        """The catalogue's entry of the data set; None for others."""
+        """The data set's entry in the catalogue; None if it has none."""
         return load().find(self.dataset) if self.dataset else None
 
     def dataset_config(self) -> str:
-        """The data set's YAML; "" where it has none."""
+        """The data set's YAML; "" if it has none."""
         if self.dataset_file:
             return self.dataset_file
         path = DATASET_CONFIGS / f"{self.dataset}.yaml"
         return path.as_posix() if self.dataset and (ROOT / path).is_file() else ""
 
     def all_pairs(self) -> list[str]:
-        """KEY VALUE pairs: those that the typed fields stand for, then the further ones."""
+        """All KEY VALUE pairs: those for the typed fields, then `pairs`."""
         words = []
         if self.dataset and not self.dataset_config():
             facts = self.facts
@@ -160,18 +160,18 @@ class RunSpec:
 
 
 def is_name(word: str) -> bool:
-    """Whether a word can be the name of a data set, or of its folder, rather than a path."""
+    """Whether a word is the name of a data set or its folder, not a path."""
     return word not in ("", ".", "..") and not {"/", os.sep, "\0"} & set(word)
 
 
 def place_and_name(path: Path) -> tuple[Path, str]:
-    """The folder in which a path's last part lies, and that part, which is not followed where it is a link."""
+    """A path's parent folder, resolved, and its last part; if that is a link, it is not followed."""
     path = path.resolve() if path.name == ".." else path.absolute()
     return path.parent.resolve(), path.name
 
 
 def shots_word(shots: int) -> str:
-    """A number of images per class as command lines and folders have it: `all` for -1."""
+    """A number of images per class as written in commands and folder names: `all` for -1."""
     return "all" if shots < 0 else str(shots)
 
 
@@ -179,14 +179,14 @@ def parser() -> argparse.ArgumentParser:
     """CoOp's command line."""
     p = argparse.ArgumentParser(
         prog="python train.py",
-        description="Train or test one method on one data set. The run's folder gets log.txt, config.yaml, split.json, "
-        "predictions.npz, results.json and the learned parameters. A finished run is not repeated; an unfinished one "
-        "resumes after its last epoch.",
+        description="Train or test one method on one data set. Writes log.txt, config.yaml, split.json, "
+        "predictions.npz, results.json and the learned parameters to the run's folder. A finished run is not repeated; "
+        "an unfinished one resumes after its last epoch.",
     )
     p.add_argument("--root", default="", help="folder of the data sets")
     p.add_argument("--output-dir", default="", help="folder of this run")
     p.add_argument("--resume", default="", help="run folder to resume from (default: --output-dir itself)")
-    p.add_argument("--seed", type=int, default=-1, help="seed of the run; below 0: not seeded")
+    p.add_argument("--seed", type=int, default=-1, help="random seed; negative: not seeded")
     p.add_argument("--source-domains", nargs="+", help="for trainers written for Dassl")
     p.add_argument("--target-domains", nargs="+", help="for trainers written for Dassl")
     p.add_argument("--transforms", nargs="+", help="names of the training transforms")
@@ -200,17 +200,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--load-epoch",
         type=int,
-        help="epoch to load (default: the best by validation where the run kept it, else the newest)",
+        help="epoch to load (default: the best by validation if the run kept it, else the newest)",
     )
     p.add_argument("--no-train", action="store_true", help="build everything, train nothing")
-    p.add_argument("--rerun", action="store_true", help="remove what the run left in its folder and start it afresh")
+    p.add_argument("--rerun", action="store_true", help="remove the run's earlier files and start afresh")
     p.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that change the configuration")
     return p
 
 
 def _named_by(pairs: list[str]) -> tuple[str, list[str]]:
-    """The data set that DATASET.NAME and DATASET.FOLDER at the front of pairs name as `all_pairs` writes it, and the
-    rest; "" where they name none in that way."""
+    """The data set given by DATASET.NAME and DATASET.FOLDER at the front of `pairs`, as written by `all_pairs`, and the
+    remaining pairs; "" and all pairs if it is not given in that way."""
     facts = load().find(pairs[1]) if len(pairs) > 1 else None
     if facts is not None and facts.name == pairs[1] and not (ROOT / DATASET_CONFIGS / f"{facts.config}.yaml").is_file():
         return facts.config, pairs[2:]

@@ -1,4 +1,4 @@
-"""A trained prompt: what a run learned and what is needed to classify with it, from a run folder or handed over."""
+"""A trained prompt: what a run learned, with everything needed to classify with it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ from trainers.parts.clip_trainer import ClipTrainer
 class TrainedPrompt:
     """What a method learned on some classes.
 
-    config: sections of the configuration as plain values: the method's options and how images are prepared.
-    labels: of the training images, places in `classnames`.
-    learned: tensors by name of each model that the method registered; nothing for a method that learns nothing.
-    fingerprint: of the backbone's weights.
-    stored_temperature, validation: a temperature that was fitted before, or the validation predictions to fit one to,
-        and how many images they are of.
-    prompts_name, sentences: where the teacher's sentences are, or what they are, for a method that classifies by them.
-    origin: where it was read from.
+    config: configuration sections as plain values: the method's options and the image preparation.
+    labels: the labels of the training images, as indices into `classnames`.
+    learned: for each registered model, tensors by name; empty for a method that learns nothing.
+    fingerprint: the fingerprint of the backbone's weights.
+    stored_temperature, validation: a temperature fitted earlier, or the validation predictions to fit one to.
+    validation_images: the number of validation images.
+    prompts_name, sentences: the name of the teacher's sentences, or the sentences themselves, for a method that uses
+        them to classify.
+    origin: the folder that it was read from.
     """
 
     config: dict
@@ -53,8 +54,8 @@ class TrainedPrompt:
 
     @cached_property
     def temperature(self) -> float | None:
-        """What logits are to be divided by for calibrated probabilities; None without validation images, or where these
-        are too few to fit it, which is so when the best temperature has no bound."""
+        """Divide logits by it for calibrated probabilities. None without validation images, or if there are too few to
+        fit it, in which case the best temperature is unbounded."""
         found = self.stored_temperature
         if found is None and self.validation is not None:
             kept = self.validation
@@ -72,12 +73,12 @@ class TrainedPrompt:
     def configuration(self, backbone: str = "") -> CfgNode:
         """The configuration of a trainer that classifies with this prompt.
 
-        Raises UserError when this version of the method does not know an option, or for a trainer of another kind.
+        Raises UserError if this version of the method lacks an option, or if the trainer is not built on ClipTrainer.
         """
         if not is_built_here(self.method):
             raise UserError(
                 f"{self.origin} was trained by {self.method}, which is not built on this project's ClipTrainer: test "
-                f"it by train.py --eval-only --model-dir {self.origin}."
+                f"it with train.py --eval-only --model-dir {self.origin}."
             )
         cfg = get_cfg_default()
         extend_config(cfg)
@@ -94,24 +95,24 @@ class TrainedPrompt:
 
 
 def from_run(folder: str | Path) -> TrainedPrompt:
-    """What a finished run in a folder learned.
+    """What the finished run in a folder learned.
 
     Raises:
-        UserError: the folder holds no finished run, or one that tested what another run had learned.
+        UserError: the folder has no finished run, or one that only tested what another run had learned.
     """
     folder = Path(folder)
     if not (folder / RESULTS).is_file():
         begun = (folder / CONFIG).is_file()
         raise UserError(
-            f"The run in {folder} is not finished: the command that began it resumes it."
+            f"The run in {folder} is not finished: repeat its command to resume it."
             if begun
-            else f"{folder} is neither a run's folder (it has no {RESULTS}) nor an exported prompt: give one of these."
+            else f"{folder} is neither a run's folder (it has no {RESULTS}) nor an exported prompt: give one of them."
         )
     results = read_results(folder / RESULTS)
     if not results.get("trained", True) and not models_in(folder):
         raise UserError(
-            f"{folder} is a test of what another run had learned: give the folder of that run"
-            f"{', and the novel classes by --classes' if results.get('subsample') == 'new' else ''}."
+            f"{folder} only tested what another run had learned: give the folder of that run"
+            f"{', and the novel classes with --classes' if results.get('subsample') == 'new' else ''}."
         )
     config, split = run_config(folder), drawn_images(folder)
     drawn = split["train"]
@@ -134,7 +135,7 @@ def from_run(folder: str | Path) -> TrainedPrompt:
 
 
 def from_trainer(trainer: ClipTrainer, validation: Predictions | None, origin: Path) -> TrainedPrompt:
-    """What a trainer on a data set that was handed over has learned by now."""
+    """What a trainer on a data set that was passed in has learned so far."""
     dataset = cast(GivenImages, trainer.dm.dataset)
     return TrainedPrompt(
         config=plain(trainer.cfg),

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""OGKD's ablation on one data set: each loss left out, each graph, each number over its range.
+"""OGKD's ablation on one data set: without each loss, with each graph, each number over its range.
 
-Prints one table and draws two plots, of GAMMA and of TOP_K_RATIO. OGKD as configured is the main grid's own run, in
-OUTPUT; the variants are in OUTPUT/ablation/<OPTION>_<value>. What is complete is skipped; a run that fails is named and
-the rest continue.
+Prints one table and draws two plots, of GAMMA and of TOP_K_RATIO. OGKD as configured is the benchmark's own run, in
+OUTPUT; the variants are in OUTPUT/ablation/<OPTION>_<value>. Complete runs are skipped; a run that fails is reported
+and the rest continue.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from runs.protocols import PROTOCOLS, Job, Places, ensure_generated, integer, lo
 from runs.spec import shots_word
 
 METHOD = "OGKD"
-# Every value of an option that is not the configured one is a variant.
+# Each value of an option that differs from the configured one is a variant.
 VARIANTS = {
     "LAMBDA_GAD": (0.0,),
     "LAMBDA_LGD": (0.0,),
@@ -43,12 +43,12 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("dataset", help="one of configs/datasets/, a folder of your own images in DATA, or its path")
     p.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0])
-    p.add_argument("--shots", default="16", help="of the few-shot protocol")
-    p.add_argument("--rerun", action="store_true", help="remove what the runs left and start them afresh")
+    p.add_argument("--shots", default="16", help="shots of the few-shot protocol (default: 16)")
+    p.add_argument("--rerun", action="store_true", help="remove the runs' earlier files and start afresh")
     add_options(p, "default: 1; one per core, at most 4, for PhantomCLIP")
     p.add_argument(
         "words", nargs="*", metavar="SEED",
-        help="seeds (default: 1 2 3), then KEY VALUE changes of the configuration, after -- where options precede",
+        help="seeds (default: 1 2 3), then KEY VALUE pairs that change the configuration, after -- if options precede",
     )  # fmt: skip
     return p
 
@@ -102,7 +102,7 @@ def planned(
     """The jobs of each option's variants, and under "" those of OGKD as configured.
 
     Raises:
-        UserError: an unknown data set, or one that has no part in the protocol.
+        UserError: the data set is unknown or not part of the protocol.
     """
     from runs.config import merged_config
     from runs.plan import plan
@@ -112,7 +112,7 @@ def planned(
 
     configured = of(places)
     if not configured:
-        raise UserError(f"{dataset} takes no part in {protocol}: choose another with --protocol.")
+        raise UserError(f"{dataset} is not part of {protocol}: choose another protocol with --protocol.")
     options = merged_config(configured[0].specs[0]).TRAINER[METHOD]
     jobs = {"": configured}
     for option, values in VARIANTS.items():
@@ -126,7 +126,7 @@ def planned(
 
 
 def has_geometry(dataset: str) -> bool:
-    """Whether a file says how the data set's classes relate."""
+    """Whether there is a file that describes how the data set's classes relate."""
     from datasets.catalogue import load
     from geometry import geometry_file
 

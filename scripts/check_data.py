@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Say what is in a folder of images and what is wrong with it: `python scripts/check_data.py FOLDER`."""
+"""Describe a folder of images and report faults: `python scripts/check_data.py FOLDER`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from datasets.inspection import inspect
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0 when nothing is wrong, 1 when something is, 2 (by UserError) when the folder could not be checked."""
+    """Returns 0 if there are no faults, else 1. Exits with 2 (by UserError) if the folder cannot be checked."""
     parser = argparse.ArgumentParser(
         prog="python scripts/check_data.py",
         description="Read every image of FOLDER/<class>/** and print images per class, sizes and modes; then every "
-        "file that cannot be read and every image that is there twice, by its pixels. The exit status is 1 when "
-        "something should be mended.",
+        "file that cannot be read and every image that has the same pixels as another. The exit status is 1 if "
+        "there are faults to fix.",
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="a folder with one folder per class, or a data set")
     seen = inspect(parser.parse_args(argv).folder)
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"note: {sentence}")
     for sentence in faults:
         print(f"FAULT: {sentence}")
-    print(f"{len(faults)} faults." if faults else "Nothing is wrong with it.")
+    print(f"{len(faults)} faults." if faults else "No faults.")
     return 1 if faults else 0
 
 

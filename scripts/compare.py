@@ -20,16 +20,16 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("dataset", help="one of configs/datasets/, a folder of your own images in DATA, or its path")
     p.add_argument("--protocol", nargs="+", choices=PROTOCOLS, default=PROTOCOLS)
-    p.add_argument("--methods", nargs="+", help="default: all of them")
+    p.add_argument("--methods", nargs="+", help="in upper or lower case (default: all)")
     p.add_argument("--seeds", nargs="+", default=["1", "2", "3"])
-    p.add_argument("--shots", nargs="+", default=["16"], help="of the few-shot protocol; all: every image")
+    p.add_argument("--shots", nargs="+", default=["16"], help="shots of the few-shot protocol; all: every image")
     p.add_argument("--metric", default="accuracy", help="what the tables show (default: accuracy)")
-    p.add_argument("--seconds", action="store_true", help="add a column with the seconds that the runs took")
+    p.add_argument("--seconds", action="store_true", help="add a column with the seconds per run")
     p.add_argument("--backbone", default="", help="default: BACKBONE, or the data set's own")
-    p.add_argument("--rerun", action="store_true", help="remove what the runs left and start them afresh")
+    p.add_argument("--rerun", action="store_true", help="remove the runs' earlier files and start afresh")
     add_options(p, "default: 1; one per core, at most 4, for PhantomCLIP")
     p.add_argument(
-        "pairs", nargs="*", metavar="KEY VALUE", help="changes of the configuration, after -- where options precede"
+        "pairs", nargs="*", metavar="KEY VALUE", help="changes of the configuration, after -- if options precede"
     )
     return p
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Hand a trained prompt over: `python scripts/export_prompt.py RUN FOLDER [--push org/name]`."""
+"""Export a trained prompt: `python scripts/export_prompt.py RUN FOLDER [--push org/name]`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python scripts/export_prompt.py",
         description="Write what a finished run learned as prompt.safetensors, config.json and README.md (a model "
-        "card), without any image, file name or path of the training data. predict.py reads the folder.",
+        "card), without images, file names or paths of the training data. predict.py reads the folder.",
     )
     parser.add_argument("run", metavar="RUN", help="a finished run's folder")
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="where to write")
-    parser.add_argument("--push", metavar="ORG/NAME", help="upload it to this repository of the Hugging Face hub")
+    parser.add_argument("--push", metavar="ORG/NAME", help="upload it to this repository on the Hugging Face hub")
     parser.add_argument("--public", action="store_true", help="make a new repository public (default: private)")
     args = parser.parse_args(argv)
     from runs.export import export, push

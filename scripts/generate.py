@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Write what repeats facts that live elsewhere: each method's scripts, and tables of README.md and docs/.
+"""Generate text that repeats facts from elsewhere: each method's scripts, and tables in README.md and docs/.
 
     python scripts/generate.py             write them
-    python scripts/generate.py --check     write nothing; name what is out of date, and end with 1 if anything is
+    python scripts/generate.py --check     write nothing; list what is out of date, and exit with 1 if anything is
 
-A method's title, paper and place in the tables are attributes of its class, a data set's facts stand in
-datasets/catalogue.json. A table stands in a page between <!-- methods --> and <!-- /methods -->.
+A method's title, paper and position in tables are attributes of its class; a data set's facts are in
+datasets/catalogue.json. A table goes between <!-- methods --> and <!-- /methods --> in a page.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ARXIV = "https://arxiv.org/abs/"
 
 
 def methods() -> list[type[ClipTrainer]]:
-    """The methods of trainers/, in the order of the tables."""
+    """The methods of trainers/, in table order."""
     found = [method_class(name) for name in benchmark_methods()]
     return [method for method in found if method.__module__.startswith("trainers.")]  # plugins have no scripts here
 
@@ -47,7 +47,7 @@ def script_folder(title: str) -> str:
 
 
 def script(method: type[ClipTrainer], protocol: str) -> str:
-    """What scripts/<method>/<protocol>.sh holds."""
+    """The content of scripts/<method>/<protocol>.sh."""
     arguments, _ = ARGUMENTS[protocol]
     path = f"scripts/{script_folder(method.title)}/{protocol}.sh"
     what = WHAT | ({} if method.has_novel_head else HEADLESS)
@@ -60,7 +60,7 @@ def script(method: type[ClipTrainer], protocol: str) -> str:
 
 
 def scripts() -> dict[Path, str]:
-    """The content of each method's scripts, by path below the repository's root."""
+    """The content of each method's scripts, by path relative to the repository."""
     return {
         Path("scripts", script_folder(method.title), f"{protocol}.sh"): script(method, protocol)
         for method in methods()
@@ -69,7 +69,7 @@ def scripts() -> dict[Path, str]:
 
 
 def left_over(wanted: dict[Path, str]) -> list[Path]:
-    """Scripts of methods that are gone."""
+    """Scripts of methods that no longer exist."""
     found = (path for path in (ROOT / "scripts").glob("*/*.sh") if "/../run.sh" in path.read_text(encoding="utf-8"))
     return sorted({path.relative_to(ROOT) for path in found} - set(wanted))
 
@@ -115,15 +115,15 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _link(page: Path, file: Path) -> str:
-    """A file's path as a page links it; both lie below the repository's root."""
+    """A file's path as a link in a page; both are relative to the repository."""
     return "/".join([".."] * (len(page.parts) - 1) + list(file.parts))
 
 
 def pages() -> dict[Path, str]:
-    """The content of each page that has markers, by path below the repository's root.
+    """The content of each page that has markers, by path relative to the repository.
 
     Raises:
-        UserError: a marker that names no table, or is not closed.
+        UserError: a marker has an unknown name, or is not closed.
     """
     found = {}
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
@@ -135,7 +135,7 @@ def pages() -> dict[Path, str]:
 
 
 def fill(text: str, page: Path) -> str | None:
-    """A page's text with its tables made anew; None where it has no markers."""
+    """A page's text with its tables regenerated; None if it has no markers."""
     names = re.findall(r"^<!-- (\w+) -->$", text, re.MULTILINE)
     for name in names:
         if name not in TABLES:
@@ -150,7 +150,7 @@ def fill(text: str, page: Path) -> str | None:
 
 
 def stale() -> list[str]:
-    """What is out of date, a phrase for each file."""
+    """What is out of date, one phrase per file."""
     wanted = scripts()
     gone = [f"{path} belongs to no method" for path in left_over(wanted)]
     return gone + [f"{path} is out of date" for path, text in {**wanted, **pages()}.items() if _content(path) != text]
@@ -161,7 +161,7 @@ def _content(path: Path) -> str:
 
 
 def write() -> list[Path]:
-    """Write what is out of date and remove the scripts of methods that are gone; the paths that changed."""
+    """Update what is out of date and remove scripts of methods that no longer exist. Returns the changed paths."""
     wanted = scripts()
     gone = left_over(wanted)
     for path in gone:
@@ -175,7 +175,7 @@ def write() -> list[Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--check", action="store_true", help="write nothing; end with 1 if anything is out of date")
+    p.add_argument("--check", action="store_true", help="write nothing; exit with 1 if anything is out of date")
     if p.parse_args(argv).check:
         for phrase in stale():
             print(f"{phrase}: run python scripts/generate.py")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The words of the vocabulary that lie nearest to each learned context vector.
+"""Print the words of the vocabulary nearest to each learned context vector.
 
-RUN is a run folder, or any folder with a subfolder that holds a checkpoint written by CoOp's code base. A learned
-vector need not lie near any word: the distances tell how near the words named here are.
+RUN is a run folder, or any folder with a subfolder that has a checkpoint from CoOp's code base. A learned vector need
+not be near any word: the distances show how near these words are.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from runs.protocols import Places, integer
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("run", metavar="RUN", type=Path)
-    p.add_argument("--words", default="5", help="how many for each vector (default: 5)")
+    p.add_argument("--words", default="5", help="number of words per vector (default: 5)")
     p.add_argument("--distance", choices=("euclidean", "cosine"), default="euclidean", help="default: euclidean")
-    p.add_argument("--epoch", type=int, help="default: the best by validation where it was kept, else the newest")
+    p.add_argument("--epoch", type=int, help="default: the best by validation if it was kept, else the newest")
     p.add_argument("--backbone", default="", help="default: the run's own, else BACKBONE, else BiomedCLIP")
     return p
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if width != model.context_width:
         raise UserError(
             f"The context vectors in {args.run} have {width} numbers and the words of {model.name} have "
-            f"{model.context_width}: name the backbone that they were learned on with --backbone."
+            f"{model.context_width}: give the backbone that they were trained with by --backbone."
         )
     words = nearest_words(contexts.reshape(-1, width), model, number, args.distance)
     names = class_names_of(args.run, len(contexts)) if contexts.dim() == 3 else [""]

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Run a paper's whole table: all methods, data sets and seeds (and shots), and print it.
+"""Execute all runs of a paper's table (all methods, data sets, seeds and shots) and print the table.
 
-What is complete is skipped and what is not is resumed; a run that fails is named and the rest continue.
+Complete runs are skipped, unfinished ones are resumed; a run that fails is reported and the rest continue. If
+interrupted, run the same command again; it resumes and gives the same result.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from runs.protocols import PROTOCOLS, Places, ensure_generated, shots_of
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("protocol", choices=PROTOCOLS)
-    p.add_argument("--datasets", nargs="+", help="default: the eleven sets of the benchmark")
-    p.add_argument("--methods", nargs="+", help="default: all of them")
+    p.add_argument("--datasets", nargs="+", help="default: the eleven data sets of the benchmark")
+    p.add_argument("--methods", nargs="+", help="in upper or lower case (default: all)")
     p.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    p.add_argument("--shots", nargs="+", default=["1", "2", "4", "8", "16"], help="of the few-shot protocol; or all")
-    p.add_argument("--rerun", action="store_true", help="remove what the runs left and start them afresh")
+    p.add_argument(
+        "--shots", nargs="+", default=["1", "2", "4", "8", "16"], help="of the few-shot protocol; all: every image"
+    )
+    p.add_argument("--rerun", action="store_true", help="remove the runs' earlier files and start afresh")
     add_options(p)
     return p
 

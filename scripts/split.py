@@ -21,8 +21,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python scripts/split.py",
         description="Write split_<folder>.json for FOLDER/<class>/**/<image> so that no patient is in two parts: "
-        "about 50 %% of each class's images for training, 20 %% for validation, 30 %% for the test. "
-        "patients_<folder>.json is written beside it, so that intervals can be made by patient.",
+        "about 50 %% of each class's images for training, 20 %% for validation and 30 %% for testing. "
+        "Also write patients_<folder>.json, so that intervals can be computed by patient.",
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="the folder with one folder per class")
     parser.add_argument(
@@ -32,22 +32,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="a CSV file with the columns image and patient, or a regular expression that finds the patient in an "
         "image's path below FOLDER, such as '(P\\d+)_'",
     )
-    parser.add_argument("--seed", type=int, default=0, help="another number gives another split (default: 0)")
-    parser.add_argument("--replace", action="store_true", help="replace a split that is there")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random split (default: 0)")
+    parser.add_argument("--replace", action="store_true", help="replace an existing split")
     args = parser.parse_args(argv)
     if not args.folder.is_dir():
         raise UserError(f"There is no folder {args.folder}.")
     if args.seed < 0:
-        raise UserError(f"--seed is a number from 0 on, not {args.seed}.")
+        raise UserError(f"--seed must be at least 0, not {args.seed}.")
     file = split_file(args.folder)
     if file.exists() and not args.replace:
-        raise UserError(f"{file} is there already, and finished runs used it: add --replace for a new split.")
+        raise UserError(f"{file} exists already, and finished runs may have used it: add --replace for a new split.")
     images = find_images(args.folder)
     patients = patients_of([path for paths in images.values() for path in paths], args.patients)
     split = split_by_patient(images, patients, args.seed)
     write_split(split, file)
     print(table(split, patients))
-    print(f"Written: {file} and {write_patients(patients, args.folder)}. No patient is in two parts.")
+    print(f"Wrote {file} and {write_patients(patients, args.folder)}. No patient is in two parts.")
 
 
 if __name__ == "__main__":

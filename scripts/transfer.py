@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Learn on one data set and test on another: all methods along the published routes, ending with tables.
+"""Train on one data set and test on another: all methods along the published routes. Prints tables.
 
 The routes are those of Evi-Steer (arXiv 2605.26292), BUSI -> BUID, BUSBRA, UDIAT and BTMRI -> BTMRI-P, BTMRI-S, BRISC,
-and those between data sets that are drawn here; routes whose images are not there are named and left out. What is
-complete is skipped and what is not is resumed; a run that fails is named and the rest continue.
+and those between synthetic data sets. Routes with missing images are reported and left out. Complete runs are skipped,
+unfinished ones are resumed; a run that fails is reported and the rest continue.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from runs.protocols import Places, ensure_generated, integer, shots_of
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("routes", nargs="*", metavar="SOURCE:TARGET", help="default: those of the catalogue")
-    p.add_argument("--dry-run", action="store_true", help="print the commands of the runs that are left, and do none")
-    p.add_argument("--methods", nargs="+", help="default: all of them")
+    p.add_argument("routes", nargs="*", metavar="SOURCE:TARGET", help="default: the routes of the catalogue")
+    p.add_argument("--dry-run", action="store_true", help="print the commands of the remaining runs, start none")
+    p.add_argument("--methods", nargs="+", help="in upper or lower case (default: all)")
     p.add_argument("--seeds", nargs="+", default=["1", "2", "3"])
     p.add_argument("--shots", nargs="+", default=["16"])
     p.add_argument("--metric", default="accuracy", help="what the tables show (default: accuracy)")
-    p.add_argument("--rerun", action="store_true", help="remove what the runs left and start them afresh")
+    p.add_argument("--rerun", action="store_true", help="remove the runs' earlier files and start afresh")
     return p
 
 
@@ -68,11 +68,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def asked_for(routes: Sequence[str]) -> list[tuple[str, str]]:
-    """The routes of the command line."""
+    """The routes from the command line."""
     pairs = [tuple(route.split(":")) for route in routes]
     for route, pair in zip(routes, pairs, strict=True):
         if len(pair) != 2 or not all(pair):
-            raise UserError(f"'{route}' is no route: give SOURCE:TARGET, as in busi:buid.")
+            raise UserError(f"'{route}' is not a route: give SOURCE:TARGET, such as busi:buid.")
     return [(source, target) for source, target in pairs]
 
 

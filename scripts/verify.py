@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Test BiomedCoOp's released prompts on the data that are there, and compare with the published accuracies.
+"""Test BiomedCoOp's released prompts on the available data sets and compare with the published accuracies.
 
-Nothing is trained: where the accuracies agree, the data, transforms, towers and text path here are those of the
-published runs. Prompts are fetched from the Hugging Face hub into its cache. The exit code is 0 if all accuracies agree
-within 0.5 points, and 1 if not.
+Nothing is trained: if the accuracies agree, the data, transforms, towers and text path match those of the published
+runs. Prompts are fetched from the Hugging Face hub into its cache. The exit code is 0 if all accuracies agree within
+0.5 points, else 1.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from runs.protocols import PROTOCOLS, Places, integer, is_there
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("datasets", nargs="*", metavar="DATASET", help="default: those that are there")
+    p.add_argument("datasets", nargs="*", metavar="DATASET", help="default: those in DATA")
     p.add_argument("--protocol", nargs="+", choices=PROTOCOLS, default=[], help="default: both")
     p.add_argument("--shots", nargs="+", default=[], help="default: all that are released")
     p.add_argument("--seeds", nargs="+", default=[], help="default: all that are released, 1 2 3")
-    p.add_argument("--from", dest="folder", type=Path, metavar="FOLDER", help="a copy of the prompts' repository")
+    p.add_argument("--from", dest="folder", type=Path, metavar="FOLDER", help="a local copy of the prompts' repository")
     return p
 
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def with_data(wanted: list, places: Places) -> list:
-    """The prompts whose data sets are there; the others are named."""
+    """The prompts whose data sets are available; a note lists the others."""
     from datasets.catalogue import Facts, load
     from datasets.fetch.hashes import git_blob_sha1
 
@@ -61,7 +61,7 @@ def with_data(wanted: list, places: Places) -> list:
     if absent == names:
         raise UserError(f"No data set to test on is in {places.data}: {remedy}.")
     if absent:
-        print(f"note: {', '.join(absent)} are left out, they are not there: {remedy}.", file=sys.stderr)
+        print(f"note: {', '.join(absent)} are left out because they are missing: {remedy}.", file=sys.stderr)
     for facts in (cast(Facts, load().find(name)) for name in names if name not in absent):
         if git_blob_sha1(facts.split_file(places.data).read_bytes()) != facts.split_blob_sha1:
             print(f"note: {facts.split_file(places.data)} is not the published split.", file=sys.stderr)
@@ -69,18 +69,18 @@ def with_data(wanted: list, places: Places) -> list:
 
 
 def with_prompts(wanted: list, folder: Path) -> list:
-    """The prompts that a folder holds, as the repository does; how many it lacks is said."""
+    """The prompts in a folder laid out like the repository; a note says how many are missing."""
     there = [released for released in wanted if (folder / released.file).is_file()]
     lacking = [released.file for released in wanted if released not in there]
     if not there:
-        raise UserError(f"{folder} holds none of the prompts, such as {lacking[0]}: give a copy of the repository.")
+        raise UserError(f"{folder} has none of the prompts, such as {lacking[0]}: give a copy of the repository.")
     if lacking:
         print(f"note: {len(lacking)} prompts are not in {folder}, the first is {lacking[0]}.", file=sys.stderr)
     return there
 
 
 def verified(released, folder: Path | None, places: Places) -> list[bool]:
-    """Test a prompt and print a line for each of its accuracies; which of them agree."""
+    """Test a prompt and print one line per accuracy. Returns which of them agree."""
     from runs.execute import execute
     from runs.released import TOLERANCE, agrees, fetch
 

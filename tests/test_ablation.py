@@ -60,7 +60,7 @@ def test_a_data_set_without_a_geometry_file_has_no_variant_of_it(places):
 
 
 def test_a_data_set_that_has_no_part_in_the_protocol_is_an_error(places):
-    with pytest.raises(UserError, match="busi takes no part in base2new: choose another with --protocol"):
+    with pytest.raises(UserError, match="busi is not part of base2new: choose another protocol with --protocol"):
         ablation.planned("base2new", "busi", [1], 16, places, [])
 
 

@@ -116,7 +116,7 @@ OPTIM.SGD_NESTEROV yes | OPTIM.SGD_NESTEROV is 'yes' in the command line, but it
 OPTIM.SGD_NESTEROV True OPTIM.MOMENTUM 0.0 | OPTIM.SGD_NESTEROV needs an OPTIM.MOMENTUM greater than 0
 OPTIM.NEW_LAYERS (3,) | OPTIM.NEW_LAYERS is (3,), but it must be a list of names.
 OPTIM 3 | OPTIM is '3' in the command line, but it is a section: give one of the keys in it.
-OPTIM.LR | pairs of KEY VALUE, but 'OPTIM.LR' stands alone.
+OPTIM.LR | KEY VALUE pairs, but the last word, 'OPTIM.LR', is alone.
 OPTIM.LRR 0.1 | Unknown configuration key 'OPTIM.LRR' from the command line; did you mean OPTIM.LR?
 OPTIM.LR.X 0.1 | Unknown configuration key 'OPTIM.LR.X'
 lr 0.1 | Unknown configuration key 'lr'
@@ -256,7 +256,7 @@ scripts/compare.py phantom --shots 0 | --shots must be at least 1, not 0.
 scripts/compare.py phantom --metric nosuch | nosuch
 scripts/compare.py phantom --protocol zero | argument --protocol: invalid choice: 'zero'
 scripts/compare.py phantom -- OPTIM.LRR 1 | Unknown configuration key 'OPTIM.LRR'
-scripts/compare.py phantom -- OPTIM.LR | pairs of KEY VALUE
+scripts/compare.py phantom -- OPTIM.LR | KEY VALUE pairs
 scripts/reproduce.py zero | invalid choice: 'zero'
 scripts/reproduce.py base2new --datasets nosuchset | There is no data set 'nosuchset'
 scripts/reproduce.py base2new --datasets phantom --methods NoMethod --dry-run | NoMethod
@@ -265,7 +265,7 @@ scripts/ablation.py nosuchset | There is no data set 'nosuchset'
 scripts/ablation.py phantom --shots 0 --protocol few_shot | --shots must be at least 1, not 0.
 scripts/ablation.py phantom 1 TRAINER.OGKD.ALFA 2 | Unknown configuration key 'TRAINER.OGKD.ALFA'
 scripts/ablation.py phantom 1 TRAINER.OGKD.ALPHA -2.0 | The option ALPHA is -2.0
-scripts/transfer.py busi-buid | 'busi-buid' is no route: give SOURCE:TARGET
+scripts/transfer.py busi-buid | 'busi-buid' is not a route: give SOURCE:TARGET
 scripts/transfer.py phantom:nosuch | There is no data set 'nosuch'
 scripts/transfer.py phantom:phantom_shift --shots few | --shots must be a whole number, not 'few'.
 scripts/transfer.py phantom:phantom_shift --metric nosuch | nosuch
@@ -275,14 +275,14 @@ scripts/verify.py btmri | No data set to test on is in
 scripts/verify.py btmri --seeds -1 | --seeds must be at least 0, not -1.
 scripts/export_prompt.py {{place}}/empty {{tmp}}/out | is neither a run's folder
 scripts/export_prompt.py {{place}}/nosuch {{tmp}}/out | is neither a run's folder
-scripts/export_prompt.py {{run}} {{run}} | is a run's folder: export to another one.
+scripts/export_prompt.py {{run}} {{run}} | is a run's folder: export to a different folder.
 scripts/interpret_prompt.py {{place}}/empty | There is no checkpoint in
 scripts/interpret_prompt.py {{run}} --epoch 9 | There is no checkpoint of epoch 9
 scripts/interpret_prompt.py {{run}} --words 0 | --words must be at least 1, not 0.
 scripts/interpret_prompt.py {{run}} --backbone nosuch | There is no model or folder "nosuch"
 scripts/split.py {{place}}/nosuch --patients (p) | There is no folder
 scripts/split.py {{images}} --patients (p --seed 1 | is neither a CSV file nor a regular expression
-scripts/split.py {{images}} --patients (p\\\\d+)_ --seed -1 | --seed is a number from 0 on, not -1.
+scripts/split.py {{images}} --patients (p\\\\d+)_ --seed -1 | --seed must be at least 0, not -1.
 scripts/split.py {{images}} --patients {{place}}/none.csv | none.csv
 scripts/split.py {{place}}/empty --patients (p) | empty
 scripts/check_data.py {{place}}/nosuch | nosuch
@@ -303,18 +303,18 @@ scripts/import_prompts.py {{place}}/file.txt --name x --folder {{tmp}} | is no P
 scripts/import_prompts.py {{place}}/file.txt --name ../x --folder {{tmp}} | is no name of a prompt bank
 predict.py {{place}}/nosuch {{images}} | There is no folder
 predict.py {{place}}/empty {{images}} | is neither a run's folder
-predict.py {{run}} {{place}}/empty | has no images in it.
+predict.py {{run}} {{place}}/empty | contains no images.
 predict.py {{run}} {{place}}/none.png | None of the 1 images could be read
-predict.py {{run}} {{images}} --abstain 1.5 | --abstain is a probability from 0 to 1, not 1.5.
-predict.py {{run}} {{images}} --abstain nan | --abstain is a probability from 0 to 1, not nan.
-predict.py {{run}} {{images}} --batch -1 | --batch is a number of images, 1 or more, not -1.
-predict.py {{run}} {{images}} --classes one | --classes names two or more different classes
+predict.py {{run}} {{images}} --abstain 1.5 | --abstain must be a probability from 0 to 1, not 1.5.
+predict.py {{run}} {{images}} --abstain nan | --abstain must be a probability from 0 to 1, not nan.
+predict.py {{run}} {{images}} --batch -1 | --batch must be a number of images, 1 or more, not -1.
+predict.py {{run}} {{images}} --classes one | --classes must be two or more different class names
 predict.py {{run}} {{images}} --backbone nosuch | nosuch
-report.py | Name a folder with results
+report.py | Give a folder with results
 report.py {{place}}/nosuch | There is no folder
 report.py {{place}}/empty -o {{tmp}}/page.html | No run below
 report.py --recompute {{place}}/empty | is no finished run
-report.py {{place}} --recompute {{run}} | Name a folder with results
+report.py {{place}} --recompute {{run}} | Give a folder with results
 report.py {{place}} --methods NoMethod -o {{tmp}}/page.html | NoMethod
 parse_test_res.py {{place}}/nosuch --table few_shot | There is no folder
 parse_test_res.py {{place}}/empty --table few_shot | No run below
@@ -447,7 +447,7 @@ DAMAGED = [
     (CHECKPOINT, saved(epoch="last"), PREDICT, "its epoch is not a whole number, 0 or more"),
     (CHECKPOINT, saved(meta=[1]), TEST, "its meta is not an object"),
     (CHECKPOINT, saved(meta={"method": "KgCoOp"}), TEST, "is a checkpoint of KgCoOp, not of CoOp"),
-    (CHECKPOINT, saved(meta={"backbone": "0"}), TEST, "was learned on other weights"),
+    (CHECKPOINT, saved(meta={"backbone": "0"}), TEST, "was trained with different weights"),
     (CHECKPOINT, saved(optimizer="adam"), TEST, "its optimizer is not a dict"),
     (CHECKPOINT, saved(state_dict={"ctx": torch.zeros(4, 7)}), "scripts/interpret_prompt.py {run}", "have 7 numbers"),
     ("method.yaml", b"\x00\x01", CONFIGURED, "method.yaml is not valid YAML"),
@@ -521,11 +521,11 @@ DAMAGED = [
     (PROMPT, Changed(kind=3), EXPORTED, "its kind is not trained prompt"),
     (PROMPT, Changed(format=9), EXPORTED, "has the format 9, this version reads 1"),
     (PROMPT, Changed(classes=[]), EXPORTED, "its classes is not a list of names"),
-    (PROMPT, Changed(classes=["a"]), EXPORTED, "its classes and training_images are not equally many"),
+    (PROMPT, Changed(classes=["a"]), EXPORTED, "classes and training_images differ in length"),
     (PROMPT, Changed(method="Nosuch"), EXPORTED, "There is no 'Nosuch'"),
     (PROMPT, Changed(options={"N_CTX": "four"}), EXPORTED, "TRAINER.COOP.N_CTX is 'four' in"),
     (PROMPT, Changed({"images.SIZE": [-1, 5]}), EXPORTED, "INPUT.SIZE is (-1, 5), but it must be"),
-    (PROMPT, Changed({"backbone.fingerprint": "0"}), EXPORTED, "was learned on the weights of"),
+    (PROMPT, Changed({"backbone.fingerprint": "0"}), EXPORTED, "was trained with weights of"),
     (PROMPT, Changed(temperature=0), EXPORTED, "its temperature is not greater than 0"),
     ("bank.py", "BIOMEDCOOP_TEMPLATES = f()", IMPORT,
      "is not a plain literal, and code is not executed here"),

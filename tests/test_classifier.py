@@ -175,14 +175,14 @@ def test_the_sentences_that_are_given_decide_what_the_teacher_says(listed, cache
 @pytest.mark.parametrize(
     ("params", "labels", "sentence"),
     [
-        ({}, [0, 1, 2] * 10, "labels are words"),
+        ({}, [0, 1, 2] * 10, "give words"),
         ({}, ["mass"] * 30, "needs two or more"),
         ({}, ["mass", "cyst"], "give each image one label"),
         ({"shots": 0}, ["mass", "cyst"] * 15, "shots is 0"),
         ({"method": "CoOpp"}, ["mass", "cyst"] * 15, "did you mean 'CoOp'"),
         ({"gama": 0.1, "method": "OGKD"}, ["mass", "cyst"] * 15, r"TRAINER\.OGKD\.GAMMA"),
         ({"prompts": {"mass": ["a mass."]}}, ["mass", "cyst"] * 15, "no sentences for the class 'cyst'"),
-        ({"prompts": {"mass": ["a."], "cyst": ["a.", "b."]}}, ["mass", "cyst"] * 15, "as many as the others"),
+        ({"prompts": {"mass": ["a."], "cyst": ["a.", "b."]}}, ["mass", "cyst"] * 15, "needs the same number"),
     ],
 )
 def test_what_a_caller_can_get_wrong_is_told_in_a_sentence(listed, cache, params, labels, sentence):

@@ -107,7 +107,7 @@ class TestKilled:
         first, second = pids(tmp_path, "A")
         assert first != second
         assert second not in pids(tmp_path, "B")
-        assert "was killed by SIGKILL; once more in a fresh one" in capsys.readouterr().err
+        assert "was killed by SIGKILL; retrying in a new one" in capsys.readouterr().err
 
     def test_a_job_whose_process_is_killed_again_is_named_and_the_rest_continue(self, tmp_path):
         report = go_through([job("A", "die", tmp_path), job("B", "work", tmp_path), job("C", "work", tmp_path)], 2)

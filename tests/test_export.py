@@ -174,14 +174,14 @@ def test_a_model_folder_is_named_without_its_place_and_given_again_when_it_is_us
     folder = run("CoOp", backbone=str(tmp_path / "secret place" / "my-clip"))
     export(folder, tmp_path / "out")
     assert all(b"secret place" not in path.read_bytes() for path in (tmp_path / "out").iterdir())
-    with pytest.raises(UserError, match=r"learned on the model folder my-clip.*--backbone"):
+    with pytest.raises(UserError, match=r"trained with the model folder my-clip.*--backbone"):
         Predictor(load_prompt(tmp_path / "out"))
     Predictor(load_prompt(tmp_path / "out"), backbone=str(tmp_path / "secret place" / "my-clip"))
 
 
 def test_a_cache_of_training_features_is_not_handed_over(run, tmp_path):
     folder = run("TipAdapter", "TRAINER.TIPADAPTER.STEPS_BETA", "2")
-    with pytest.raises(UserError, match="holds a feature of each training image"):
+    with pytest.raises(UserError, match="includes a feature of each training image"):
         export(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -307,7 +307,7 @@ def test_a_hub_that_cannot_be_reached_is_told_in_a_sentence(ogkd, tmp_path):
     words = ["scripts/export_prompt.py", str(ogkd), str(tmp_path / "out"), "--push", "some/prompt"]
     done = program(words, "http://127.0.0.1:9", tmp_path / "home")
     assert done.returncode == 2
-    assert "error: The hub did not take some/prompt" in done.stderr and "Traceback" not in done.stderr
+    assert "error: The hub did not accept some/prompt" in done.stderr and "Traceback" not in done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
 
 

@@ -124,7 +124,7 @@ def test_a_corrupt_entry_is_encoded_again(arguments, tmp_path, own_cache, capsys
         content = path.read_bytes()
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     train.main(arguments("OGKD", *options, output=tmp_path / "again"))
-    assert "corrupt; they are computed again" in capsys.readouterr().out
+    assert "corrupt; recomputing them" in capsys.readouterr().out
     assert same(learned(tmp_path / "first"), learned(tmp_path / "again"))
 
 

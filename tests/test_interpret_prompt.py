@@ -98,4 +98,4 @@ def test_a_context_of_another_backbone_is_refused(command, arguments, tmp_path):
     assert command(["train.py", *arguments("CoOp", "OPTIM.MAX_EPOCH", "1")]).returncode == 0
     tiny_models.native_clip(tmp_path / "other")
     done = command(["scripts/interpret_prompt.py", str(tmp_path / "run"), "--backbone", str(tmp_path / "other")])
-    assert done.returncode == 2 and "name the backbone that they were learned on" in done.stderr
+    assert done.returncode == 2 and "give the backbone that they were trained with" in done.stderr

@@ -126,7 +126,7 @@ def test_a_sound_folder_has_no_faults(command, scans):
     command(["scripts/split.py", str(scans), "--patients", r"(P\d+)_"])
     done = command(["scripts/check_data.py", str(scans)])
     assert done.returncode == 0, done.stdout
-    assert "Nothing is wrong" in done.stdout
+    assert "No faults" in done.stdout
     assert "12x8" in done.stdout and "RGB 18" in done.stdout
 
 

@@ -206,7 +206,7 @@ KEYS = ("TRAINER.COOP.PREC", "fp32", "LOSS.NAME", "ce")
 
 def test_a_trainer_and_a_data_set_of_plugins_train_and_results_say_whose_they_are(theirs, arguments, tmp_path):
     results = train.main(words(arguments, "CoOp", tmp_path, *KEYS))
-    assert results["notes"][-1] == "The trainer CoOp is that of plugins/their_coop.py, in place of this project's."
+    assert results["notes"][-1] == "The trainer CoOp comes from plugins/their_coop.py and replaces this project's."
     assert results["notes"][-1] in (tmp_path / "run" / "log.txt").read_text()
     assert results["config"]["TRAINER"] == {"NAME": "CoOp", "COOP": {"PREC": "fp32"}}
     assert results["dataset"] == "Caltech"
@@ -276,7 +276,7 @@ def test_a_key_that_is_read_and_nobody_gave_is_named_with_an_example(config, rea
     cfg = config("TRAINER:\n  FREE:\n    W: 8.0\n")
     with pytest.raises(UserError) as error:
         read(cfg)
-    assert f"key {key}, which nobody gave" in str(error.value)
+    assert f"key {key}, which was not set" in str(error.value)
     assert str(error.value).endswith(f"for example {example}.")
     assert not hasattr(cfg.TRAINER, "COOP")
     assert getattr(cfg.TRAINER.FREE, "PREC", "fp16") == "fp16"

@@ -109,7 +109,7 @@ def test_each_image_has_a_line_and_a_damaged_one_its_own(runs, command, image_fo
     assert "cannot be read" in lines[1] and "is missing" in lines[3]
     assert "warning: 2 of 4 images could not be read" in done.stderr
     assert "not a medical device" in done.stderr
-    assert "PhantomCLIP knows nothing but the drawn images" in done.stderr
+    assert "PhantomCLIP knows only the synthetic images" in done.stderr
 
 
 def test_the_same_image_as_dicom_has_the_same_answer(runs, command, image_folder, tmp_path):
@@ -238,14 +238,14 @@ def test_nothing_of_an_image_is_kept(runs, command, tmp_path, image_folder, cach
     [
         (["no such run", "a.png"], "There is no folder no such run"),
         (["{run}/prompt_learner", "a.png"], "is neither a run's folder"),
-        (["{run}", "a.png", "--abstain", "2"], "--abstain is a probability"),
-        (["{run}", "a.png", "--batch", "-1"], "--batch is a number of images"),
-        (["{run}", "a.png", "--classes", "one"], "names two or more different classes"),
-        (["{run}", "a.png", "--classes", "a, b, a"], "names two or more different classes"),
-        (["{run}", "{empty}"], "has no images in it"),
+        (["{run}", "a.png", "--abstain", "2"], "--abstain must be a probability"),
+        (["{run}", "a.png", "--batch", "-1"], "--batch must be a number of images"),
+        (["{run}", "a.png", "--classes", "one"], "must be two or more different class names"),
+        (["{run}", "a.png", "--classes", "a, b, a"], "must be two or more different class names"),
+        (["{run}", "{empty}"], "contains no images"),
         (["{run}", "absent.png"], "None of the 1 images could be read"),
-        (["{run}", "a.png", "--backbone", "nowhere"], "nowhere is not there: give its place by --backbone"),
-        (["{probe}", "a.png", "--classes", "a, b"], "belongs to its classes"),
+        (["{run}", "a.png", "--backbone", "nowhere"], "nowhere does not exist: give its location with --backbone"),
+        (["{probe}", "a.png", "--classes", "a, b"], "applies only to its classes"),
         (["{probe}", "a.png", "--heatmaps", "maps"], "no evidence of patches to draw"),
     ],
 )
@@ -269,7 +269,7 @@ def test_a_test_of_another_run_and_an_unfinished_one_say_so(runs, tmp_path, data
     folder, _ = runs("CoOp")
     small = SmallRuns("CoOp", tmp_path, data, cache)
     small.run("novel", eval_only=True, model_dir=str(folder), subsample="new")
-    with pytest.raises(UserError, match=r"is a test of what another run had learned.*novel classes by --classes"):
+    with pytest.raises(UserError, match=r"only tested what another run had learned.*novel classes with --classes"):
         from_run(tmp_path / "novel")
     shutil.copytree(folder, tmp_path / "begun")
     (tmp_path / "begun" / "results.json").unlink()

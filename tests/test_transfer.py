@@ -164,7 +164,7 @@ def test_a_target_with_other_classes_is_for_methods_that_can_name_them(places):
     jobs, left_out = transfer_plan(routes, ["CoOp", "LinearProbe"], [1, 2], [16], places)
     tests = [tuple(spec.folder.split("/transfer/")[1].split("/")[:2]) for one in jobs for spec in one.specs[1:]]
     assert sorted(tests) == sorted([*routes, *routes[1:]] * 2)
-    assert len(left_out) == 1 and left_out[0].startswith("LinearProbe only learns to tell the classes of btmri apart")
+    assert len(left_out) == 1 and left_out[0].startswith("LinearProbe only learns to distinguish the classes of btmri")
 
 
 def test_the_published_routes_are_those_of_the_target_sets():
@@ -183,7 +183,7 @@ def test_the_published_routes_are_those_of_the_target_sets():
     [
         (["CoOp", "transfer", "busi", "buid", "16"], "Give SOURCE TARGET SHOTS SEED, as in: "),
         (["CoOp", "transfer", "busi", "bvid", "16", "1"], "There is no data set 'bvid'"),
-        (["LinearProbe", "transfer", "btmri", "busi", "16", "1"], "it takes no part in btmri -> busi"),
+        (["LinearProbe", "transfer", "btmri", "busi", "16", "1"], "it is left out of btmri -> busi"),
         (["CoOp", "transfer", "busi", "udiat", "2", "1", "OPTIM.MAX_EPOCH", "1"], "download.py udiat --root"),
     ],
 )
@@ -198,7 +198,7 @@ def test_routes_without_their_images_are_left_out_and_named(places, tmp_path, ca
     routes = published_routes(places)
     assert ("busi", "buid") in routes and not {"btmri", "udiat"} & {name for route in routes for name in route}
     told = capsys.readouterr().err
-    assert "note: UDIAT is left out, it is not there: `python scripts/download.py udiat --root" in told
+    assert "note: UDIAT is left out because it is missing: `python scripts/download.py udiat --root" in told
     assert len(published_routes(places, without_data=True)) >= 6 and not capsys.readouterr().err
 
 
@@ -215,7 +215,7 @@ def test_the_whole_protocol_ends_with_tables(command, places):
     done = command(["scripts/transfer.py", "busi-buid"], env)
     assert (done.returncode, done.stderr) == (
         2,
-        "error: 'busi-buid' is no route: give SOURCE:TARGET, as in busi:buid.\n",
+        "error: 'busi-buid' is not a route: give SOURCE:TARGET, such as busi:buid.\n",
     )
 
 

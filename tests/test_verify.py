@@ -170,13 +170,13 @@ def test_a_folder_of_prompts_is_used_without_a_network_and_what_it_lacks_is_said
     assert done.returncode in (0, 1), done.stderr
     assert [line[:4] for line in lines_of(done)] == [["few_shot", "busi", "4", "3"]]
     assert "note: chmnist, covid, ctkidney," in done.stderr
-    assert "are left out, they are not there: `python scripts/download.py chmnist covid ctkidney" in done.stderr
+    assert "are left out because they are missing: `python scripts/download.py chmnist covid ctkidney" in done.stderr
     assert "split_BTMRI.json is not the published split." in done.stderr
     assert f"prompts are not in {copy}, the first is few_shot/btmri/shots_1/" in done.stderr
     shutil.rmtree(copy)
     done = verify("http://127.0.0.1:9", "--from", str(copy))
     assert (done.returncode, done.stderr.splitlines()[-1][:6]) == (2, "error:")
-    assert f"{copy} holds none of the prompts" in done.stderr
+    assert f"{copy} has none of the prompts" in done.stderr
 
 
 def test_without_a_network_one_sentence_is_said(verify):
@@ -216,7 +216,7 @@ def test_a_bomb_in_place_of_a_prompt_is_refused_and_does_not_go_off(verify, tmp_
         (["--seeds", "4"], "No prompt is released for seed 4: there are 1, 2, 3."),
         (["--shots", "3"], "No prompt is released for number of shots 3: there are 1, 2, 4, 8, 16."),
         (["--shots", "many"], "--shots must be a whole number"),
-        (["busi", "--protocol", "base2new"], "busi takes no part in it"),
+        (["busi", "--protocol", "base2new"], "busi is not part of it"),
         (["covid"], "No data set to test on is in"),
     ],
 )

@@ -26,7 +26,7 @@ class BiomedCoOp(PromptTuner):
             **super().default_options(),
             **teacher_options(),
             "TEXT_DROPOUT": 0.1,  # as in the published runs
-            "TAU": 1.5,  # prompts further than this many standard deviations from the rest are left out
+            "TAU": 1.5,  # leave out prompts further than this many standard deviations from the rest
             "LAMBDA_SCCM": 0.5,  # weight of the consistency with the mean prototypes
             "LAMBDA_KDSP": 0.5,  # weight of the distillation from the selected prompts
         }

@@ -16,7 +16,7 @@ from trainers.parts.templates import TEMPLATE, template_features
 
 
 class Adapter(nn.Module):
-    """D -> D / reduction -> D with ReLU; ratio * adapted + (1 - ratio) * feature, normalised or not."""
+    """D -> D / reduction -> D with ReLU; ratio * adapted + (1 - ratio) * feature, optionally normalised."""
 
     def __init__(self, width: int, reduction: int, ratio: float, normalize: bool = True) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Adapter(nn.Module):
 
 @TRAINER_REGISTRY.register()
 class CLIPAdapter(FeatureTrainer):
-    """Cross entropy. RATIO and NORMALIZE are the authors'; the benchmark has 0.5 and False."""
+    """Cross entropy. RATIO and NORMALIZE default to the authors' values; the benchmark uses 0.5 and False."""
 
     title, paper, row = "CLIP-Adapter", "2110.04544", 30
     draws_each_epoch = True
@@ -44,7 +44,7 @@ class CLIPAdapter(FeatureTrainer):
         return {
             "TEMPLATE": TEMPLATE,
             "RATIO": 0.2,  # share of the adapted feature in the mixture, 0..1
-            "NORMALIZE": True,  # bring the mixture to length 1
+            "NORMALIZE": True,  # normalise the mixture to length 1
             "REDUCTION": 4,  # how many times narrower the bottleneck is
         }
 

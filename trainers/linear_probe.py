@@ -14,9 +14,9 @@ from dassl.engine import TRAINER_REGISTRY
 from trainers.parts.feature_trainer import FeatureTrainer
 from trainers.parts.options import require
 
-EXPONENTS = (6, 4, 2, 0, -2, -4, -6)  # of 10, for C; the first of equals wins
+EXPONENTS = (6, 4, 2, 0, -2, -4, -6)  # powers of 10 for C; the first wins a tie
 BISECTIONS = 8
-ITERATIONS = 1000  # of L-BFGS at most
+ITERATIONS = 1000  # at most, of L-BFGS
 
 
 class LogisticModel(nn.Module):
@@ -37,13 +37,13 @@ class LogisticModel(nn.Module):
 def logistic_regression(features: Tensor, labels: Tensor, c: float) -> LogisticModel:
     """The minimum of ||coef||^2 / 2 + C * (sum of cross entropies) by L-BFGS, over features (N, D) and labels (N,).
 
-    Every one of the classes 0 .. C - 1 must have a feature. Of two classes, one has all its weights 0.
+    Every class from 0 to C - 1 needs at least one feature. With two classes, the weights of one of them are all 0.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings():
-        # With large C a separable few-shot set has its minimum at infinity; the published fits stop there as well.
+        # With a large C the minimum for a separable few-shot set is at infinity; the published fits stop early as well.
         warnings.simplefilter("ignore", ConvergenceWarning)
         fit = LogisticRegression(C=c, max_iter=ITERATIONS).fit(features.cpu().numpy(), labels.cpu().numpy())
     model = LogisticModel(len(fit.classes_), features.shape[1])
@@ -53,10 +53,10 @@ def logistic_regression(features: Tensor, labels: Tensor, c: float) -> LogisticM
 
 
 def best_exponent(accuracy: Callable[[float], float]) -> float:
-    """The exponent x of C = 10^x that CLIP's search ends with, from the validation accuracy at x.
+    """The exponent x of C = 10^x that CLIP's search selects, given the validation accuracy at x.
 
-    The best of seven, then eight bisections of the two decades around it, each of which keeps the better end (the lower
-    of equals) and the half beside it.
+    The search takes the best of seven exponents, then bisects the two decades around it eight times. Each bisection
+    keeps the better end (the lower one in a tie) and the half next to it.
     """
     accuracy = cache(accuracy)
     best: float = max(EXPONENTS, key=accuracy)
@@ -72,17 +72,17 @@ def best_exponent(accuracy: Callable[[float], float]) -> float:
 
 @TRAINER_REGISTRY.register()
 class LinearProbe(FeatureTrainer):
-    """One fit, to its minimum, with the regularisation that the validation images choose.
+    """One fit to convergence, with the regularisation selected on the validation images.
 
-    Classes without validation images take no part in that choice. OPTIM does not apply: L-BFGS has no learning rate,
-    batches or epochs. A run is one epoch, the fit.
+    Classes without validation images are ignored in that selection. OPTIM does not apply: L-BFGS has no learning rate,
+    batches or epochs. The fit counts as one epoch.
     """
 
     title, paper, row = "Linear probe", "2103.00020", 60
 
     @classmethod
     def default_options(cls) -> dict[str, object]:
-        return {"C": 0.0}  # inverse strength of the regularisation; 0: chosen on the validation images
+        return {"C": 0.0}  # inverse regularisation strength; 0: selected on the validation images
 
     @classmethod
     def check_options(cls, options: CfgNode) -> None:

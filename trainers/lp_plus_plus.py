@@ -22,17 +22,17 @@ from trainers.parts.templates import TEMPLATE, template_features
 
 
 def weight_step(features: Tensor) -> float:
-    """4 N / (largest eigenvalue of F'F): the inverse of the Lipschitz bound in the weights, F (N, D)."""
+    """4 N / (largest eigenvalue of F'F) for F (N, D): the inverse Lipschitz bound for the weights."""
     return float(4 * len(features) / torch.linalg.eigvalsh(features.t() @ features)[-1])
 
 
 def multiplier_step(text_logits: Tensor) -> float:
-    """N / (4 max_k sum_i (f_i t_k)^2): the step of the multipliers, from f_i t_k (N, C)."""
+    """N / (4 max_k sum_i (f_i t_k)^2), from f_i t_k (N, C): the step size of the multipliers."""
     return float(len(text_logits) / (4 * text_logits.square().sum(0).max()))
 
 
 def initial_multiplier(text_logits: Tensor, labels: Tensor) -> float:
-    """250 times the mean over classes of the mean agreement f_i t_k of a class's images with its own text."""
+    """250 times the mean over classes of the mean similarity f_i t_k between a class's images and its own text."""
     own = text_logits.gather(1, labels[:, None]).squeeze(1)
     classes = range(text_logits.shape[1])
     return 250 * float(torch.stack([own[labels == k].mean() for k in classes if (labels == k).any()]).mean())
@@ -63,11 +63,11 @@ class Probe(nn.Module):
 
 @TRAINER_REGISTRY.register()
 class LPPlusPlus(FeatureTrainer):
-    """Gradient descent on all training features at once; the multipliers step once in ALPHA_EVERY epochs.
+    """Full-batch gradient descent on the training features; the multipliers are updated every ALPHA_EVERY epochs.
 
-    OPTIM.LR is a factor on the step sizes from the Lipschitz bounds. OPTIM.MOMENTUM and OPTIM.WEIGHT_DECAY are those
-    of the weights; the multipliers take plain gradient steps. With TEST.FINAL_MODEL best_val, as in the configurations,
-    the last of the epochs that are best on the validation images is tested.
+    OPTIM.LR multiplies the step sizes from the Lipschitz bounds. OPTIM.MOMENTUM and OPTIM.WEIGHT_DECAY apply to the
+    weights; the multipliers take plain gradient steps. With TEST.FINAL_MODEL best_val, as in the configurations, the
+    epoch that is best on the validation images is tested, the last one in a tie.
     """
 
     title, paper, row = "LP++", "2404.02285", 70
@@ -76,8 +76,8 @@ class LPPlusPlus(FeatureTrainer):
     def default_options(cls) -> dict[str, object]:
         return {
             "TEMPLATE": TEMPLATE,
-            "ALPHA_EVERY": 10,  # epochs from one step of the multipliers to the next
-            "BIAS": False,  # learn a bias too, as the authors' code does and their paper does not
+            "ALPHA_EVERY": 10,  # epochs between two updates of the multipliers
+            "BIAS": False,  # also learn a bias, as the authors' code does but their paper does not
         }
 
     @classmethod
@@ -87,7 +87,7 @@ class LPPlusPlus(FeatureTrainer):
     def check_cfg(self, cfg: CfgNode) -> None:
         super().check_cfg(cfg)
         if cfg.OPTIM.NAME != "sgd":
-            raise UserError(f"OPTIM.NAME is '{cfg.OPTIM.NAME}', but the step sizes of LP++ are those of sgd.")
+            raise UserError(f"OPTIM.NAME is '{cfg.OPTIM.NAME}', but LP++ computes step sizes for sgd: set it to sgd.")
 
     def build_method(self) -> None:
         features, labels = self.training_set
@@ -117,6 +117,6 @@ class LPPlusPlus(FeatureTrainer):
                 self.probe.alpha.sub_(factor * self.alpha_step * cast(Tensor, self.probe.alpha.grad))
 
     def after_epoch(self) -> None:
-        # The engine keeps the first of equally good epochs, the published code the last.
+        # In a tie the engine keeps the first of the best epochs, the published code the last.
         self.best_result = math.nextafter(self.best_result, -math.inf)
         super().after_epoch()

@@ -26,7 +26,7 @@ class CoupledPromptLearner(PromptLearner):
         super().__init__(model, *args, **kwargs)
         most = min(model.text_layers, model.vision_layers)
         if not 1 <= depth <= most:
-            raise UserError(f"The option DEPTH is {depth}, but with {model.name} it must lie between 1 and {most}.")
+            raise UserError(f"The option DEPTH is {depth}, but with {model.name} it must be between 1 and {most}.")
         shape = (self.n_ctx, model.context_width)
         self.deep = nn.ParameterList(nn.Parameter(torch.empty(shape).normal_(std=0.02)) for _ in range(depth - 1))
         self.to_visual = nn.ModuleList(nn.Linear(model.context_width, model.vision_width) for _ in range(depth))
@@ -57,8 +57,8 @@ class MaPLe(ClipTrainer):
             **prompt_options(),
             "N_CTX": 2,
             "CTX_INIT": "a photo",
-            "DEPTH": 9,  # layers with prompts of their own; the towers' depth where that is less
-            "PREC": "amp",  # amp: bfloat16 where it is safe, on a GPU; fp32
+            "DEPTH": 9,  # layers that get their own prompts, capped at the towers' depth
+            "PREC": "amp",  # amp: bfloat16 where it is safe, on a GPU; or fp32
         }
 
     @classmethod

@@ -1,7 +1,7 @@
 """OGKD: Omni-Geometry Knowledge Distillation (arXiv 2606.04922).
 
-The teacher's log-probabilities are diffused along a graph of the classes, and the student, four context vectors, is
-drawn to them on the global image token (GAD) and on the patches most attentive to the true class (LGD).
+The teacher's log-probabilities are diffused along a graph of the classes. The student, four context vectors, is
+distilled from them on the global image token (GAD) and on the patches most attentive to the true class (LGD).
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def class_graph(q: Tensor, alpha: float) -> Tensor:
 
 
 def fold_held_out(graph: Tensor, base: int) -> Tensor:
-    """Fold a graph over all classes, the first `base` of which are in play, into those: W_bb + 0.1 W_bn W_nb."""
+    """Fold a graph over all classes into a graph over the first `base` classes, those trained on:
+    W_bb + 0.1 W_bn W_nb."""
     return graph[:base, :base] + HELD_OUT_WEIGHT * graph[:base, base:] @ graph[base:, :base]
 
 
@@ -67,7 +68,7 @@ def attentive_patches(logits: Tensor, label: Tensor, ratio: float) -> Tensor:
 def lgd_loss(
     student: Tensor, teacher: Tensor, label: Tensor, graph: Tensor, gamma: float, smoothing: str = "log"
 ) -> Tensor:
-    """Local alignment on k patches an image: student and teacher logits (B, k, C), compared at the true class only."""
+    """Local alignment on k patches per image: student and teacher logits (B, k, C), compared at the true class only."""
     index = label[:, None, None].expand(-1, student.shape[1], 1)
     r = smooth(teacher.log_softmax(-1), graph, gamma, smoothing).gather(-1, index)
     p = student.log_softmax(-1).gather(-1, index)
@@ -76,7 +77,7 @@ def lgd_loss(
 
 @TRAINER_REGISTRY.register()
 class OGKD(PromptTuner):
-    """Total loss: CE + SCCM + GAD + LGD; no gradient passes the teacher or the graph."""
+    """Total loss: CE + SCCM + GAD + LGD; no gradient flows through the teacher or the graph."""
 
     title, paper, row = "OGKD", "2606.04922", 140
     uses_patches = True
@@ -89,12 +90,12 @@ class OGKD(PromptTuner):
             "TEXT_DROPOUT": 0.1,  # as in the published runs
             "GRAPH": TEXT,  # how classes relate: text, geometry[:PATH], file:PATH, file+:PATH, identity, uniform
             "ALPHA": 1.0,  # sharpness of the class graph
-            "TAU": 1.5,  # prompts further than this many standard deviations from the rest are left out
+            "TAU": 1.5,  # leave out prompts further than this many standard deviations from the rest
             "LAMBDA_SCCM": 0.5,  # weight of the consistency with the mean prototypes
             "LAMBDA_GAD": 1.0,  # weight of the global distillation
             "LAMBDA_LGD": 0.1,  # weight of the distillation on patches
             "GAMMA": 0.5,  # share of the teacher's log-probabilities that is diffused, 0..1
-            "TOP_K_RATIO": 0.5,  # share of the patches that LGD looks at, 0..1
+            "TOP_K_RATIO": 0.5,  # share of the patches that LGD uses, 0..1
             "SMOOTHING": "log",  # what is diffused: log-probabilities (log) or probabilities (prob)
             "FOLD_HELD_OUT": False,  # fold the held-out classes into the graph
         }
@@ -122,7 +123,7 @@ class OGKD(PromptTuner):
         super().before_train()
 
     def _graph(self) -> Tensor:
-        """W (C, C), or with FOLD_HELD_OUT what the graph over all classes, the held-out ones last, is folded into."""
+        """W (C, C); with FOLD_HELD_OUT, the graph over all classes (held-out ones last), folded by `fold_held_out`."""
         kind, alpha = self.options.GRAPH, self.options.ALPHA
         everything = getattr(self.dm.dataset, "all_classnames", self.classnames)
         held_out = [name for name in everything if name not in self.classnames]
@@ -159,5 +160,5 @@ class OGKD(PromptTuner):
 
 
 def _dataset_name(cfg: CfgNode) -> str:
-    """What the data set's geometry file is called."""
+    """The name of the data set's geometry file."""
     return Path(cfg.DATASET.FOLDER).name or cfg.DATASET.NAME

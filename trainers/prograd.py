@@ -14,12 +14,13 @@ from trainers.parts.options import require
 from trainers.parts.prompt_tuner import PromptTuner
 from trainers.parts.templates import TEMPLATE, template_features
 
-NEGLIGIBLE = 1e-5  # of the task's gradient; what is smaller is rounding
+NEGLIGIBLE = 1e-5  # relative to the task's gradient; anything smaller is rounding error
 
 
 @TRAINER_REGISTRY.register()
 class ProGrad(PromptTuner):
-    """The cross entropy's gradient, less its component against the gradient of the KL to the zero-shot model."""
+    """The gradient of the cross entropy without its component that opposes the gradient of the KL to the zero-shot
+    model."""
 
     title, paper, row = "ProGrad", "2205.14865", 110
 
@@ -28,7 +29,7 @@ class ProGrad(PromptTuner):
         return {
             **super().default_options(),
             "TEMPLATE": TEMPLATE,  # of the zero-shot model
-            "LAMBDA": 1.0,  # how much of the contradicting component is taken away
+            "LAMBDA": 1.0,  # share of the conflicting component that is removed
             "T": 1.0,  # temperature of the KL
         }
 
@@ -65,11 +66,11 @@ def tempered_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 def project(task: Tensor, general: Tensor, weight: float = 1.0) -> Tensor:
-    """The task's gradient where it agrees with the general one; else without its component along that one.
+    """The task's gradient; where it conflicts with the general one, without its component along that one.
 
-    A general gradient of at most NEGLIGIBLE times the task's length counts as zero. Such is the first one when training
-    starts from the zero-shot model's own template: student and teacher agree, and their difference is rounding, whose
-    direction means nothing.
+    A general gradient of at most NEGLIGIBLE times the length of the task's counts as zero. This happens in the first
+    step when training starts from the zero-shot model's own template: student and teacher agree, and their difference
+    is rounding error, whose direction is meaningless.
     """
     size = general.norm()
     direction = general / size.clamp_min(torch.finfo(general.dtype).tiny)

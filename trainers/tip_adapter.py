@@ -19,21 +19,21 @@ from trainers.parts.feature_trainer import FeatureTrainer
 from trainers.parts.options import require
 from trainers.parts.templates import TEMPLATE, template_features
 
-NUMBERS_AT_ONCE = 2**22  # in one piece of the search: 16 MB of logits
+NUMBERS_AT_ONCE = 2**22  # in one chunk of the search: 16 MB of logits
 
 
 def tip_options() -> dict[str, object]:
     """The options of both methods, with the benchmark's search grid.
 
-    The authors have a grid per data set, 200 values of beta by 20 of alpha: up to 7 and 3 on ImageNet, up to 50 and 50
+    The authors use one grid per data set, 200 values of beta by 20 of alpha: up to 7 and 3 on ImageNet, up to 50 and 50
     on Flowers. They average the cache's keys over 10 augmented views.
     """
     return {
         "TEMPLATE": TEMPLATE,
         "ALPHA": 1.0,  # weight of the cache before the search, and in the training of Tip-Adapter-F
-        "BETA": 1.0,  # sharpness of the cache, likewise
-        "AUGMENT_EPOCHS": 1,  # views of an image that a key is the mean of, with FEATURES.TRAIN_VIEW augmented
-        "SEARCH": True,  # choose alpha and beta on the validation images
+        "BETA": 1.0,  # sharpness of the cache, used likewise
+        "AUGMENT_EPOCHS": 1,  # views averaged into each key, with FEATURES.TRAIN_VIEW augmented
+        "SEARCH": True,  # select alpha and beta on the validation images
         "MAX_ALPHA": 50.0,
         "STEPS_ALPHA": 200,
         "MAX_BETA": 50.0,
@@ -42,24 +42,24 @@ def tip_options() -> dict[str, object]:
 
 
 def check_tip_options(options: CfgNode) -> None:
-    """Raise UserError when an option of `tip_options` has a value that it must not have."""
+    """Raise UserError if an option of `tip_options` has an invalid value."""
     require(options, "ALPHA", "BETA", least=0)
     require(options, "MAX_ALPHA", "MAX_BETA", above=0.1)
     require(options, "AUGMENT_EPOCHS", "STEPS_ALPHA", "STEPS_BETA", least=1, most=10_000)
 
 
 def grid(most: float, steps: int) -> Tensor:
-    """`steps` values (steps,) from 0.1 in equal steps towards `most`, which is left out."""
+    """`steps` evenly spaced values (steps,) from 0.1 up to `most`, which is excluded."""
     return torch.tensor([0.1 + i * (most - 0.1) / steps for i in range(steps)])
 
 
 def search(
     zero_shot: Tensor, similarity: Tensor, values: Tensor, labels: Tensor, alphas: Tensor, betas: Tensor
 ) -> tuple[float, float, float]:
-    """The alpha and beta with the highest accuracy, and that accuracy in 0..1; of equals the lowest beta, then alpha.
+    """The alpha and beta with the highest accuracy, and that accuracy in 0..1. The lowest beta, then alpha, wins a tie.
 
     For B images and N keys: zero-shot logits (B, C), similarity f k' (B, N), one-hot values (N, C) and labels (B,). All
-    pairs are compared, a few betas at a time in bounded memory.
+    pairs are compared, a few betas at a time to bound the memory.
     """
     n_images, n_classes = zero_shot.shape
     at_once = max(1, NUMBERS_AT_ONCE // (n_images * max(len(alphas) * n_classes, len(values))))
@@ -77,8 +77,8 @@ def search(
 class CacheModel(nn.Module):
     """Zero-shot logits and those of a cache: s f t' + alpha exp(-beta (1 - f k')) V.
 
-    Text features t (C, D) stay as they are. Keys k (N, D) are the training features, one-hot values V (N, C) their
-    labels, and the validation images choose alpha and beta.
+    Text features t (C, D) stay fixed. Keys k (N, D) are the training features, one-hot values V (N, C) their labels.
+    Alpha and beta are selected on the validation images.
     """
 
     values: Tensor
@@ -118,7 +118,7 @@ class CacheModel(nn.Module):
 
     @torch.no_grad()
     def search(self, trainer: FeatureTrainer) -> None:
-        """Set alpha and beta to the pair that is best on the trainer's validation images, if SEARCH says so."""
+        """Set alpha and beta to the best pair on the trainer's validation images, if SEARCH is on."""
         options = trainer.options
         if not options.SEARCH:
             return
@@ -136,7 +136,8 @@ class CacheModel(nn.Module):
 
 @TRAINER_REGISTRY.register()
 class TipAdapter(FeatureTrainer):
-    """Nothing is trained: the cache is the training features. A run is one epoch, the search; OPTIM does not apply."""
+    """Nothing is trained: the cache holds the training features. The search counts as one epoch; OPTIM does not
+    apply."""
 
     title, paper, row = "Tip-Adapter", "2207.09519", 40
     keeps_training_images = True
@@ -163,10 +164,10 @@ class TipAdapter(FeatureTrainer):
 
 @TRAINER_REGISTRY.register()
 class TipAdapterF(FeatureTrainer):
-    """The cache's keys are fine-tuned before the search, with a learning rate that is scheduled by the step.
+    """The cache's keys are fine-tuned before the search, with a learning rate that is scheduled per step.
 
-    With TEST.FINAL_MODEL best_val, as in the configurations, the keys of the best epoch on the validation images are
-    those that the search finds alpha and beta for.
+    With TEST.FINAL_MODEL best_val, as in the configurations, the search for alpha and beta uses the keys of the epoch
+    that is best on the validation images.
     """
 
     title, paper, row = "Tip-Adapter-F", "2207.09519", 50
@@ -200,10 +201,10 @@ class TipAdapterF(FeatureTrainer):
         self.sched.step()
 
     def update_lr(self, names: str | list[str] | None = None) -> None:
-        """Nothing more at the end of an epoch: the rate follows the steps."""
+        """Does nothing at the end of an epoch: the learning rate is updated per step."""
 
     def after_train(self) -> None:
-        path = find_checkpoint(Path(self.output_dir) / "cache")  # the best epoch's where it is kept, else the last's
+        path = find_checkpoint(Path(self.output_dir) / "cache")  # of the best epoch if it was kept, else of the last
         self.load_model(self.output_dir)
         self.cache_model.search(self)
         kept = load_checkpoint(str(path))
@@ -212,7 +213,7 @@ class TipAdapterF(FeatureTrainer):
 
 
 def counted_in_steps(optim: CfgNode, steps: int) -> CfgNode:
-    """OPTIM with its epochs counted in optimisation steps, `steps` to an epoch."""
+    """OPTIM with its epochs counted in optimisation steps, `steps` per epoch."""
     optim = optim.clone()
     optim.defrost()
     optim.MAX_EPOCH *= steps

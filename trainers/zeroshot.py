@@ -43,7 +43,7 @@ class ZeroShot(ClipTrainer):
         self.test()
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
-        """There is nothing to load."""
+        """Does nothing: there are no learned parameters."""
 
 
 @TRAINER_REGISTRY.register()

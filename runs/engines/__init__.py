@@ -1,4 +1,4 @@
-"""Ways to go through many runs; each needs nothing but the jobs of a plan, and starts the commands of their runs."""
+"""Engines that execute many runs. An engine gets the jobs of a plan and starts the commands of their runs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from .options import Settings
     from .report import Report
 
-# An engine is a module with start(todo, settings) -> Report, and preview(todo, settings) -> str where it submits more
-# than the commands themselves.
+# An engine is a module with start(todo, settings) -> Report and, if it submits more than the commands themselves,
+# preview(todo, settings) -> str.
 ENGINES = {"local": "local", "ray": "ray_cluster", "slurm": "slurm"}
 
 
 def go_through(todo: Sequence[Job], settings: Settings) -> Report:
-    """Do every job on the engine that was chosen and tell of each as it ends. A job that fails or diverges is named in
-    the report, and the rest continue.
+    """Execute every job on the chosen engine and report each as it ends. A job that fails or diverges is listed in the
+    report, and the rest continue.
 
     Raises:
         UserError: the engine's package is missing, or there is no such cluster.
@@ -30,8 +30,8 @@ def go_through(todo: Sequence[Job], settings: Settings) -> Report:
 
 
 def dry_run(todo: Sequence[Job], settings: Settings) -> None:
-    """Print what `go_through` would start, the batch script of an engine that submits one, else the runs' commands, and
-    on stderr how many runs that is."""
+    """Print what `go_through` would start: the batch script, if the engine submits one, else the runs' commands. Print
+    the number of runs on stderr."""
     specs = dict.fromkeys(spec for job in todo for spec in job.specs)
     waiting = dict.fromkeys(spec for job in todo for spec in job.waiting())
     preview = getattr(_module(settings), "preview", None)

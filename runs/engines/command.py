@@ -1,4 +1,4 @@
-"""Doing a job by the commands of its runs, as the engines of clusters do on their nodes."""
+"""Executing a job by the commands of its runs, as cluster engines do on their nodes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from runs.spec import ROOT, RunSpec
 from .report import Outcome, scores_of
 
 RESULTS, DIVERGED = "results.json", "diverged.json"
-# Ends a group of processes when whoever holds the other end of its standard input is gone.
+# Kills a process group as soon as the process at the other end of its standard input is gone.
 _GUARD = 'read -r _; kill -s KILL -- "-$1"'
 
 
 def do(job: Job, threads: int = 1, retries: int = 0) -> Outcome:
-    """Do the runs of a job that are not complete, each as `python train.py ...` in a process of its own. One that is
-    killed by a signal is begun again, at most `retries` times, and resumes after its last epoch."""
+    """Execute the incomplete runs of a job, each as `python train.py ...` in a separate process. A run that is killed
+    by a signal is retried at most `retries` times and resumes after its last epoch."""
     started = time.perf_counter()
     for spec in job.waiting():
         code, said = _run(spec, threads)
@@ -51,7 +51,7 @@ def _without_result(job: Job, spec: RunSpec, code: int, said: str, seconds: floa
 
 
 def _run(spec: RunSpec, threads: int) -> tuple[int, str]:
-    """Exit code of a run's command, below 0 where a signal killed it, and what it said on stderr. What it prints is in
+    """Exit code of a run's command (negative if a signal killed it) and its output on stderr. Its standard output is in
     the run's log.txt."""
     words = [sys.executable, "train.py", *spec.arguments()]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
@@ -73,8 +73,8 @@ def _run(spec: RunSpec, threads: int) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def _guarded(process: subprocess.Popen) -> Iterator[None]:
-    """Ends a process and its children with the block, and if this process is killed in it: a run whose node is taken
-    for dead must not go on beside its successor."""
+    """Kill a process and its children when the block ends or this process is killed, so that a run on a node that
+    counts as dead does not continue alongside its successor."""
     if os.name != "posix":
         try:
             yield

@@ -1,4 +1,4 @@
-"""Going through jobs on this machine, one after another or side by side in processes of their own."""
+"""Executing jobs on this machine, one after another or in parallel processes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from runs.protocols import Job, integer
 from .options import Settings
 from .report import Outcome, Report, attempt
 
-ATTEMPTS = 2  # at a job whose process is killed
-SECONDS_BETWEEN_LOOKS = 1.0  # at whether a process is alive
+ATTEMPTS = 2  # for a job whose process is killed
+SECONDS_BETWEEN_LOOKS = 1.0  # to check whether processes are alive
 SECONDS_TO_END = 5.0
 WEIGHT_FILES = (".safetensors", ".bin", ".pt")
 FIXED_BYTES = 1_500_000_000
 
 
 def go_through(todo: Sequence[Job], workers: int = 1) -> Report:
-    """Do every job and tell of each as it ends. A job that fails is named and the rest continue.
+    """Execute every job and report each as it ends. A job that fails is reported and the rest continue.
 
-    With more than one worker, jobs run side by side in processes of their own, share out the machine's cores, and print
-    to their log.txt alone.
+    With more than one worker, jobs run in parallel processes that share the machine's cores and print only to their
+    log.txt.
     """
     report = Report(todo, workers)
     for outcome in _one_by_one(todo) if workers == 1 else _side_by_side(todo, workers):
@@ -39,12 +39,12 @@ def go_through(todo: Sequence[Job], workers: int = 1) -> Report:
 
 
 def start(todo: Sequence[Job], settings: Settings) -> Report:
-    """Go through the jobs with as many workers as were asked for, or as the GPU's memory has room for."""
+    """Execute the jobs with the requested number of workers, or as many as fit into the GPU's memory."""
     return go_through(todo, fitting(settings.jobs or 1, settings.backbone))
 
 
 def fitting(workers: int, backbone: str) -> int:
-    """At most `workers`: as many as the free memory of this machine's GPU is estimated to have room for, at least 1."""
+    """The number of workers, at least 1 and at most `workers`, estimated to fit into the GPU's free memory."""
     if workers == 1:
         return 1
     import torch
@@ -56,16 +56,16 @@ def fitting(workers: int, backbone: str) -> int:
     fit = max(1, min(workers, int(free // needed)))
     if fit < workers:
         print(
-            f"The GPU has {free / 1e9:.0f} GB free and a run is estimated to take {needed / 1e9:.1f} GB: {fit} side by "
-            f"side instead of {workers}.",
+            f"The GPU has {free / 1e9:.0f} GB free and a run is estimated to take {needed / 1e9:.1f} GB: using {fit} "
+            f"workers instead of {workers}.",
             flush=True,
         )
     return fit
 
 
 def bytes_of_run(backbone: str) -> int:
-    """An estimate of a run's memory on a GPU: its weights, about twice as much for what their products leave behind,
-    and a fixed part for CUDA itself and a batch of images."""
+    """An estimate of a run's memory on a GPU: the weights, about twice as much for intermediate results, and a constant
+    for CUDA itself and a batch of images."""
     from clip.registry import locate
 
     sizes = [file.stat().st_size for file in locate(backbone).rglob("*") if file.suffix in WEIGHT_FILES]
@@ -73,11 +73,11 @@ def bytes_of_run(backbone: str) -> int:
 
 
 def worker_count(asked: str | None, backbone: str) -> int:
-    """How many jobs run side by side: what --jobs asks for, by default 1, or for PhantomCLIP, which is too small for
-    the threads of one run to gain much, one per core and at most 4.
+    """How many jobs run in parallel: --jobs, by default 1. For PhantomCLIP, whose runs use one thread each, the default
+    is one per core and at most 4.
 
     Raises:
-        UserError: it is not a whole number above 0.
+        UserError: --jobs is not a whole number above 0.
     """
     if asked is not None:
         return integer(asked, "--jobs", 1)
@@ -91,9 +91,9 @@ def _one_by_one(todo: Sequence[Job]) -> Iterator[Outcome]:
 
 
 def _side_by_side(todo: Sequence[Job], workers: int) -> Iterator[Outcome]:
-    """Outcomes in the order in which jobs end. A job whose process is killed is done once more in a fresh one. The
-    first that finds the GPU's memory full halves the number of workers, and jobs that ran beside more workers than
-    there are then are done once more."""
+    """Outcomes in the order in which jobs end. A job whose process is killed is retried once in a new process. The
+    first job that runs out of GPU memory halves the number of workers; jobs that ran out of memory alongside more
+    workers than that are retried."""
     threads = max(1, (os.cpu_count() or 1) // workers)
     asked = workers
     waiting = deque((job, 1) for job in todo)
@@ -117,7 +117,7 @@ def _side_by_side(todo: Sequence[Job], workers: int) -> Iterator[Outcome]:
                         print(f"{worker.job}: the GPU's memory is full; from now on --jobs {workers}", file=sys.stderr)
                     if worker.beside > workers:
                         waiting.appendleft((worker.job, worker.attempts))
-                        worker.stop()  # and with it the memory that it holds
+                        worker.stop()  # which frees its memory
                         continue
                 if outcome is not None:
                     idle.append(worker)
@@ -125,7 +125,7 @@ def _side_by_side(todo: Sequence[Job], workers: int) -> Iterator[Outcome]:
                     continue
                 cause = worker.cause_of_death()
                 if worker.attempts < ATTEMPTS:
-                    print(f"{worker.job}: its process {cause}; once more in a fresh one", file=sys.stderr, flush=True)
+                    print(f"{worker.job}: its process {cause}; retrying in a new one", file=sys.stderr, flush=True)
                     waiting.appendleft((worker.job, worker.attempts + 1))
                 else:
                     yield Outcome(worker.job, error=f"its process {cause}, {ATTEMPTS} times: {_REMEDY}.")
@@ -140,22 +140,22 @@ _REMEDY = "the memory may be full, so lower --jobs or DATALOADER.TRAIN_X.BATCH_S
 
 
 class _Worker:
-    """A process that does one job after another, and the job that it is at."""
+    """A process that executes one job after another, and its current job."""
 
     def __init__(self, threads: int) -> None:
         spawn = multiprocessing.get_context("spawn")
         self.pipe, theirs = spawn.Pipe()
         self.process = spawn.Process(target=_work, args=(theirs, threads))
-        with _interrupts_ignored():  # inherited: on Ctrl-C this process ends the others, which say nothing
+        with _interrupts_ignored():  # inherited: on Ctrl-C this process ends the workers, which print nothing
             self.process.start()
         theirs.close()
         self.job: Job  # what `give` gave it last
         self.attempts = 0
-        self.beside = 1  # how many workers there were, this one included, when it began
+        self.beside = 1  # number of workers, this one included, when the job started
 
     def give(self, job: Job, attempts: int, workers: int) -> None:
         self.job, self.attempts, self.beside = job, attempts, workers
-        with contextlib.suppress(OSError):  # it was killed just now, which `outcome` tells
+        with contextlib.suppress(OSError):  # it was killed just now, which `outcome` detects
             self.pipe.send(job)
 
     def has_ended(self) -> bool:
@@ -163,7 +163,7 @@ class _Worker:
         return self.pipe.poll() or not self.process.is_alive()
 
     def outcome(self) -> Outcome | None:
-        """What became of the job; None where the process was killed at it."""
+        """The outcome of the job; None if its process was killed."""
         try:
             return self.pipe.recv() if self.pipe.poll() else None
         except (EOFError, OSError):
@@ -188,7 +188,7 @@ class _Worker:
 
 @contextlib.contextmanager
 def _interrupts_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only that one sets handlers
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can set handlers
         yield
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -199,19 +199,19 @@ def _interrupts_ignored() -> Iterator[None]:
 
 
 def _work(pipe: Connection, threads: int) -> None:
-    """A worker's life: jobs come through the pipe, their outcomes go back."""
+    """A worker's main loop: receives jobs through the pipe and sends back their outcomes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
     torch.set_num_threads(threads)
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  open as long as the process
-    with contextlib.suppress(EOFError, OSError):  # whoever asked is gone
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  stays open as long as the process lives
+    with contextlib.suppress(EOFError, OSError):  # the parent process is gone
         while True:
             pipe.send(attempt(pipe.recv()))
 
 
 def _end_with_parent() -> None:
-    """End this process as soon as the one that started it is gone, killed or not."""
+    """Exit as soon as the parent process ends or is killed."""
     cast(BaseProcess, multiprocessing.parent_process()).join()
     os._exit(1)

@@ -1,4 +1,4 @@
-"""The options that say how many runs are done: the engine, and what each run gets of it."""
+"""Options for executing many runs: the engine and the resources of each run."""
 
 from __future__ import annotations
 
@@ -30,53 +30,53 @@ _OF_ENGINE = {
 
 @dataclass(frozen=True)
 class Settings:
-    """How jobs are done. None and "" leave a value to the engine."""
+    """How jobs are executed. None and "" leave a setting to the engine."""
 
     engine: str = "local"
-    jobs: int | None = None  # side by side; None: as many as the engine has room for, on the local engine one
+    jobs: int | None = None  # in parallel; None: one on the local engine, as many as fit on a cluster
     backbone: str = ""  # whose weights each run loads
-    logs: Path = Path("output/logs")  # where an engine writes its own
-    cpus: int = 1  # cores, and threads, of a run
-    gpus: float | None = None  # a share of one, or a number of them
-    retries: int = RETRIES  # of a job whose node or process dies
-    address: str = ""  # of a Ray cluster; "": one is started here
-    bring_back: bool = False  # run folders from nodes that do not share OUTPUT
+    logs: Path = Path("output/logs")  # for the engine's own logs
+    cpus: int = 1  # cores and threads per run
+    gpus: float | None = None  # per run; may be a fraction of one
+    retries: int = RETRIES  # for a job whose node or process dies
+    address: str = ""  # of a Ray cluster; "": start one on this machine
+    bring_back: bool = False  # copy run folders from nodes that do not share OUTPUT
     partition: str = ""
-    minutes: int = 24 * 60  # after which Slurm ends a job
+    minutes: int = 24 * 60  # time limit of a Slurm job
     memory: str = ""  # as sbatch takes it
     sbatch: tuple[tuple[str, str], ...] = ()  # further options of sbatch
 
 
 def add_options(parser: argparse.ArgumentParser, jobs: str = "default: 1") -> None:
-    """Add --jobs, --engine and what the engines take to a program's options. `jobs` says the default of --jobs."""
-    parser.add_argument("--jobs", help=f"runs side by side ({jobs}; on Ray and Slurm as many as there is room for)")
+    """Add --jobs, --dry-run, --engine and the engines' options to a parser. `jobs` describes the default of --jobs."""
+    parser.add_argument("--jobs", help=f"parallel runs ({jobs}; on Ray and Slurm as many as fit)")
     parser.add_argument("--dry-run", action="store_true", help="print what would be started, and start nothing")
     group = parser.add_argument_group(
-        "engines", "where runs are done; docs/benchmark.md says what a cluster's machines must share"
+        "engines", "where runs are executed; docs/benchmark.md says what a cluster's machines must share"
     )
-    group.add_argument("--engine", choices=ENGINES, default="local", help="default: local, this machine alone")
-    group.add_argument("--address", help="ray: cluster to join, as in HOST:6379 or auto (default: one is started here)")
-    group.add_argument("--bring-back", action="store_true", help="ray: OUTPUT is not shared; fetch the run folders")
-    group.add_argument("--cpus", help="ray, slurm: cores of a run, and its threads (default: 1)")
+    group.add_argument("--engine", choices=ENGINES, default="local", help="default: local, this machine")
+    group.add_argument("--address", help="ray: cluster to join, such as HOST:6379 or auto (default: start one here)")
+    group.add_argument("--bring-back", action="store_true", help="ray: OUTPUT is not shared; copy run folders back")
+    group.add_argument("--cpus", help="ray, slurm: cores and threads per run (default: 1)")
     group.add_argument(
-        "--gpus", help="ray, slurm: GPUs of a run, on Ray also a share such as 0.25 (default: ray 1 where there is one)"
+        "--gpus", help="ray, slurm: GPUs per run, on Ray also a fraction such as 0.25 (Ray's default: 1 if any)"
     )
     group.add_argument(
-        "--retries", help=f"ray, slurm: how often a run is begun again whose node or process died (default: {RETRIES})"
+        "--retries", help=f"ray, slurm: retries for a run whose node or process died (default: {RETRIES})"
     )
     group.add_argument("--partition", help="slurm: partition")
-    group.add_argument("--time", help="slurm: limit, in minutes or as [DAYS-]HH:MM:SS (default: 24:00:00)")
-    group.add_argument("--mem", help="slurm: memory, as in 16G")
+    group.add_argument("--time", help="slurm: time limit in minutes or as [DAYS-]HH:MM:SS (default: 24:00:00)")
+    group.add_argument("--mem", help="slurm: memory, such as 16G")
     group.add_argument(
-        "--sbatch", action="append", metavar="KEY=VALUE", help="slurm: a further option of sbatch; may be repeated"
+        "--sbatch", action="append", metavar="KEY=VALUE", help="slurm: another option of sbatch; may be repeated"
     )
 
 
 def settings_of(args: argparse.Namespace, workers: int, backbone: str, output: Path) -> Settings:
-    """The settings that the options ask for. `workers`: runs side by side on the local engine.
+    """The settings from the command line. `workers`: parallel runs on the local engine.
 
     Raises:
-        UserError: a value that cannot be, or an option of another engine.
+        UserError: a value is invalid, or an option belongs to another engine.
     """
     for name, engines in _OF_ENGINE.items():
         if getattr(args, name) not in (None, False) and args.engine not in engines:
@@ -85,7 +85,7 @@ def settings_of(args: argparse.Namespace, workers: int, backbone: str, output: P
     jobs = workers if args.engine == "local" else integer(args.jobs, "--jobs", 1) if args.jobs else None
     gpus = None if args.gpus is None else _share(args.gpus)
     if args.engine == "slurm" and gpus is not None and not gpus.is_integer():
-        raise UserError(f"--gpus must be a whole number on Slurm, not {args.gpus}: it gives no shares of a GPU.")
+        raise UserError(f"--gpus must be a whole number on Slurm, not {args.gpus}: it cannot share a GPU.")
     return Settings(
         engine=args.engine,
         jobs=jobs,
@@ -104,11 +104,11 @@ def settings_of(args: argparse.Namespace, workers: int, backbone: str, output: P
 
 
 def minutes(text: str) -> int:
-    """A time limit in minutes, from what Slurm takes: MINUTES, MINUTES:SECONDS, HH:MM:SS, DAYS-HH, DAYS-HH:MM and
-    DAYS-HH:MM:SS. Seconds round up.
+    """A time limit in minutes from Slurm's formats: MINUTES, MINUTES:SECONDS, HH:MM:SS, DAYS-HH, DAYS-HH:MM and
+    DAYS-HH:MM:SS. Seconds are rounded up.
 
     Raises:
-        UserError: it is none of these, or nothing.
+        UserError: it has none of these formats, or is zero.
     """
     found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
     if found is not None:
@@ -127,18 +127,18 @@ def minutes(text: str) -> int:
 
 
 def _share(text: str) -> float:
-    """A number of GPUs: a share below 1, or a whole number."""
+    """A number of GPUs: a fraction below 1, or a whole number."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if math.isfinite(value) and value >= 0 and (value <= 1 or value.is_integer()):
         return value
-    raise UserError(f"--gpus must be a share from 0 to 1 or a whole number, not '{text}'.")
+    raise UserError(f"--gpus must be a fraction from 0 to 1 or a whole number, not '{text}'.")
 
 
 def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.removeprefix("--").partition("=")
     if not key or not equals:
-        raise UserError(f"--sbatch takes KEY=VALUE, as in account=lab, not '{text}'.")
+        raise UserError(f"--sbatch takes KEY=VALUE, such as account=lab, not '{text}'.")
     return key, value

@@ -1,4 +1,4 @@
-"""Going through jobs on a Ray cluster: each job is a task with cores, a share of a GPU and retries."""
+"""Executing jobs on a Ray cluster: each job is a task with cores, a fraction of a GPU and retries."""
 
 from __future__ import annotations
 
@@ -19,17 +19,15 @@ from .options import Settings
 from .report import Outcome, Report
 
 SECONDS_BETWEEN_LOOKS = 1.0
-OBJECT_STORE_BYTES = 100 * 1024**2  # tasks pass a few kilobytes; Ray would take 30 % of the memory
+OBJECT_STORE_BYTES = 100 * 1024**2  # tasks pass a few kilobytes; by default Ray takes 30 % of the memory
 LOCK = ".lock"
 
 
 def start(todo: Sequence[Job], settings: Settings) -> Report:
-    """Do the jobs that are not complete on the cluster at the given address, or on one that is started here and ends
-    with them.
+    """Execute the incomplete jobs on the cluster at the given address, or on a temporary one on this machine.
 
     Raises:
-        UserError: Ray is not installed, there is no cluster at the address, or none of its nodes has what a run asks
-            for.
+        UserError: Ray is not installed, there is no cluster at the address, or no node has the resources for a run.
     """
     waiting = [job for job in todo if job.waiting()]
     report = Report(waiting)
@@ -45,7 +43,7 @@ def start(todo: Sequence[Job], settings: Settings) -> Report:
 
 @contextlib.contextmanager
 def cluster(settings: Settings) -> Iterator[ModuleType]:
-    """Ray, joined to a cluster during the block."""
+    """Ray, connected to a cluster during the block."""
     ray = _imported()
     own = {"include_dashboard": True, "object_store_memory": OBJECT_STORE_BYTES}
     try:
@@ -69,10 +67,10 @@ def cluster(settings: Settings) -> Iterator[ModuleType]:
 
 
 def room(ray: ModuleType, settings: Settings) -> int:
-    """How many runs the cluster has room for at once.
+    """How many runs fit on the cluster at once.
 
     Raises:
-        UserError: for none.
+        UserError: not even one fits.
     """
     gpus = _gpus(ray, settings)
     places = 0
@@ -87,11 +85,11 @@ def room(ray: ModuleType, settings: Settings) -> int:
 
 
 def outcomes(ray: ModuleType, todo: Sequence[Job], settings: Settings) -> Iterator[Outcome]:
-    """Outcomes in the order in which jobs end. The jobs of a node that dies begin again on others."""
+    """Outcomes in the order in which jobs end. Jobs of a node that dies are retried on other nodes."""
     task = ray.remote(
         num_cpus=settings.cpus, num_gpus=_gpus(ray, settings), max_retries=settings.retries, retry_exceptions=False
     )(_do)
-    # As many again as there is room for wait in Ray's queue, so that no place is idle while a job is on its way.
+    # Twice as many jobs as fit are submitted, so that no slot is idle while the next job is sent.
     most = settings.jobs or 2 * room(ray, settings)
     waiting = deque(todo)
     running: dict[Any, Job] = {}
@@ -111,19 +109,19 @@ def _outcome(ray: ModuleType, job: Job, reference: object, settings: Settings) -
         return Outcome(job, error=f"{type(error.cause).__name__}: {error.cause}", details=str(error))
     except ray.exceptions.RayError as error:
         cause = str(error).strip().splitlines()[0].rstrip(".")
-        return Outcome(job, error=f"its node or its process died, also at {settings.retries} retries: {cause}.")
+        return Outcome(job, error=f"its node or its process died, even after {settings.retries} retries: {cause}.")
     write(files)
     return outcome
 
 
 def files_of(job: Job) -> dict[str, bytes]:
-    """What a job's run folders hold, by path from the repository's folder."""
+    """The files in a job's run folders, by path relative to the repository's folder."""
     files = (file for folder in job.folders() for file in sorted(Path(ROOT, folder).rglob("*")) if file.is_file())
     return {os.path.relpath(file, ROOT): file.read_bytes() for file in files if file.name != LOCK}
 
 
 def write(files: dict[str, bytes]) -> None:
-    """Put the files of run folders where they are from; those that make a run complete come last."""
+    """Write the files of run folders to their original paths; those that mark a run as complete come last."""
     for name in sorted(files, key=lambda name: Path(name).name == RESULTS):
         target = Path(ROOT, name)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +130,7 @@ def write(files: dict[str, bytes]) -> None:
 
 
 def _do(job: Job, threads: int, retries: int, bring_back: bool) -> tuple[Outcome, dict[str, bytes]]:
-    """What runs on a node: the job's commands, and where they are asked for, the files of its run folders."""
+    """Runs on a node: executes the job's commands and, on request, returns the files of its run folders."""
     outcome = do(job, threads, retries)
     return outcome, files_of(job) if bring_back else {}
 
@@ -144,7 +142,7 @@ def _gpus(ray: ModuleType, settings: Settings) -> float:
 
 
 def _imported() -> ModuleType:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports to its makers otherwise
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # otherwise Ray sends usage statistics
     try:
         import ray
         import ray.exceptions

@@ -1,4 +1,4 @@
-"""What an engine tells of its jobs: a line as each ends, the time left, and what failed or diverged at the end."""
+"""What an engine reports: one line as each job ends, the time left, and at the end what failed or diverged."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from dassl.utils import Diverged, UserError, cause_of, is_out_of_memory, report_error
 from runs.protocols import Job
 
-MOST_NAMED = 5  # jobs in the last sentence
+MOST_NAMED = 5  # jobs listed in the last sentence
 
 
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended.
 
-    scores: what it found, in print. error: one sentence where it failed. diverged: whether a training of it did, which
-    is an error too. out_of_memory: whether the GPU's memory was full. details: the traceback of an error that no user
-    can fix.
+    scores: its results as text. error: one sentence if it failed. diverged: whether a training diverged, which is also
+    an error. out_of_memory: whether the GPU's memory was full. details: the traceback of an error that is not the
+    user's.
     """
 
     job: Job
@@ -33,7 +33,7 @@ class Outcome:
 
 
 def attempt(job: Job) -> Outcome:
-    """Do a job here; whatever it raises is in the outcome."""
+    """Execute a job in this process; an exception becomes part of the outcome."""
     started = time.perf_counter()
     scores = error = details = ""
     diverged = out_of_memory = False
@@ -48,7 +48,7 @@ def attempt(job: Job) -> Outcome:
 
 
 def scores_of(job: Job, results: Sequence[dict]) -> str:
-    """The accuracies of a job's runs, as in "82.1 % base, 64.0 % novel"."""
+    """The accuracies of a job's runs, such as "82.1 % base, 64.0 % novel"."""
     of_classes = {"base": " base", "new": " novel"}
     parts = []
     for spec, found in zip(job.specs, results, strict=True):
@@ -59,7 +59,7 @@ def scores_of(job: Job, results: Sequence[dict]) -> str:
 
 
 class Report:
-    """Tells of jobs as they end; `failed` and `diverged` are "job: cause" of those without a result."""
+    """Reports jobs as they end; `failed` and `diverged` list those without a result as "job: cause"."""
 
     def __init__(self, todo: Sequence[Job], workers: int = 1) -> None:
         self.total, self.workers, self.ended = len(todo), workers, 0
@@ -91,14 +91,14 @@ class Report:
         print(place + f"{outcome.scores} {spent}" + (f", about {duration(left)} left" if left else ""), flush=True)
 
     def seconds_left(self) -> float:
-        """The time that the jobs left would take if they took as long as those done; 0 where nothing tells."""
+        """Estimated time for the remaining jobs, from the mean of those done; 0 if there is nothing to go by."""
         if not self._left or not self._seconds:
             return 0.0
         mean = sum(self._seconds) / len(self._seconds)
         return mean * len(self._left) / min(self.workers, len(self._left))
 
     def conclude(self) -> None:
-        """Say in one sentence which jobs have no result.
+        """Raise an error that lists the jobs without a result, if there are any.
 
         Raises:
             UserError: there are such jobs.
@@ -116,7 +116,7 @@ class Report:
 
 
 def duration(seconds: float) -> str:
-    """A time in print: 9 s, 6 min, 1 h 20 min."""
+    """A duration as text: 9 s, 6 min, 1 h 20 min."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"

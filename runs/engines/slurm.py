@@ -1,4 +1,4 @@
-"""Going through jobs on a Slurm cluster by submitit: job arrays, each of whose tasks does one job by its commands."""
+"""Executing jobs on a Slurm cluster with submitit: job arrays in which each task executes one job."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .report import Outcome, Report
 if TYPE_CHECKING:
     from submitit import Job as SubmittedJob
 
-MOST_IN_ARRAY = 1000  # Slurm's MaxArraySize is 1001 where nobody changed it
+MOST_IN_ARRAY = 1000  # Slurm's default MaxArraySize is 1001
 MOST_AT_ONCE = 256
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -36,18 +36,18 @@ class Task:
         return do(self.job, self.threads, self.retries)
 
     def checkpoint(self) -> object:
-        """What Slurm is to do after a time limit or a preemption: the same again, which resumes."""
+        """Called by submitit at a time limit or preemption: resubmits the same job, which resumes."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(Task(self.job.afresh(False), self.threads, self.retries))
 
 
 def start(todo: Sequence[Job], settings: Settings, cluster: str = "slurm") -> Report:
-    """Submit the jobs that are not complete and wait for them. `cluster` is submitit's name of where; "local" does them
-    on this machine, all at once.
+    """Submit the incomplete jobs and wait for them. `cluster` is submitit's name of the cluster; "local" executes all
+    jobs at once on this machine.
 
     Raises:
-        UserError: submitit is not installed, this machine is no part of a Slurm cluster, or sbatch refuses.
+        UserError: submitit is not installed, this machine is not part of a Slurm cluster, or sbatch rejects the jobs.
     """
     waiting = [job for job in todo if job.waiting()]
     if len(waiting) < len(todo):
@@ -60,7 +60,7 @@ def start(todo: Sequence[Job], settings: Settings, cluster: str = "slurm") -> Re
 
 
 def preview(todo: Sequence[Job], settings: Settings) -> str:
-    """The batch scripts that would be submitted, each with the commands of its array's tasks as comments."""
+    """The batch scripts that would be submitted, each with its tasks' commands as comments."""
     _imported()
     from submitit.slurm.slurm import _make_sbatch_string
 
@@ -79,7 +79,7 @@ def preview(todo: Sequence[Job], settings: Settings) -> str:
 
 
 def submit(todo: Sequence[Job], settings: Settings, cluster: str = "slurm") -> dict[SubmittedJob, Job]:
-    """Submit jobs as arrays; what stands for each in the queue, and the job.
+    """Submit jobs as arrays. Returns each submitted job with the Job that it executes.
 
     Raises:
         UserError: as for `start`.
@@ -100,13 +100,13 @@ def submit(todo: Sequence[Job], settings: Settings, cluster: str = "slurm") -> d
             with executor.batch():
                 submitted = [executor.submit(Task(job, settings.cpus, settings.retries)) for job in part]
         except (FailedJobError, FailedSubmissionError) as error:
-            raise UserError(f"sbatch refuses the jobs: {str(error).strip().splitlines()[-1]}") from error
+            raise UserError(f"sbatch rejected the jobs: {str(error).strip().splitlines()[-1]}") from error
         queued |= dict(zip(submitted, part, strict=True))
     return queued
 
 
 def outcomes(todo: Sequence[Job], settings: Settings, cluster: str = "slurm") -> Iterator[Outcome]:
-    """Outcomes in about the order in which jobs end."""
+    """Outcomes, approximately in the order in which jobs end."""
     queued = submit(todo, settings, cluster)
     ids = " ".join(dict.fromkeys(job.job_id.partition("_")[0] for job in queued))
     print(f"{len(queued)} jobs submitted ({ids}); their logs are in {settings.logs}", flush=True)
@@ -134,7 +134,7 @@ def _outcome(job: Job, submitted: SubmittedJob) -> Outcome:
 
 
 def _parameters(settings: Settings) -> dict[str, Any]:
-    """What submitit's AutoExecutor takes of the settings. A job whose node dies is queued again."""
+    """The settings as parameters of submitit's AutoExecutor. A job whose node dies is requeued."""
     further = {key.replace("_", "-"): value or True for key, value in settings.sbatch}
     given = {
         "slurm_job_name": "runs",
@@ -144,14 +144,14 @@ def _parameters(settings: Settings) -> dict[str, Any]:
         "slurm_partition": settings.partition or None,
         "slurm_mem": settings.memory or None,
         "slurm_array_parallelism": settings.jobs or MOST_AT_ONCE,
-        "slurm_setup": [f"cd {shlex.quote(str(ROOT))}"],  # from which the task's own code is imported
+        "slurm_setup": [f"cd {shlex.quote(str(ROOT))}"],  # the folder that the task imports code from
         "slurm_additional_parameters": {"requeue": True, **further},
     }
     return {name: value for name, value in given.items() if value is not None}
 
 
 def _folder(settings: Settings) -> str:
-    """Where submitit writes: a folder for each job, %j being its number."""
+    """Where submitit writes: one folder per job, %j being its id."""
     return str(settings.logs.absolute() / "%j")
 
 

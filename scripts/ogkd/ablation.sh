@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# OGKD's ablation on a data set: each loss left out, each graph, each number over its range; a table and two plots.
+# OGKD's ablation on a data set: without each loss, with each graph, each number over its range; a table and two plots.
 # bash scripts/ogkd/ablation.sh DATASET [SEEDS ...] [options of scripts/ablation.py]    environment: DATA, OUTPUT, BACKBONE
 . "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
-exec "$PYTHON" scripts/ablation.py "$@"
+exec "$PYTHON" "$PROJECT"/scripts/ablation.py "$@"

@@ -1,1 +1,1 @@
-"""What methods are made of: the base trainers, prompt learners, teachers, templates and checks of options."""
+"""The building blocks of methods: base trainers, prompt learners, teachers, templates and checks of options."""

@@ -1,4 +1,4 @@
-"""The base of every method here: a frozen CLIP, its features, the test, checkpoints, and the facts about the method."""
+"""The base class of every method: a frozen CLIP, its features, the test, checkpoints and facts about the method."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from features.keys import images_of
 from features.loaders import EncodeAhead, batches_of
 from features.precision import BF16, FP32, at_precision, has_bf16
 
-PROMPT_LEARNER = "prompt_learner."  # of the names in a checkpoint of a whole prompted model
+PROMPT_LEARNER = "prompt_learner."  # prefix of names in the checkpoint of a whole prompted model
 
 
 @functools.lru_cache(maxsize=1)
 def load_backbone(name: str, device: str) -> FrozenCLIP:
-    """The frozen model `name`; runs of one process share it."""
+    """The frozen model `name`, shared by all runs in a process."""
     bars = {}
 
     def report(stage: str, done: int, total: int) -> None:
@@ -54,54 +54,54 @@ class ClipTrainer(TrainerX):
 
     A method is a subclass whose class attributes say what it is and whose hooks say what it does: `default_options`,
     `build_method`, `losses`, `classifier`. Its options are `self.options`, the node TRAINER.<NAME> of the
-    configuration, where <NAME> is the class's own name in capitals, also for a subclass of a method.
+    configuration, where <NAME> is the class's own name in capitals, even for a subclass of another method.
 
-    With `frozen_images` the image tower sees no prompts: training batches hold `features` (normalised `ImageFeatures`)
-    in place of `img`, and test features come from the cache on disk.
+    With `frozen_images` the image tower gets no prompts: training batches hold `features` (normalised `ImageFeatures`)
+    instead of `img`, and test features come from the cache on disk.
 
-    `dataset` replaces the data set that the configuration names. With `predicts_only` the trainer is made to classify
-    by parameters that `load_learned` gives it: of the data set only the class names are used, and the number and labels
-    of its training images, none of which is read.
+    `dataset` replaces the data set that the configuration names. With `predicts_only` the trainer only classifies, with
+    parameters from `load_learned`: of the data set it uses the class names and the number and labels of the training
+    images, and reads no image.
     """
 
-    title = ""  # the name in print; the class's name unless given
+    title = ""  # the name in tables and text; default: the class's name
     paper = ""  # arXiv number
-    row = 1000  # the place in tables: smaller ones come first
-    has_novel_head = True  # can it name classes that it was not trained on?
+    row = 1000  # position in tables: smaller numbers come first
+    has_novel_head = True  # can it classify into classes that it was not trained on?
     frozen_images = True
     uses_patches = False  # do training batches need patch tokens?
     shares_crops = True  # can epochs share FEATURES.CROPS crops? Only with `frozen_images`
     keeps_training_images = False  # do its parameters hold a feature of each training image?
-    needs_sentences = False  # does it classify by the teacher's sentences, rather than only learn from them?
+    needs_sentences = False  # does it use the teacher's sentences to classify, not only to learn?
 
     def __init__(self, cfg: CfgNode, dataset: DatasetBase | None = None, predicts_only: bool = False) -> None:
         self.phases = Phases()
         self.given_dataset, self.predicts_only = dataset, predicts_only
-        self.learned_from: dict[str, str] = {}  # the fingerprints of the training, also in a run that only tests
+        self.learned_from: dict[str, str] = {}  # fingerprints of the training run, even in a run that only tests
         super().__init__(cfg)
 
     # Options
 
     @classmethod
     def default_options(cls) -> dict[str, object]:
-        """The method's own options with their default values; they are entered as TRAINER.<NAME>."""
+        """The method's own options with their default values; they become TRAINER.<NAME>."""
         return {}
 
     @classmethod
     def check_options(cls, options: CfgNode) -> None:
-        """Raise UserError when an option has a value that it must not have."""
+        """Raise UserError if an option has an invalid value."""
 
     @classmethod
     def can_name_novel_classes(cls, options: CfgNode) -> bool:
-        """Whether a run with these options learns something that can name classes it never saw; class-specific
-        contexts cannot."""
+        """Whether what a run with these options learns applies to classes that it was not trained on; class-specific
+        contexts do not."""
         return cls.has_novel_head and not options.get("CSC", False)
 
     @classmethod
     def fingerprints(cls, cfg: CfgNode) -> dict[str, str]:
-        """SHA-256 of each file, beside data and weights, that decides what a run of this configuration learns.
+        """SHA-256 of each file, besides data and weights, that affects what a run of this configuration learns.
 
-        Raises UserError when such a file cannot be read.
+        Raises UserError if such a file cannot be read.
         """
         return {}
 
@@ -114,7 +114,7 @@ class ClipTrainer(TrainerX):
         self.check_options(cfg.TRAINER[name.upper()])
         if cfg.FEATURES.CROPS and cfg.SEED < 0:
             raise UserError(
-                f"FEATURES.CROPS {cfg.FEATURES.CROPS} draws the crops by the seed, and the run has none: add --seed 1."
+                f"FEATURES.CROPS {cfg.FEATURES.CROPS} draws crops from the seed, and the run has none: add --seed 1."
             )
         if cfg.INPUT.NO_TRANSFORM:
             raise UserError("INPUT.NO_TRANSFORM leaves images that no model takes: set it to False.")
@@ -151,22 +151,22 @@ class ClipTrainer(TrainerX):
             self.build_method()
         if self.cfg.FEATURES.CROPS and not (self.frozen_images and self.shares_crops):
             print(
-                f"Note: FEATURES.CROPS has no effect on {self.title or type(self).__name__}, which sees no such crops."
+                f"Note: FEATURES.CROPS has no effect on {self.title or type(self).__name__}, which does not use them."
             )
         if self.frozen_images and not self.predicts_only:
             self.train_loader_x = self.feature_loader()
 
     def _precision(self) -> str:
-        """What FEATURES.PRECISION says; to predict, a device without bf16 computes in fp32."""
+        """FEATURES.PRECISION; for prediction, a device without bf16 falls back to fp32."""
         precision = self.cfg.FEATURES.PRECISION
         if self.predicts_only and precision == BF16 and not has_bf16(self.device):
-            print("Note: the prompt was trained in bf16, which is missing here: fp32 changes probabilities a little.")
+            print("Note: the prompt was trained in bf16, which this device lacks: fp32 changes probabilities slightly.")
             return FP32
         return precision
 
     @abstractmethod
     def build_method(self) -> None:
-        """Make what the method learns and register it with `self.learn`."""
+        """Create the modules that the method trains and register them with `self.learn`."""
 
     def learn(self, name: str, module: nn.Module) -> None:
         """Register a module whose parameters are trained under `cfg.OPTIM` and saved as `name`."""
@@ -201,7 +201,7 @@ class ClipTrainer(TrainerX):
         return inputs, batch["label"].to(self.device, non_blocking=True)
 
     def losses(self, inputs: Any, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """The terms whose sum is minimised, by name, and the logits (B, C), of what parse_batch_train gives:
+        """The loss terms by name (their sum is minimised) and the logits (B, C), for a batch from parse_batch_train:
         `inputs` are ImageFeatures with `frozen_images`, and images (B, 3, H, W) without."""
         raise NotImplementedError
 
@@ -210,12 +210,12 @@ class ClipTrainer(TrainerX):
         self.model_backward_and_update(torch.stack(list(terms.values())).sum())
 
     def detect_anomaly(self, loss: Tensor | Mapping[str, Tensor]) -> None:
-        """Left to `forward_backward`, which checks the terms before the step: no step waits for the device twice."""
+        """Does nothing: `forward_backward` checks the terms, so that no step waits for the device twice."""
 
     def forward_backward(self, batch: dict) -> dict[str, float]:
         inputs, label = self.parse_batch_train(batch)
         terms, logits = self.losses(inputs, label)
-        # One transfer of all numbers: each would otherwise wait for the device.
+        # One transfer for all numbers, since each transfer waits for the device.
         accuracy = compute_accuracy(logits, label)[0]
         *values, acc = torch.stack([*(term.detach() for term in terms.values()), accuracy.squeeze()]).tolist()
         self.check_terms(dict(zip(terms, values, strict=True)))
@@ -236,8 +236,8 @@ class ClipTrainer(TrainerX):
         raise NotImplementedError
 
     def patch_classifier(self) -> Callable[[ImageFeatures], Tensor] | None:
-        """A function from what `encode` gives with patches to the logits (B, P, C) of each patch; None for a method
-        that does not compare tokens with text features."""
+        """A function from the output of `encode` with patches to each patch's logits (B, P, C); None for a method that
+        does not compare tokens with text features."""
         return None
 
     def model_inference(self, images: Tensor) -> Tensor:
@@ -281,20 +281,20 @@ class ClipTrainer(TrainerX):
             batches = progress(batches_of(features, labels, size), "test", total=total, unit="batch")
             return [(self.check_logits(classify(batch)), label) for batch, label in batches]
 
-    # Checkpoints: the learned parameters, and what they belong to
+    # Checkpoints: the learned parameters and what they were trained on
 
     def checkpoint_meta(self) -> dict:
         return {"method": type(self).__name__, "backbone": self.clip_model.fingerprint, "files": self.learned_from}
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
-        """Load the learned parameters from a run folder's checkpoint of `epoch`; without one, the best by validation
-        if the run kept it, else the newest.
+        """Load the learned parameters from a run folder's checkpoint of `epoch`; by default the best by validation if
+        the run kept it, else the newest.
 
         Raises:
-            UserError: no such checkpoint, a corrupt one, or one of another method, backbone or shape.
+            UserError: the checkpoint is missing, corrupt, or of another method, backbone or shape.
         """
         if not directory:
-            print("No --model-dir given: the method is tested as it starts.")
+            print("No --model-dir given: the method is tested untrained.")
             return
         for name in self.get_model_names():
             path = find_checkpoint(Path(directory) / name, epoch)
@@ -308,7 +308,7 @@ class ClipTrainer(TrainerX):
         """Load the learned parameters of each registered model, by its name.
 
         Raises:
-            UserError: `origin` lacks a model, or holds parameters of other names or shapes.
+            UserError: `origin` lacks a model, or its parameters have other names or shapes.
         """
         for name in self.get_model_names():
             if name not in learned:
@@ -324,27 +324,27 @@ class ClipTrainer(TrainerX):
         mine = self.checkpoint_meta()
         if meta.get("method", mine["method"]) != mine["method"]:
             raise UserError(
-                f"{path} is a checkpoint of {meta['method']}, not of {mine['method']}: use its own trainer."
+                f"{path} is a checkpoint of {meta['method']}, not of {mine['method']}: use --trainer {meta['method']}."
             )
         if meta.get("backbone", mine["backbone"]) != mine["backbone"]:
             raise UserError(
-                f"{path} was learned on other weights than those of {self.clip_model.name} loaded here: "
-                f"use the backbone that it was learned on."
+                f"{path} was trained with different weights from those of {self.clip_model.name} loaded here: "
+                f"use the backbone that it was trained with."
             )
         changed = [name for name, value in self.learned_from.items() if meta.get("files", {}).get(name) != value]
         if changed:
             raise UserError(
-                f"{path} was learned with another {changed[0]}, whose file has changed since: put that file back, or "
+                f"{path} was trained with a {changed[0]} file that has changed since: restore that file, or "
                 f"choose another output folder."
             )
 
 
 def own_parameters(module: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What of a checkpoint's state_dict a module learns.
+    """The entries of a checkpoint's state_dict that a module learns.
 
     Checkpoints of the public code bases also hold the class names' embeddings (`token_prefix`, `token_suffix`), which
-    belong to the classes of training and are left out. Some hold the whole model, of which the prompt learner is taken:
-    its own parameters, not the frozen towers.
+    belong to the training classes and are left out. From a checkpoint of a whole model, only the prompt learner's own
+    parameters are taken, not the frozen towers.
     """
     if any(name.startswith(PROMPT_LEARNER) for name in state):
         state = {name.removeprefix(PROMPT_LEARNER): value for name, value in state.items()}
@@ -353,7 +353,7 @@ def own_parameters(module: nn.Module, state: dict[str, Tensor]) -> dict[str, Ten
 
 
 def load_parameters(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Load learned parameters into a module, every one of them, of the right shape and finite."""
+    """Load learned parameters into a module; all must be present, finite and of the right shape."""
     state = own_parameters(module, state)
     mine = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     theirs = {name: tuple(value.shape) for name, value in state.items()}
@@ -365,6 +365,6 @@ def load_parameters(module: nn.Module, state: dict[str, Tensor], path: Path) -> 
     broken = not_finite(state)
     if broken is not None:
         raise UserError(
-            f"{path} is of a training that diverged, its {broken} is not finite: train again with a lower OPTIM.LR."
+            f"{path} is from a training that diverged ({broken} is not finite): train again with a lower OPTIM.LR."
         )
     module.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""The base of methods that learn on image features: adapters and probes."""
+"""The base class of methods that learn from image features: adapters and probes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from trainers.parts.clip_trainer import ClipTrainer
 
 
 class FeatureTrainer(ClipTrainer):
-    """A method that learns on the features of the training images.
+    """A method that learns from the features of the training images.
 
-    With FEATURES.TRAIN_VIEW plain it sees each image as the test sees images. With augmented it sees random crops of
-    at least half of the image, flipped or not, as the published adapters and probes do: new ones in each epoch if
-    `draws_each_epoch`, otherwise those drawn once.
+    With FEATURES.TRAIN_VIEW plain it sees each image as it would be seen at test time. With augmented it sees random
+    crops of at least half of the image, randomly flipped, as the published adapters and probes do: new ones in each
+    epoch if `draws_each_epoch`, otherwise drawn once.
 
-    Such a method classifies the classes that it was trained on: there is no head for novel ones.
+    Such a method classifies only the classes that it was trained on; it has no head for novel ones.
     """
 
     has_novel_head = False
-    shares_crops = False  # views are encoded once, or drawn as the published adapters do
+    shares_crops = False  # it encodes its views once, or draws them as the published adapters do
     draws_each_epoch = False  # does it learn from new views of the images in each epoch?
 
     @property
@@ -53,9 +53,9 @@ class FeatureTrainer(ClipTrainer):
     def train_features(self, draws: int = 1) -> Tensor:
         """Features (N, D) of the training images: of the plain view, or the normalised mean of augmented ones.
 
-        Their seeds are those of epochs before the first, so no epoch sees the same views again.
+        Their seeds are those of epochs before the first, so no epoch sees the same views.
         """
-        if self.predicts_only:  # learned parameters replace what is made of them
+        if self.predicts_only:  # learned parameters will replace whatever is built from them
             width = self.clip_model.embed_dim
             return torch.full((len(self.train_labels), width), width**-0.5, device=self.device)
         with self.phases("encode train images"):
@@ -87,7 +87,7 @@ class FeatureTrainer(ClipTrainer):
     def _of_epoch(self) -> Callable[[int | None], Tensor]:
         if self.augments and self.draws_each_epoch:
             return self.views
-        features = self.training_set[0]  # now: encoding inside an epoch would draw from its random numbers
+        features = self.training_set[0]  # here, since encoding inside an epoch would consume its random numbers
         return lambda _seed: features
 
     # Validation features
@@ -101,7 +101,7 @@ class FeatureTrainer(ClipTrainer):
         return self.validation_set if split == "val" else super().split_features(split)
 
     def require_validation(self, choice: str, remedy: str) -> None:
-        """Raise UserError if there are no validation images to choose by."""
+        """Raise UserError if there are no validation images to select on."""
         if self.val_loader is None:
             raise UserError(f"There are no validation images to choose {choice} by: {remedy}.")
 

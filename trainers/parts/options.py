@@ -20,7 +20,7 @@ def require(
     """Check that options are finite numbers with least <= value <= most and above < value < below.
 
     Raises:
-        UserError: names the key, its value and the bounds.
+        UserError: a value is out of bounds; the message has the key, its value and the bounds.
     """
     for key in keys:
         number(least, most, above, below).check(f"The option {key}", options[key])
@@ -30,6 +30,6 @@ def require_choice(options: CfgNode, key: str, *choices: str) -> None:
     """Check that an option is one of some words.
 
     Raises:
-        UserError: names the key, its value and the words.
+        UserError: it is not; the message has the key, its value and the words.
     """
     one_of(*choices).check(f"The option {key}", options[key])

@@ -1,4 +1,4 @@
-"""Learnable context vectors around a class name: what every prompt-tuning method shares."""
+"""Learnable context vectors around a class name, shared by all prompt-tuning methods."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from datasets.splits import class_words
 from trainers.parts.options import require, require_choice
 
 POSITIONS = ("end", "middle", "front")
-MOST_CONTEXT = 1000  # more than any text tower reads
+MOST_CONTEXT = 1000  # more than any text tower can read
 
 
 def prompt_options() -> dict[str, object]:
@@ -24,25 +24,25 @@ def prompt_options() -> dict[str, object]:
         "N_CTX": 4,  # number of context vectors
         "CTX_INIT": "a photo of a",  # words they start from; "" starts them at random
         "CSC": False,  # class-specific contexts (always start at random)
-        "CLASS_TOKEN_POSITION": "end",  # where the class name stands: end | middle | front
-        "TEXT_DROPOUT": 0.0,  # rate of dropout in the student's text tower while it trains, 0 <= rate < 1
+        "CLASS_TOKEN_POSITION": "end",  # position of the class name: end | middle | front
+        "TEXT_DROPOUT": 0.0,  # dropout rate of the student's text tower in training, 0 <= rate < 1
     }
 
 
 def check_prompt_options(options: CfgNode) -> None:
-    """Raise UserError when an option of `prompt_options` has a value that it must not have."""
+    """Raise UserError if an option of `prompt_options` has an invalid value."""
     require(options, "N_CTX", least=1, most=MOST_CONTEXT)
     require(options, "TEXT_DROPOUT", least=0, below=1)
     require_choice(options, "CLASS_TOKEN_POSITION", *POSITIONS)
 
 
 class PromptLearner(nn.Module):
-    """Context vectors V and the sentences that they make with each class name (Zhou et al., CoOp, IJCV 2022).
+    """Context vectors V and the sentences that they form with each class name (Zhou et al., CoOp, IJCV 2022).
 
-    A sentence is `[start] V_1 .. V_n <class name> . [end]`; with position "middle" the name stands after the first
-    half of the context, with "front" before all of it. `ctx`, (n_ctx, width) or class-specific (C, n_ctx, width), is
-    the only parameter and the only thing in the state dict. `dropout` is the rate at which the text tower drops while
-    the learner is in train mode.
+    A sentence is `[start] V_1 .. V_n <class name> . [end]`; with position "middle" the name comes after the first half
+    of the context, with "front" before all of it. `ctx`, (n_ctx, width) or class-specific (C, n_ctx, width), is the
+    only parameter and the only entry of the state dict. `dropout` is the text tower's dropout rate while the learner is
+    in train mode.
     """
 
     prefix: Tensor
@@ -89,7 +89,7 @@ class PromptLearner(nn.Module):
 
     @classmethod
     def of(cls, model: FrozenCLIP, classnames: Sequence[str], options: CfgNode) -> PromptLearner:
-        """The prompt learner that a method's options (those of `prompt_options`) describe."""
+        """The prompt learner described by a method's options (see `prompt_options`)."""
         return cls(
             model, classnames, options.N_CTX, options.CTX_INIT, options.CSC, options.CLASS_TOKEN_POSITION,
             options.TEXT_DROPOUT,
@@ -97,7 +97,7 @@ class PromptLearner(nn.Module):
 
     @property
     def text_dropout(self) -> float:
-        """The rate for `encode_text` at this moment: none outside train mode."""
+        """The current dropout rate for `encode_text`: 0 outside train mode."""
         return self.dropout if self.training else 0.0
 
     @staticmethod
@@ -116,7 +116,7 @@ class PromptLearner(nn.Module):
 
     @staticmethod
     def _order(model: FrozenCLIP, names: list[str], n_ctx: int, position: str, length: int) -> Tensor | None:
-        """(C, L) places to read from the sequence [start, context, name, rest]; None where nothing moves."""
+        """(C, L) indices into the sequence [start, context, name, rest]; None if the order stays as it is."""
         if position == "end":
             return None
         before = n_ctx // 2 if position == "middle" else 0
@@ -130,7 +130,7 @@ class PromptLearner(nn.Module):
         return torch.tensor(rows, device=model.device)
 
     def context_positions(self) -> Tensor:
-        """Where the context vectors stand in each class's sentence, (C, n_ctx)."""
+        """Positions of the context vectors in each class's sentence, (C, n_ctx)."""
         first = torch.arange(1, 1 + self.n_ctx, device=self.mask.device)
         if self.order is None:
             return first.expand(self.n_cls, -1)

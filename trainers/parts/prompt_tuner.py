@@ -1,4 +1,4 @@
-"""The base of methods that learn a prompt while both towers stay frozen."""
+"""The base class of methods that learn a prompt while both towers stay frozen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainers.parts.prompt_learner import PromptLearner, check_prompt_options, p
 
 
 class PromptTuner(ClipTrainer):
-    """Learns context vectors, `self.prompt_learner`; a subclass is its losses."""
+    """Learns context vectors, `self.prompt_learner`; a subclass defines the losses."""
 
     prompt_learner_class = PromptLearner
 
@@ -34,7 +34,7 @@ class PromptTuner(ClipTrainer):
     def text_features(self) -> Tensor:
         """Normalised text features of the prompted classes, (C, D), differentiable in the context.
 
-        In train mode the text tower drops at the rate of TEXT_DROPOUT.
+        In train mode the text tower applies dropout at the rate TEXT_DROPOUT.
         """
         sentences, mask = self.prompt_learner()
         text = self.clip_model.encode_text(sentences, mask, dropout=self.prompt_learner.text_dropout)

@@ -1,4 +1,4 @@
-"""The teacher: written prompts for each class, encoded once, and the prototypes made of them."""
+"""The teacher: written prompts for each class, encoded once, and the prototypes computed from them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from trainers.parts.options import require_choice
 def teacher_options() -> dict[str, object]:
     """The options of a method that has a teacher."""
     return {
-        "PROMPTS": "bank",  # bank: written sentences; templates: general ones, for classes that have none
-        "PROMPT_BANK": "",  # folder below prompts/, or the path of one elsewhere; "" is the project's own bank
+        "PROMPTS": "bank",  # bank: sentences written per class; templates: generic ones, for classes without
+        "PROMPT_BANK": "",  # folder below prompts/, or a path elsewhere; "" is the project's own bank
     }
 
 
 def check_teacher_options(options: CfgNode) -> None:
-    """Raise UserError when an option of `teacher_options` has a value that it must not have."""
+    """Raise UserError if an option of `teacher_options` has an invalid value."""
     require_choice(options, "PROMPTS", "bank", "templates")
 
 
@@ -39,10 +39,10 @@ class Teacher:
 
     @classmethod
     def of(cls, trainer: ClipTrainer, classnames: list[str]) -> Teacher:
-        """The teacher that a trainer's options describe, for classes of its data set.
+        """The teacher described by a trainer's options, for classes of its data set.
 
         Raises:
-            UserError: a class without prompts, or an unknown source of prompts.
+            UserError: a class has no prompts, or the source of prompts is unknown.
         """
         with trainer.phases("encode teacher prompts"):
             sentences = sentences_of(trainer.dm.dataset, classnames, trainer.options, trainer.cfg.DATASET.NAME)
@@ -56,7 +56,8 @@ class Teacher:
     def selected_prototypes(self, image: Tensor, scale: float, tau: float) -> Tensor:
         """Prototypes u (C, D) of the prompts that suit a batch of global tokens (B, D).
 
-        A prompt's score is the mean over the batch of its largest logit over classes: one product for all of them.
+        A prompt's score is its largest logit over the classes, averaged over the batch; one matrix product computes all
+        scores.
         """
         n_cls, n_prompts, _ = self.prompts.shape
         logits = scale * image @ self.prompts.flatten(0, 1).t()
@@ -67,11 +68,11 @@ class Teacher:
 
 
 def sentences_of(dataset: object, classnames: list[str], options: CfgNode, name: str) -> list[list[str]]:
-    """The sentences of each class: those that a program hands over with the data set, or those that the options say,
-    under the data set's own name for them or, where it has none, `name`.
+    """The sentences of each class: those passed in with the data set, or else those that the options select, stored
+    under the data set's own name for them or, if it has none, under `name`.
 
     Raises:
-        UserError: a class without sentences, or an unknown source of them.
+        UserError: a class has no sentences, or their source is unknown.
     """
     given = getattr(dataset, "sentences", None)
     if given is None:
@@ -83,7 +84,7 @@ def sentences_of(dataset: object, classnames: list[str], options: CfgNode, name:
 
 
 def teacher_sentences(dataset: str, classnames: list[str], options: CfgNode) -> list[list[str]]:
-    """The sentences of each class, as many for one as for another, from where the options say."""
+    """The sentences of each class, equally many per class, from the source that the options select."""
     if options.PROMPTS == "templates":
         return template_prompts(classnames)
     return load_prompts(dataset, classnames, bank=options.PROMPT_BANK)
@@ -97,10 +98,10 @@ def encode_sentences(model: FrozenCLIP, sentences: list[list[str]], cache: Featu
 
 
 def select_prompts(scores: Tensor, tau: float) -> Tensor:
-    """Which of M prompts to keep, (M,) bool, by how far their scores (M,) lie from the median.
+    """Which of M prompts to keep, (M,) bool, by the distance of their scores (M,) from the median.
 
-    zeta = (score - median) / mad, and a prompt is kept when its zeta is within tau standard deviations of the mean
-    zeta. If the scores do not differ (mad or standard deviation 0), or none lies within tau, every prompt is kept.
+    zeta = (score - median) / mad, and a prompt is kept if its zeta is within tau standard deviations of the mean zeta.
+    If the scores do not differ (mad or standard deviation 0), or none is within tau, every prompt is kept.
     """
     everything = torch.ones_like(scores, dtype=torch.bool)
     if len(scores) < 2:
@@ -108,5 +109,5 @@ def select_prompts(scores: Tensor, tau: float) -> Tensor:
     deviation = scores - scores.median()
     zeta = deviation / deviation.abs().median()
     standardised = (zeta - zeta.mean()) / zeta.std()
-    kept = standardised.abs() <= tau  # False where mad or std is 0: NaN compares so
+    kept = standardised.abs() <= tau  # False where mad or std is 0, since NaN <= tau is False
     return torch.where(kept.any(), kept, everything)
