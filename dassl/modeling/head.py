@@ -1,4 +1,4 @@
-"""What stands between a backbone and a classifier, by name."""
+"""Heads: the layers between a backbone and a classifier, by name."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def mlp(**kwargs: object) -> MLP:
 
 
 def build_head(name: str, verbose: bool = True, **kwargs: object) -> nn.Module:
-    """The head of a name. Raises UserError when there is none."""
+    """Build the head called `name`. Raises UserError when it does not exist."""
     check_availability(name, HEAD_REGISTRY.registered_names())
     if verbose:
         print(f"Head: {name}")
