@@ -92,7 +92,7 @@ def test_what_is_no_file_is_never_opened(tmp_path, monkeypatch):
         made.bind("socket.png")
         for name in ("pipe.png", "socket.png", os.devnull):
             for look in (read_image, check_image):
-                with pytest.raises(UserError, match="is a pipe, socket or device and not a file: remove it"):
+                with pytest.raises(UserError, match="is a pipe, socket or device, not a file: remove it"):
                     look(name)
 
 
