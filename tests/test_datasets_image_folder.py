@@ -146,7 +146,7 @@ def test_a_split_file_of_ones_own_is_used_as_it_is(scans):
     data = ImageFolder(config(scans.parent))
     assert data.classnames == ["healthy"] and len(data.test) == 2
     (scans / "normal_lung/0.png").unlink()
-    with pytest.raises(UserError, match=r"1 of the 6 .* the first is .*normal_lung/0.png\): put them back"):
+    with pytest.raises(UserError, match=r"1 of the 6 .*\(the first is .*normal_lung/0.png\): put them back"):
         ImageFolder(config(scans.parent))
 
 
