@@ -21,6 +21,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,8 +82,8 @@ def entries(facts: Facts, splits: Path | None) -> dict[str, list[list]]:
         return read_json(file)
     split: dict[str, list[list]] = {"train": [], "val": [], "test": []}
     evenly = [math.ceil(count / len(facts.classes)) for count in facts.counts]
-    for label, (name, counts) in enumerate(facts.classes.items()):
-        counts = counts or evenly  # a set whose numbers per class are not published
+    for label, (name, published) in enumerate(facts.classes.items()):
+        counts: Sequence[int] = published or evenly  # a set whose numbers per class are not published
         for part, count in zip(split, counts, strict=True):
             split[part] += [[f"{name.replace(' ', '_')}/{part}_{i}.jpg", label, name] for i in range(count)]
     return split
@@ -155,7 +156,7 @@ def seconds_of_epochs(trainer: TrainerBase, epochs: int) -> tuple[float, float]:
         steps.append(time.perf_counter() - start)
         return summary
 
-    trainer.forward_backward = timed
+    trainer.forward_backward = timed  # type: ignore[method-assign, assignment]  # of this one object
     start = time.perf_counter()
     for trainer.epoch in range(epochs):
         trainer.before_epoch()
@@ -169,7 +170,7 @@ def seconds_of_epochs(trainer: TrainerBase, epochs: int) -> tuple[float, float]:
 
 
 def plan_table(works: Sequence[Work], seeds: int) -> str:
-    rows = [
+    rows: list[list[Any]] = [
         [work.facts.name, len(work.facts.classes), work.base, work.epochs, *list(work.amounts(seeds).values())[1:]]
         for work in works
     ]

@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--left", type=int, default=10, help="runs of the plan that are not complete")
     args = parser.parse_args(argv)
-    rows = []
+    rows: list[list[object]] = []
     with tempfile.TemporaryDirectory(prefix="ogkd-benchmark-") as made:
         folder = Path(made)
         write_dataset(folder / "data" / "Phantom", counts={"train": 2, "val": 1, "test": 1})

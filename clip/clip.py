@@ -1,6 +1,6 @@
-"""OpenAI's clip.clip, by its names: `from clip import clip`, then clip.load, clip.tokenize and the rest.
+"""OpenAI's module clip.clip under its own names: `from clip import clip`, then clip.load, clip.tokenize and the rest.
 
-See clip/compat for how this and the project's own interface stand to each other.
+clip/compat explains how this relates to the project's own interface.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _tokenizer = _Tokenizer()
 
 
 class _Models(dict):
-    """Addresses of the published weights by name; the path of a file stands for itself."""
+    """Addresses of the published weights by name; the path of a file maps to itself."""
 
     def __missing__(self, name: str) -> str:
         if Path(name).is_file():
@@ -68,15 +68,16 @@ def load(
     jit: bool = False,
     download_root: str | Path | None = None,
 ) -> tuple[CLIP, Callable[[Image.Image], Tensor]]:
-    """A model by name, or from a TorchScript archive or state dict, and the transform of its images.
+    """Load a model by name, or from a TorchScript archive or state dict; return it with its image transform.
 
-    It is fp32 on the CPU and fp16 elsewhere; `device` is the GPU where there is one. Nothing in a file is run, so there
-    is no `jit=True`. Raises CompatError for an unknown name or a file that is not in OpenAI's format.
+    The model is fp32 on the CPU and fp16 elsewhere; `device` defaults to the GPU if there is one. No code in a file is
+    run, so `jit=True` is not supported. Raises CompatError for an unknown name or a file that is not in OpenAI's
+    format.
     """
     if jit:
         raise CompatError(
-            "clip.load runs no code of an archive, so it has no jit=True: leave it out, or call torch.jit.load on the "
-            "file yourself."
+            "clip.load runs no code from an archive, so it has no jit=True: leave it out, or call torch.jit.load "
+            "yourself."
         )
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     path = Path(_download(_MODELS[str(name)], download_root))
@@ -87,9 +88,9 @@ def load(
 
 
 def tokenize(texts: str | Sequence[str], context_length: int = 77, truncate: bool = False) -> Tensor:
-    """Token ids (N, context_length) long of the texts, with the tokens that start and end them, padded with 0.
+    """Turn texts into int64 token ids (N, context_length), with start and end tokens, padded with 0.
 
-    Raises CompatError, which is a RuntimeError, for a text that is too long, unless `truncate`: then its end is cut.
+    Raises CompatError, a RuntimeError, for a text that is too long; with `truncate` its end is cut off instead.
     """
     if isinstance(texts, str):
         texts = [texts]
@@ -109,8 +110,8 @@ def tokenize(texts: str | Sequence[str], context_length: int = 77, truncate: boo
 
 
 def _download(url: str, root: str | Path | None = None) -> str:
-    """The path of a published file, downloaded to `root` (~/.cache/clip) unless an intact copy is there; the path of a
-    file of one's own is returned as it is."""
+    """Return the path of a published file, downloaded to `root` (~/.cache/clip) unless an intact copy exists. The path
+    of a local file is returned as it is."""
     if Path(url).is_file():
         return str(url)
     return str(fetch(url, Path(root or "~/.cache/clip").expanduser()))
@@ -121,7 +122,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _transform(n_px: int) -> Compose:
-    """From a PIL image to a normalised tensor (3, n_px, n_px)."""
+    """Return the transform from a PIL image to a normalised tensor (3, n_px, n_px)."""
     return Compose(
         [
             Resize(n_px, interpolation=InterpolationMode.BICUBIC),

@@ -1,4 +1,4 @@
-"""What a model folder's configuration says, read without building the model and without PyTorch.
+"""Reads a model folder's configuration without building the model and without PyTorch.
 
 A model comes in one of three formats: open_clip's, transformers' CLIPModel or PMC-CLIP's checkpoint.
 """
@@ -44,8 +44,8 @@ def _size(least: int, most: int) -> Rule:
     return Rule(lambda value: whole(value) and least <= value <= most, f"a whole number from {least} to {most:,}")
 
 
-# The sizes that configurations of any format name, within bounds that every published model keeps and that can be
-# built; `None` leaves one to the library.
+# The sizes given in configurations of any format, within bounds that hold for every published model and that can be
+# built; `None` leaves a size to the library.
 _SIZES = {
     **dict.fromkeys(("image_size", "patch_size"), _size(1, 4096)),
     **dict.fromkeys(("layers", "num_hidden_layers", "num_attention_heads", "heads"), _size(1, 1000)),
@@ -70,14 +70,14 @@ _PMC = {"vision_cfg?": _TOWER, "text_cfg?": _TOWER}
 
 
 def read_json(path: Path, shape: Mapping = _TRANSFORMERS) -> dict:
-    """The object in a configuration file, which has the shape. Raises ModelError, naming the file, when it has not."""
+    """Read a configuration file and check that it has the shape. Raises ModelError if it does not."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         found = departure(content, shape)
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"The configuration {path} is not readable JSON: replace it with a complete copy.") from error
+        raise ModelError(f"The configuration {path} is not readable JSON: replace it with an intact copy.") from error
     if found:
-        raise ModelError(f"The configuration {path} is not one of a model, {found}: replace it with a complete copy.")
+        raise ModelError(f"The configuration {path} is not a model's ({found}): replace it with an intact copy.")
     return content
 
 
@@ -93,7 +93,7 @@ def open_clip_config(folder: Path) -> dict:
 
 
 def open_clip_spec(folder: Path) -> ImageSpec:
-    """Image size, mean and standard deviation from an open_clip_config.json; CLIP's own where it gives none."""
+    """Image size, mean and standard deviation from an open_clip_config.json; by default CLIP's."""
     return image_spec_of(open_clip_config(folder))
 
 
@@ -109,7 +109,7 @@ def image_spec_of(config: Mapping) -> ImageSpec:
 
 
 def transformers_spec(folder: Path) -> ImageSpec:
-    """Image size, mean and standard deviation of a transformers CLIPModel; CLIP's own where its files give none."""
+    """Image size, mean and standard deviation of a transformers CLIPModel; by default CLIP's."""
     vision = read_json(folder / TRANSFORMERS_CONFIG).get("vision_config") or {}
     preprocess = read_json(folder / _PREPROCESSOR, _PREPROCESSING) if (folder / _PREPROCESSOR).is_file() else {}
     mean, std = preprocess.get("image_mean", _OPENAI_MEAN), preprocess.get("image_std", _OPENAI_STD)
@@ -117,10 +117,10 @@ def transformers_spec(folder: Path) -> ImageSpec:
 
 
 def pmc_settings(folder: Path) -> dict[str, int]:
-    """What PMC-CLIP's weights do not show: image_size, head_width and context_length.
+    """Return the settings that PMC-CLIP's weights do not reveal: image_size, head_width and context_length.
 
-    They come from the folder's config.json if that is one of PMC-CLIP's own format (it has clip_model), and are the
-    published model's otherwise.
+    They come from the folder's config.json if that is in PMC-CLIP's own format (it has clip_model); otherwise they are
+    the published model's.
     """
     path = folder / TRANSFORMERS_CONFIG
     content = read_json(path, _PMC) if path.is_file() else {}
@@ -136,7 +136,8 @@ def pmc_spec(folder: Path) -> ImageSpec:
 
 
 def without_code(config: Mapping) -> dict:
-    """A transformers configuration without the entries that name code of a repository: classes, attention kernels."""
+    """Remove the entries of a transformers configuration that refer to a repository's code: classes, attention
+    kernels."""
     return {
         key: without_code(value) if isinstance(value, Mapping) else value
         for key, value in config.items()

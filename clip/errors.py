@@ -1,4 +1,4 @@
-"""What a user of this package has to catch."""
+"""The errors of this package that users may want to catch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ class ModelError(UserError):
 
 
 class MissingWeights(ModelError):
-    """Files of a hub repository are neither in the hub's cache nor can they be fetched.
+    """Files of a hub repository are not in the hub's cache and cannot be downloaded.
 
-    `repository` is its name, "org/name", so that a program can add how it would fetch this one.
+    `repository` is its name, "org/name", so that a program can add how to download it.
     """
 
     def __init__(self, message: str, repository: str = "") -> None:

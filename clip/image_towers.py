@@ -1,4 +1,4 @@
-"""Image towers behind one call: tower(images, patches, deep_prompts) -> ImageFeatures, with `width` and `layers`."""
+"""Image towers with one signature: tower(images, patches, deep_prompts) -> ImageFeatures, with `width` and `layers`."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class OpenClipViT(nn.Module):
 
 
 class OpenClipResNet(nn.Module):
-    """CLIP's modified ResNet as open_clip and PMC-CLIP have it.
+    """CLIP's modified ResNet, as in open_clip and PMC-CLIP.
 
     The global token is the output of its attention pool. A patch token is one position of the last feature map after
-    the pool's value and output projections: what the pool would give if it attended to that position alone (as in
-    MaskCLIP, arXiv 2112.01071).
+    the pool's value and output projections: the pool's output if it attended to that position alone (as in MaskCLIP,
+    arXiv 2112.01071).
     """
 
     layers = 0

@@ -1,4 +1,4 @@
-"""The interface that every frozen vision-language model of this package has, whatever its towers are made of."""
+"""The interface of every frozen vision-language model in this package, whatever its towers are."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .configurations import ImageSpec
 from .errors import ModelError
 
 Report = Callable[[str, int, int], None]
-"""Called as report(stage, done, total) during long work; done and total count bytes or tensors. Stages may run side by
-side, in threads of their own."""
+"""Called as report(stage, done, total) during long work; done and total count bytes or tensors. Stages may run at the
+same time, in separate threads."""
 
 DeepPrompts = Sequence[Tensor]
 
@@ -29,7 +29,7 @@ class ImageFeatures(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """Token ids (N, L) long and the mask (N, L) bool of the real ones; L is the batch's longest real sequence."""
+    """Token ids (N, L) int64 and a bool mask (N, L) of the real tokens; L is the longest real sequence in the batch."""
 
     ids: Tensor
     mask: Tensor
@@ -71,7 +71,7 @@ class FrozenCLIP(nn.Module):
         self.train(False)
 
     def train(self, mode: bool = True) -> FrozenCLIP:
-        """Stay in eval mode, the only one of a frozen model, even if a trainer calls train() on everything it holds."""
+        """Stay in eval mode, even if a trainer calls train() on everything it holds."""
         return super().train(False)
 
     @property
@@ -113,7 +113,7 @@ class FrozenCLIP(nn.Module):
 
         `deep_prompts`: up to vision_layers tensors (n, vision_width). The first is appended as n tokens to the input of
         layer 0, the i-th replaces these tokens at the input of layer i, and their outputs are dropped (MaPLe, arXiv
-        2210.03117). Raises ModelError when the images have another shape or the tower takes no deep prompts.
+        2210.03117). Raises ModelError if the images have the wrong shape or the tower takes no deep prompts.
         """
         expected = (3, self.image_size, self.image_size)
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
@@ -130,7 +130,7 @@ class FrozenCLIP(nn.Module):
         return self.image_tower(images, patches, deep_prompts)
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """Token ids and mask of the texts, padded to the longest of them, on the CPU.
+        """Return token ids and mask of the texts, padded to the longest of them, on the CPU.
 
         Raises ModelError, quoting the text, when one has more tokens than context_length.
         """
@@ -155,9 +155,9 @@ class FrozenCLIP(nn.Module):
         return Tokens(ids, mask)
 
     def vocabulary(self) -> list[str]:
-        """The tokenizer's words, each in the place of its id; word pieces are marked as the tokenizer marks them.
+        """Return the tokenizer's words in the order of their ids; word pieces keep the tokenizer's marks.
 
-        Raises ModelError where the tokenizer cannot name its ids.
+        Raises ModelError if the tokenizer cannot name its ids.
         """
         words = getattr(self._tokenizer, "words", None)
         if words is None:
@@ -178,15 +178,15 @@ class FrozenCLIP(nn.Module):
         deep_positions: Tensor | None = None,
         dropout: float = 0.0,
     ) -> Tensor:
-        """Text features (N, D), not normalised, of word embeddings (N, L, context_width); differentiable in them.
+        """Encode word embeddings (N, L, context_width) to features (N, D), not normalised; differentiable.
 
         `mask` (N, L) is true for real tokens, which come first in each row; the last real one ends the text.
         `deep_prompts`: up to text_layers - 1 tensors (n, context_width). The i-th replaces the tokens at
         `deep_positions` (N, n), by default 1 .. n in each row, at the input of layer i + 1 (layer 0's are in the
         embeddings).
-        `dropout`: rate, for this call only, of all the tower's dropout, whatever its configuration says; in a BERT that
-        is hidden states and attention probabilities, as in its own train mode. It draws from PyTorch's global generator
-        of the device. A tower without dropout (see has_text_dropout) computes without it. Not for two threads at once.
+        `dropout`: the rate of all the tower's dropout for this call, whatever its configuration says; in a BERT it
+        applies to hidden states and attention probabilities, as in its own train mode. It draws from PyTorch's global
+        generator of the device. A tower without dropout (see has_text_dropout) ignores it. Not thread-safe.
 
         Raises ModelError for a wrong shape, length or rate.
         """

@@ -1,4 +1,4 @@
-"""OpenAI's clip.model, by its names; see clip/compat."""
+"""OpenAI's module clip.model under its own names; see clip/compat."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from .sources import OPEN_CLIP_WEIGHTS, TRANSFORMERS_WEIGHTS, Repository, first_
 from .text_towers import NativeText, TransformersText
 
 _TEXT = "text.transformer."
-# Buffers and heads that published files have but that the model, as it is used here, lacks.
+# Buffers and heads in published files that the model, as it is used here, does not have.
 _IGNORED = (
     f"{_TEXT}embeddings.position_ids",
     f"{_TEXT}pooler.dense.weight",
@@ -45,18 +45,18 @@ _OPENAI_MODEL = "ViT-B-16-quickgelu"
 def load_folder(
     name: str, folder: Path, report: Report | None = None, repository: Repository | None = None
 ) -> FrozenCLIP:
-    """The model of a folder with open_clip_config.json, weights and tokenizer, on the CPU.
+    """Load the model of a folder with open_clip_config.json, weights and tokenizer, on the CPU.
 
-    `repository` is the hub repository that the folder is a copy of, if it is one. A text tower from transformers is
-    built from the folder's config.json or, where there is none (as for BiomedCLIP), from the shapes of its weights.
-    Raises ModelError when files are missing, damaged or do not belong together.
+    `repository` is the hub repository that the folder is a copy of, if any. A text tower from transformers is built
+    from the folder's config.json or, if there is none (as for BiomedCLIP), from the shapes of its weights.
+    Raises ModelError if files are missing, corrupt or do not belong together.
     """
     return _load(name, folder, open_clip_config(folder), report, repository)
 
 
 def load_openai(name: str, folder: Path, report: Report | None = None) -> FrozenCLIP:
-    """OpenAI's CLIP ViT-B/16 from a folder with its weights alone, on the CPU: open_clip itself has its configuration
-    and its tokenizer. Raises ModelError as load_folder does."""
+    """Load OpenAI's CLIP ViT-B/16 from a folder with its weights alone, on the CPU; open_clip itself provides the
+    configuration and the tokenizer. Raises ModelError as load_folder does."""
     import open_clip
 
     config = {"model_cfg": open_clip.get_model_config(_OPENAI_MODEL), "preprocess_cfg": {}}
@@ -67,7 +67,7 @@ def _load(name: str, folder: Path, config: dict, report: Report | None, reposito
     path = weights_in(folder, (*OPEN_CLIP_WEIGHTS, *TRANSFORMERS_WEIGHTS))
     text_config = _own_text_config(config["model_cfg"], folder)
     with ExitStack() as stack:
-        # Hashing takes a thread of its own while open_clip is imported and the model is built.
+        # Hash in a separate thread while open_clip is imported and the model is built.
         thread = stack.enter_context(ThreadPoolExecutor(1))
         identity = config if text_config is None else [config, text_config]
         fingerprint = thread.submit(weights.fingerprint, path, identity, report)
@@ -91,7 +91,8 @@ def _load(name: str, folder: Path, config: dict, report: Report | None, reposito
 
 
 def _own_text_config(model_cfg: Mapping, folder: Path) -> dict | None:
-    """The config.json of the text tower if the folder has one; repositories of timm have another file of that name."""
+    """Return the text tower's config.json if the folder has one; in timm's repositories that name means something
+    else."""
     path = folder / TRANSFORMERS_CONFIG
     if not model_cfg["text_cfg"].get("hf_model_name") or not path.is_file():
         return None
@@ -102,9 +103,9 @@ def _own_text_config(model_cfg: Mapping, folder: Path) -> dict | None:
 def _self_contained(
     model_cfg: Mapping, folder: Path, state: Mapping[str, Tensor], path: Path, stack: ExitStack
 ) -> Mapping:
-    """The configuration changed so that building the model fetches nothing and runs no code of a repository.
+    """Change the configuration so that building the model downloads nothing and runs no code from a repository.
 
-    Raises ModelError when it names an image tower by a place instead of an architecture.
+    Raises ModelError if it gives a repository or folder instead of an architecture for the image tower.
     """
     model_cfg = copy.deepcopy(dict(model_cfg))
     trunk = str(model_cfg["vision_cfg"].get("timm_model_name") or "")
@@ -128,7 +129,7 @@ def _self_contained(
 
 
 def build(model_cfg: Mapping, folder: Path, custom_text: bool = False) -> nn.Module:
-    """The model of a model_cfg without parameters (meta device). Raises ModelError when open_clip cannot build it."""
+    """Build the model of a model_cfg on the meta device. Raises ModelError if open_clip cannot build it."""
     import open_clip
 
     arguments = dict(model_cfg)
@@ -136,7 +137,7 @@ def build(model_cfg: Mapping, folder: Path, custom_text: bool = False) -> nn.Mod
     try:
         with weights.no_initialisation():
             return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**arguments)
-    except Exception as error:  # what a wrong configuration makes open_clip, timm and transformers raise has no bounds
+    except Exception as error:  # a wrong configuration can make open_clip, timm and transformers raise anything
         raise ModelError(
             f"open_clip cannot build the model that {folder / OPEN_CLIP_CONFIG} describes ({first_line(error)}): check "
             "its model_cfg."

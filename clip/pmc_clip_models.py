@@ -30,7 +30,7 @@ _IGNORED = tuple(f"text.{name}" for name in ("embeddings.position_ids", "pooler.
 
 
 class _PMCCLIP(nn.Module):
-    """The parts of PMC-CLIP that encode an image or a text, before they are filled with weights."""
+    """The parts of PMC-CLIP that encode images and texts, before weights are loaded."""
 
     def __init__(self, state: Mapping[str, Tensor], path: Path, settings: Mapping[str, int]) -> None:
         super().__init__()
@@ -59,10 +59,10 @@ def _blocks(state: Mapping[str, Tensor], stage: int) -> int:
 def load_folder(
     name: str, folder: Path, report: Report | None = None, repository: Repository | None = None
 ) -> FrozenCLIP:
-    """The model of a folder with checkpoint.pt, on the CPU, its tokenizer from the folder or the hub.
+    """Load the model of a folder with checkpoint.pt, on the CPU, with a tokenizer from the folder or the hub.
 
-    `repository` is the hub repository that the folder is a copy of; whether or not it is one, a missing tokenizer is
-    PMC-CLIP's. Raises ModelError when files are missing, damaged or not PMC-CLIP's.
+    `repository` is the hub repository that the folder is a copy of, if any; a missing tokenizer is taken from
+    PMC-CLIP's. Raises ModelError if files are missing, corrupt or not PMC-CLIP's.
     """
     from open_clip.hf_model import ClsLastHiddenStatePooler
 

@@ -1,4 +1,4 @@
-"""From a name to a model: which files belong to it and which format they have."""
+"""Finds a model by name: which files belong to it and which format they have."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HUB_PREFIX = "hf-hub:"
 
 
 class _Format(NamedTuple):
-    """A format of model folders; `module` has load_folder and is imported by `load` alone, since it needs PyTorch."""
+    """A format of model folders; `module` has load_folder and needs PyTorch, so only `load` imports it."""
 
     module: str
     matches: Callable[[Path], bool]
@@ -38,16 +38,16 @@ _FORMATS = (
 
 
 def available_models() -> list[str]:
-    """The names that `load` knows, besides folders and "hf-hub:org/name"."""
+    """The names that `load` accepts, besides folders and "hf-hub:org/name"."""
     return [*sources.HUB_MODELS, *_BUNDLED]
 
 
 def load(name: str | Path, device: str | torch.device = "cpu", report: Report | None = None) -> FrozenCLIP:
-    """A frozen model by name, folder or "hf-hub:org/name", on `device`.
+    """Load a frozen model by name, folder or "hf-hub:org/name" onto `device`.
 
     `report(stage, done, total)` is called while files are read. Raises ModelError, in one sentence that says how to
-    fix it, when the name is unknown, when files are damaged or do not belong together, and (as its subclass
-    MissingWeights) when files are missing and cannot be fetched.
+    fix it, if the name is unknown or files are corrupt or do not belong together, and its subclass MissingWeights if
+    files are missing and cannot be downloaded.
     """
     name = str(name)
     repository, folder = _repository(name), locate(name)
@@ -63,21 +63,21 @@ def load(name: str | Path, device: str | torch.device = "cpu", report: Report | 
 
 
 def locate(name: str) -> Path:
-    """The folder that a model's files are in; those of the hub are fetched where its cache lacks them. Errors as for
+    """Return the folder with a model's files; files missing from the hub's cache are downloaded. Errors as for
     `load`."""
     repository = _repository(name)
     return _folder(name) if repository is None else sources.from_hub(repository)
 
 
 def folder_of(name: str | Path) -> Path | None:
-    """The folder with a model's files on this machine; None where they have yet to be fetched. ModelError as for
+    """Return the folder with a model's files on this machine; None if they are not downloaded yet. ModelError as for
     `load`."""
     repository = _repository(str(name))
     return _folder(str(name)) if repository is None else sources.in_cache(repository)
 
 
 def image_spec(name: str | Path) -> ImageSpec:
-    """The image size, mean and standard deviation of a model, from its configuration alone; errors as for `load`."""
+    """Return a model's image size, mean and standard deviation, from its configuration alone; errors as for `load`."""
     name = str(name)
     repository = _repository(name)
     if repository in (sources.OPENAI_CLIP, sources.PMC_CLIP):
@@ -101,7 +101,7 @@ def _folder(name: str) -> Path:
     if folder.is_dir():
         return folder
     if name in _BUNDLED:
-        raise ModelError(f"{name}'s folder {folder} is missing: check it out again or make it again.")
+        raise ModelError(f"{name}'s folder {folder} is missing: check it out or create it again.")
     raise ModelError(
         f'There is no model or folder "{name}": choose one of {", ".join(available_models())}, a folder with '
         f'{OPEN_CLIP_CONFIG} and weights, or "hf-hub:org/name".'

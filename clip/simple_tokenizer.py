@@ -1,4 +1,4 @@
-"""OpenAI's clip.simple_tokenizer, by its names: the byte pair encoding of CLIP's texts."""
+"""OpenAI's module clip.simple_tokenizer under its own names: the byte pair encoding of CLIP's texts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ default_bpe = native.default_bpe
 
 
 class SimpleTokenizer(native.SimpleTokenizer):
-    """open_clip's tokenizer, whose merges and ids are OpenAI's, with OpenAI's names of the two special tokens.
+    """open_clip's tokenizer, which has OpenAI's merges and ids, with OpenAI's names for the two special tokens.
 
-    `encoder` and `decoder` map word pieces to ids and back; `encode(text)` gives the ids of a text without special
-    tokens, `decode(ids)` the text, in lower case and with single spaces.
+    `encoder` and `decoder` map word pieces to ids and back; `encode(text)` returns the ids of a text without special
+    tokens, `decode(ids)` the text in lower case with single spaces.
     """
 
     encoder: dict[str, int]

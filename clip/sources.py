@@ -1,4 +1,4 @@
-"""Where a model's files are: a folder, or a repository of the Hugging Face hub (its cache first, then the network)."""
+"""Locates a model's files: in a folder or in a Hugging Face repository (first its cache, then the network)."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
 )
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
-"""Files that make a tokenizer; any one of them will do."""
+"""Files that define a tokenizer; any one of them is enough."""
 
 _CONNECT_SECONDS = 5
 
 
 class Repository(NamedTuple):
-    """A repository of the hub, and the files to take from it.
+    """A repository of the hub and the files to take from it.
 
-    These are all of `required`, the first of `weights` that it has, and those of `optional` that it has. `revision`
-    pins one commit, so that the weights cannot change unnoticed. `kind` is the hub's repo_type. `tokenizer` is the
-    repository to turn to when this one's files include no tokenizer; by default it is this one itself.
+    These are all of `required`, the first of `weights` that exists, and those of `optional` that exist. `revision` pins
+    one commit, so that the weights cannot change unnoticed. `kind` is the hub's repo_type. `tokenizer` is the
+    repository to use if this one has no tokenizer; by default this one itself.
     """
 
     name: str
@@ -67,11 +67,11 @@ PMC_CLIP = Repository(
     tokenizer="microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext",
 )
 HUB_MODELS = {"BiomedCLIP": BIOMEDCLIP, "CLIP": OPENAI_CLIP, "PubMedCLIP": PUBMEDCLIP, "PMC-CLIP": PMC_CLIP}
-"""The models that are known by a name of their own."""
+"""The models that have a short name here."""
 
 
 def open_clip_repository(name: str) -> Repository:
-    """The repository "org/name" in open_clip's format. Raises ModelError for a name that the hub cannot have."""
+    """The repository "org/name" in open_clip's format. Raises ModelError for a name that is not valid on the hub."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -84,7 +84,7 @@ def open_clip_repository(name: str) -> Repository:
 
 
 def tokenizer_repository(repository: Repository) -> Repository:
-    """Where the tokenizer of a repository's model is when it is not among the files fetched so far."""
+    """Return the repository with a model's tokenizer when the files downloaded so far do not include one."""
     files = (), VOCABULARIES, (*TOKENIZER_FILES, TRANSFORMERS_CONFIG)
     if repository.tokenizer is not None:
         return Repository(repository.tokenizer, *files)
@@ -110,10 +110,10 @@ def weights_in(folder: Path, names: Sequence[str]) -> Path:
 
 
 def from_hub(repository: Repository, weights: bool = True) -> Path:
-    """The folder in the hub's cache with a repository's files; what the cache lacks is downloaded.
+    """Return the folder in the hub's cache with a repository's files, downloading what is missing.
 
-    Without `weights`, only the required files are looked for. Raises MissingWeights when files are missing and cannot
-    be fetched.
+    Without `weights`, only the required files are looked for. Raises MissingWeights if files are missing and cannot be
+    downloaded.
     """
     found = _cached(repository, weights)
     if None in found:
@@ -123,7 +123,7 @@ def from_hub(repository: Repository, weights: bool = True) -> Path:
 
 
 def in_cache(repository: Repository) -> Path | None:
-    """The folder in the hub's cache with a repository's files; None where they have yet to be fetched."""
+    """Return the folder in the hub's cache with a repository's files; None if they are not downloaded yet."""
     found = _cached(repository, weights=True)
     return None if None in found else cast(Path, found[0]).parent
 
@@ -133,7 +133,7 @@ def _wanted(repository: Repository, weights: bool) -> list[tuple[str, ...]]:
 
 
 def _cached(repository: Repository, weights: bool) -> list[Path | None]:
-    """Where the cache has each file that is wanted."""
+    """Return the cached path of each wanted file, or None."""
     from huggingface_hub import try_to_load_from_cache
 
     def cached(name: str) -> Path | None:
@@ -161,7 +161,7 @@ def _fetch(repository: Repository, wanted: Sequence[Sequence[str]], missing: str
     try:
         # The hub's own client retries for half a minute before it gives up on a machine without a network.
         get_session().head(constants.ENDPOINT, timeout=_CONNECT_SECONDS)
-    except Exception as error:  # its class depends on the HTTP library that this version of the hub's client uses
+    except Exception as error:  # the class depends on which HTTP library the hub's client uses
         raise MissingWeights(
             f"The hub's cache on this machine lacks {missing} of {repository.name}, and the hub cannot be "
             "reached: run this once where there is a network, or put the model's configuration, weights and tokenizer "

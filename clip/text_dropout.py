@@ -1,4 +1,4 @@
-"""Dropout in a frozen text tower, for one call at a time: no tower needs a second copy of its forward."""
+"""Switches dropout on in a frozen text tower for one call at a time, without a copy of the tower's forward."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from numbers import Real
 
 from torch import nn
 
-# Where attention modules of transformers keep the rate that they hand to a fused kernel: BERT's until 4.49, CLIP's.
+# Where transformers' attention modules store the rate for a fused kernel: BERT's until 4.49, and CLIP's.
 _ATTENTION_RATES = ("dropout_prob", "dropout")
 
 
 class TextDropout:
-    """The dropout modules of one text tower, found once; without a tower, or in one that defines none, it is false.
+    """The dropout modules of a text tower, found once. It is false without a tower or if the tower has no dropout.
 
     `modules` are its nn.Dropout modules: for a BERT, 1 + 3 per layer.
     """
@@ -28,7 +28,7 @@ class TextDropout:
             for name in _ATTENTION_RATES
             if isinstance(getattr(module, name, None), Real)
         ]
-        # Attention asks its own `training` flag, not that of the nn.Dropout that it owns.
+        # Attention reads its own `training` flag, not that of its nn.Dropout.
         owners = [m for m in everything if any(isinstance(child, nn.Dropout) for child in m.children())]
         self._switched = list(dict.fromkeys([*owners, *(module for module, _name in self._rates)]))
 
@@ -37,9 +37,9 @@ class TextDropout:
 
     @contextmanager
     def at(self, rate: float) -> Iterator[None]:
-        """Inside the context the tower drops at `rate`, whatever its configuration says; at 0 it is left alone.
+        """Apply dropout at `rate` inside the context, whatever the tower's configuration says; 0 changes nothing.
 
-        Modes and rates are what they were when the context ends, also after an exception. One thread at a time.
+        Modes and rates are restored when the context ends, also after an exception. Not thread-safe.
         """
         if rate == 0 or not self:
             yield

@@ -1,6 +1,6 @@
-"""Text towers behind one call: tower(embeddings, mask, deep prompts, their positions) -> (N, D).
+"""Text towers with one signature: tower(embeddings, mask, deep prompts, their positions) -> (N, D).
 
-Each has `embed`, `width`, `layers` and `dropout` as well.
+Each also has `embed`, `width`, `layers` and `dropout`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .text_dropout import TextDropout
 class TransformersText(nn.Module):
     """A BERT-like encoder of transformers with a pooler and a projection (open_clip.HFTextEncoder, PMC-CLIP's).
 
-    Attention ignores padding, so a batch cut to its longest text has the features of a padded one.
+    Attention ignores padding, so a batch cut to its longest text gives the same features as a padded one.
     """
 
     transformer: Foreign
@@ -49,7 +49,7 @@ def _at_end(hidden: Tensor, mask: Tensor) -> Tensor:
 
 
 class NativeText(nn.Module):
-    """CLIP's own causal text tower, as open_clip has it: pooled at the end-of-text token, the last real one.
+    """CLIP's own causal text tower, as in open_clip: pooled at the end-of-text token, the last real one.
 
     The end-of-text token cannot see what follows it, so the causal mask is simply cut to the batch's length. `holder`
     is the module with token_embedding, positional_embedding, transformer, ln_final, text_projection and attn_mask.
@@ -94,7 +94,7 @@ class NativeText(nn.Module):
 class TransformersCLIPText(nn.Module):
     """The text tower of transformers' CLIPModel, pooled at the last real token.
 
-    Its forward takes ids only, so a hook on the embedding table puts the word embeddings in place of its output.
+    Its forward takes only ids, so a hook on the embedding table replaces its output by the word embeddings.
     """
 
     text_model: Foreign

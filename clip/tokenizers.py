@@ -1,4 +1,4 @@
-"""Tokenizers: CLIP's own, and those in transformers' format from the model's own files."""
+"""Tokenizers: CLIP's own, and those in transformers' format from a model's files."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .sources import VOCABULARIES, Repository, first_file, from_hub, tokenizer_r
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A callable from texts to lists of token ids, with special tokens, neither padded nor truncated; `words` lists
-    what the ids stand for, in their order."""
+    """A callable from texts to lists of token ids, with special tokens, neither padded nor truncated; `words` lists the
+    vocabulary in the order of the ids."""
 
     encode: Callable[[list[str]], list[list[int]]]
     words: Callable[[], list[str]]
@@ -24,7 +24,7 @@ class Tokenizer:
 
 
 def native_tokenizer() -> Tokenizer:
-    """CLIP's own byte pair encoding, as open_clip has it; `</w>` ends a word."""
+    """CLIP's own byte pair encoding, as in open_clip; `</w>` ends a word."""
     from open_clip.tokenizer import SimpleTokenizer
 
     native = SimpleTokenizer()
@@ -37,12 +37,12 @@ def native_tokenizer() -> Tokenizer:
 def transformers_tokenizer(
     folder: Path, repository: Repository | None = None, published_name: str | None = None
 ) -> Tokenizer:
-    """The tokenizer of a folder in transformers' format.
+    """Load the tokenizer of a folder in transformers' format.
 
-    Texts are cleaned as open_clip cleans them. If the folder has no tokenizer, it is looked for in `repository`, the
-    hub repository that the folder is a copy of, or in the one that sources.py names for it. `published_name`, what a
-    configuration calls the tokenizer, serves the message only: it is not followed. Raises ModelError when the tokenizer
-    is missing or cannot be read.
+    Texts are cleaned as open_clip cleans them. If the folder has no tokenizer, it is taken from `repository`, the hub
+    repository that the folder is a copy of, or from the one that sources.py gives for it. `published_name`, the
+    tokenizer's name in the configuration, is used only in messages. Raises ModelError if the tokenizer is missing or
+    cannot be read.
     """
     from open_clip.tokenizer import get_clean_fn
     from transformers import AutoTokenizer
@@ -56,9 +56,9 @@ def transformers_tokenizer(
         folder = from_hub(tokenizer_repository(repository))
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # the tokenizers library raises bare Exception for a damaged file
+    except Exception as error:  # the tokenizers library raises a bare Exception for a corrupt file
         raise ModelError(
-            f"The tokenizer in {folder} cannot be read: put complete copies of tokenizer.json, tokenizer_config.json "
+            f"The tokenizer in {folder} cannot be read: put intact copies of tokenizer.json, tokenizer_config.json "
             "and vocab.txt into that folder."
         ) from error
     clean = get_clean_fn("whitespace")

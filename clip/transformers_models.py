@@ -20,10 +20,10 @@ _IGNORED = ("text_model.embeddings.position_ids", "vision_model.embeddings.posit
 def load_folder(
     name: str, folder: Path, report: Report | None = None, repository: Repository | None = None
 ) -> FrozenCLIP:
-    """The model of a folder with config.json, weights and tokenizer, on the CPU.
+    """Load the model of a folder with config.json, weights and tokenizer, on the CPU.
 
-    `repository` is the hub repository that the folder is a copy of, if it is one. Raises ModelError when files are
-    missing, damaged or do not belong together.
+    `repository` is the hub repository that the folder is a copy of, if any. Raises ModelError if files are missing,
+    corrupt or do not belong together.
     """
     from transformers import CLIPConfig, CLIPModel
 
@@ -35,10 +35,10 @@ def load_folder(
         config: Any = CLIPConfig(**without_code(content))
         with weights.no_initialisation():
             model = CLIPModel(config)
-    except Exception as error:  # what a wrong configuration makes transformers raise has no bounds
+    except Exception as error:  # a wrong configuration can make transformers raise anything
         raise ModelError(
             f"transformers cannot build the model that {folder / TRANSFORMERS_CONFIG} describes "
-            f"({first_line(error)}): replace it with a complete copy."
+            f"({first_line(error)}): replace it with an intact copy."
         ) from error
     weights.fill(model, state, path, name, ignored=_IGNORED)
     return FrozenCLIP(

@@ -1,4 +1,4 @@
-"""Weights files: read without running anything in them, checked against the model, and used without a second copy."""
+"""Reads weights files without running anything in them, checks them against the model and uses them without a copy."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from .errors import ModelError
 from .interface import Report
 from .sources import first_line
 
-_MEND = "replace it with a complete copy"
+_MEND = "replace it with an intact copy"
 
 
 def read(path: Path, report: Report | None = None) -> dict[str, Tensor]:
-    """The state dict in a .safetensors or PyTorch weights file, as fp32; memory-mapped where the file holds fp32.
+    """Read the state dict of a .safetensors or PyTorch weights file, as fp32; memory-mapped if the file holds fp32.
 
     A mapped file may be replaced while the model is in use, but not overwritten in place. Only tensors are read: a
-    pickle with anything else in it is refused before it runs. Raises ModelError, naming the file, when it is empty,
-    truncated or not a weights file.
+    pickle that holds anything else is refused before it runs. Raises ModelError if the file is empty, truncated or not
+    a weights file.
     """
     if path.stat().st_size == 0:
         raise ModelError(f"The weights file {path} is empty: {_MEND}.")
@@ -58,9 +58,9 @@ def read(path: Path, report: Report | None = None) -> dict[str, Tensor]:
 
 @contextmanager
 def no_initialisation() -> Iterator[None]:
-    """Modules built inside have parameters without memory (meta device), while their buffers are real.
+    """Build modules inside the block with parameters on the meta device, without memory, but with real buffers.
 
-    Buffers that no checkpoint holds, such as position ids, are thus correct without a list of their names.
+    Buffers that are in no checkpoint, such as position ids, are thus correct without a list of their names.
     """
 
     def to_meta(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
@@ -77,10 +77,10 @@ def no_initialisation() -> Iterator[None]:
 
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, name: str, ignored: Iterable[str] = ()) -> None:
-    """Make the tensors of `state` the model's own, without copying them.
+    """Use the tensors of `state` as the model's parameters, without copying them.
 
-    `ignored` are names that published files may have and the model may lack. Raises ModelError when any other tensor is
-    missing, unexpected or of another shape.
+    `ignored` are names that may be in published files but not in the model. Raises ModelError if any other tensor is
+    missing, unexpected or has the wrong shape.
     """
     wanted = model.state_dict()
     state = {key: value for key, value in state.items() if key in wanted or key not in set(ignored)}
@@ -101,7 +101,8 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, name: str, i
 
 
 def fingerprint(weights: Path, config: Mapping | Sequence, report: Report | None = None) -> str:
-    """SHA-256 (hex) of the weights file's bytes and the configuration. Raises ModelError when it cannot be read."""
+    """Return the SHA-256 (hex) of the weights file's bytes and the configuration. Raises ModelError if it is
+    unreadable."""
     digest = hashlib.sha256()
     try:
         total, done = weights.stat().st_size, 0

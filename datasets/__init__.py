@@ -1,7 +1,7 @@
-"""Image data sets for prompt tuning. `register_all` enters all of them in dassl's DATASET_REGISTRY.
+"""Image data sets for prompt tuning. `register_all` registers all of them in dassl's DATASET_REGISTRY.
 
-A set of one's own needs no code (`ImageFolder`). One with a split file in CoOp's format needs an entry in
-catalogue.json; a class of its own (see btmri.py) is for CoOp's convention only.
+Your own images need no code (`ImageFolder`). A data set with a split file in CoOp's format needs an entry in
+catalogue.json; a class for it (see btmri.py) only follows CoOp's convention.
 """
 
 import importlib
@@ -9,7 +9,7 @@ import pkgutil
 
 
 def register_all() -> None:
-    """Import every module here, each of which registers its data set, and register the rest of the catalogue."""
+    """Import every module here, which registers its data set, and register the rest of the catalogue."""
     from dassl.data.datasets import DATASET_REGISTRY
 
     from .biomedical import BiomedicalDataset

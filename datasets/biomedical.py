@@ -1,4 +1,4 @@
-"""The base of all data sets here: images in a folder, a split file beside it, few shots drawn from it."""
+"""The base class of all data sets here: a folder of images and a split file, from which few shots are drawn."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .sampling import draw_shots, repeats, take_classes
 from .splits import Item, Split, check_images, class_names, fingerprint, read_split
 
 SUBSETS = ("all", "base", "new")
-FEWEST_CLASSES = 4  # of base-to-novel: with fewer, a half is a single class, which nothing can be confused with
+FEWEST_CLASSES = 4  # for base-to-novel: with fewer, one half is a single class, which cannot be confused with another
 
 
 class BiomedicalDataset(DatasetBase):
     """Images in <root>/<dataset_dir>/<dataset_dir>, the split in <root>/<dataset_dir>/split_<dataset_dir>.json.
 
-    Reads DATASET.ROOT, DATASET.NUM_SHOTS (per class; -1: all images), DATASET.SUBSAMPLE_CLASSES and SEED. Beyond
-    Dassl's attributes it has `image_dir` (str), `fingerprint` (SHA-256 of the whole split, before anything is drawn),
-    `all_classnames` (held-out ones too), `prompts_name` (the name of its file of teacher prompts) and `notes`
-    (sentences on what was drawn that a reader of results must know).
+    Reads DATASET.ROOT, DATASET.NUM_SHOTS (per class; -1: all images), DATASET.SUBSAMPLE_CLASSES and SEED. Besides
+    Dassl's attributes it has `image_dir` (str), `fingerprint` (SHA-256 of the whole split, before drawing),
+    `all_classnames` (including held-out ones), `prompts_name` (the name of its file of teacher prompts) and `notes`
+    (sentences about the drawn images that readers of the results must know).
 
-    With DATASET.TEST_ON, the name of another data set, it has that one's test images and fingerprint, the images under
-    the labels that their classes have here; `tested` is the other data set, else this one.
-    Raises UserError when a setting, the split file or an image is not as it should be.
+    If DATASET.TEST_ON names another data set, this one has that set's test images and fingerprint, and the images get
+    the labels that their classes have here; `tested` is the other data set, otherwise this one.
+    Raises UserError if a setting, the split file or an image is wrong.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -43,7 +43,7 @@ class BiomedicalDataset(DatasetBase):
     def _read(self, remedy: str) -> Split:
         for what, path in (("image folder", self.image_dir), ("split file", self.split_path)):
             if not Path(path).exists():
-                raise UserError(f"The {what} {path} is not there: {remedy}.")
+                raise UserError(f"The {what} {path} is missing: {remedy}.")
         split = read_split(self.split_path)
         check_images(self.image_dir, split, self.split_path, remedy)
         return split
@@ -80,7 +80,7 @@ class BiomedicalDataset(DatasetBase):
         super().__init__(train_x=train, val=val, test=test)
 
     def image_paths(self) -> list[str]:
-        """The files of all images, those included that were not drawn."""
+        """Return the files of all images, including those that were not drawn."""
         return self._image_paths
 
     def _datum(self, item: Item) -> Datum:
@@ -88,7 +88,7 @@ class BiomedicalDataset(DatasetBase):
 
 
 def _config_of(cfg: CfgNode, name: str) -> CfgNode:
-    """The configuration with the whole of another data set: one of the catalogue, or a folder of images."""
+    """Return the configuration for all of another data set, from the catalogue or a folder of images."""
     facts = load().find(name)
     other = cfg.clone()
     other.defrost()
@@ -98,7 +98,7 @@ def _config_of(cfg: CfgNode, name: str) -> CfgNode:
 
 
 def _relabelled(items: list[Datum], classnames: list[str], target: str, source: str) -> list[Datum]:
-    """The images under the labels that their classes have in `classnames`."""
+    """Return the images with the labels that their classes have in `classnames`."""
     labels = {name: label for label, name in enumerate(classnames)}
     missing = sorted({item.classname for item in items} - labels.keys())
     if missing:

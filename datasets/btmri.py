@@ -1,4 +1,4 @@
-"""BTMRI; what is known of it stands in catalogue.json."""
+"""BTMRI: its facts are in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

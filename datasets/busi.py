@@ -1,4 +1,4 @@
-"""BUSI; what is known of it stands in catalogue.json."""
+"""BUSI: its facts are in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

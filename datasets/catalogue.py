@@ -1,4 +1,4 @@
-"""What is known of each data set: names, sources, classes, counts (catalogue.json)."""
+"""Facts about each data set, from catalogue.json: names, sources, classes and counts."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from dassl.utils import UserError
 
 PARTS = ("train", "val", "test")
 DEFAULT_BACKBONE = "BiomedCLIP"
-OWN = "folder:"  # before the name of a folder of one's own images that is called like a set of the catalogue
+OWN = "folder:"  # prefix for a folder of your own images that has the name of a catalogued data set
 SECTIONS = ("datasets", "transfer", "generated")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """One data set. Its images lie in <root>/<name>/<name>, its split in <root>/<name>/split_<name>.json."""
+    """One data set. Its images are in <root>/<name>/<name>, its split is <root>/<name>/split_<name>.json."""
 
     name: str
-    config: str  # name on the command line, and of configs/datasets/<config>.yaml where there is one
+    config: str  # name on the command line and of configs/datasets/<config>.yaml, if there is one
     modality: str
     organ: str
     zip_name: str = ""  # of a published set
     gdrive_id: str = ""
     split_blob_sha1: str = ""  # git's name for the published split file's content
     counts: tuple[int, ...] = ()  # images in train, val, test
-    classes: dict[str, tuple[int, ...] | None] = field(default_factory=dict)  # in label order; images where published
-    base2new: bool = True  # does it take part in base-to-novel?
+    classes: dict[str, tuple[int, ...] | None] = field(default_factory=dict)  # in label order; counts where published
+    base2new: bool = True  # whether it takes part in base-to-novel
     backbone: str = DEFAULT_BACKBONE  # unless a run names another
-    generator: str = ""  # the module that draws it, for a set that is not published but made
-    source_set: str = ""  # the set whose prompts are tested on this one in the transfer protocol
-    splits: str = ""  # "owner/repository/commit" of the split file where that is not the catalogue's
+    generator: str = ""  # the module that generates it, if it is synthetic
+    source_set: str = ""  # the data set whose prompts the transfer protocol tests on this one
+    splits: str = ""  # "owner/repository/commit" of the split file if it differs from the catalogue's
 
     def folder(self, root: str | Path) -> Path:
         return Path(root) / self.name
@@ -44,7 +44,7 @@ class Facts:
         return self.folder(root) / f"split_{self.name}.json"
 
     def remedy(self, root: str | Path) -> str:
-        """How its files are had, for the sentence that says that they are missing."""
+        """Say how to get its files, to end the sentence that reports them missing."""
         if self.generator:
             return f"`python -m {self.generator} {self.config} --root {root}` makes it"
         if self.zip_name:
@@ -59,31 +59,31 @@ class Catalogue:
     zip_repository: str  # a data set on the Hugging Face hub: <name>.zip
     datasets: dict[str, Facts]
     generated: dict[str, Facts] = field(default_factory=dict)
-    transfer: dict[str, Facts] = field(default_factory=dict)  # sets that only test what was learned on others
+    transfer: dict[str, Facts] = field(default_factory=dict)  # data sets that only test prompts learned on others
 
     def everything(self) -> list[Facts]:
         return [*self.published(), *self.generated.values()]
 
     def published(self) -> list[Facts]:
-        """The sets that can be downloaded: the benchmark's and those of the transfer protocol."""
+        """Return the data sets that can be downloaded: the benchmark's and those of the transfer protocol."""
         return [*self.datasets.values(), *self.transfer.values()]
 
     def transfers(self) -> list[tuple[Facts, Facts]]:
-        """The transfer protocol's pairs of source and target, those of one source together."""
+        """Return the transfer protocol's pairs of source and target, grouped by source."""
         targets = [facts for facts in self.everything() if facts.source_set]
         pairs = [(source, facts) for facts in targets if (source := self.find(facts.source_set))]
         names = [facts.name for facts in self.everything()]
         return sorted(pairs, key=lambda pair: names.index(pair[0].name))
 
     def find(self, name: str) -> Facts | None:
-        """The data set called `name` on the command line (btmri) or in the paper (BTMRI); None for others."""
+        """Return the data set called `name` on the command line (btmri) or in the paper (BTMRI), or None."""
         for facts in self.everything():
             if name.lower() in (facts.config.lower(), facts.name.lower()):
                 return facts
         return None
 
     def lookup(self, name: str) -> Facts:
-        """The published data set of that name. Raises UserError for others."""
+        """Return the published data set of that name. Raises UserError if there is none."""
         facts = self.find(name)
         if facts is None or facts.name in self.generated:
             known = ", ".join(facts.config for facts in self.published())
@@ -92,12 +92,12 @@ class Catalogue:
 
 
 def own_folder(name: str) -> str:
-    """The folder of images that a data set's name means where it means one: the name without `folder:`."""
+    """Return the folder of images that a data set's name refers to: the name without `folder:`."""
     return name.removeprefix(OWN)
 
 
 def name_of_folder(folder: str) -> str:
-    """What a folder of images is called as a data set: its name, with `folder:` before that of a set here."""
+    """Return a folder's name as a data set: with `folder:` in front if a catalogued data set has the same name."""
     return OWN + folder if load().find(folder) else folder
 
 

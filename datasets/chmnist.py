@@ -1,4 +1,4 @@
-"""CHMNIST; what is known of it stands in catalogue.json."""
+"""CHMNIST: its facts are in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

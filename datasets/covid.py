@@ -1,4 +1,4 @@
-"""COVID_19; what is known of it stands in catalogue.json."""
+"""COVID_19: its facts are in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

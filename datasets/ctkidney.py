@@ -1,4 +1,4 @@
-"""CTKidney; what is known of it stands in catalogue.json."""
+"""CTKidney: its facts are in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

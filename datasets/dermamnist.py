@@ -1,4 +1,4 @@
-"""DermaMNIST; what is known of it stands in catalogue.json."""
+"""DermaMNIST: its facts are in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

@@ -1,4 +1,4 @@
-"""Images that two data sets share, by their content."""
+"""Finds images that two data sets share, by their content."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .splits import read_split
 
 
 def identical(images: Iterable[Path], others: Iterable[Path]) -> list[Path]:
-    """Those of `images` with the bytes of one of `others`. Only files of like size are read.
+    """Return the `images` whose bytes equal those of one of `others`. Only files of equal size are read.
 
-    Raises OSError for a file that cannot be read.
+    Raises OSError if a file cannot be read.
     """
     images, others = list(images), list(others)
     sizes = {path.stat().st_size for path in images}
@@ -27,13 +27,13 @@ def _content(path: Path) -> bytes:
 
 
 def overlap(source: str, target: str, root: str | Path) -> tuple[int, int]:
-    """(test images of `target` that are byte-identical to a training image of `source`, test images of `target`).
+    """Count (test images of `target` that are byte-identical to a training image of `source`, test images of `target`).
 
-    Both are names of the catalogue or folders of images below `root`. All training images count, not only those that a
-    few-shot run draws.
+    Both are names from the catalogue or folders of images below `root`. All training images count, not only those that
+    a few-shot run draws.
 
     Raises:
-        UserError: a split file is missing or not usable.
+        UserError: a split file is missing or invalid.
     """
     trained, tested = _images(source, root, "train"), _images(target, root, "test")
     return len(identical(tested, trained)), len(tested)

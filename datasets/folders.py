@@ -1,4 +1,4 @@
-"""Folders of images: what is in them, and a split made of it."""
+"""Lists the images in a folder and makes a split of them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm")
 
 
 def find_images(folder: str | Path) -> dict[str, list[str]]:
-    """Class folder -> its images' paths below `folder`, sorted; hidden files, hidden folders and other files left out.
+    """Return class folder -> sorted paths of its images, relative to `folder`. Hidden and other files are left out.
 
-    Raises UserError when there is no class folder, a folder cannot be listed, or a name is no text.
+    Raises UserError if there is no class folder, a folder cannot be listed, or a name is not valid text.
     """
     folder = Path(folder)
     classes = class_folders(folder)
     if not classes:
-        raise UserError(f"{folder} has no class folders: put the images of each class into a folder of its own there.")
+        raise UserError(f"{folder} has no class folders: put the images into one folder per class there.")
     found = {name: [f"{name}/{path}" for path in images_below(folder / name)] for name in classes}
     for name in (name for of_class in ([*found], *found.values()) for name in of_class):
         _check_name(name, folder)
@@ -34,13 +34,13 @@ def find_images(folder: str | Path) -> dict[str, list[str]]:
 
 
 def class_folders(folder: Path) -> list[str]:
-    """The names of a folder's subfolders, sorted; hidden ones left out."""
+    """Return the names of a folder's subfolders, sorted, without hidden ones."""
     return sorted(path.name for path in folder.iterdir() if path.is_dir() and _shown(path.name))
 
 
 def own_classes(name: str, root: Path) -> list[str]:
-    """The class folders in root/name where that is the name of a set of the catalogue whose files are not there, so
-    that they are someone's own images; [] otherwise."""
+    """Return the class folders in root/name if `name` is a catalogued data set whose files are absent, so that these
+    are the user's own images; otherwise []."""
     facts, folder = load().find(name), Path(root, name)
     if facts is None or facts.split_file(root).is_file() or not folder.is_dir():
         return []
@@ -48,28 +48,28 @@ def own_classes(name: str, root: Path) -> list[str]:
 
 
 def _check_name(name: str, folder: Path) -> None:
-    """Raise UserError for a name of bytes that are no text, which neither a split file nor a prompt can hold."""
+    """Raise UserError for a name whose bytes are not valid text: neither a split file nor a prompt can hold it."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
         encoding = sys.getfilesystemencoding()
         raise UserError(
-            f"The name {os.fsencode(name)!r} in {folder} is no text in {encoding}, which file names are read as here: "
+            f"The name {os.fsencode(name)!r} in {folder} is not valid {encoding}, the encoding of file names here: "
             f"rename it{'' if encoding == 'utf-8' else ', or set PYTHONUTF8=1'}."
         ) from None
 
 
 def images_below(folder: str | Path) -> list[str]:
-    """The images in a folder and its subfolders, as paths below it, sorted; hidden ones and other files left out.
+    """Return the images in a folder and its subfolders as sorted relative paths, without hidden and other files.
 
-    Images are the files with a suffix of `SUFFIXES`, and those of any name that begin as DICOM does.
-    Raises UserError when a folder cannot be listed.
+    Images are files with a suffix in `SUFFIXES`, and files of any name that begin with a DICOM preamble.
+    Raises UserError if a folder cannot be listed.
     """
     return files_below(folder)[0]
 
 
 def files_below(folder: str | Path) -> tuple[list[str], list[str]]:
-    """What `images_below` finds, and the files that it leaves out, hidden ones apart."""
+    """Return what `images_below` finds, and the other files (but not the hidden ones)."""
 
     def refuse(error: OSError) -> None:
         raise UserError(f"Cannot list the folder {error.filename}: {error.strerror}.") from error
@@ -86,13 +86,13 @@ def files_below(folder: str | Path) -> tuple[list[str], list[str]]:
 
 
 def left_out(folder: Path, classes: Iterable[str]) -> str:
-    """A sentence on the files in class folders that are no images; "" where there are none."""
+    """Return a sentence about files in class folders that are not images; "" if there are none."""
     others = [f"{name}/{path}" for name in classes for path in files_below(folder / name)[1]]
     if not others:
         return ""
     kinds = Counter(Path(path).suffix.lower() or "no suffix" for path in others)
     listed = ", ".join(f"{kind} {number}" for kind, number in kinds.most_common(5))
-    return f"{len(others)} files in {folder} are no images and not used ({listed}), the first is {others[0]}."
+    return f"{len(others)} files in {folder} are not images and are not used ({listed}); the first is {others[0]}."
 
 
 def _shown(name: str) -> bool:
@@ -100,10 +100,10 @@ def _shown(name: str) -> bool:
 
 
 def make_split(folder: str | Path, images: dict[str, list[str]]) -> Split:
-    """Half of each class for training, a fifth for validation, the rest for testing, as in the published splits.
+    """Split each class: half for training, a fifth for validation, the rest for testing, as in the published splits.
 
-    Each part has at least one image of each class; which image goes where depends on nothing but the images' paths.
-    Raises UserError when a class has less than three images or two folders give the same class name.
+    Each part gets at least one image per class; where an image goes depends only on the images' paths.
+    Raises UserError if a class has fewer than three images or two folders give the same class name.
     """
     split: Split = {part: [] for part in PARTS}
     folders: dict[str, str] = {}
@@ -112,7 +112,7 @@ def make_split(folder: str | Path, images: dict[str, list[str]]) -> Split:
         if folders.setdefault(classname, name) != name:
             raise UserError(
                 f"The folders {folders[classname]!r} and {name!r} in {folder} both give the class {classname!r}: "
-                "rename or join them."
+                "rename or merge them."
             )
         if len(paths) < 3:
             raise UserError(

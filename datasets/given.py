@@ -1,4 +1,4 @@
-"""A data set handed over by a program: images that are already chosen, or class names alone."""
+"""A data set given by a program: images that are already chosen, or only class names."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dassl.data.datasets import DatasetBase, Datum
 
 
 class GivenImages(DatasetBase):
-    """Lists of images; the training images name the classes, so each class needs one.
+    """Lists of images. The classes are those of the training images, so each class needs at least one.
 
-    For a trainer that only predicts, they need no files (`of_classes`). `sentences` are the teacher's by class name,
-    in place of those of a file.
+    A trainer that only predicts needs no image files (`of_classes`). `sentences` are the teacher's sentences by class
+    name, which replace those of a file.
     """
 
     def __init__(
@@ -29,6 +29,6 @@ class GivenImages(DatasetBase):
 
     @classmethod
     def of_classes(cls, classnames: Sequence[str], labels: Sequence[int] | None = None, **more: Any) -> GivenImages:
-        """Classes without images; `labels` are those of the images that something was learned from."""
+        """Make a data set of classes without images; `labels` are those of the images used for training."""
         labels = range(len(classnames)) if labels is None else labels
         return cls([Datum.of_known(label=label, classname=classnames[label]) for label in labels], **more)

@@ -1,4 +1,4 @@
-"""ImageFolder: anyone's own images, <root>/<DATASET.FOLDER>/<class>/**/<image>, without a line of code."""
+"""ImageFolder: your own images in <root>/<DATASET.FOLDER>/<class>/**/<image>, without any code."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["SUFFIXES", "ImageFolder", "find_images", "make_split"]
 
 @DATASET_REGISTRY.register()
 class ImageFolder(BiomedicalDataset):
-    """A folder of class folders; class names are the folders' with underscores read as spaces, in sorted order.
+    """A folder with one subfolder per class; class names are the sorted folder names, with spaces for underscores.
 
-    split_<folder>.json in the folder decides which image is for what. Where there is none, one is made and stored, so
-    that images added later do not move others between training and test. Images of one class are split one by one: who
-    has several of a patient should write the split file so that they stay together.
+    split_<folder>.json in the folder says which images are for training, validation and testing. If it does not exist,
+    one is made and stored, so that images added later do not move others between training and test. It is made image by
+    image: with several images per patient, first make a split by patient (scripts/split.py).
     """
 
     dataset_dir = ""
@@ -35,7 +35,7 @@ class ImageFolder(BiomedicalDataset):
             raise UserError("ImageFolder needs DATASET.FOLDER: name the folder under --root that has a folder a class.")
         folder = Path(expanded(cfg.DATASET.ROOT or ".")).absolute() / name
         if not folder.is_dir():
-            raise UserError(f"The data folder {folder} is not there: put a folder of images for each class into it.")
+            raise UserError(f"The data folder {folder} is missing: create it with one folder of images per class.")
         self.dataset_dir = self.image_dir = str(folder)
         self.split_path = str(folder / f"split_{folder.name}.json")
         self._finish(cfg, self._stored() if Path(self.split_path).exists() else self._made(cfg))
@@ -47,15 +47,15 @@ class ImageFolder(BiomedicalDataset):
         more = [path for paths in find_images(self.image_dir).values() for path in paths if path not in used]
         if more:
             print(
-                f"{len(more)} images in {self.image_dir} are not in {self.split_path} and are not used, the first is "
-                f"{more[0]}; delete the split file to make a new split with them."
+                f"{len(more)} images in {self.image_dir} are not in {self.split_path} and are not used; the first is "
+                f"{more[0]}. To use them, delete the split file, and a new split is made."
             )
         return split
 
     def _made(self, cfg: CfgNode) -> Split:
         images = find_images(self.image_dir)
         split = make_split(self.image_dir, images)
-        # A split that names images which cannot be read would have to be deleted when they are replaced.
+        # A split that lists unreadable images would have to be deleted once they are replaced.
         paths = [f"{self.image_dir}/{path}" for of_class in images.values() for path in of_class]
         open_images(paths, cfg.get("INPUT", {}).get("FRAME", 0))
         check_parts(self.image_dir, split, self.image_dir)

@@ -1,4 +1,4 @@
-"""What is in a folder of images, and what is wrong with it."""
+"""Inspects a folder of images: what is in it and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .folders import find_images, left_out
 from .patients import read_patients
 from .splits import class_names, read_split
 
-FEWEST = 3  # images of a class: one each to train, validate and test
+FEWEST = 3  # images per class: one each to train, validate and test
 READERS = 4
 
 
@@ -36,13 +36,13 @@ class Look:
 
 @dataclass
 class Inspection:
-    """All images of a folder by class, what was seen of each, and the part of each if there is a split."""
+    """All images of a folder by class, with the result of looking at each, and its part if there is a split."""
 
     classes: dict[str, list[Look]]
     parts: dict[str, str] = field(default_factory=dict)
     patients: dict[str, str] = field(default_factory=dict)
     split: Path | None = None
-    left_out: str = ""  # a sentence on files that are no images
+    left_out: str = ""  # a sentence about files that are not images
 
     def looks(self) -> Iterator[tuple[str, Look]]:
         for name, of_class in self.classes.items():
@@ -50,7 +50,7 @@ class Inspection:
                 yield name, look
 
     def duplicates(self) -> list[list[tuple[str, Look]]]:
-        """Groups of images whose pixels are the same."""
+        """Return groups of images with identical pixels."""
         groups: dict[str, list] = defaultdict(list)
         for name, look in self.looks():
             if look.pixels:
@@ -58,7 +58,7 @@ class Inspection:
         return [group for group in groups.values() if len(group) > 1]
 
     def faults(self) -> list[str]:
-        """What should be mended before training, a sentence each."""
+        """Return what should be fixed before training, one sentence each."""
         found = [look.problem for _, look in self.looks() if look.problem]
         for group in self.duplicates():
             names = " = ".join(look.path for _, look in group)
@@ -75,29 +75,29 @@ class Inspection:
             if path in self.parts:
                 parts_of[patient].add(self.parts[path])
         found += [
-            f"The patient {patient} is in two parts of the split: make it again by scripts/split.py."
+            f"The patient {patient} is in two parts of the split: make it again with scripts/split.py."
             for patient, parts in parts_of.items()
             if len(parts) > 1
         ]
         return found
 
     def remarks(self) -> list[str]:
-        """What is worth knowing and may be meant so, a sentence each."""
+        """Return what is worth knowing but may be intended, one sentence each."""
         found = []
         for group in self.duplicates():
             if len({name for name, _ in group}) == 1:
                 found.append(f"The same image twice: {' = '.join(look.path for _, look in group)}.")
         if self.split is None:
-            found.append("There is no split yet: scripts/split.py makes one by patient; training makes one by image.")
+            found.append("There is no split yet: scripts/split.py makes one by patient, training makes one by image.")
         elif not self.patients:
-            found.append("Nothing says which patient an image is of: images of one patient may be in two parts.")
+            found.append("The patients are not known: images of one patient may be in two parts.")
         unused = [look.path for _, look in self.looks() if self.split is not None and look.path not in self.parts]
         if unused:
-            found.append(f"{len(unused)} images are not in the split and not used, the first is {unused[0]}.")
+            found.append(f"{len(unused)} images are not in the split and are not used; the first is {unused[0]}.")
         return [*found, self.left_out] if self.left_out else found
 
     def table(self) -> str:
-        """Images per class and part, sizes and modes, as a table of text."""
+        """Return a text table of images per class and part, sizes and modes."""
         from tabulate import tabulate
 
         rows = []
@@ -118,10 +118,10 @@ class Inspection:
 
 
 def inspect(folder: str | Path) -> Inspection:
-    """Read every image of FOLDER/<class>/**, or, where the folder has a split in CoOp's layout
-    (split_<name>.json beside a folder <name>), every image that this split names.
+    """Read every image of FOLDER/<class>/** or, if the folder has a split in CoOp's layout (split_<name>.json beside a
+    folder <name>), every image listed in that split.
 
-    Raises UserError when there are no class folders, or the split file is corrupt.
+    Raises UserError if there are no class folders, or the split file is corrupt.
     """
     folder = Path(folder).absolute()
     if not folder.is_dir():
@@ -162,14 +162,14 @@ def look_at(folder: Path, path: str) -> Look:
                 size, mode = stored.size, stored.mode
     except UserError as error:
         return Look(path, problem=str(error))
-    except Exception as error:  # whatever a corrupt file makes a library raise, the others are looked at
+    except Exception as error:  # a corrupt file can make a library raise anything; the other images are still read
         return Look(path, problem=f"The image {file} cannot be read ({type(error).__name__}: {error}).")
     digest = hashlib.blake2b(f"{image.size}".encode() + image.tobytes(), digest_size=16)
     return Look(path, size, mode, digest.hexdigest())
 
 
 def _range(sizes: list[tuple[int, int]]) -> str:
-    """The commonest size, and the smallest and largest where they differ."""
+    """Return the most common size, and the smallest and largest if they differ."""
     if not sizes:
         return "-"
     (width, height), _ = Counter(sizes).most_common(1)[0]

@@ -1,4 +1,4 @@
-"""KneeXray; what is known of it stands in catalogue.json."""
+"""KneeXray: its facts are in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

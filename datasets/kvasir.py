@@ -1,4 +1,4 @@
-"""Kvasir; what is known of it stands in catalogue.json."""
+"""Kvasir: its facts are in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

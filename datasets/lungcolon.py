@@ -1,4 +1,4 @@
-"""LungColon; what is known of it stands in catalogue.json."""
+"""LungColon: its facts are in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

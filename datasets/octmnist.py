@@ -1,4 +1,4 @@
-"""OCTMNIST; what is known of it stands in catalogue.json."""
+"""OCTMNIST: its facts are in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

@@ -1,4 +1,4 @@
-"""A split in which no patient is in two parts: a patient in training and test makes results look too good."""
+"""Splits by patient: a patient in both training and test would make results look too good."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from .catalogue import PARTS
 from .splits import Item, Split, class_words
 
 SHARES = (0.5, 0.2, 0.3)  # of each class's images in train, val and test, as in the published splits
-MISSING = 10.0  # what a part without images of a class costs, against squared deviations of shares
-ROUNDS = 50  # of moving single patients; it ends sooner when no move helps
+MISSING = 10.0  # the cost of a part without images of a class, compared with squared deviations of shares
+ROUNDS = 50  # of moving single patients; the search ends sooner when no move helps
 
 
 def split_by_patient(images: Mapping[str, Sequence[str]], patients: Mapping[str, str], seed: int = 0) -> Split:
-    """A split of class folders' images in which each patient is in one part alone.
+    """Split the images of class folders so that each patient is in only one part.
 
-    Each class's share of a part is brought near 50, 20 and 30 %: patients, those with most images first and equals as
-    the seed says, go where the squared deviations of all shares stay least; then single patients are moved as long as
-    that helps. Every part gets images of each class.
+    Each class is divided as close to 50, 20 and 30 % as possible. Patients are assigned in order of their number of
+    images (ties by the seed), each to the part that keeps the squared deviations of all shares smallest; then single
+    patients are moved as long as that helps. Every part gets images of each class.
 
-    Raises UserError when a class has fewer than three patients, so that it cannot be in every part, or when no such
-    split was found.
+    Raises UserError if a class has fewer than three patients and so cannot be in every part, or if no such split was
+    found.
     """
     names = list(images)
     people = sorted({patients[path] for paths in images.values() for path in paths})
@@ -57,7 +57,7 @@ def split_by_patient(images: Mapping[str, Sequence[str]], patients: Mapping[str,
 
 
 def _assign(counts: np.ndarray, seed: int) -> np.ndarray:
-    """The part (0, 1 or 2) of each patient, (N,), from their images per class (N, C)."""
+    """Return the part (0, 1 or 2) of each patient, (N,), from their images per class (N, C)."""
     generator = np.random.default_rng(seed)
     shares = counts / counts.sum(0)
     order = generator.permutation(len(counts))
@@ -82,7 +82,7 @@ def _assign(counts: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _cost(filled: np.ndarray, part: int, share: np.ndarray) -> float:
-    """What the shares (3, C) would cost with one patient's (C,) added to a part."""
+    """Return the cost of the shares (3, C) with one patient's images (C,) added to a part."""
     filled = filled.copy()
     filled[part] += share
     deviation = np.square(filled - np.array(SHARES)[:, None]).sum()
@@ -90,7 +90,7 @@ def _cost(filled: np.ndarray, part: int, share: np.ndarray) -> float:
 
 
 def table(split: Split, patients: Mapping[str, str]) -> str:
-    """Images and patients of each class in each part, as a table of text."""
+    """Return a text table of images and patients per class and part."""
     from tabulate import tabulate
 
     names = {item.label: item.classname for part in PARTS for item in split[part]}
@@ -104,6 +104,6 @@ def table(split: Split, patients: Mapping[str, str]) -> str:
 
 
 def split_file(folder: str | Path) -> Path:
-    """Where the split of a folder of class folders stands."""
+    """Return the path of the split file for a folder of class folders."""
     folder = Path(folder).absolute()
     return folder / f"split_{folder.name}.json"

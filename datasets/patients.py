@@ -1,6 +1,6 @@
-"""Which patient an image is of: patients_<name>.json beside a split file, {image's path: patient}.
+"""Records which patient each image belongs to: patients_<name>.json beside a split file, {image's path: patient}.
 
-It stays with the data. Intervals draw whole patients where it is there.
+The file stays with the data. If it exists, confidence intervals resample whole patients.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ COLUMNS = ("image", "patient")
 
 
 def patients_file(folder: str | Path) -> Path:
-    """Where the patients of a folder of images stand."""
+    """Return the path of the patients file for a folder of images."""
     folder = Path(folder).absolute()
     return folder / f"patients_{folder.name}.json"
 
 
 def read_patients(folder: str | Path) -> dict[str, str]:
-    """Image -> patient, of a folder of images; empty where nothing is known. Raises UserError for a corrupt file."""
+    """Read image -> patient for a folder of images; empty if nothing is known. Raises UserError for a corrupt file."""
     path = patients_file(folder)
     if not path.is_file():
         return {}
     found = read_json(path)
     if not isinstance(found, dict) or not all(isinstance(patient, str) for patient in found.values()):
-        raise UserError(f"{path} is corrupt: make it again by `python scripts/split.py`.")
+        raise UserError(f"{path} is corrupt: make it again with `python scripts/split.py`.")
     return found
 
 
 def write_patients(patients: dict[str, str], folder: str | Path) -> Path:
-    """Write image -> patient beside the split; the file."""
+    """Write image -> patient beside the split and return the file's path."""
     path = patients_file(folder)
     write_json(patients, path)
     return path
 
 
 def patients_of(images: Iterable[str], given: str) -> dict[str, str]:
-    """The patient of each image by `given`: a CSV file with the columns image and patient (the image's path below the
-    folder, or its file name), or a regular expression whose first group, or whole match, is the patient.
+    """Find each image's patient with `given`: a CSV file with the columns image and patient (the image's path relative
+    to the folder, or its file name), or a regular expression whose first group, or whole match, is the patient.
 
-    Raises UserError when an image has no patient.
+    Raises UserError if an image has no patient.
     """
     images = list(images)
     if given.lower().endswith(".csv") or Path(given).is_file():
         table = _read_table(Path(given))
         patients = {image: table.get(image, table.get(image.rpartition("/")[2], "")) for image in images}
-        where = f"stand in {given}"
+        where = f"be in {given}"
     else:
         try:
             pattern = re.compile(given)
@@ -66,7 +66,7 @@ def patients_of(images: Iterable[str], given: str) -> dict[str, str]:
     without = [image for image, patient in patients.items() if not patient]
     if without:
         raise UserError(
-            f"{len(without)} of {len(images)} images have no patient, the first is {without[0]}: all must {where}."
+            f"{len(without)} of {len(images)} images have no patient (the first is {without[0]}): all must {where}."
         )
     return patients
 

@@ -1,4 +1,4 @@
-"""Phantom; what is known of it stands in catalogue.json."""
+"""Phantom: its facts are in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

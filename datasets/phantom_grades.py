@@ -1,4 +1,4 @@
-"""PhantomGrades; what is known of it stands in catalogue.json."""
+"""PhantomGrades: its facts are in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

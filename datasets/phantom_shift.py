@@ -1,4 +1,4 @@
-"""PhantomShift; what is known of it stands in catalogue.json."""
+"""PhantomShift: its facts are in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

@@ -1,4 +1,4 @@
-"""RETINA; what is known of it stands in catalogue.json."""
+"""RETINA: its facts are in catalogue.json."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

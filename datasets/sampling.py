@@ -1,7 +1,7 @@
-"""Few-shot drawing and the base/novel cut, so that the published runs' images come out.
+"""Few-shot sampling and the base/novel split, which give the same images as the published runs.
 
-The published code seeds Python's `random` once with the run's seed and draws the training part, then the validation
-part, before anything else draws. A generator of its own gives the same numbers, whatever else draws.
+The published code seeds Python's `random` once with the run's seed, then draws from the training part and the
+validation part before anything else is drawn. A separate generator gives the same numbers, whatever else draws.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import random
 
 from .splits import Item, Split
 
-VAL_SHOTS = 4  # at most so many validation images a class
+VAL_SHOTS = 4  # the most validation images per class
 
 
 def draw_shots(split: Split, shots: int, seed: int) -> Split:
-    """`shots` training and min(shots, 4) validation images a class; with repeats where a class has fewer.
+    """Draw `shots` training and min(shots, 4) validation images per class, with repeats if a class has fewer.
 
-    Classes are drawn in the order in which the part first names them. A negative seed draws at random.
+    Classes are drawn in the order of their first appearance in the part. A negative seed draws at random.
     """
     generator = random.Random(seed if seed >= 0 else None)
     train = _draw(split["train"], shots, generator)
@@ -36,7 +36,7 @@ def _draw(items: list[Item], shots: int, generator: random.Random) -> list[Item]
 
 
 def repeats(drawn: list[Item], shots: int) -> str:
-    """A sentence on training images that were drawn more than once; "" where none was."""
+    """Return a sentence about training images that were drawn more than once; "" if none was."""
     distinct: dict[int, set[str]] = {}
     for item in drawn:
         distinct.setdefault(item.label, set()).add(item.path)
@@ -51,7 +51,8 @@ def repeats(drawn: list[Item], shots: int) -> str:
 
 
 def take_classes(split: Split, which: str) -> Split:
-    """The items of the first ceil(C / 2) classes ("base"), of the rest ("new"), relabelled from 0, or of "all"."""
+    """Return the items of the first ceil(C / 2) classes ("base") or of the rest ("new"), relabelled from 0, or of
+    "all"."""
     if which == "all":
         return split
     labels = sorted({item.label for item in split["train"]})

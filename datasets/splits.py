@@ -25,7 +25,7 @@ Split = dict[str, list[Item]]
 
 
 def read_split(file: str | Path) -> Split:
-    """The split in `file`, checked. Raises UserError for a file that is absent or not a usable split."""
+    """Read and check a split file. Raises UserError if it is missing or not a valid split."""
     file = Path(file)
     try:
         content = file.read_bytes()
@@ -35,9 +35,9 @@ def read_split(file: str | Path) -> Split:
 
 
 def parse_split(content: bytes, origin: str) -> Split:
-    """The split in a file's bytes. Labels are 0..C-1, each with one class name; no image stands in two parts.
+    """Parse a split file's bytes. Labels must be 0..C-1, each with one class name; no image may be in two parts.
 
-    Raises UserError, which names `origin` and the first fault.
+    Raises UserError with `origin` and the first fault.
     """
 
     def fault(what: str) -> UserError:
@@ -52,7 +52,7 @@ def parse_split(content: bytes, origin: str) -> Split:
 
     split: Split = {}
     names: dict[int, str] = {}
-    parts: dict[str, tuple[str, str]] = {}  # the part of an image by its path, however it is spelled
+    parts: dict[str, tuple[str, str]] = {}  # the part of each image by its normalised path
     for part in PARTS:
         if not raw[part]:
             raise fault(f'its list "{part}" is empty')
@@ -86,25 +86,25 @@ def parse_split(content: bytes, origin: str) -> Split:
 
 
 def is_below(path: str) -> bool:
-    """Whether a relative path stays in its folder, read as POSIX and as Windows would."""
+    """Whether a relative path stays inside its folder, read both as POSIX and as Windows do."""
     pure = PurePosixPath(path.replace("\\", "/"))
     drive = path[1:2] == ":"
     return bool(pure.parts) and not pure.is_absolute() and ".." not in pure.parts and "\0" not in path and not drive
 
 
 def class_names(split: Split) -> list[str]:
-    """Class names in label order."""
+    """Return the class names in label order."""
     names = {item.label: item.classname for item in split["train"]}
     return [names[label] for label in sorted(names)]
 
 
 def class_words(name: str) -> str:
-    """A class or folder name as words of a sentence: underscores and repeated spaces are single spaces."""
+    """Write a class or folder name as words in a sentence: underscores and repeated spaces become single spaces."""
     return " ".join(name.replace("_", " ").split())
 
 
 def fingerprint(split: Split) -> str:
-    """SHA-256 (hex) over image paths and labels of the three parts and the class names."""
+    """Return the SHA-256 (hex) of the image paths and labels of the three parts and the class names."""
     parts = [[[item.path, item.label] for item in split[part]] for part in PARTS]
     return hashlib.sha256(json.dumps([parts, class_names(split)]).encode()).hexdigest()
 
@@ -116,14 +116,14 @@ def write_split(split: Split, file: str | Path) -> None:
 
 
 def missing_images(image_folder: str | Path, paths: Iterable[str]) -> list[str]:
-    """Those of `paths` (below `image_folder`) that are no files; each folder is listed once."""
+    """Return the `paths` (relative to `image_folder`) that are not files; each folder is listed once."""
     listings: dict[str, set[str]] = {}
     missing = []
     for path in dict.fromkeys(paths):
         folder, name = os.path.split(path)
         if folder not in listings:
             listings[folder] = _files(Path(image_folder, folder))
-        # a file system may take names for equal that differ in case or Unicode form: ask it before complaining
+        # a file system may treat names as equal that differ in case or Unicode form: ask it first
         if name not in listings[folder] and not Path(image_folder, path).is_file():
             missing.append(path)
     return missing
@@ -140,25 +140,25 @@ def _files(folder: Path) -> set[str]:
 
 
 def check_images(image_folder: str | Path, split: Split, split_file: str | Path, remedy: str) -> None:
-    """Raise UserError when images that the split names are absent: how many, the first, and what to do."""
+    """Raise UserError if images listed in the split are missing, with their number, the first one and the remedy."""
     paths = [item.path for part in PARTS for item in split[part]]
     missing = missing_images(image_folder, paths)
     if missing:
         raise UserError(
-            f"{len(missing)} of the {len(set(paths))} images that {split_file} names are missing, the first is "
-            f"{Path(image_folder, missing[0])}: {remedy}."
+            f"{len(missing)} of the {len(set(paths))} images listed in {split_file} are missing (the first is "
+            f"{Path(image_folder, missing[0])}): {remedy}."
         )
     check_parts(image_folder, split, split_file)
 
 
 def check_parts(image_folder: str | Path, split: Split, origin: str | Path) -> None:
-    """Raise UserError when one file is in two parts under two names, by a link or on a file system without case."""
+    """Raise UserError if one file is in two parts under two names, through a link or a case-insensitive file system."""
     seen: dict[tuple[int, int], tuple[str, str]] = {}
     for part in PARTS:
         for item in split[part]:
             found = Path(image_folder, item.path).stat()
             before, path = seen.setdefault((found.st_dev, found.st_ino), (part, item.path))
-            if before != part and found.st_ino:  # 0 where the file system numbers no files
+            if before != part and found.st_ino:  # 0 if the file system has no inode numbers
                 raise UserError(
                     f"{item.path} in the part {part} of {origin} is the same file as {path} in the part {before}, so "
                     "the test would be no test: remove one of the two."

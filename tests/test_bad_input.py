@@ -515,7 +515,7 @@ DAMAGED = [
     (DATA_SPLIT, Changed({"test": [["a.png", 0]]}), COPIED, 'entry 0 of "test" is not [image, label, class name]'),
     (DATA_SPLIT, Changed({"test": [["a.png", -1, "x"]]}), COPIED, "has a negative label or no class name"),
     (DATA_SPLIT, Changed({"test": [["a.png", 0, "x"]]}), COPIED, "calls label 0 'x'"),
-    (DATA_SPLIT, Changed({"test": [["a.png", 0, "smooth mass"]]}), COPIED, "are missing, the first is"),
+    (DATA_SPLIT, Changed({"test": [["a.png", 0, "smooth mass"]]}), COPIED, "are missing (the first is"),
     ("prompt/prompt.safetensors", b"", EXPORTED, "prompt.safetensors cannot be read"),
     (PROMPT, "{", EXPORTED, "config.json is not valid JSON"),
     (PROMPT, Changed(kind=3), EXPORTED, "its kind is not trained prompt"),

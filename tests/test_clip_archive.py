@@ -271,7 +271,7 @@ def test_a_damaged_copy_is_replaced_once_an_intact_one_is_there(server, monkeypa
 
 
 def test_an_address_without_a_sha256_is_refused(server, tmp_path):
-    with pytest.raises(UserError, match="names no SHA-256"):
+    with pytest.raises(UserError, match="has no SHA-256"):
         clip._download(f"{server.url}/models/Tiny.pt", tmp_path)
 
 

@@ -45,7 +45,7 @@ class Bomb:
 def test_an_empty_weights_file_is_named_in_the_error(folder, name):
     (folder / SAFE).unlink()
     (folder / name).touch()
-    with pytest.raises(clip.ModelError, match=rf"{name} is empty: replace it with a complete copy"):
+    with pytest.raises(clip.ModelError, match=rf"{name} is empty: replace it with an intact copy"):
         clip.load(folder)
 
 

@@ -205,7 +205,7 @@ def test_absent_data_are_answered_with_the_command_that_fetches_them(tmp_path):
     assert str(tmp_path / "BTMRI" / "BTMRI") in str(error.value)
     assert f"python scripts/download.py btmri --root {tmp_path}" in str(error.value)
     (tmp_path / "BTMRI" / "BTMRI").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"split_BTMRI.json is not there: .*download.py btmri"):
+    with pytest.raises(UserError, match=r"split_BTMRI.json is missing: .*download.py btmri"):
         datasets.btmri.BTMRI(config(tmp_path))
     with pytest.raises(UserError, match=r"python -m phantom\.dataset phantom --root"):
         DATASET_REGISTRY.get("Phantom")(config(tmp_path, "Phantom"))
@@ -215,7 +215,9 @@ def test_missing_images_are_counted_and_the_first_is_named(tmp_path):
     folder = lay_out(tmp_path, made_split(3))
     for path in ("c2/train1.png", "c0/test0.png"):
         (folder / "BTMRI" / path).unlink()
-    with pytest.raises(UserError, match=r"2 of the 21 images.* missing, the first is .*c2/train1.png: .*download.py"):
+    with pytest.raises(
+        UserError, match=r"2 of the 21 images.* missing \(the first is .*c2/train1.png\): .*download.py"
+    ):
         datasets.btmri.BTMRI(config(tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""ImageFolder: a split of anyone's own images that does not depend on anything but their names."""
+"""ImageFolder: the split of a user's own images depends on nothing but their names."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def put(folder: Path, *paths: str) -> None:
 
 @pytest.fixture
 def scans(tmp_path: Path) -> Path:
-    """Two classes of ten images, one class with a folder a patient, and things that are no images."""
+    """Two classes of ten images, one of them with one folder per patient, and files that are not images."""
     folder = tmp_path / "scans"
     put(folder, *(f"lung_nodule/p{i % 3}/{i}{SUFFIXES[i % len(SUFFIXES)].upper()}" for i in range(10)))
     put(folder, *(f"normal_lung/{i}.png" for i in range(10)))
@@ -146,7 +146,7 @@ def test_a_split_file_of_ones_own_is_used_as_it_is(scans):
     data = ImageFolder(config(scans.parent))
     assert data.classnames == ["healthy"] and len(data.test) == 2
     (scans / "normal_lung/0.png").unlink()
-    with pytest.raises(UserError, match=r"1 of the 6 .* the first is .*normal_lung/0.png: put them back"):
+    with pytest.raises(UserError, match=r"1 of the 6 .*\(the first is .*normal_lung/0.png\): put them back"):
         ImageFolder(config(scans.parent))
 
 
@@ -162,7 +162,7 @@ def test_a_split_that_cannot_be_stored_is_the_same_each_time(tmp_path, capsys):
 def test_what_cannot_be_split_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(UserError, match=r"ImageFolder needs DATASET\.FOLDER"):
         ImageFolder(config(tmp_path, ""))
-    with pytest.raises(UserError, match=r"scans is not there: put a folder of images"):
+    with pytest.raises(UserError, match=r"scans is missing: create it with one folder of images per class"):
         ImageFolder(config(tmp_path))
     folder = tmp_path / "scans"
     put(folder, "a.png", ".b/c.png")
@@ -172,7 +172,7 @@ def test_what_cannot_be_split_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(UserError, match=r"a_b has 2 images .*at least 3"):
         ImageFolder(config(tmp_path))
     put(folder, "a_b/2.png", "a b/0.png", "a b/1.png", "a b/2.png")
-    with pytest.raises(UserError, match=r"'a b' and 'a_b' .* both give the class 'a b': rename or join"):
+    with pytest.raises(UserError, match=r"'a b' and 'a_b' .* both give the class 'a b': rename or merge"):
         ImageFolder(config(tmp_path))
     shutil.rmtree(folder / "a b")
     (folder / "empty").mkdir()

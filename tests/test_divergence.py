@@ -169,7 +169,7 @@ def test_a_resume_takes_the_newest_finite_checkpoint_or_starts_from_scratch(argu
         again = train.main(arguments("CoOp", *options))
         out = capsys.readouterr().out
         assert resumed in out
-        assert "is of a training that diverged, its ctx is not finite" in out
+        assert "is from training that diverged (its ctx is not finite)" in out
         assert all(torch.equal(value, whole[name]) for name, value in learned(tmp_path / "run").items())
         assert again["training"] == first["training"]
 
@@ -219,7 +219,7 @@ def test_a_term_that_a_trainer_returns_must_be_finite(arguments):
 
 
 def test_logits_must_be_finite(arguments, tmp_path):
-    with pytest.raises(Diverged, match="a logit of the images tested is not finite"):
+    with pytest.raises(Diverged, match="a logit of the test images is not finite"):
         train.main(arguments("Confident", *GIVEN))
     assert (tmp_path / "run" / "diverged.json").is_file()
     assert not (tmp_path / "run" / "predictions.npz").exists()

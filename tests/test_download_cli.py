@@ -285,7 +285,7 @@ def test_a_second_call_for_the_same_data_set_waits_for_the_first_and_finds_it_co
     assert file.halfway.wait(30)
     threading.Timer(SECONDS_BEFORE_SAYING_SO + 1, file.gate.set).start()
     status, _, err = world.download("kidney")
-    assert status == 0 and f"Waiting for the fetching of Kidney to {world.root}, which process {child.pid}" in err
+    assert status == 0 and f"Waiting for the download of Kidney to {world.root}, which process {child.pid}" in err
     child.join()
     assert child.exitcode == 0 and len(world.asked("zip_url")) == 1 and world.tree() == world.whole()
 

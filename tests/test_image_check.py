@@ -92,7 +92,7 @@ def test_what_is_no_file_is_never_opened(tmp_path, monkeypatch):
         made.bind("socket.png")
         for name in ("pipe.png", "socket.png", os.devnull):
             for look in (read_image, check_image):
-                with pytest.raises(UserError, match="is a pipe, socket or device and not a file: remove it"):
+                with pytest.raises(UserError, match="is a pipe, socket or device, not a file: remove it"):
                     look(name)
 
 
@@ -166,7 +166,7 @@ def test_files_that_are_no_images_are_counted(scans):
     for name in ("cyst/a.gif", "cyst/b.gif", "nodule/readme"):
         (scans / name).touch()
     assert left_out(scans, ["cyst", "nodule"]) == (
-        f"3 files in {scans} are no images and not used (.gif 2, no suffix 1), the first is cyst/a.gif."
+        f"3 files in {scans} are not images and are not used (.gif 2, no suffix 1); the first is cyst/a.gif."
     )
     assert left_out(scans / "cyst", []) == ""
 
@@ -189,7 +189,7 @@ def test_a_name_that_is_no_text_is_refused(scans):
         (scans / "cyst" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"")
     except (OSError, UnicodeError):
         pytest.skip("this file system takes no such name")
-    with pytest.raises(UserError, match=r"caf\\xe9\.png' in .* is no text in utf-8.*: rename it"):
+    with pytest.raises(UserError, match=r"caf\\xe9\.png' in .* is not valid utf-8.*: rename it"):
         find_images(scans)
 
 

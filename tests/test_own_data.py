@@ -99,7 +99,7 @@ def test_a_table_names_patients_by_path_or_by_file_name(tmp_path):
 @pytest.mark.parametrize(
     ("given_patients", "sentence"),
     [
-        ("(X\\d+)_", "have no patient, the first is cyst/P00_0.png"),
+        ("(X\\d+)_", "have no patient (the first is cyst/P00_0.png)"),
         ("(P", "neither a CSV file nor a regular expression"),
         ("absent.csv", "absent.csv cannot be read"),
         ("(P)", "images of 1 patient"),

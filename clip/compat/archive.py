@@ -1,8 +1,8 @@
-"""TorchScript archives, such as OpenAI's published weights: their tensors, read without running anything in them.
+"""Reads the tensors of TorchScript archives, such as OpenAI's published weights, without running anything in them.
 
 An archive is a zip with a pickle of the module tree (data.pkl), the tensors' bytes (data/0, data/1, ...) and the
 modules' code as text. The pickle is read with inert stand-ins for every class and function that it names; of the code,
-only the lists of each class' parameters and buffers are read, as text.
+only the lists of each class's parameters and buffers are read, as text.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _CLASS = re.compile(
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is a TorchScript archive; a state dict of torch.save is a zip too, but holds no constants.pkl."""
+    """Whether a file is a TorchScript archive. A state dict of torch.save is a zip too, but has no constants.pkl."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -46,17 +46,17 @@ def is_archive(path: Path) -> bool:
 
 
 def read_archive(path: Path) -> dict[str, Tensor]:
-    """The state dict of the module in a TorchScript archive, on the CPU, each tensor in the precision it is saved in.
+    """Return the state dict of a TorchScript archive's module, on the CPU, each tensor in its saved precision.
 
-    Raises CompatError, naming the file and how to convert it, when the archive is damaged or of another layout.
+    Raises CompatError, saying how to convert the file, when the archive is corrupt or has an unknown layout.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             return dict(_Archive(archive).state())
-    except Exception as error:  # a damaged pickle may raise anything
+    except Exception as error:  # a corrupt pickle can raise anything
         raise CompatError(
-            f"The TorchScript archive {path} is damaged or of a layout that cannot be read without running it "
-            f"({type(error).__name__}): replace it with a complete copy, or, where you trust it, save "
+            f"The TorchScript archive {path} is corrupt or has a layout that cannot be read without running it "
+            f"({type(error).__name__}): replace it with an intact copy, or, if you trust it, save "
             "torch.jit.load(path).state_dict() with torch.save and give that file."
         ) from error
 
@@ -76,7 +76,7 @@ class _SavedTensor(NamedTuple):
 
 
 class _StandIn:
-    """In place of an object of any other class: keeps its attributes and does nothing."""
+    """Replaces an object of any other class: keeps its attributes and does nothing."""
 
     qualified_name = ""
 
@@ -137,7 +137,7 @@ class _Archive:
         return self._storages[saved.storage].as_strided(saved.size, saved.stride, saved.offset)
 
     def _declarations(self) -> Iterator[tuple[str, set[str]]]:
-        """The names of each class' parameters and buffers; a class may have other tensors, which no state dict has."""
+        """The names of each class's parameters and buffers; its other tensors do not belong to a state dict."""
         start = f"{self._root}/code/"
         for path in self._archive.namelist():
             if path.startswith(start) and path.endswith(".py"):

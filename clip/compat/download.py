@@ -1,4 +1,4 @@
-"""OpenAI's published weights over HTTP, checked against the SHA-256 that their address names."""
+"""Downloads OpenAI's published weights and checks them against the SHA-256 in their address."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from .errors import CompatError
 
 
 def fetch(url: str, folder: Path) -> Path:
-    """The file of `url`, .../<SHA-256>/<name>, in `folder`; downloaded unless an intact copy is there.
+    """Return the path in `folder` of the file at `url` (.../<SHA-256>/<name>), downloading it unless an intact copy
+    exists.
 
-    The name is given only to what has that SHA-256. Raises CompatError when the file cannot be fetched or written.
+    A file appears under its name only if its SHA-256 matches. Raises CompatError if it cannot be downloaded or written.
     """
     *_, expected, name = url.split("/")
     if not re.fullmatch(r"[0-9a-f]{64}", expected):
         raise CompatError(
-            f"The address {url} names no SHA-256 to check {name} against: download it yourself and give the path."
+            f"The address {url} has no SHA-256 to check {name} against: download it yourself and give the path."
         )
     target = folder / name
     if target.is_file():
@@ -39,7 +40,7 @@ def fetch(url: str, folder: Path) -> Path:
                 )
     except CompatError:
         raise
-    except Exception as error:  # its class depends on the HTTP library that this version of the hub's client uses
+    except Exception as error:  # the class depends on which HTTP library the hub's client uses
         raise CompatError(
             f"{name} cannot be downloaded from {url} to {folder} ({first_line(error)}): check the network and the "
             f"disk, or put an intact copy at {target}."

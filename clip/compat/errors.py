@@ -1,4 +1,4 @@
-"""The error of OpenAI's names: one sentence, as everywhere here, that `except RuntimeError` catches too."""
+"""The error raised by OpenAI's names: one sentence, as everywhere here, and also caught by `except RuntimeError`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CLIP in OpenAI's layout, and how it is made from a state dict alone."""
+"""CLIP in OpenAI's layout, built from a state dict alone."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _FIRST_LOGIT_SCALE = math.log(1 / 0.07)
 
 
 class CLIP(nn.Module):
-    """Both towers and what joins them. A tuple of vision_layers makes a ResNet, a number a ViT.
+    """Both towers with their projections. If vision_layers is a tuple the image tower is a ResNet, if a number a ViT.
 
-    `design_details` are those of MaPLe's code base (see compat/prompts.py). Raises CompatError when they ask for what
-    the tower cannot do.
+    `design_details` are those of MaPLe's code base (see compat/prompts.py). Raises CompatError if the tower cannot
+    provide them.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class CLIP(nn.Module):
         else:
             if design.trainer == "MaPLe" or design.vision_depth > 0:
                 raise CompatError(
-                    f"The image tower is a ResNet, which takes none of the prompts of the {design.trainer} design: "
+                    f"The image tower is a ResNet, which cannot take the prompts of the {design.trainer} design: "
                     "choose a ViT, such as ViT-B/16."
                 )
             heads = vision_width * 32 // 64
@@ -68,7 +68,7 @@ class CLIP(nn.Module):
 
     @torch.no_grad()
     def initialize_parameters(self) -> None:
-        """Draw the text tower's parameters and a ResNet's attention from normal distributions, as for training."""
+        """Initialise the text tower and a ResNet's attention from normal distributions, as for training."""
         self.token_embedding.weight.normal_(std=0.02)
         self.positional_embedding.normal_(std=0.01)
         if isinstance(self.visual, ModifiedResNet):
@@ -97,11 +97,11 @@ class CLIP(nn.Module):
         return self.visual.conv1.weight.dtype
 
     def encode_image(self, image: Tensor) -> Tensor:
-        """Features (N, embed_dim), not normalised, of normalised images (N, 3, H, W)."""
+        """Encode normalised images (N, 3, H, W) to features (N, embed_dim), which are not normalised."""
         return self.visual(image.to(self.dtype))
 
     def encode_text(self, text: Tensor) -> Tensor:
-        """Features (N, embed_dim), not normalised, of token ids (N, L); the highest id ends a text."""
+        """Encode token ids (N, L) to features (N, embed_dim), which are not normalised; the highest id ends a text."""
         x = self.token_embedding(text).to(self.dtype)
         x = x + self.positional_embedding[: x.shape[1]].to(self.dtype)
         x = self.transformer(x.transpose(0, 1)).transpose(0, 1)
@@ -109,7 +109,7 @@ class CLIP(nn.Module):
         return x[torch.arange(x.shape[0], device=x.device), text.argmax(dim=-1)] @ self.text_projection
 
     def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the texts for each image (N, M), and of the images for each text (M, N)."""
+        """Return the logits of the texts for each image (N, M) and of the images for each text (M, N)."""
         images = nn.functional.normalize(self.encode_image(image), dim=-1)
         texts = nn.functional.normalize(self.encode_text(text), dim=-1)
         logits = self.logit_scale.exp() * images @ texts.t()
@@ -117,9 +117,9 @@ class CLIP(nn.Module):
 
 
 def convert_weights(model: nn.Module) -> None:
-    """Make the model fp16 as OpenAI's is: convolutions, linear layers, attention and projections.
+    """Convert the model to fp16 as OpenAI does: convolutions, linear layers, attention and projections.
 
-    Embeddings, norms and the logit scale stay fp32.
+    Embeddings, norms and the logit scale stay in fp32.
     """
     for module in model.modules():
         parameters: list[nn.Parameter | None]
@@ -133,10 +133,10 @@ def convert_weights(model: nn.Module) -> None:
 
 
 def build_model(state_dict: Mapping[str, Tensor], design_details: Mapping[str, Any] | None = None) -> CLIP:
-    """The model that a state dict in OpenAI's format is of: fp16, on the CPU, in eval mode; the dict stays as it is.
+    """Build the model of a state dict in OpenAI's format: fp16, on the CPU, in eval mode. The dict is not changed.
 
-    `design_details`, from trainers of MaPLe's code base, puts prompts into its towers (see compat/prompts.py); the
-    state dict may lack these. Raises CompatError when it is of another format or design.
+    `design_details`, given by trainers of MaPLe's code base, adds prompts to the towers (see compat/prompts.py); the
+    state dict need not contain them. Raises CompatError if the format or the design does not match.
     """
     sizes = _sizes(state_dict)
     model = CLIP(*sizes, design_details)
@@ -153,7 +153,7 @@ def build_model(state_dict: Mapping[str, Tensor], design_details: Mapping[str, A
 
 
 class _Sizes(NamedTuple):
-    """What CLIP's constructor takes, in its order."""
+    """The arguments of CLIP's constructor, in order."""
 
     embed_dim: int
     image_resolution: int

@@ -1,15 +1,15 @@
-"""Prompts in both towers, as MaPLe's code base drives them through the second argument of `build_model`.
+"""Prompts in both towers, as MaPLe's code base requests them with the second argument of `build_model`.
 
 Three designs (`design_details["trainer"]`):
 
 - "CoOp", "CoCoOp": plain towers.
-- "IVLP", "VPT": prompts of the towers' own, which trainers find by "VPT" in their names. `visual.VPT` enters the image
-  tower, and `VPT_shallow` of a block replaces the prompts at that layer's input, in layers 1 to depth - 1. The text's
-  first prompts are in the trainer's own embeddings.
-- "MaPLe" (arXiv 2210.03117): the trainer gives all prompts with each call, `visual(images, first, deeper)` and
+- "IVLP", "VPT": the prompts are parameters of the towers; trainers find them by "VPT" in their names. `visual.VPT` is
+  the image tower's input prompt, and a block's `VPT_shallow` replaces the prompts at that layer's input, in layers 1 to
+  depth - 1. The text tower's input prompts are part of the trainer's embeddings.
+- "MaPLe" (arXiv 2210.03117): the trainer passes all prompts with each call, `visual(images, first, deeper)` and
   `transformer([hidden, deeper, 0])[0]`; the i-th of `deeper` replaces the prompts at the input of layer i + 1.
 
-A text's prompts follow its first token, an image's prompts come last.
+Prompts follow the first token of a text, and come last in an image.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ PLAIN, OWN, GIVEN = ("CoOp", "CoCoOp"), ("IVLP", "VPT"), ("MaPLe",)
 
 @dataclass(frozen=True)
 class Design:
-    """What `design_details` says: the kind of prompts, in how many layers of each tower, and how many tokens each.
+    """The content of `design_details`: the kind of prompts, the number of layers per tower and of tokens per layer.
 
-    `maple_length` is what MaPLe's trainers give; the prompts of a call say it themselves.
+    `maple_length` is given by MaPLe's trainers but not needed: the prompts of each call have that length.
     """
 
     trainer: str = "CoOp"
@@ -48,7 +48,7 @@ class Design:
 
     @classmethod
     def of(cls, details: Mapping[str, Any] | None) -> Design:
-        """The design of a trainer's dict. Raises CompatError for a trainer or key that it does not have."""
+        """Read the design from a trainer's dict. Raises CompatError for an unknown trainer or key."""
         details = dict(details or {})
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(details) - known)
@@ -63,7 +63,7 @@ class Design:
 
 
 def place(hidden: Tensor, prompt: Tensor, in_text: bool) -> Tensor:
-    """Hidden states (L, N, width) with `prompt` (n, width) in place of the n prompts that they have."""
+    """Replace the n prompts in the hidden states (L, N, width) by `prompt` (n, width)."""
     length = prompt.shape[0]
     rows = prompt.to(hidden.dtype).unsqueeze(1).expand(-1, hidden.shape[1], -1)
     if in_text:
@@ -72,7 +72,7 @@ def place(hidden: Tensor, prompt: Tensor, in_text: bool) -> Tensor:
 
 
 class PromptedBlock(ResidualAttentionBlock):
-    """A block with prompts of its own, VPT_shallow (n, width)."""
+    """A block with its own prompts, VPT_shallow (n, width)."""
 
     def __init__(self, width: int, heads: int, attn_mask: Tensor | None, length: int, in_text: bool) -> None:
         super().__init__(width, heads, attn_mask)
@@ -93,7 +93,7 @@ def prompted_transformer(
     length: int,
     in_text: bool,
 ) -> Transformer:
-    """A transformer with prompts of its own in layers 1 to depth - 1; those of layer 0 come with its input."""
+    """Build a transformer with its own prompts in layers 1 to depth - 1; those of layer 0 are part of its input."""
 
     def block(layer: int) -> ResidualAttentionBlock:
         if 0 < layer < depth:
@@ -104,10 +104,10 @@ def prompted_transformer(
 
 
 class MaPLeTransformer(Transformer):
-    """A transformer that is given its prompts: [hidden, deeper, used] to the same three after all layers.
+    """A transformer that receives its prompts with each call: it maps [hidden, deeper, used] to the same three values.
 
-    `hidden` (L, N, width) has the first prompts in it, `deeper` holds those of the next layers, (n, width) each, and
-    `used` says how many of them are used up. Hidden states alone are encoded without prompts.
+    `hidden` (L, N, width) contains the first prompts, `deeper` the prompts (n, width) of the following layers, and
+    `used` counts those already used. Hidden states alone are encoded without prompts.
     """
 
     def __init__(self, width: int, layers: int, heads: int, attn_mask: Tensor | None = None, *, in_text: bool) -> None:
@@ -127,7 +127,8 @@ class MaPLeTransformer(Transformer):
 
 
 class MaPLeVisionTransformer(VisionTransformer):
-    """A ViT that is given its prompts: `first` (n, width) beside the patches, and those of the deeper layers."""
+    """A ViT that receives its prompts with each call: `first` (n, width) beside the patches, then the deeper
+    layers'."""
 
     def __init__(self, *sizes: Unpack[Sizes]) -> None:
         super().__init__(*sizes, partial(MaPLeTransformer, in_text=False))
@@ -141,7 +142,7 @@ class MaPLeVisionTransformer(VisionTransformer):
 
 
 def vision_transformer(design: Design, *sizes: Unpack[Sizes]) -> VisionTransformer:
-    """The ViT of a design; `sizes` are VisionTransformer's."""
+    """Build the ViT of a design; `sizes` are the arguments of VisionTransformer."""
     if design.trainer in GIVEN:
         return MaPLeVisionTransformer(*sizes)
     if design.trainer in OWN and design.vision_depth > 0:
@@ -152,7 +153,7 @@ def vision_transformer(design: Design, *sizes: Unpack[Sizes]) -> VisionTransform
 
 
 def text_transformer(design: Design, width: int, layers: int, heads: int, attn_mask: Tensor) -> Transformer:
-    """The text tower's transformer of a design."""
+    """Build the text tower's transformer for a design."""
     if design.trainer in GIVEN:
         return MaPLeTransformer(width, layers, heads, attn_mask, in_text=True)
     if design.trainer in OWN:

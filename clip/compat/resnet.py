@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions beside a skip connection; `planes` times 4 channels come out."""
+    """1x1, 3x3 and 1x1 convolutions with a skip connection; the output has 4 * `planes` channels."""
 
     expansion = 4
 
@@ -49,7 +49,7 @@ class Bottleneck(nn.Module):
 
 
 class AttentionPool2d(nn.Module):
-    """Feature maps (N, embed_dim, H, W) to (N, output_dim): the mean over all places attends to them."""
+    """Pool feature maps (N, embed_dim, H, W) to (N, output_dim) by attention, with the spatial mean as query."""
 
     def __init__(self, spacial_dim: int, embed_dim: int, num_heads: int, output_dim: int | None = None) -> None:
         super().__init__()

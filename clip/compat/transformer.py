@@ -1,7 +1,7 @@
 """The transformers of CLIP (arXiv 2103.00020), with the parameter names of OpenAI's state dicts.
 
-Hidden states are (L, N, width), sequence first, as trainers that call a tower themselves expect. Parameters are made in
-the order of OpenAI's code, so that a seed leaves the random generator in the same state.
+Hidden states are (L, N, width), sequence first, as trainers that call a tower directly expect. Parameters are created
+in the order of OpenAI's code, so that a seed leaves the random generator in the same state.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class QuickGELU(nn.Module):
 
 
 class ResidualAttentionBlock(nn.Module):
-    """Self-attention and an MLP, each after a layer norm and beside a skip connection; (L, N, width) to the same."""
+    """Self-attention and an MLP, each with a preceding layer norm and a skip connection; keeps the shape (L, N,
+    width)."""
 
     def __init__(self, d_model: int, n_head: int, attn_mask: Tensor | None = None) -> None:
         super().__init__()
@@ -46,7 +47,7 @@ class ResidualAttentionBlock(nn.Module):
     def attention(self, x: Tensor) -> Tensor:
         mask = None
         if self.attn_mask is not None:
-            self.attn_mask = self.attn_mask.to(x)  # once; a buffer would be part of a traced archive
+            self.attn_mask = self.attn_mask.to(x)  # done once; not a buffer, which a traced archive would contain
             mask = self.attn_mask[: x.shape[0], : x.shape[0]]
         return self.attn(x, x, x, need_weights=False, attn_mask=mask)[0]
 
@@ -58,7 +59,7 @@ class ResidualAttentionBlock(nn.Module):
 class Transformer(nn.Module):
     """A stack of blocks on hidden states (L, N, width).
 
-    `attn_mask` (L, L) is added to the attention scores. `blocks` are the layers where they are no plain ones.
+    `attn_mask` (L, L) is added to the attention scores. `blocks` replaces the plain layers.
     """
 
     def __init__(
@@ -81,19 +82,20 @@ class Transformer(nn.Module):
 
 
 def new_prompt(length: int, width: int) -> nn.Parameter:
-    """A prompt (length, width) to be learned, drawn as words are: normal with a standard deviation of 0.02."""
+    """Create a learnable prompt (length, width), initialised like word embeddings: normal with standard deviation
+    0.02."""
     return nn.Parameter(nn.init.normal_(torch.empty(length, width), std=0.02))
 
 
 def append(tokens: Tensor, prompt: Tensor) -> Tensor:
-    """Tokens (N, L, width) with a prompt (n, width) after them."""
+    """Append a prompt (n, width) to tokens (N, L, width)."""
     return torch.cat([tokens, prompt.to(tokens.dtype).expand(tokens.shape[0], -1, -1)], dim=1)
 
 
 class VisionTransformer(nn.Module):
     """The ViT image tower: images (N, 3, input_resolution, input_resolution) to features (N, output_dim).
 
-    With a `prompt_length`, it has that many prompt tokens of its own, VPT, after the patches.
+    With a `prompt_length`, it has that many learnable prompt tokens, VPT, after the patches.
     """
 
     def __init__(
@@ -122,18 +124,18 @@ class VisionTransformer(nn.Module):
         self.proj = nn.Parameter(scale * torch.randn(width, output_dim))
 
     def embed(self, images: Tensor) -> Tensor:
-        """Class token and patches with their positions, and the tower's own prompts: (N, L, width)."""
+        """Return the class token and patches with their positions, and the tower's own prompts: (N, L, width)."""
         patches = self.conv1(images).flatten(2).transpose(1, 2)
         first = self.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         tokens = torch.cat([first, patches], dim=1) + self.positional_embedding.to(patches.dtype)
         return tokens if self.VPT is None else append(tokens, self.VPT)
 
     def enter(self, tokens: Tensor) -> Tensor:
-        """The transformer's input (L, N, width) of tokens (N, L, width)."""
+        """Turn tokens (N, L, width) into the transformer's input (L, N, width)."""
         return self.ln_pre(tokens).transpose(0, 1)
 
     def project(self, hidden: Tensor) -> Tensor:
-        """Features (N, output_dim) of the transformer's output (L, N, width), whose first token is the class token."""
+        """Project the class token, the first of the transformer's output (L, N, width), to features (N, output_dim)."""
         features = self.ln_post(hidden[0])
         return features if self.proj is None else features @ self.proj
 

@@ -5,16 +5,16 @@ from yacs.config import CfgNode
 from .defaults import default_config
 
 cfg_default = default_config()
-"""The defaults; `get_cfg_default` gives a copy to change."""
+"""The defaults. To change values, take a copy with `get_cfg_default`."""
 
 
 def get_cfg_default() -> CfgNode:
-    """A copy of the defaults, to change."""
+    """Return a copy of the defaults that may be changed."""
     return cfg_default.clone()
 
 
 def clean_cfg(cfg: CfgNode, trainer: str) -> None:
-    """Drop the options of all trainers but `trainer` (matched without regard to case)."""
+    """Remove the options of every trainer except `trainer` (compared case-insensitively)."""
     for key in list(cfg.TRAINER):
         if key != "NAME" and key != trainer.upper():
             cfg.TRAINER.pop(key)

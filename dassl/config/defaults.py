@@ -1,6 +1,7 @@
-"""Every key of a configuration and its value unless a file, an argument or a KEY VALUE pair says otherwise.
+"""The default configuration: every key, with the value it has unless a file, an argument or a KEY VALUE pair sets
+another.
 
-Keys and values are Dassl's; where this toolbox adds one, that is said.
+Keys and values are Dassl's; keys added by this toolbox are marked.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from yacs.config import CfgNode
 
 
 def default_config() -> CfgNode:
-    """A new node with all defaults."""
+    """Return a new node that holds all defaults."""
     cfg = CfgNode()
     cfg.VERSION = 1
     cfg.OUTPUT_DIR = "./output"
@@ -20,7 +21,7 @@ def default_config() -> CfgNode:
 
     cfg.INPUT = CfgNode()
     cfg.INPUT.SIZE = (224, 224)  # height, width
-    cfg.INPUT.FRAME = 0  # of a DICOM file with several frames, counted from 1; 0: the middle one
+    cfg.INPUT.FRAME = 0  # frame to read from a multi-frame DICOM file, counted from 1; 0: the middle one
     cfg.INPUT.INTERPOLATION = "bilinear"  # bilinear, bicubic or nearest
     cfg.INPUT.TRANSFORMS = ()  # names in dassl.data.transforms
     cfg.INPUT.NO_TRANSFORM = False
@@ -58,7 +59,7 @@ def default_config() -> CfgNode:
     cfg.DATALOADER = CfgNode()
     cfg.DATALOADER.NUM_WORKERS = 4
     cfg.DATALOADER.K_TRANSFORMS = 1  # views of each training image
-    cfg.DATALOADER.RETURN_IMG0 = False  # also the image with no more than a resize
+    cfg.DATALOADER.RETURN_IMG0 = False  # also return the image after resizing alone
     for part, sampler in (("TRAIN_X", "RandomSampler"), ("TRAIN_U", "RandomSampler"), ("TEST", "SequentialSampler")):
         loader = cfg.DATALOADER[part] = CfgNode()
         if part == "TRAIN_U":
@@ -106,9 +107,9 @@ def default_config() -> CfgNode:
     cfg.OPTIM.WARMUP_RECOUNT = True
 
     cfg.TRAIN = CfgNode()
-    cfg.TRAIN.CHECKPOINT_FREQ = 0  # in epochs; 0: after the last one alone
-    cfg.TRAIN.KEEP_CHECKPOINTS = True  # added here; False: the newest alone stays
-    cfg.TRAIN.RESEED_EPOCHS = False  # added here; True: each epoch begins from random states of its own
+    cfg.TRAIN.CHECKPOINT_FREQ = 0  # in epochs; 0: only after the last one
+    cfg.TRAIN.KEEP_CHECKPOINTS = True  # added here; False: keep only the newest
+    cfg.TRAIN.RESEED_EPOCHS = False  # added here; True: seed the generators anew for each epoch
     cfg.TRAIN.PRINT_FREQ = 10  # in batches
     cfg.TRAIN.COUNT_ITER = "train_x"  # train_x, train_u or smaller_one
 

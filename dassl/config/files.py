@@ -13,7 +13,7 @@ DEEPEST = 20  # levels of sections and lists
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """The sections and keys of a YAML file; none of an empty file.
+    """Read the sections and keys of a YAML file; an empty file has none.
 
     Raises:
         UserError: the file is missing, is not YAML, or holds something other than sections.

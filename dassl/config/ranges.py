@@ -1,7 +1,7 @@
-"""What the values of a configuration's keys may be, beyond their types.
+"""The allowed values of configuration keys, beyond their types.
 
-Upper bounds keep out slips, such as a number of epochs with a few zeros too many, that would only show as a hang or as
-a full memory. Names that can be added to, such as those of evaluators, are checked where they are looked up.
+Upper bounds catch typing errors, such as a number of epochs with a few zeros too many, which would otherwise only show
+as a hang or as memory running out. Names from an open set, such as evaluators, are checked where they are looked up.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ MOST_EPOCHS = MOST_IMAGES = 1_000_000
 MOST_SHOTS = 100_000  # images of one class
 MOST_WORKERS = 256
 LARGEST_SIDE = 4096  # in pixels
-LARGEST_RATE, LARGEST_MULTIPLE = 1e32, 1e6  # whose product is still a number in single precision
-LARGEST_SEED = 2**63 - 1  # the most that PyTorch's generators take on every device
+LARGEST_RATE, LARGEST_MULTIPLE = 1e32, 1e6  # their product still fits into single precision
+LARGEST_SEED = 2**63 - 1  # the largest seed that PyTorch's generators accept on every device
 
 share, positive, natural = number(0, 1), number(above=0), number(0)
 decay = Rule(lambda value: 0 <= value < 1, "at least 0 and less than 1")

@@ -1,4 +1,4 @@
-"""Values as a configuration file or the command line gives them, brought to the types of the defaults."""
+"""Converts values from a configuration file or the command line to the types of the defaults."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "
 
 
 def typed(value: Any, default: Any, key: str, where: str) -> Any:
-    """`value` as one of the type of `default`; any value where that is None.
+    """Return `value` converted to the type of `default`; a default of None allows any value.
 
-    Text is read as a Python literal, unless the default is text too: then only its quotes are taken off. A whole number
-    serves as a number, a list as a tuple.
+    Text is read as a Python literal, unless the default is text too: then only its quotes are removed. Whole numbers
+    are accepted as numbers, and lists as tuples.
 
     Raises:
-        UserError: names `key`, the value, `where` it comes from and the type that it must have.
+        UserError: the type is wrong; the sentence gives `key`, the value, `where` it comes from and the type expected.
     """
     kind = type(default)
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""From lists of images to loaders of batches."""
+"""Turns lists of images into loaders of batches."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from .transforms import INTERPOLATION_MODES, build_transform
 
 
 def derived_seed(*numbers: int) -> int:
-    """A 63-bit seed that depends on every one of some whole numbers."""
+    """Return a 63-bit seed that depends on all of the given whole numbers."""
     digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Python's, NumPy's and PyTorch's random numbers (on the CPU) of `seed` inside; as they were outside."""
+    """Seed Python, NumPy and PyTorch (on the CPU) inside the block, and restore their states afterwards."""
     states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)
@@ -46,10 +46,10 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 class DatasetWrapper(Dataset):
-    """Items {"img", "label", "domain", "impath", "index"} of a list of Datum; img1, img2.. with more views.
+    """A list of Datum as items {"img", "label", "domain", "impath", "index"}; further views are img1, img2 and so on.
 
-    `epoch_seed`, when set, makes the transform of item i depend on it and on i alone, whatever was drawn before and
-    in whatever worker process.
+    If `epoch_seed` is set, the transform of item i depends only on `epoch_seed` and i: not on earlier draws, nor on the
+    worker process.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class DatasetWrapper(Dataset):
         return {"img": self._transform_image(self.transform, image)}
 
     def _transform_image(self, tfm: Any, img0: object) -> object:
-        """One view of an image, or a list of k; subclasses written for Dassl call it by this name."""
+        """Return one view of an image, or a list of k views; subclasses written for Dassl call this name."""
         views = [tfm(img0) for _ in range(self.k_tfm)]
         return views[0] if len(views) == 1 else views
 
@@ -111,7 +111,7 @@ def build_data_loader(
     is_train: bool = True,
     dataset_wrapper: type[DatasetWrapper] | None = None,
 ) -> DataLoader:
-    """A loader of batches; in training the last, smaller batch is dropped unless it is the only one."""
+    """Build a loader of batches; in training a last, smaller batch is dropped unless it is the only one."""
     sampler = build_sampler(sampler_type, cfg, data_source, batch_size, n_domain, n_ins)
     dataset = (dataset_wrapper or DatasetWrapper)(cfg, data_source, transform=tfm, is_train=is_train)
     loader = DataLoader(
@@ -127,10 +127,11 @@ def build_data_loader(
 
 
 class DataManager:
-    """A data set, by default the one that cfg names, with its transforms and loaders (None for an absent part).
+    """A data set (by default the one that cfg names) with its transforms and loaders; the loader of an absent part is
+    None.
 
-    `several_frames` says how many of its images hold more than the frame that is read.
-    Raises UserError when images cannot be read, and lists them.
+    `several_frames` counts the images that hold more frames than the one that is read.
+    Raises UserError, with a list, when images cannot be read.
     """
 
     def __init__(

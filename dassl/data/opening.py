@@ -1,4 +1,4 @@
-"""Looking at every image of a data set before anything is learned from it."""
+"""Checks every image of a data set before training begins."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from dassl.utils import UserError, atomic_path, progress
 from dassl.utils.images import READING, check_image, check_regular
 
 READERS = 4
-SHOWN = 20  # unreadable images that an error lists
+SHOWN = 20  # the most unreadable images that an error lists
 
 
 def open_images(paths: Iterable[str], frame: int = 0, cache: Path | None = None) -> int:
-    """Check each image once (`check_image`); how many of them hold several frames.
+    """Check each image with `check_image` and return how many of them hold several frames.
 
-    What was found is kept in `cache` under a hash of all paths, sizes and times of change, so the same images are not
+    The result is kept in `cache` under a hash of all paths, sizes and modification times, so unchanged images are not
     opened again.
 
     Raises:
-        UserError: images cannot be read; lists them, the first twenty with their reasons.
+        UserError: some images cannot be read; the first twenty are listed, each with its reason.
     """
     paths = sorted(set(paths))
     kept = cache / f"opened-{_state(paths, frame)}.json" if cache else None
@@ -43,12 +43,12 @@ def open_images(paths: Iterable[str], frame: int = 0, cache: Path | None = None)
 
 
 def _look(path: str, frame: int) -> int | str:
-    """An image's number of frames, or why it cannot be read."""
+    """Return an image's number of frames, or why it cannot be read."""
     try:
         return check_image(path, frame)
     except UserError as error:
         return str(error)
-    except Exception as error:  # whatever a corrupt file makes a library raise, the others are looked at
+    except Exception as error:  # a corrupt file can make a library raise anything; the other images are still checked
         return f"The image {path} cannot be read ({type(error).__name__}: {error}): replace it with an intact copy."
 
 
@@ -62,7 +62,7 @@ def _listed(problems: list[str], number: int) -> str:
 
 
 def _state(paths: list[str], frame: int) -> str:
-    """A hash of what decides whether images can be read."""
+    """Return a hash of everything that decides whether the images can be read."""
     digest = hashlib.blake2b(f"{READING} {frame}".encode(), digest_size=16)
     for path in paths:
         digest.update(os.fsencode(path) + f"\0{_stamp(path)}\0".encode())
@@ -89,5 +89,5 @@ def _keep(file: Path, several: int) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(file) as temporary:
             temporary.write_text(json.dumps({"several_frames": several}), encoding="utf-8")
-    except OSError:  # the images are opened again by the next run, nothing else
+    except OSError:  # the only consequence: the next run opens the images again
         pass

@@ -1,4 +1,4 @@
-"""The order in which a loader visits a data set; the same seed draws the same order as in Dassl."""
+"""Samplers: the order in which a loader visits a data set. The same seed gives the same order as in Dassl."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .datasets import Datum
 
 
 class RandomDomainSampler(Sampler):
-    """Batches with as many images from each of n_domain domains drawn for the batch (0 or less: all domains)."""
+    """Each batch draws n_domain domains (0 or less: all) and takes equally many images from each."""
 
     def __init__(self, data_source: Sequence[Datum], batch_size: int, n_domain: int) -> None:
         self.data_source = data_source
@@ -52,7 +52,7 @@ class RandomDomainSampler(Sampler):
 
 
 class SeqDomainSampler(RandomDomainSampler):
-    """All domains in order in each batch, each with as many images."""
+    """Each batch holds all domains in order, with equally many images from each."""
 
     def __init__(self, data_source: Sequence[Datum], batch_size: int) -> None:
         super().__init__(data_source, batch_size, -1)
@@ -62,11 +62,11 @@ class SeqDomainSampler(RandomDomainSampler):
 
 
 class RandomClassSampler(Sampler):
-    """Batches of batch_size / n_ins classes with n_ins images each."""
+    """Each batch holds batch_size / n_ins classes with n_ins images per class."""
 
     def __init__(self, data_source: Sequence[Datum], batch_size: int, n_ins: int) -> None:
         if batch_size < n_ins:
-            raise WrongValue(f"The batch size {batch_size} is less than the {n_ins} images of a class in a batch.")
+            raise WrongValue(f"The batch size {batch_size} is less than the {n_ins} images per class in a batch.")
         self.data_source, self.batch_size, self.n_ins = data_source, batch_size, n_ins
         self.ncls_per_batch = batch_size // n_ins
         self.index_dic = defaultdict(list)
@@ -106,7 +106,7 @@ def build_sampler(
     n_domain: int = 0,
     n_ins: int = 16,
 ) -> Sampler:
-    """The sampler of a name."""
+    """Return the sampler called `sampler_type`."""
     makers = {
         "RandomSampler": lambda: RandomSampler(data_source),
         "SequentialSampler": lambda: SequentialSampler(data_source),

@@ -1,10 +1,10 @@
 """The training loop and its hooks.
 
-Names, hooks and attributes are Dassl's. Added here: a checkpoint can be resumed so that a run which was killed computes
-what an undisturbed one does, bit for bit. With TRAIN.RESEED_EPOCHS each epoch begins from random states that depend on
-the seed and the epoch alone; without, random numbers go on through the epochs as in Dassl, and checkpoints keep their
-states. A training that diverges ends in `Diverged`: the loss and its terms are finite before each step, parameters
-before a checkpoint, logits before they are evaluated.
+Names, hooks and attributes are Dassl's. Added here: a run that is killed and resumed from a checkpoint gives the same
+result as an uninterrupted one, bit for bit. With TRAIN.RESEED_EPOCHS the generators are seeded anew for each epoch,
+from the seed and the epoch alone; without it they run on through the epochs as in Dassl, and checkpoints store their
+states. Training that diverges raises `Diverged`: the loss and its terms are checked before each step, the parameters
+before each checkpoint and the logits before evaluation.
 """
 
 from __future__ import annotations
@@ -89,10 +89,10 @@ class SimpleNet(nn.Module):
 
 
 class TrainerBase:
-    """Models by name with their optimisers and schedulers, and the loop over epochs.
+    """Holds models by name, with their optimisers and schedulers, and runs the loop over epochs.
 
-    training: the mean training loss of the first and of the last epoch so far, as "first_loss" and "last_loss"; empty
-        before the first one, None where it is not known. Checkpoints hold it.
+    training: the mean training loss of the first and of the latest epoch, as "first_loss" and "last_loss"; empty before
+        the first epoch, None where it is not known. It is saved in checkpoints.
     """
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ class TrainerBase:
         optim: torch.optim.Optimizer | None = None,
         sched: torch.optim.lr_scheduler.LRScheduler | None = None,
     ) -> None:
-        """Enter what is trained, stepped, saved and resumed under a name."""
+        """Register a model under a name, to be trained, stepped, saved and resumed."""
         if "_models" not in self.__dict__:
             raise AttributeError("register_model before super().__init__()")
         if name in self._models:
@@ -120,7 +120,7 @@ class TrainerBase:
         self._models[name], self._optims[name], self._scheds[name] = cast(nn.Module, model), optim, sched
 
     def get_model_names(self, names: str | list[str] | None = None) -> list[str]:
-        """The registered names, or `names` after a check that they are."""
+        """Return all registered names, or `names` after checking that they are registered."""
         if names is None:
             return list(self._models)
         names = tolist_if_not(names)
@@ -130,14 +130,14 @@ class TrainerBase:
         return names
 
     def set_model_mode(self, mode: str = "train", names: str | list[str] | None = None) -> None:
-        """Train or eval mode ("test" is eval too)."""
+        """Set train or eval mode ("test" means eval too)."""
         if mode not in ("train", "eval", "test"):
             raise KeyError(f"mode is '{mode}'; it can be train, eval or test")
         for name in self.get_model_names(names):
             self._models[name].train(mode == "train")
 
     def update_lr(self, names: str | list[str] | None = None) -> None:
-        """One step of the schedulers."""
+        """Step the schedulers once."""
         for name in self.get_model_names(names):
             if (sched := self._scheds[name]) is not None:
                 sched.step()
@@ -152,15 +152,15 @@ class TrainerBase:
     # Checkpoints
 
     def checkpoint_state_dict(self, name: str) -> dict[str, Tensor]:
-        """What of a model is saved; everything unless a trainer says otherwise."""
+        """Return the part of a model's state that is saved: all of it unless a trainer overrides this."""
         return self._models[name].state_dict()
 
     def checkpoint_meta(self) -> dict:
-        """Plain values saved with a checkpoint, such as what made it."""
+        """Return plain values to save with a checkpoint, such as the settings that produced it."""
         return {}
 
     def checkpoint_random_states(self) -> dict | None:
-        """The states of random numbers that the next epoch begins with; None where it does not depend on them."""
+        """Return the generators' states for the next epoch; None where the epoch does not depend on them."""
         return None
 
     def save_model(
@@ -198,7 +198,7 @@ class TrainerBase:
                     path.unlink()
 
     def resume_model_if_exist(self, directory: str) -> int:
-        """Restore the newest epoch of which every model has an intact checkpoint; the epoch to go on with, or 0."""
+        """Restore the newest epoch for which every model has an intact checkpoint; return the next epoch, or 0."""
         names = self.get_model_names()
         found = {name: checkpoints_in(Path(directory) / name) for name in names}
         common = set.intersection(*(set(of_name) for of_name in found.values())) if names else set()
@@ -224,23 +224,24 @@ class TrainerBase:
         return 0
 
     def _load_finite(self, name: str, path: Path) -> dict:
-        """A model's checkpoint. Raises UserError where it cannot be loaded, or holds parameters that are not finite."""
+        """Load a model's checkpoint. Raises UserError if it cannot be loaded or holds parameters that are not
+        finite."""
         checkpoint = load_checkpoint(str(path))
         state, trained = checkpoint["state_dict"], self._trained(name)
         broken = not_finite({key: state[key] for key in trained & state.keys()})
         if broken is not None:
             raise UserError(
-                f"The checkpoint {path} is of a training that diverged, its {broken} is not finite: train again with "
+                f"The checkpoint {path} is from training that diverged (its {broken} is not finite): train again with "
                 f"a lower OPTIM.LR."
             )
         return checkpoint
 
     def _trained(self, name: str) -> set[str]:
-        """Names of the parameters of a model that are trained."""
+        """Return the names of a model's trained parameters."""
         return {key for key, value in self._models[name].named_parameters() if value.requires_grad}
 
     def _resume_best(self, directory: str, names: list[str]) -> None:
-        """The best validation result so far, which a run that keeps the best model goes on from."""
+        """Restore the best validation result so far, for runs that keep the best model."""
         best = Path(directory) / names[0] / "model-best.pth.tar"
         if best.is_file():
             try:
@@ -251,17 +252,17 @@ class TrainerBase:
             self.best_result = self.best_result if result is None else result
 
     def own_state(self, name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What of a checkpoint's state_dict a model resumes with; everything unless a trainer says otherwise."""
+        """Return the part of a checkpoint's state_dict that a model resumes from: all of it unless overridden."""
         return state
 
     def check_checkpoint_meta(self, path: str, meta: dict) -> None:
-        """Raise UserError when a checkpoint is not one of this trainer's."""
+        """Raise UserError if a checkpoint was not written by this trainer."""
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
-        """Load the models' weights from a run folder: of `epoch`, or the best ones.
+        """Load the models' weights from a run folder: those of `epoch`, or the best ones.
 
         Raises:
-            UserError: there is no such checkpoint, or it is of a training that diverged.
+            UserError: there is no such checkpoint, or it is from training that diverged.
         """
         if not directory:
             print(
@@ -311,7 +312,7 @@ class TrainerBase:
         self.after_train()
 
     def _epochs(self) -> Iterator[int]:
-        """The epochs that are left, with their progress; self.start_epoch may have been moved by before_train."""
+        """Go through the remaining epochs, showing progress; before_train may have changed self.start_epoch."""
         self.epoch = self.start_epoch
         with progress(None, "train", total=self.max_epoch, unit="epoch") as bar:
             bar.update(self.start_epoch)
@@ -348,7 +349,7 @@ class TrainerBase:
     # What must be finite
 
     def diverged(self, what: str, term: str, when: str = "") -> Diverged:
-        """The error to raise where `what`, called `term`, is not finite; by default at this step."""
+        """Make the error for a `what` (called `term`) that is not finite; by default it points to this step."""
         epoch, step = getattr(self, "epoch", -1) + 1, getattr(self, "batch_idx", -1) + 1
         place = when or (f"in epoch {epoch}, step {step}" if epoch and step else "")
         return Diverged(
@@ -360,12 +361,12 @@ class TrainerBase:
         )
 
     def remedy(self, term: str) -> str:
-        """What to change when `term` is not finite."""
+        """Say what to change when `term` is not finite."""
         return "lower the learning rate"
 
     def detect_anomaly(self, loss: Tensor | Mapping[str, Tensor]) -> None:
-        """Raise Diverged unless the loss, or each of its terms by name, is finite. One synchronisation of the device,
-        whatever the number of terms."""
+        """Raise Diverged unless the loss, or each of its named terms, is finite. The device is synchronised once,
+        however many terms there are."""
         terms = loss if isinstance(loss, Mapping) else {"loss": loss}
         finite = [torch.isfinite(term).all() for term in terms.values()]
         if not finite or bool(torch.stack(finite).all()):
@@ -374,7 +375,7 @@ class TrainerBase:
         raise self._not_finite_term(name)
 
     def check_terms(self, values: Mapping[str, float]) -> None:
-        """Raise Diverged unless each of a step's numbers, by name, is finite."""
+        """Raise Diverged unless each of a step's named numbers is finite."""
         for name, value in values.items():
             if not math.isfinite(value):
                 raise self._not_finite_term(name)
@@ -383,7 +384,7 @@ class TrainerBase:
         return self.diverged("the loss" if name == "loss" else f"the term '{name}'", name)
 
     def check_parameters(self) -> None:
-        """Raise Diverged unless every parameter that is trained is finite."""
+        """Raise Diverged unless every trained parameter is finite."""
         for name in self.get_model_names():
             trained = self._trained(name)
             broken = not_finite({key: p for key, p in self._models[name].named_parameters() if key in trained})
@@ -392,9 +393,9 @@ class TrainerBase:
                 raise self.diverged(f"the parameter {name}.{broken}", f"{name}.{broken}", when)
 
     def check_logits(self, logits: Tensor) -> Tensor:
-        """The logits; raises Diverged unless they are finite."""
+        """Return the logits. Raises Diverged unless they are finite."""
         if not torch.isfinite(logits).all():
-            raise self.diverged("a logit of the images tested", "logits", f"after epoch {self.epoch + 1}")
+            raise self.diverged("a logit of the test images", "logits", f"after epoch {self.epoch + 1}")
         return logits
 
     # One step
@@ -421,11 +422,12 @@ class TrainerBase:
     def prograd_backward_and_update(
         self, loss_a: Tensor, loss_b: Tensor, lambda_: float = 1, names: str | list[str] | None = None
     ) -> None:
-        """One step by the gradient of loss_a less what conflicts with that of loss_b (ProGrad, arXiv 2205.14865).
+        """Take one step along the gradient of loss_a, without what conflicts with that of loss_b (ProGrad, arXiv
+        2205.14865).
 
-        For each parameter whose two gradients point apart (negative dot product), the component of the first along the
-        second is taken out, times lambda_. The forks of Dassl that come with ProGrad, KgCoOp, BiomedCoOp and OGKD have
-        this method.
+        For each parameter whose two gradients conflict (negative dot product), lambda_ times the component of the first
+        along the second is subtracted. The forks of Dassl that come with ProGrad, KgCoOp, BiomedCoOp and OGKD have this
+        method.
         """
         parameters = [p for name in self.get_model_names(names) for p in self._models[name].parameters()]
         self.model_zero_grad(names)
@@ -463,10 +465,10 @@ class SimpleTrainer(TrainerBase):
         self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
 
     def check_cfg(self, cfg: CfgNode) -> None:
-        """Check what this trainer needs of the configuration."""
+        """Check that the configuration has what this trainer needs."""
 
     def build_data_loader(self) -> None:
-        """Make the data manager and take its loaders as attributes."""
+        """Build the data manager and keep its loaders as attributes."""
         dm = self.build_data_manager()
         self.train_loader_x, self.train_loader_u = dm.train_loader_x, dm.train_loader_u
         self.val_loader, self.test_loader = dm.val_loader, dm.test_loader
@@ -478,7 +480,7 @@ class SimpleTrainer(TrainerBase):
         return DataManager(self.cfg)
 
     def build_model(self) -> None:
-        """Make and register the model; a classifier on a backbone unless a trainer says otherwise."""
+        """Build and register the model: a classifier on a backbone unless a trainer overrides this."""
         cfg = self.cfg
         print("Building model")
         self.model = SimpleNet(cfg, cfg.MODEL, self.num_classes)
@@ -494,7 +496,8 @@ class SimpleTrainer(TrainerBase):
         super().train(self.start_epoch, self.max_epoch)
 
     def remedy(self, term: str) -> str:
-        """Lower the rate, or the weight of a loss term where the method has an option that ends with its name."""
+        """Suggest a lower learning rate, or a lower weight if the method has an option that ends with the term's
+        name."""
         method = self.cfg.TRAINER.NAME.upper()
         options = self.cfg.TRAINER.get(method, {})
         weight = next((name for name in options if name.split("_")[-1] == term.upper()), None)
@@ -514,7 +517,7 @@ class SimpleTrainer(TrainerBase):
         self.time_start = time.time()
 
     def _complete_last_save(self) -> None:
-        """What follows when a checkpoint is written, in case the run was killed before it was done."""
+        """Finish what follows a save, in case the run was killed in between."""
         for name in self.get_model_names():
             folder = Path(self.output_dir) / name
             if self.start_epoch in checkpoints_in(folder):
@@ -538,7 +541,7 @@ class SimpleTrainer(TrainerBase):
         if self.cfg.SEED >= 0 and self.cfg.TRAIN.RESEED_EPOCHS:
             seed = derived_seed(self.cfg.SEED, self.epoch)
             set_random_seed(seed)
-            for name in ("train_loader_x", "train_loader_u"):  # a trainer with loaders of its own may lack either
+            for name in ("train_loader_x", "train_loader_u"):  # a trainer that builds its own loaders may lack either
                 dataset = getattr(getattr(self, name, None), "dataset", None)
                 if dataset is not None:
                     dataset.epoch_seed = seed
@@ -561,7 +564,7 @@ class SimpleTrainer(TrainerBase):
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
-        """Evaluate on "val" or "test" (default TEST.SPLIT); the first of the evaluator's results.
+        """Evaluate on "val" or "test" (default TEST.SPLIT) and return the first of the evaluator's results.
 
         Raises:
             Diverged: a logit is not finite.
@@ -589,7 +592,7 @@ class SimpleTrainer(TrainerBase):
         return batch["img"].to(self.device), batch["label"].to(self.device)
 
     def _log_step(self, losses: MetricMeter, batch_time: AverageMeter, data_time: AverageMeter) -> None:
-        """A line each TRAIN.PRINT_FREQ batches, and scalars for TensorBoard."""
+        """Print a line every TRAIN.PRINT_FREQ batches, and write scalars for TensorBoard."""
         due = (self.batch_idx + 1) % self.cfg.TRAIN.PRINT_FREQ == 0
         if due or self.num_batches < self.cfg.TRAIN.PRINT_FREQ:
             left = self.num_batches - self.batch_idx - 1 + (self.max_epoch - self.epoch - 1) * self.num_batches
@@ -605,7 +608,7 @@ class SimpleTrainer(TrainerBase):
         self.write_scalar("train/lr", self.get_current_lr(), step)
 
     def _run_steps(self, batches: Iterator[tuple]) -> None:
-        """One forward_backward for each tuple of batches.
+        """Call forward_backward once per tuple of batches.
 
         Raises:
             Diverged: a number that it returns is not finite.
@@ -651,7 +654,7 @@ class TrainerXU(SimpleTrainer):
         self._run_steps((next(labelled), next(unlabelled)) for _ in range(self.num_batches))
 
     def parse_batch_train(self, batch_x: dict, batch_u: dict) -> tuple:  # type: ignore[override]  # as Dassl has it
-        """Labelled images, their labels, unlabelled images."""
+        """Return labelled images, their labels and unlabelled images."""
         return batch_x["img"].to(self.device), batch_x["label"].to(self.device), batch_u["img"].to(self.device)
 
 
@@ -661,8 +664,8 @@ def _again_and_again(loader: Iterable) -> Iterator:
 
 
 def not_finite(state: Mapping[str, Tensor]) -> str | None:
-    """The name of the first of these tensors that holds a NaN or an infinity; None without one. One synchronisation of
-    the device where all of them are sound."""
+    """Return the name of the first tensor that holds a NaN or an infinity, or None. The device is synchronised once if
+    all of them are finite."""
     named = {name: value for name, value in state.items() if value.is_floating_point()}
     finite = [torch.isfinite(value).all() for value in named.values()]
     if not finite or bool(torch.stack([one.to(finite[0].device) for one in finite]).all()):

@@ -14,7 +14,7 @@ from .build import EVALUATOR_REGISTRY
 
 
 class EvaluatorBase:
-    """Collects a model's outputs and says how good they are."""
+    """Collects a model's outputs and computes metrics from them."""
 
     def __init__(self, cfg: CfgNode) -> None:
         self.cfg = cfg
@@ -31,8 +31,8 @@ class EvaluatorBase:
 
 @EVALUATOR_REGISTRY.register()
 class Classification(EvaluatorBase):
-    """Accuracy, error rate and macro-F1. The logits and labels since the last reset are kept, as `logits` (N, C) in
-    fp32 and `labels` (N,), so that further metrics can be computed from them."""
+    """Accuracy, error rate and macro-F1. The logits and labels since the last reset are kept as `logits` (N, C), in
+    fp32, and `labels` (N,), so that other metrics can be computed from them."""
 
     def __init__(self, cfg: CfgNode, lab2cname: dict[int, str] | None = None, **_: object) -> None:
         super().__init__(cfg)
@@ -62,7 +62,7 @@ class Classification(EvaluatorBase):
 
     def evaluate(self) -> OrderedDict:
         """Print the results and return accuracy, error_rate and macro_f1 in percent."""
-        from sklearn.metrics import confusion_matrix, f1_score  # takes a second, which a prediction needs not wait for
+        from sklearn.metrics import confusion_matrix, f1_score  # slow to import, and not needed for predictions
 
         true, predicted = self.labels.numpy(), self.logits.argmax(1).numpy()
         correct = int((predicted == true).sum())
@@ -85,8 +85,8 @@ class Classification(EvaluatorBase):
         return results
 
     def _print_per_class(self, true: np.ndarray, predicted: np.ndarray) -> float:
-        """A line for each class; the mean over the classes that have images. A prediction outside the classes that have
-        a name, which a head with more outputs can give, is wrong as any other."""
+        """Print one line per class and return the mean over the classes that have images. A prediction outside the
+        named classes, which a head with more outputs can make, counts as wrong."""
         print("=> per-class result")
         present, names = [], self._lab2cname or {}
         for label in sorted({*names, *true.tolist()}):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def compute_accuracy(output: Tensor, target: Tensor, topk: Sequence[int] = (1,)) -> list[Tensor]:
-    """Top-k accuracies in percent, a tensor (1,) each, of logits (B, C) and labels (B,); k is at most C."""
+    """Return top-k accuracies in percent, one tensor (1,) per k, for logits (B, C) and labels (B,); k is at most C."""
     if isinstance(output, (tuple, list)):
         output = output[0]
     most = min(max(topk), output.shape[1])

@@ -1,4 +1,4 @@
-"""Backbones, heads and networks by name, for trainers that build a network of their own; operations in `ops`."""
+"""Backbones, heads and networks by name, for trainers that build their own network; operations are in `ops`."""
 
 from .backbone import BACKBONE_REGISTRY, Backbone, build_backbone
 from .head import HEAD_REGISTRY, build_head

@@ -60,7 +60,7 @@ def resnet152(pretrained: bool = True, **_: object) -> Backbone:
 
 
 def build_backbone(name: str, verbose: bool = True, **kwargs: object) -> nn.Module:
-    """The backbone of a name. Raises UserError when there is none."""
+    """Build the backbone called `name`. Raises UserError when it does not exist."""
     check_availability(name, BACKBONE_REGISTRY.registered_names())
     if verbose:
         print(f"Backbone: {name}")

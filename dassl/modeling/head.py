@@ -1,4 +1,4 @@
-"""What stands between a backbone and a classifier, by name."""
+"""Heads: the layers between a backbone and a classifier, by name."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def mlp(**kwargs: Any) -> MLP:
 
 
 def build_head(name: str, verbose: bool = True, **kwargs: object) -> nn.Module:
-    """The head of a name. Raises UserError when there is none."""
+    """Build the head called `name`. Raises UserError when it does not exist."""
     check_availability(name, HEAD_REGISTRY.registered_names())
     if verbose:
         print(f"Head: {name}")

@@ -10,7 +10,7 @@ NETWORK_REGISTRY = Registry("NETWORK")
 
 
 def build_network(name: str, verbose: bool = True, **kwargs: object) -> nn.Module:
-    """The network of a name. Raises UserError when there is none."""
+    """Build the network called `name`. Raises UserError when it does not exist."""
     check_availability(name, NETWORK_REGISTRY.registered_names())
     if verbose:
         print(f"Network: {name}")

@@ -13,7 +13,7 @@ AVAI_SCHEDS = ["single_step", "multi_step", "cosine"]
 
 
 class _BaseWarmupScheduler(LRScheduler):
-    """Learning rates of its own for warmup_epoch steps, then those of a successor, which counts from there."""
+    """Warm-up learning rates for warmup_epoch steps, then those of a successor, which starts counting there."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class _BaseWarmupScheduler(LRScheduler):
         last_epoch: int = -1,
         verbose: bool = False,
     ) -> None:
-        """`verbose` is taken as Dassl takes it, and does nothing: PyTorch's schedulers print no more."""
+        """`verbose` is accepted, as in Dassl, but has no effect: PyTorch's schedulers no longer print."""
         self.successor, self.warmup_epoch = successor, warmup_epoch
         super().__init__(optimizer, last_epoch)
 
@@ -42,7 +42,7 @@ class _BaseWarmupScheduler(LRScheduler):
             super().step(epoch)
 
     def state_dict(self) -> dict:
-        """Plain values: those of the warm-up and those of the successor."""
+        """The plain values of the warm-up and of the successor."""
         own = {name: value for name, value in super().state_dict().items() if name != "successor"}
         return {**own, "successor": self.successor.state_dict()}
 
@@ -53,7 +53,7 @@ class _BaseWarmupScheduler(LRScheduler):
 
 
 class ConstantWarmupScheduler(_BaseWarmupScheduler):
-    """A constant rate first."""
+    """A constant learning rate during the warm-up."""
 
     def __init__(
         self,
@@ -93,10 +93,10 @@ class LinearWarmupScheduler(_BaseWarmupScheduler):
 
 
 def build_lr_scheduler(optimizer: torch.optim.Optimizer, optim_cfg: CfgNode) -> LRScheduler:
-    """The schedule of cfg.OPTIM, which steps once an epoch.
+    """Build the schedule that cfg.OPTIM describes; it steps once per epoch.
 
-    cosine with W epochs of constant warm-up: WARMUP_CONS_LR in epochs below W, then in epoch e
-    0.5 LR (1 + cos(pi (e - W) / MAX_EPOCH)).
+    Cosine with W epochs of constant warm-up: WARMUP_CONS_LR in the epochs below W, then
+    0.5 LR (1 + cos(pi (e - W) / MAX_EPOCH)) in epoch e.
     """
     name, stepsize, max_epoch = optim_cfg.LR_SCHEDULER, optim_cfg.STEPSIZE, optim_cfg.MAX_EPOCH
     if name not in AVAI_SCHEDS:

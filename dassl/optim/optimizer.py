@@ -15,9 +15,9 @@ AVAI_OPTIMS = ["adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"]
 def build_optimizer(
     model: nn.Module | Iterable, optim_cfg: CfgNode, param_groups: list | None = None
 ) -> torch.optim.Optimizer:
-    """The optimiser of cfg.OPTIM over a module's parameters, an iterable of parameters, or parameter groups.
+    """Build the optimiser that cfg.OPTIM describes, for a module, an iterable of parameters or parameter groups.
 
-    With STAGED_LR the children named in NEW_LAYERS learn with LR and all others with LR * BASE_LR_MULT.
+    With STAGED_LR the children named in NEW_LAYERS use the learning rate LR, all others LR * BASE_LR_MULT.
     """
     name, lr = optim_cfg.NAME, optim_cfg.LR
     if name not in AVAI_OPTIMS:

@@ -1,6 +1,6 @@
 """Helpers that trainers and data sets written for Dassl import from here.
 
-What needs PyTorch is imported when it is first asked for, so that programs which only read files start at once.
+Names that need PyTorch are imported on first use, so that programs which only read files start at once.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""DICOM files as 8-bit pixels: their frames, palettes, colour spaces, modality and value-of-interest tables."""
+"""Reads DICOM files as 8-bit pixels: frames, palettes, colour spaces, modality and value-of-interest tables."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from pydicom import Dataset
     from pydicom.pixels.decoders.base import Decoder
 
-MIDDLE = 0  # the middle frame, as a number of a frame
+MIDDLE = 0  # the frame number that means the middle frame
 PREAMBLE = 132  # bytes, of which the last four are "DICM"
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 GREYS = ("MONOCHROME1", "MONOCHROME2")
-# What to install, by the transfer syntax, for what Pillow and pydicom do not decode by themselves.
+# What to install for the transfer syntaxes that Pillow and pydicom do not decode by themselves.
 _JPEG_2000 = "pip install pylibjpeg pylibjpeg-openjpeg"
 _JPEG_LOSSLESS = "pip install python-gdcm"
 _JPEG_LS = "pip install pyjpegls"
@@ -41,23 +41,23 @@ FAR = 1e12  # beyond the ends of every window
 
 
 def starts_as_dicom(head: bytes) -> bool:
-    """Whether a file's first 132 bytes are those of a DICOM file."""
+    """Tell from a file's first 132 bytes whether it is a DICOM file."""
     return head[128:PREAMBLE] == b"DICM"
 
 
 def read_dicom(path: Path, frame: int = MIDDLE) -> np.ndarray:
-    """One frame in 8 bits: RGB (rows, columns, 3), or grey (rows, columns).
+    """Read one frame in 8 bits: RGB (rows, columns, 3) or greyscale (rows, columns).
 
-    Grey values go through the file's modality table and its first value-of-interest table or window, whose ends are
-    black and white; without one they are stretched from the least to the largest value. MONOCHROME1 is inverted.
-    Palettes are looked up, other colour spaces become RGB, and more than 8 bits are scaled to 8.
+    Grey values pass through the file's modality table and its first value-of-interest table or window, whose ends
+    become black and white; without one they are stretched from the smallest to the largest value. MONOCHROME1 is
+    inverted. Palettes are looked up, other colour spaces are converted to RGB, and more than 8 bits are scaled to 8.
 
     Args:
         path: the file, with or without a preamble.
         frame: counted from 1; 0 is the middle one.
 
     Raises:
-        UserError: the file holds no image, no such frame, needs a decoder that is not installed, or is corrupt.
+        UserError: the file is corrupt, holds no image or no such frame, or needs a decoder that is not installed.
     """
     with _sentence(path), path.open("rb") as file:
         data = _opened(path, file)
@@ -72,14 +72,14 @@ def read_dicom(path: Path, frame: int = MIDDLE) -> np.ndarray:
             return 255 - grey if kind == "MONOCHROME1" else grey
         if kind == "RGB":
             return scaled(pixels, 0, 2**bits - 1)
-        raise UserError(f"The DICOM file {path} has its colours as {kind}, which is not read: export it as RGB.")
+        raise UserError(f"The DICOM file {path} stores colours as {kind}, which is not supported: export it as RGB.")
 
 
 def check_dicom(path: Path, frame: int = MIDDLE) -> int:
-    """The number of frames, from the header alone.
+    """Return the number of frames, reading the header alone.
 
     Raises:
-        UserError: the header shows that `read_dicom` will raise, or the file is too short for its pixels.
+        UserError: the header shows that `read_dicom` would raise, or the file is too short for its pixels.
     """
     with _sentence(path), path.open("rb") as file:
         from pydicom.pixels.utils import get_expected_length
@@ -91,15 +91,15 @@ def check_dicom(path: Path, frame: int = MIDDLE) -> int:
         syntax = data.file_meta.TransferSyntaxUID
         if not syntax.is_compressed and not syntax.is_deflated and left < get_expected_length(data):
             raise UserError(
-                f"The DICOM file {path} is truncated, {left} bytes are left for pixels that take "
-                f"{get_expected_length(data)}: replace it with an intact copy."
+                f"The DICOM file {path} is truncated ({left} bytes remain for pixels that take "
+                f"{get_expected_length(data)}): replace it with an intact copy."
             )
         return _frames(data)
 
 
 @contextlib.contextmanager
 def _sentence(path: Path) -> Iterator[None]:
-    """Whatever a corrupt file makes pydicom or a decoder raise becomes a UserError."""
+    """Turn whatever pydicom or a decoder raises on a corrupt file into a UserError."""
     try:
         yield
     except UserError:
@@ -114,14 +114,14 @@ def _sentence(path: Path) -> Iterator[None]:
 
 
 def _opened(path: Path, file: BinaryIO, header_only: bool = False) -> Dataset:
-    """The file's data set, which describes an image. A file of before 1993, without a preamble, is read too."""
+    """Read the file's data set and check that it describes an image. Files without a preamble are read too."""
     import pydicom
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     data = pydicom.dcmread(file, stop_before_pixels=header_only, force=True)
     if not data:
-        raise UserError(f"The file {path} is no DICOM file: replace it with an intact copy.")
+        raise UserError(f"The file {path} is not a DICOM file: replace it with an intact copy.")
     if "Rows" not in data or not (header_only or any(name in data for name in PIXELS)):
         raise UserError(f"The DICOM file {path} holds no pixels{_kind(data)}: leave it out.")
     if not hasattr(data, "file_meta"):
@@ -134,7 +134,7 @@ def _opened(path: Path, file: BinaryIO, header_only: bool = False) -> Dataset:
 
 
 def _kind(data: Dataset) -> str:
-    """What a file says that it is, in brackets; "" where it does not say."""
+    """Return the kind that a file declares, in brackets; "" if it declares none."""
     meta = getattr(data, "file_meta", {})
     kind = data.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID")
     return f" (it is a file of {kind.name})" if kind else ""
@@ -145,18 +145,18 @@ def _frames(data: Dataset) -> int:
 
 
 def _index(path: Path, data: Dataset, frame: int) -> int:
-    """The index of a frame, from 0."""
+    """Return the index of a frame, counted from 0."""
     frames = _frames(data)
     if frame > frames:
         raise UserError(
             f"The DICOM file {path} has {frames} frame{'s' * (frames != 1)} and no frame {frame}: lower INPUT.FRAME, "
-            "or leave it at 0 for the middle one."
+            "or set it to 0 for the middle one."
         )
     return frames // 2 if frame == MIDDLE else frame - 1
 
 
 def _decoder(path: Path, data: Dataset) -> Decoder:
-    """The decoder of the file's transfer syntax."""
+    """Return the decoder for the file's transfer syntax."""
     from pydicom.pixels import get_decoder
 
     syntax = data.file_meta.TransferSyntaxUID
@@ -164,7 +164,7 @@ def _decoder(path: Path, data: Dataset) -> Decoder:
         decoder = get_decoder(syntax)
     except NotImplementedError:
         raise UserError(
-            f"The DICOM file {path} is compressed as {syntax.name}, which is not read: export its frames as images."
+            f"The DICOM file {path} is compressed as {syntax.name}, which is unsupported: export its frames as images."
         ) from None
     if not decoder.is_available or (_beyond_pillow(data) and decoder.available_plugins == ("pillow",)):
         advice = DECODERS.get(str(syntax), "export it without compression")
@@ -175,12 +175,12 @@ def _decoder(path: Path, data: Dataset) -> Decoder:
 
 
 def _beyond_pillow(data: Dataset) -> bool:
-    """Whether a file is a JPEG of 12 bits, of which Pillow reads 8 alone."""
+    """Whether a file holds a 12-bit JPEG; Pillow reads only 8 bits."""
     return data.file_meta.TransferSyntaxUID == JPEG_12_BIT and int(data.get("BitsStored", 8)) > 8
 
 
 def _decoded(path: Path, data: Dataset, index: int) -> tuple[np.ndarray, str, int]:
-    """One frame as it is stored, its photometric interpretation once decoded, and its bits per sample."""
+    """Return one frame as stored, its photometric interpretation after decoding, and its bits per sample."""
     from pydicom.pixels import as_pixel_options
 
     decoder = _decoder(path, data)
@@ -193,7 +193,7 @@ def _decoded(path: Path, data: Dataset, index: int) -> tuple[np.ndarray, str, in
 
 
 def _looked_up(indices: np.ndarray, data: Dataset) -> np.ndarray:
-    """A palette's colours, in 8 bits."""
+    """Look up a palette's colours, in 8 bits."""
     from pydicom.pixels import apply_color_lut
 
     colours = apply_color_lut(indices, data)[..., :3]
@@ -202,7 +202,7 @@ def _looked_up(indices: np.ndarray, data: Dataset) -> np.ndarray:
 
 
 def _of_frame(data: Dataset, index: int) -> Dataset:
-    """The data set with the tables and windows that an enhanced file keeps for each frame, or for all of them."""
+    """Return the data set with the tables and windows that an enhanced file stores per frame or for all frames."""
     shared = data.get("SharedFunctionalGroupsSequence") or []
     own = data.get("PerFrameFunctionalGroupsSequence") or []
     for groups in (*shared[:1], *own[index : index + 1]):
@@ -213,7 +213,7 @@ def _of_frame(data: Dataset, index: int) -> Dataset:
 
 
 def _grey(values: np.ndarray, data: Dataset) -> np.ndarray:
-    """Stored values as 8-bit greys, before MONOCHROME1 is inverted."""
+    """Turn stored values into 8-bit greys; MONOCHROME1 is inverted later."""
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
     values = apply_modality_lut(values, data)
@@ -230,12 +230,12 @@ def _grey(values: np.ndarray, data: Dataset) -> np.ndarray:
 
 
 def stretched(values: np.ndarray) -> np.ndarray:
-    """Numbers as 8 bits, from the least (0) to the largest (255); 0 where all are equal."""
+    """Scale numbers to 8 bits, from the smallest (0) to the largest (255); all 0 if they are equal."""
     return scaled(values, values.min(), values.max())
 
 
 def scaled(values: np.ndarray, black: float, white: float) -> np.ndarray:
-    """Numbers as 8 bits, from `black` (0) to `white` (255), those beyond being cut off."""
+    """Scale numbers to 8 bits, from `black` (0) to `white` (255), clipping those beyond."""
     if values.dtype == np.uint8 and (black, white) == (0, 255):
         return values
     if black == white:

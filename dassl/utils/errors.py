@@ -1,4 +1,4 @@
-"""What a user can get wrong, and how every program says so."""
+"""Errors that a user can fix, and how every program reports them."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from pathlib import Path
 from types import TracebackType
 
 PROJECT = Path(__file__).resolve().parents[2]
-PROGRAMS = (PROJECT, PROJECT / "scripts", PROJECT / "phantom")  # the folders that programs are in
+PROGRAMS = (PROJECT, PROJECT / "scripts", PROJECT / "phantom")  # the folders that hold programs
 INTERRUPTED = 130
 
 
 class UserError(Exception):
-    """One clear sentence on what is wrong and how to fix it; shown without a traceback, exit code 2."""
+    """One clear sentence that says what is wrong and how to fix it; shown without a traceback, exit code 2."""
 
     def __init__(self, message: str) -> None:
-        # PyTorch re-raises an error of a data loader's process with that process' traceback as its message, the last
-        # line of which holds the sentence.
+        # PyTorch re-raises an error from a data loader's worker with the worker's traceback as its message; the last
+        # line of it holds the sentence.
         before, found, sentence = message.rpartition(f"{type(self).__name__}: ")
         super().__init__(sentence.strip() if found and before.startswith("Caught ") else message)
 
 
 class Diverged(UserError, FloatingPointError):
-    """A training whose loss, parameters or logits are no longer finite numbers; what it learned is never stored.
+    """Training whose loss, parameters or logits are no longer finite; its result is never stored.
 
-    It is a FloatingPointError too, which Dassl raises. epoch and step count from 1, 0 where it is not known. term: what
-    is not finite, such as "loss", the name of a loss term or of a parameter, or "logits".
+    It is also a FloatingPointError, which Dassl raises. epoch and step count from 1; 0 means unknown. term: what is not
+    finite, such as "loss", the name of a loss term or of a parameter, or "logits".
     """
 
     def __init__(self, message: str, epoch: int = 0, step: int = 0, term: str = "") -> None:
@@ -54,7 +54,7 @@ def report_error(message: object) -> None:
 
 
 def cause_of(error: BaseException) -> str | None:
-    """One sentence on an error that the user can fix, with the fix; None for any other, which is a fault of ours."""
+    """Return a sentence on an error that the user can fix, with the fix; None for any other, which is a bug."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError):
@@ -64,28 +64,28 @@ def cause_of(error: BaseException) -> str | None:
             f"saved epoch."
         )
     if is_out_of_memory(error):
-        return "the GPU's memory is full; lower DATALOADER.TRAIN_X.BATCH_SIZE or FEATURES.IMAGES_AT_ONCE."
+        return "the GPU's memory is full: lower DATALOADER.TRAIN_X.BATCH_SIZE or FEATURES.IMAGES_AT_ONCE."
     return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error is torch's of a full GPU; by its name, so that no program has to import torch."""
+    """Whether an error is torch's out-of-memory error; compared by name, so that no program has to import torch."""
     return type(error).__name__ == "OutOfMemoryError"
 
 
 def run_program(main: Callable[[], object]) -> int:
     """Run a program's main function and return its exit code.
 
-    What the user can fix becomes one sentence on stderr and exit code 2; an integer that `main` returns is the exit
-    code; an interrupt gives 130.
+    An error that the user can fix becomes one sentence on stderr and exit code 2; an integer that `main` returns is the
+    exit code; an interrupt gives 130.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a file name may have characters that the terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):  # file names may hold characters that the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     try:
         code = main()
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        sys.stdout = None  # nothing is flushed to it at exit
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
+        sys.stdout = None  # keeps Python from flushing to it at exit
         return 0
     except KeyboardInterrupt:
         print("\nInterrupted; the same command resumes after the last saved epoch.", file=sys.stderr)
@@ -100,7 +100,7 @@ def run_program(main: Callable[[], object]) -> int:
 
 
 def _leave_quietly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What a program does about an error before `run_program` has begun, that is, while it imports."""
+    """Report an error raised before `run_program` begins, that is, during imports."""
     if issubclass(kind, KeyboardInterrupt):
         print("\nInterrupted.", file=sys.stderr, flush=True)
         os._exit(INTERRUPTED)

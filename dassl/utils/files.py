@@ -24,11 +24,11 @@ SECONDS_PER_DAY = 86_400
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which replaces it when the block succeeds and is removed when it fails.
+    """Yield a temporary path beside `path`; it replaces `path` if the block succeeds and is removed if it fails.
 
-    The block makes a file there, or a folder, which replaces an empty or absent one. The content is flushed to the disk
-    before it gets its name, so a reader sees the old file or the whole new one, after a power failure too. Temporary
-    names are unique between processes and between machines that share a disk.
+    The block creates a file there, or a folder, which may replace only an empty or absent one. The content is flushed
+    to disk before it is renamed, so a reader sees either the old file or the whole new one, even after a power failure.
+    Temporary names are unique across processes and across machines that share a disk.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
@@ -42,9 +42,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def sweep(folder: str | Path) -> None:
-    """Remove what killed processes left of `atomic_path` in a folder: what has no living process, or is a day old.
+    """Remove temporary files that killed processes left in a folder: those whose process is dead, or a day old.
 
-    Whether a process of another machine that shares the disk is alive cannot be told: what it left goes after a day.
+    Whether a process on another machine is alive cannot be known; its files are removed after a day.
     """
     for path in Path(folder).glob(".*.part"):
         with contextlib.suppress(OSError):  # another process may be sweeping too
@@ -65,9 +65,9 @@ def _host() -> str:
 
 def _flush(path: Path, content: bool = True) -> None:
     if path.is_dir() and content and hasattr(os, "sync"):
-        os.sync()  # once for all the files in it, of which each would take a turn of the disk
+        os.sync()  # once for all files in the folder, which is faster than syncing each
         return
-    if os.name == "nt" and path.is_dir():  # Windows opens no folders
+    if os.name == "nt" and path.is_dir():  # Windows cannot open folders
         return
     handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
@@ -89,7 +89,7 @@ def _abandoned(path: Path) -> bool:
 
 
 def expanded(path: str | Path) -> str:
-    """A path with the `~` or `~name` at its front written out.
+    """Expand a leading `~` or `~name`.
 
     Raises:
         UserError: there is no such user.
@@ -100,16 +100,16 @@ def expanded(path: str | Path) -> str:
     try:
         return str(Path(path).expanduser())
     except RuntimeError:
-        raise UserError(f"There is no home folder of {Path(path).parts[0]}: write out {path}.") from None
+        raise UserError(f"There is no home folder for {Path(path).parts[0]}: write out the path {path}.") from None
 
 
 def mkdir_if_missing(dirname: str | Path) -> None:
-    """Make a folder and its parents."""
+    """Create a folder and its parents."""
     Path(dirname).mkdir(parents=True, exist_ok=True)
 
 
 def check_isfile(fpath: str | Path) -> bool:
-    """Whether the file is there; says so when it is not."""
+    """Whether a file exists; prints a line if it does not."""
     found = Path(fpath).is_file()
     if not found:
         print(f"No file found at {fpath}")
@@ -117,7 +117,7 @@ def check_isfile(fpath: str | Path) -> bool:
 
 
 def read_json(fpath: str | Path) -> Any:
-    """Read a JSON file. Raises UserError when it is not there or not JSON, which has no NaN and no Infinity."""
+    """Read a JSON file. Raises UserError if it is missing or not valid JSON (NaN and Infinity are not)."""
     try:
         return parse_json(Path(fpath).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -127,7 +127,7 @@ def read_json(fpath: str | Path) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """What a JSON text says. Raises ValueError when it is not JSON, which has no NaN and no Infinity."""
+    """Parse a JSON text. Raises ValueError if it is not valid JSON (NaN and Infinity are not)."""
     return json.loads(text, parse_constant=_reject)
 
 
@@ -136,10 +136,10 @@ def _reject(constant: str) -> None:
 
 
 def write_json(obj: object, fpath: str | Path) -> None:
-    """Write JSON atomically; the folder is made if it is missing.
+    """Write JSON atomically; a missing folder is created.
 
     Raises:
-        UserError: a number in it is not finite, which JSON cannot hold. Nothing is written.
+        UserError: a number in it is not finite, which JSON cannot express. Nothing is written.
     """
     try:
         text = json.dumps(obj, indent=1, ensure_ascii=False, allow_nan=False)
@@ -153,7 +153,7 @@ def write_json(obj: object, fpath: str | Path) -> None:
 
 
 def _not_finite(value: object, place: str = "") -> str | None:
-    """Where the first number that is not finite stands, as in "training.loss.3"; None without any."""
+    """Return the place of the first number that is not finite, such as "training.loss.3", or None."""
     if isinstance(value, float):
         return None if math.isfinite(value) else place
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
@@ -162,23 +162,23 @@ def _not_finite(value: object, place: str = "") -> str | None:
 
 
 def listdir_nohidden(path: str | Path, sort: bool = False) -> list[str]:
-    """Names in a folder that do not begin with a dot."""
+    """List the names in a folder that do not begin with a dot."""
     names = [entry.name for entry in Path(path).iterdir() if not entry.name.startswith(".")]
     return sorted(names) if sort else names
 
 
 def tolist_if_not(x: object) -> list:
-    """The list itself, or a list of the one thing."""
+    """Return a list as it is, and anything else as a list of one."""
     return x if isinstance(x, list) else [x]
 
 
 def get_most_similar_str_to_a_from_b(a: str, b: Sequence[str]) -> str:
-    """The string of b that looks most like a."""
+    """Return the string of b that is most similar to a."""
     return max(b, key=lambda other: difflib.SequenceMatcher(None, a, other).ratio())
 
 
 def check_availability(requested: str, available: Sequence[str]) -> None:
-    """Raises UserError, with the nearest name, when the requested one is not available."""
+    """Raise UserError, suggesting the nearest name, if the requested one is not available."""
     if requested not in available:
         near = get_most_similar_str_to_a_from_b(requested, available) if available else None
         hint = f" (did you mean '{near}'?)" if near else ""
@@ -186,7 +186,7 @@ def check_availability(requested: str, available: Sequence[str]) -> None:
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Whether an error, or what it came from, says that no space is left."""
+    """Whether an error, or one that caused it, says that no space is left."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True

@@ -1,4 +1,4 @@
-"""Python's search for cyclic garbage, put off while many objects are made and none is thrown away."""
+"""Pauses Python's cyclic garbage collection while many objects are created and none is discarded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """No search for cyclic garbage inside: it takes a fifth of the time of importing PyTorch and model libraries."""
+    """Pause cyclic garbage collection inside the block: it takes a fifth of the time to import PyTorch and model
+    libraries."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Hashes of files, remembered so that a file which has not changed is not read again."""
+"""Hashes of files, remembered so that unchanged files are not read again."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .files import atomic_path, sweep
 from .progress import progress
 
 READERS = 8
-NUMBERS = 4  # of a file's signature
-TOO_RECENT = 2 * 10**9  # nanoseconds: a file as young as that may change again without a change of its times
+NUMBERS = 4  # in a file's signature
+TOO_RECENT = 2 * 10**9  # nanoseconds: a file as recent as this may change again and keep its times
 
 
 class FileMemory:
-    """Texts that were computed from files, by name, in the JSON file `path`; None keeps nothing.
+    """Texts computed from files, stored by name in the JSON file `path`; with None nothing is stored.
 
-    A text is as good as the files' `signature` is unchanged. What cannot be read is forgotten, what cannot be written
-    is computed again in the next run.
+    A text is valid while the files' `signature` is unchanged. If the JSON file cannot be read it is ignored; if it
+    cannot be written, the next run computes the texts again.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -35,7 +35,7 @@ class FileMemory:
             self._known = found if isinstance(found, dict) else {}
 
     def get(self, name: str, signature: list) -> str | None:
-        """The text of `name`, unless its files have changed."""
+        """Return the text called `name`, or None if its files have changed."""
         entry = self._known.get(name)
         intact = isinstance(entry, list) and len(entry) == 2 and entry[0] == signature and isinstance(entry[1], str)
         return entry[1] if entry and intact else None
@@ -53,13 +53,13 @@ class FileMemory:
             sweep(self.path.parent)
             with atomic_path(self.path) as temporary:
                 temporary.write_text(json.dumps(self._known))
-        except OSError:  # a full or read-only disk costs time, no more
+        except OSError:  # with a full or read-only disk, the next run only takes longer
             return
         self._changed = False
 
 
 def signature(*paths: str | Path) -> list[int]:
-    """What changes when files are written: size, time of the content, time of the entry and inode of each.
+    """Return what changes when files are written: each one's size, modification time, change time and inode.
 
     Raises OSError.
     """
@@ -68,7 +68,7 @@ def signature(*paths: str | Path) -> list[int]:
 
 
 def memory_file(cache: str | Path, folder: str | Path) -> Path | None:
-    """Where the hashes of the files below `folder` are remembered in the cache folder; None without a cache."""
+    """Return the file in the cache folder that remembers the hashes of files below `folder`; None without a cache."""
     if not cache:
         return None
     folder = Path(folder).absolute()
@@ -76,7 +76,7 @@ def memory_file(cache: str | Path, folder: str | Path) -> Path | None:
 
 
 def file_hashes(paths: Iterable[str], memory: FileMemory) -> dict[str, str]:
-    """Path -> hash of the file's bytes (BLAKE2b, 128 bits in hex).
+    """Return path -> hash of the file's bytes (BLAKE2b, 128 bits in hex).
 
     Raises:
         UserError: a file is missing or cannot be read.
@@ -92,7 +92,7 @@ def file_hashes(paths: Iterable[str], memory: FileMemory) -> dict[str, str]:
                 memory.put(path, before, found)
             return found
         except OSError as error:
-            raise UserError(f"{path} cannot be read ({error.strerror}): put an intact copy there.") from None
+            raise UserError(f"{path} cannot be read ({error.strerror}): replace it with an intact copy.") from None
 
     with ThreadPoolExecutor(READERS) as pool:
         found = dict(zip(paths, progress(pool.map(look, paths), "hash files", len(paths), "file"), strict=True))
@@ -101,17 +101,17 @@ def file_hashes(paths: Iterable[str], memory: FileMemory) -> dict[str, str]:
 
 
 def content_hash(path: str | Path) -> str:
-    """BLAKE2b of a file's bytes, 128 bits in hex. Raises OSError."""
+    """Return the BLAKE2b hash of a file's bytes (128 bits in hex). Raises OSError."""
     return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
 
 
 def text_hash(value: object) -> str:
-    """SHA-256 (hex) of anything that JSON can write, whatever the order of its keys."""
+    """Return the SHA-256 (hex) of anything that JSON can express, independent of the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def remembered(memory: FileMemory, name: str, files: Iterable[Path], compute: Callable[[], str]) -> str:
-    """The text that `compute` makes of the files, or made of them before."""
+    """Return the text that `compute` makes from the files, or the remembered one if they are unchanged."""
     now = signature(*sorted(files))
     found = memory.get(name, now)
     if found is None:

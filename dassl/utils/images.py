@@ -1,4 +1,4 @@
-"""Reading images of the kinds that clinics have."""
+"""Reads images in the formats that clinics use."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from .dicom import MIDDLE, PREAMBLE, check_dicom, read_dicom, starts_as_dicom, stretched
 from .errors import UserError
 
-READING = 3  # goes up when `read_image` gives other pixels, so that features of the former ones are not used
-# What stands at the end of a complete file.
+READING = 3  # increased when `read_image` returns different pixels, so that older cached features are not used
+# The bytes at the end of a complete file.
 ENDS = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9"}
-TAIL = 1024  # bytes among which the end is looked for: some programs append a few of their own
-TIFF_PIECES = ((324, 273), (325, 279))  # the tags of where tiles or strips begin, and of their lengths
+TAIL = 1024  # bytes that are searched for the end: some programs append a few bytes
+TIFF_PIECES = ((324, 273), (325, 279))  # the tags for the offsets and lengths of tiles or strips
 
 
 def read_image(path: str | Path, frame: int = MIDDLE) -> Image.Image:
-    """Read an image as 8-bit RGB, upright: turned as its EXIF orientation says.
+    """Read an image as 8-bit RGB, turned upright by its EXIF orientation.
 
-    16-bit and floating-point greys are stretched from their least to their largest value; transparent pixels lie on
-    black. DICOM files, known by their suffix .dcm or by their preamble, are read as `dassl.utils.dicom` says; `frame`
-    chooses among several frames, counted from 1, 0 being the middle one.
+    16-bit and floating-point greys are stretched from their smallest to their largest value; transparent pixels are put
+    on black. DICOM files, recognised by the suffix .dcm or by their preamble, are read by `dassl.utils.dicom`; `frame`
+    chooses one of several frames, counted from 1; 0 is the middle one.
 
     Raises:
-        UserError: the file is missing, is no image, or is damaged.
+        UserError: the file is missing, is not an image, or is corrupt.
     """
     path = Path(path)
     check_regular(path)
@@ -48,10 +48,10 @@ def read_image(path: str | Path, frame: int = MIDDLE) -> Image.Image:
 
 
 def check_image(path: str | Path, frame: int = MIDDLE) -> int:
-    """The number of frames of an image, 1 but for DICOM, having looked for what makes it unreadable.
+    """Check that an image can be read, and return its number of frames (1 unless it is DICOM).
 
-    What is read are the header and whether the file is complete; wrong pixels in a complete file are found by
-    `read_image` alone. Floating-point images, and kinds that do not tell their length, are read as a whole.
+    Only the header is read, and whether the file is complete; wrong pixels in a complete file are found only by
+    `read_image`. Floating-point images, and formats that do not record their length, are read in full.
 
     Raises:
         UserError: `read_image` would raise it.
@@ -67,7 +67,7 @@ def check_image(path: str | Path, frame: int = MIDDLE) -> int:
             with Image.open(file) as image:
                 complete = _is_complete(image, file, head)
         if not complete:
-            read_image(path)  # the whole of it decides: some programs write no end, and their images can be read
+            read_image(path)  # some programs write no end marker, so only reading it in full decides
         return 1
     except UnidentifiedImageError:
         raise UserError(f"The image {path} cannot be read (it is no image): replace it with an intact copy.") from None
@@ -76,12 +76,12 @@ def check_image(path: str | Path, frame: int = MIDDLE) -> int:
 
 
 def is_dicom(path: Path, head: bytes) -> bool:
-    """Whether a file is DICOM, by its suffix or by its first 132 bytes."""
+    """Whether a file is DICOM, judged by its suffix or its first 132 bytes."""
     return path.suffix.lower() == ".dcm" or starts_as_dicom(head)
 
 
 def has_preamble(path: Path) -> bool:
-    """Whether a file begins as DICOM does; False for what cannot be opened or would keep its reader waiting."""
+    """Whether a file begins with a DICOM preamble; False if it cannot be opened or reading it would block."""
     try:
         check_regular(path)
         with path.open("rb") as file:
@@ -91,10 +91,10 @@ def has_preamble(path: Path) -> bool:
 
 
 def check_regular(path: Path) -> os.stat_result:
-    """What the file system says of a file.
+    """Return the file system's status of a file.
 
     Raises:
-        UserError: it is missing, or is a folder, or a pipe, socket or device, which would keep its reader waiting.
+        UserError: it is missing, a folder, or a pipe, socket or device, on which reading could block.
     """
     try:
         found = path.stat()
@@ -102,12 +102,12 @@ def check_regular(path: Path) -> os.stat_result:
         raise UserError(f"The image {path} is missing.") from None
     if not stat.S_ISREG(found.st_mode):
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, socket or device"
-        raise UserError(f"The image {path} is {kind} and not a file: remove it.")
+        raise UserError(f"The image {path} is {kind}, not a file: remove it.")
     return found
 
 
 def _is_complete(image: Any, file: BinaryIO, head: bytes) -> bool:
-    """Whether an opened image's file is as long as it says; False where it does not say."""
+    """Whether an opened image's file is as long as its header says; False if it does not say."""
     size = file.seek(0, os.SEEK_END)
     if image.format in ENDS:
         file.seek(max(0, size - TAIL))
@@ -121,7 +121,7 @@ def _is_complete(image: Any, file: BinaryIO, head: bytes) -> bool:
 
 
 def to_rgb(image: Image.Image, name: str = "The image") -> Image.Image:
-    """An image in memory as `read_image` gives it from a file; `name` is what errors call it."""
+    """Convert an image in memory to what `read_image` returns for a file; errors call it `name`."""
     image = _upright(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values = np.asarray(image, dtype=np.float64)
@@ -137,5 +137,5 @@ def to_rgb(image: Image.Image, name: str = "The image") -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # a corrupt EXIF block raises nearly anything, and says nothing about the image
+    except Exception:  # a corrupt EXIF block can raise nearly anything; the image itself may be fine
         return image

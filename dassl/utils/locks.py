@@ -24,36 +24,36 @@ HAS_NO_PLACE = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirec
 def alone(path: Path, what: str) -> Iterator[None]:
     """Hold the lock file `path` during the block; while another process holds it, wait, and say so after a moment.
 
-    The system releases the lock of a process that is killed. The file is removed at the end. `what` is what is being
-    done, as in "Waiting for ..., which ... holds". Where the file system has no locks, that is said and nothing is
-    locked. Raises OSError where the file cannot be made.
+    The system releases the lock of a process that is killed. The file is removed at the end. `what` names the work, as
+    in "Waiting for <what>, which another process is doing". If the file system has no locks, a warning says so and
+    nothing is locked. Raises OSError if the file cannot be created.
     """
     from filelock import FileLock
 
     lock = FileLock(path)
     held = _acquire(lock, path, what)
-    ours = held and type(lock) is FileLock  # filelock keeps and removes a file that is a lock by its presence alone
+    ours = held and type(lock) is FileLock  # filelock itself manages a lock that is only a file's presence
     try:
         if ours:
-            with contextlib.suppress(OSError):  # Windows lets nobody write to a locked file
+            with contextlib.suppress(OSError):  # Windows does not allow writing to a locked file
                 path.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
         yield
     finally:
         if ours:
-            with contextlib.suppress(OSError):  # Windows removes no open file
+            with contextlib.suppress(OSError):  # Windows cannot remove an open file
                 path.unlink()
         if held:
             lock.release()
 
 
 def _acquire(lock: BaseFileLock, path: Path, what: str) -> bool:
-    """Whether the lock is held at last; False where there are no locks."""
+    """Acquire the lock, waiting if needed; return False if the file system has no locks."""
     from filelock import Timeout
 
     began, told = time.monotonic(), False
     while True:
         try:
-            with warnings.catch_warnings():  # filelock's, where it has to make do with the file alone
+            with warnings.catch_warnings():  # from filelock, when it falls back to the file's presence
                 warnings.simplefilter("ignore")
                 lock.acquire(timeout=0)
             return True

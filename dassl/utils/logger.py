@@ -10,7 +10,7 @@ from typing import TextIO
 
 
 class Logger:
-    """A stream that writes to what sys.stdout is when it is made, and to a file where one is named."""
+    """A stream that writes to the sys.stdout of its creation and, if a path is given, to a file."""
 
     def __init__(self, fpath: str | Path | None = None) -> None:
         self.stream = sys.stdout
@@ -45,8 +45,8 @@ class Logger:
 
 
 def setup_logger(output: str | None = None) -> Callable[[], None]:
-    """Copy sys.stdout to `output`, a .txt or .log file or a folder (then log.txt there), until the returned function
-    is called. An older log is kept under its name and the time. Called again, the newer log replaces the older."""
+    """Copy sys.stdout to `output` until the returned function is called. `output` is a .txt or .log file, or a folder,
+    where log.txt is written. An existing log is renamed with its time. A second call replaces the first."""
     if not output:
         return lambda: None
     path = Path(output) if str(output).endswith((".txt", ".log")) else Path(output) / "log.txt"

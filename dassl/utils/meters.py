@@ -9,7 +9,7 @@ import torch
 
 
 class AverageMeter:
-    """The current value and the running average; `ema` makes that an exponential one (0.9)."""
+    """The current value and the running average, which is exponential (0.9) with `ema`."""
 
     def __init__(self, ema: bool = False) -> None:
         self.ema = ema
@@ -29,7 +29,7 @@ class AverageMeter:
 
 
 class MetricMeter:
-    """An AverageMeter for each name of the dicts it is given."""
+    """One AverageMeter per name in the dictionaries it is given."""
 
     def __init__(self, delimiter: str = " ") -> None:
         self.meters: defaultdict[str, AverageMeter] = defaultdict(AverageMeter)

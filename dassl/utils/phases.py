@@ -1,4 +1,4 @@
-"""Seconds and peak memory of the parts of a run."""
+"""Measures the time and peak memory of the parts of a run."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 
 
 def peak_memory_bytes() -> int | None:
-    """Peak memory of this process so far: of the GPU where one is used, otherwise resident memory; None on a system
-    that does not tell (Windows)."""
+    """Return this process's peak memory so far: GPU memory if a GPU is used, otherwise resident memory; None on
+    Windows, which does not report it."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
     try:
@@ -25,7 +25,7 @@ def peak_memory_bytes() -> int | None:
 
 
 class Phases:
-    """Records `{name: {"seconds", "peak_memory_bytes"}}`; entering a phase again adds to its seconds."""
+    """Records `{name: {"seconds", "peak_memory_bytes"}}`; entering a phase again adds to its time."""
 
     def __init__(self) -> None:
         self.record: dict[str, dict[str, Any]] = {}

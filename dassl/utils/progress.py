@@ -13,7 +13,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class PlainProgress:
-    """tqdm's interface as lines: one at most each 10 seconds and one at the end if it took longer than that."""
+    """tqdm's interface in plain lines: at most one every 10 seconds, and one at the end if it took longer."""
 
     def __init__(self, iterable: Iterable | None, desc: str, total: int | None, unit: str) -> None:
         self.iterable, self.desc, self.total, self.unit = iterable, desc, total, unit
@@ -53,7 +53,7 @@ class PlainProgress:
 def progress(
     iterable: Iterable | None = None, desc: str = "", total: int | None = None, unit: str = "it"
 ) -> tqdm | PlainProgress:
-    """Go through an iterable, or count with .update(n) in a with block, and show how far it is."""
+    """Show progress through an iterable, or count with .update(n) in a with block."""
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
     if sys.stderr.isatty():

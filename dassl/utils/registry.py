@@ -1,4 +1,4 @@
-"""A name -> object table that classes enter with a decorator."""
+"""A table from names to objects; classes register with a decorator."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Registry:
 
     @contextlib.contextmanager
     def replaceable(self) -> Iterator[None]:
-        """Inside, a class may take a name that was taken when the block began. When the block fails, the registry is as
-        it was before."""
+        """Let classes inside the block replace names registered before it. If the block fails, the registry is
+        restored."""
         before = dict(self._obj_map)
         self._replaceable = before
         try:

@@ -1,4 +1,4 @@
-"""Rules for the values of a configuration, and the sentence for a value that breaks one."""
+"""Rules for configuration values, and the error sentence for a value that breaks one."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from .errors import UserError
 
 @dataclass(frozen=True)
 class Rule:
-    """A test of a value, and what a value that passes it is, as a part of the sentence "it must be ..."."""
+    """A test of a value, with a description that completes the sentence "it must be ..."."""
 
     holds: Callable[[Any], bool]
     description: str
 
     def allows(self, value: object) -> bool:
-        """Whether a value passes; one of a type or size that the test cannot take does not."""
+        """Whether a value passes; a value whose type or size the test cannot handle does not."""
         try:
             return bool(self.holds(value))
         except (TypeError, ValueError, LookupError, OverflowError, AttributeError):
             return False
 
     def check(self, name: str, value: object) -> None:
-        """Raise UserError, naming the key, its value and the rule, unless the value passes."""
+        """Raise UserError with the key, its value and the rule unless the value passes."""
         if not self.allows(value):
             raise UserError(f"{name} is {shown(value)}, but it must be {self.description}.")
 
@@ -42,12 +42,12 @@ def number(least: float = -math.inf, most: float = math.inf, above: float = -mat
 
 
 def one_of(*choices: str) -> Rule:
-    """One of some words."""
+    """One of the given words."""
     return Rule(lambda value: value in choices, " or ".join([*filter(None, [", ".join(choices[:-1])]), choices[-1]]))
 
 
 def each(rule: Rule, count: int | None = None) -> Rule:
-    """A list of which each value passes `rule`, of `count` values or, without a count, of at least one."""
+    """A list of values that each pass `rule`: exactly `count` of them or, without a count, at least one."""
     return Rule(
         lambda values: (len(values) == count if count else len(values) > 0) and all(map(rule.holds, values)),
         f"a list of {count or 'one or more'} numbers, each {rule.description}",
@@ -55,17 +55,17 @@ def each(rule: Rule, count: int | None = None) -> Rule:
 
 
 def or_empty(rule: Rule) -> Rule:
-    """An empty list, or what passes `rule`."""
+    """Either an empty list or a value that passes `rule`."""
     return Rule(lambda values: len(values) == 0 or rule.holds(values), f"empty or {rule.description}")
 
 
 def shown(value: object) -> str:
-    """A value in a sentence: a long one is cut in the middle."""
+    """Write a value for a sentence, shortening a long one in the middle."""
     short = reprlib.Repr()
     short.maxstring = short.maxother = short.maxlong = 60
     return short.repr(value)
 
 
 def whole(value: object) -> bool:
-    """Whether a value is a whole number; True and False are none."""
+    """Whether a value is a whole number; True and False are not."""
     return isinstance(value, int) and not isinstance(value, bool)

@@ -1,11 +1,11 @@
-"""What a JSON or YAML file must hold: a shape, and the first place where a file's content departs from it.
+"""Shapes describe what a JSON or YAML file must hold; `departure` finds the first place where its content differs.
 
 A shape is
-    a type        str, int, float (any finite number), bool, list, dict; a bool is no number
+    a type        str, int, float (any finite number), bool, list, dict; a bool is not a number
     a Rule        a value that passes it
     None          null
     a tuple       any one of several shapes
-    [shape]       a list, each value of which has the shape
+    [shape]       a list of values that each have the shape
     {key: shape}  an object with these keys, and any others; a key that ends in "?" may be absent
 """
 
@@ -27,8 +27,8 @@ NAMES: dict[type | None, str] = {
 
 
 def departure(value: Any, shape: Any, place: str = "") -> str:
-    """What of `value` does not have the shape, as "it has no seed" or "its seed is not a whole number"; "" where
-    everything has."""
+    """Say where `value` differs from the shape, as in "it has no seed" or "its seed is not a whole number"; "" if it
+    does not."""
     if isinstance(shape, Mapping) and isinstance(value, Mapping):
         for name, inner in shape.items():
             key = name.removesuffix("?")
@@ -63,10 +63,10 @@ def _name(shape: Any) -> str:
 
 
 def read_record(path: str | Path, shape: object, remedy: str) -> Any:
-    """What a JSON file holds, which has the shape.
+    """Read a JSON file and check that its content has the shape.
 
     Raises:
-        UserError: the file is missing, is not JSON, or departs from the shape; ends with the remedy.
+        UserError: the file is missing, is not JSON, or differs from the shape; the sentence ends with the remedy.
     """
     try:
         content = read_json(path)

@@ -1,7 +1,7 @@
-"""Reading the checkpoints that Dassl wrote without running anything in them.
+"""Reads checkpoints that Dassl wrote without running anything in them.
 
-Beside tensors they hold pickled objects: the scheduler that follows a warm-up and, in it, the optimiser. Each becomes a
-stand-in that only keeps its attributes; classes other than those listed here are refused as by `weights_only`.
+Besides tensors they hold pickled objects: the scheduler that follows a warm-up and, inside it, the optimiser. Each
+becomes a stand-in that only keeps its attributes; all classes not listed here are refused, as by `weights_only`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CLASSES = (
 
 
 class StandIn:
-    """In place of an object of a listed class."""
+    """Replaces an object of a listed class."""
 
     __slots__ = ("state",)
 
@@ -29,13 +29,13 @@ class StandIn:
         self.state = state
 
     def attributes(self) -> dict:
-        """Its attributes as a state dict; the optimiser of a scheduler is not part of one."""
+        """Return its attributes as a state dict, without a scheduler's optimiser."""
         state = getattr(self, "state", None)
         return {k: v for k, v in state.items() if k != "optimizer"} if isinstance(state, dict) else {}
 
 
 def _default_dict(*_factory: object) -> dict:
-    """In place of collections.defaultdict."""
+    """Replaces collections.defaultdict."""
     return {}
 
 
@@ -47,17 +47,17 @@ STAND_INS: list[Callable | tuple[Callable, str]] = [
 
 
 def read_inert(path: Path) -> Any:
-    """What a file of torch.save holds, on the CPU: tensors and plain values, with state dicts in place of optimisers
-    and schedulers.
+    """Load a file of torch.save on the CPU: tensors and plain values, with state dicts in place of optimisers and
+    schedulers.
 
-    Raises pickle.UnpicklingError for a file that names anything else, other errors for a damaged one.
+    Raises pickle.UnpicklingError if the file names anything else, and other errors if it is corrupt.
     """
     with torch.serialization.safe_globals(STAND_INS):
         return plain(torch.load(path, map_location="cpu", weights_only=True))
 
 
 def plain(value: Any) -> Any:
-    """A value with a dict in place of each stand-in; containers of other types stay what they are."""
+    """Replace each stand-in in a value by a dict; containers keep their types."""
     if isinstance(value, StandIn):
         return plain(value.attributes())
     if type(value) is dict:

@@ -1,4 +1,4 @@
-"""Seeds, environment and downloads; beside them the names that Dassl keeps in this module."""
+"""Seeds, environment and downloads, and the other names that Dassl keeps in this module."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def set_random_seed(seed: int) -> None:
 
 
 def random_states() -> dict[str, Any]:
-    """The states of all random number generators, as tensors and plain values that a checkpoint can hold."""
+    """Return the states of all random number generators, as tensors and plain values for a checkpoint."""
     state: Any = np.random.get_state()
     name, keys, *rest = state
     return {
@@ -67,7 +67,7 @@ def random_states() -> dict[str, Any]:
 
 
 def restore_random_states(states: dict[str, Any]) -> None:
-    """Put back what `random_states` gave; states of GPUs that are not here are left out."""
+    """Restore the states from `random_states`; those of absent GPUs are ignored."""
     version, internal, gauss = states["python"]
     name, keys, *rest = states["numpy"]
     random.setstate((version, tuple(internal), gauss))
@@ -78,10 +78,10 @@ def restore_random_states(states: dict[str, Any]) -> None:
 
 
 def download_url(url: str, dst: str | Path) -> None:
-    """Download a file, which gets its name when it is complete.
+    """Download a file atomically.
 
     Raises:
-        UserError: the address cannot be read.
+        UserError: the download failed.
     """
     print(f'* url="{url}"\n* destination="{dst}"')
     try:
@@ -92,7 +92,7 @@ def download_url(url: str, dst: str | Path) -> None:
 
 
 def collect_env_info() -> str:
-    """What computes here, a line each, for the log."""
+    """Describe the hardware and versions in use, one per line, for the log."""
     on_gpu = torch.cuda.is_available()
     facts = {
         "Python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""Checkpoints, and small helpers around modules."""
+"""Checkpoints, and small helpers for modules."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def save_checkpoint(
 ) -> str:
     """Save `state` (with keys state_dict and epoch) atomically as <save_dir>/model.pth.tar-<epoch>.
 
-    <save_dir>/checkpoint names the file; with `is_best` it is saved as model-best.pth.tar too. Returns the path.
+    <save_dir>/checkpoint then names the file; with `is_best` it is also saved as model-best.pth.tar. Returns the path.
     """
     mkdir_if_missing(save_dir)
     if remove_module_from_keys:
@@ -57,18 +57,18 @@ def save_checkpoint(
 
 
 def name_checkpoint(save_dir: str | Path, name: str) -> None:
-    """Let <save_dir>/checkpoint name a file of that folder."""
+    """Write the name of a file in <save_dir> to <save_dir>/checkpoint."""
     with atomic_path(Path(save_dir) / "checkpoint") as temporary:
         temporary.write_text(f"{name}\n")
 
 
 def load_checkpoint(fpath: str) -> dict:
-    """Load a checkpoint on the CPU; tensors and plain values only, code in it is never run.
+    """Load a checkpoint on the CPU: tensors and plain values only; code in it is never run.
 
-    What Dassl wrote is read too: its pickled schedulers and optimisers become state dicts.
+    Checkpoints from Dassl are read too: their pickled schedulers and optimisers become state dicts.
 
     Raises:
-        UserError: the file is missing, damaged, or holds anything else.
+        UserError: the file is missing, corrupt, or holds anything else.
     """
     checkpoint = _read(Path(fpath))
     found = departure(checkpoint, CHECKPOINT)
@@ -78,7 +78,7 @@ def load_checkpoint(fpath: str) -> dict:
 
 
 def _read(path: Path) -> Any:
-    """What a file of torch.save holds. Raises UserError when it is missing, damaged or holds code."""
+    """Load a file of torch.save. Raises UserError if it is missing, corrupt or holds code."""
     if not path.is_file():
         raise MissingFile(f"There is no checkpoint {path}.")
     try:
@@ -90,7 +90,7 @@ def _read(path: Path) -> Any:
         ) from None
     except OSError as error:
         raise UserError(f"The checkpoint {path} cannot be read ({error.strerror or error}).") from None
-    except Exception as error:  # a damaged archive or pickle makes PyTorch raise nearly anything
+    except Exception as error:  # a corrupt archive or pickle can make PyTorch raise nearly anything
         reason = str(error).splitlines()[0][:200] if str(error) else "it ends early"
         raise UserError(f"The checkpoint {path} is damaged ({reason}): delete it and train again.") from None
 
@@ -101,7 +101,7 @@ def resume_from_checkpoint(
     optimizer: torch.optim.Optimizer | None = None,
     scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
 ) -> int:
-    """Load the checkpoint that <fdir>/checkpoint names into model, optimizer and scheduler; the epoch to go on with."""
+    """Load the checkpoint that <fdir>/checkpoint names into model, optimizer and scheduler; return the next epoch."""
     pointer = Path(fdir) / "checkpoint"
     if not pointer.is_file():
         raise MissingFile(f"There is no checkpoint to resume from in {fdir}.")
@@ -116,10 +116,10 @@ def restore(
     scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
     origin: str = "the checkpoint",
 ) -> int:
-    """Put a loaded checkpoint's states into place; the epoch to go on with.
+    """Restore the states of a loaded checkpoint and return the next epoch.
 
     Raises:
-        UserError: a state does not fit what it is for; names `origin`, the file.
+        UserError: a state does not fit; the sentence names the file, `origin`.
     """
     pieces = (("state_dict", model), ("optimizer", optimizer), ("scheduler", scheduler))
     for name, piece in pieces:
@@ -129,7 +129,7 @@ def restore(
         try:
             piece.load_state_dict(checkpoint[name])
             fits = _alike(fresh, piece.state_dict()) and (piece is not optimizer or _steps_fit(optimizer))
-        except Exception as error:  # what a garbled state makes PyTorch raise depends on its parts
+        except Exception as error:  # which error PyTorch raises on a corrupt state depends on the state
             fits, reason = False, f" ({' '.join(str(error).split())[:200]})" if str(error) else ""
         else:
             reason = ""
@@ -142,7 +142,7 @@ def restore(
 
 
 def _alike(fresh: Any, loaded: Any) -> bool:
-    """Whether a loaded state has the entries and types of a fresh one, and finite numbers; it may have more entries."""
+    """Whether a loaded state has the entries and types of a new one, and finite numbers; extra entries are allowed."""
     if isinstance(fresh, Mapping):
         return isinstance(loaded, Mapping) and all(
             key in loaded and _alike(value, loaded[key]) for key, value in fresh.items()
@@ -158,7 +158,7 @@ def _alike(fresh: Any, loaded: Any) -> bool:
 
 
 def _steps_fit(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether what an optimiser remembers of each parameter has that one's shape, or is a count."""
+    """Whether each of an optimiser's states has the shape of its parameter, or is a step count."""
     return all(
         not isinstance(value, Tensor) or value.shape in (parameter.shape, ())
         for parameter, state in optimizer.state.items()
@@ -167,7 +167,7 @@ def _steps_fit(optimizer: torch.optim.Optimizer) -> bool:
 
 
 def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
-    """Load what fits by name and shape from a checkpoint, and say what did not."""
+    """Load the weights of a checkpoint that match by name and shape, and print those that do not."""
     checkpoint = _read(Path(weight_path))
     state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, Mapping) else checkpoint
     if not STATE.allows(state):
@@ -198,7 +198,7 @@ def adjust_learning_rate(
     final_lr: float = 0,
     max_epoch: int = 100,
 ) -> None:
-    """Set the rate of an epoch: base_lr * gamma^(epoch // stepsize), or on a line from base_lr to final_lr."""
+    """Set an epoch's learning rate: base_lr * gamma^(epoch // stepsize), or linear from base_lr to final_lr."""
     done = epoch / max_epoch
     lr = (1 - done) * base_lr + done * final_lr if linear_decay else base_lr * gamma ** (epoch // stepsize)
     for group in optimizer.param_groups:
@@ -206,20 +206,20 @@ def adjust_learning_rate(
 
 
 def set_bn_to_eval(m: nn.Module) -> None:
-    """For `model.apply`: batch normalisation keeps its running statistics; scale and shift are still learned."""
+    """For `model.apply`: freeze the running statistics of batch normalisation; scale and shift are still learned."""
     if isinstance(m, nn.modules.batchnorm._BatchNorm):
         m.eval()
 
 
 def open_all_layers(model: nn.Module) -> None:
-    """Train mode and gradients for everything."""
+    """Set train mode and enable gradients everywhere."""
     model.train()
     for parameter in model.parameters():
         parameter.requires_grad = True
 
 
 def open_specified_layers(model: nn.Module, open_layers: str | Sequence[str]) -> None:
-    """Train mode and gradients for the named children alone."""
+    """Set train mode and enable gradients only for the named children."""
     if isinstance(model, nn.DataParallel):
         model = model.module
     names = [open_layers] if isinstance(open_layers, str) else list(open_layers)
@@ -234,7 +234,7 @@ def open_specified_layers(model: nn.Module, open_layers: str | Sequence[str]) ->
 
 
 def count_num_param(model: nn.Module | None = None, params: Iterable | None = None) -> int:
-    """Number of values in a model, or in an iterable of parameters or of groups {"params"}."""
+    """Count the values in a model, or in an iterable of parameters or of groups {"params"}."""
     if model is not None:
         return sum(parameter.numel() for parameter in model.parameters())
     if params is None:

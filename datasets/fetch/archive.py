@@ -1,4 +1,4 @@
-"""Read images from an untrusted zip or folder, wherever in it they are."""
+"""Reads images from an untrusted zip or folder, at any depth."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import IO, Protocol
 from ..splits import is_below
 from .transfer import writing
 
-# what zipfile raises for corrupt files depends on Python's version and on which bytes are wrong
+# which error zipfile raises for a corrupt file depends on Python's version and on the wrong bytes
 CORRUPTION = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError, OverflowError)
 
 
@@ -27,7 +27,7 @@ class ArchiveError(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """A zip beyond these is refused as a bomb. The largest published set has 109,309 images in less than 3 GB."""
+    """A zip beyond these limits is refused as a zip bomb. The largest published set has 109,309 images, under 3 GB."""
 
     members: int = 500_000
     bytes: int = 20 << 30  # of all members, unpacked
@@ -36,7 +36,7 @@ class Limits:
 
 
 class Source(Protocol):
-    """Files by path, with forward slashes: their sizes in bytes, and ways to copy or read one."""
+    """Files by path (with forward slashes): their sizes in bytes, and methods to copy or read one."""
 
     sizes: dict[str, int]
 
@@ -46,7 +46,7 @@ class Source(Protocol):
 
 
 class ZipSource:
-    """The members of a zip; one harmful member makes the whole zip an ArchiveError. Use as a context manager."""
+    """The members of a zip; a single harmful member raises ArchiveError for the whole zip. Use as a context manager."""
 
     def __init__(self, file: Path, limits: Limits) -> None:
         try:
@@ -129,7 +129,7 @@ def _checked(infos: list[zipfile.ZipInfo], packed: int, limits: Limits) -> dict[
 
 
 class FolderSource:
-    """The files of a folder, without those in hidden or linked folders."""
+    """The files of a folder, except those in hidden or linked folders."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -158,7 +158,7 @@ class FolderSource:
 
 
 def find_prefix(present: Iterable[str], wanted: Iterable[str]) -> str:
-    """The prefix, such as "", "BTMRI/" or "a/b/", with which most of the `wanted` paths are `present`.
+    """Return the prefix, such as "", "BTMRI/" or "a/b/", with which most of the `wanted` paths are `present`.
 
     Ties go to the shortest prefix, then to the first in alphabetical order.
     """

@@ -1,4 +1,4 @@
-"""Check a data set on this machine: its split file, every image that the split names, and the counts per class."""
+"""Checks a local data set: its split file, every image listed in the split, and the counts per class."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .hashes import git_blob_sha1
 
 @dataclass
 class Report:
-    """What a check found; `split` is None where the split file is missing or not the published one."""
+    """The result of a check; `split` is None if the split file is missing or not the published one."""
 
     facts: Facts
     root: Path
@@ -29,7 +29,7 @@ class Report:
         return self.split is not None and not self.missing and not self.unreadable
 
     def fault(self) -> str:
-        """What is wrong, as a phrase; "" for a complete data set."""
+        """Return what is wrong, as a phrase; "" for a complete data set."""
         name, split_file = self.facts.name, self.facts.split_file(self.root)
         images = self.facts.image_folder(self.root)
         if not images.is_dir():
@@ -45,7 +45,7 @@ class Report:
         return " and ".join(faults)
 
     def table(self) -> str:
-        """Images per class and part; "658 of 660" where the published number is another."""
+        """Return a table of images per class and part; "658 of 660" where the published number differs."""
         if self.split is None:
             return ""
         faulty = {*self.missing, *self.unreadable}
@@ -72,7 +72,7 @@ class Report:
 
 
 def check(facts: Facts, root: Path) -> Report:
-    """Check the split file's hash, and that every image exists and starts as an image does. Raises UserError."""
+    """Check the split file's hash, and that every image exists and begins like an image file. Raises UserError."""
     report = Report(facts, root)
     split_file, images = facts.split_file(root), facts.image_folder(root)
     try:
@@ -92,7 +92,7 @@ def check(facts: Facts, root: Path) -> Report:
 
 
 def has_image_header(file: Path) -> bool:
-    """Whether a file starts as an image does; its pixels are not decoded."""
+    """Whether a file begins like an image file; its pixels are not decoded."""
     try:
         with Image.open(file):
             return True

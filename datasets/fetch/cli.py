@@ -17,13 +17,13 @@ from .install import Places, install
 from .weights import BIOMEDCLIP, export_weights, install_weights
 
 EPILOG = """
-If interrupted, run the same command again; it resumes where it stopped (weights: after the last complete file).
+If interrupted, run the same command again; it resumes (weights: after the last complete file).
 To use mirrors, set HF_ENDPOINT (or --endpoint), GDRIVE_ENDPOINT and GITHUB_RAW_ENDPOINT to their URLs.
 """
 
 
 def main(arguments: Sequence[str] | None = None, published: Catalogue | None = None) -> int:
-    """Return 0 when everything named is complete, else 2 after one sentence per failure on stderr.
+    """Return 0 if everything requested is complete, else 2 after one sentence per failure on stderr.
 
     `published` replaces the catalogue of data sets.
     """

@@ -1,4 +1,4 @@
-"""The hashes by which git and the Hugging Face hub name a file's content."""
+"""The hashes with which git and the Hugging Face hub identify a file's content."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dassl.utils import progress
 
 
 def git_blob_sha1(content: bytes) -> str:
-    """Git's name for a file's content."""
+    """Return git's hash of a file's content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def matches_etag(file: Path, etag: str, name: str) -> bool:
-    """Whether a file has the content that the hub's ETag names: a SHA-256 of large files, git's name of small ones.
+    """Whether a file's content matches the hub's ETag: a SHA-256 for large files, git's hash for small ones.
 
-    An ETag of another form says nothing about the content: True. `name` is what progress calls the file.
+    Returns True for an ETag of any other form, which says nothing about the content. Progress shows `name`.
     """
     if len(etag) == 40:
         return git_blob_sha1(file.read_bytes()) == etag

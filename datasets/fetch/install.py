@@ -1,7 +1,7 @@
-"""Install a published data set under the data folder, from the network or from local files.
+"""Installs a published data set in the data folder, from the network or from local files.
 
-An interrupted call can be repeated: a partial download is resumed and a complete zip used again; images are unpacked
-beside their folder and moved there once all are unpacked; the split file is written last.
+An interrupted call can be repeated: a partial download is resumed and a complete zip is reused. Images are unpacked
+beside their folder and moved into it when all are unpacked; the split file is written last.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .transfer import TransferError, brief, download, read_small, require_space,
 
 @dataclass(frozen=True)
 class Places:
-    """The servers that files are fetched from; a mirror can replace each."""
+    """The servers that files are downloaded from; each can be replaced by a mirror."""
 
     hub: str = "https://huggingface.co"
     drive: str = "https://drive.google.com"
@@ -41,7 +41,8 @@ class Places:
 
     @classmethod
     def from_environment(cls, endpoint: str | None = None) -> Places:
-        """The servers, replaced by HF_ENDPOINT (or `endpoint`), GDRIVE_ENDPOINT and GITHUB_RAW_ENDPOINT where set."""
+        """Return the servers, replaced by HF_ENDPOINT (or `endpoint`), GDRIVE_ENDPOINT and GITHUB_RAW_ENDPOINT if
+        set."""
         chosen: dict[str, str | None] = {
             "hub": endpoint or os.environ.get("HF_ENDPOINT"),
             "drive": os.environ.get("GDRIVE_ENDPOINT"),
@@ -63,9 +64,9 @@ class Places:
 
 
 def install(facts: Facts, root: Path, places: Places, given: Path | None = None) -> Report:
-    """Complete the data set under `root`, from the zip or folder `given` or else from the network.
+    """Complete the data set in `root`, from the zip or folder `given` or otherwise from the network.
 
-    Returns the report of the final check. Raises UserError when the data set is still incomplete.
+    Returns the report of the final check. Raises UserError if the data set is still incomplete.
     """
     report = check(facts, root)
     if report.complete and not _leftovers(facts, root):
@@ -73,7 +74,7 @@ def install(facts: Facts, root: Path, places: Places, given: Path | None = None)
     with writing(facts.name, root):
         facts.folder(root).mkdir(parents=True, exist_ok=True)
     with _alone(facts, root):
-        report = check(facts, root)  # another process may have completed it meanwhile
+        report = check(facts, root)  # another process may have completed it in the meantime
         if not report.complete:
             if not _only_split_was_missing(facts, root, places, report):
                 if given is None:
@@ -91,7 +92,7 @@ def install(facts: Facts, root: Path, places: Places, given: Path | None = None)
 
 
 def _leftovers(facts: Facts, root: Path) -> list[Path]:
-    """Temporary files of interrupted calls: zips, partial downloads, unpacked images and split files."""
+    """Find the temporary files of interrupted calls: zips, partial downloads, unpacked images and split files."""
     patterns = (f".{facts.zip_name}*", f".{facts.split_file(root).name}*", ".unpacked")
     return [path for pattern in patterns for path in facts.folder(root).glob(pattern)]
 
@@ -101,7 +102,7 @@ def _alone(facts: Facts, root: Path) -> Iterator[None]:
     """Hold the lock of the data set's folder; wait while another process holds it."""
     with contextlib.ExitStack() as stack:
         with writing("a lock file", facts.folder(root)):
-            stack.enter_context(alone(facts.folder(root) / ".download.lock", f"the fetching of {facts.name} to {root}"))
+            stack.enter_context(alone(facts.folder(root) / ".download.lock", f"the download of {facts.name} to {root}"))
         yield
 
 
@@ -111,7 +112,7 @@ def _only_split_was_missing(facts: Facts, root: Path, places: Places, report: Re
     try:
         content = read_small(places.split_url(facts), pause=places.pause)
     except TransferError:
-        return False  # the zip may have the split too
+        return False  # the zip may contain the split too
     if git_blob_sha1(content) != facts.split_blob_sha1:
         return False
     split = parse_split(content, places.split_url(facts))
@@ -122,7 +123,7 @@ def _only_split_was_missing(facts: Facts, root: Path, places: Places, report: Re
 
 
 def _from_network(facts: Facts, root: Path, places: Places) -> None:
-    """Fetch the zip from the hub, else from Google Drive where it has one; first use what an interrupted call left."""
+    """Download the zip from the hub, or else from Google Drive, first reusing what an interrupted call left."""
     zip_file = facts.folder(root) / f".{facts.zip_name}"
     ways: list[tuple[str, Callable[[], None]]] = [
         ("the Hugging Face hub", lambda: download(places.zip_url(facts), zip_file, beside=1.0, pause=places.pause)),
@@ -152,7 +153,7 @@ def _from_network(facts: Facts, root: Path, places: Places) -> None:
 
 
 def _from_drive(url: str, target: Path) -> None:
-    """Fetch with gdown, which keeps and resumes partial downloads. Raises TransferError."""
+    """Download with gdown, which keeps and resumes partial downloads. Raises TransferError."""
     import gdown
     import requests
 
@@ -178,7 +179,7 @@ def _from_drive(url: str, target: Path) -> None:
     try:
         gdown.download(url, str(part), quiet=not sys.stderr.isatty(), resume=True, **options)
     except (refused, requests.RequestException, OSError, RuntimeError) as error:
-        if kept() == before:  # the partial download does not help: the next call starts over
+        if kept() == before:  # the partial download is of no use: the next call starts over
             for file in before:
                 file.unlink()
         raise TransferError(f"{url} failed ({brief(error)})") from error
@@ -199,9 +200,9 @@ def _from_files(facts: Facts, root: Path, places: Places, given: Path) -> None:
 
 
 def _place(source: Source, facts: Facts, root: Path, places: Places) -> None:
-    """Copy the images that the split names from `source` into the image folder; other files there stay.
+    """Copy the images listed in the split from `source` into the image folder; other files there are kept.
 
-    Raises ArchiveError when images are neither in the source nor in place.
+    Raises ArchiveError if images are neither in the source nor in the image folder.
     """
     content = _split_content(source, facts, root, places)
     split = parse_split(content, f"split_{facts.name}.json")
@@ -236,7 +237,7 @@ def _place(source: Source, facts: Facts, root: Path, places: Places) -> None:
 
 
 def _split_content(source: Source, facts: Facts, root: Path, places: Places) -> bytes:
-    """The published split file's content, from its place, the source or the public repository."""
+    """Return the published split file's content, from the data folder, the source or the public repository."""
     name = f"split_{facts.name}.json"
     candidates: list[Callable[[], bytes]] = []
     if facts.split_file(root).is_file():
@@ -258,14 +259,14 @@ def _split_content(source: Source, facts: Facts, root: Path, places: Places) -> 
         ) from error
     if git_blob_sha1(content) != facts.split_blob_sha1:
         raise UserError(
-            f"{url} does not send the published split (git blob {git_blob_sha1(content)} instead of "
+            f"{url} did not send the published split (git blob {git_blob_sha1(content)} instead of "
             f"{facts.split_blob_sha1}): put the published {name} into {facts.folder(root)}."
         )
     return content
 
 
 def _put_split(facts: Facts, root: Path, content: bytes) -> None:
-    """Write the published split; another file in its place is kept under another name."""
+    """Write the published split; a different file already there is renamed and kept."""
     file = facts.split_file(root)
     with writing(file.name, file.parent):
         if file.exists():
@@ -273,6 +274,6 @@ def _put_split(facts: Facts, root: Path, content: bytes) -> None:
                 return
             kept = next(path for n in range(1, 1000) if not (path := file.with_suffix(f".{n}.json")).exists())
             file.replace(kept)
-            print(f"{file} was not the published split; it is kept as {kept}.")
+            print(f"{file} was not the published split; it was renamed to {kept}.")
         with atomic_path(file) as temporary:
             temporary.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Files over HTTP: large ones with the Hugging Face hub's client, small ones with a plain request."""
+"""Downloads files over HTTP: large ones with the Hugging Face hub's client, small ones with a plain request."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ PARTIAL = ".hub"  # suffix of a partial download
 
 
 class TransferError(Exception):
-    """A file could not be fetched from one server; the message is a phrase without a full stop."""
+    """A file could not be downloaded from one server; the message is a phrase without a full stop."""
 
 
 def download(url: str, target: Path, *, beside: float = 0.0, attempts: int = 3, pause: float = 1.0) -> None:
-    """Fetch a file of a Hugging Face hub to `target`, resuming what an interrupted call has received.
+    """Download a file from a Hugging Face hub to `target`, resuming a partial download.
 
     The hub's client transfers and resumes, and the SHA-256 that the hub announces is checked. A failure that may be
-    temporary is retried after a pause of `pause` seconds that doubles. Raises TransferError, or UserError when the disk
-    has no room for the file and `beside` times its size.
+    temporary is retried after `pause` seconds, which double each time. Raises TransferError, or UserError if the disk
+    has no room for the file and another `beside` times its size.
     """
     quiet_hub_client()
     for attempt in range(attempts):
@@ -40,7 +40,7 @@ def download(url: str, target: Path, *, beside: float = 0.0, attempts: int = 3, 
             return _receive(url, target, beside)
         except (TransferError, UserError):
             raise
-        except Exception as error:  # the client lets its HTTP library's errors through, which differ by version
+        except Exception as error:  # the client passes on errors of its HTTP library, which differ by version
             if is_disk_full(error):
                 raise _unwritable(target.name.lstrip("."), target.parent, error) from error
             status = getattr(getattr(error, "response", None), "status_code", None)
@@ -54,9 +54,9 @@ def download(url: str, target: Path, *, beside: float = 0.0, attempts: int = 3, 
 
 
 def _receive(url: str, target: Path, beside: float) -> None:
-    """Complete the partial file, whose name holds the ETag's hash so that only the same content is resumed.
+    """Complete the partial file, whose name contains a hash of the ETag so that only the same content is resumed.
 
-    `hf_hub_download` cannot do this: its later versions discard what an interrupted call has received.
+    `hf_hub_download` cannot do this: its later versions discard partial downloads.
     """
     from huggingface_hub import get_hf_file_metadata
     from huggingface_hub.file_download import http_get
@@ -82,7 +82,7 @@ def _receive(url: str, target: Path, beside: float) -> None:
             url,
             file,
             resume_size=received,
-            headers=build_hf_headers() | {"Accept-Encoding": "identity"},  # ranges are of the file as it is
+            headers=build_hf_headers() | {"Accept-Encoding": "identity"},  # ranges refer to the uncompressed file
             expected_size=announced.size,
             displayed_filename=name,
         )
@@ -97,7 +97,7 @@ def _partial(target: Path) -> list[Path]:
 
 
 def quiet_hub_client() -> None:
-    """Leave warnings of the hub's client out, and its progress bars unless on a terminal."""
+    """Silence the hub client's warnings, and its progress bars unless on a terminal."""
     from huggingface_hub.utils import disable_progress_bars, logging
 
     logging.set_verbosity_error()
@@ -106,7 +106,7 @@ def quiet_hub_client() -> None:
 
 
 def read_small(url: str, *, most: int = 64 << 20, attempts: int = 3, pause: float = 1.0) -> bytes:
-    """Fetch a small file's content, `most` bytes at most. Raises TransferError."""
+    """Download a small file's content, at most `most` bytes. Raises TransferError."""
     request = urllib.request.Request(url, headers={"User-Agent": "ogkd-download"})
     reason: str
     cause: Exception
@@ -141,12 +141,12 @@ def _failed(url: str, error: Exception) -> str:
 
 
 def brief(error: object) -> str:
-    """An error's text on one line, as part of a sentence; its type where it has no text."""
+    """Return an error's text on one line, as part of a sentence, or its type if it has no text."""
     return " ".join(str(error).split())[:200].rstrip(".:") or type(error).__name__
 
 
 def require_space(folder: Path, wanted: int, purpose: str, instead: str = "choose another --root") -> None:
-    """Raise UserError unless `wanted` bytes and a small reserve are free on the disk of `folder`."""
+    """Raise UserError unless `wanted` bytes plus a small reserve are free on the disk of `folder`."""
     free = shutil.disk_usage(folder).free
     reserve = 64 << 20
     if wanted + reserve > free:
@@ -158,7 +158,7 @@ def require_space(folder: Path, wanted: int, purpose: str, instead: str = "choos
 
 @contextlib.contextmanager
 def writing(what: str, folder: Path) -> Iterator[None]:
-    """Turn an OSError into the UserError that names the file and folder that cannot be written."""
+    """Turn an OSError into a UserError that says which file and folder cannot be written."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""BiomedCLIP's weights: the pinned revision in the hub's cache, where `clip` looks for it, or in a plain folder."""
+"""Installs the pinned revision of BiomedCLIP's weights in the hub's cache, where `clip` looks, or in a plain folder."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from dassl.utils import UserError, atomic_path, progress, sweep
 from .hashes import matches_etag
 from .transfer import brief, quiet_hub_client, require_space, writing
 
-TOKENIZERS = ("tokenizer.json", "vocab.txt")  # either makes the model independent of a second repository
+TOKENIZERS = ("tokenizer.json", "vocab.txt")  # with either of them the model needs no second repository
 NAMES = (*BIOMEDCLIP.required, *BIOMEDCLIP.optional, *BIOMEDCLIP.weights)
 COMMAND = "`python scripts/download.py weights`"
 
 
 def install_weights(endpoint: str | None = None, only_check: bool = False, cache: Path | None = None) -> Path:
-    """Return the folder of the pinned revision in the hub's cache, after fetching what is missing or corrupt there.
+    """Return the folder of the pinned revision in the hub's cache, after downloading missing or corrupt files.
 
-    Every file is checked by its hash. `cache` replaces the hub's default cache. Raises UserError when files are missing
-    or corrupt and cannot be fetched (or, with `only_check`, are not to be fetched).
+    Every file is checked by its hash. `cache` replaces the hub's default cache. Raises UserError if files are missing
+    or corrupt and cannot be downloaded (or, with `only_check`, may not be).
     """
     from huggingface_hub.constants import HF_HUB_CACHE
 
@@ -42,14 +42,14 @@ def install_weights(endpoint: str | None = None, only_check: bool = False, cache
     if corrupt:
         raise UserError(f"{corrupt[0]} is corrupt (its hash differs from the hub's): run {COMMAND} again.")
     config = _cached(OPEN_CLIP_CONFIG, cache)
-    assert config is not None  # it is among those that would be missing
+    assert config is not None  # otherwise it would be reported as missing
     return config.parent
 
 
 def export_weights(folder: Path, target: Path) -> None:
-    """Copy a cached snapshot to the plain folder `target`, for a machine without network access; weights come last.
+    """Copy a cached snapshot to the plain folder `target`, for a machine without network access; weights go last.
 
-    Raises UserError when the disk is too small or `target` has another model's weights.
+    Raises UserError if the disk is too small or `target` holds the weights of another model.
     """
     names = [name for name in NAMES if (folder / name).is_file()]
     other = [n for n in (*BIOMEDCLIP.weights, *TRANSFORMERS_WEIGHTS) if n not in names and (target / n).exists()]
@@ -73,7 +73,7 @@ def _cached(name: str, cache: Path) -> Path | None:
 
 
 def _faults(cache: Path) -> tuple[list[str], list[Path]]:
-    """Names of the pinned revision's files that are missing from the cache, and those of its files that are corrupt."""
+    """Return the names of the pinned revision's files that the cache lacks, and the paths of those that are corrupt."""
     present = {name: file for name in NAMES if (file := _cached(name, cache)) is not None}
     needed = [*((name,) for name in BIOMEDCLIP.required), TOKENIZERS, BIOMEDCLIP.weights]
     missing = [" or ".join(names) for names in needed if not any(name in present for name in names)]
@@ -81,15 +81,15 @@ def _faults(cache: Path) -> tuple[list[str], list[Path]]:
 
 
 def _is_intact(file: Path) -> bool:
-    """Whether a cached file has the content of its ETag, after which the cache names it."""
+    """Whether a cached file's content matches its ETag, which is its name in the cache."""
     blob = file.resolve()
-    if blob.parent.name != "blobs":  # a cache without links, as on some systems, keeps no ETags
+    if blob.parent.name != "blobs":  # a cache without links, as on some systems, stores no ETags
         return True
     return matches_etag(blob, blob.name, file.name)
 
 
 def _fetch(endpoint: str | None, cache: Path) -> None:
-    """Fetch the pinned revision's files into the cache, the weights last and only if there is space for them."""
+    """Download the pinned revision's files to the cache, the weights last and only if there is space for them."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -130,7 +130,7 @@ def _hub_errors() -> Iterator[None]:
         yield
     except EntryNotFoundError:
         raise
-    except Exception as error:  # the hub's client lets its HTTP library's errors through, which differ by version
+    except Exception as error:  # the hub's client passes on errors of its HTTP library, which differ by version
         raise UserError(
             f"The weights of {BIOMEDCLIP.name} could not be fetched ({brief(error)}): check the network and run "
             f"{COMMAND} again."

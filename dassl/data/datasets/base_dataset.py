@@ -14,7 +14,7 @@ from dassl.utils import MissingFile, UserError, WrongValue
 class Datum:
     """One image: its path, label, domain and class name.
 
-    Raises MissingFile when the file is not there; `Datum.of_known` is for files that were checked in another way.
+    Raises MissingFile when the file does not exist. `Datum.of_known` is for files that have been checked already.
     """
 
     def __init__(self, impath: str = "", label: int = 0, domain: int = 0, classname: str = "") -> None:
@@ -26,7 +26,7 @@ class Datum:
 
     @classmethod
     def of_known(cls, impath: str = "", label: int = 0, domain: int = 0, classname: str = "") -> Datum:
-        """A Datum whose file is not looked for: it was found by listing its folder, or is never read."""
+        """Make a Datum without looking for its file, which a folder listing has found or which is never read."""
         datum = cls.__new__(cls)
         datum._impath, datum._label, datum._domain, datum._classname = impath, label, domain, classname
         return datum
@@ -97,7 +97,7 @@ class DatasetBase:
         return self._num_classes
 
     def image_paths(self) -> list[str]:
-        """The files of all images, once each, where there are files."""
+        """The files of all images, each once; images without a file are left out."""
         items = [item for part in (self.train_x, self.train_u, self.val, self.test) for item in part or ()]
         return list(dict.fromkeys(item.impath for item in items if item.impath))
 
@@ -113,28 +113,28 @@ class DatasetBase:
         return mapping, [mapping[label] for label in sorted(mapping)]
 
     def check_input_domains(self, source_domains: Sequence[str], target_domains: Sequence[str]) -> None:
-        """Check that there are source and target domains, and that they are this data set's."""
+        """Check that source and target domains are given and belong to this data set."""
         for name, domains in (("SOURCE", source_domains), ("TARGET", target_domains)):
             if not domains:
                 raise WrongValue(f"This data set needs DATASET.{name}_DOMAINS; it has {', '.join(self.domains)}.")
             self.is_input_domain_valid(domains)
 
     def is_input_domain_valid(self, input_domains: Sequence[str]) -> None:
-        """Check that domains are this data set's."""
+        """Check that the domains belong to this data set."""
         for domain in input_domains:
             if domain not in self.domains:
                 raise WrongValue(f"There is no domain '{domain}' in this data set; it has {', '.join(self.domains)}.")
 
     def download_data(self, url: str, dst: str, from_gdrive: bool = True) -> None:
-        """Data sets are not fetched here. Raises UserError with the address."""
-        raise UserError(f"This data set is not there and is not fetched by itself: fetch {url} and put it at {dst}.")
+        """Raise UserError with the address: data sets are not downloaded from here."""
+        raise UserError(f"This data set is missing and not downloaded automatically: get {url} and put it at {dst}.")
 
     def generate_fewshot_dataset(
         self, *data_sources: list[Datum], num_shots: int = -1, repeat: bool = False
     ) -> list[Datum] | list[list[Datum]]:
-        """Draw num_shots items of each label with Python's random; below 1 everything stays.
+        """Draw num_shots items per label with Python's random; below 1 all items are kept.
 
-        A class with fewer items gives all of them, or, with `repeat`, as many as wanted with repetitions.
+        A class with fewer items contributes all of them or, with `repeat`, num_shots with repetitions.
         """
         if num_shots < 1:
             return data_sources[0] if len(data_sources) == 1 else list(data_sources)
@@ -151,14 +151,14 @@ class DatasetBase:
         return output[0] if len(output) == 1 else output
 
     def split_dataset_by_label(self, data_source: Sequence[Datum]) -> dict[int, list[Datum]]:
-        """Items by label, labels in order of first appearance."""
+        """Group items by label, in the order in which the labels first appear."""
         output = defaultdict(list)
         for item in data_source:
             output[item.label].append(item)
         return output
 
     def split_dataset_by_domain(self, data_source: Sequence[Datum]) -> dict[int, list[Datum]]:
-        """Items by domain, domains in order of first appearance."""
+        """Group items by domain, in the order in which the domains first appear."""
         output = defaultdict(list)
         for item in data_source:
             output[item.domain].append(item)

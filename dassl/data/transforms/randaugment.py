@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-GREY = (125, 123, 114)  # of a patch that is cut out: about ImageNet's mean colour
+GREY = (125, 123, 114)  # fills the patch that is cut out: about ImageNet's mean colour
 
 Operation = Callable[[Image.Image, float], Image.Image]
 
@@ -129,7 +129,7 @@ FIXMATCH: tuple[tuple[Operation, float, float], ...] = (
 
 
 class RandAugment:
-    """n operations, all of them m thirtieths of the way from the least to the most of their range."""
+    """Apply n operations, each at m/30 of its range."""
 
     def __init__(self, n: int = 2, m: int = 10) -> None:
         if not 0 <= m <= 30:
@@ -146,7 +146,7 @@ class RandAugment:
 
 
 class RandAugment2:
-    """n operations, each applied with probability p at a strength drawn from its range."""
+    """Apply each of n operations with probability p, at a strength drawn from its range."""
 
     def __init__(self, n: int = 2, p: float = 0.6) -> None:
         self.n, self.p = n, p
@@ -162,7 +162,7 @@ class RandAugment2:
 
 
 class RandAugmentFixMatch:
-    """n operations, each at a strength drawn from its range."""
+    """Apply n operations, each at a strength drawn from its range."""
 
     def __init__(self, n: int = 2) -> None:
         self.n = n

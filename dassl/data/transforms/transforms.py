@@ -1,4 +1,4 @@
-"""Image transforms by Dassl's names; the same seed draws the same numbers as in Dassl."""
+"""Image transforms under Dassl's names; the same seed draws the same numbers as in Dassl."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Random2DTranslation:
 
 
 class InstanceNormalization:
-    """Each channel of an image tensor (C, H, W) to mean 0 and standard deviation 1."""
+    """Normalise each channel of an image tensor (C, H, W) to mean 0 and standard deviation 1."""
 
     def __init__(self, eps: float = 1e-8) -> None:
         self.eps = eps
@@ -82,8 +82,8 @@ class InstanceNormalization:
 
 
 class Cutout:
-    """Set n_holes squares of a side of `length` pixels (one less where it is odd), clipped by the border, of a tensor
-    (C, H, W) to 0."""
+    """Set n_holes random squares of a tensor (C, H, W) to 0. Their side is `length` pixels, or one less if that is odd;
+    they are clipped at the border."""
 
     def __init__(self, n_holes: int = 1, length: int = 16) -> None:
         self.n_holes, self.length = n_holes, length
@@ -117,10 +117,10 @@ class GaussianNoise:
 
 
 def build_transform(cfg: CfgNode, is_train: bool = True, choices: list[str] | None = None) -> Compose | None:
-    """The transform for training or testing that cfg.INPUT describes; None with INPUT.NO_TRANSFORM.
+    """Build the transform that cfg.INPUT describes, for training or for testing; None with INPUT.NO_TRANSFORM.
 
     Raises:
-        WrongValue: an unknown transform or interpolation.
+        WrongValue: a transform or the interpolation is unknown.
     """
     if cfg.INPUT.NO_TRANSFORM:
         print("Note: no transform is applied!")

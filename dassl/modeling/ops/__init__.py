@@ -1,7 +1,7 @@
 """Losses and layers that trainers written for Dassl share.
 
-What only domain adaptation and generalisation use (MixStyle, EFDMix, DSBN, TransNorm, MMD, dynamic convolutions,
-optimal transport) is not here.
+Not included are those that only domain adaptation and generalisation use: MixStyle, EFDMix, DSBN, TransNorm, MMD,
+dynamic convolutions and optimal transport.
 """
 
 from .cross_entropy import cross_entropy

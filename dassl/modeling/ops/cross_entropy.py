@@ -5,8 +5,8 @@ from torch import Tensor
 
 
 def cross_entropy(input: Tensor, target: Tensor, label_smooth: float = 0, reduction: str = "mean") -> Tensor:
-    """Cross entropy of logits (B, C) with labels (B,), of which the share label_smooth is spread over all classes.
+    """Cross entropy of logits (B, C) and labels (B,); the share label_smooth of each label is spread over all classes.
 
-    `reduction` is mean, sum or none, which gives (B,). Raises ValueError for another.
+    `reduction` is mean, sum or none (one value per row, (B,)). Raises ValueError otherwise.
     """
     return F.cross_entropy(input, target, label_smoothing=label_smooth, reduction=reduction)

@@ -16,7 +16,7 @@ class _Reverse(torch.autograd.Function):
 
 
 class ReverseGrad(nn.Module):
-    """The identity, whose gradient is multiplied by -grad_scaling (Ganin & Lempitsky, ICML 2015, arXiv 1409.7495)."""
+    """The identity, with its gradient multiplied by -grad_scaling (Ganin & Lempitsky, ICML 2015, arXiv 1409.7495)."""
 
     def forward(self, x: Tensor, grad_scaling: float = 1.0) -> Tensor:
         return _Reverse.apply(x, grad_scaling)

@@ -1,4 +1,4 @@
-"""Small functions of semi-supervised learning."""
+"""Small functions for semi-supervised learning."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from torch import Tensor, nn
 
 
 def sharpen_prob(p: Tensor, temperature: float = 2) -> Tensor:
-    """Probabilities (B, C), each to the power of `temperature`, with rows that add up to 1 again."""
+    """Raise probabilities (B, C) to the power of `temperature` and rescale each row to sum to 1."""
     return F.normalize(p**temperature, p=1, dim=1)
 
 
 def reverse_index(data: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in reverse order of their rows."""
+    """Reverse the rows of both."""
     return data.flip(0), label.flip(0)
 
 
 def shuffle_index(data: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in the same random order of their rows."""
+    """Shuffle the rows of both in the same random order."""
     order = torch.randperm(len(data))
     return data[order], label[order]
 
 
 def create_onehot(label: Tensor, num_classes: int) -> Tensor:
-    """Labels (B,) as float rows (B, num_classes) with a 1 at the label."""
+    """Turn labels (B,) into one-hot float rows (B, num_classes)."""
     return F.one_hot(label.long(), num_classes).float()
 
 
@@ -37,17 +37,17 @@ def _progress(current: float, rampup_length: float) -> float:
 
 
 def sigmoid_rampup(current: float, rampup_length: float) -> float:
-    """exp(-5 (1 - t)^2) for t = current / rampup_length, held at 0 and 1."""
+    """exp(-5 (1 - t)^2) with t = current / rampup_length, clipped to [0, 1]."""
     return math.exp(-5 * (1 - _progress(current, rampup_length)) ** 2)
 
 
 def linear_rampup(current: float, rampup_length: float) -> float:
-    """current / rampup_length, held at 0 and 1."""
+    """current / rampup_length, clipped to [0, 1]."""
     return _progress(current, rampup_length)
 
 
 @torch.no_grad()
 def ema_model_update(model: nn.Module, ema_model: nn.Module, alpha: float) -> None:
-    """Move the parameters of ema_model towards those of model: alpha of their own, 1 - alpha of the model's."""
+    """Update the parameters of ema_model to alpha * their value + (1 - alpha) * the model's."""
     for average, parameter in zip(ema_model.parameters(), model.parameters(), strict=True):
         average.lerp_(parameter.to(average), 1 - alpha)
