@@ -10,8 +10,8 @@ time is the text tower's, once in each step, which crops do not spare.
 The settings take turns in one process, an epoch each, so that whatever else the machine does falls on all of them
 alike. Seconds are those of the steps with the encoding of their images, on the clock and of the processor (all threads
 together); where other programs want the processor too, its own seconds are the ones to compare, and the target is read
-from them. `--epochs` below 50 measures that many and says what 50 take: the first epoch, in which it encodes crops, and
-49 times the median of the others.
+from them. `--epochs` below 50 measures that many and says what 50 take: the first epoch, in which crops are encoded,
+and 49 times the median of the others.
 """
 
 from __future__ import annotations
