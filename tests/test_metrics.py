@@ -277,7 +277,7 @@ def test_a_temperature_never_makes_the_nll_worse_on_the_data_it_was_fitted_to(fo
 
 @pytest.mark.parametrize("temperature", [0, -1, math.inf, math.nan])
 def test_a_temperature_is_finite_and_above_0(temperature):
-    with pytest.raises(UserError, match="A temperature is a finite number above 0"):
+    with pytest.raises(UserError, match="A temperature must be a finite number above 0"):
         with_temperature(random_predictions(5), temperature)
 
 
