@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""What the engines cost beside the runs: the time to the first run of a long plan, and the time per run.
+"""The overhead of engines: the time until the first run of a long plan starts, and the time per run.
 
     python -m benchmarks.scheduling [--engines local ray slurm] [--runs 1000] [--left 10]
 
-A plan of few-shot runs of which all but a few are complete is written to a temporary folder, where a complete run is a
-results.json. "until the first run" is the time from the start of `reproduce.py few_shot --engine ...`, imports and
-planning included, until a run that is left begins: its process, or on the local engine its folder, is there. "per run"
-is the time in which the engine hands out the plan's jobs, finds each complete where it was sent, and gathers the
-outcomes; no process of a run is started. For Slurm it is the time to submit them, where this machine has a Slurm.
+A plan of few-shot runs, all but a few of them complete, is written to a temporary folder; a complete run is just a
+results.json. "until the first run" is the time from the start of `reproduce.py few_shot --engine ...`, with imports and
+planning, until one of the remaining runs starts: its process, or on the local engine its folder, exists. "per run"
+is the time in which the engine distributes the plan's jobs, finds that each is complete and collects the outcomes,
+without starting processes for runs. For Slurm, it is the time to submit the jobs, if this machine has Slurm.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ METHOD, LONGEST = "ZeroShot", 300.0
 
 
 class Complete(Job):
-    """A job whose results are there already, for the local engine, which asks the job itself."""
+    """A job whose results exist already, for the local engine, which calls the job itself."""
 
     def __call__(self) -> list[dict]:
         return [read_json(folder / "results.json") for folder in self.folders()]
 
 
 def write_plan(folder: Path, runs: int, left: int) -> list[Job]:
-    """The jobs of a plan, one of whose seeds in `runs` each, all complete but the last `left`."""
+    """The `runs` jobs of a plan, one per seed, all complete except the last `left`."""
     places = Places(data=folder / "data", output=folder / "output", backbone="PhantomCLIP")
     jobs = plan("few_shot", ["phantom"], [METHOD], range(1, runs + 1), [1], places)
     found = {"accuracy": 50.0, "dataset": "Phantom"}
@@ -60,7 +60,7 @@ def write_plan(folder: Path, runs: int, left: int) -> list[Job]:
 
 
 def until_first_run(engine: str, folder: Path, runs: int, left: Sequence[Job]) -> float:
-    """Seconds from the start of the program until the first of the runs that are left begins."""
+    """Seconds from the start of the program until the first of the remaining runs starts."""
     words = [sys.executable, "scripts/reproduce.py", "few_shot", "--datasets", "phantom", "--methods", METHOD]
     words += ["--shots", "1", "--engine", engine, "--seeds", *map(str, range(1, runs + 1))]
     places = {"DATA": str(folder / "data"), "OUTPUT": str(folder / "output"), "BACKBONE": "PhantomCLIP"}
@@ -72,7 +72,7 @@ def until_first_run(engine: str, folder: Path, runs: int, left: Sequence[Job]) -
             time.sleep(0.01)
             if program.poll() is not None or time.perf_counter() - start > LONGEST:
                 program.kill()
-                raise SystemExit(f"No run began: {said.read_text()}")
+                raise SystemExit(f"No run started: {said.read_text()}")
         seconds = time.perf_counter() - start
         program.send_signal(signal.SIGINT)
         program.wait()
@@ -86,7 +86,7 @@ def until_first_run(engine: str, folder: Path, runs: int, left: Sequence[Job]) -
 
 
 def per_run(engine: str, folder: Path, jobs: Sequence[Job]) -> float | None:
-    """Seconds per job of handing them all out, each of which is complete; None where there is no such engine here."""
+    """Seconds per job to distribute all jobs, which are complete; None if this machine lacks the engine."""
     settings = Settings(engine=engine, logs=folder / "logs", jobs=2 if engine == "local" else None)
     if engine == "ray":
         with ray_cluster.cluster(settings) as ray:
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=tuple(ENGINES))
     parser.add_argument("--runs", type=int, default=1000)
-    parser.add_argument("--left", type=int, default=10, help="runs of the plan that are not complete")
+    parser.add_argument("--left", type=int, default=10, help="incomplete runs in the plan")
     args = parser.parse_args(argv)
     rows = []
     with tempfile.TemporaryDirectory(prefix="ogkd-benchmark-") as made:
@@ -124,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             first = until_first_run(engine, folder, args.runs, jobs[-args.left :])
             rows.append([engine, first, None if seconds is None else 1000 * seconds])
     print(f"\n{args.runs} runs, {len(complete)} of them complete; {machine.name_of()}\n")
-    print(tabulate(rows, ["engine", *TARGETS], floatfmt=".1f", missingval="no such engine here"))
+    print(tabulate(rows, ["engine", *TARGETS], floatfmt=".1f", missingval="not available here"))
     print("\nat most " + ", ".join(f"{limit:g} {name}" for name, limit in TARGETS.items()))
     return 0
 
