@@ -22,9 +22,7 @@ from runs.protocols import Places, ensure_generated, integer, shots_of
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("routes", nargs="*", metavar="SOURCE:TARGET", help="default: the routes of the catalogue")
-    p.add_argument(
-        "--dry-run", action="store_true", help="print the commands of the remaining runs, start none"
-    )
+    p.add_argument("--dry-run", action="store_true", help="print the commands of the remaining runs, start none")
     p.add_argument("--methods", nargs="+", help="in upper or lower case (default: all)")
     p.add_argument("--seeds", nargs="+", default=["1", "2", "3"])
     p.add_argument("--shots", nargs="+", default=["16"])

@@ -370,7 +370,7 @@ def test_kappa_weighs_by_the_grades_that_are_given():
     ("needs", "sentence"),
     [
         ({"costs": np.zeros((2, 3))}, r"shape \(2, 3\): give a row and a column per class"),
-        ({"costs": [[0, 1, -1], [0, 0, 0], [0, 0, 0]]}, "none below 0"),
+        ({"costs": [[0, 1, -1], [0, 0, 0], [0, 0, 0]]}, "at least 0"),
         ({"costs": [[0, 1, np.nan], [0, 0, 0], [0, 0, 0]]}, "must be finite"),
         ({"costs": np.ones((3, 3))}, "0 on the diagonal"),
         ({"order": [0, 1]}, r"shape \(2,\): give one number per class"),
