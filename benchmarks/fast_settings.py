@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What the fast settings cost in accuracy: CoOp, BiomedCoOp and OGKD on Phantom, exact against 8 crops and bf16.
+"""How much accuracy the fast settings cost: CoOp, BiomedCoOp and OGKD on Phantom, exact against 8 crops and bf16.
 
     python -m benchmarks.fast_settings [--data data] [--output output/fast_settings] [--methods ...] [--seeds 1 2 3]
 
-Each setting is a folder of ordinary runs (base-to-novel and few-shot, 16 shots), which are kept and resumed. A row is
-the mean over the seeds, the fast setting's difference from the exact one in points, and the 95 % interval of that
-difference over the test images, which are the same for both.
+Each setting is a folder of ordinary runs (base-to-novel and few-shot, 16 shots), which are kept and resumed. A row has
+the means over seeds, the difference between the fast and the exact setting in points, and its 95 % interval over the
+test images, which are the same for both.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TESTS = {"base2new": ("base", "novel"), "few_shot": ("all classes",)}
 def predictions(
     setting: str, method: str, seeds: Sequence[int], data: Path, output: Path
 ) -> dict[str, list[Predictions]]:
-    """The test predictions of each seed, by the classes that were tested."""
+    """The test predictions of each seed, by the classes tested."""
     found: dict[str, list[Predictions]] = {}
     places = Places(data=data, output=output / setting.replace(", ", "_").replace(" ", "_"))
     for protocol in PROTOCOLS:

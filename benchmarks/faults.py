@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Kill runs in the middle of a write, start them again, and see whether they end as if nothing had happened.
+"""Kill runs in the middle of a write, restart them, and check that they end as if nothing had happened.
 
     python -m benchmarks.faults [--methods CoOp OGKD] [--kills 2]
 
-Each method does a small run on Phantom with an empty cache, and every change of the file system that it makes is
-counted; so is the drawing of the images. Then it is killed (SIGKILL) at one of the changes and started again, for as
-many of them as --kills says, evenly spread; 0 means at every one. A kill survives if the second start ends well, with
-the same results, predictions and parameters, bit for bit, and leaves the same files.
+Each method executes a small run on Phantom with an empty cache, and all its changes of the file system are counted; so
+are those of generating the images. Then the run is killed (SIGKILL) at one of the changes and restarted, for --kills
+evenly spread changes (0: every change). A run survives a kill if the restart succeeds, ends with the same results,
+predictions and parameters, bit for bit, and leaves the same files.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from trainers.parts.clip_trainer import load_backbone
 
 DRAWING = "drawing Phantom"
 COUNTS = {"train": 2, "val": 1, "test": 1}  # images per class
-CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}  # of the events that Python raises for auditing
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}  # names of Python's audit events
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 TIMES = ("seconds", "phases")
 
@@ -50,7 +50,7 @@ def spec_of(method: str, folder: Path, data: Path) -> RunSpec:
         "DATALOADER.TRAIN_X.BATCH_SIZE": 4,
         "DATALOADER.NUM_WORKERS": 0,
         "FEATURES.CACHE_DIR": folder / "cache",
-        "USE_CUDA": False,  # a copy of a process cannot use a GPU
+        "USE_CUDA": False,  # a forked process cannot use a GPU
     }
     return RunSpec(
         method=method,
@@ -66,14 +66,14 @@ def spec_of(method: str, folder: Path, data: Path) -> RunSpec:
 
 
 class Watch:
-    """Numbers the changes of the file system below a folder, and calls `at` with each before it happens.
+    """Numbers the file system changes below a folder, and calls `at` before each one.
 
-    A change is a file opened for writing, the flush of a written file, a rename, a removal, a folder made or removed.
+    A change is opening a file for writing, flushing it, renaming or removing a file, or creating or removing a folder.
     """
 
     def __init__(self, folder: Path, at: Callable[[int, Path | None], None]) -> None:
         self.folder, self.at, self.busy, self.count = folder.resolve(), at, False, 0
-        sys.addaudithook(self._hear)  # for good: use it in a process that ends soon
+        sys.addaudithook(self._hear)  # cannot be undone: use it in a short-lived process
 
     def _hear(self, event: str, values: tuple) -> None:
         if self.busy or (event != "open" and event not in CHANGES) or not isinstance(values[0], str | os.PathLike):
@@ -91,7 +91,7 @@ class Watch:
 
 
 def forked(work: Callable[[], object], log: Path) -> int:
-    """Do something in a copy of this process, which prints to a file; its exit status as `os.waitpid` gives it."""
+    """Do something in a fork of this process that prints to a file. Returns the status from `os.waitpid`."""
     sys.stdout.flush()
     child = os.fork()
     if child:
@@ -110,7 +110,7 @@ def forked(work: Callable[[], object], log: Path) -> int:
 
 
 def killed(work: Callable[[Path], object], folder: Path, number: int) -> bool:
-    """Do a work that is killed at a change; whether it came so far. A file that was being opened is half written."""
+    """Do some work and kill it at a change. A file being opened is left half written. Returns whether it got there."""
 
     def kill(count: int, opened: Path | None) -> None:
         if count == number:
@@ -127,7 +127,7 @@ def killed(work: Callable[[Path], object], folder: Path, number: int) -> bool:
 
 
 def counted(work: Callable[[Path], object], folder: Path) -> int:
-    """Do a work undisturbed; the number of its changes."""
+    """Do some work without interruption. Returns its number of changes."""
     start, end = os.pipe()
 
     def and_count() -> None:
@@ -140,12 +140,12 @@ def counted(work: Callable[[Path], object], folder: Path) -> int:
     with os.fdopen(start) as pipe:
         number = pipe.read()
     if status:
-        raise UserError(f"The undisturbed run failed: {(folder / 'whole.txt').read_text()}")
+        raise UserError(f"The uninterrupted run failed: {(folder / 'whole.txt').read_text()}")
     return int(number)
 
 
 def survives(work: Callable[[Path], object], folder: Path, whole: Path, number: int) -> tuple[bool, str]:
-    """Do a work that is killed at a change, and do it again: whether it was killed, and what is not as in `whole`."""
+    """Do some work, kill it at a change and repeat it. Returns whether it was killed, and what differs from `whole`."""
     folder.mkdir()
     try:
         came_so_far = killed(work, folder, number)
@@ -157,10 +157,10 @@ def survives(work: Callable[[Path], object], folder: Path, whole: Path, number: 
 
 
 def difference(whole: Path, again: Path) -> str:
-    """What of a run that was killed and started again is not as in an undisturbed one; "" where nothing is."""
+    """How a run that was killed and restarted differs from an uninterrupted one; "" if it does not."""
     mine, theirs = _files(again), _files(whole)
     if mine.keys() != theirs.keys():
-        return f"there are other files: {', '.join(sorted(mine.keys() ^ theirs.keys()))}"
+        return f"the files differ: {', '.join(sorted(mine.keys() ^ theirs.keys()))}"
     for name, path in mine.items():
         if ".pth.tar" in name:
             same = _equal(load_checkpoint(str(path)), load_checkpoint(str(theirs[name])))
@@ -176,7 +176,7 @@ def difference(whole: Path, again: Path) -> str:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """The files of an outcome: all but logs, and the memory of hashes, which depends on the files' ages."""
+    """The files to compare: all except logs and the cache of hashes, which depends on the files' ages."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {
         path.relative_to(folder).as_posix(): path
@@ -202,14 +202,14 @@ def _equal(mine: Any, theirs: Any) -> bool:
 
 
 def spread(total: int, number: int) -> list[int]:
-    """`number` of the whole numbers 1..total, evenly spread; all of them where it is 0 or more than there are."""
+    """`number` evenly spread whole numbers in 1..total; all of them if `number` is 0 or larger than `total`."""
     if number == 0 or number >= total:
         return list(range(1, total + 1))
     return [1 + int((2 * i + 1) * total / (2 * number)) for i in range(number)]
 
 
 def tried(name: str, work: Callable[[Path], object], number: int, failures: list[str]) -> list[Any]:
-    """The table's row of a work; what did not survive is added to `failures`."""
+    """The table row for some work; kills that it did not survive are added to `failures`."""
     with tempfile.TemporaryDirectory(prefix="faults-") as made:
         whole, again = Path(made).resolve() / "whole", Path(made).resolve() / "again"
         whole.mkdir()
@@ -225,12 +225,12 @@ def tried(name: str, work: Callable[[Path], object], number: int, failures: list
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="+", metavar="METHOD", help="default: all, and the drawing of the images")
-    parser.add_argument("--kills", type=int, default=2, help="of each; 0: one at every write (default: 2)")
+    parser.add_argument("--methods", nargs="+", metavar="METHOD", help="default: all, and generating the images")
+    parser.add_argument("--kills", type=int, default=2, help="kills per method; 0: one at every write (default: 2)")
     args = parser.parse_args(argv)
     for method in args.methods or ():
         method_class(method)
-    torch.set_num_threads(1)  # a copy of a process has no other threads
+    torch.set_num_threads(1)  # a forked process has no other threads
     failures: list[str] = []
     rows = []
     if not args.methods:

@@ -1,7 +1,7 @@
-"""What a machine can do at most: the floor under every benchmark, and the line that its history keeps.
+"""The limits of a machine, which bound every benchmark, and the history of results.
 
-A benchmark is bounded by the rate of matrix products in the precision at hand, by the memory's bandwidth where products
-are thin, as those of a few texts are, and by how fast images are decoded and cropped.
+A benchmark is bounded by the rate of matrix products in the precision used, by memory bandwidth for thin products, such
+as those of a few texts, and by the speed of decoding and cropping images.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from dassl.utils import read_image
 
 HISTORY = Path(__file__).with_name("RESULTS.md")
 LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "transformers")
-ROWS, WIDTH, HIDDEN = 1576, 768, 3072  # ViT-B/16's wider product on 8 images of 197 tokens
-THIN_ROWS = 40  # the tokens of about four short texts
+ROWS, WIDTH, HIDDEN = 1576, 768, 3072  # the larger matrix product of ViT-B/16 on 8 images of 197 tokens
+THIN_ROWS = 40  # tokens of about four short texts
 REPEATS = 5
 
 
 @dataclass(frozen=True)
 class Floor:
-    """Rates that were measured here: billions of operations a second, and images a second."""
+    """Rates measured on this machine: billions of operations per second, and images per second."""
 
-    products: dict[str, float]  # by precision, of many rows
-    thin_products: dict[str, float]  # of the tokens of a few texts, with weights from memory
-    decoded: float  # 512 x 512 JPEGs, read and decoded in one thread
+    products: dict[str, float]  # by precision, for many rows
+    thin_products: dict[str, float]  # for the tokens of a few texts, with weights from memory
+    decoded: float  # 512 x 512 JPEGs, read and decoded by one thread
 
     @classmethod
     def measure(cls, precisions: tuple[str, ...] = ("fp32",), device: str = "cpu") -> Floor:
-        """Best of a few repetitions each, a second or two in all."""
+        """The best of a few repetitions each; takes a second or two in total."""
         kinds = {"fp32": torch.float32, "bf16": torch.bfloat16}
         many = {name: _products(ROWS, 1, kinds[name], device) for name in precisions}
         thin = {name: _products(THIN_ROWS, 24, kinds[name], device) for name in precisions}
@@ -52,13 +52,13 @@ class Floor:
             [f"matrix products, {name}, GFLOP/s", self.products[name], self.thin_products[name]]
             for name in self.products
         ]
-        rows.append(["images of 512 x 512 decoded a second, one thread", self.decoded, None])
-        headers = ["what this machine can do", "many rows", f"{THIN_ROWS} rows, weights from memory"]
+        rows.append(["images of 512 x 512 decoded per second, one thread", self.decoded, None])
+        headers = ["limits of this machine", "many rows", f"{THIN_ROWS} rows, weights from memory"]
         return tabulate(rows, headers, floatfmt=".0f", missingval="")
 
 
 def _products(rows: int, layers: int, kind: torch.dtype, device: str) -> float:
-    """Billions of operations a second of (rows, 768) @ (768, 3072), through `layers` different weights in turn."""
+    """Billions of operations per second of (rows, 768) @ (768, 3072), cycling through `layers` weights."""
     given = torch.randn(rows, WIDTH, device=device).to(kind)
     weights = [torch.randn(HIDDEN, WIDTH, device=device).to(kind) for _ in range(layers)]
 
@@ -80,7 +80,7 @@ def _decoded() -> float:
 
 
 def fastest(work: Callable[[], object], repeats: int = REPEATS) -> float:
-    """The shortest of a few durations, in seconds, after one that does not count."""
+    """The shortest of a few durations in seconds, after a warm-up."""
     work()
     seconds = []
     for _ in range(repeats):
@@ -103,7 +103,7 @@ def name_of(device: str = "cpu") -> str:
 
 
 def load() -> float | None:
-    """How many processes wanted a core in the last minute, where the system tells."""
+    """Load average of the last minute, if the system reports it."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
@@ -117,7 +117,7 @@ def record(benchmark: str, result: str, path: Path = HISTORY, device: str = "cpu
     line = f"| {today} | {benchmark} | {where} | {result} | {python}, {versions} |"
     if not path.is_file():
         path.write_text(
-            "# What the benchmarks measured\n\nA line per machine and date; `--record` appends one.\n\n"
+            "# What the benchmarks measured\n\nOne line per machine and date; `--record` appends one.\n\n"
             "| date | benchmark | machine | result | versions |\n| --- | --- | --- | --- | --- |\n",
             encoding="utf-8",
         )

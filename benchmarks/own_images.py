@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""How much faster training on one's own images becomes with FEATURES.CROPS and FEATURES.PRECISION.
+"""How much FEATURES.CROPS and FEATURES.PRECISION speed up training on a user's own images.
 
     python -m benchmarks.own_images [--methods CoOp OGKD] [--epochs 50] [--weights FOLDER] [--threads 2] [--record]
 
-Full-size weights (random ones that the benchmark makes, unless a folder is given), 4 classes of 16 images of 512 x 512,
-50 epochs, and the batches of each method's configuration: OGKD's 4, CoOp's 32. The smaller they are, the more of the
-time is the text tower's, once in each step, which crops do not spare.
+Uses full-size weights (random, unless a folder is given), 4 classes of 16 images of 512 x 512, 50 epochs, and the batch
+size of each method's configuration: 4 for OGKD, 32 for CoOp. The smaller the batch, the larger the share of the text
+tower, which runs once per step and which crops do not save.
 
 The settings take turns in one process, an epoch each, so that whatever else the machine does falls on all of them
 alike. Seconds are those of the steps with the encoding of their images, on the clock and of the processor (all threads
@@ -43,7 +43,7 @@ TARGETS = {"fp32": 4.0, "bf16": 8.0}
 
 
 def write_images(folder: Path, shots: int) -> None:
-    """A folder of JPEGs for each class: `shots` for training, and a few that are left for validation and test."""
+    """Write a folder of JPEGs per class: `shots` for training and a few more for validation and test."""
     rng = np.random.default_rng(0)
     for name in CLASSES:
         (folder / name).mkdir(parents=True)
@@ -78,7 +78,7 @@ def trainer_of(method: str, root: Path, weights: Path, output: Path, *pairs: str
 
 
 class Setting:
-    """A way to train, and the seconds of its epochs: on the clock, and of the processor."""
+    """A training setting and the seconds of its epochs."""
 
     def __init__(self, trainer: TrainerBase) -> None:
         self.trainer = trainer
@@ -133,8 +133,10 @@ def measure(method: str, weights: Path, data: Path, folder: Path, epochs: int) -
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+", default=("CoOp", "OGKD"))
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="how many to measure, at least 3")
-    parser.add_argument("--weights", type=Path, help="folder in BiomedCLIP's format (default: made, full size, random)")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="number of epochs to measure, at least 3")
+    parser.add_argument(
+        "--weights", type=Path, help="folder in BiomedCLIP's format (default: full-size random weights)"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--record", action="store_true", help="append the result to benchmarks/RESULTS.md")
     args = parser.parse_args(argv)

@@ -1,7 +1,7 @@
-"""The plain way to do what a run does: the yardstick that the benchmarks measure against.
+"""A straightforward implementation of a run, as the reference for benchmarks.
 
-The model is built and filled by open_clip itself, every text is padded to the context length, every batch of images is
-encoded when its step comes, and the teacher's prompts are selected in a loop with one synchronisation each.
+open_clip itself builds and loads the model, texts are padded to the context length, each batch of images is encoded in
+its step, and the teacher's prompts are selected in a loop with one synchronisation each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.support.random_weights import SIZES, bert_config
 
 
 def load_plain(folder: Path) -> tuple[Any, Any]:
-    """open_clip's own construction, then load_state_dict; and the tokenizer of the folder."""
+    """The model, built by open_clip and loaded by load_state_dict, and the tokenizer of the folder."""
     config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
     with tempfile.TemporaryDirectory() as made:
         (Path(made) / "config.json").write_text(json.dumps(bert_config(SIZES["full"])))
@@ -91,7 +91,7 @@ class PlainOGKD:
         return (1 - gamma) * log_prob + gamma * log_prob @ self.graph
 
     def step(self, images: Tensor, label: Tensor, lr: float) -> float:
-        """One optimisation step on images (B, 3, H, W); the total loss."""
+        """One optimisation step on images (B, 3, H, W). Returns the total loss."""
         options, scale = self.options, self.scale
         image, patches = self.encode_image(images)
         ctx = self.ctx.expand(len(self.classnames), -1, -1)

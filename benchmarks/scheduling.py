@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the engines cost beside the runs: the time to the first run of a long plan, and the time per run.
+"""The overhead of engines: the time until the first run of a long plan starts, and the time per run.
 
     python -m benchmarks.scheduling [--engines local ray slurm] [--runs 1000] [--left 10]
 
@@ -43,14 +43,14 @@ METHOD, LONGEST = "ZeroShot", 300.0
 
 
 class Complete(Job):
-    """A job whose results are there already, for the local engine, which asks the job itself."""
+    """A job whose results exist already, for the local engine, which calls the job itself."""
 
     def __call__(self) -> list[dict]:
         return [read_json(folder / "results.json") for folder in self.folders()]
 
 
 def write_plan(folder: Path, runs: int, left: int) -> list[Job]:
-    """The jobs of a plan, one of whose seeds in `runs` each, all complete but the last `left`."""
+    """The `runs` jobs of a plan, one per seed, all complete except the last `left`."""
     places = Places(data=folder / "data", output=folder / "output", backbone="PhantomCLIP")
     jobs = plan("few_shot", ["phantom"], [METHOD], range(1, runs + 1), [1], places)
     found = {"accuracy": 50.0, "dataset": "Phantom"}
@@ -62,7 +62,7 @@ def write_plan(folder: Path, runs: int, left: int) -> list[Job]:
 
 
 def until_first_run(engine: str, folder: Path, runs: int, left: Sequence[Job], *options: str) -> float:
-    """Seconds from the start of the program until the first of the runs that are left begins."""
+    """Seconds from the start of the program until the first of the remaining runs starts."""
     words = [sys.executable, "scripts/reproduce.py", "few_shot", "--datasets", "phantom", "--methods", METHOD, *options]
     words += ["--shots", "1", "--engine", engine, "--seeds", *map(str, range(1, runs + 1))]
     places = {"DATA": str(folder / "data"), "OUTPUT": str(folder / "output"), "BACKBONE": "PhantomCLIP"}
@@ -74,7 +74,7 @@ def until_first_run(engine: str, folder: Path, runs: int, left: Sequence[Job], *
             time.sleep(0.01)
             if program.poll() is not None or time.perf_counter() - start > LONGEST:
                 program.kill()
-                raise SystemExit(f"No run began: {said.read_text()}")
+                raise SystemExit(f"No run started: {said.read_text()}")
         seconds = time.perf_counter() - start
         program.send_signal(signal.SIGINT)
         program.wait()
@@ -135,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engines", nargs="+", choices=ROWS, default=tuple(ROWS))
     parser.add_argument("--runs", type=int, default=1000)
-    parser.add_argument("--left", type=int, default=10, help="runs of the plan that are not complete")
+    parser.add_argument("--left", type=int, default=10, help="incomplete runs in the plan")
     args = parser.parse_args(argv)
     rows: list[list[object]] = []
     with tempfile.TemporaryDirectory(prefix="ogkd-benchmark-") as made:

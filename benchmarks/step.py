@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Seconds a step, seconds of setup and peak memory of OGKD's run against a plain reference, in one process.
+"""Seconds per step, seconds of setup and peak memory of an OGKD run against a plain reference, in one process.
 
     python -m benchmarks.step [--weights FOLDER] [--classes 2 8] [--threads N]
 
-Both use the same full-size weights in BiomedCLIP's format (random ones that the benchmark makes, unless a folder is
-given), the same crops, the same order and the same formulas, for 8 steps of batch 4; their losses and contexts must
-agree to 1e-5. The run's own path goes first, so that its peak memory is its own.
+Both use the same full-size weights in BiomedCLIP's format (random, unless a folder is given), the same crops, the same
+order and the same formulas, for 8 steps with batch size 4; their losses and contexts must agree to 1e-5. The run is
+measured first, so that the reference does not affect its peak memory.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from runs.spec import RunSpec
 from trainers.parts.clip_trainer import load_backbone
 
 STEPS, BATCH = 8, 4
-# data set, subsample and shots that give 8 steps of batch 4 an epoch
+# data set, subsample and shots that give 8 steps with batch size 4 per epoch
 CASES = {2: ("btmri", "base", 16), 8: ("chmnist", "all", 4)}
 TARGETS = {2: 2.3, 8: 4.5}
 SETUP_TARGET, MEMORY_TARGET, CHECKPOINT_TARGET, TOLERANCE = 6.0, 2.2e9, 100_000, 1e-5
 
 
 def write_images(root: Path, name: str, classnames: list[str], shots: int) -> None:
-    """A data set of noise under the benchmark's names: `shots` images a class for train, one for val and test."""
+    """A data set of noise under the benchmark's names, per class `shots` images for train, one for val and test."""
     rng = np.random.default_rng(0)
     split: dict[str, list[list[object]]] = {"train": [], "val": [], "test": []}
     folder = root / name / name
@@ -93,7 +93,7 @@ class Steps:
 
 
 def run_path(cfg) -> dict:
-    """The run as train.py makes it: setup, one epoch of 8 steps, checkpoint."""
+    """The run as in train.py: setup, one epoch of 8 steps, checkpoint."""
     set_random_seed(cfg.SEED)
     load_backbone.cache_clear()
     start = time.perf_counter()
@@ -119,7 +119,7 @@ def run_path(cfg) -> dict:
 
 
 def reference_path(cfg, trainer, weights: Path, sentences: list[list[str]]) -> dict:
-    """The plain path on the same crops."""
+    """The reference on the same crops."""
     start = time.perf_counter()
     plain = PlainOGKD(weights, trainer.classnames, sentences, cfg)
     setup = time.perf_counter() - start
@@ -135,7 +135,7 @@ def reference_path(cfg, trainer, weights: Path, sentences: list[list[str]]) -> d
 
 
 def largest_difference(mine: list[float] | torch.Tensor, theirs: list[float] | torch.Tensor) -> float:
-    """max |mine - theirs| / |theirs|, each element against its own size for losses, against the norm for vectors."""
+    """max |mine - theirs| / |theirs|, elementwise for losses, relative to the norm for vectors."""
     mine, theirs = torch.as_tensor(mine, dtype=torch.float64), torch.as_tensor(theirs, dtype=torch.float64)
     if mine.ndim == 1:
         return float(((mine - theirs) / theirs).abs().max())
@@ -143,7 +143,7 @@ def largest_difference(mine: list[float] | torch.Tensor, theirs: list[float] | t
 
 
 def measure(classes: int, weights: Path, folder: Path, history: bool = False) -> bool:
-    """Measure one case, print its table, and say whether everything met its target; `history` keeps a line of it."""
+    """Measure one case and print its table. Returns whether all targets were met; `history` records a line."""
     dataset, subsample, shots = CASES[classes]
     facts = next(facts for facts in load().datasets.values() if facts.config == dataset)
     names = list(facts.classes)
@@ -158,7 +158,7 @@ def measure(classes: int, weights: Path, folder: Path, history: bool = False) ->
     losses = largest_difference(mine["losses"], plain["losses"])
     ctx = largest_difference(mine["ctx"], plain["ctx"])
     rows = [
-        ["seconds a step", mine["step"], plain["step"], plain["step"] / mine["step"], f">= {TARGETS[classes]}"],
+        ["seconds per step", mine["step"], plain["step"], plain["step"] / mine["step"], f">= {TARGETS[classes]}"],
         ["seconds of setup", mine["setup"], plain["setup"], plain["setup"] / mine["setup"], f">= {SETUP_TARGET}"],
         ["peak memory, GB", mine["peak"] / 1e9, plain["peak"] / 1e9, None, f"<= {MEMORY_TARGET / 1e9} GB"],
         ["checkpoint, KB", mine["checkpoint"] / 1e3, None, None, f"<= {CHECKPOINT_TARGET / 1e3:.0f} KB"],
@@ -174,7 +174,7 @@ def measure(classes: int, weights: Path, folder: Path, history: bool = False) ->
     print(f"\n{floor}")
     if history:
         result = (
-            f"{classes} classes: {mine['step']:.2f} s a step, {plain['step'] / mine['step']:.1f}x the reference; "
+            f"{classes} classes: {mine['step']:.2f} s per step, {plain['step'] / mine['step']:.1f}x the reference; "
             f"setup {mine['setup']:.1f} s; {mine['peak'] / 1e9:.2f} GB; fp32 {floor.products['fp32']:.0f} GFLOP/s"
         )
         print(machine.record("step", result))
@@ -188,7 +188,7 @@ def measure(classes: int, weights: Path, folder: Path, history: bool = False) ->
 
 
 def where_a_step_goes(trainer_weights: Path, images: int = 32) -> None:
-    """Seconds of the parts of a step: images in one pass, text of 2 and 8 classes forward and backward."""
+    """Seconds for the parts of a step: images in one pass, texts of 2 and 8 classes forward and backward."""
     model = load_backbone(str(trainer_weights), "cpu")
     pixels = torch.randn(images, 3, 224, 224)
     start = time.perf_counter()
@@ -205,14 +205,16 @@ def where_a_step_goes(trainer_weights: Path, images: int = 32) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, help="folder in BiomedCLIP's format (default: made, full size, random)")
+    parser.add_argument(
+        "--weights", type=Path, help="folder in BiomedCLIP's format (default: full-size random weights)"
+    )
     parser.add_argument("--classes", type=int, nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--threads", type=int, default=0, help="0: PyTorch's own choice")
+    parser.add_argument("--threads", type=int, default=0, help="0: PyTorch's default")
     parser.add_argument("--record", action="store_true", help="append the results to benchmarks/RESULTS.md")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    if len(args.classes) > 1:  # a process for each case, so that one's peak memory is not the other's
+    if len(args.classes) > 1:  # one process per case, so that peak memory is measured separately
         with tempfile.TemporaryDirectory(prefix="ogkd-benchmark-") as made:
             weights = args.weights or make_weights(Path(made) / "weights")
             command = [sys.executable, "-m", "benchmarks.step", "--weights", str(weights)]
@@ -227,7 +229,7 @@ def main() -> int:
 
 
 def make_weights(folder: Path) -> Path:
-    """Full-size random weights, made in a process of their own so that its memory does not count."""
+    """Full-size random weights, made in a separate process so that its memory does not count."""
     print(f"Making full-size random weights in {folder}", flush=True)
     subprocess.run([sys.executable, "-m", "tests.support.random_weights", str(folder), "--size", "full"], check=True)
     return folder

@@ -1,4 +1,4 @@
-"""Metrics: functions of predictions, registered under their names with title, unit and direction.
+"""Metrics: functions of predictions, registered by name with title, unit and direction.
 
 A new metric is a function here:
 
@@ -7,8 +7,9 @@ A new metric is a function here:
         "Share of the images that are misclassified."
         return 100.0 - accuracy(predictions)
 
-Tables, reports and intervals find it in METRICS. It uses the images' rows alone (labels, logits, log_probabilities,
-probabilities, predicted, correct, confidence, by_confidence, classnames), since intervals hand it resampled rows.
+Tables, reports and intervals find it in METRICS. It may only use attributes with one row per image (labels, logits,
+log_probabilities, probabilities, predicted, correct, confidence, by_confidence) and classnames, since intervals pass it
+resampled rows.
 """
 
 from __future__ import annotations
@@ -34,16 +35,16 @@ TEMPERATURES = (0.01, 100.0)
 
 @dataclass(frozen=True)
 class Metric:
-    """A registered metric. `function` returns a number in `unit`, or None where it is undefined.
+    """A registered metric. `function` returns a number in `unit`, or None if it is undefined.
 
-    needs: what the function takes beside the predictions, by keyword: "costs", a (C, C) matrix with the cost of
+    needs: keyword arguments of the function besides the predictions: "costs", a (C, C) matrix with the cost of
         predicting the column's class for the row's, 0 on the diagonal; "order", the classes' grades: C different
         numbers, e.g. 0 to 4 for Kellgren-Lawrence.
-    inflated: whether it grows as images are repeated, as calibration errors over bins do; bootstrap draws are shifted
-        back, so that their mean is the value.
-    resampled: the same on many samples at once, for fast intervals: of predictions and counts (R, N), how often each of
-        the images is in each of R samples, it gives (R,) values, NaN where undefined. Without it the metric is computed
-        on one sample after the other.
+    inflated: whether repeated images increase it, as with calibration errors over bins; bootstrap draws are then
+        shifted so that their mean is the value.
+    resampled: computes the metric on many samples at once, for fast intervals. From predictions and counts (R, N), the
+        number of times each image is in each of R samples, it returns (R,) values, NaN where undefined. Without it the
+        metric is computed sample by sample.
     """
 
     name: str
@@ -69,7 +70,7 @@ def metric(
     inflated: bool = False,
     resampled: Callable[..., np.ndarray] | None = None,
 ) -> Callable[[Function], Function]:
-    """Register a function of predictions under its name. unit: "%" or "" (a plain number)."""
+    """Register a function of predictions by its name. unit: "%" or "" (a plain number)."""
 
     def register(function: Function) -> Function:
         name = function.__name__
@@ -82,7 +83,7 @@ def metric(
 
 
 def find(name: str) -> Metric:
-    """The metric of a name. Raises UserError, with the nearest name, when there is none."""
+    """The metric with a name. Raises UserError, suggesting the nearest name, if there is none."""
     if name not in METRICS:
         near = difflib.get_close_matches(name, METRICS, 1)
         raise UserError(
@@ -93,11 +94,11 @@ def find(name: str) -> Metric:
 
 
 def compute(name: str, predictions: Predictions, *, costs: object = None, order: object = None) -> float | None:
-    """A metric's value; None where it is undefined or what it needs is not given.
+    """A metric's value; None if it is undefined or its other inputs are not given.
 
     costs: (C, C) numbers, costs[true, predicted], finite, at least 0 and 0 on the diagonal.
     order: the grade of each class, C different numbers.
-    Raises UserError for an unknown name, or costs or grades of another form.
+    Raises UserError for an unknown name, or for invalid costs or grades.
     """
     return bound(name, len(predictions.classnames), costs=costs, order=order)(predictions)
 
@@ -110,7 +111,7 @@ def compute_all(predictions: Predictions, *, costs: object = None, order: object
 def bound(
     name: str, num_classes: int, *, costs: object = None, order: object = None
 ) -> Callable[[Predictions], float | None]:
-    """The metric as a function of predictions alone, its costs and order checked once."""
+    """The metric as a function of predictions only; costs and order are checked once."""
     needed = _needed(find(name), num_classes, costs, order)
     return lambda predictions: None if needed is None else find(name).function(predictions, **needed)
 
@@ -118,7 +119,7 @@ def bound(
 def bound_resampled(
     name: str, num_classes: int, *, costs: object = None, order: object = None
 ) -> Callable[[Predictions, np.ndarray], np.ndarray] | None:
-    """The metric's `resampled`, bound likewise; None where it has none or what it needs is not given."""
+    """The metric's `resampled`, bound likewise; None if it has none or its other inputs are not given."""
     function, needed = find(name).resampled, _needed(find(name), num_classes, costs, order)
     if function is None or needed is None:
         return None
@@ -139,7 +140,7 @@ def _costs(costs: object, num_classes: int) -> np.ndarray | None:
     if costs.shape != (num_classes, num_classes):
         raise UserError(f"Costs for {num_classes} classes have shape {costs.shape}: give a row and a column per class.")
     if not np.isfinite(costs).all() or (costs < 0).any() or costs.diagonal().any():
-        raise UserError("Costs must be finite, none below 0, and 0 on the diagonal, where nothing is mistaken.")
+        raise UserError("Costs must be finite, at least 0, and 0 on the diagonal (correct predictions).")
     return costs
 
 
@@ -155,16 +156,16 @@ def _order(order: object, num_classes: int) -> np.ndarray | None:
 
 
 def _mean_of(values: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    """`resampled` of a metric that is the mean of a number per image, (N,)."""
+    """`resampled` for a metric that is the mean of one number per image, (N,)."""
     return lambda predictions, counts, **needed: counts @ values(predictions, **needed) / counts.sum(1)
 
 
-# What results.json holds
+# Metrics in results.json
 
 
 @metric(title="accuracy", unit="%", lower_is_better=False, resampled=_mean_of(lambda found: 100.0 * found.correct))
 def accuracy(predictions: Predictions) -> float:
-    """Share of the images whose predicted class is the label."""
+    """Percentage of the images whose predicted class is the label."""
     return 100.0 * float(predictions.correct.mean())
 
 
@@ -176,7 +177,7 @@ def error_rate(predictions: Predictions) -> float:
 
 @metric(title="macro F1", unit="%", lower_is_better=False)
 def macro_f1(predictions: Predictions) -> float:
-    """Mean F1 of the classes that have images; a class that is never hit counts as 0."""
+    """Mean F1 over the classes that have images; a class without correct predictions counts as 0."""
     counts = _counts(predictions)
     images = counts.sum(1)
     present = images > 0
@@ -184,7 +185,7 @@ def macro_f1(predictions: Predictions) -> float:
 
 
 def _resampled_ece(predictions: Predictions, counts: np.ndarray) -> np.ndarray:
-    """A product with the images' gaps, each in the column of its bin."""
+    """Computed as a product with the images' gaps, each in the column of its bin."""
     gaps = np.zeros((len(predictions), CALIBRATION_BINS))
     gaps[np.arange(len(gaps)), _bins(predictions.confidence)] = predictions.correct - predictions.confidence
     return 100.0 * np.abs(counts @ gaps).sum(1) / counts.sum(1)
@@ -212,7 +213,7 @@ def per_class_accuracy(predictions: Predictions) -> dict[str, float | None]:
 
 
 def summary(predictions: Predictions) -> dict[str, Any]:
-    """What results.json holds of the predictions. Equal predictions give equal numbers, to the last bit."""
+    """The entries of results.json that depend on the predictions. Equal predictions give bit-identical values."""
     return {
         **{name: compute(name, predictions) for name in ("accuracy", "macro_f1", "expected_calibration_error")},
         "per_class_accuracy": per_class_accuracy(predictions),
@@ -227,14 +228,14 @@ def summary(predictions: Predictions) -> dict[str, Any]:
 
 @metric(title="balanced accuracy", unit="%", lower_is_better=False)
 def balanced_accuracy(predictions: Predictions) -> float:
-    """Mean accuracy of the classes that have images, which is the macro sensitivity (recall)."""
+    """Mean accuracy over the classes that have images, that is, the macro sensitivity (recall)."""
     counts = _counts(predictions)
     images = counts.sum(1)
     return 100.0 * float((counts.diagonal()[images > 0] / images[images > 0]).mean())
 
 
 def per_class_specificity(predictions: Predictions) -> dict[str, float | None]:
-    """Percentage of the other classes' images that are not taken for the class; None where others have no images."""
+    """Percentage of other classes' images that are not predicted as the class; None if others have no images."""
     counts = _counts(predictions)
     others = len(predictions.labels) - counts.sum(1)
     return _shares(predictions, others - (counts.sum(0) - counts.diagonal()), others)
@@ -242,7 +243,7 @@ def per_class_specificity(predictions: Predictions) -> dict[str, float | None]:
 
 @metric(title="macro specificity", unit="%", lower_is_better=False)
 def macro_specificity(predictions: Predictions) -> float | None:
-    """Mean specificity of the classes for which it is defined; None for a single class."""
+    """Mean specificity over the classes for which it is defined; None for a single class."""
     values = [value for value in per_class_specificity(predictions).values() if value is not None]
     return float(np.mean(values)) if values else None
 
@@ -270,9 +271,9 @@ def macro_auroc(predictions: Predictions) -> float | None:
 
 @metric(title="adaptive ECE", unit="%", lower_is_better=True, inflated=True)
 def adaptive_ece(predictions: Predictions) -> float:
-    """ECE over 15 bins of equally many images in order of confidence (their sizes differ by at most one).
+    """ECE over 15 bins with equal numbers of images in order of confidence (sizes differ by at most one).
 
-    Images of equal confidence share their mean correctness, so that their order does not matter.
+    Images with equal confidence share their mean correctness, so that their order does not matter.
     Mukhoti et al., NeurIPS 2020 (arXiv 2002.09437), after Nguyen and O'Connor, EMNLP 2015.
     """
     correct, confidence = _by_confidence(predictions)
@@ -321,10 +322,10 @@ def brier(predictions: Predictions) -> float:
 
 
 def fit_temperature(validation: Predictions) -> float:
-    """The temperature by which validation logits are to be divided for the smallest NLL (Guo et al., ICML 2017).
+    """The temperature that minimises the NLL of validation logits divided by it (Guo et al., ICML 2017).
 
-    Kept within 0.01 and 100: a validation part without mistakes is fitted best by 0.01, which says that it is too small
-    for this. 1 where all temperatures are equal.
+    Limited to 0.01 to 100. Validation images without mistakes give 0.01, which means that they are too few. 1 if all
+    temperatures are equivalent.
     """
     from scipy.optimize import brentq
 
@@ -333,7 +334,7 @@ def fit_temperature(validation: Predictions) -> float:
     true = np.take_along_axis(logits, validation.labels[:, None], 1).mean()
 
     def slope(log_inverse: float) -> float:
-        """Derivative of the NLL by the inverse temperature, in which it is convex."""
+        """Derivative of the NLL with respect to the inverse temperature, in which it is convex."""
         weights = np.exp(logits * np.exp(log_inverse))
         return float(((weights * logits).sum(1) / weights.sum(1)).mean() - true)
 
@@ -346,7 +347,7 @@ def fit_temperature(validation: Predictions) -> float:
 def with_temperature(predictions: Predictions, temperature: float) -> Predictions:
     """The predictions with their logits divided by a temperature."""
     if not 0 < temperature < float("inf"):
-        raise UserError(f"A temperature is a finite number above 0, not {temperature}.")
+        raise UserError(f"A temperature must be a finite number above 0, not {temperature}.")
     logits = predictions.logits.astype(np.float64) / temperature
     return Predictions(predictions.images, predictions.labels, logits, predictions.classnames)
 
@@ -358,7 +359,7 @@ def with_temperature(predictions: Predictions, temperature: float) -> Prediction
 def aurc(predictions: Predictions) -> float:
     """Area under the risk-coverage curve: the mean, over k = 1 to N, of the error rate on the k most confident images.
 
-    Images of equal confidence share their mean correctness, as if their order was random.
+    Images with equal confidence share their mean correctness, as if their order were random.
     Geifman et al., ICLR 2019 (arXiv 1805.08206).
     """
     return 100.0 * float(risk_coverage(predictions)[1].mean())
@@ -366,7 +367,7 @@ def aurc(predictions: Predictions) -> float:
 
 @metric(title="accuracy at 80 % coverage", unit="%", lower_is_better=False)
 def accuracy_at_80_coverage(predictions: Predictions) -> float:
-    """Accuracy on the most confident 80 % of the images, rounded up to whole images; ties as in AURC.
+    """Accuracy on the most confident 80 % of the images, rounded up to a whole number; ties as in AURC.
 
     Geifman and El-Yaniv, NeurIPS 2017 (arXiv 1705.08500).
     """
@@ -375,7 +376,7 @@ def accuracy_at_80_coverage(predictions: Predictions) -> float:
 
 
 def risk_coverage(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """The risk-coverage curve: the share of images kept, 1/N to 1, and their error rate as a fraction, both (N,)."""
+    """The risk-coverage curve: the fraction of images kept, 1/N to 1, and the error rate on them, both (N,)."""
     correct, _ = _by_confidence(predictions)
     kept = np.arange(1, len(correct) + 1)
     return kept / len(correct), 1.0 - np.cumsum(correct) / kept
@@ -385,7 +386,7 @@ def risk_coverage(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cost(predictions: Predictions, costs: np.ndarray) -> np.ndarray:
-    """What each prediction costs, (N,)."""
+    """The cost of each prediction, (N,)."""
     return costs[predictions.labels, predictions.predicted]
 
 
@@ -403,7 +404,7 @@ def _resampled_severity(predictions: Predictions, counts: np.ndarray, costs: np.
 
 @metric(title="mistake severity", unit="", lower_is_better=True, needs={"costs"}, resampled=_resampled_severity)
 def mistake_severity(predictions: Predictions, costs: np.ndarray) -> float | None:
-    """Mean cost over the mistakes alone; None without mistakes. Compare methods of like accuracy by it.
+    """Mean cost over the mistakes only; None without mistakes. Only compare methods with similar accuracy.
 
     Bertinetto et al., CVPR 2020 (arXiv 1912.09393).
     """
@@ -413,9 +414,9 @@ def mistake_severity(predictions: Predictions, costs: np.ndarray) -> float | Non
 
 @metric(title="quadratic weighted kappa", unit="", lower_is_better=False, needs={"order"})
 def quadratic_weighted_kappa(predictions: Predictions, order: np.ndarray) -> float | None:
-    """Agreement beyond chance, disagreements weighted by the squared difference of grades: 1 is perfect, 0 is chance.
+    """Agreement beyond chance, disagreements weighted by the squared difference in grades: 1 is perfect, 0 is chance.
 
-    None where labels and predictions are all one and the same class. Cohen, Psychological Bulletin 1968.
+    None if all labels and predictions are the same class. Cohen, Psychological Bulletin 1968.
     """
     counts = _counts(predictions)
     weights = np.square(order[:, None] - order)
@@ -436,7 +437,7 @@ def mean_absolute_grade_error(predictions: Predictions, order: np.ndarray) -> fl
     return float(_grade_error(predictions, order).mean())
 
 
-# Parts
+# Helpers
 
 
 def _counts(predictions: Predictions) -> np.ndarray:
@@ -446,7 +447,7 @@ def _counts(predictions: Predictions) -> np.ndarray:
 
 
 def _shares(predictions: Predictions, parts: np.ndarray, totals: np.ndarray) -> dict[str, float | None]:
-    """Percentages by class name; None where the total is 0."""
+    """Percentages by class name; None if the total is 0."""
     return {
         name: 100.0 * float(part / total) if total else None
         for name, part, total in zip(predictions.classnames, parts, totals, strict=True)
@@ -454,12 +455,12 @@ def _shares(predictions: Predictions, parts: np.ndarray, totals: np.ndarray) -> 
 
 
 def _bins(values: np.ndarray) -> np.ndarray:
-    """Place of each value in CALIBRATION_BINS equal bins, open below and closed above; 0 is in the first."""
+    """Index of each value's bin among CALIBRATION_BINS equal bins, open below and closed above; 0 is in the first."""
     return np.clip(np.ceil(values * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
 
 
 def _by_confidence(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """Correctness and confidence, most confident first; images of equal confidence share their mean correctness."""
+    """Correctness and confidence, most confident first; images with equal confidence share their mean correctness."""
     order = predictions.by_confidence
     confidence = predictions.confidence[order]
     starts = np.flatnonzero(np.append(True, confidence[1:] != confidence[:-1]))

@@ -1,4 +1,4 @@
-"""Plots: functions of runs that return a Matplotlib figure, registered under their names.
+"""Plots: functions of runs that return a Matplotlib figure, registered by name.
 
 A new plot is a function here:
 
@@ -6,7 +6,7 @@ A new plot is a function here:
     def seconds(runs: Sequence[Run]) -> Figure:
         ...
 
-Matplotlib is imported inside the functions, so that a table prints at once.
+Matplotlib is imported inside the functions, so that tables print without delay.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".pdf")
-# Of Okabe and Ito, told apart by all kinds of colour vision; each line has a marker of its own too.
+# Okabe and Ito's colours, distinguishable with any colour vision; each line also has its own marker.
 STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#000000", "^"), ("#009E73", "D"), ("#CC79A7", "v"))
 
 
@@ -44,7 +44,7 @@ PLOTS: dict[str, Plot] = {}
 
 
 def plot(*, title: str) -> Callable[[Callable[..., Figure]], Callable[..., Figure]]:
-    """Register a function that draws runs under its name."""
+    """Register a function that draws runs by its name."""
 
     def register(function: Callable[..., Figure]) -> Callable[..., Figure]:
         name = function.__name__
@@ -57,12 +57,12 @@ def plot(*, title: str) -> Callable[[Callable[..., Figure]], Callable[..., Figur
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
-    """Write a figure as PNG and as PDF, each atomically; `path` is without a suffix. Returns the two files."""
+    """Write a figure as PNG and PDF, each atomically; `path` has no suffix. Returns the two files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.with_name(path.name + suffix) for suffix in SUFFIXES]
     for file in files:
         kind = file.suffix.removeprefix(".")
-        undated = {"CreationDate": None} if kind == "pdf" else None  # equal figures are equal files
+        undated = {"CreationDate": None} if kind == "pdf" else None  # equal figures give identical files
         with atomic_path(file) as temporary:
             figure.savefig(temporary, format=kind, dpi=200, metadata=undated)
     return files
@@ -70,17 +70,17 @@ def save(figure: Figure, path: Path) -> list[Path]:
 
 @plot(title="a metric over the values of an option")
 def sensitivity(runs: Sequence[Run], option: str, metric: str = "accuracy") -> Figure:
-    """A line over an option's values for every column of the tables: base, novel and HM, or one per number of shots.
+    """One line over an option's values for each table column: base, novel and HM, or one per number of shots.
 
-    Bars are the population standard deviation over seeds; a dotted line stands at the value of the method's
-    configuration files.
+    Bars show the population standard deviation over seeds; a dotted line marks the value in the method's configuration
+    files.
 
     Args:
-        runs: of one method, data set, protocol and backbone, equal in everything but the option and the seed.
-        option: a key of the configuration whose values are numbers, such as "TRAINER.OGKD.GAMMA".
+        runs: runs of one method, data set, protocol and backbone that differ only in the option and the seed.
+        option: a configuration key with numeric values, such as "TRAINER.OGKD.GAMMA".
 
     Raises:
-        UserError: no run, one without the option, or runs that differ in more than the option.
+        UserError: there are no runs, one lacks the option, or they differ in more than the option.
     """
     from matplotlib.figure import Figure
 
@@ -108,7 +108,7 @@ def sensitivity(runs: Sequence[Run], option: str, metric: str = "accuracy") -> F
 
 
 def _lines(runs: Sequence[Run], option: str, metric: str) -> dict[str, dict[float, Cell]]:
-    """{column: {value of the option: cell}}, both in order; columns without a cell are left out."""
+    """{column: {value of the option: cell}}, both in order; columns without cells are left out."""
     at_value: dict[float, list[Run]] = {}
     for run in runs:
         at_value.setdefault(_value(run, option), []).append(run)

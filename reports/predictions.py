@@ -1,4 +1,4 @@
-"""The predictions of one test: what every metric, interval and plot is a function of."""
+"""The predictions of one test, from which all metrics, intervals and plots are computed."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Predictions:
 
     images: N paths relative to the data set, with "/" between folders; any text but NUL, names that are not UTF-8 as
         Python's surrogate escapes.
-    labels: (N,) int64, places in `classnames`.
+    labels: (N,) int64, indices into `classnames`.
     logits: (N, C) float32, finite.
     classnames: C different names.
 
-    The arrays are copied and read-only. Raises UserError for anything else, and for no images at all.
+    The arrays are copied and read-only. Raises UserError for anything else, and if there are no images.
     """
 
     images: tuple[str, ...]
@@ -44,7 +44,7 @@ class Predictions:
             )
         if len(set(classnames)) < len(classnames):
             twice = next(name for i, name in enumerate(classnames) if name in classnames[:i])
-            raise UserError(f"Predictions name the class {twice!r} twice: give every class a name of its own.")
+            raise UserError(f"Predictions name the class {twice!r} twice: give every class a different name.")
         wrong = (labels < 0) | (labels >= len(classnames))
         if wrong.any():
             row = int(wrong.argmax())
@@ -85,7 +85,7 @@ class Predictions:
 
     @cached_property
     def predicted(self) -> np.ndarray:
-        """Class of the largest logit, the first of equals, (N,) int64."""
+        """Class with the largest logit, the first in a tie, (N,) int64."""
         return self.logits.argmax(1)
 
     @cached_property
@@ -100,7 +100,7 @@ class Predictions:
 
     @cached_property
     def by_confidence(self) -> np.ndarray:
-        """The images' places, most confident first, equals in their order, (N,) int64."""
+        """Image indices, most confident first, ties in their original order, (N,) int64."""
         return np.argsort(-self.confidence, kind="stable")
 
     def _below_top(self) -> np.ndarray:
@@ -109,7 +109,7 @@ class Predictions:
         return logits - logits.max(1, keepdims=True)
 
     def save(self, path: str | Path) -> None:
-        """Write a compressed .npz without pickles, whole or not at all. Equal predictions give equal bytes."""
+        """Write a compressed .npz without pickles, atomically. Equal predictions give identical bytes."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, Any] = {
@@ -118,13 +118,13 @@ class Predictions:
             "logits": self.logits.astype("<f4"),
             "classnames": np.array(self.classnames, dtype=np.str_),
         }
-        # Given a name, numpy would add ".npz" to the temporary one.
+        # Given a path, numpy would append ".npz" to the temporary name.
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> Predictions:
-        """Read what `save` wrote. Raises UserError when the file is missing, corrupt or holds something else."""
+        """Read what `save` wrote. Raises UserError if the file is missing, corrupt or contains something else."""
         path = Path(path)
         if not path.is_file():
             raise UserError(f"There is no file {path}: test the run again to make its predictions.")
@@ -135,10 +135,10 @@ class Predictions:
                 raise ValueError("image paths or class names are not lists of texts")
             return cls(tuple(images.tolist()), labels, logits, tuple(classnames.tolist()))
         except UserError as error:
-            raise UserError(f"{path} does not hold sound predictions: {error}") from None
+            raise UserError(f"{path} does not contain valid predictions: {error}") from None
         except PermissionError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}.") from None
-        # A corrupt archive makes zipfile, zlib, numpy and its parser of headers raise nearly anything.
+        # A corrupt archive makes zipfile, zlib, numpy and its header parser raise almost anything.
         except Exception as error:
             raise UserError(
                 f"{path} is corrupt or not a file of predictions ({type(error).__name__}: {error}): test the run again."

@@ -1,8 +1,7 @@
-"""Published figures, from published.json, beside ours: only where data sets and definitions are the same.
+"""Published figures from published.json next to ours, only for the same data sets and definitions.
 
 Two averages of HM are in use, which differ by one to two points: the HM of the mean base and novel accuracy ("HM of
-means"), and the mean of the data sets' HM ("mean of HM"). Some tables mix them, so each figure has the column of its
-own definition.
+means"), and the mean of the data sets' HM ("mean of HM"). Some tables mix them, so each definition has its own column.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ Figures = dict[str, dict[str, float]]  # {method: {column: percent}}
 class Source:
     """Where figures were published.
 
-    sets: the data sets of each protocol's averages; None where they are not known.
+    sets: the data sets of each protocol's averages; None if unknown.
     """
 
     name: str
@@ -48,7 +47,7 @@ class Source:
 
     @property
     def words(self) -> str:
-        """The source in print."""
+        """The source as a sentence."""
         note = f" Note: {self.note}." if self.note else ""
         return f"Published: {self.title}, {self.repository} at {self.commit[:7]}, {self.seeds} seeds.{note}"
 
@@ -77,7 +76,7 @@ def _tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 def find_source(name: str, backbone: str) -> Source:
-    """The source of a name. Raises UserError when there is none, or it is of another backbone."""
+    """The source with a name. Raises UserError if there is none, or it has another backbone."""
     if name not in sources():
         near = difflib.get_close_matches(name, sources(), 1)
         raise UserError(
@@ -85,18 +84,18 @@ def find_source(name: str, backbone: str) -> Source:
             f"Known are {', '.join(sources())}."
         )
     if sources()[name].backbone != backbone:
-        raise UserError(f"The figures of {name} are of {sources()[name].backbone}, not of {backbone}.")
+        raise UserError(f"The figures of {name} are for {sources()[name].backbone}, not for {backbone}.")
     return sources()[name]
 
 
 def fitting_source(backbone: str, protocol: str, datasets: Sequence[str]) -> Source:
-    """The source of averages that fits what was run: the largest whose data sets were all run, or else the one of
-    which the most were. Raises UserError when there is none of the backbone."""
+    """The source of averages that fits the runs: the largest whose data sets were all run, else the one with the most
+    data sets run. Raises UserError if there is none for the backbone."""
     found = [s for s in sources().values() if s.backbone == backbone and s.sets[protocol] and averages(s, protocol)]
     found = [source for source in found if not by_dataset(source, protocol)] or found
     if not found:
         known = ", ".join(dict.fromkeys(source.backbone for source in sources().values()))
-        raise UserError(f"No averages of {backbone} are known; the published ones are of {known}.")
+        raise UserError(f"No published averages for {backbone} are known; there are some for {known}.")
     run = set(datasets)
 
     def fit(source: Source) -> tuple[bool, int]:
@@ -107,13 +106,13 @@ def fitting_source(backbone: str, protocol: str, datasets: Sequence[str]) -> Sou
 
 
 def fitting_by_dataset(backbone: str, protocol: str) -> Source | None:
-    """The source of figures per data set of a backbone; None where there is none."""
+    """The source of figures per data set for a backbone; None if there is none."""
     found = [source for source in sources().values() if source.backbone == backbone and by_dataset(source, protocol)]
     return found[0] if found else None
 
 
 def averages(source: Source, protocol: str) -> Figures:
-    """A source's averages over its data sets, by method and column; of what it has per data set, the means of that."""
+    """A source's averages over its data sets, by method and column, computed from its figures per data set if any."""
     found: Figures = {}
     for entry in _content()["averages"]:
         if (entry["source"], entry["protocol"]) != (source.name, protocol):
@@ -140,7 +139,7 @@ def _averaged(of_sets: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def by_dataset(source: Source, protocol: str) -> dict[str, Figures]:
-    """A source's figures per data set, means over its seeds; {} where it has none. HM is that of the means."""
+    """A source's figures per data set, as means over its seeds; {} if it has none. HM is the HM of the means."""
     found: dict[str, Figures] = {}
     for dataset, methods in by_seed(source, protocol).items():
         for method, of_seeds in methods.items():
@@ -155,7 +154,7 @@ def by_dataset(source: Source, protocol: str) -> dict[str, Figures]:
 
 
 def by_seed(source: Source, protocol: str) -> dict[str, dict[str, dict[int, dict[str, float]]]]:
-    """A source's figures of single runs, {data set: {method: {seed: {column: percent}}}}; {} where it has none."""
+    """A source's figures of single runs, {data set: {method: {seed: {column: percent}}}}; {} if it has none."""
     content = _content()["released_checkpoints"]
     found: dict = {}
     if content["source"] != source.name:
@@ -174,17 +173,17 @@ def by_seed(source: Source, protocol: str) -> dict[str, dict[str, dict[int, dict
 def with_published(
     tables: Sequence[Table], runs: Sequence[Run], protocol: str, name: str = "", each: bool = False
 ) -> tuple[list[Table], list[str]]:
-    """Tables of accuracy per data set and their average, with published figures beside ours.
+    """Accuracy tables per data set and their average, with published figures next to ours.
 
     Args:
-        tables: of the protocol, per data set. runs: those that they are of, with one backbone.
-        name: the source; by default the one that fits what was run, and for single data sets one that has them.
-        each: with figures of each data set and seed too, where a source has them; a named source's are always shown.
+        tables: the protocol's tables per data set. runs: their runs, all with one backbone.
+        name: the source; by default the one that fits the runs, and for single data sets one that has them.
+        each: whether to include a source's figures per data set and seed; those of a named source are always included.
 
     Returns the tables, and sentences on what the average leaves out or cannot be compared with.
 
     Raises:
-        UserError: there is no such source, or none of the backbone.
+        UserError: there is no such source, or none for the backbone.
     """
     backbone, datasets = runs[0].backbone, [name for table in tables for name in table.datasets]
     source = find_source(name, backbone) if name else fitting_source(backbone, protocol, datasets)
@@ -198,7 +197,7 @@ def with_published(
         result += [seeds] if seeds else []
     sets = source.sets[protocol]
     notes = [
-        f"{table.title} is not in the average, as {source.name} does not have it."
+        f"{table.title} is not in the average, as {source.name} does not include it."
         for table in tables
         if sets and not set(table.datasets) <= set(sets)
     ]
@@ -212,9 +211,9 @@ def with_published(
 
 
 def beside(table: Table, figures: Figures, source: Source, *, comparable: bool = True) -> Table:
-    """The table with published figures and the differences, ours minus published, beside the columns that any has.
+    """The table with published figures and differences (ours minus published) next to the columns that have any.
 
-    comparable: whether both are of the same data sets; where not, there are no differences.
+    comparable: whether both are for the same data sets; if not, there are no differences.
     """
     known = {column for row in table.rows if not row.variant for column in figures.get(row.method, {})}
     if not known:
@@ -234,24 +233,24 @@ def beside(table: Table, figures: Figures, source: Source, *, comparable: bool =
 
 
 def average_beside(table: Table, source: Source, protocol: str) -> tuple[Table, list[str]]:
-    """The average table of accuracy with a source's averages, and a sentence where the two are not of the same sets."""
+    """The average accuracy table with a source's averages, and a sentence if the two are for different data sets."""
     sets, ours = source.sets[protocol], set(table.datasets)
     notes = []
     if sets is None:
-        notes.append(f"{source.name} does not say which data sets it averages, so that no difference is formed.")
+        notes.append(f"{source.name} does not say which data sets it averages, so no differences are shown.")
     elif ours != set(sets):
         lacking = ", ".join(name for name in sets if name not in ours)
         notes.append(
-            f"{source.name} averages over {len(sets)} data sets, of which ours lacks {lacking}: no difference is "
-            "formed."
+            f"{source.name} averages over {len(sets)} data sets, of which ours lacks {lacking}: no differences "
+            "are shown."
         )
     return beside(table, averages(source, protocol), source, comparable=not notes), notes
 
 
 def seeds_beside(runs: Sequence[Run], source: Source, protocol: str, dataset: str) -> Table | None:
-    """Our accuracies of single runs of one data set beside a source's; None where it has none of what was run.
+    """Our accuracies of single runs on one data set next to a source's; None if it has none for these runs.
 
-    Only runs of a method as it is configured are shown.
+    Only runs of methods as configured are shown.
     """
     parts = {"train_base": "base", "test_new": "novel"} if protocol == "base2new" else {"few_shot": None}
     figures = by_seed(source, protocol).get(dataset, {})

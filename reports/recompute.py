@@ -1,4 +1,4 @@
-"""results.json made again from predictions.npz."""
+"""Recomputing results.json from predictions.npz."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .predictions import Predictions
 
 
 def recompute(folder: Path) -> dict:
-    """Write a run's results.json again with all metrics computed from its predictions; returns what it holds.
+    """Rewrite a run's results.json with all metrics recomputed from its predictions. Returns its content.
 
-    What no prediction can tell (configuration, times, fingerprints) is kept, and so is the order of the keys: for the
-    same definitions of the metrics the file is the same to the last byte.
+    Everything that does not depend on predictions (configuration, times, fingerprints) and the order of keys are kept:
+    if the metrics' definitions have not changed, neither does a byte of the file.
 
     Raises:
-        UserError: the folder is no finished run, or kept no predictions.
+        UserError: the folder is not a finished run, or has no predictions.
     """
     path = folder / "results.json"
     if not path.is_file():
-        raise UserError(f"{folder} is no finished run: it has no results.json.")
+        raise UserError(f"{folder} is not a finished run: it has no results.json.")
     results = read_results(path)
     results |= summary(Predictions.load(folder / "predictions.npz"))
     write_json(results, path)

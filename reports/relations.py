@@ -1,4 +1,4 @@
-"""How the classes of a run relate: what severity metrics need beside predictions, from geometry/<DATASET>.yaml."""
+"""How the classes of a run relate, as needed by severity metrics, from geometry/<DATASET>.yaml."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .metrics import find
 
 
 def relations(metric: str, run: Run, classnames: tuple[str, ...]) -> dict[str, Any]:
-    """What a metric needs of the run's classes, as keywords of metrics.compute; {} for most metrics.
+    """The inputs that a metric needs about the run's classes, as keywords of metrics.compute; {} for most metrics.
 
-    classnames: those of the predictions, in their order. Of some of a data set's classes, such as the novel ones,
-        distances and grades are those of the whole tree or order.
+    classnames: the classes of the predictions, in order. For a subset of a data set's classes, such as the novel ones,
+        distances and grades are those in the whole tree or order.
 
     Raises:
-        UserError: the data set has no geometry, or one without grades where the metric needs them, or one of other
-            classes.
+        UserError: the data set has no geometry, its geometry lacks the grades that the metric needs, or it is for
+            other classes.
     """
     needs = find(metric).needs
     if not needs:

@@ -1,6 +1,6 @@
-"""A table of cells as Markdown, LaTeX, CSV or a spreadsheet: the best of a column bold, the second underlined.
+"""Rendering tables as Markdown, LaTeX, CSV or a spreadsheet, with the best of a column bold, the second underlined.
 
-Names come from results that others may have written, so that they are escaped in every format.
+Names may come from other people's results, so they are escaped in every format.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ LATEX = {
     "|": r"\textbar{}", "±": r"$\pm$", "…": r"\ldots{}",
 }  # fmt: skip
 FORMULA = ("=", "+", "-", "@")
-SHEET_NAME = 31  # characters, at most
+SHEET_NAME = 31  # maximum number of characters
 
 
 @dataclass
 class Row:
-    """A name and a cell per column; rows of several tables are joined by method and variant ("": as configured)."""
+    """A name and one cell per column. Rows of several tables are joined by method and variant ("": as configured)."""
 
     name: str
     cells: list[Cell | Gap | None]
@@ -44,13 +44,13 @@ class Row:
 
 @dataclass
 class Table:
-    """Rows under headers, the first of which is that of the names.
+    """Rows under headers; the first header is for the row names.
 
-    ranked: whether a column has a best cell: the highest, or with `lower` the least.
-    decimals: digits after the point that are shown, and that rank.
-    caption: what the cells are. footnotes: what a reader must know of them, printed below the caption.
-    notes: what a reader should know of the runs behind them, said beside the table.
-    datasets: what the cells are of.
+    ranked: whether a column has a best cell: the highest, or with `lower` the lowest.
+    decimals: digits after the decimal point, for display and ranking.
+    caption: what the cells show. footnotes: important remarks on cells, printed below the caption.
+    notes: remarks on the runs, printed separately from the table.
+    datasets: the data sets of the cells.
     """
 
     title: str
@@ -80,7 +80,7 @@ class Table:
 
 
 def text(cell: Cell | Gap | None, decimals: int = 2) -> str:
-    """A cell in print: the mean, with its interval, or ± standard deviation where there are several seeds."""
+    """A cell as text: the mean with its interval, or ± standard deviation if there are several seeds."""
     if not cell:
         return cell.text if isinstance(cell, Gap) else "–"
     digits = _decimals(cell, decimals)
@@ -92,7 +92,7 @@ def text(cell: Cell | Gap | None, decimals: int = 2) -> str:
 
 
 def number(value: float, digits: int, sign: str = "") -> str:
-    """A number in print, 0 without a minus; with `sign` "+" also of numbers above 0."""
+    """A number as text, without a minus for 0; `sign` "+" adds a plus to positive numbers."""
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
 
 
@@ -104,7 +104,7 @@ def render(table: Table, fmt: str = "markdown") -> str:
     """One table, with its caption, as Markdown, LaTeX or CSV (the table alone).
 
     Raises:
-        UserError: another format.
+        UserError: the format is unknown.
     """
     if fmt == "csv":
         return _csv([table])
@@ -128,7 +128,7 @@ def render(table: Table, fmt: str = "markdown") -> str:
 
 
 def document(tables: Sequence[Table], fmt: str = "markdown") -> str:
-    """All tables under their titles; as CSV one list, whose first column is the table's title."""
+    """All tables under their titles; in CSV, one list whose first column is the table's title."""
     if fmt == "csv":
         return _csv(tables, titles=True).rstrip("\n")
     parts = [render(table, fmt) for table in tables]
@@ -144,7 +144,7 @@ def plain(name: str) -> str:
 
 
 def markdown(name: str) -> str:
-    """A name or sentence on one line, no part of which is taken for a cell's end or for HTML."""
+    """A name or sentence on one line, escaped so that no part ends a cell or is HTML."""
     return plain(name).replace("|", r"\|").replace("<", "&lt;")
 
 
@@ -153,15 +153,15 @@ def _latex(name: str) -> str:
 
 
 def neutral(name: str) -> str:
-    """A name that no spreadsheet takes for a formula."""
+    """A name that no spreadsheet interprets as a formula."""
     name = plain(name)
     return f"'{name}" if name.startswith(FORMULA) else name
 
 
 def _csv(tables: Sequence[Table], titles: bool = False) -> str:
-    """A line per row. A column has its mean and population standard deviation, or with intervals its mean and these.
+    """One line per row. Each column becomes mean and population standard deviation, or mean and interval.
 
-    Footnotes have no place in it: whoever writes it says them elsewhere.
+    Footnotes are not included; the caller must print them elsewhere.
     """
     columns = list(dict.fromkeys(header for table in tables for header in table.headers[1:]))
     lines = [
@@ -183,7 +183,7 @@ def _csv(tables: Sequence[Table], titles: bool = False) -> str:
 
 
 def _numbers(cell: Cell | Gap | None, number: int, decimals: int) -> list[str]:
-    """A cell's numbers with two more digits than in print, blank where it has none; a gap's text as the first."""
+    """A cell's numbers with two more digits than in text, blank if it has none; a gap's text comes first."""
     if not cell:
         return [cell.text if isinstance(cell, Gap) else "", *[""] * (number - 1)]
     bounds = (cell.interval.low, cell.interval.high) if cell.interval else (None, None)
@@ -193,7 +193,7 @@ def _numbers(cell: Cell | Gap | None, number: int, decimals: int) -> list[str]:
 
 
 def write_xlsx(tables: Sequence[Table], path: Path) -> None:
-    """A workbook with a sheet per table; best values bold, second ones underlined, the caption below."""
+    """Write a workbook with one sheet per table; best values bold, second best underlined, the caption below."""
     from openpyxl import Workbook
     from openpyxl.styles import Font
 
@@ -218,6 +218,6 @@ def write_xlsx(tables: Sequence[Table], path: Path) -> None:
 
 
 def _sheet_name(title: str, number: int, taken: Sequence[str]) -> str:
-    """The title as a sheet may be called; numbered where that name is taken."""
+    """The title as a valid sheet name, numbered if that name is taken."""
     name = re.sub(r"[\[\]:*?/\\']", "", plain(title))[: SHEET_NAME - 4].strip() or "table"
     return f"{name} {number}" if name.lower() in (other.lower() for other in taken) else name

@@ -13,13 +13,13 @@ from .collect import DIVERGED, read_results, warn
 from .metrics import METRICS
 
 LINE = re.compile(r"\* ([\w ]+): (\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)%")
-TRAINED = re.compile(r"^Finish(ed)? training\s*$", re.MULTILINE)  # Dassl's line, and that of its newer versions
+TRAINED = re.compile(r"^Finish(ed)? training\s*$", re.MULTILINE)  # Dassl's line, in older and newer versions
 
 
 def seed_metrics(folder: Path, test_log: bool = False) -> dict[str, float] | None:
-    """Metrics of a run, by name: of results.json, or of the last result block of its log; None without either.
+    """Metrics of a run by name, from results.json or else the last result block of its log; None without either.
 
-    A log counts after its training is finished, or with `test_log`, which is for test-only runs, in any case.
+    A log counts if its training has finished, or always with `test_log`, which is for test-only runs.
 
     Raises:
         UserError: results.json is corrupt.
@@ -28,7 +28,7 @@ def seed_metrics(folder: Path, test_log: bool = False) -> dict[str, float] | Non
     if results.is_file():
         found = read_results(results)
         return {name: float(found[name]) for name in METRICS if found.get(name) is not None}
-    logs = sorted(folder.glob("log.txt*"))  # a later log's name ends with its time
+    logs = sorted(folder.glob("log.txt*"))  # names of later logs end with a time
     text = logs[-1].read_text(encoding="utf-8", errors="replace") if logs else ""
     if not test_log:
         trained = TRAINED.search(text)
@@ -40,7 +40,7 @@ def seed_metrics(folder: Path, test_log: bool = False) -> dict[str, float] | Non
 
 
 def experiment(folder: Path, ci95: bool, test_log: bool = False) -> tuple[list[str], dict[str, float]]:
-    """Lines on a folder of seed folders, and the means. A corrupt run is named and left out."""
+    """Lines on a folder of seed folders, and the means. A corrupt run is reported and left out."""
     lines, seeds = [], {}
     for path in sorted(path for path in folder.iterdir() if path.is_dir()):
         try:
@@ -70,7 +70,7 @@ def experiment(folder: Path, ci95: bool, test_log: bool = False) -> tuple[list[s
 
 
 def _value(metric: str, value: float | np.floating) -> str:
-    """A value in print; a log's lines, which are all in percent, may have names that are no metric's."""
+    """A value as text. Values in logs are all in percent, and their names may be unknown metrics."""
     unit = METRICS[metric].unit if metric in METRICS else "%"
     return f"{value:.2f}{unit}"
 
@@ -78,12 +78,12 @@ def _value(metric: str, value: float | np.floating) -> str:
 def seeds_report(
     folder: Path, multi_exp: bool = False, keyword: str = "accuracy", ci95: bool = False, test_log: bool = False
 ) -> str:
-    """The report on a folder of seed folders, or with `multi_exp` on each folder in it and their mean.
+    """The report on a folder of seed folders; with `multi_exp`, on each such folder in it, and their mean.
 
-    Dispersion is the population standard deviation over seeds, or with `ci95` 1.96 of it over the root of their number.
+    Dispersion is the population standard deviation over seeds; with `ci95`, 1.96 times it over sqrt(seeds).
 
     Raises:
-        UserError: there is no such folder or metric, or nothing in it is finished.
+        UserError: the folder or metric does not exist, or no run in it is finished.
     """
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}.")

@@ -1,8 +1,8 @@
-"""Intervals and tests: what the chance of the test images, and of the data sets, leaves of a difference.
+"""Intervals and tests: is a difference larger than the chance of test images and data sets explains?
 
 Within a data set the images are resampled (bootstrap); over data sets the tests are those of Demsar, "Statistical
-comparisons of classifiers over multiple data sets", JMLR 2006. Seeds are repeated measures on the same test images:
-they are averaged, never counted as further images or data sets.
+comparisons of classifiers over multiple data sets", JMLR 2006. Seeds are repeated measurements on the same test images:
+they are averaged, never counted as additional images or data sets.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from .predictions import Predictions
 
 DRAWS = 2000
 LEVEL = 0.95
-COUNTS_AT_ONCE = 2**18  # images times draws: 2 MiB, as much as a core keeps close
-DECIMALS = 9  # scores that differ by less are equal: what is left of 70.1 - 70 and 60.1 - 60 is rounding
+COUNTS_AT_ONCE = 2**18  # images times draws: 2 MiB, which fits into a core's cache
+DECIMALS = 9  # smaller differences are rounding errors, as between 70.1 - 70 and 60.1 - 60
 
 
 # Within a data set: bootstrap over images
@@ -35,8 +35,8 @@ DECIMALS = 9  # scores that differ by less are equal: what is left of 70.1 - 70 
 class Interval:
     """A value with its percentile bootstrap interval.
 
-    samples: (draws,) the value on each draw; NaN where it is undefined. Draws of the same images belong together.
-    images: a fingerprint of the images, labels and classes; None of what is made of several intervals.
+    samples: (draws,) the value on each draw; NaN where undefined. Draws of the same images are paired.
+    images: a fingerprint of the images, labels and classes; None if computed from several intervals.
     """
 
     value: float
@@ -60,18 +60,18 @@ def bootstrap(
 ) -> Interval | None:
     """A metric, averaged over seeds, with its percentile interval over test images.
 
-    Each draw takes the images with replacement, the same ones for all seeds. The interval says what other images would
-    have given with these trained prompts; it holds no variation of training. Draws of a metric that grows when images
-    are repeated (Metric.inflated) are shifted to have the value as their mean.
+    Each draw samples the images with replacement, the same ones for all seeds. The interval shows what other images
+    would have given with these trained prompts; it does not include variation between trainings. Draws of a metric that
+    increases when images are repeated (Metric.inflated) are shifted so that their mean is the value.
 
-    predictions: of one run, or of one run per seed on the same images in the same order.
-    groups: the patient (or whatever else belongs together) of each image; whole groups are drawn. An image whose group
-        is None or "" is a group of its own.
-    seed: of the draws. The same images, groups and seed give the same draws for every method and metric.
+    predictions: those of one run, or of one run per seed on the same images in the same order.
+    groups: the patient (or another cluster) of each image; whole groups are drawn. An image whose group is None or ""
+        is a separate group.
+    seed: the seed of the draws. The same images, groups and seed give the same draws for every method and metric.
     costs, order: as in metrics.compute.
 
-    None where the metric is undefined on the data. Draws on which it is undefined are left out.
-    Raises UserError when the predictions are of different images or a setting is out of range.
+    Returns None if the metric is undefined on the data. Draws on which it is undefined are left out.
+    Raises UserError if the predictions are of different images or a setting is out of range.
     """
     return _interval(metric, [_seeds(predictions)], groups, draws, seed, level, costs, order)
 
@@ -90,27 +90,27 @@ def paired_difference(
 ) -> Interval | None:
     """The metric of the first method minus the second's, both averaged over seeds, with its percentile interval.
 
-    Both are measured on the same resampled images. A method without seeds (zero-shot) may have a single run. The
-    arguments, None and errors are those of `bootstrap`.
+    Both are computed on the same resampled images. A method without seeds (zero-shot) may have a single run. Arguments,
+    None and errors are as in `bootstrap`.
     """
     return _interval(metric, [_seeds(first), _seeds(second)], groups, draws, seed, level, costs, order)
 
 
 def combine(function: Callable[..., float], *intervals: Interval) -> Interval:
-    """A number made of several, with its interval: combine(harmonic_mean, base, novel).
+    """A number computed from several, with its interval: combine(harmonic_mean, base, novel).
 
-    Draws of different images are independent, draws of the same images belong together, so an average over data sets
-    gets the interval that goes with exactly these data sets, and a difference of HMs stays paired.
+    Draws of different images are independent, draws of the same images are paired. So an average over data sets gets
+    the interval for exactly these data sets, and a difference of HMs stays paired.
     """
     draws, levels = {len(one.samples) for one in intervals}, {one.level for one in intervals}
     if len(draws) > 1 or len(levels) > 1:
-        raise UserError("Intervals of different numbers of draws or levels cannot be combined: make them alike.")
+        raise UserError("Intervals with different numbers of draws or levels cannot be combined: use the same for all.")
     samples = np.array([function(*row) for row in zip(*(one.samples for one in intervals), strict=True)])
     return _percentiles(function(*(one.value for one in intervals)), samples, levels.pop())
 
 
 class _Rows:
-    """Images drawn from predictions; each array is gathered when a metric asks for it."""
+    """Images drawn from predictions; each array is gathered when a metric uses it."""
 
     def __init__(self, source: Predictions, rows: np.ndarray) -> None:
         self._source, self._rows = source, rows
@@ -126,7 +126,7 @@ class _Rows:
 
     @cached_property
     def by_confidence(self) -> np.ndarray:
-        """As that of predictions; sorts places instead of numbers, which is several times as fast."""
+        """As in Predictions, but sorts indices instead of numbers, which is several times as fast."""
         order = self._source.by_confidence
         places = np.empty(len(order), np.uint16 if len(order) <= 2**16 else np.int64)
         places[order] = np.arange(len(order))
@@ -150,14 +150,14 @@ def _interval(
         same = (run.images, run.classnames) == (base.images, base.classnames)
         if not same or (run.labels != base.labels).any():
             raise UserError(
-                "Runs are measured together on the same test images, labels and classes in the same order only; here "
-                f"{len(base)} images in {len(base.classnames)} classes meet {len(run)} in {len(run.classnames)}: "
-                "test them all on one data set."
+                "Runs are only averaged or compared on the same test images, labels and classes in the same order; "
+                f"here one has {len(base)} images in {len(base.classnames)} classes, another {len(run)} in "
+                f"{len(run.classnames)}: test them all on one data set."
             )
     function = bound(metric, len(base.classnames), costs=costs, order=order)
 
     def value(rows: np.ndarray | None = None) -> float:
-        """The mean over a method's seeds, for two methods their difference; NaN where it is undefined."""
+        """The mean over a method's seeds, for two methods their difference; NaN if undefined."""
         means = []
         for runs in methods:
             values = [function(run if rows is None else cast(Predictions, _Rows(run, rows))) for run in runs]
@@ -185,7 +185,7 @@ def _interval(
 
 
 def _fingerprint(predictions: Predictions, groups: Sequence[Hashable] | None) -> str:
-    """Equal for equal images, labels, classes and groups, in their order."""
+    """Equal for equal images, labels, classes and groups in the same order."""
     facts = repr((predictions.images, predictions.labels.tolist(), predictions.classnames, groups and tuple(groups)))
     return hashlib.sha256(facts.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -197,7 +197,7 @@ def _percentiles(value: float, samples: np.ndarray, level: float, images: str | 
 
 
 def _draws(images: Sequence[str], groups: Sequence[Hashable] | None, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """Rows of each draw. Other images get other draws, or an average over data sets would draw alike in all of them."""
+    """Rows of each draw. They depend on the images, so that draws on different data sets are independent."""
     random = np.random.default_rng([seed, zlib.crc32("\0".join(images).encode("utf-8", "surrogatepass"))])
     number = len(images)
     if groups is None:
@@ -240,11 +240,11 @@ def _seeds(predictions: Predictions | Sequence[Predictions]) -> list[Predictions
 
 @dataclass(frozen=True)
 class Comparison:
-    """A method against another over the data sets that both have.
+    """A comparison of two methods over the data sets that both have.
 
-    difference: mean of method - other.
-    better, worse: on how many data sets, by the metric's direction; the rest are ties.
-    p: of the exact Wilcoxon signed rank test. p_holm: corrected for the comparisons made together.
+    difference: the mean of method - other.
+    better, worse: the numbers of data sets, by the metric's direction; the rest are ties.
+    p: the p value of the exact Wilcoxon signed-rank test. p_holm: corrected for all comparisons made together.
     """
 
     method: str
@@ -266,7 +266,7 @@ def compare(
 ) -> list[Comparison]:
     """Test a method against others over data sets, corrected together.
 
-    scores: {method: {data set: score}}, a score being the mean over seeds, so that a data set counts once.
+    scores: {method: {data set: score}}; a score is the mean over seeds, so that a data set counts once.
     Raises UserError for a method without scores, or two methods without a data set in common.
     """
     for name in (method, *against):
@@ -300,7 +300,7 @@ def compare_differences(
 
 
 def wilcoxon(differences: Sequence[float] | np.ndarray) -> float:
-    """Two-sided p of the Wilcoxon signed rank test, exact with ties too; differences of 0 are left out.
+    """Two-sided p of the Wilcoxon signed-rank test, exact even with ties; differences of 0 are left out.
 
     The smallest possible value is 2^(1 - n) for n differences: 0.002 for 10, 0.001 for 11.
     """
@@ -310,7 +310,7 @@ def wilcoxon(differences: Sequence[float] | np.ndarray) -> float:
     signed = rounded[rounded != 0]
     ranks = np.rint(2 * rankdata(np.abs(signed))).astype(np.int64)  # twice the ranks, whole with ties too
     positive = int(ranks[signed > 0].sum())
-    # Under the null hypothesis every sign is a fair coin: the chance of each sum of positive ranks, a rank at a time.
+    # Distribution of the sum of positive ranks under the null hypothesis of random signs, built up rank by rank.
     chance = np.ones(1)
     for rank in ranks:
         chance = (np.append(chance, np.zeros(rank)) + np.append(np.zeros(rank), chance)) / 2
@@ -318,7 +318,7 @@ def wilcoxon(differences: Sequence[float] | np.ndarray) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P values corrected for being looked at together (Holm, Scandinavian Journal of Statistics 1979)."""
+    """P values corrected for multiple comparisons (Holm, Scandinavian Journal of Statistics 1979)."""
     values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(values, kind="stable")
     stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
@@ -331,9 +331,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 class Friedman:
     """Methods ranked within each data set, 1 the best.
 
-    ranks: {method: mean rank}, best first. p: of the Friedman test that all methods are alike.
-    critical_difference: mean ranks at least so far apart differ by the Nemenyi test at level alpha.
-    cliques: the longest runs of methods, by rank, that do not differ; each is a bar of the critical-difference diagram.
+    ranks: {method: mean rank}, best first. p: the p value of the Friedman test that all methods are equal.
+    critical_difference: mean ranks at least this far apart differ by the Nemenyi test at level alpha.
+    cliques: maximal groups of methods that do not differ; each is a bar of the critical-difference diagram.
     """
 
     datasets: tuple[str, ...]
@@ -357,7 +357,7 @@ def friedman(
 
     methods = list(scores)
     if len(methods) < 3:
-        raise UserError("The Friedman test needs three methods: compare two by the Wilcoxon test.")
+        raise UserError("The Friedman test needs three methods: compare two with the Wilcoxon test.")
     datasets = tuple(name for name in scores[methods[0]] if all(scores[m].get(name) is not None for m in methods))
     if len(datasets) < 2:
         raise UserError(f"The Friedman test needs two data sets that all of {', '.join(methods)} were run on.")
@@ -372,7 +372,7 @@ def friedman(
 
 
 def nemenyi_critical_difference(methods: int, datasets: int, alpha: float = 0.05) -> float:
-    """Difference of mean ranks from which two of the methods differ: q sqrt(k (k + 1) / (6 N)) (Demsar 2006)."""
+    """Smallest significant difference of two mean ranks: q sqrt(k (k + 1) / (6 N)) (Demsar 2006)."""
     from scipy.stats import studentized_range
 
     q = studentized_range.ppf(1 - alpha, methods, np.inf) / np.sqrt(2)

@@ -1,4 +1,4 @@
-"""The two protocols' tables: per data set, and averaged over data sets."""
+"""Tables of the two protocols: per data set, and averaged over data sets."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ INTERVALS = "mean over seeds with its 95 % bootstrap interval over test images"
 def base2new_tables(
     runs: Sequence[Run], metric: str = "accuracy", seconds: bool = False, intervals: bool = False
 ) -> list[Table]:
-    """Per data set, a row per variant: base, novel and, of percentages that are better the higher, their HM.
+    """One table per data set, one row per variant: base, novel and, for percentages where higher is better, their HM.
 
-    The runs are of one backbone; base and novel of a row are of one configuration, data and weights. Runs of other
-    protocols are passed over. Runs that diverged have no part in a mean: a footnote names them, and a cell that has no
-    other run says so. `intervals`: over test images, in place of the deviation over seeds.
+    All runs must have the same backbone; base and novel in a row have the same configuration, data and weights. Runs of
+    other protocols are ignored. Runs that diverged are left out of means: a footnote lists them, and a cell without
+    other runs says so. `intervals`: show intervals over test images instead of the deviation over seeds.
 
     Raises:
-        UserError: several backbones, or an unknown metric.
+        UserError: there are several backbones, or the metric is unknown.
     """
     measured, values = find(metric), Values(metric, intervals)
     with_hm = has_hm(measured)
@@ -43,7 +43,7 @@ def base2new_tables(
     for variant in found:
         base, novel = variant.of("train_base"), variant.of("test_new")
         broken = [run for run in base if run.diverged]
-        # What diverged on the base classes was not tested on the novel ones; it says whether it would have been.
+        # A run that diverged on the base classes has no novel test; it records whether it would have had one.
         novel = [*novel, *(run for run in broken if run.results.get("novel", True))]
         if not base:
             notes.append(f"{_what(variant, novel)} is left out: the run on the base classes is missing.")
@@ -64,7 +64,7 @@ def base2new_tables(
 def few_shot_tables(
     runs: Sequence[Run], metric: str = "accuracy", seconds: bool = False, intervals: bool = False
 ) -> list[Table]:
-    """Per data set, a row per variant and a column per number of shots; see `base2new_tables`."""
+    """One table per data set. One column per shot count, one row per variant; see `base2new_tables`."""
     measured, values = find(metric), Values(metric, intervals)
     found, notes = _variants(runs, "few_shot")
     shots: dict[str, set[int]] = {}
@@ -92,22 +92,22 @@ TABLES = {"base2new": base2new_tables, "few_shot": few_shot_tables}
 
 
 def has_hm(metric: Metric) -> bool:
-    """Whether base and novel values have an HM: percentages that are better the higher."""
+    """Whether base and novel values have an HM: percentages where higher is better."""
     return metric.unit == "%" and not metric.lower_is_better
 
 
 def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
-    """Means over the data sets that every row has, and a sentence on each data set and row that is left out.
+    """Means over the data sets that all rows have, and a sentence for each data set or row that is left out.
 
-    base and novel are arithmetic means. HM has two definitions, a column each: the HM of these means, and the mean of
-    the data sets' HM. A variant that is not on all data sets of the methods as configured is left out, rather than the
-    data sets that it is not on.
+    base and novel are arithmetic means. HM has two definitions with one column each: the HM of these means, and the
+    mean of the data sets' HM. If a variant lacks a data set that all methods as configured have, the variant is left
+    out, not the data set.
 
     Raises:
-        UserError: there is no table.
+        UserError: there are no tables.
     """
     if not tables:
-        raise UserError("There is no table to average: no run of this protocol is finished.")
+        raise UserError("There are no tables to average: no run of this protocol is finished.")
     rows = {row.key: row for table in tables for row in table.rows}
     needed = {key for key in rows if not key[1]} or set(rows)
     complete = [t for t in tables if {row.key for row in t.rows} >= needed and t.headers == tables[0].headers]
@@ -135,7 +135,7 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
     notes = [f"{title} is not in the average, as not every {finished} is finished on it." for title in left_out]
     if complete:
         lacking = [row.name for key, row in rows.items() if key not in shared]
-        notes += [f"{name} is not in the average, as it is not on every data set there." for name in lacking]
+        notes += [f"{name} is not in the average, as it was not run on every data set there." for name in lacking]
     return result, notes
 
 
@@ -156,12 +156,12 @@ def _table(dataset: str, protocol: str, headers: list[str], metric: Metric) -> T
 
 
 def decimals(metric: Metric) -> int:
-    """Digits after the point in which a metric is shown."""
+    """Digits after the decimal point for a metric."""
     return 2 if metric.unit else 3
 
 
 def _finished(tables: dict[str, Table], metric: Metric, notes: list[str], intervals: bool) -> list[Table]:
-    """The tables by data set, with captions; the notes, which are on all of them, stand with the first."""
+    """The tables by data set, with captions; notes on all tables are attached to the first."""
     ordered = [tables[dataset] for dataset in sorted(tables)]
     for table in ordered:
         several = any(cell and cell.seeds > 1 for row in table.rows for cell in row.cells)
@@ -174,7 +174,7 @@ def _finished(tables: dict[str, Table], metric: Metric, notes: list[str], interv
 
 
 def _footnotes(name: str, column: str, runs: Sequence[Run]) -> list[str]:
-    """What is wrong with some of a cell's runs: that they diverged, or a doubt that they record."""
+    """Problems with a cell's runs: that they diverged, or a recorded doubt."""
     reasons: dict[str, list[int]] = {}
     for run in runs:
         for doubt in ["diverged"] if run.diverged else run.results.get("warnings") or []:
@@ -189,7 +189,7 @@ def _footnotes(name: str, column: str, runs: Sequence[Run]) -> list[str]:
 
 
 def _uneven(groups: Sequence[tuple[Variant, list[Run]]]) -> list[str]:
-    """Cells without some of the seeds that others have."""
+    """Sentences on cells that lack seeds that other cells have."""
     every = {run.seed for _, runs in groups for run in runs}
     lacking = [(variant, runs) for variant, runs in groups if runs and {run.seed for run in runs} != every]
     return [
@@ -199,7 +199,7 @@ def _uneven(groups: Sequence[tuple[Variant, list[Run]]]) -> list[str]:
 
 
 def _what(variant: Variant, runs: Sequence[Run]) -> str:
-    """Which cell the runs are."""
+    """The cell that the runs belong to, in words."""
     classes = {"train_base": "base", "test_new": "novel", "few_shot": f"few-shot {shots_name(runs[0].shots)}"}
     return f"{variant.name} on {variant.dataset}, {classes[runs[0].kind]},"
 
@@ -209,5 +209,5 @@ def _listed(seeds: Iterable[int]) -> str:
 
 
 def _seconds(base: Run, novel: Sequence[Run]) -> float:
-    """Seconds of a seed: its training with the base test, and its novel test."""
+    """Seconds for one seed: training with the base test, plus the novel test."""
     return base.results["seconds"] + sum(run.results["seconds"] for run in novel if run.seed == base.seed)

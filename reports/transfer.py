@@ -1,4 +1,4 @@
-"""Tables of the transfer protocol: what was learned on one data set, tested on another, always with intervals."""
+"""Tables of the transfer protocol: trained on one data set, tested on another, always with intervals."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .variants import Variant, shots_name, variants
 def transfer_report(
     folders: Iterable[Path], routes: Sequence[tuple[str, str]], data: Path, metric: str = "accuracy"
 ) -> tuple[str, list[str]]:
-    """The tables over the finished ones of these run folders and, for each (source, target), how many images the two
-    share in the data folder; and what a reader should know of the runs."""
+    """The tables for the finished runs in these folders with, for each (source, target), the number of images that both
+    share in the data folder; and notes on the runs for the reader."""
     tables = transfer_tables(runs_in(folders), metric)
     lines = []
     for source, target in routes:
@@ -35,13 +35,13 @@ def transfer_report(
 
 
 def transfer_tables(runs: Sequence[Run], metric: str = "accuracy") -> list[Table]:
-    """A table for each source, target and number of shots: a row per variant with its interval over test images.
+    """One table per source, target and shot count, one row per variant with its interval over test images.
 
-    The runs are of one backbone; runs of other protocols are passed over. The interval is of the mean over seeds
-    (`reports.statistics.bootstrap`); it says what other images of the target would have given with these prompts.
+    All runs must have the same backbone; runs of other protocols are ignored. The interval is that of the mean over
+    seeds (`reports.statistics.bootstrap`); it shows what other target images would have given with these prompts.
 
     Raises:
-        UserError: several backbones, or an unknown metric.
+        UserError: there are several backbones, or the metric is unknown.
     """
     measured, values = find(metric), Values(metric)
     chosen = [run for run in runs if run.kind == "transfer"]
@@ -78,7 +78,7 @@ def transfer_tables(runs: Sequence[Run], metric: str = "accuracy") -> list[Table
 
 
 def _predictions(variant: Variant) -> tuple[list[Predictions], list[str]]:
-    """The predictions of a variant's runs, and a sentence if one has none: then there is no interval."""
+    """The predictions of a variant's runs; if one has none, [] and a sentence, as there is no interval."""
     try:
         return [Predictions.load(run.path / "predictions.npz") for run in variant.runs], []
     except UserError as error:
@@ -86,7 +86,7 @@ def _predictions(variant: Variant) -> tuple[list[Predictions], list[str]]:
 
 
 def _interval(metric: str, variant: Variant, seeds: list[Predictions], notes: list[str]) -> Interval | None:
-    """The interval of the mean over seeds; None, with a note, where it cannot be computed."""
+    """The interval of the mean over seeds; None, with a note, if it cannot be computed."""
     if not seeds:
         return None
     try:

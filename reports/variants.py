@@ -1,7 +1,7 @@
-"""Which runs may be averaged, and what the others are called.
+"""Which runs may be averaged, and labels for the others.
 
-The runs of one method on one data set fall into variants: equal configuration, data and weights, whatever the seed and
-the places of files. Each is a row of its own, labelled by what sets it apart: "OGKD, GAMMA 0.6".
+The runs of one method on one data set are grouped into variants with equal configuration, data and weights, apart from
+the seed and file locations. Each variant is a separate row, labelled by its differences: "OGKD, GAMMA 0.6".
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from .collect import ELSEWHERE, ROOT, Run
 from .methods import known_methods, order
 from .metrics import METRICS
 
-BASE2NEW_SHOTS = 16  # of the protocol; other numbers of shots stand in the label
-# Where things are and how they are shown: they do not change what a run computes.
+BASE2NEW_SHOTS = 16  # of the protocol; other shot counts are part of the label
+# Locations and display settings, which do not change what a run computes.
 PLACES = ("OUTPUT_DIR", "RESUME", "VERBOSE", "DATASET.ROOT", "FEATURES.CACHE_DIR", "FEATURES.CROPS_GB",
           "TRAIN.PRINT_FREQ", "DATALOADER.NUM_WORKERS")  # fmt: skip
-# What tables group by, or compare by a fingerprint.
+# Keys that tables group by, or compare by a fingerprint.
 GROUPED = ("SEED", "DATASET.NAME", "DATASET.FOLDER", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",
            "MODEL.BACKBONE.NAME", "TRAINER.NAME")  # fmt: skip
 Key = TypeVar("Key", bound=Hashable)
 IGNORED = frozenset(PLACES + GROUPED)
 LONGEST_VALUE = 40
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML has it, as this is most of a table's time
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C if available, since parsing takes most of a table's time
 
 
 @dataclass(frozen=True)
 class Variant:
     """The runs of one row on one data set.
 
-    label: what sets the runs apart, in print; empty for the method as its configuration files have it.
-    key: the same without loss, by which rows of different data sets are joined.
+    label: the differences from the configuration files as text; empty for the method as configured.
+    key: the same without loss of information, used to join rows of different data sets.
     """
 
     method: str
@@ -55,14 +55,14 @@ class Variant:
         return f"{self.title}, {self.label}" if self.label else self.title
 
     def of(self, kind: str, shots: int | None = None) -> list[Run]:
-        """The runs of a kind (and number of shots), one per seed; those that diverged where they were given."""
+        """The runs of a kind (and shot count), one per seed, including those that diverged if they were passed in."""
         return [run for run in self.runs if run.kind == kind and shots in (None, run.shots)]
 
 
 @dataclass
 class _Group:
-    """Runs that may be averaged while the label is being found. `facts` are all that they share: configuration keys,
-    "data" and "weights"; `told` is what the label tells of them."""
+    """Runs that may be averaged, while their label is determined. `facts`: everything that they share (configuration
+    keys, "data" and "weights"); `told`: the facts in the label."""
 
     runs: list[Run]
     facts: dict[str, object]
@@ -73,9 +73,9 @@ class _Group:
 
 
 def variants(runs: Sequence[Run]) -> tuple[list[Variant], list[str]]:
-    """The variants among the runs of one protocol and one backbone, in the tables' order, and what was left out.
+    """The variants among the runs of one protocol and one backbone, in table order, and sentences on what was left out.
 
-    Runs of several data sets are labelled alike, so that rows of different data sets can be joined by method and key.
+    Labels are consistent over data sets, so that rows of different data sets can be joined by method and key.
     """
     found, notes = [], []
     for method, of_method in _grouped(runs, lambda run: run.method):
@@ -107,7 +107,7 @@ def _split(runs: Sequence[Run]) -> Iterator[_Group]:
 
 
 def _fingerprints(run: Run) -> dict[str, object]:
-    """What must be equal beside the configuration."""
+    """Facts other than the configuration that must be equal."""
     prints = run.results["fingerprints"]
     facts = {"data": prints.get("dataset"), "weights": prints.get("weights")}
     if "graph" in prints:
@@ -121,8 +121,8 @@ def _fingerprints(run: Run) -> dict[str, object]:
 
 
 def _filled(runs: list[tuple[Run, dict[str, object]]]) -> list[dict[str, object]]:
-    """Configurations in which a key that some runs lack, being of another version, has the value of the runs that did
-    not change it, where that is one."""
+    """Configurations in which a key missing from runs of another version gets the value of the runs that did not change
+    it, if that value is unique."""
     keys = {key for _, config in runs for key in config}
     filled = [dict(config) for _, config in runs]
     for key in sorted(keys):
@@ -138,7 +138,7 @@ def _filled(runs: list[tuple[Run, dict[str, object]]]) -> list[dict[str, object]
 
 
 def _changed(runs: Sequence[Run], facts: dict[str, object]) -> list[str]:
-    """Keys that set the runs apart from the method's files: as recorded, else by today's files."""
+    """Keys in which the runs differ from the method's files: as recorded, else compared with the current files."""
     always = [name for name in ("shots", "tested only") if name in facts]
     recorded = next((run.changed for run in runs if run.changed is not None), None)
     if recorded is not None:
@@ -149,9 +149,9 @@ def _changed(runs: Sequence[Run], facts: dict[str, object]) -> list[str]:
 
 
 def _tell_apart(groups: Sequence[tuple[str, _Group]]) -> None:
-    """Let labels that are equal on one data set tell what the groups differ in: configuration, else weights, else data.
+    """Make equal labels on one data set distinct by what the groups differ in: configuration, else weights, else data.
 
-    What tells two groups of one data set apart is told on the others too, except for data, which is each set's own.
+    What distinguishes two groups on one data set is added on the others too, except for data, which always differ.
     """
     for names in (lambda group: group.facts.keys() - {"weights", "data"}, lambda group: {"weights"}):
         for _, same in _grouped(groups, lambda pair: _key(pair[1].told)):
@@ -171,8 +171,8 @@ def _differing(groups: Sequence[_Group], names: Callable[[_Group], Iterable[str]
 
 
 def _one_per_seed(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """One run per kind, shots and seed. Of copies the one with predictions is kept; where results disagree, nothing
-    says which is right, so that the seed is left out."""
+    """One run per kind, shot count and seed. Of copies, one with predictions is kept; if their results disagree, it is
+    unknown which is right, so the seed is left out."""
     kept, notes = [], []
     for _, same in _grouped(runs, lambda run: (run.kind, run.shots, run.seed)):
         if all(_agree(same[0].results, run.results) for run in same[1:]):
@@ -187,7 +187,7 @@ def _one_per_seed(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
 
 
 def _of_changed_data(runs: Sequence[Run]) -> list[str]:
-    """A sentence for what changed between runs that are averaged over their seeds."""
+    """Sentences on data that changed between runs whose seeds are averaged."""
     notes = []
     for _, same in _grouped(runs, lambda run: (run.kind, run.shots)):
         for name, words in (("test_images", "test images"), ("sentences", "teacher sentences")):
@@ -195,12 +195,12 @@ def _of_changed_data(runs: Sequence[Run]) -> list[str]:
             of_each = _grouped(recorded, lambda run, name=name: str(run.results["fingerprints"][name]))
             if len(of_each) > 1:
                 folders = " and ".join(str(of_one[0].path) for _, of_one in of_each)
-                notes.append(f"{folders} have different {words}, which changed between them: do one again by --rerun.")
+                notes.append(f"{folders} have different {words}, as they changed in between: repeat one with --rerun.")
     return notes
 
 
 def _agree(mine: dict, theirs: dict) -> bool:
-    """Whether two results are of equal predictions; versions differ in a number's last digits."""
+    """Whether two results come from equal predictions; the last digits may depend on library versions."""
     numbers = all(
         abs(mine[name] - theirs[name]) < 1e-6
         for name in METRICS
@@ -218,7 +218,7 @@ def _title(run: Run) -> str:
 
 
 def _told_by_class(found: Sequence[Variant]) -> list[Variant]:
-    """Methods of one title also tell their class, which alone sets them apart."""
+    """Variants whose method shares its title with another also get the class name in their title."""
     methods: dict[str, set[str]] = {}
     for variant in found:
         methods.setdefault(variant.title, set()).add(variant.method)
@@ -226,24 +226,24 @@ def _told_by_class(found: Sequence[Variant]) -> list[Variant]:
 
 
 def _short_names(keys: Iterable[str]) -> dict[str, str]:
-    """Each key's shortest end, in whole parts, that no other key has: TRAINER.OGKD.GAMMA is GAMMA."""
+    """Each key's shortest unambiguous ending in whole parts: GAMMA for TRAINER.OGKD.GAMMA."""
     ends = {key: [".".join(key.split(".")[start:]) for start in range(key.count("."), -1, -1)] for key in keys}
     taken = [end for of_key in ends.values() for end in of_key]
     return {key: next((end for end in of_key if taken.count(end) == 1), key) for key, of_key in ends.items()}
 
 
 def shots_name(number: int) -> str:
-    """A number of shots in print, which is also what its column is called."""
+    """A shot count as text, also the header of its column."""
     return "all images" if number < 0 else f"{number} shot{'s' if number != 1 else ''}"
 
 
 def by_shots(number: int) -> float:
-    """A number of shots as a key to sort by: all images, -1, after every number."""
+    """A sort key for shot counts: all images (-1) come last."""
     return number if number >= 0 else math.inf
 
 
 def _words(name: str, value: object) -> str:
-    """What a label tells of a fact."""
+    """A fact as part of a label."""
     if name in ("data", "weights", "graph"):
         return f"{name} {str(value)[:6] if value else 'unknown'}"
     if name == "shots":
@@ -251,7 +251,7 @@ def _words(name: str, value: object) -> str:
     if name == "tested only":
         return name
     text = repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
-    if len(text) > LONGEST_VALUE:  # its hash keeps different values apart
+    if len(text) > LONGEST_VALUE:  # the hash keeps different values distinct
         text = f"{text[:LONGEST_VALUE]}… {hashlib.sha256(text.encode(errors='replace')).hexdigest()[:6]}"
     return f"{name} {text or repr(text)}"
 
@@ -261,7 +261,7 @@ def _words(name: str, value: object) -> str:
 
 @cache
 def method_file(method: str, protocol: str, dataset: str, root: Path = ROOT) -> dict[str, object]:
-    """The keys of a method's YAML for a data set, or of its default, with those of its `_BASE_`; {} without a file."""
+    """The keys of a method's YAML for a data set, or of its default, including `_BASE_`; {} without a file."""
     methods = {path.name: path for path in (root / "configs" / "trainers").glob("*")}
     if method not in methods:
         return {}
@@ -290,7 +290,7 @@ def _merged(below: dict, above: dict) -> dict:
 
 
 def _flat(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """(dotted key, value) of what matters in a nested configuration; equal values have equal repr."""
+    """(dotted key, value) of the relevant keys in a nested configuration; equal values have equal repr."""
     for key, value in node.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
@@ -299,7 +299,7 @@ def _flat(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def _plain(value: object) -> object:
-    """A value such that YAML's and JSON's ways to write it are one: 1 is 1.0, 1e-5 a number, a tuple a list."""
+    """A value normalised across YAML and JSON: 1 becomes 1.0, 1e-5 a number, a tuple a list."""
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -312,7 +312,7 @@ def _plain(value: object) -> object:
 
 
 def _key(facts: dict[str, object]) -> str:
-    """Equal for equal facts, and empty without any."""
+    """Equal for equal facts, empty without facts."""
     return repr(sorted(facts.items(), key=lambda item: item[0])) if facts else ""
 
 

@@ -130,7 +130,7 @@ def test_the_table_has_calibration_beside_accuracy_and_ranks_accuracy_alone(runs
 
 def test_an_ablation_over_several_data_sets_is_an_error(runs, tmp_path):
     write_run(tmp_path / "other", "train_base", "Kvasir", "OGKD", 1, 50.0, options={"GAMMA": 0.3}, changed={})
-    with pytest.raises(UserError, match="of one data set, but there are finished runs of 2"):
+    with pytest.raises(UserError, match="needs one data set, but there are finished runs of 2"):
         ablation_table(collect(tmp_path), "base2new")
 
 

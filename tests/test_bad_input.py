@@ -313,7 +313,7 @@ predict.py {{run}} {{images}} --backbone nosuch | nosuch
 report.py | Give a folder with results
 report.py {{place}}/nosuch | There is no folder
 report.py {{place}}/empty -o {{tmp}}/page.html | No run below
-report.py --recompute {{place}}/empty | is no finished run
+report.py --recompute {{place}}/empty | is not a finished run
 report.py {{place}} --recompute {{run}} | Give a folder with results
 report.py {{place}} --methods NoMethod -o {{tmp}}/page.html | NoMethod
 parse_test_res.py {{place}}/nosuch --table few_shot | There is no folder

@@ -152,7 +152,9 @@ def test_mistake_severity_is_compared_where_accuracies_are_alike_and_cost_everyw
     of_sets = {d: mistakes[d, "OGKD"] - mistakes[d, "CoOp"] for d in ("BTMRI", "Kvasir")}
     assert float(severity) == pytest.approx(np.mean(list(of_sets.values())), abs=6e-4)
     assert (sets, float(like)) == ("1", pytest.approx(of_sets["BTMRI"], abs=6e-4))
-    assert "At like accuracy, on 1 data set, OGKD's mistake severity on all classes at 16 shots is lower" in done.stdout
+    assert (
+        "At similar accuracy, on 1 data set, OGKD's mistake severity on all classes at 16 shots is lower" in done.stdout
+    )
 
 
 def test_no_severity_is_claimed_where_all_accuracies_differ(tmp_path, parse):  # noqa: F811
@@ -164,7 +166,7 @@ def test_no_severity_is_claimed_where_all_accuracies_differ(tmp_path, parse):  #
         "is not compared with that of CoOp: on every data set the accuracies differ by more than 2 points"
         in done.stdout
     )
-    assert "At like accuracy" not in done.stdout
+    assert "At similar accuracy" not in done.stdout
     assert "expected cost on all classes at 16 shots is lower (better) than that of CoOp" in done.stdout
 
 

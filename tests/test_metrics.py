@@ -277,7 +277,7 @@ def test_a_temperature_never_makes_the_nll_worse_on_the_data_it_was_fitted_to(fo
 
 @pytest.mark.parametrize("temperature", [0, -1, math.inf, math.nan])
 def test_a_temperature_is_finite_and_above_0(temperature):
-    with pytest.raises(UserError, match="A temperature is a finite number above 0"):
+    with pytest.raises(UserError, match="A temperature must be a finite number above 0"):
         with_temperature(random_predictions(5), temperature)
 
 
@@ -370,7 +370,7 @@ def test_kappa_weighs_by_the_grades_that_are_given():
     ("needs", "sentence"),
     [
         ({"costs": np.zeros((2, 3))}, r"shape \(2, 3\): give a row and a column per class"),
-        ({"costs": [[0, 1, -1], [0, 0, 0], [0, 0, 0]]}, "none below 0"),
+        ({"costs": [[0, 1, -1], [0, 0, 0], [0, 0, 0]]}, "at least 0"),
         ({"costs": [[0, 1, np.nan], [0, 0, 0], [0, 0, 0]]}, "must be finite"),
         ({"costs": np.ones((3, 3))}, "0 on the diagonal"),
         ({"order": [0, 1]}, r"shape \(2,\): give one number per class"),

@@ -246,7 +246,7 @@ def test_nothing_of_an_image_is_kept(runs, command, tmp_path, image_folder, cach
         (["{run}", "absent.png"], "None of the 1 images could be read"),
         (["{run}", "a.png", "--backbone", "nowhere"], "nowhere does not exist: give its location with --backbone"),
         (["{probe}", "a.png", "--classes", "a, b"], "applies only to its classes"),
-        (["{probe}", "a.png", "--heatmaps", "maps"], "no evidence of patches to draw"),
+        (["{probe}", "a.png", "--heatmaps", "maps"], "patches have no evidence to draw"),
     ],
 )
 def test_what_is_wrong_is_told_in_a_sentence(runs, command, tmp_path, words, sentence):

@@ -190,9 +190,9 @@ def test_a_single_array_is_no_file_of_predictions(tmp_path):
         ({"images": np.array([b"a", b"b", b"c"])}, "not lists of texts"),
         ({"images": np.array("abc")}, "not lists of texts"),
         ({"images": np.array([["a"], ["b"], ["c"]])}, "not lists of texts"),
-        ({"logits": np.zeros((3, 4))}, r"does not hold sound predictions: .*logits of shape \(3, 4\)"),
-        ({"logits": np.full((3, 2), np.nan)}, "does not hold sound predictions: .*not finite"),
-        ({"labels": np.array([0, 0, 7])}, "does not hold sound predictions: .*is 7"),
+        ({"logits": np.zeros((3, 4))}, r"does not contain valid predictions: .*logits of shape \(3, 4\)"),
+        ({"logits": np.full((3, 2), np.nan)}, "does not contain valid predictions: .*not finite"),
+        ({"labels": np.array([0, 0, 7])}, "does not contain valid predictions: .*is 7"),
     ],
 )
 def test_unsound_content_is_refused(sound, tmp_path, changes, sentence):

@@ -136,7 +136,7 @@ def test_the_average_is_over_the_sets_that_the_source_has(tmp_path, parse):  # n
     base2new(tmp_path, [*SETS, "busi"])
     done = parse(tmp_path, "--table", "base2new", "--published")
     assert "means over 10 data sets" in done.stdout
-    assert "busi base2new is not in the average, as biomedcoop does not have it" in done.stderr
+    assert "busi base2new is not in the average, as biomedcoop does not include it" in done.stderr
     done = parse(tmp_path, "--table", "base2new", "--published", "clip-svd")
     assert "means over 9 data sets" in done.stdout
     assert "dermamnist base2new is not in the average" in done.stderr

@@ -303,7 +303,7 @@ def test_seeds_that_were_tested_on_other_images_are_left_out_of_figures_with_a_n
     make("OGKD", seed=1)
     images, labels, names = classes_and_labels(30)
     write_run(folder / "out" / "2", "few_shot", "OGKD", 2, random_predictions(images, labels, names, 1, 2))
-    assert "seed 2 was tested on other images" in Page(write(folder / "out", folder / "report.html")).text
+    assert "seed 2 was tested on different images" in Page(write(folder / "out", folder / "report.html")).text
 
 
 @pytest.mark.parametrize(

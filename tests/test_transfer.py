@@ -158,7 +158,7 @@ def test_every_run_of_a_transfer_is_its_command(places):
 
 def test_a_target_with_other_classes_is_for_methods_that_can_name_them(places):
     assert len(job(TRANSFER, "CoOp", "btmri", 16, 1, places, (), ["busi"]).specs) == 2
-    with pytest.raises(UserError, match=r"LinearProbe only learns .* 'benign tumor' of busi is none of them"):
+    with pytest.raises(UserError, match=r"LinearProbe only learns .* 'benign tumor' of busi is not one of them"):
         job(TRANSFER, "LinearProbe", "btmri", 16, 1, places, (), ["busi"])
     routes = [("btmri", "busi"), ("btmri", "brisc"), ("busi", "buid")]
     jobs, left_out = transfer_plan(routes, ["CoOp", "LinearProbe"], [1, 2], [16], places)

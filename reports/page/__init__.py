@@ -1,7 +1,7 @@
 """One HTML page over finished runs: `write(places, path)`.
 
-The page is whole in itself, without scripts, fonts or images from elsewhere. Matplotlib and Jinja are imported when it
-is written.
+The page is self-contained: no scripts, no external fonts or images. Matplotlib and Jinja are imported only when it is
+written.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def write(
 
     Args:
         places: an output folder, or several output or run folders.
-        images: whether the page may show images of the data set and their names.
-        plots: a folder for each figure as PNG and PDF.
-        methods: those in detailed figures, by class or title; by default the most accurate, OGKD and zero-shot.
+        images: whether to include images of the data set and their names.
+        plots: a folder to which each figure is also written as PNG and PDF.
+        methods: methods in detailed figures, by class or title; by default the best, OGKD and zero-shot.
 
     Raises:
-        UserError: no run is finished, a method was not run, or the page cannot be written there.
+        UserError: no run is finished, a method was not run, or the page cannot be written.
     """
     path = Path(path)
     material = gather(places)
@@ -65,8 +65,7 @@ def _save(drawings: Sequence[Drawing], folder: Path) -> None:
 
 
 def _html(found: Contents) -> str:
-    """The page. Every text is escaped, save for what is written in the templates and for the figures, whose texts
-    Matplotlib escapes."""
+    """The page. All text is escaped, except that of the templates and of the figures, which Matplotlib escapes."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -78,7 +77,7 @@ def _html(found: Contents) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        # Names from elsewhere may hold control characters and halves of characters.
+        # Names may contain control characters and lone surrogates.
         finalize=lambda value: value if isinstance(value, Markup) else plain(str(value)),
     )
     environment.filters["svg"] = lambda drawing: Markup(drawing.svg)

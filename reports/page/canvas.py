@@ -1,7 +1,7 @@
-"""Figures that a page shows in light, dark and print, and that a paper takes as PNG and PDF.
+"""Figures for the page (light, dark and print) and for papers (PNG and PDF).
 
-A figure is drawn once, by Matplotlib, in the colours of COLOURS. In the page these become CSS variables, so that the
-reader's colour scheme decides; text stays text, in the page's font, which a reader can select and search.
+Matplotlib draws a figure once, in the colours of COLOURS. In the page these become CSS variables, so that figures
+follow the reader's colour scheme. Text remains text in the page's font, so that it can be selected and searched.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-# In light and dark. Series colours are told apart by all kinds of colour vision, and have contrast on both grounds.
+# For light and dark. Series colours are distinguishable with any colour vision and have contrast on both backgrounds.
 COLOURS = {
     "ink": ("#1d2430", "#e8ebf0"),
     "muted": ("#5b6473", "#a3adbb"),
@@ -43,7 +43,7 @@ SERIES = [light for name, (light, _) in COLOURS.items() if name.startswith("seri
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)), (0, (4, 1, 1, 1, 1, 1)), (0, (1, 1)))
 HATCHES = ("", "////", "....", "xxxx", "----", "oo")
-WIDTH = 440  # pixels of a figure, so that two stand side by side and one on a telephone
+WIDTH = 440  # pixels of a figure: two fit side by side, one fits on a phone
 PIXEL = 1 / 72  # inch: a figure's inch has 72 units in SVG
 TEXT, SMALL = 12, 10.5  # pixels
 LONGEST_NAME = 30
@@ -52,7 +52,7 @@ STYLE: dict[Any, Any] = {
     "font.size": TEXT,
     "font.family": ["DejaVu Sans"],
     "text.color": INK,
-    "text.parse_math": False,  # names may hold dollars
+    "text.parse_math": False,  # names may contain dollar signs
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.facecolor": "none",
@@ -84,7 +84,7 @@ STYLE: dict[Any, Any] = {
 class Drawing:
     """A figure of the page.
 
-    name: of its files and, in the page, of its parts; unique. alt: what it shows, for who cannot see it.
+    name: unique; used for its files and its ids in the page. alt: alternative text that describes it.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Drawing:
 
     @property
     def width(self) -> int:
-        """Pixels, at most, in the page."""
+        """Maximum width in the page, in pixels."""
         return round(self.figure.get_figwidth() / PIXEL)
 
     @cached_property
@@ -106,11 +106,11 @@ class Drawing:
         return _inline(buffer.getvalue(), self.name)
 
     def save(self, folder: Path) -> list[Path]:
-        """Write it as PNG and as PDF on white, each atomically. Returns the two files."""
+        """Write it as PNG and PDF on white, each atomically. Returns the two files."""
         files = [folder / f"{self.name}.{kind}" for kind in ("png", "pdf")]
         for file in files:
             kind = file.suffix.removeprefix(".")
-            undated = {"CreationDate": None} if kind == "pdf" else None  # equal figures are equal files
+            undated = {"CreationDate": None} if kind == "pdf" else None  # equal figures give identical files
             with drawing(), atomic_path(file) as temporary:
                 self.figure.savefig(temporary, format=kind, dpi=RESOLUTION, facecolor="white", metadata=undated)
         return files
@@ -118,8 +118,8 @@ class Drawing:
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Matplotlib in the page's style, whatever the user's own style is; characters that its font lacks are no matter,
-    since the page is shown in the reader's font."""
+    """Matplotlib in the page's style, independent of the user's style. Characters missing in its font are ignored,
+    since the page uses the reader's font."""
     import matplotlib
 
     with warnings.catch_warnings(), matplotlib.rc_context():
@@ -130,26 +130,26 @@ def drawing() -> Iterator[None]:
 
 
 def canvas(width: float, height: float) -> Figure:
-    """An empty figure of a size in pixels."""
+    """An empty figure with a size in pixels."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width * PIXEL, height * PIXEL), dpi=72)
 
 
 def place(figure: Figure, left: float, bottom: float, width: float, height: float):
-    """Axes in a figure, by pixels from its lower left corner."""
+    """Axes in a figure, placed in pixels from its lower left corner."""
     across, up = figure.get_figwidth() / PIXEL, figure.get_figheight() / PIXEL
     return figure.add_axes((left / across, bottom / up, width / across, height / up))
 
 
 def short(name: str, longest: int = LONGEST_NAME) -> str:
-    """A name on one line that fits into a figure."""
+    """A name on one line, shortened to fit into a figure."""
     name = plain(name)
     return name if len(name) <= longest else f"{name[: longest - 1].rstrip()}…"
 
 
 def room(names: Sequence[str], size: float = SMALL, longest: int = LONGEST_NAME) -> float:
-    """Pixels that the widest of some names takes in Matplotlib's font, which is wider than what pages are read in."""
+    """Width in pixels of the widest name in Matplotlib's font, which is wider than browsers' fonts."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
@@ -160,12 +160,12 @@ def room(names: Sequence[str], size: float = SMALL, longest: int = LONGEST_NAME)
 
 
 def tint(colour: str, share: float) -> tuple[str, float]:
-    """A colour and an opacity, a share in 0..1, as Matplotlib takes them; it works on any ground."""
+    """A colour with an opacity in 0..1, as Matplotlib accepts it; it works on any background."""
     return colour, min(max(share, 0.0), 1.0)
 
 
 def _inline(svg: str, name: str) -> str:
-    """What Matplotlib wrote as an element of a page: no prologue, its ids its own, its colours CSS variables."""
+    """Matplotlib's SVG as an element of the page: without prologue, with unique ids and CSS variables as colours."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     used = set(re.findall(r"url\(#([^)]+)\)", svg)) | set(re.findall(r'xlink:href="#([^"]+)"', svg))

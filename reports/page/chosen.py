@@ -10,20 +10,20 @@ from ..collect import Run
 from ..methods import known_methods
 from .evidence import Evaluation
 
-ALWAYS = ("OGKD", "ZeroShot")  # beside the best
+ALWAYS = ("OGKD", "ZeroShot")  # besides the best
 MOST = 6  # methods in a figure, as many as there are colours
 
 
 def check(methods: Sequence[str] | None, runs: Sequence[Run]) -> tuple[str, ...] | None:
-    """The classes of the methods that were asked for by class or title; None where none were.
+    """The classes of the requested methods, given by class or title; None if none were requested.
 
     Raises:
-        UserError: one of them was not run, or they are too many.
+        UserError: a method was not run, or there are too many.
     """
     if not methods:
         return None
     if len(methods) > MOST:
-        raise UserError(f"{len(methods)} methods are too many for one figure: name at most {MOST}.")
+        raise UserError(f"{len(methods)} methods are too many for one figure: give at most {MOST}.")
     known = known_methods()
     names = {run.method.lower(): run.method for run in runs}
     names.update({known[run.method].title.lower(): run.method for run in runs if run.method in known})
@@ -37,10 +37,10 @@ def check(methods: Sequence[str] | None, runs: Sequence[Run]) -> tuple[str, ...]
 def choose(
     tests: Sequence[Evaluation], methods: Sequence[str] | None, with_predictions: bool = True
 ) -> list[Evaluation]:
-    """One test per method that detailed figures show, the most accurate first, then in the tables' order.
+    """One test per method for the detailed figures, the most accurate first, then in table order.
 
-    tests: of one part and number of shots. methods: those asked for; by default the best by accuracy, OGKD and
-        zero-shot. A method that was run in several configurations is shown as configured, else as it is best.
+    tests: tests of one part and shot count. methods: the requested ones; by default the most accurate, OGKD and
+        zero-shot. A method that was run in several configurations is shown as configured, else in its best one.
     """
     usable = [test for test in tests if test.predictions or not with_predictions]
     usable.sort(key=lambda test: -test.accuracy)
@@ -56,6 +56,6 @@ def choose(
 
 
 def styles(chosen: Sequence[Sequence[Evaluation]]) -> dict[str, int]:
-    """{method: number of its colour}, the same in all figures of a data set; chosen: of each of its tests."""
+    """{method: number of its colour}, the same in all figures of a data set. chosen: the choice for each test."""
     names = dict.fromkeys(test.name for tests in chosen for test in tests)
     return {name: number % MOST for number, name in enumerate(names)}

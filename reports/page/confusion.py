@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LARGEST_CELL = 46  # pixels
-STRONGEST = 0.55  # opacity of a full cell, on which ink can be read in light and in dark
-WITH_NUMBERS = 24  # classes, at most
-LABEL = 24  # characters of a class name
+STRONGEST = 0.55  # opacity of a full cell; text on it is legible in light and dark
+WITH_NUMBERS = 24  # maximum number of classes with numbers in cells
+LABEL = 24  # maximum number of characters of a class name
 
 
 def confusion(name: str, predictions: Predictions, order: Sequence[str] = ()) -> Figure:
-    """Percent of each true class (a row) that is taken for each class (a column).
+    """Percentage of each true class (rows) predicted as each class (columns).
 
-    predictions: of all seeds. order: of the classes, such that near ones stand together; by default that of the labels.
+    predictions: pooled over seeds. order: order of the classes with related ones together; default: label order.
     """
     classnames = tuple(one for one in order if one in predictions.classnames) or predictions.classnames
     index = [predictions.classnames.index(one) for one in classnames]
@@ -38,8 +38,8 @@ def confusion(name: str, predictions: Predictions, order: Sequence[str] = ()) ->
 
 
 def matrix(title: str, shares: np.ndarray, classnames: tuple[str, ...], texts: list[list[str]]) -> Figure:
-    """A matrix of cells as strong as shares (C, C) in 0..1 say, with a text in each; names on the left and, by their
-    numbers, on top."""
+    """A matrix of cells with opacity by shares (C, C) in 0..1 and a text in each; names on the left, their numbers on
+    top."""
     size = len(classnames)
     left = room([f"{short(one, LABEL)} 00" for one in classnames]) + 10
     cell = min(LARGEST_CELL, (WIDTH - left - 8) / size)

@@ -1,4 +1,4 @@
-"""What stands on the page, section by section; the template only lays it out."""
+"""The content of the page, section by section; the template only lays it out."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Contents:
 
     @property
     def backbones(self) -> int:
-        """How many there are."""
+        """The number of backbones."""
         return len({one.backbone for one in self.studies})
 
     @property
@@ -59,7 +59,7 @@ class Contents:
 
 
 def contents(material: Material, title: str, methods: Sequence[str] | None) -> Contents:
-    """Compute and draw everything. methods: those in detailed figures, by class; None: the best, OGKD and zero-shot."""
+    """Compute and draw everything. methods: classes in detailed figures; None: the best, OGKD and zero-shot."""
     notes, runs = material.notes, material.runs
     draws = []
     everything: list[tuple[str, Protocol]] = []
@@ -77,7 +77,7 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> C
         study(anchor_of(dataset, number), dataset, protocols, methods, material)
         for number, (dataset, protocols) in enumerate(progress(places, "report", unit="data set"), 1)
     ]
-    # After the data sets, whose intervals are then known.
+    # After the data sets, when their intervals are known.
     averages = [
         (f"{protocol.title}, {backbone}" if len(backbones) > 1 else protocol.title, mean)
         for backbone, protocol in everything
@@ -124,7 +124,7 @@ def _glance(studies: Sequence[Study]) -> Grid:
 
 
 def _ran(runs: Sequence[Run]) -> Grid:
-    """A row for each backbone, set of classes and what was run on it, with the data sets that share all of these."""
+    """One row per backbone, set of classes and what was run, with the data sets that share all of these."""
     grid = Grid(["data sets", "backbone", "tested on", "methods", "shots", "seeds", "runs", "test images"])
     by_set: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
@@ -162,7 +162,7 @@ def _range(numbers: set[int]) -> str:
 
 
 def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """When, how long, and with what."""
+    """Dates, computing time, versions and changed options."""
     times = [(run.path / "results.json").stat().st_mtime for run in runs]
     first, last = (_day(datetime.datetime.fromtimestamp(one)) for one in (min(times), max(times)))
     seconds = sum(run.results["seconds"] for run in runs)
@@ -191,7 +191,7 @@ def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 
 def _methods(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """Title and arXiv number of each method, in the tables' order."""
+    """Title and arXiv number of each method, in table order."""
     known = known_methods()
     names = sorted({run.method for run in runs}, key=order)
     return [(known[name].title, known[name].paper) for name in names if name in known]

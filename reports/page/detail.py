@@ -1,4 +1,4 @@
-"""What one set of test images says of the methods: how reliable they are, and what they mistake."""
+"""Details on one set of test images: the methods' reliability and their mistakes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .mistakes import Confusion, Mistake, confident_mistakes, costliest
 from .reliability import reliability_diagram, risk_coverage_curves
 
 SEVERITY = ("expected_cost", "mistake_severity")
-SEVERITY_DRAWS = 500  # of the bootstrap, at most
+SEVERITY_DRAWS = 500  # maximum number of bootstrap draws
 
 
 @dataclass
 class Severity:
-    """grid: costs of the methods shown, None without a geometry. worst: of the first of them, named `method`."""
+    """grid: costs of the methods shown, None without a geometry. worst: confusions of the first one, `method`."""
 
     grid: Grid | None
     method: str
@@ -56,13 +56,13 @@ def detail(
     draws: int,
     material: Material,
 ) -> Detail:
-    """Draw and count what a test set says. tests: of all methods; chosen: those in figures, the best first."""
+    """Compute and draw the details. tests: those of all methods; chosen: those in figures, the best first."""
     first = chosen[0].predictions[0]
     related = chosen[0].geometry.all_classnames if chosen[0].geometry else ()
     diagrams, matrices = [], []
     for number, test in enumerate(chosen):
         ece, pooled = test.metrics["expected_calibration_error"], test.pooled
-        assert pooled is not None  # only those with predictions are chosen
+        assert pooled is not None  # chosen tests have predictions
         diagrams.append(
             Drawing(
                 f"{anchor}-reliability{number + 1}",

@@ -1,4 +1,4 @@
-"""The tests that a page speaks of: the runs of one method on one set of test images, one per seed."""
+"""The tests on a page: the runs of one method on one set of test images, one per seed."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from ..variants import Variant
 from .notes import Notes
 
 FEWEST_DRAWS = 300
-CALLS = 300_000  # draws in all, by which the time for intervals is bounded
-ROWS = 600_000_000  # resampled images in all
+CALLS = 300_000  # total number of draws, which bounds the time for intervals
+ROWS = 600_000_000  # total number of resampled images
 
 
 @dataclass
 class Evaluation:
     """A method's runs on the same test images, one per seed.
 
-    part: train_base, test_new or few_shot. shots: of the runs.
+    part: train_base, test_new or few_shot. shots: the shot count of the runs.
     """
 
     variant: Variant
@@ -51,7 +51,7 @@ class Evaluation:
 
     @cached_property
     def predictions(self) -> list[Predictions]:
-        """Of each seed that kept them, all on the same images; those of other images are left out with a note."""
+        """Predictions of each seed that stored them, all on the same images; others are left out with a note."""
         found: list[Predictions] = []
         for run in self.runs:
             path = run.path / "predictions.npz"
@@ -64,8 +64,8 @@ class Evaluation:
                 continue
             if found and not _same(found[0], one):
                 self.notes.remark(
-                    f"{self.name} on {self.variant.dataset}: seed {run.seed} was tested on other images than the seeds "
-                    "before it, so that figures leave it out."
+                    f"{self.name} on {self.variant.dataset}: seed {run.seed} was tested on different images from "
+                    "earlier seeds, so figures leave it out."
                 )
                 continue
             found.append(one)
@@ -73,7 +73,7 @@ class Evaluation:
 
     @cached_property
     def pooled(self) -> Predictions | None:
-        """The predictions of all seeds, one after the other; None without any."""
+        """The predictions of all seeds, concatenated; None if there are none."""
         if len(self.predictions) < 2:
             return self.predictions[0] if self.predictions else None
         return Predictions(
@@ -84,20 +84,20 @@ class Evaluation:
         )
 
     def forget(self) -> None:
-        """Let go of the predictions; they are read again when they are asked for."""
+        """Drop the predictions from memory; they are read again when needed."""
         for name in ("predictions", "pooled"):
             self.__dict__.pop(name, None)
 
     @cached_property
     def geometry(self) -> Geometry | None:
-        """How the classes relate, where the data set has a file that says so."""
+        """How the classes relate, if the data set has a geometry file."""
         if not self.predictions:
             return None
         return known_geometry(self.runs[0], self.predictions[0].classnames, self.notes)
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """Every metric's mean over the seeds that have predictions; those that are undefined are left out."""
+        """Each metric's mean over the seeds that have predictions; undefined metrics are left out."""
         found: dict[str, float] = {}
         for metric in METRICS if self.predictions else ():
             needed = self._needed(metric)
@@ -108,12 +108,12 @@ class Evaluation:
         return found
 
     def interval(self, metric: str, draws: int) -> Interval | None:
-        """The metric with its interval over test images; None without predictions or what the metric needs."""
+        """The metric with its interval over test images; None without predictions or the metric's other inputs."""
         needed = self._needed(metric) if self.predictions else None
         return None if needed is None else bootstrap(metric, self.predictions, draws=draws, **needed)
 
     def _needed(self, metric: str) -> dict[str, Any] | None:
-        """What the metric needs beside the predictions; None where that is not known."""
+        """The metric's inputs besides the predictions; None if they are not known."""
         if find(metric).needs and self.geometry is None:
             return None
         try:
@@ -123,7 +123,7 @@ class Evaluation:
 
 
 def draws_for(tests: Sequence[Evaluation]) -> int:
-    """How many draws of the bootstrap an interval can have: fewer than usual where there are very many."""
+    """Bootstrap draws per interval: fewer than usual if there are very many intervals."""
     calls = sum(len(test.runs) for test in tests)
     images = [_images(run) for test in tests for run in test.runs]
     affordable = min(CALLS // max(calls, 1), ROWS // max(sum(images), 1))
@@ -131,7 +131,7 @@ def draws_for(tests: Sequence[Evaluation]) -> int:
 
 
 def known_geometry(run: Run, classnames: Sequence[str], notes: Notes) -> Geometry | None:
-    """The geometry of a run's data set; None where there is none, or, with a note, where it does not fit."""
+    """The geometry of a run's data set; None if there is none or, with a note, if it does not fit."""
     dataset, config = run.results["dataset"], run.results["config"].get("DATASET")
     if isinstance(config, dict) and config.get("FOLDER"):
         return None

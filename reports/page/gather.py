@@ -1,4 +1,4 @@
-"""What lies in the folders that a page is about: finished runs, unfinished ones, and what could not be read."""
+"""Collecting the runs for a page: finished ones, unfinished ones, and files that could not be read."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .notes import Notes
 
 @dataclass
 class Material:
-    """runs: the finished ones. diverged: those that have no result for that reason. waiting: (folder, last saved epoch)
-    of the others. notes: what could not be read."""
+    """runs: the finished ones. diverged: those without a result because they diverged. waiting: (folder, last saved
+    epoch) of unfinished ones. notes: what could not be read."""
 
     root: Path
     runs: list[Run] = field(default_factory=list)
@@ -25,7 +25,7 @@ class Material:
     notes: Notes = field(default_factory=Notes)
 
     def shown(self, path: Path) -> str:
-        """A path as the page names it: below what was asked for, so that it tells nothing of the machine."""
+        """A path as shown on the page: relative to the given folder, so that it reveals nothing about the machine."""
         try:
             return path.absolute().relative_to(self.root).as_posix()
         except ValueError:
@@ -33,7 +33,7 @@ class Material:
 
 
 def gather(places: Path | str | Iterable[Path | str]) -> Material:
-    """All runs in a folder, or in several: of an output folder, or of single runs.
+    """All runs in one or several folders, which may be output folders or single run folders.
 
     Raises:
         UserError: a folder does not exist, or no run in them is finished.

@@ -20,7 +20,7 @@ OVERVIEW = (
 
 @dataclass(frozen=True)
 class GridCell:
-    """value: what it says. below: in small print under it. rank: "best", "second" or ""."""
+    """value: the text. below: small print under it. rank: "best", "second" or ""."""
 
     value: str
     below: str = ""
@@ -29,8 +29,8 @@ class GridCell:
 
 @dataclass
 class Grid:
-    """headers: the first is that of the rows' names. rows: (name, cells). caption: what the cells are. footnotes: what
-    a reader must know of them."""
+    """headers: the first is for the row names. rows: (name, cells). caption: what the cells show. footnotes: important
+    remarks on cells."""
 
     headers: list[str]
     rows: list[tuple[str, list[GridCell]]] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Grid:
 
 
 def grid_of(table: Table) -> Grid:
-    """A table of reports.tables, with the intervals that its cells know below their means and deviations."""
+    """A table of reports.tables, with its cells' intervals below means and deviations."""
     grid = Grid(table.headers, caption=table.caption, footnotes=table.footnotes)
     for row, ranks in zip(table.rows, table.ranks(), strict=True):
         cells = []
@@ -57,7 +57,7 @@ def bracket(interval: Interval, decimals: int) -> str:
 
 
 def metrics_grid(tests: Sequence[Evaluation]) -> Grid | None:
-    """A row per method with predictions and a column per metric that any of them has; None without any."""
+    """One row per method with predictions, one column per metric that any of them has; None if there are none."""
     tests = [test for test in tests if test.metrics]
     names = [name for name in OVERVIEW if any(name in test.metrics for test in tests)]
     if not tests:
@@ -79,7 +79,5 @@ def metrics_grid(tests: Sequence[Evaluation]) -> Grid | None:
             place = round(value, digits)
             cells.append(GridCell(f"{value:.{digits}f}", rank=RANKS[best.index(place)] if place in best else ""))
         grid.rows.append((test.name, cells))
-    grid.caption = (
-        "Means over seeds. ↑ the higher the better, ↓ the lower. Units are percent where a number has one decimal."
-    )
+    grid.caption = "Means over seeds. ↑ higher is better, ↓ lower is better. Numbers with one decimal are percentages."
     return grid

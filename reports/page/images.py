@@ -1,4 +1,4 @@
-"""Thumbnails of a run's images, as data URIs, where the images are at hand."""
+"""Thumbnails of a run's images as data URIs, if the images are on this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUALITY = 82
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """An image's name below its data set's folder, its data URI (None where it could not be read) and its size."""
+    """An image's name relative to its data set's folder, its data URI (None if it could not be read) and its size."""
 
     name: str
     uri: str | None
@@ -30,7 +30,7 @@ class Thumbnail:
 
 
 def image_folder(run: Run) -> Path | None:
-    """Where the images of a run's data set lie; None where they are not on this machine."""
+    """The image folder of a run's data set; None if it is not on this machine."""
     config = run.results["config"].get("DATASET")
     if not isinstance(config, dict):
         return None
@@ -41,14 +41,14 @@ def image_folder(run: Run) -> Path | None:
     if not (folder or name) or not is_below(below.as_posix()):
         return None
     for place in (root, ROOT / root):
-        with contextlib.suppress(UserError):  # of another machine's user
+        with contextlib.suppress(UserError):  # the path may belong to a user on another machine
             if (found := Path(expanded(place)) / below).is_dir():
                 return found
     return None
 
 
 def thumbnail(folder: Path | None, name: str) -> Thumbnail:
-    """A small JPEG of an image below a folder. A name that leads out of the folder is not followed."""
+    """A small JPEG of an image in a folder. A name that leads out of the folder is not followed."""
     if folder is None or not name or not is_below(name):
         return Thumbnail(name, None)
     return _thumbnail(folder, name)
@@ -69,10 +69,10 @@ def _thumbnail(folder: Path, name: str) -> Thumbnail:
 
 
 def training_images(run: Run) -> dict[str, list[str]]:
-    """{class name: names of the images drawn for training}, as split.json of the run has them.
+    """{class name: names of the images drawn for training}, from the run's split.json.
 
     Raises:
-        UserError: the file is there but not of that form.
+        UserError: the file exists but is invalid.
     """
     path = run.path / "split.json"
     if not path.is_file():

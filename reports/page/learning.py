@@ -19,8 +19,8 @@ MOST = 9  # panels
 
 
 def learning_curves(seeds: Sequence[Curves]) -> Figure:
-    """Loss, training accuracy and each loss term over the epochs, a panel each: thin lines are seeds, the thick one
-    their mean."""
+    """Loss, training accuracy and each loss term over the epochs, one panel each. Thin lines are seeds, the thick line
+    is their mean."""
     from matplotlib.ticker import MaxNLocator
 
     names = _ordered(seeds)
@@ -48,7 +48,7 @@ def learning_curves(seeds: Sequence[Curves]) -> Figure:
 
 
 def _number(value: float, _place: int) -> str:
-    """A number in few characters: 0.75, 4.05e-4."""
+    """A number as short text: 0.75, 4.05e-4."""
     if not value or abs(value) >= 0.001:
         return f"{value:.4g}"
     digits, _, power = f"{value:.2e}".partition("e")
@@ -61,6 +61,6 @@ def _ordered(seeds: Sequence[Curves]) -> list[str]:
 
 
 def _mean(curves: Sequence[Mapping[int, float]]) -> dict[int, float]:
-    """Over the epochs that all seeds have."""
+    """The mean over seeds, for the epochs that all seeds have."""
     shared = sorted(set.intersection(*(set(curve) for curve in curves)))
     return {epoch: float(np.mean([curve[epoch] for curve in curves])) for epoch in shared}

@@ -1,4 +1,4 @@
-"""How a run's training went, read from its log.txt in the format of CoOp and Dassl."""
+"""A run's training curves, read from its log.txt in the format of CoOp and Dassl."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 EPOCH = re.compile(r"^epoch \[(\d+)/\d+\] batch \[\d+/\d+\] (.*)$")
 VALUE = re.compile(r"(\S+) (\S+) \((\S+)\)")
 NOT_LEARNED = ("time", "data")
-LONGEST = 50_000_000  # bytes of a log that are read
+LONGEST = 50_000_000  # maximum number of bytes read from a log
 
 Curves = dict[str, dict[int, float]]
 
 
 def training_curves(path: Path) -> Curves:
-    """{"loss" | "acc" | name of a loss term: {epoch: mean over the epoch's batches up to the last that was logged}}.
+    """{"loss" | "acc" | name of a loss term: {epoch: mean over the epoch's batches up to the last logged one}}.
 
-    An epoch that was trained again after an interruption counts as it was trained last. Empty without a log, or for a
-    method that does not train in epochs. What is not finite is left out.
+    If an epoch was repeated after an interruption, the last time counts. Empty without a log, or for a method that does
+    not train in epochs. Non-finite values are left out.
 
     Raises:
         OSError: the log cannot be read.

@@ -1,4 +1,4 @@
-"""The mistakes of a method: the most confident ones, and those that cost most."""
+"""A method's mistakes: the most confident and the most costly ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST = 8
 
 @dataclass(frozen=True)
 class Mistake:
-    """An image that was taken for another class. confidence: probability of the predicted class in percent."""
+    """A misclassified image. confidence: probability of the predicted class in percent."""
 
     true: str
     predicted: str
@@ -27,7 +27,7 @@ class Mistake:
 def confident_mistakes(
     predictions: Predictions, thumbnail: Callable[[str], Thumbnail] | None, most: int = MOST
 ) -> list[Mistake]:
-    """The mistakes of one run of which it was surest. thumbnail: None for a page without images and their names."""
+    """The most confident mistakes of one run. thumbnail: None for a page without images and their names."""
     wrong = np.flatnonzero(~predictions.correct)
     surest = wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:most]
     return [
@@ -44,7 +44,7 @@ def confident_mistakes(
 
 @dataclass(frozen=True)
 class Confusion:
-    """Images of one class that were taken for another. share: of the true class's images, in percent."""
+    """Images of one class that were predicted as another. share: percentage of the true class's images."""
 
     true: str
     predicted: str
@@ -54,9 +54,9 @@ class Confusion:
 
 
 def costliest(predictions: Predictions, seeds: int, costs: np.ndarray | None, most: int = 6) -> list[Confusion]:
-    """The confusions that add most to the expected cost, or, without costs, the most frequent ones.
+    """The confusions that contribute most to the expected cost or, without costs, the most frequent ones.
 
-    predictions: of all seeds; images are counted per seed.
+    predictions: pooled over seeds; images are counted per seed.
     """
     size = len(predictions.classnames)
     counts = np.bincount(predictions.labels * size + predictions.predicted, minlength=size * size).reshape(size, size)

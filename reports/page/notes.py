@@ -1,4 +1,4 @@
-"""Sentences for the page's end: what could not be read, and what a reader should know of the runs."""
+"""Sentences for the end of the page: what could not be read, and remarks on the runs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 @dataclass
 class Notes:
-    """private: sentences may not quote what a file holds, since that may be the name of an image."""
+    """private: sentences must not quote file contents, which may include names of images."""
 
     private: bool = False
     unread: dict[str, None] = field(default_factory=dict)
     remarks: dict[str, None] = field(default_factory=dict)
 
     def unreadable(self, what: str, error: object, root: Path | None = None) -> None:
-        """A run or a file of a run that could not be used."""
+        """Record a run, or a file of a run, that could not be used."""
         reason = str(error).replace(f"{root}/", "") if root else str(error)
         self.unread[f"{what}: the file is corrupt or not what it should be." if self.private else reason] = None
 
     def remark(self, sentence: str) -> None:
-        """Something about the runs that a reader of the tables should know; said once."""
+        """Record a remark on the runs for readers of the tables; repeated ones count once."""
         self.remarks[sentence] = None

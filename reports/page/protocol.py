@@ -1,4 +1,4 @@
-"""What the runs of one backbone and one protocol give: tables, tests and intervals, by data set."""
+"""Results of the runs of one backbone and one protocol: tables, tests and intervals by data set."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ Intervals = dict[tuple[tuple[str, str], str], Interval]  # {(a row's key, header
 
 
 class Protocol:
-    """name: base2new or few_shot. diverged: runs that tables mark, of data sets with finished ones. Everything else is
-    asked for by data set."""
+    """name: base2new or few_shot. diverged: runs to mark in tables, on data sets with finished runs. Everything else is
+    requested by data set."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Protocol:
         self._intervals: dict[str, Intervals] = {}
 
     def tests(self, dataset: str, part: str, shots: int | None = None) -> list[Evaluation]:
-        """Of all methods, in the tables' order."""
+        """The tests of all methods, in table order."""
         return [
             test
             for test in self._tests
@@ -72,15 +72,15 @@ class Protocol:
         ]
 
     def of(self, dataset: str) -> list[Evaluation]:
-        """Every test on a data set."""
+        """All tests on a data set."""
         return [test for test in self._tests if test.variant.dataset == dataset]
 
     def columns(self, dataset: str) -> list[tuple[str, int]]:
-        """Of few-shot: (header, shots) of the table's columns."""
+        """For few-shot: (header, shots) of the table's columns."""
         return list(zip(self.tables[dataset].headers[1:], self._shots[dataset], strict=False))
 
     def details(self, dataset: str) -> list[tuple[str, list[Evaluation]]]:
-        """What detailed figures are of, with a title: base and novel classes, or the largest number of shots."""
+        """The tests for detailed figures, with titles: base and novel classes, or the largest shot count."""
         if self.name == "base2new":
             found = [(f"{header} classes", self.tests(dataset, part)) for header, part in PARTS.items()]
         else:
@@ -89,7 +89,7 @@ class Protocol:
         return [(title, tests) for title, tests in found if tests]
 
     def intervals(self, dataset: str) -> Intervals:
-        """{(a row's key, header of the table): accuracy with its interval}, of tests with predictions."""
+        """{(a row's key, header of the table): accuracy with its interval} for tests with predictions."""
         if dataset not in self._intervals:
             self._intervals[dataset] = self._drawn(dataset)
         return self._intervals[dataset]
@@ -113,13 +113,13 @@ class Protocol:
         return [(header, self.tests(dataset, "few_shot", shots)) for header, shots in self.columns(dataset)]
 
     def forget(self, dataset: str) -> None:
-        """Let go of the predictions on a data set, which fill the memory."""
+        """Drop the predictions on a data set to free memory."""
         for test in self.of(dataset):
             test.forget()
 
     @property
     def has_predictions(self) -> bool:
-        """Whether any run kept them, so that there are intervals."""
+        """Whether any run has predictions, so that there are intervals."""
         return any(test.predictions for test in self._tests)
 
     def grid(self, dataset: str) -> Grid:
@@ -139,8 +139,8 @@ class Protocol:
         return found
 
     def average(self, notes: Notes) -> Grid | None:
-        """The means over data sets with their intervals, the data sets held fixed; None with fewer than two of them, or
-        where no method is on all."""
+        """The means over data sets with intervals for these fixed data sets; None with fewer than two data sets, or if
+        no method was run on all of them."""
         if len(self.tables) < 2:
             return None
         try:
@@ -153,7 +153,7 @@ class Protocol:
         return grid_of(table) if table.rows else None
 
     def _with_intervals(self, dataset: str) -> Table:
-        """A data set's table, whose cells know their intervals, which the page and the means over data sets need."""
+        """A data set's table with the cells' intervals, which the page and the means over data sets need."""
         table, intervals = self.tables[dataset], self.intervals(dataset)
         rows = []
         for row in table.rows:

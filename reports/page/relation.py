@@ -1,4 +1,4 @@
-"""How the classes of a data set relate, as a figure: its tree or its grades, and what mistakes cost."""
+"""Figures of how a data set's classes relate: its tree or grades, and the costs of mistakes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ROW = 24  # pixels of a class
-LEAF, GROUP = 11, 9.5  # pixels of names
+ROW = 24  # pixels per class
+LEAF, GROUP = 11, 9.5  # font sizes of names in pixels
 
 
 def class_tree(geometry: Geometry) -> Figure:
-    """The tree of the classes, those in play in ink and the others grey, or the grades on a line."""
+    """The tree of the classes (those tested in the text colour, others grey), or the grades on a line."""
     names = geometry.all_classnames
     with drawing():
         figure = canvas(WIDTH, ROW * len(names) + 16)
@@ -44,7 +44,7 @@ def class_tree(geometry: Geometry) -> Figure:
 
 
 def cost_matrix(geometry: Geometry) -> Figure:
-    """What it costs to take one class (a row) for another (a column), in 0..1."""
+    """The cost of predicting one class (column) for another (row), in 0..1."""
     values = costs(geometry)
     texts = [["0" if value == 0 else f"{value:.2g}" for value in row] for row in values]
     return matrix("cost: predicted class →", np.asarray(values), geometry.classnames, texts)
@@ -63,7 +63,7 @@ def _height(tree: Mapping | None) -> int:
 
 
 def _branch(axes: Axes, tree: Mapping, x: float, first: int) -> tuple[float, int]:
-    """Draw what is below a node at depth x; returns the node's row and the first row after it."""
+    """Draw the subtree below a node at depth x. Returns the node's row and the first row after it."""
     end, rows = axes.get_xlim()[1], []
     row = first
     for child, below in tree.items():
@@ -71,11 +71,11 @@ def _branch(axes: Axes, tree: Mapping, x: float, first: int) -> tuple[float, int
             at, row = row + 0.5, row + 1
             axes.plot([x, end], [at, at], color=SERIES[0], linewidth=1.5)
         else:
-            # A node stands as far from the leaves as its own height, as distances are measured.
+            # A node's distance from the leaves is its height, which is how distances are measured.
             own = end - _height(below)
             at, row = _branch(axes, below, own, row)
             axes.plot([x, own], [at, at], color=SERIES[0], linewidth=1.5)
-            # As much of the group's name as its own line has room for.
+            # As much of the group's name as fits on its line.
             fits = int((own - x) / end * axes.bbox.width / (0.65 * GROUP))
             axes.annotate(
                 short(child, max(fits, 4)), (x, at), (5, 2), textcoords="offset points", va="bottom", fontsize=GROUP,

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 BINS = 10
 PANEL = 236  # pixels
-POINTS = 120  # of a curve as drawn
+POINTS = 120  # number of points drawn per curve
 
 
 def reliability_diagram(name: str, predictions: Predictions, ece: float, number: int) -> Figure:
-    """Accuracy against confidence in ten equal bins, above the share of the images in each.
+    """Accuracy against confidence in ten equal bins, above the percentage of images in each bin.
 
-    predictions: of all seeds. ece: in percent, the mean over seeds. number: of the method's colour.
+    predictions: pooled over seeds. ece: the mean over seeds in percent. number: the number of the method's colour.
     """
     colour = SERIES[number]
     place_of = np.clip(np.ceil(predictions.confidence * BINS).astype(int) - 1, 0, BINS - 1)
@@ -58,7 +58,7 @@ def reliability_diagram(name: str, predictions: Predictions, ece: float, number:
 
 
 def risk_coverage_curves(of_methods: Mapping[str, Sequence[Predictions]], styles: Mapping[str, int]) -> Figure:
-    """Error rate on the most confident images, over the share of the images that are kept: {method: one per seed}.
+    """Error rate on the most confident images against the share of images kept. of_methods: {method: one per seed}.
 
     styles: {method: number of its colour, marker and dashes}.
     """
@@ -71,7 +71,7 @@ def risk_coverage_curves(of_methods: Mapping[str, Sequence[Predictions]], styles
             number = styles[name]
             curves = [risk_coverage(one) for one in seeds]
             coverage, risk = curves[0][0], np.mean([risk for _, risk in curves], axis=0)
-            # The first few images make a curve jump, so that it begins where it is of 2 % of the images.
+            # Curves start at 2 % of the images, since the first few make them jump.
             first = max(len(coverage) // 50, 1) - 1
             kept = np.unique(np.linspace(first, len(coverage) - 1, min(POINTS, len(coverage) - first)).astype(int))
             axes.plot(

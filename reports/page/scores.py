@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 PARTS = ("base", "novel", "HM")
 FILLS = (0.85, 0.3, 0.12)  # opacity of their bars
-BAR, GAP = 13, 12  # pixels of a bar, and between two methods
-LEGEND = 24  # pixels of a legend's line
+BAR, GAP = 13, 12  # pixels per bar, and between two methods
+LEGEND = 24  # pixels per line of the legend
 
 
 class Score(NamedTuple):
-    """A value with the ends of its interval, NaN without one."""
+    """A value with the ends of its interval, NaN if it has none."""
 
     value: float
     low: float = math.nan
@@ -75,10 +75,10 @@ def base_novel_bars(scores: Mapping[str, Mapping[str, Score | None]]) -> Figure:
 def few_shot_curves(
     curves: Mapping[str, Sequence[tuple[int, Score]]], emphasised: Mapping[str, int], floor: float | None = None
 ) -> Figure:
-    """Accuracy in percent over the number of shots: {method: [(shots, score)]}; all images, -1, stand at the right.
+    """Accuracy in percent over the number of shots: {method: [(shots, score)]}; all images (-1) are on the right.
 
-    emphasised: {method with a colour and a band: number of its colour}; the others are grey. floor: accuracy of always
-        naming the most frequent class.
+    emphasised: {method with a colour and a band: number of its colour}; others are grey. floor: accuracy of always
+        answering with the most frequent class.
     """
     from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -140,7 +140,7 @@ def _legend_of_parts(figure: Figure) -> None:
 
 
 def _looks(number: int) -> list[dict[str, Any]]:
-    """Of a part's bars: the fill, and over it the hatch, since in SVG a hatch fades with the fill that it is on."""
+    """Style of a part's bars: the fill and, drawn over it, the hatch, since in SVG a hatch fades with its own fill."""
     colour = SERIES[number]
     return [
         {"facecolor": tint(colour, FILLS[number]), "edgecolor": "none"},

@@ -1,4 +1,4 @@
-"""Where the methods stand on a data set by one protocol: a table, a figure and the summary's rows."""
+"""How the methods compare on a data set in one protocol: a table, a figure and rows of the summary."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from .grids import Grid, GridCell, bracket
 from .protocol import Protocol
 from .scores import PARTS, base_novel_bars, few_shot_curves
 
-BARS = "Base classes were trained on, novel ones were not; HM is the harmonic mean of both."
+BARS = "Methods were trained on the base classes, not on the novel ones; HM is the harmonic mean of both."
 LINES = " A line across a bar's end is its 95 % interval over test images."
-CURVES = "What further training images per class are worth."
+CURVES = "How accuracy grows with the number of training images per class."
 BANDS = " Bands are 95 % intervals over test images."
 GREY = " Methods that the detailed figures leave out are grey, each with a letter."
 
 
 @dataclass
 class Standing:
-    """A protocol's table and figure. floors: {test: accuracy in percent of always naming the most frequent class}."""
+    """A protocol's table and figure. floors: {test: accuracy in percent of the most frequent class}."""
 
     title: str
     grid: Grid
@@ -66,7 +66,7 @@ def standing(anchor: str, dataset: str, protocol: Protocol, colours: Mapping[str
 def _glance(
     protocol: Protocol, title: str, tests: Sequence[Evaluation], floor: float | None
 ) -> tuple[str, list[GridCell]]:
-    """The summary's row of a test: the best method, zero-shot, and the accuracy that needs no image."""
+    """The summary's row for a test: the best method, zero-shot, and the accuracy of the most frequent class."""
     best = max(tests, key=lambda test: test.accuracy)
     interval = best.interval("accuracy", protocol.draws)
     zero = next((test for test in tests if test.variant.method == "ZeroShot"), None)
@@ -80,12 +80,12 @@ def _glance(
 
 
 def _gain(best: Evaluation, zero: Evaluation | None, draws: int) -> GridCell:
-    """What the best has beyond zero-shot, on the same images."""
+    """The gain of the best method over zero-shot on the same images."""
     if zero is None or zero is best or not (best.predictions and zero.predictions):
         return GridCell("–")
     try:
         found = cast(Interval, paired_difference("accuracy", best.predictions, zero.predictions, draws=draws))
-    except UserError:  # tested on other images
+    except UserError:  # they were tested on different images
         return GridCell("–")
     return GridCell(_signed(found.value), f"{_signed(found.low)} to {_signed(found.high)}")
 
@@ -95,7 +95,7 @@ def _signed(value: float) -> str:
 
 
 def _floor(tests: Sequence[Evaluation]) -> float | None:
-    """Accuracy in percent of always naming the class that has most test images."""
+    """Accuracy in percent of always answering with the class that has the most test images."""
     for test in tests:
         if test.predictions:
             labels = test.predictions[0].labels

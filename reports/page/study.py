@@ -30,7 +30,7 @@ class Relation:
 
 @dataclass
 class Study:
-    """Everything that the page says of one data set with one backbone."""
+    """Everything on the page about one data set with one backbone."""
 
     anchor: str
     dataset: str
@@ -53,13 +53,13 @@ class Study:
 def study(
     anchor: str, dataset: str, protocols: Sequence[Protocol], methods: Sequence[str] | None, material: Material
 ) -> Study:
-    """Compute and draw what the runs on a data set say.
+    """Compute and draw the results of the runs on a data set.
 
-    protocols: of one backbone, those with runs on the data set. methods: those in detailed figures, see `choose`.
+    protocols: those of one backbone with runs on the data set. methods: methods in detailed figures, see `choose`.
     """
     runs = [run for protocol in protocols for test in protocol.of(dataset) for run in test.runs]
     result = Study(anchor, dataset, runs[0].backbone)
-    # Of each test that details are of: the protocol, its title, the methods' evaluations, and those that are shown.
+    # For each test with details: the protocol, its title, the methods' evaluations, and those that are shown.
     tests = [
         (protocol, title, found, choose(found, methods))
         for protocol in protocols
@@ -77,13 +77,13 @@ def study(
     result.training = training(anchor, trained, material)
     for protocol in protocols:
         protocol.forget(dataset)
-    for drawing in result.drawings:  # half of the time that a study takes: let it count as such
+    for drawing in result.drawings:  # rendering takes half of a study's time, so it is part of the progress shown
         _ = drawing.svg
     return result
 
 
 def _relation(anchor: str, run: Run, shown: Sequence[Evaluation], material: Material) -> Relation | None:
-    """Of all classes of the data set, whatever half of them was tested."""
+    """The relation of all classes of the data set, even if only half of them were tested."""
     if not shown or shown[0].geometry is None:
         return None
     geometry = known_geometry(run, shown[0].geometry.all_classnames, material.notes)
@@ -93,7 +93,10 @@ def _relation(anchor: str, run: Run, shown: Sequence[Evaluation], material: Mate
     drawings = [
         Drawing(f"{anchor}-classes", f"The classes' {kind}", f"The {kind} of the classes.", class_tree(geometry)),
         Drawing(
-            f"{anchor}-costs", "Costs of mistakes", "What it costs to take each class for each.", cost_matrix(geometry)
+            f"{anchor}-costs",
+            "Costs of mistakes",
+            "The cost of predicting each class for each other.",
+            cost_matrix(geometry),
         ),
     ]
     return Relation(drawings, dict(geometry.notes), geometry.source, geometry.reviewed)

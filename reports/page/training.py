@@ -1,4 +1,4 @@
-"""How the methods shown were trained: their curves, and the images that were drawn for it."""
+"""Training of the methods shown: their curves and the images drawn for training."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .images import Thumbnail, image_folder, thumbnail, training_images
 from .learning import learning_curves
 from .logs import training_curves
 
-PER_CLASS = 6  # training images shown
-CLASSES_SHOWN = 24  # with training images
+PER_CLASS = 6  # training images shown per class
+CLASSES_SHOWN = 24  # maximum number of classes with training images
 
 
 @dataclass
 class Training:
-    """curves: a figure per method. images: (class, thumbnails, how many more were drawn)."""
+    """curves: one figure per method. images: (class, thumbnails, number of further images drawn)."""
 
     curves: list[Drawing]
     images: list[tuple[str, list[Thumbnail], int]]
@@ -29,7 +29,7 @@ class Training:
 
 
 def training(anchor: str, shown: Sequence[Evaluation], material: Material) -> Training | None:
-    """Curves of the methods shown, and the images that the first of them learned from; None where neither is there."""
+    """Curves of the methods shown and the training images of the first one; None if there are neither."""
     curves: list[Drawing] = []
     for test in shown:
         seeds = []
