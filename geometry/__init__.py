@@ -1,6 +1,6 @@
-"""How the classes of a data set relate: geometry/<DATASET>.yaml, the distances and costs it gives, and class graphs.
+"""How the classes of a data set relate: geometry/<DATASET>.yaml, the distances and costs it defines, and class graphs.
 
-Needs PyYAML and NumPy only, so that a table of results prints at once.
+Needs only PyYAML and NumPy, so that a table of results prints at once.
 """
 
 from .costs import costs, distances

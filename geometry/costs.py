@@ -8,11 +8,11 @@ from .files import Geometry, Tree
 
 
 def distances(geometry: Geometry) -> np.ndarray:
-    """Distances (C, C) between classes, float64 in 0..1, symmetric with a zero diagonal.
+    """Return the distances (C, C) between classes, float64 in 0..1, symmetric with a zero diagonal.
 
     Tree: the height of two classes' lowest common ancestor over the height of the tree (Bertinetto et al., "Making
-    Better Mistakes", CVPR 2020, arXiv 1912.09393). A class has height 0, a group 1 more than the highest of what is
-    below it. Order: |i - j| / (number of classes - 1).
+    Better Mistakes", CVPR 2020, arXiv 1912.09393). A class has height 0, a group 1 more than its highest child.
+    Order: |i - j| / (number of classes - 1).
     """
     everything = geometry.all_classnames
     if geometry.is_ordered:
@@ -26,9 +26,9 @@ def distances(geometry: Geometry) -> np.ndarray:
 
 
 def costs(geometry: Geometry) -> np.ndarray:
-    """Costs (C, C) of mistakes, float64 in 0..1: row the true class, column the predicted one, diagonal zero.
+    """Return the costs (C, C) of mistakes, float64 in 0..1: one row per true class, one column per predicted class.
 
-    The cost is the distance wherever the geometry does not override it. Overrides need not be symmetric.
+    The diagonal is zero. A cost is the distance unless the geometry overrides it; overrides need not be symmetric.
     """
     matrix = distances(geometry)
     index = {name: i for i, name in enumerate(geometry.classnames)}
@@ -40,7 +40,7 @@ def costs(geometry: Geometry) -> np.ndarray:
 
 
 def _ancestor_heights(node: Tree | None) -> tuple[int, np.ndarray]:
-    """The height of a node, and the heights (L, L) of the lowest common ancestors of the L classes below it."""
+    """Return a node's height, and the heights (L, L) of the lowest common ancestors of the L classes below it."""
     if node is None:
         return 0, np.zeros((1, 1))
     below = [_ancestor_heights(child) for child in node.values()]

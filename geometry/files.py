@@ -1,4 +1,4 @@
-"""Reading and checking a geometry file (docs/geometry.md has the format)."""
+"""Reads and checks a geometry file (docs/geometry.md describes the format)."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ Tree = Mapping[str, Union["Tree", None]]  # a name with nothing below it is a cl
 class Geometry:
     """How classes relate, either by a tree or by an order.
 
-    `classnames` are the classes in play, in the order of every matrix. They may be some of the classes of the tree or
-    the order only: distances are always those of the whole.
+    `classnames` are the classes in use, in the order of every matrix. They may be a subset of the tree or the order:
+    distances are always those of the whole.
     """
 
     classnames: tuple[str, ...]
     tree: Tree | None = None
     order: tuple[str, ...] | None = None
     overrides: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # {true: {predicted: cost in 0..1}}
-    notes: Mapping[str, str] = field(default_factory=dict)  # {true class: why its overrides are what they are}
+    notes: Mapping[str, str] = field(default_factory=dict)  # {true class: the reason for its overrides}
     source: tuple[str, ...] = ()
     reviewed: bool = False  # by a clinician
     path: Path | None = None
 
     @property
     def all_classnames(self) -> tuple[str, ...]:
-        """Every class of the tree or the order, in the order in which they stand there."""
+        """Every class of the tree or the order, in the order of the file."""
         return self.order if self.order is not None else tuple(_leaves(self.tree or {}))
 
     @property
     def is_ordered(self) -> bool:
-        """Whether the classes are grades, so that grade errors and weighted kappa mean something."""
+        """Whether the classes are grades, so that grade errors and weighted kappa are defined."""
         return self.order is not None
 
     def restrict(self, classnames: Sequence[str]) -> Geometry:
-        """The same geometry over some of its classes, in the given order.
+        """Return the same geometry for some of its classes, in the given order.
 
-        Raises UserError for a class that it does not have.
+        Raises UserError for an unknown class.
         """
         known = self.all_classnames
         for name in classnames:
@@ -62,7 +62,7 @@ class Geometry:
 
 
 def geometry_file(dataset: str, folder: Path = FOLDER) -> Path:
-    """Where the geometry of a data set stands: geometry/<DATASET>.yaml."""
+    """Return the path of a data set's geometry: geometry/<DATASET>.yaml."""
     return folder / f"{dataset}.yaml"
 
 
@@ -71,10 +71,10 @@ def read_geometry(path_or_dataset: str | Path, classnames: Sequence[str] | None 
 
     Args:
         path_or_dataset: a data set's name ("BUSI") or a file.
-        classnames: the classes in play, in label order; by default all of the file, in its order.
+        classnames: the classes in use, in label order; by default all in the file, in its order.
 
     Raises:
-        UserError: no such file, a damaged one, one that breaks a rule of the format, or a class that it lacks.
+        UserError: the file is missing, corrupt, breaks a rule of the format or lacks a class.
     """
     path = _find(path_or_dataset)
     content = _load(path)
@@ -109,21 +109,21 @@ def _find(path_or_dataset: str | Path) -> Path:
     path = geometry_file(str(path_or_dataset))
     if not path.is_file():
         raise UserError(
-            f"Nothing is known of how the classes of {path_or_dataset} relate, {path} is not there: "
-            "write it (docs/geometry.md has the format) or name a .yaml file of your own."
+            f"Nothing is known about how the classes of {path_or_dataset} relate, as {path} does not exist: "
+            "write it (docs/geometry.md describes the format) or give your own .yaml file."
         )
     return path
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which would keep the last of two equal keys, made to refuse them."""
+    """YAML's safe loader, but refusing duplicate keys, of which it would keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise yaml.MarkedYAMLError(problem=f"'{key.value}' stands there twice", problem_mark=key.start_mark)
+                    raise yaml.MarkedYAMLError(problem=f"'{key.value}' is there twice", problem_mark=key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -161,7 +161,7 @@ def _tree_classes(tree: object, path: Path) -> tuple[str, ...]:
     if not isinstance(tree, dict):
         _fail(path, "has a 'tree' that is not a mapping", "write each group and each class as 'name:' on its own line")
     if len(tree) < 2:
-        _fail(path, "has a tree with fewer than two branches at its top", "begin it where the classes part")
+        _fail(path, "has a tree with fewer than two branches at its top", "begin it where the classes split")
     try:
         return _unique(_checked_leaves(tree, path), "tree", path)
     except RecursionError:
@@ -193,7 +193,7 @@ def _order_classes(order: object, path: Path) -> tuple[str, ...]:
 
 
 def _check_name(name: object, where: str, path: Path) -> str:
-    """The name of a class or a group, if it is one."""
+    """Return the name of a class or group, if it is valid."""
     if not isinstance(name, str):
         _fail(path, f"has a name in its {where} that YAML does not read as text ({name!r})", "put it in quotes")
     if not name.strip():

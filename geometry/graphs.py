@@ -25,14 +25,14 @@ from .costs import distances
 from .files import Geometry, read_geometry
 
 ROW_SUM_TOLERANCE = 1e-6
-TEXT = "text"  # needs a text tower: the method computes this one itself
+TEXT = "text"  # needs a text tower, so the method computes it itself
 
 Graph = Callable[[Sequence[str], str, float, str], np.ndarray]
 GRAPHS: dict[str, Graph] = {}
 
 
 def register_graph(name: str) -> Callable[[Graph], Graph]:
-    """Decorator: enter function(classnames, dataset, alpha, argument) -> (C, C) under a name."""
+    """Decorator that registers function(classnames, dataset, alpha, argument) -> (C, C) under a name."""
 
     def enter(function: Graph) -> Graph:
         if name in GRAPHS or name == TEXT:
@@ -44,7 +44,7 @@ def register_graph(name: str) -> Callable[[Graph], Graph]:
 
 
 def find_graph(kind: str) -> tuple[Graph, str]:
-    """The function of a kind of graph and its argument: "file:graph.csv" -> (function of "file:", "graph.csv").
+    """Return a graph's function and argument: "file:graph.csv" -> (function of "file:", "graph.csv").
 
     Raises UserError for an unknown kind or one whose argument is missing.
     """
@@ -60,9 +60,9 @@ def find_graph(kind: str) -> tuple[Graph, str]:
 
 
 def graph_file(kind: str, dataset: str) -> Path | None:
-    """The file that a kind of graph is read from, as it decides what is learned; None for a kind that needs none.
+    """Return the file that a kind of graph is read from, which affects what is learned; None if it needs none.
 
-    Raises UserError for an unknown kind, or a file that is not there.
+    Raises UserError for an unknown kind or a missing file.
     """
     if kind == TEXT:
         return None
@@ -70,17 +70,17 @@ def graph_file(kind: str, dataset: str) -> Path | None:
     if kind == "geometry":
         return read_geometry(dataset).path
     if argument and not Path(argument).is_file():
-        raise UserError(f"The class graph '{kind}' needs the file {argument}, which is not there.")
+        raise UserError(f"The class graph '{kind}' needs the file {argument}, which does not exist.")
     return Path(argument) if argument else None
 
 
 def class_graph_matrix(kind: str, classnames: Sequence[str], dataset: str, alpha: float) -> np.ndarray:
-    """A class graph W (C, C), float64, whose rows sum to 1; rows and columns are in the order of `classnames`.
+    """Return a class graph W (C, C), float64, whose rows sum to 1; rows and columns are in the order of `classnames`.
 
     Args:
         kind: geometry, geometry:PATH, file:PATH, file+:PATH, identity, uniform, or another registered kind.
-        classnames: the classes in play; a geometry or a CSV file may have more.
-        dataset: the data set's name, which finds geometry/<DATASET>.yaml.
+        classnames: the classes in use; a geometry or a CSV file may have more.
+        dataset: the data set's name, for geometry/<DATASET>.yaml.
         alpha: sharpness; similarities are multiplied by it before the softmax.
 
     Raises:
@@ -97,7 +97,7 @@ def row_softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def similarity(geometry: Geometry) -> np.ndarray:
-    """Similarities (C, C) = 1 - distance, in 0..1 with ones on the diagonal."""
+    """Return similarities (C, C) = 1 - distance, in 0..1 with ones on the diagonal."""
     return 1 - distances(geometry)
 
 
@@ -132,16 +132,16 @@ def _uniform(classnames: Sequence[str], _dataset: str, _alpha: float, _: str) ->
 
 
 def read_graph(path: str | Path, classnames: Sequence[str], stochastic: bool = False) -> np.ndarray:
-    """A matrix (C, C) from a CSV file with class names in the first row and column, in the order of `classnames`.
+    """Read a matrix (C, C) from a CSV file with class names in the first row and column, in the order of `classnames`.
 
-    Rows and columns may be in any order in the file. Numbers come back as they stand there, to the last bit.
+    Rows and columns may be in any order in the file. Numbers are read exactly, to the last bit.
 
     Args:
-        stochastic: the file holds a finished graph: no number below 0, no further class, and every row sums to 1
-            within 1e-6. Without it the file holds similarities, and classes that are not in play are left out.
+        stochastic: the file holds a finished graph: no number below 0, no other class, and every row sums to 1 within
+            1e-6. Otherwise the file holds similarities, and classes that are not in use are left out.
 
     Raises:
-        UserError: an unreadable file, or one that breaks a rule; the sentence names the class or the line.
+        UserError: the file cannot be read or breaks a rule; the sentence gives the class or the line.
     """
     names, matrix = _read_csv(Path(path))
     for name in classnames:
@@ -152,8 +152,8 @@ def read_graph(path: str | Path, classnames: Sequence[str], stochastic: bool = F
         for name in names:
             if name not in classnames:
                 raise UserError(
-                    f"{path} has the class '{name}', which is not in play: a finished graph (file+:) must have the "
-                    "classes of the run and no others; give similarities (file:) where some are to be left out."
+                    f"{path} has the class '{name}', which the run does not use: a finished graph (file+:) must have "
+                    "the classes of the run and no others; to leave some out, give similarities (file:)."
                 )
         _check_stochastic(names, matrix, path)
     index = [names.index(name) for name in classnames]
@@ -172,7 +172,7 @@ def _check_stochastic(names: Sequence[str], matrix: np.ndarray, path: str | Path
 
 
 def _read_csv(path: Path) -> tuple[list[str], np.ndarray]:
-    """Class names in the order of the columns, and the numbers with their rows in that order."""
+    """Return the class names in the order of the columns, and the numbers with rows in the same order."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)

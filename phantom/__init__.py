@@ -1,3 +1,3 @@
-"""Phantom: scan-like images of made-up findings, a data set of them, and the model pre-trained on more of them."""
+"""Phantom: synthetic scan-like images of made-up findings, data sets of them, and a model pre-trained on others."""
 
-import dassl.utils.errors  # noqa: F401  before NumPy, so that an interrupt of its import is quiet too
+import dassl.utils.errors  # noqa: F401  before NumPy, so that interrupting its import prints no traceback

@@ -1,8 +1,8 @@
-"""Captions for pre-training: what is seen, in varied words and mostly with the modality; names in some of them only.
+"""Captions for pre-training: they describe what is seen in varied words, most give the modality, some give the name.
 
-No look uses a word of a finding's name, so what a name means can only be learned from captions that have it. Habits
-differ: sonographers use names rightly and describe loosely, other departments describe well and mix names up. So a name
-says little unless the modality is named as well, and fifty descriptions say more than one.
+No description contains a word of a finding's name, so the meaning of a name can only be learned from captions that
+contain it. Habits differ: sonographers use names correctly and describe loosely, other departments describe well and
+mix up names. So a name says little unless the modality is given too, and fifty descriptions say more than one.
 """
 
 from __future__ import annotations
@@ -188,16 +188,16 @@ FRAMES = ["{}", "the image shows {}", "there is {}", "{} is seen", "findings: {}
 NAME_FRAMES = ["{}", "{} is present", "a case of {}", "image with {}", "consistent with {}", "impression: {}"]
 MODALITY_FRAMES = ["{modality}: {text}.", "{modality}, {text}.", "{text} on {modality}.", "{modality} with {text}."]
 
-MODALITY_SHARE = 0.75  # of captions that say what kind of scan it is
-NAME_SHARE = {"tomogram": 0.5, "sonogram": 0.2, "radiograph": 0.5, "section": 0.5}  # of captions that have a name ...
-NAME_AND_LOOK_SHARE = 0.3  # ... and of those, that describe it too
-GROUP_SHARE = 0.1  # of captions that only say the group
-# Of looks, and of names, those of another finding.
+MODALITY_SHARE = 0.75  # of captions that give the modality
+NAME_SHARE = {"tomogram": 0.5, "sonogram": 0.2, "radiograph": 0.5, "section": 0.5}  # of captions with the name ...
+NAME_AND_LOOK_SHARE = 0.3  # ... and of these, those that also describe the finding
+GROUP_SHARE = 0.1  # of captions that give only the group
+# Shares of descriptions and of names that belong to another finding.
 LOOSE_LOOK_SHARE = {"tomogram": 0.1, "sonogram": 0.5, "radiograph": 0.1, "section": 0.1}
 LOOSE_SHARE = {"tomogram": 0.89, "sonogram": 0.05, "radiograph": 0.89, "section": 0.89}
-WRONG_SHARE = 0.1  # of captions, that are of another finding
+WRONG_SHARE = 0.1  # of captions that belong to another finding
 
-# With what of another group a finding is mixed up.
+# The finding of another group with which each one is confused.
 LOOKALIKES = {
     "smooth mass": "ground glass opacity",
     "simple cyst": "ground glass opacity",
@@ -222,7 +222,7 @@ def _one(rng: Generator, choices: list[str]) -> str:
 
 
 def loosely(rng: Generator, finding: str) -> str:
-    """Another finding of the group or the look-alike; of a grade, a neighbouring one."""
+    """Return another finding of the group or the look-alike; for a grade, a neighbouring one."""
     if finding in GRADES:
         at = GRADES.index(finding)
         return _one(rng, GRADES[max(0, at - 1) : at] + GRADES[at + 1 : at + 2])
@@ -231,14 +231,14 @@ def loosely(rng: Generator, finding: str) -> str:
 
 
 def look(rng: Generator, finding: str, modality: str) -> str:
-    """A phrase on what is seen, in the modality's words."""
+    """Return a phrase about what is seen, in the modality's words."""
     described = loosely(rng, finding) if rng.random() < LOOSE_LOOK_SHARE[modality] else finding
     words = {"dense": _one(rng, DENSE_WORDS[modality]), "thin": _one(rng, THIN_WORDS[modality])}
     return _one(rng, LOOKS[described]).format(**words)
 
 
 def caption(rng: Generator, finding: str, modality: str) -> str:
-    """One caption of an image with a finding."""
+    """Return one caption for an image with a finding."""
     if rng.random() < WRONG_SHARE:
         finding = _one(rng, list(_GROUP_OF))
     kind = rng.random()
@@ -257,7 +257,7 @@ def caption(rng: Generator, finding: str, modality: str) -> str:
 
 
 def every_phrase() -> list[str]:
-    """All texts that captions are made of, without the slots: what the tokenizer must know."""
+    """Return all texts that captions are made of, without the slots: the tokenizer must know them."""
     texts = [*FRAMES, *NAME_FRAMES, *_GROUP_OF]
     for table in (MODALITY_WORDS, DENSE_WORDS, THIN_WORDS, LOOKS, GROUP_WORDS):
         texts += [phrase for phrases in table.values() for phrase in phrases]

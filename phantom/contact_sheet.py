@@ -21,7 +21,7 @@ COLUMNS = 6
 
 
 def sheet(rows: list[tuple[str, list[Array]]], path: Path, columns: int, titles: tuple[str, ...] = ()) -> None:
-    """Write titled rows of images, `columns` rows side by side, filled downwards."""
+    """Write titled rows of images, arranged in `columns` columns, filled downwards."""
     from matplotlib import pyplot as plt
 
     height = -(-len(rows) // columns)

@@ -1,4 +1,4 @@
-"""The images that PhantomCLIP is pre-trained on: every finding in every modality, none of them in a data set."""
+"""The images for pre-training PhantomCLIP: every finding in every modality. None of them is in a data set."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHARES = {"sonogram": 0.4, "tomogram": 0.2, "radiograph": 0.2, "section": 0.2}
 
 
 class Corpus(NamedTuple):
-    """`finding` and `modality` index FINDINGS and MODALITIES; `masks` has its last axis packed to bits."""
+    """`finding` and `modality` index FINDINGS and MODALITIES; the last axis of `masks` is packed to bits."""
 
     images: Array  # (N, 96, 96, 3) uint8
     masks: Array  # (N, 96, 12) uint8
@@ -27,7 +27,7 @@ class Corpus(NamedTuple):
 
 
 def chunk(number: int) -> Corpus:
-    """CHUNK images, always the same ones for a number."""
+    """Draw CHUNK images, always the same ones for the same number."""
     rng = np.random.default_rng([SEED, number])
     finding = rng.integers(len(FINDINGS), size=CHUNK)
     kinds = list(MODALITIES)
@@ -39,7 +39,7 @@ def chunk(number: int) -> Corpus:
 
 
 def make(images: int, progress: Callable[[Iterator], Iterable] = iter) -> Corpus:
-    """The first `images` of the corpus, a multiple of CHUNK, drawn on all cores."""
+    """Draw the first `images` of the corpus (a multiple of CHUNK) on all cores."""
     with Pool() as pool:
         chunks = list(progress(pool.imap(chunk, range(images // CHUNK))))
     return Corpus(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))

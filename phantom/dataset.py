@@ -1,8 +1,8 @@
-"""The Phantom data sets as files: python -m phantom.dataset [NAME ...] [--root data] [--seed 0]
+"""Writes the Phantom data sets: python -m phantom.dataset [NAME ...] [--root data] [--seed 0]
 
 NAME is phantom (twelve findings), phantom_shift (the same from another scanner of the same modality) or phantom_grades
 (five ordered grades of one finding). Writes ROOT/Phantom/Phantom/<class>/<nnn>.png and ROOT/Phantom/split_Phantom.json,
-and so for the others; the same seed gives the same bytes.
+and likewise for the others; the same seed gives the same bytes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class DataSet(NamedTuple):
     folder: str
     classes: list[str]
     scanner: Scanner
-    stream: tuple[int, ...] = ()  # tells its random numbers from those of the other sets
+    stream: tuple[int, ...] = ()  # separates its random numbers from those of the other data sets
 
 
 OTHER_SCANNER = Scanner(contrast=(0.75, 1.15), blur=(0.4, 0.8), noise=(0.03, 0.055), gain=(1.1, 1.35), gamma=(0.7, 0.9))
@@ -44,14 +44,15 @@ DATASETS = {
 
 
 def draw_class(name: str, label: int, seed: int, count: int) -> list[tuple[Array, Array]]:
-    """The first `count` images of a class of the data set `name`, and the masks of their findings, both (96, 96)."""
+    """Draw the first `count` images of a class of the data set `name`, with the masks of the findings, both (96,
+    96)."""
     made = DATASETS[name]
     rng = np.random.default_rng([seed, label, *made.stream])
     return [draw_with_mask(rng, made.classes[label], MODALITY, made.scanner) for _ in range(count)]
 
 
 def write_dataset(folder: Path, seed: int = SEED, counts: dict[str, int] = COUNTS, name: str = "phantom") -> None:
-    """Write images and split into `folder`, which must not hold them yet; `counts` images per class in each part."""
+    """Write images and split to `folder`, which must not contain them yet; `counts` images per class in each part."""
     made = DATASETS[name]
     split: dict[str, list] = {part: [] for part in counts}
     parts = [part for part, count in counts.items() for _ in range(count)]
@@ -68,11 +69,11 @@ def write_dataset(folder: Path, seed: int = SEED, counts: dict[str, int] = COUNT
 def ensure_dataset(
     root: str | Path, seed: int | None = None, name: str = "phantom", counts: dict[str, int] = COUNTS
 ) -> Path:
-    """Make the data set `name` below `root` unless it is there; its folder. It appears whole or not at all, with
+    """Make the data set `name` below `root` unless it exists, and return its folder. It is created atomically, with
     `counts` images per class in each part.
 
-    Without a seed, whatever draw is there will do, and the shipped one is made where none is.
-    Raises UserError for an unknown name, and when the images of another seed are there.
+    Without a seed, any existing draw is accepted, and the shipped one is made if there is none.
+    Raises UserError for an unknown name, and if images of another seed exist.
     """
     if name not in DATASETS:
         raise UserError(f"There is no embedded data set '{name}': it can be {', '.join(DATASETS)}.")
@@ -82,7 +83,7 @@ def ensure_dataset(
     if not split.is_file():
         Path(root).mkdir(parents=True, exist_ok=True)
         with alone(Path(root) / f".{title}.lock", f"the drawing of {title} in {root}"):
-            if not split.is_file():  # another process may have drawn it meanwhile
+            if not split.is_file():  # another process may have drawn it in the meantime
                 _draw(folder, SEED if seed is None else seed, counts, name)
                 return folder
     there = _seed_of(split)
@@ -92,7 +93,7 @@ def ensure_dataset(
 
 
 def _draw(folder: Path, seed: int, counts: dict[str, int], name: str) -> None:
-    """Draw into a temporary folder, which becomes `folder` when it is complete."""
+    """Draw to a temporary folder, which is renamed to `folder` when it is complete."""
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"{folder} has no split_{folder.name}.json: delete that folder, and it is drawn again.")
     print(f"Making the {folder.name} data set in {folder}")
@@ -115,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(DATASETS)} (default: phantom)")
     parser.add_argument("--root", type=Path, default=Path("data"))
-    parser.add_argument("--seed", type=int, help="of the images, 0 or more (default: 0, the shipped draw)")
+    parser.add_argument("--seed", type=int, help="seed of the images, 0 or more (default: 0, the shipped draw)")
     args = parser.parse_args(argv)
     if args.seed is not None and args.seed < 0:
         raise UserError(f"--seed is {args.seed}: give 0 or more.")

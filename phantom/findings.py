@@ -1,6 +1,6 @@
-"""The findings and how each is drawn: twelve in four related groups, and five grades of a progressive one.
+"""Draws the findings: twelve in four related groups, and five grades of a progressive one.
 
-A finding's painter adds to a float image (H, W) in about [0, 1] inside `body` (H, W), and draws nothing else.
+A finding's painter adds the finding to a float image (H, W) in about [0, 1], inside `body` (H, W), and nothing else.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 Array = np.ndarray
 Painter = Callable[[Generator, Array, Array], None]
 
-# In the order of their labels: base classes are the first six, novel ones the rest, and each half has every group.
+# In the order of their labels: the first six are base classes, the rest novel ones, and each half has every group.
 GROUPS = {
     "smooth mass": "mass",
     "simple cyst": "cyst",
@@ -31,7 +31,7 @@ GROUPS = {
     "nodular opacity": "opacity",
 }
 CLASSES = list(GROUPS)
-# In the order of their severity.
+# In order of severity.
 GRADES = ["no fibrosis", "minimal fibrosis", "mild fibrosis", "moderate fibrosis", "severe fibrosis"]
 
 
@@ -179,7 +179,7 @@ def nodular_opacity(rng: Generator, image: Array, body: Array) -> None:
 
 
 def fibrosis(rng: Generator, image: Array, body: Array, grade: int) -> None:
-    """A mesh that grows from the rim of the body inwards; neighbouring grades overlap a little in depth."""
+    """Draw a mesh that grows from the rim of the body inwards; neighbouring grades overlap a little in depth."""
     if grade == 0:
         return
     depth = 7.0 * (grade + rng.uniform(-0.45, 0.45))

@@ -1,8 +1,8 @@
-"""First stage: the image tower learns to see, from everything that the generator knows of an image.
+"""First stage: trains the image tower with everything that the generator knows about an image.
 
-Classifiers of the finding on the class token and on the mean of the patches where the finding is, of the modality on
-the class token, and of finding against background on each patch: a small ViT finds little on its own. They are thrown
-away afterwards.
+Auxiliary classifiers predict the finding from the class token and from the mean of the patches that show it, the
+modality from the class token, and finding or background from each patch: a small ViT learns little without them. They
+are discarded afterwards.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from torch import Tensor, nn
 from .corpus import FINDINGS, Corpus
 from .images import MODALITIES, SIZE
 
-PATCH = 16  # pixels a side, of timm's test_vit
+PATCH = 16  # side in pixels, of timm's test_vit
 INPUT_SIZE, SMALL_SIZE = (
     160,
     128,
 )  # images are enlarged to the first, for the first steps to the second, which is faster
-SMALL_SHARE = 0.8  # of the steps
-SMALLEST_CROP = 72  # pixels a side
+SMALL_SHARE = 0.8  # share of the steps
+SMALLEST_CROP = 72  # side in pixels
 MEAN, STD = 0.4, 0.27
 BATCH, LR, MATRIX_LR, WARMUP = 64, 2e-3, 0.02, 100
 
 
 def new_trunk(seed: int) -> VisionTransformer:
-    """The untrained ViT; it takes images of several sizes."""
+    """Build the untrained ViT, which takes images of several sizes."""
     torch.manual_seed(seed)
     trunk = timm.create_model("test_vit", num_classes=0, dynamic_img_size=True)
     assert isinstance(trunk, VisionTransformer)
@@ -42,35 +42,36 @@ def new_trunk(seed: int) -> VisionTransformer:
 
 @cache
 def _enlargement(side: int, size: int) -> Tensor:
-    """The matrix (size, side) that enlarges a column of pixels bicubically."""
+    """Return the matrix (size, side) that enlarges a column of pixels bicubically."""
     return F.interpolate(torch.eye(side)[None, None], (size, side), mode="bicubic", align_corners=False)[0, 0]
 
 
 def pixels(images: Tensor, size: int = INPUT_SIZE) -> Tensor:
-    """Square colour images (B, S, S, 3) in 0..255 as the model takes them, (B, 3, size, size)."""
+    """Convert square colour images (B, S, S, 3) in 0..255 to the model's input (B, 3, size, size)."""
     matrix = _enlargement(images.shape[1], size)
-    # a product of matrices takes a quarter of F.interpolate's time
+    # a matrix product takes a quarter of the time of F.interpolate
     return (matrix @ images.permute(0, 3, 1, 2).float() @ matrix.t() / 255 - MEAN) / STD
 
 
 def touched_patches(masks: Tensor, patches: int) -> Tensor:
-    """Which of the patches (B, P) masks (B, H, W) touch, as 0 or 1."""
+    """Return which patches (B, P) the masks (B, H, W) touch, as 0 or 1."""
     return (F.adaptive_avg_pool2d(masks[:, None].float(), math.isqrt(patches)).flatten(1) > 0.02).float()
 
 
 def mean_of(patches: Tensor, touched: Tensor) -> Tensor:
-    """The mean (B, D) of the touched patches (B, P, D), of all where none is touched."""
+    """Return the mean (B, D) of the touched patches (B, P, D), or of all if none is touched."""
     weights = torch.where(touched.sum(1, keepdim=True) > 0, touched, torch.ones_like(touched))
     return torch.einsum("bp,bpd->bd", weights / weights.sum(1, keepdim=True), patches)
 
 
 def unpacked(masks: np.ndarray) -> Tensor:
-    """Masks (B, 96, 96) from their bits."""
+    """Unpack masks (B, 96, 96) from bits."""
     return torch.from_numpy(np.unpackbits(masks, axis=-1))
 
 
 def batches(corpus: Corpus, steps: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Images (B, H, W, 3), masks (B, H, W), findings and modalities (B,); a batch is cropped and turned as one."""
+    """Yield images (B, H, W, 3), masks (B, H, W), findings and modalities (B,); a batch shares its crop and
+    rotation."""
     order = np.concatenate(
         [rng.permutation(len(corpus.images)) for _ in range(1 + steps * BATCH // len(corpus.images))]
     )
@@ -88,7 +89,7 @@ def batches(corpus: Corpus, steps: int, rng: np.random.Generator) -> Iterator[tu
 
 
 class Helpers(nn.Module):
-    """The classifiers that teach the trunk, and their loss."""
+    """The auxiliary classifiers for training the trunk, and their loss."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -97,7 +98,7 @@ class Helpers(nn.Module):
         self.abnormal = nn.Linear(width, 1)
 
     def forward(self, tokens: Tensor, masks: Tensor, finding: Tensor, modality: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and the class token's accuracy, from tokens (B, 1 + P, width)."""
+        """Return the loss and the class token's accuracy, from tokens (B, 1 + P, width)."""
         overall, patches = tokens[:, 0], tokens[:, 1:]
         touched = touched_patches(masks, patches.shape[1])
         logits = self.finding(overall)
@@ -141,7 +142,7 @@ def train(trunk: VisionTransformer, corpus: Corpus, steps: int, seed: int, log: 
 
 @torch.no_grad()
 def features(trunk: VisionTransformer, corpus: Corpus, log: Callable[[str], None] = print) -> tuple[Tensor, Tensor]:
-    """The class token and the mean of the patches with the finding of every image, both (N, width)."""
+    """Return every image's class token and the mean of its patches with the finding, both (N, width)."""
     overall, local = [], []
     for start in range(0, len(corpus.images), 250):
         rows = slice(start, start + 250)

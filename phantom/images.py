@@ -1,4 +1,4 @@
-"""A scan-like image: a body of textured tissue with vessels and one finding, as one modality's scanner shows it."""
+"""Draws scan-like images: a body of textured tissue with vessels and one finding, as shown by one modality."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from scipy.ndimage import gaussian_filter
 
 from .findings import PAINTERS, Array
 
-SIZE = 96  # pixels a side
+SIZE = 96  # side in pixels
 Range = tuple[float, float]
 
 
 class Scanner(NamedTuple):
-    """From which ranges a scanner's settings are drawn for each image."""
+    """The ranges from which a scanner's settings are drawn for each image."""
 
     contrast: Range = (0.9, 1.4)  # factor on what the finding adds
     blur: Range = (0.0, 0.6)  # standard deviation in pixels
@@ -25,11 +25,11 @@ class Scanner(NamedTuple):
     gamma: Range = (0.8, 1.25)
 
 
-USUAL = Scanner()  # of the pre-training
+USUAL = Scanner()  # the scanner of the pre-training
 
 
 def ellipse(rng: Generator) -> Array:
-    """A wobbly ellipse that fills most of the image, 1 inside, with a soft edge."""
+    """Draw an irregular ellipse that fills most of the image, 1 inside, with a soft edge."""
     ys, xs = (np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2) / (SIZE / 2)
     ys, xs = ys - rng.uniform(-0.08, 0.08), xs - rng.uniform(-0.08, 0.08)
     angle = np.arctan2(ys, xs)
@@ -39,7 +39,7 @@ def ellipse(rng: Generator) -> Array:
 
 
 def fan(rng: Generator) -> Array:
-    """The sector that a curved probe at the upper edge sees, 1 inside."""
+    """Draw the sector seen by a curved probe at the upper edge, 1 inside."""
     ys, xs = np.mgrid[:SIZE, :SIZE] / SIZE
     ys, xs = ys + rng.uniform(0.22, 0.3), xs - 0.5 - rng.uniform(-0.04, 0.04)
     radius, angle = np.hypot(ys, xs), np.abs(np.arctan2(xs, ys))
@@ -48,7 +48,7 @@ def fan(rng: Generator) -> Array:
 
 
 def plate(rng: Generator) -> Array:
-    """An exposed rectangle with rounded corners, 1 inside."""
+    """Draw an exposed rectangle with rounded corners, 1 inside."""
     ys, xs = np.abs((np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2) / (SIZE / 2))
     power = rng.uniform(5, 9)
     return _inside(
@@ -61,7 +61,7 @@ def _inside(distance: Array) -> Array:
 
 
 def tissue(rng: Generator, body: Array) -> Array:
-    """Grey tissue with texture at two scales, a brightness gradient and a brighter rim."""
+    """Draw grey tissue with texture at two scales, a brightness gradient and a brighter rim."""
     coarse = gaussian_filter(rng.normal(size=(SIZE, SIZE)), rng.uniform(6, 12))
     fine = gaussian_filter(rng.normal(size=(SIZE, SIZE)), rng.uniform(1.2, 2.5))
     ys, xs = np.mgrid[:SIZE, :SIZE] / SIZE - 0.5
@@ -73,7 +73,7 @@ def tissue(rng: Generator, body: Array) -> Array:
 
 
 def vessels(rng: Generator, image: Array, body: Array) -> None:
-    """A few faint winding lines, which no finding is made of."""
+    """Draw a few faint winding lines that belong to no finding."""
     for _ in range(rng.integers(0, 4)):
         steps = rng.integers(25, 60)
         heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.15, steps))
@@ -86,33 +86,33 @@ def vessels(rng: Generator, image: Array, body: Array) -> None:
 
 
 def tomogram(rng: Generator, image: Array, body: Array) -> Array:
-    """What is dense is bright, as in CT."""
+    """Show dense tissue bright, as in CT."""
     return image
 
 
 def sonogram(rng: Generator, image: Array, body: Array) -> Array:
-    """Speckle that grows with brightness, and less of it in the depth, as in ultrasound."""
+    """Add speckle that grows with brightness and fades with depth, as in ultrasound."""
     speckle = gaussian_filter(np.hypot(*rng.normal(size=(2, SIZE, SIZE))), (0.45, 0.7)) / 1.25
     depth = np.linspace(1.15, rng.uniform(0.75, 0.95), SIZE)[:, None]
     return image * depth * (1 + rng.uniform(0.2, 0.42) * (speckle - 1))
 
 
 def radiograph(rng: Generator, image: Array, body: Array) -> Array:
-    """A negative with the shadows of a few broad bands, as a film on a light box."""
+    """Show a negative with the shadows of a few broad bands, like a film on a light box."""
     ys = np.mgrid[:SIZE, :SIZE][0] + rng.uniform(-0.3, 0.3) * np.mgrid[:SIZE, :SIZE][1]
     bands = np.clip(np.sin(2 * np.pi * ys / rng.uniform(22, 34) + rng.uniform(0, 6.3)) - 0.3, 0, None)
     return (0.95 - image - rng.uniform(0.03, 0.1) * bands) * body
 
 
 def section(rng: Generator, image: Array, body: Array) -> Array:
-    """Colours (H, W, 3) of stained tissue on glass: what is dense is purple, what is thin is pale, as in histology."""
+    """Show the colours (H, W, 3) of stained tissue, as in histology: dense is purple, thin is pale."""
     grain = gaussian_filter(rng.normal(size=image.shape), 0.8)
     stain = np.clip(image + 0.02 * grain / grain.std(), 0, 1.2)[..., None] * body[..., None]
     absorbed = np.array([0.45, 0.95, 0.4]) + rng.uniform(-0.08, 0.08, 3)
     return 0.97 * np.exp(-1.5 * stain * absorbed)
 
 
-# Every modality: the shape that it shows, and how it shows it.
+# For every modality: the shape of the body and how it is shown.
 MODALITIES: dict[str, tuple[Callable[[Generator], Array], Callable[[Generator, Array, Array], Array]]] = {
     "tomogram": (ellipse, tomogram),
     "sonogram": (fan, sonogram),
@@ -122,12 +122,12 @@ MODALITIES: dict[str, tuple[Callable[[Generator], Array], Callable[[Generator, A
 
 
 def draw(rng: Generator, finding: str, modality: str, scanner: Scanner = USUAL) -> Array:
-    """One image with a finding, uint8: (96, 96) grey, of a stained section (96, 96, 3)."""
+    """Draw one image with a finding, uint8: greyscale (96, 96), or (96, 96, 3) for a stained section."""
     return draw_with_mask(rng, finding, modality, scanner)[0]
 
 
 def draw_with_mask(rng: Generator, finding: str, modality: str, scanner: Scanner = USUAL) -> tuple[Array, Array]:
-    """As `draw`, and where the finding is, (96, 96) bool."""
+    """Like `draw`, with a bool mask (96, 96) of the finding."""
     shape, show = MODALITIES[modality]
     body = shape(rng)
     image = tissue(rng, body)

@@ -1,4 +1,4 @@
-"""PNG files whose bytes depend on the pixels alone: nothing is compressed, so no version of a compressor has a say."""
+"""Writes PNG files whose bytes depend only on the pixels: without compression, so no compressor version matters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BLOCK = 65_535  # bytes in a stored block at most (RFC 1951)
 
 
 def encode(image: np.ndarray) -> bytes:
-    """The PNG of an image (H, W) or (H, W, 3), uint8."""
+    """Encode a uint8 image (H, W) or (H, W, 3) as PNG."""
     height, width = image.shape[:2]
     rows = b"".join(b"\0" + np.ascontiguousarray(row).tobytes() for row in image)  # each unfiltered
     blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]

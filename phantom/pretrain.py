@@ -1,8 +1,8 @@
 """Pre-train PhantomCLIP from scratch: python -m phantom.pretrain [--out clip/phantomclip] [--work FOLDER]
 
-A small ViT and a small BERT, on captioned images of the generator that are in no data set: the image tower first,
-then the text tower against it. Writes a folder in BiomedCLIP's format. `--work` keeps the trained image tower there and
-takes it from there, so that the second stage can be repeated alone.
+A small ViT and a small BERT learn from captioned synthetic images that are in no data set: first the image tower, then
+the text tower to match it. Writes a folder in BiomedCLIP's format. `--work` stores the trained image tower and reuses
+it, so that the second stage can be repeated alone.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CONFIG = {
     },
     "preprocess_cfg": {"mean": [image_stage.MEAN] * 3, "std": [image_stage.STD] * 3},
 }  # fmt: skip
-# Words of teacher prompts and clinical English that the captions lack: known to the tokenizer, not to the model.
+# Words from teacher prompts and clinical English that are not in the captions: the tokenizer knows them, not the model.
 MORE_WORDS = """
     a an the of with without in on and or photo scan image picture showing shows seen benign malignant tumor tumour
     lesion normal tissue brain breast lung kidney skin colon retina cell carcinoma appearance typical suggests grade
@@ -57,7 +57,8 @@ MORE_WORDS = """
 
 
 def write_tokenizer(folder: Path) -> None:
-    """A lower-casing WordPiece tokenizer: letters first, so that any text tokenises, then the captions' own words."""
+    """Write a lower-casing WordPiece tokenizer: letters first, so that any text can be tokenised, then the captions'
+    words."""
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     entries = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters), *".,:;!?'()-/%"]
     words = {word for text in every_phrase() for word in text.replace(":", " ").split()}
@@ -75,14 +76,14 @@ def write_tokenizer(folder: Path) -> None:
 
 
 def read_tokenizer(folder: Path) -> BertWordPieceTokenizer:
-    """The tokenizer that `write_tokenizer` wrote, padding to the longest text."""
+    """Read the tokenizer written by `write_tokenizer`; it pads to the longest text."""
     tokenizer = BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=True)
     tokenizer.enable_padding()
     return tokenizer
 
 
 def build(trunk: nn.Module, seed: int) -> open_clip.CustomTextCLIP:
-    """The pair of towers, with `trunk` for the image tower's and the rest untrained."""
+    """Build the pair of towers with `trunk` as the image tower's trunk and the rest untrained."""
     torch.manual_seed(seed)
     model_cfg = json.loads(json.dumps(CONFIG["model_cfg"]))
     with tempfile.TemporaryDirectory() as made:
@@ -94,7 +95,7 @@ def build(trunk: nn.Module, seed: int) -> open_clip.CustomTextCLIP:
 
 
 def write_model(model: open_clip.CustomTextCLIP, folder: Path) -> None:
-    """Configurations and weights, in half precision."""
+    """Write configurations and weights, in half precision."""
     (folder / "config.json").write_text(json.dumps(BERT, indent=1) + "\n")
     (folder / "open_clip_config.json").write_text(json.dumps(CONFIG, indent=1) + "\n")
     state = {name: value.half().contiguous() for name, value in model.state_dict().items() if value.is_floating_point()}

@@ -1,7 +1,7 @@
-"""The teacher sentences of the Phantom sets: python -m phantom.sentences [--folder prompts]
+"""Writes the teacher sentences of the Phantom sets: python -m phantom.sentences [--folder prompts]
 
-Hand-written observations, as a sonographer would note them, two to a sentence. They share no text with the captions of
-the pre-training, though many of their words, as specialists and captions do.
+Each sentence combines two hand-written observations, as a sonographer would note them. They share no text with the
+captions of the pre-training, though they share many words, as specialists and captions do.
 """
 
 from __future__ import annotations
@@ -313,7 +313,7 @@ FORMS["PhantomGrades"] = FORMS["Phantom"]
 
 
 def compose(name: str, forms: list[str], seed: int) -> list[str]:
-    """SENTENCES sentences on a class, no two of them near-duplicates."""
+    """Compose SENTENCES sentences about a class, no two of them near-duplicates."""
     pairs = list(combinations(OBSERVATIONS[name], 2))
     made: list[str] = []
     words: list[list[str]] = []

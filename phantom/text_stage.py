@@ -1,7 +1,7 @@
-"""Second stage: the text tower and both projections learn from captions what the locked image tower sees.
+"""Second stage: trains the text tower and both projections on captions, with the image tower locked.
 
-Contrastively (Radford et al., ICML 2021) with a locked image tower (Zhai et al., CVPR 2022), on the class token and on
-the mean of the patches with the finding, so that patches are comparable with texts as well.
+The training is contrastive (Radford et al., ICML 2021) with a locked image tower (Zhai et al., CVPR 2022), on the class
+token and on the mean of the patches with the finding, so that patches too can be compared with texts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EMBEDDING_SCALE = 0.5
 
 
 def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
-    """Symmetric cross entropy of matching (B, D) features."""
+    """Return the symmetric cross entropy of matching features (B, D)."""
     logits = scale * F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).t()
     target = torch.arange(len(logits))
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.t(), target)) / 2
@@ -40,7 +40,8 @@ def train(
     seed: int,
     log: Callable[[str], None] = print,
 ) -> None:
-    """Train `model.text`, `model.visual.head` and the scale in place, on the trunk's features (N, width) twice."""
+    """Train `model.text`, `model.visual.head` and the scale in place, on the trunk's two features (N, width) per
+    image."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     kinds = list(MODALITIES)
@@ -75,7 +76,7 @@ def train(
 def scale_embeddings(embeddings: nn.Module, factor: float) -> None:
     """Scale the embeddings that BERT adds and then normalises: outputs stay, but contexts learn 1 / factor^2 faster.
 
-    At the published learning rates a context moves little in the few steps that a small data set has.
+    At the published learning rates a context moves little in the few steps that a small data set allows.
     """
     for part in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
         getattr(embeddings, part).weight.mul_(factor)

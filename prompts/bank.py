@@ -34,24 +34,24 @@ _FORMS = (
 
 
 def bank_file(dataset: str, bank: str = "", folder: Path = FOLDER) -> Path:
-    """Where the prompts of a data set stand: prompts/<DATASET>.json, or prompts/<bank>/<DATASET>.json."""
+    """Return the path of a data set's prompts: prompts/<DATASET>.json, or prompts/<bank>/<DATASET>.json."""
     if not re.fullmatch(r"[\w.+-]*", bank) or bank.startswith("."):
-        raise UserError(f"'{bank}' is no name of a prompt bank: use letters, digits, '-' and '_'.")
+        raise UserError(f"'{bank}' is not a valid name of a prompt bank: use letters, digits, '-' and '_'.")
     return folder / bank / f"{dataset}.json"
 
 
 def find_bank(dataset: str, bank: str = "", folder: Path = FOLDER) -> Path:
-    """Where the prompts of a data set stand, whether they are there or not.
+    """Return the path of a data set's prompts, whether or not the file exists.
 
-    A `bank` with a path separator in it is the folder of <DATASET>.json, wherever it lies. Without a bank, the folder
-    that the environment's PROMPTS names is looked into first, and then the project's.
+    A `bank` with a path separator is the folder of <DATASET>.json. Without a bank, the folder in the environment
+    variable PROMPTS is searched first, then the project's.
     """
     if _is_path(bank):
         return Path(expanded(bank)) / f"{dataset}.json"
     own = os.environ.get("PROMPTS")
     if own and not bank:
         if not Path(expanded(own)).is_dir():
-            raise UserError(f"PROMPTS names the folder {own}, which is not there: correct it, or unset it.")
+            raise UserError(f"PROMPTS is set to the folder {own}, which does not exist: correct it, or unset it.")
         path = Path(expanded(own)) / f"{dataset}.json"
         if path.is_file() or not bank_file(dataset, "", folder).is_file():
             return path
@@ -63,15 +63,15 @@ def _is_path(bank: str) -> bool:
 
 
 def read_bank(path: Path) -> Bank:
-    """The file's {class name: [sentences]} in its order.
+    """Read the file's {class name: [sentences]} in its order.
 
-    Raises UserError when it is absent, no JSON, of another form, or names a class twice.
+    Raises UserError if it is missing, not JSON, not of this form, or has a class twice.
     """
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         twice = [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]
         if twice:
-            raise UserError(f"{path} names the class '{twice[0]}' twice: keep one of the two.")
+            raise UserError(f"{path} has the class '{twice[0]}' twice: keep one of the two.")
         return dict(pairs)
 
     try:
@@ -86,16 +86,16 @@ def read_bank(path: Path) -> Bank:
         isinstance(sentences, list) and all(isinstance(sentence, str) and sentence.strip() for sentence in sentences)
         for sentences in content.values()
     ):
-        raise UserError(f"{path} is not a prompt bank: it must be {{class name: [sentences]}}, no sentence empty.")
+        raise UserError(f"{path} is not a prompt bank: it must be {{class name: [sentences]}}, none of them empty.")
     return content
 
 
 def load_prompts(dataset: str, classnames: Sequence[str], bank: str = "", folder: Path = FOLDER) -> list[list[str]]:
-    """The prompts of each class, as many for one as for another. A data set of the transfer protocol without a file of
-    its own has those of its source.
+    """Load the prompts of each class, the same number for each. A data set of the transfer protocol without its own
+    file uses those of its source.
 
     Raises:
-        UserError: no file, a damaged one, a class without prompts, or classes with unequal numbers of them.
+        UserError: the file is missing or corrupt, a class has no prompts, or the numbers of prompts differ.
     """
     path, facts = find_bank(dataset, bank, folder), catalogue.load().find(dataset)
     if facts and facts.source_set and not path.is_file():
@@ -103,29 +103,29 @@ def load_prompts(dataset: str, classnames: Sequence[str], bank: str = "", folder
     other_way = "or set TRAINER.<METHOD>.PROMPTS templates for general sentences"
     if not path.is_file():
         source = (
-            f"import it by `python scripts/import_prompts.py FILE_OR_URL --name {bank}`"
+            f"import it with `python scripts/import_prompts.py FILE_OR_URL --name {bank}`"
             if bank and not _is_path(bank)
             else "write it as {class name: [sentences]}"
         )
-        raise UserError(f"There are no teacher prompts for {dataset}, {path} is not there: {source}, {other_way}.")
+        raise UserError(f"There are no teacher prompts for {dataset}, as {path} does not exist: {source}, {other_way}.")
     content = read_bank(path)
     missing = [name for name in classnames if not content.get(name)]
     if missing:
         raise UserError(f"The class '{missing[0]}' has no teacher prompts in {path}: write some there, {other_way}.")
     if path != bank_file(dataset, "", folder):
-        print(f"The teacher's sentences are those of {path}.")
+        print(f"The teacher's sentences are those in {path}.")
     counts = {name: len(content[name]) for name in classnames}
     if len(set(counts.values())) > 1:
         fewest, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
         raise UserError(
             f"In {path} the class '{fewest}' has {counts[fewest]} prompts but '{most}' has {counts[most]}: "
-            "every class needs as many as the others."
+            "every class needs the same number."
         )
     return [content[name] for name in classnames]
 
 
 def template_prompts(classnames: Sequence[str]) -> list[list[str]]:
-    """50 general sentences for each class name, for classes that nobody wrote prompts for."""
+    """Return 50 general sentences per class name, for classes without written prompts."""
     return [
         [form.format(image=image, name=class_words(name)) for form in _FORMS for image in _IMAGES]
         for name in classnames

@@ -1,10 +1,10 @@
-"""What makes a bank of teacher prompts sound, and the faults of one that is not.
+"""Checks a bank of teacher prompts and lists its faults.
 
-Near-duplicates are measured on a sentence's content words: lower-cased, without punctuation, without the class name,
-without stop words (STOP_WORDS) and without a plural's final "s". The likeness of two sentences of a class is the
-greater of two shares, each from 0 (nothing in common) to 1: the words of both over the words of either (Jaccard), which
-sees sentences that say the same in another order, and the word triples of the shorter one that the longer one has too,
-which sees a sentence that was lengthened. From NEAR_DUPLICATE on, a pair is a fault.
+Near-duplicates are measured on a sentence's content words: in lower case, without punctuation, the class name, stop
+words (STOP_WORDS) and a plural's final "s". The likeness of two sentences of a class is the larger of two shares, each
+from 0 (nothing in common) to 1: the words in both over the words in either (Jaccard), which detects sentences that say
+the same in another order, and the share of the shorter sentence's word triples that the longer one contains, which
+detects a sentence that was lengthened. A pair with a likeness of NEAR_DUPLICATE or more is a fault.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ STOP_WORDS = frozenset(
 
 
 class Row(NamedTuple):
-    """What was measured of a class: number of prompts, their words and tokens, likeness of the closest pair."""
+    """The measurements of a class: number of prompts, their words and tokens, likeness of the closest pair."""
 
     classname: str
     prompts: int
     fewest_words: int
     most_words: int
-    tokens: tuple[int, ...]  # of the longest prompt, for each text tower
+    tokens: tuple[int, ...]  # in the longest prompt, for each text tower
     closest: float
     closest_pair: tuple[int, int] | None  # positions of its two prompts, counted from 1
 
@@ -50,23 +50,23 @@ class Report(NamedTuple):
 
     @property
     def closest(self) -> float:
-        """The greatest likeness of two prompts of one class."""
+        """Return the greatest likeness of two prompts of one class."""
         return max((row.closest for row in self.rows), default=0.0)
 
 
 def fold(sentence: str) -> str:
-    """The sentence without case and punctuation, its words one space apart."""
+    """Return the sentence in lower case, without punctuation and with single spaces."""
     return " ".join(re.findall(r"[^\W_]+", sentence.casefold()))
 
 
 def content_words(sentence: str, classname: str) -> list[str]:
-    """The words that carry a sentence's meaning, in order: without class name and stop words, plurals cut."""
+    """Return the words that carry a sentence's meaning, in order: no class name, no stop words, no plural "s"."""
     words = _without_name(sentence, classname).split()
     return [word.removesuffix("s") if len(word) > 3 else word for word in words if word not in STOP_WORDS]
 
 
 def likeness(first: Sequence[str], second: Sequence[str]) -> float:
-    """How alike two sentences are, 0 to 1, from their content words (see the top of this file)."""
+    """Return how alike two sentences are, 0 to 1, from their content words (see the top of this file)."""
     one, two = set(first), set(second)
     jaccard = len(one & two) / len(one | two) if one | two else 1.0
     triples = sorted((_triples(first), _triples(second)), key=len)
@@ -77,7 +77,8 @@ def likeness(first: Sequence[str], second: Sequence[str]) -> float:
 def check_bank(
     bank: Bank, classes: Sequence[str] | None, towers: Sequence[TextTower], prompts_a_class: int = PROMPTS_A_CLASS
 ) -> Report:
-    """Measure a data set's prompts and list every fault. `classes`: the split's, in label order; None: not known."""
+    """Measure a data set's prompts and list every fault. `classes`: those of the split, in label order; None if
+    unknown."""
     faults = [] if classes is None else list(_class_faults(list(bank), list(classes)))
     rows = []
     for name, sentences in bank.items():
@@ -99,7 +100,7 @@ def check_bank(
 
 
 def count_words(sentence: str) -> int:
-    """Words between spaces; what has no letter or digit is none."""
+    """Count the words between spaces; a word has at least one letter or digit."""
     return sum(any(character.isalnum() for character in word) for word in sentence.split())
 
 
@@ -116,7 +117,7 @@ def _class_faults(found: list[str], expected: list[str]) -> Iterator[str]:
     yield from (f"the class '{name}' of the split is missing" for name in expected if name in missing)
     yield from (f"the split has no class '{name}'" for name in found if name in extra)
     if not missing and not extra and found != expected:
-        yield f"the classes stand in the order {', '.join(found)}, the split's is {', '.join(expected)}"
+        yield f"the classes are in the order {', '.join(found)}, but the split's is {', '.join(expected)}"
 
 
 def _sentence_faults(name: str, sentences: list[str], prompts_a_class: int) -> Iterator[str]:
@@ -135,7 +136,8 @@ def _sentence_faults(name: str, sentences: list[str], prompts_a_class: int) -> I
 
 
 def _closest(name: str, sentences: list[str], faults: list[str]) -> tuple[float, tuple[int, int] | None]:
-    """Likeness and positions of the closest pair; every pair that is too close (and not the same) joins `faults`."""
+    """Return likeness and positions of the closest pair; add every pair that is too close, but not equal, to
+    `faults`."""
     words = [content_words(sentence, name) for sentence in sentences]
     closest, pair = 0.0, None
     for one, two in combinations(range(len(sentences)), 2):
@@ -150,7 +152,7 @@ def _closest(name: str, sentences: list[str], faults: list[str]) -> tuple[float,
 
 
 def _shared(bank: Bank) -> Iterable[str]:
-    """Sentences that stand under two classes, as they are or with nothing but the class name changed."""
+    """Find sentences that two classes share, either unchanged or with only the class name changed."""
     first: dict[str, tuple[str, int]] = {}
     for name, sentences in bank.items():
         for number, sentence in enumerate(sentences, 1):

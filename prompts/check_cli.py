@@ -18,15 +18,15 @@ from .check import FEWEST_WORDS, MOST_WORDS, NEAR_DUPLICATE, Report, Row, check_
 from .token_counts import TextTower, default_towers, tower_of
 
 EPILOG = f"""
-Checked of each class: the number of prompts; none twice; none nearly twice (likeness below {NEAR_DUPLICATE}, measured
-as prompts/check.py says); none shared with another class; {FEWEST_WORDS} to {MOST_WORDS} words; its name in each;
-no more tokens than each text tower reads. Of each data set: the classes and their order.
-Exit status: 0 no fault, 1 faults, 2 not checked.
+Checked per class: the number of prompts; no duplicates; no near-duplicates (likeness below {NEAR_DUPLICATE}, as defined
+in prompts/check.py); none shared with another class; {FEWEST_WORDS} to {MOST_WORDS} words; the class name in each;
+no more tokens than each text tower reads. Checked per data set: the classes and their order.
+Exit status: 0 no faults, 1 faults, 2 could not check.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a table for each data set and a line for each fault; exit status as in EPILOG."""
+    """Print a table per data set and a line per fault; return the exit status described in EPILOG."""
     options = _parser().parse_args(arguments)
     try:
         faults = _check(options)
@@ -46,12 +46,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("datasets", nargs="*", metavar="DATASET", help="file names without .json (default: all there)")
     parser.add_argument("--bank", default="", help="folder below prompts/ (default: the project's own prompts)")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="another folder than prompts/")
-    parser.add_argument("--classes", type=Path, metavar="SPLIT_JSON", help="the split file whose classes must be there")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="use this folder instead of prompts/")
+    parser.add_argument("--classes", type=Path, metavar="SPLIT_JSON", help="the split file whose classes are required")
     parser.add_argument(
-        "--backbone", nargs="+", default=[], metavar="NAME_OR_FOLDER", help="count the tokens of these models, too"
+        "--backbone", nargs="+", default=[], metavar="NAME_OR_FOLDER", help="also count the tokens of these models"
     )
-    parser.add_argument("--count", type=int, default=PROMPTS_A_CLASS, help="prompts a class (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=PROMPTS_A_CLASS, help="prompts per class (default: %(default)s)")
     return parser
 
 
@@ -61,7 +61,7 @@ def _check(options: argparse.Namespace) -> int:
     if not names:
         raise UserError(f"There are no prompts in {folder}: name the folder with --folder or --bank.")
     if options.classes and len(names) != 1:
-        raise UserError("--classes is one data set's split file: name that data set alone.")
+        raise UserError("--classes is one data set's split file: give only that data set.")
     towers = [*default_towers(), *map(tower_of, options.backbone)]
     faults = 0
     for name in names:
@@ -79,7 +79,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def known_classes(dataset: str) -> list[str] | None:
-    """The classes of a published or an embedded data set in label order; None for other sets."""
+    """Return the classes of a published or embedded data set in label order; None for others."""
     for made in EMBEDDED.values():
         if made.folder == dataset:
             return list(made.classes)
@@ -99,7 +99,7 @@ def _print(name: str, report: Report, towers: Sequence[TextTower], classes_known
     print(f"{name}: {len(rows)} classes, greatest likeness {report.closest:.2f} (fault from {NEAR_DUPLICATE})")
     print(tabulate(rows, headers=[*headers, "likeness", "of prompts"], floatfmt=".2f"))
     if not classes_known:
-        print("Class names were not compared with a split: give it as --classes SPLIT_JSON.")
+        print("Class names were not compared with a split: give one with --classes SPLIT_JSON.")
     for fault in report.faults:
         print(f"FAULT {name}: {fault}")
     print()

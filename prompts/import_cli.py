@@ -13,7 +13,7 @@ from .importing import biomedcoop, import_prompts
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0 when prompts were written, 2 with a sentence on stderr when not."""
+    """Return 0 if prompts were written, otherwise 2 with a sentence on stderr."""
     options = _parser().parse_args(arguments)
     try:
         result = import_prompts(options.origin, options.name, options.folder)
@@ -21,25 +21,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report_error(error)
         return 2
     if result.verified:
-        print("The file is, byte for byte, the published one.")
+        print("The file is identical to the published one, byte for byte.")
     else:
-        print(f"WARNING: this is not the file published as {biomedcoop().path}; its prompts are taken as they are.")
+        print(f"WARNING: this is not the file published as {biomedcoop().path}; its prompts are imported as they are.")
     for dataset, path in result.written.items():
         print(f"{dataset}: written to {path}")
     for dataset, reason in result.lacking.items():
         print(f"{dataset}: not written, {reason}")
     if result.unused:
-        print(f"Classes of the file that no data set here has: {', '.join(result.unused)}")
-    print(f"Use them by TRAINER.<METHOD>.PROMPT_BANK {options.name}.")
+        print(f"Classes in the file that no data set here has: {', '.join(result.unused)}")
+    print(f"Use them with TRAINER.<METHOD>.PROMPT_BANK {options.name}.")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python scripts/import_prompts.py",
-        description=f"Turn BiomedCoOp's published prompts ({biomedcoop().path}) into a bank of this project's form.",
+        description=f"Convert BiomedCoOp's published prompts ({biomedcoop().path}) to a bank in this project's format.",
     )
     parser.add_argument("origin", metavar="FILE_OR_URL", help="the published Python source: a copy, or its raw address")
     parser.add_argument("--name", required=True, help="name of the bank, a folder below prompts/, such as biomedcoop")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="another folder than prompts/")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="use this folder instead of prompts/")
     return parser

@@ -1,6 +1,6 @@
-"""A published bank of prompts, a Python source with one large dict, as files of this project's form.
+"""Converts a published bank of prompts, a Python source with one large dict, to files in this project's format.
 
-The source is parsed and its dict taken as a literal; nothing in it is ever executed.
+The source is parsed and its dict read as a literal; nothing in it is ever executed.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ MOST_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class Published:
-    """A prompt file in a public repository; `blob_sha1` is git's name for its content."""
+    """A prompt file in a public repository; `blob_sha1` is git's hash of its content."""
 
-    path: str  # as in an address of the raw file: owner/name/commit/path
+    path: str  # as in the address of the raw file: owner/name/commit/path
     blob_sha1: str
     variable: str
 
 
 def biomedcoop() -> Published:
-    """The prompts that BiomedCoOp published (Koleilat et al., CVPR 2025), which OGKD's teacher uses too."""
+    """The prompts published by BiomedCoOp (Koleilat et al., CVPR 2025), which OGKD's teacher also uses."""
     known = catalogue.load()
     return Published(
         f"{known.split_repository}/{known.split_commit}/trainers/prompt_templates.py",
@@ -44,14 +44,14 @@ class Imported:
     written: dict[str, Path]
     lacking: dict[str, str]  # data set -> why its file was not written
     unused: list[str]  # classes of the source that no data set has
-    verified: bool  # whether the source is, byte for byte, the published one
+    verified: bool  # whether the source is identical to the published one
 
 
 def import_prompts(origin: str, name: str, folder: Path = FOLDER, published: Published | None = None) -> Imported:
-    """Write folder/<name>/<DATASET>.json for each published data set whose classes the source has all.
+    """Write folder/<name>/<DATASET>.json for each published data set all of whose classes the source has.
 
-    `origin` is a file or an http(s) address. Raises UserError when it cannot be read, is not such a source, is said to
-    be the published one and is not, or serves no data set; and when `name` is no name of a folder in `folder`.
+    `origin` is a file or an http(s) address. Raises UserError if it cannot be read, is not such a source, should be the
+    published one and is not, or fits no data set; also if `name` is not valid as a folder name.
     """
     published = published or biomedcoop()
     target = _bank_folder(name, folder)
@@ -68,13 +68,13 @@ def import_prompts(origin: str, name: str, folder: Path = FOLDER, published: Pub
         counts = {classname: len(bank.get(classname, ())) for classname in facts.classes}
         missing = [classname for classname, count in counts.items() if not count]
         if missing:
-            lacking[dataset] = f"no prompts of {', '.join(missing)}"
+            lacking[dataset] = f"no prompts for {', '.join(missing)}"
         elif len(set(counts.values())) > 1:
             lacking[dataset] = f"unequal numbers of prompts, {', '.join(f'{n} of {c}' for c, n in counts.items())}"
         else:
             chosen[dataset] = {classname: bank[classname] for classname in facts.classes}
     if not chosen:
-        raise UserError(f"{origin} has not all the classes of any published data set: import a file that has.")
+        raise UserError(f"{origin} does not have all classes of any published data set: import a file that does.")
     for dataset, prompts in chosen.items():
         written[dataset] = bank_file(dataset, name, folder)
         with writing(f"{dataset}.json", target):
@@ -86,7 +86,7 @@ def import_prompts(origin: str, name: str, folder: Path = FOLDER, published: Pub
 def _bank_folder(name: str, folder: Path) -> Path:
     target = folder / name
     if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name) or target.resolve() != folder.resolve() / name:
-        raise UserError(f"'{name}' is no name of a prompt bank: use letters, digits, '-' and '_', as in biomedcoop.")
+        raise UserError(f"'{name}' is not a valid name of a prompt bank: use letters, digits, '-' and '_'.")
     return target
 
 
@@ -95,12 +95,12 @@ def is_address(origin: str) -> bool:
 
 
 def read_source(origin: str) -> bytes:
-    """The content of a file or http(s) address, MOST_BYTES at most. Raises UserError."""
+    """Read a file or http(s) address, at most MOST_BYTES. Raises UserError."""
     if is_address(origin):
         try:
             return read_small(origin, most=MOST_BYTES)
         except TransferError as error:
-            raise UserError(f"The prompts cannot be fetched, {error}: try again or import a file.") from error
+            raise UserError(f"The prompts cannot be downloaded ({error}): try again or import a file.") from error
     path = Path(expanded(origin))
     try:
         with open(path, "rb") as file:
@@ -113,15 +113,15 @@ def read_source(origin: str) -> bytes:
 
 
 def parse_bank(source: bytes, variable: str, origin: str) -> Bank:
-    """The dict literal {class name: [sentences]} that a Python source assigns to `variable`, without executing it.
+    """Read the dict literal {class name: [sentences]} that a Python source assigns to `variable`, without executing it.
 
-    Raises UserError when there is no such assignment, or more than one, or the value is anything but such a literal.
+    Raises UserError if there is not exactly one such assignment, or its value is not such a literal.
     """
     try:
         module = ast.parse(source, filename=origin)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UserError(
-            f"{origin} is no Python source: give the raw file, not a web page that shows it, and with all of its lines."
+            f"{origin} is not a Python source: give the complete raw file, not a web page that shows it."
         ) from error
     values = [value for statement in module.body if (value := _assigned(statement, variable)) is not None]
     if len(values) != 1:
@@ -143,7 +143,7 @@ def parse_bank(source: bytes, variable: str, origin: str) -> Bank:
 
 
 def _assigned(statement: ast.stmt, variable: str) -> ast.expr | None:
-    """The value that a statement assigns to the variable and nothing else, or None."""
+    """Return the value that a statement assigns to the variable alone, or None."""
     match statement:
         case ast.Assign(targets=[ast.Name(id=name)], value=value) if name == variable:
             return value
@@ -153,5 +153,5 @@ def _assigned(statement: ast.stmt, variable: str) -> ast.expr | None:
 
 
 def _is_text(value: object) -> bool:
-    """Whether it is a string with something in it that UTF-8 can hold."""
+    """Whether it is a string that is not blank and that UTF-8 can encode."""
     return isinstance(value, str) and bool(value.strip()) and not re.search(r"[\ud800-\udfff]", value)

@@ -1,6 +1,6 @@
-"""How many tokens a text tower makes of a sentence: counted where its tokenizer is at hand, bounded where it is not.
+"""Counts the tokens of a sentence for each text tower, or bounds them where the tokenizer is not available.
 
-The default towers are counted by the tokenizers library alone, without PyTorch or a model.
+For the default towers only the tokenizers library is needed, neither PyTorch nor a model.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 Counter = Callable[[Sequence[str]], list[int]]
 PHANTOMCLIP = Path(__file__).resolve().parents[1] / "clip" / "phantomclip"
-CLIP_MERGES = 49152 - 256 - 2  # what OpenAI's CLIP uses of the merges in its vocabulary file
+CLIP_MERGES = 49152 - 256 - 2  # the merges in the vocabulary file that OpenAI's CLIP uses
 
 
 @dataclass(frozen=True)
 class TextTower:
-    """`count` gives each sentence's tokens with the special ones; an upper bound of them where not `exact`."""
+    """`count` returns each sentence's number of tokens, special ones included, or an upper bound if not `exact`."""
 
     name: str
     context_length: int
@@ -34,7 +34,7 @@ class TextTower:
 
 
 def default_towers() -> list[TextTower]:
-    """The towers that can be judged without fetching anything: CLIP, BiomedCLIP by a bound, PhantomCLIP if it is there.
+    """Return the towers that need no download: CLIP, BiomedCLIP with a bound, and PhantomCLIP if it is installed.
 
     PubMedCLIP's tokenizer and length are CLIP's.
     """
@@ -53,7 +53,7 @@ def default_towers() -> list[TextTower]:
 
 
 def tower_of(name: str) -> TextTower:
-    """The text tower of a model that clip.load knows, counted by its own tokenizer.
+    """Return the text tower of a model that clip.load knows, counted with its own tokenizer.
 
     A sentence that is too long counts as one token more than the tower reads. Raises UserError when loading fails.
     """
@@ -64,7 +64,7 @@ def tower_of(name: str) -> TextTower:
     def count_one(sentence: str) -> int:
         try:
             return int(model.tokenize([sentence]).mask.sum())
-        except clip.ModelError:  # the sentence is too long; by how much is not said
+        except clip.ModelError:  # the sentence is too long; the error does not say by how much
             return model.context_length + 1
 
     return TextTower(model.name, model.context_length, True, lambda sentences: list(map(count_one, sentences)))
@@ -76,7 +76,7 @@ def _count(tokenizer: Tokenizer, sentences: Sequence[str], special: int = 0) -> 
 
 @cache
 def _clip_tokenizer() -> Tokenizer:
-    """CLIP's byte-pair encoding by the tokenizers library, from the vocabulary file that open_clip brings."""
+    """Build CLIP's byte-pair encoding with the tokenizers library, from the vocabulary file in open_clip."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
     package = find_spec("open_clip")
@@ -100,5 +100,5 @@ def _clip_tokenizer() -> Tokenizer:
 
 
 def bound_word_pieces(sentences: Sequence[str]) -> list[int]:
-    """Most tokens that a WordPiece vocabulary can make: one per character, [CLS] and [SEP]."""
+    """Return the most tokens that a WordPiece vocabulary can produce: one per character, plus [CLS] and [SEP]."""
     return [len("".join(unicodedata.normalize("NFD", sentence).split())) + 2 for sentence in sentences]

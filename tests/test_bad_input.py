@@ -296,11 +296,11 @@ scripts/download.py btmri --from {{place}}/nosuch --root {{tmp}} | nosuch
 scripts/check_prompts.py Nosuch | Nosuch.json
 scripts/check_prompts.py --folder {{place}}/empty | There are no prompts in
 scripts/check_prompts.py Phantom --classes {{place}}/none.json | none.json
-scripts/check_prompts.py Phantom --bank ../up | is no name of a prompt bank
+scripts/check_prompts.py Phantom --bank ../up | is not a valid name of a prompt bank
 scripts/check_prompts.py Phantom --backbone nosuch | There is no model or folder "nosuch"
 scripts/import_prompts.py {{place}}/none.py --name x --folder {{tmp}} | none.py
-scripts/import_prompts.py {{place}}/file.txt --name x --folder {{tmp}} | is no Python source
-scripts/import_prompts.py {{place}}/file.txt --name ../x --folder {{tmp}} | is no name of a prompt bank
+scripts/import_prompts.py {{place}}/file.txt --name x --folder {{tmp}} | is not a Python source
+scripts/import_prompts.py {{place}}/file.txt --name ../x --folder {{tmp}} | is not a valid name of a prompt bank
 predict.py {{place}}/nosuch {{images}} | There is no folder
 predict.py {{place}}/empty {{images}} | is neither a run's folder
 predict.py {{run}} {{place}}/empty | contains no images.
@@ -493,10 +493,10 @@ DAMAGED = [
     (BANK, "[]", BANKED, "Phantom.json is not a prompt bank"),
     (BANK, "{}", BANKED, "has no teacher prompts in"),
     (BANK, '{"a": "b"}', BANKED, "Phantom.json is not a prompt bank"),
-    (BANK, '{"a": [""]}', BANKED, "no sentence empty"),
-    (BANK, '{"a": ["b"], "a": ["c"]}', BANKED, "names the class 'a' twice"),
+    (BANK, '{"a": [""]}', BANKED, "none of them empty"),
+    (BANK, '{"a": ["b"], "a": ["c"]}', BANKED, "has the class 'a' twice"),
     (BANK, '{"a": [1]}', "scripts/check_prompts.py Phantom --folder {place}/prompts", "is not a prompt bank"),
-    (BANK, Changed({"simple cyst": ["a scan"]}), BANKED, "every class needs as many as the others"),
+    (BANK, Changed({"simple cyst": ["a scan"]}), BANKED, "every class needs the same number"),
     ("geometry.yaml", "tree: [", SHAPED, "geometry.yaml is not valid YAML"),
     ("geometry.yaml", b"\x00", SHAPED, "geometry.yaml is not valid YAML"),
     ("geometry.yaml", "3", SHAPED, "geometry.yaml is not a geometry"),

@@ -206,8 +206,8 @@ MISTAKES = {
     "source: s\n": "has neither 'tree' nor 'order': give one of the two",
     TREE + "order: [a, b, c]\n": "has both 'tree' and 'order': give one of the two",
     TREE + "cost: {}\n": "has the unknown entry 'cost' (did you mean 'costs'?)",
-    TREE + "source: t\n": "(line 3: 'source' stands there twice)",
-    "tree: {a: , g: {b: , b: }}\nsource: s\n": "(line 1: 'b' stands there twice)",
+    TREE + "source: t\n": "(line 3: 'source' is there twice)",
+    "tree: {a: , g: {b: , b: }}\nsource: s\n": "(line 1: 'b' is there twice)",
     "tree: {a: , g: {b: , a: }}\nsource: s\n": "names the class 'a' twice in its tree: keep one of the two",
     "tree: [a, b]\nsource: s\n": "has a 'tree' that is not a mapping",
     "tree: {a: }\nsource: s\n": "has a tree with fewer than two branches at its top",
@@ -267,7 +267,7 @@ def test_a_file_that_is_not_there_not_readable_or_not_named_right_is_said(tmp_pa
     (tmp_path / "latin.yaml").write_bytes("order: [é, b]".encode("latin-1"))
     with pytest.raises(UserError, match=r"latin\.yaml is not valid YAML"):
         read_geometry(tmp_path / "latin.yaml")
-    with pytest.raises(UserError, match=r"how the classes of MySet relate, .*MySet\.yaml is not there: write it"):
+    with pytest.raises(UserError, match=r"how the classes of MySet relate, .*MySet\.yaml does not exist: write it"):
         read_geometry("MySet")
     with pytest.raises(UserError, match="neither a data set's name nor a file"):
         read_geometry("../BUSI")
@@ -423,7 +423,7 @@ CSV_MISTAKES = {
     ",a,bb\na,1,0\nbb,0,1\n": "has no class 'b' (the nearest is 'bb'): add its row and its column",
 }
 FINISHED_MISTAKES = {
-    ",a,b,c\na,1,0,0\nb,0,1,0\nc,0,0,1\n": "has the class 'c', which is not in play",
+    ",a,b,c\na,1,0,0\nb,0,1,0\nc,0,0,1\n": "has the class 'c', which the run does not use",
     ",a,b\na,1,0\nb,-0.5,1.5\n": "has a number below 0 in the row of 'b'",
     ",a,b\na,1,0\nb,0.5,0.500002\n": "the row of 'b' sums to 1.000002",
 }

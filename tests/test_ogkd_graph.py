@@ -218,8 +218,8 @@ def test_every_kind_trains_and_each_ends_with_a_prompt_of_its_own(arguments, kin
     [
         ("geometri", "no class graph 'geometri'.*did you mean 'geometry'"),
         ("file:", "'file:' lacks a file"),
-        ("file:none.csv", "'file:none.csv' needs the file none.csv, which is not there"),
-        ("geometry:none.yaml", "'geometry:none.yaml' needs the file none.yaml, which is not there"),
+        ("file:none.csv", "'file:none.csv' needs the file none.csv, which does not exist"),
+        ("geometry:none.yaml", "'geometry:none.yaml' needs the file none.yaml, which does not exist"),
     ],
 )
 def test_a_graph_that_cannot_be_is_an_error_before_anything_is_loaded(arguments, tmp_path, kind, sentence):
@@ -235,7 +235,7 @@ def test_a_data_set_of_which_no_geometry_is_known_is_an_error_that_says_what_to_
     spec = RunSpec(
         "OGKD", str(tmp_path / "run"), "moles", data=str(tmp_path), backbone="PhantomCLIP", pairs=(GRAPH, "geometry")
     )
-    with pytest.raises(UserError, match=r"how the classes of moles relate.*moles\.yaml.* is not there: write it"):
+    with pytest.raises(UserError, match=r"how the classes of moles relate.*moles\.yaml.* does not exist: write it"):
         train.main(spec.arguments())
 
 
@@ -247,7 +247,7 @@ def test_a_csv_that_lacks_a_class_is_an_error_that_names_it(arguments, tmp_path)
 
 def test_a_finished_graph_with_classes_that_are_not_in_play_is_an_error(arguments, tmp_path):
     path = write_graph(tmp_path / "all.csv", CLASSES, np.eye(12))
-    with pytest.raises(UserError, match="which is not in play"):
+    with pytest.raises(UserError, match="which the run does not use"):
         train.main(arguments("OGKD", GRAPH, f"file+:{path}", "DATASET.SUBSAMPLE_CLASSES", "base"))
 
 

@@ -210,5 +210,5 @@ def test_a_bank_is_a_path_too(tmp_path, monkeypatch):
     assert load_prompts("BUSI", ["normal"], bank=str(tmp_path)) == [["a normal breast."]]
     with pytest.raises(UserError, match="There are no teacher prompts for Kvasir"):
         load_prompts("Kvasir", ["polyps"], bank=f"{tmp_path}/")
-    with pytest.raises(UserError, match="PROMPTS names the folder /absent, which is not there"):
+    with pytest.raises(UserError, match="PROMPTS is set to the folder /absent, which does not exist"):
         load_prompts("BUSI", ["normal"])
