@@ -31,7 +31,7 @@ SHORT = {"OPTIM.MAX_EPOCH": 2, "DATALOADER.NUM_WORKERS": 0}
 
 @pytest.fixture(scope="module")
 def own_images(tmp_path_factory) -> Path:
-    """A folder of one's own: three classes of Phantom's images, ten each."""
+    """A user's own folder: three classes of Phantom's images, ten each."""
     root = tmp_path_factory.mktemp("own")
     for name in CLASSES:
         folder = root / "scans" / name.replace(" ", "_")

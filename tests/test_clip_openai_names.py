@@ -1,4 +1,4 @@
-"""OpenAI's clip package by its names: the models compute what open_clip computes on the same weights."""
+"""OpenAI's clip package under its own names: the models compute what open_clip computes with the same weights."""
 
 import html
 import pickle
@@ -124,7 +124,7 @@ def test_shorter_texts_than_the_context_length_have_the_same_features(vit_state)
 
 
 class TextEncoder(nn.Module):
-    """A text tower as trainers of CoOp's code base take it from a model and drive it, sequence first."""
+    """A text tower as trainers of CoOp's code base take it from a model and call it, sequence first."""
 
     def __init__(self, clip_model):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Weights files: nothing in them runs, nothing damaged is taken for a model, and there is one copy in memory."""
+"""Weights files: nothing in them runs, damaged files are refused, and there is one copy in memory."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The engine keeps Dassl's promises, and its own."""
+"""The engine keeps Dassl's promises and its own."""
 
 import math
 import os

@@ -255,7 +255,7 @@ def test_a_wrapper_of_ones_own_transforms_by_dassls_method(tmp_path):
 
 
 class Mixed(TrainerXU):
-    """A trainer with loaders of its own, which are lists."""
+    """A trainer that builds its own loaders, which are lists."""
 
     def build_data_loader(self):
         self.train_loader_x = [{"img": torch.ones(2, 3), "label": torch.tensor([0, 1])}] * 3
@@ -277,7 +277,7 @@ class Mixed(TrainerXU):
 
 
 class Labelled(Mixed, TrainerX):
-    """The same with labelled images alone."""
+    """The same with only labelled images."""
 
     run_epoch = TrainerX.run_epoch
 

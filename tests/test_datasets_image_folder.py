@@ -30,7 +30,7 @@ def config(root: Path, folder: str = "scans", seed: int = 1, shots: int = -1) ->
 
 
 def contents(suffix: str) -> bytes:
-    """The smallest image of a kind, told by its suffix; nothing for other files."""
+    """The smallest image of the format given by the suffix; empty for other files."""
     if suffix == ".dcm":
         path = Path(get_testdata_file("SC_rgb_small_odd.dcm"))  # within pydicom's package
         return path.read_bytes()

@@ -80,7 +80,7 @@ def exported(ogkd, tmp_path_factory) -> Path:
 
 
 def traces(folder: Path, own_data: Path) -> list[str]:
-    """Which names of images, or of their place, stand in any byte of a folder's files."""
+    """Return the image names, or parts of their path, that occur anywhere in a folder's files."""
     content = b"\n".join(path.name.encode() + b"\n" + path.read_bytes() for path in folder.rglob("*") if path.is_file())
     content = content.lower() + content.replace(b"\0", b"").lower()
     images = list(own_data.rglob("*.png"))

@@ -1,4 +1,5 @@
-"""Data sets given by path, names that two data sets share, SHOTS all, and whose folder a relative path is of."""
+"""Data sets given by path, names shared by two data sets, SHOTS all, and the folder that a relative path starts
+from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every image is opened before anything is trained; all that cannot be read are named at once."""
+"""Every image is opened before training begins; all that cannot be read are reported together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One's own images: splitting by patient, checking a folder, upright reading, sentences kept elsewhere."""
+"""A user's own images: splitting by patient, checking a folder, EXIF orientation, sentences in another folder."""
 
 from __future__ import annotations
 

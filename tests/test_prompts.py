@@ -1,4 +1,4 @@
-"""Teacher prompts: the committed ones are sound, faulty ones are told, and reading them fails in plain sentences."""
+"""Teacher prompts: the committed ones are valid, faults are reported, and reading errors are plain sentences."""
 
 from __future__ import annotations
 
