@@ -334,7 +334,7 @@ def test_an_unknown_name_lists_the_known_ones():
         clip._MODELS["ViT-B/8"]
 
 
-def test_a_file_of_ones_own_is_a_model_by_its_path(vit_state, images, tmp_path):
+def test_the_path_of_a_local_file_is_a_model(vit_state, images, tmp_path):
     path = tmp_path / "own.pt"
     torch.save(vit_state, path)
     assert clip._download(clip._MODELS[str(path)]) == str(path)

@@ -140,7 +140,7 @@ def test_the_fractions_are_those_of_the_published_splits(split_folder):
     assert {part: len(made[part]) for part in PARTS} == {part: len(published[part]) for part in PARTS}
 
 
-def test_a_split_file_of_ones_own_is_used_as_it_is(scans):
+def test_an_existing_split_file_is_used_as_it_is(scans):
     own = {part: [[f"normal_lung/{3 * i + j}.png", 0, "healthy"] for j in range(2)] for i, part in enumerate(PARTS)}
     (scans / "split_scans.json").write_text(json.dumps(own))
     data = ImageFolder(config(scans.parent))

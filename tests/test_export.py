@@ -203,7 +203,7 @@ def test_a_cache_of_training_features_is_not_handed_over(run, tmp_path):
         (lambda f: change(f, options={"N_CTX": 2, "CTX_INIT": "a photo"}), "use the configuration that it was trained"),
     ],
 )
-def test_a_spoiled_export_is_told_in_a_sentence(exported, tmp_path, spoil, sentence):
+def test_a_spoiled_export_is_reported_in_one_sentence(exported, tmp_path, spoil, sentence):
     folder = tmp_path / "spoiled"
     folder.mkdir()
     for name in FILES:
@@ -303,7 +303,7 @@ def test_an_export_is_pushed_to_a_private_repository_of_the_hub(ogkd, own_data, 
         assert hub.tokens == {"Bearer not-a-real-one"}
 
 
-def test_a_hub_that_cannot_be_reached_is_told_in_a_sentence(ogkd, tmp_path):
+def test_a_hub_that_cannot_be_reached_is_reported_in_one_sentence(ogkd, tmp_path):
     words = ["scripts/export_prompt.py", str(ogkd), str(tmp_path / "out"), "--push", "some/prompt"]
     done = program(words, "http://127.0.0.1:9", tmp_path / "home")
     assert done.returncode == 2
