@@ -100,7 +100,7 @@ def test_train_py_takes_a_folder_by_path_too(pics, tmp_path, word):
 
 
 @pytest.mark.parametrize("name", ["busi", "BUSI", "covid", "retina"])
-def test_an_own_folder_with_the_name_of_a_published_set_must_be_marked(pics, places, name):
+def test_a_users_folder_with_the_name_of_a_published_set_must_be_marked(pics, places, name):
     shutil.copytree(pics, places.data / name)
     published = load().find(name)
     with pytest.raises(UserError, match=rf"'{name}' is the data set {published.name}.*folder:{name} .*download\.py"):
