@@ -14,7 +14,7 @@ SWITCHES = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-sh
 
 
 def missing() -> str:
-    """Why no browser can be driven here; empty where one can."""
+    """Return why no browser can be driven here; empty if one can."""
     if not _browser():
         return "there is no Chromium (Debian and Ubuntu: apt-get install chromium)"
     if not shutil.which("chromedriver"):
@@ -47,7 +47,7 @@ class Browser:
         self.call("url", url=page.absolute().as_uri())
 
     def run(self, script: str) -> object:
-        """What a script, the body of a function, returns."""
+        """Run a script, the body of a function, and return its result."""
         return self.call("execute/sync", script=script, args=[])
 
     def log(self) -> list[dict]:

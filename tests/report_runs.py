@@ -36,7 +36,7 @@ def write_run(folder: Path, kind, method, seed, predictions=None, shots=16, data
 
 
 def random_predictions(images, labels, classnames, skill, seed) -> Predictions:
-    """Predictions that are right the more often the larger `skill` is."""
+    """Predictions that are correct more often the larger `skill` is."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(len(labels), len(classnames)))
     logits[np.arange(len(labels)), labels] += skill

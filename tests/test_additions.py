@@ -1,4 +1,4 @@
-"""What is added in one place works everywhere: tried in a copy of the repository with things added."""
+"""What is added in one place works everywhere, tried in a copy of the repository."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 
 def left_out(folder, names):
-    """What a copy of the repository does without: caches, hidden folders, and what runs have made."""
+    """What is left out of a copy of the repository: caches, hidden folders and the output of runs."""
     made = {"data", "output", "cache"} if folder == str(ROOT) else set()
     return [name for name in names if name in made or name == "__pycache__" or name.startswith(".")]
 

@@ -1,4 +1,4 @@
-"""Imports run one way between the rooms, as docs/architecture.md says."""
+"""Imports between the rooms go one way, as docs/architecture.md says."""
 
 import ast
 from pathlib import Path

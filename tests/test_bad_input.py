@@ -24,7 +24,7 @@ from tests.conftest import ROOT
 
 
 def refused(done: subprocess.CompletedProcess, *words: str) -> None:
-    """Check that a command ended as a user's error does, with these words in its sentence."""
+    """Check that a command ended with a user's error, with these words in its sentence."""
     assert done.returncode == 2, done.stdout + done.stderr
     print(done.stderr)
     assert "Traceback" not in done.stdout + done.stderr
@@ -34,14 +34,14 @@ def refused(done: subprocess.CompletedProcess, *words: str) -> None:
 
 
 def table(text: str) -> list:
-    """The rows of a table: what stands left and right of the bar on each line."""
+    """The rows of a table: the parts left and right of the bar on each line."""
     rows = [line.rsplit(" | ", 1) for line in text.strip().splitlines() if not line.startswith("#")]
     return [pytest.param(left.strip(), right.strip(), id=left.strip()[:60]) for left, right in rows]
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, data, cache):
-    """What commands are given: a finished run, the data, folders of images and of nothing."""
+    """The input of the commands: a finished run, the data, folders of images and empty folders."""
     from runs.export import export
     from train import main
 
@@ -536,7 +536,7 @@ DAMAGED = [
 
 
 def spoiled(path: Path, content: object) -> bytes:
-    """The bytes that a damaged file holds."""
+    """The bytes of a damaged file."""
     if isinstance(content, Changed):
         whole = json.loads(path.read_text())
         for name, value in content.items():

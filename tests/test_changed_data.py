@@ -1,4 +1,4 @@
-"""A run is reused or resumed on the data, sentences and weights that it was begun with, and on no others."""
+"""A run is reused or resumed only with the data, sentences and weights that it was begun with."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ ONE_EPOCH = ("OPTIM.MAX_EPOCH", "1")
 
 
 def replace_image(data, part="test"):
-    """Put another image in the place of the first of a part; its name below the image folder."""
+    """Replace the first image of a part by another one; return its name below the image folder."""
     images = data / "Phantom" / "Phantom"
     first, second, *_ = json.loads((data / "Phantom" / "split_Phantom.json").read_text())[part]
     shutil.copyfile(images / second[0], images / first[0])

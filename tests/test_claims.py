@@ -1,4 +1,4 @@
-"""The sentences on a method's claims say what the intervals allow, for it or against it."""
+"""The sentences about a method's claims say what the intervals allow, for it or against it."""
 
 import re
 
@@ -107,7 +107,7 @@ def test_a_report_has_the_four_claims_and_says_what_was_not_measured(grid, parse
 
 
 def test_the_method_may_lose(grid, parse):  # noqa: F811
-    """The claims of the weakest method are told by the same words."""
+    """The claims of the weakest method are reported in the same words."""
     done = parse(grid[0], "--claims", "CoOp")
     (sentence,) = [line for line in done.stdout.splitlines() if "CoOp's accuracy on base classes" in line]
     assert "is below that of" in sentence

@@ -31,7 +31,7 @@ SHORT = {"OPTIM.MAX_EPOCH": 2, "DATALOADER.NUM_WORKERS": 0}
 
 @pytest.fixture(scope="module")
 def own_images(tmp_path_factory) -> Path:
-    """A folder of one's own: three classes of Phantom's images, ten each."""
+    """A user's own folder: three classes of Phantom's images, ten each."""
     root = tmp_path_factory.mktemp("own")
     for name in CLASSES:
         folder = root / "scans" / name.replace(" ", "_")
@@ -185,12 +185,12 @@ def test_the_sentences_that_are_given_decide_what_the_teacher_says(listed, cache
         ({"prompts": {"mass": ["a."], "cyst": ["a.", "b."]}}, ["mass", "cyst"] * 15, "needs the same number"),
     ],
 )
-def test_what_a_caller_can_get_wrong_is_told_in_a_sentence(listed, cache, params, labels, sentence):
+def test_what_a_caller_can_get_wrong_is_reported_in_one_sentence(listed, cache, params, labels, sentence):
     with pytest.raises(UserError, match=sentence):
         classifier(cache, **params).fit(listed[0], labels)
 
 
-def test_what_is_no_image_is_told_in_a_sentence(listed, cache):
+def test_what_is_not_an_image_is_reported_in_one_sentence(listed, cache):
     paths, labels = listed
     with pytest.raises(UserError, match="a path or a PIL image, not ndarray"):
         classifier(cache).fit([np.zeros((8, 8)), *paths[1:]], labels)

@@ -1,4 +1,4 @@
-"""Models of the hub: its cache first, then the hub (here a server of the test's own), then one sentence."""
+"""Models of the hub: its cache first, then the hub (here a local server), then one sentence."""
 
 import os
 import subprocess

@@ -172,7 +172,7 @@ def test_any_text_has_tokens_and_its_neighbours_do_not_change_them(model, texts)
         assert tokens.ids[row, tokens.mask[row]].tolist() == alone.ids[0].tolist()
 
 
-def test_a_text_beyond_the_context_is_named_in_the_error(model):
+def test_a_text_beyond_the_context_is_reported_by_name(model):
     with pytest.raises(clip.ModelError, match=r'"cyst cyst .*has 102 tokens .* at most 64: shorten it'):
         model.tokenize(["fine", "cyst " * 100])
 

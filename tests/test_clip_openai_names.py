@@ -1,4 +1,4 @@
-"""OpenAI's clip package by its names: the models compute what open_clip computes on the same weights."""
+"""OpenAI's clip package under its own names: the models compute what open_clip computes with the same weights."""
 
 import html
 import pickle
@@ -124,7 +124,7 @@ def test_shorter_texts_than_the_context_length_have_the_same_features(vit_state)
 
 
 class TextEncoder(nn.Module):
-    """A text tower as trainers of CoOp's code base take it from a model and drive it, sequence first."""
+    """A text tower as trainers of CoOp's code base take it from a model and call it, sequence first."""
 
     def __init__(self, clip_model):
         super().__init__()
@@ -334,7 +334,7 @@ def test_an_unknown_name_lists_the_known_ones():
         clip._MODELS["ViT-B/8"]
 
 
-def test_a_file_of_ones_own_is_a_model_by_its_path(vit_state, images, tmp_path):
+def test_the_path_of_a_local_file_is_a_model(vit_state, images, tmp_path):
     path = tmp_path / "own.pt"
     torch.save(vit_state, path)
     assert clip._download(clip._MODELS[str(path)]) == str(path)

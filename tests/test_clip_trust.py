@@ -1,4 +1,4 @@
-"""A model folder is data: no code of it runs, and no name inside it leads to another repository."""
+"""A model folder is data: none of its code runs, and no name inside it leads to another repository."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Weights files: nothing in them runs, nothing damaged is taken for a model, and there is one copy in memory."""
+"""Weights files: nothing in them runs, damaged files are refused, and there is one copy in memory."""
 
 import json
 import os
@@ -42,7 +42,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("name", [SAFE, BIN])
-def test_an_empty_weights_file_is_named_in_the_error(folder, name):
+def test_an_empty_weights_file_is_reported_by_name(folder, name):
     (folder / SAFE).unlink()
     (folder / name).touch()
     with pytest.raises(clip.ModelError, match=rf"{name} is empty: replace it with an intact copy"):
@@ -51,7 +51,7 @@ def test_an_empty_weights_file_is_named_in_the_error(folder, name):
 
 @pytest.mark.parametrize("kept", [0.001, 0.5, 0.999])
 @pytest.mark.parametrize("name", [SAFE, BIN])
-def test_a_truncated_weights_file_is_named_in_the_error(folder, name, kept):
+def test_a_truncated_weights_file_is_reported_by_name(folder, name, kept):
     if name == BIN:
         torch.save(tiny_models.biomedclip_state(folder), folder / BIN)
         (folder / SAFE).unlink()
@@ -99,7 +99,7 @@ def test_a_folder_without_weights_says_what_to_put_there(folder):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"model_cfg": {"embed_dim": 4}}'])
-def test_a_damaged_configuration_is_named_in_the_error(folder, text):
+def test_a_damaged_configuration_is_reported_by_name(folder, text):
     (folder / "open_clip_config.json").write_text(text)
     with pytest.raises(clip.ModelError, match=r"configuration .*open_clip_config.json (is not|lacks)"):
         clip.image_spec(folder)

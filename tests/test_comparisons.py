@@ -1,4 +1,4 @@
-"""Intervals in tables, and methods against named ones: paired, resampled jointly, tested over data sets."""
+"""Intervals in tables, and comparisons of methods: paired, resampled jointly, tested over data sets."""
 
 import csv
 import io

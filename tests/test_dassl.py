@@ -1,4 +1,4 @@
-"""The engine keeps Dassl's promises, and its own."""
+"""The engine keeps Dassl's promises and its own."""
 
 import math
 import os
@@ -126,7 +126,7 @@ def test_a_pickle_bomb_is_refused_and_does_not_go_off(tmp_path, write):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short"])
-def test_a_damaged_checkpoint_is_named_in_one_sentence(tmp_path, content):
+def test_a_damaged_checkpoint_is_reported_in_one_sentence(tmp_path, content):
     path = tmp_path / "model.pth.tar-1"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"model\.pth\.tar-1") as error:

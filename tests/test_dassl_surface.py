@@ -211,7 +211,7 @@ def test_a_translation_crops_the_enlarged_image_where_python_says(seed):
 
 @pytest.mark.parametrize("name", ["randaugment", "randaugment2", "randaugment_fixmatch"])
 @given(seed=SEEDS)
-def test_each_randaugment_draws_operations_and_strengths_of_its_own(name, seed):
+def test_each_randaugment_draws_its_own_operations_and_strengths(name, seed):
     image = Image.fromarray(np.random.default_rng(1).integers(0, 255, (24, 24, 3), dtype=np.uint8))
     cfg = get_cfg_default()
     cfg.INPUT.SIZE, cfg.INPUT.RANDAUGMENT_N, cfg.INPUT.RANDAUGMENT_M, cfg.VERBOSE = (24, 24), 3, 9, False
@@ -243,7 +243,7 @@ def test_the_image_without_augmentation_is_normalised_as_the_others(tmp_path):
     assert torch.equal(item["img0"], item["img"])
 
 
-def test_a_wrapper_of_ones_own_transforms_by_dassls_method(tmp_path):
+def test_a_users_wrapper_transforms_by_dassls_method(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     cfg = get_cfg_default()
     cfg.DATALOADER.K_TRANSFORMS = 2
@@ -255,7 +255,7 @@ def test_a_wrapper_of_ones_own_transforms_by_dassls_method(tmp_path):
 
 
 class Mixed(TrainerXU):
-    """A trainer with loaders of its own, which are lists."""
+    """A trainer that builds its own loaders, which are lists."""
 
     def build_data_loader(self):
         self.train_loader_x = [{"img": torch.ones(2, 3), "label": torch.tensor([0, 1])}] * 3
@@ -277,7 +277,7 @@ class Mixed(TrainerXU):
 
 
 class Labelled(Mixed, TrainerX):
-    """The same with labelled images alone."""
+    """The same with only labelled images."""
 
     run_epoch = TrainerX.run_epoch
 

@@ -1,4 +1,4 @@
-"""Split files, few-shot drawing, the base/novel cut and the benchmark's data sets."""
+"""Split files, few-shot sampling, the base/novel split and the benchmark's data sets."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def config(root: Path, folder: str = "scans", seed: int = 1, shots: int = -1) ->
 
 
 def contents(suffix: str) -> bytes:
-    """The smallest image of a kind, told by its suffix; nothing for other files."""
+    """The smallest image of the format given by the suffix; empty for other files."""
     if suffix == ".dcm":
         path = Path(get_testdata_file("SC_rgb_small_odd.dcm"))  # within pydicom's package
         return path.read_bytes()
@@ -140,7 +140,7 @@ def test_the_fractions_are_those_of_the_published_splits(split_folder):
     assert {part: len(made[part]) for part in PARTS} == {part: len(published[part]) for part in PARTS}
 
 
-def test_a_split_file_of_ones_own_is_used_as_it_is(scans):
+def test_an_existing_split_file_is_used_as_it_is(scans):
     own = {part: [[f"normal_lung/{3 * i + j}.png", 0, "healthy"] for j in range(2)] for i, part in enumerate(PARTS)}
     (scans / "split_scans.json").write_text(json.dumps(own))
     data = ImageFolder(config(scans.parent))

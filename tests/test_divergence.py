@@ -1,4 +1,4 @@
-"""A training that diverges: it ends in one sentence, nothing wrong is stored, and tables say so."""
+"""Training that diverges ends with one sentence, nothing wrong is stored, and tables say so."""
 
 import csv
 import io

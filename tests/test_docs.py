@@ -1,4 +1,4 @@
-"""The pages hang together: links lead somewhere, lists are complete, and what stands in several files agrees."""
+"""The pages are consistent: links work, lists are complete, and facts repeated in several files agree."""
 
 import re
 import subprocess

@@ -155,7 +155,7 @@ def test_no_corruption_of_a_zip_does_worse_than_an_archive_error(tmp_path_factor
     assert not (folder.parent / "one").exists()
 
 
-def test_a_place_that_cannot_be_written_is_the_users_to_mend(tmp_path):
+def test_a_place_that_cannot_be_written_is_the_users_to_fix(tmp_path):
     file = zipped(tmp_path / "a.zip", {"a": NOISE})
     with ZipSource(file, LIMITS) as source, pytest.raises(UserError, match=r"Cannot write out to .*nowhere"):
         source.copy("a", tmp_path / "nowhere" / "out")

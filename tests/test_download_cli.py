@@ -109,7 +109,7 @@ class World:
         }
 
     def whole(self, name: str = "Kidney") -> dict[str, bytes]:
-        """What stands under the data folder when the data set is complete."""
+        """The content of the data folder when the data set is complete."""
         published = self.sets[name]
         files = {f"{name}/{name}/{path}": content for path, content in published.images.items()}
         return dict(sorted({**files, f"{name}/split_{name}.json": published.split}.items()))
@@ -166,7 +166,7 @@ def test_a_wrong_split_from_the_repository_is_refused_by_its_hash(world):
 
 @pytest.fixture
 def target(world):
-    """A set of the transfer protocol: without a copy on Google Drive, its split in a repository of its own."""
+    """A data set of the transfer protocol: without a copy on Google Drive, its split in another repository."""
     target = Published("Target", 2)
     target.facts = replace(target.facts, gdrive_id="", splits="someone/else/abcdef", source_set="Kidney")
     world.sets["Target"] = target

@@ -1,4 +1,4 @@
-"""Jobs done by the commands of their runs, as the engines of clusters do them, and the options of the engines."""
+"""Jobs run with the commands of their runs, as cluster engines run them, and the options of the engines."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""Going through many jobs: those that fail, processes that are killed, and what is told of it."""
+"""Running many jobs: those that fail, processes that are killed, and what is reported."""
 
 import errno
 import os

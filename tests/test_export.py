@@ -80,7 +80,7 @@ def exported(ogkd, tmp_path_factory) -> Path:
 
 
 def traces(folder: Path, own_data: Path) -> list[str]:
-    """Which names of images, or of their place, stand in any byte of a folder's files."""
+    """Return the image names, or parts of their path, that occur anywhere in a folder's files."""
     content = b"\n".join(path.name.encode() + b"\n" + path.read_bytes() for path in folder.rglob("*") if path.is_file())
     content = content.lower() + content.replace(b"\0", b"").lower()
     images = list(own_data.rglob("*.png"))
@@ -203,7 +203,7 @@ def test_a_cache_of_training_features_is_not_handed_over(run, tmp_path):
         (lambda f: change(f, options={"N_CTX": 2, "CTX_INIT": "a photo"}), "use the configuration that it was trained"),
     ],
 )
-def test_a_spoiled_export_is_told_in_a_sentence(exported, tmp_path, spoil, sentence):
+def test_a_spoiled_export_is_reported_in_one_sentence(exported, tmp_path, spoil, sentence):
     folder = tmp_path / "spoiled"
     folder.mkdir()
     for name in FILES:
@@ -303,7 +303,7 @@ def test_an_export_is_pushed_to_a_private_repository_of_the_hub(ogkd, own_data, 
         assert hub.tokens == {"Bearer not-a-real-one"}
 
 
-def test_a_hub_that_cannot_be_reached_is_told_in_a_sentence(ogkd, tmp_path):
+def test_a_hub_that_cannot_be_reached_is_reported_in_one_sentence(ogkd, tmp_path):
     words = ["scripts/export_prompt.py", str(ogkd), str(tmp_path / "out"), "--push", "some/prompt"]
     done = program(words, "http://127.0.0.1:9", tmp_path / "home")
     assert done.returncode == 2

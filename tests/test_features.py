@@ -1,4 +1,4 @@
-"""Features that are kept on disk are the features that would be computed."""
+"""Features stored on disk equal the features that would be computed."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from tests.support.check_method import SmallRuns, same
 
 
 class Counting:
-    """A computation that counts how often it is done."""
+    """A computation that counts how often it runs."""
 
     def __init__(self):
         self.done = 0

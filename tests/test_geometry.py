@@ -133,7 +133,7 @@ def test_costs_are_distances_but_where_overridden_and_need_not_be_symmetric():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_file_is_sound_names_its_source_and_argues_its_full_costs(path):
+def test_every_file_is_valid_names_its_source_and_argues_its_full_costs(path):
     geometry = read_geometry(path)
     assert geometry.source
     assert geometry.reviewed or "# No clinician has reviewed this file." in path.read_text(encoding="utf-8")

@@ -1,4 +1,5 @@
-"""Data sets given by path, names that two data sets share, SHOTS all, and whose folder a relative path is of."""
+"""Data sets given by path, names shared by two data sets, SHOTS all, and the folder that a relative path starts
+from."""
 
 from __future__ import annotations
 
@@ -99,7 +100,7 @@ def test_train_py_takes_a_folder_by_path_too(pics, tmp_path, word):
 
 
 @pytest.mark.parametrize("name", ["busi", "BUSI", "covid", "retina"])
-def test_a_folder_of_ones_own_called_like_a_published_set_must_be_said_to_be_meant(pics, places, name):
+def test_a_users_folder_with_the_name_of_a_published_set_must_be_marked(pics, places, name):
     shutil.copytree(pics, places.data / name)
     published = load().find(name)
     with pytest.raises(UserError, match=rf"'{name}' is the data set {published.name}.*folder:{name} .*download\.py"):

@@ -1,4 +1,4 @@
-"""Every image is opened before anything is trained; all that cannot be read are named at once."""
+"""Every image is opened before training begins; all that cannot be read are reported together."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def test_equal_bytes_in_training_and_test_are_counted(tmp_path):
 
 
 @given(counts=st.lists(st.integers(1, 30), min_size=1, max_size=6), shots=st.integers(1, 40), seed=st.integers(0, 99))
-def test_repeats_are_told_with_the_number_of_different_images(counts, shots, seed):
+def test_repeats_are_reported_with_the_number_of_different_images(counts, shots, seed):
     items = [Item(f"{label}/{n}", label, str(label)) for label, count in enumerate(counts) for n in range(count)]
     drawn = draw_shots({"train": items, "val": items, "test": items}, shots, seed)["train"]
     sentence = repeats(drawn, shots)

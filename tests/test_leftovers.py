@@ -1,4 +1,4 @@
-"""What killed processes leave is removed by those that come after them."""
+"""What killed processes leave behind is removed by later ones."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Two processes that want the same thing: one does it, the other waits and finds it done."""
+"""If two processes want the same thing, one does it and the other waits and finds it done."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""One's own images: splitting by patient, checking a folder, upright reading, sentences kept elsewhere."""
+"""A user's own images: splitting by patient, checking a folder, EXIF orientation, sentences in another folder."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_table_names_patients_by_path_or_by_file_name(tmp_path):
         ("(P)", "images of 1 patient"),
     ],
 )
-def test_wrong_patients_are_told_in_a_sentence(command, scans, given_patients, sentence):
+def test_wrong_patients_are_reported_in_one_sentence(command, scans, given_patients, sentence):
     done = command(["scripts/split.py", str(scans), "--patients", given_patients])
     assert done.returncode == 2
     assert sentence in done.stderr
@@ -122,7 +122,7 @@ def test_a_table_that_gives_an_image_two_patients_is_refused(tmp_path):
 # What is in a folder
 
 
-def test_a_sound_folder_has_no_faults(command, scans):
+def test_an_intact_folder_has_no_faults(command, scans):
     command(["scripts/split.py", str(scans), "--patients", r"(P\d+)_"])
     done = command(["scripts/check_data.py", str(scans)])
     assert done.returncode == 0, done.stdout
@@ -160,7 +160,7 @@ def test_a_published_set_is_read_in_its_own_layout(data):
     assert not seen.faults()
 
 
-def test_a_folder_that_is_not_there_is_told(command, tmp_path):
+def test_a_missing_folder_is_reported(command, tmp_path):
     done = command(["scripts/check_data.py", str(tmp_path / "absent")])
     assert (done.returncode, "There is no folder" in done.stderr) == (2, True)
 

@@ -28,7 +28,7 @@ COOP = f'''{Path(toy_trainer.__file__).read_text()}
 
 @TRAINER_REGISTRY.register()
 class CoOp(ToyCoOp):
-    """Takes the name of a method here, and reads keys that CoOp's train.py makes."""
+    """Has the name of an existing method, and reads keys that CoOp's train.py creates."""
 
     def check_cfg(self, cfg):
         assert cfg.TRAINER.COOP.PREC in ["fp16", "fp32", "amp"]
@@ -47,7 +47,7 @@ from .names import FOLDER
 
 @DATASET_REGISTRY.register()
 class Caltech(DatasetBase):
-    """In the manner of CoOp's data sets: nothing but Dassl's attributes, shots kept in a pickle."""
+    """Like CoOp's data sets: only Dassl's attributes, and shots stored in a pickle."""
 
     dataset_dir = FOLDER
 

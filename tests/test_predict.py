@@ -249,7 +249,7 @@ def test_nothing_of_an_image_is_kept(runs, command, tmp_path, image_folder, cach
         (["{probe}", "a.png", "--heatmaps", "maps"], "patches have no evidence to draw"),
     ],
 )
-def test_what_is_wrong_is_told_in_a_sentence(runs, command, tmp_path, words, sentence):
+def test_what_is_wrong_is_reported_in_one_sentence(runs, command, tmp_path, words, sentence):
     (tmp_path / "empty").mkdir()
     places = {"run": runs("OGKD")[0], "probe": runs("LinearProbe")[0], "empty": tmp_path / "empty"}
     done = command(["predict.py", *(word.format(**places) for word in words)])

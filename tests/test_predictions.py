@@ -1,4 +1,4 @@
-"""Predictions: what is stored is what was predicted, and nothing unsound gets in or out."""
+"""Predictions: what is stored is what was predicted, and nothing invalid is written or read."""
 
 import pickle
 import zipfile

@@ -1,4 +1,4 @@
-"""Context vectors stand where they should in every class's sentence."""
+"""Context vectors are in the right place in every class's sentence."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Teacher prompts: the committed ones are sound, faulty ones are told, and reading them fails in plain sentences."""
+"""Teacher prompts: the committed ones are valid, faults are reported, and reading errors are plain sentences."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def copy_of_sound() -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_the_committed_prompts_are_sound_in_every_text_tower_at_hand(dataset: str) -> None:
+def test_the_committed_prompts_are_valid_for_every_available_text_tower(dataset: str) -> None:
     report = check_bank(read_bank(FOLDER / f"{dataset}.json"), known_classes(dataset), default_towers())
     assert report.faults == []
     assert len(report.rows) == len(known_classes(dataset))
@@ -151,7 +151,7 @@ def test_missing_and_unknown_classes_are_both_named() -> None:
     assert "the split has no class 'tapeworm'" in faults
 
 
-def test_a_prompt_beyond_a_towers_context_is_told_as_count_or_as_bound() -> None:
+def test_a_prompt_beyond_a_towers_context_is_reported_as_count_or_bound() -> None:
     bank = {"polyps": [f"polyps {'pneumonoultramicroscopicsilicovolcanoconiosis ' * 12}"]}
     faults = check_bank(bank, None, default_towers(), prompts_a_class=1).faults
     assert "polyps: prompt 1 has more tokens than the 77 that CLIP reads" in faults
@@ -213,7 +213,7 @@ def test_without_names_the_command_says_which_published_sets_have_no_prompts(tmp
     assert "FAULT RETINA" not in out
 
 
-def test_a_set_of_ones_own_is_compared_with_its_split(tmp_path, capsys) -> None:
+def test_a_users_own_set_is_compared_with_its_split(tmp_path, capsys) -> None:
     write(tmp_path / "Mine.json", {name: SOUND[name] for name in ("polyps", "esophagitis")})
     parts = {part: [[f"{part}.png", 0, "polyps"], [f"{part}2.png", 1, "warts"]] for part in ("train", "val", "test")}
     split = write(tmp_path / "splits" / "split_Mine.json", parts)
@@ -254,7 +254,7 @@ def test_what_cannot_be_checked_ends_with_2_and_a_sentence(arguments, told, caps
         ('{"a": ["x"], "b": ["x", "y"]}', "'b' has 2"),
     ],
 )
-def test_a_damaged_bank_is_told_in_one_sentence(content, told, tmp_path) -> None:
+def test_a_damaged_bank_is_reported_in_one_sentence(content, told, tmp_path) -> None:
     (tmp_path / "Mine.json").write_text(content)
     with pytest.raises(UserError, match=r"Mine\.json") as caught:
         load_prompts("Mine", ["a", "b"] if "y" in content and "b" in content else ["a"], folder=tmp_path)

@@ -82,7 +82,7 @@ def test_every_data_set_gets_its_file_in_label_order_and_trainers_can_read_it(fo
         assert prompts == [sentences(classname) for classname in classes]
 
 
-def test_a_set_that_lacks_a_class_is_not_written_and_told(folder) -> None:
+def test_a_set_that_lacks_a_class_is_reported_and_not_written(folder) -> None:
     classes = [*SETS["RETINA"], *SETS["BUSI"][1:], "tapeworm"]
     result = import_prompts(write(folder, source_of(classes)), "some", folder)
     assert list(result.written) == ["RETINA"]
@@ -91,7 +91,7 @@ def test_a_set_that_lacks_a_class_is_not_written_and_told(folder) -> None:
     assert [path.name for path in (folder / "some").iterdir()] == ["RETINA.json"]
 
 
-def test_unequal_numbers_within_a_set_are_told_instead_of_written(folder) -> None:
+def test_unequal_numbers_within_a_set_are_reported_and_not_written(folder) -> None:
     bank = {name: sentences(name, 47 if name == "glaucoma" else 50) for name in [*SETS["RETINA"], *SETS["BUSI"]]}
     result = import_prompts(write(folder, f"{VARIABLE} = {bank!r}"), "some", folder)
     assert list(result.written) == ["BUSI"]
@@ -238,7 +238,7 @@ def test_a_second_import_replaces_the_first(folder) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_is_told(folder) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(folder) -> None:
     source = write(folder, ALL)
     folder.chmod(0o500)
     with pytest.raises(UserError, match="Cannot write"):

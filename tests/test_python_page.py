@@ -16,7 +16,7 @@ def blocks() -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A working directory in which a small draw of Phantom is there already."""
+    """A working directory that already has a small draw of Phantom."""
     folder = tmp_path_factory.mktemp("python-page")
     write_dataset(folder / "data" / "Phantom", counts={"train": 5, "val": 4, "test": 4})
     return folder

@@ -1,4 +1,4 @@
-"""The report as a browser shows it: on a screen, on a telephone, in the dark and on paper."""
+"""The report in a browser: on a screen, on a phone, in dark mode and printed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The report: what it says of runs, what it keeps to itself, and what it makes of foreign files."""
+"""The report: what it says about runs, what it does not reveal, and how it treats files from others."""
 
 import html
 import json
@@ -77,7 +77,7 @@ def classes_and_labels(number=60, names=("cyst", "mass", "normal")):
 
 @pytest.fixture
 def small(tmp_path):
-    """A folder with one method's runs of few-shot on images that are not at hand: small(method, **of write_run)."""
+    """A folder with one method's runs of few-shot on images that are not available: small(method, **of write_run)."""
     images, labels, names = classes_and_labels()
 
     def make(method="OGKD", seed=1, kept=True, classnames=names, **changes):

@@ -1,4 +1,4 @@
-"""One description of a run: its command says everything, and saying it back gives the same run."""
+"""One description of a run: its command is complete, and parsing the command gives the same run."""
 
 import shlex
 from dataclasses import replace

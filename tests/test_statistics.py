@@ -105,7 +105,7 @@ def test_the_interval_is_scipys_percentile_interval():
     assert np.std(ours.samples) == pytest.approx(theirs.standard_error, rel=0.06)
 
 
-def test_a_metric_of_ones_own_has_an_interval(monkeypatch):
+def test_an_added_metric_has_an_interval(monkeypatch):
     monkeypatch.setattr(metrics, "METRICS", dict(METRICS))
 
     @metrics.metric(title="share of cysts", unit="", lower_is_better=False)

@@ -30,7 +30,7 @@ def labels(folder):
     return {row.name: (row.cells[-1].mean, row.cells[-1].seeds) for row in table.rows}
 
 
-def test_a_run_with_another_option_has_a_row_of_its_own(tmp_path, parse):  # noqa: F811
+def test_a_run_with_another_option_has_its_own_row(tmp_path, parse):  # noqa: F811
     for seed, accuracy in ((1, 60.0), (2, 70.0)):
         for kind in ("train_base", "test_new"):
             write_run(tmp_path / f"{kind}{seed}", kind, "BTMRI", "OGKD", seed, accuracy, changed={})

@@ -240,7 +240,7 @@ def test_the_overlap_is_of_the_targets_test_and_the_sources_training_images(plac
     assert overlap("busi", "busi", places.data) == (0, 12)
 
 
-def test_a_source_that_is_not_a_run_of_this_project_is_told(transfer, places, command, arguments, tmp_path):
+def test_a_source_that_is_not_a_run_of_this_project_is_reported(transfer, places, command, arguments, tmp_path):
     assert transfer("CoOp").returncode == 0
     learned, _ = folders(places, "CoOp")
     foreign = tmp_path / "foreign"
@@ -253,5 +253,5 @@ def test_a_source_that_is_not_a_run_of_this_project_is_told(transfer, places, co
     assert (run.kind, run.results["source"]) == ("few_shot", "elsewhere")
 
 
-def test_a_target_without_prompts_of_its_own_has_those_of_its_source():
+def test_a_target_without_its_own_prompts_uses_those_of_its_source():
     assert load_prompts("BUID", TARGET_CLASSES) == load_prompts("BUSI", TARGET_CLASSES)
