@@ -22,7 +22,7 @@ from datasets.sampling import VAL_SHOTS, draw_shots
 from datasets.splits import Item
 from reports.variants import PLACES
 from runs.config import build_config, method_config
-from runs.execute import validation_predictions_of
+from runs.execute import threads_for, validation_predictions_of
 from runs.export import CONFIG, load_prompt, write_prompt
 from runs.predictor import Predictor, probabilities
 from runs.registry import method_class
@@ -118,7 +118,8 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
             if not issubclass(method, ClipTrainer):
                 raise UserError(f"{self.method} is not built on ClipTrainer: use train.py for it.")
             dataset = self._dataset(images, labels, Path(folder))
-            with contextlib.redirect_stdout(io.StringIO()), seeded(0):  # the caller's random state is left unchanged
+            quiet, threads = contextlib.redirect_stdout(io.StringIO()), threads_for(cfg.MODEL.BACKBONE.NAME)
+            with quiet, threads, seeded(0):  # the caller's random state is left unchanged
                 if self.seed >= 0:
                     set_random_seed(self.seed)
                 trainer = method(cfg, dataset)

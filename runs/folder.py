@@ -109,20 +109,20 @@ class RunFolder:
             found = read_results(results)
             recorded = found["fingerprints"]
             checkpoint = recorded.get("checkpoint")
-            self._must_match(found["config"], "is the result of")
-            self._must_be_unchanged(self.path, "is the result of", recorded)
+            self._must_match(found["config"], "was made with")
+            self._must_be_unchanged(self.path, "was made with", recorded)
             if self.spec.eval_only and checkpoint != self.checkpoint_fingerprint():
                 raise UserError(
-                    f"{results} was made with a checkpoint that differs from {self.spec.model_dir}: add --rerun "
-                    f"to test again, or choose another output folder."
+                    f"{results} was made with a checkpoint that differs from the one in {self.spec.model_dir}: add "
+                    f"--rerun to test again, or choose another output folder."
                 )
             return found
         begun = self.path / CONFIG
         if begun.is_file() and models_in(self.path):
-            self._must_match(read_config(begun), "holds an unfinished run of")
-            self._must_be_unchanged(self.path, "was begun with")
+            self._must_match(read_config(begun), "has an unfinished run with")
+            self._must_be_unchanged(self.path, "was started with")
         if self.spec.resume:
-            self._must_be_unchanged(Path(self.spec.resume), "was begun with")
+            self._must_be_unchanged(Path(self.spec.resume), "was started with")
         return None
 
     def _check_diverged(self) -> None:

@@ -66,21 +66,21 @@ def change_sentence(bank):
 def test_a_finished_run_is_not_taken_for_one_on_a_test_image_that_was_replaced(runs, own_data):
     runs.run("run", *ONE_EPOCH)
     name = replace_image(own_data)
-    with pytest.raises(UserError, match=rf"is the result of other test images \(1 of 24 images, the first is {name}\)"):
+    with pytest.raises(UserError, match=rf"was made with other test images \(1 of 24 images, the first is {name}\)"):
         runs.run("run", *ONE_EPOCH)
 
 
 def test_a_finished_run_is_not_taken_for_one_on_training_images_that_were_replaced(runs, own_data):
     runs.run("run", *ONE_EPOCH, "DATASET.NUM_SHOTS", "-1")
     name = replace_image(own_data, "train")
-    with pytest.raises(UserError, match=rf"is the result of other images \(1 of 60 images, the first is {name}\)"):
+    with pytest.raises(UserError, match=rf"was made with other images \(1 of 60 images, the first is {name}\)"):
         runs.run("run", *ONE_EPOCH, "DATASET.NUM_SHOTS", "-1")
 
 
 def test_a_finished_run_is_not_taken_for_one_of_a_split_that_has_changed(runs, own_data):
     runs.run("run", *ONE_EPOCH)
     change_split(own_data)
-    with pytest.raises(UserError, match="is the result of another split"):
+    with pytest.raises(UserError, match="was made with another split"):
         runs.run("run", *ONE_EPOCH)
 
 
@@ -93,7 +93,7 @@ def test_a_finished_run_is_not_taken_for_one_of_sentences_that_have_changed(tmp_
     bank.write_text(json.dumps(json.loads(content), indent=4))  # the same sentences, written in another way
     assert runs.run("run", *pairs) == before
     name = change_sentence(bank)
-    told = rf"is the result of other teacher sentences \(1 of 12 classes, the first is {name}\).*--rerun"
+    told = rf"was made with other teacher sentences \(1 of 12 classes, the first is {name}\).*--rerun"
     with pytest.raises(UserError, match=told):
         runs.run("run", *pairs)
     after = runs.run("run", *pairs, rerun=True)
@@ -114,7 +114,7 @@ def test_an_evaluation_of_a_prompt_does_not_depend_on_the_sentences_that_taught_
 def test_a_run_that_was_killed_is_not_resumed_on_images_that_were_replaced(runs, own_data):
     killed_at(runs.spec("run", "TRAIN.PRINT_FREQ", "1"), "epoch [2/3] batch [1/")
     replace_image(own_data)
-    with pytest.raises(UserError, match=r"was begun with other test images .*--rerun"):
+    with pytest.raises(UserError, match=r"was started with other test images .*--rerun"):
         runs.run("run", "TRAIN.PRINT_FREQ", "1")
     assert not (runs.folder / "run" / "results.json").exists()
 
@@ -122,7 +122,7 @@ def test_a_run_that_was_killed_is_not_resumed_on_images_that_were_replaced(runs,
 def test_a_run_is_not_resumed_from_another_folder_that_was_begun_on_other_images(runs, own_data):
     runs.run("first")
     replace_image(own_data)
-    with pytest.raises(UserError, match=r"first was begun with other test images"):
+    with pytest.raises(UserError, match=r"first was started with other test images"):
         runs.run("second", resume=str(runs.folder / "first"))
 
 
@@ -200,7 +200,7 @@ def test_a_finished_run_is_not_taken_for_one_of_other_weights(runs, tmp_path, mo
     from trainers.parts.clip_trainer import load_backbone
 
     load_backbone.cache_clear()  # as in another process
-    with pytest.raises(UserError, match="is the result of other weights of the backbone"):
+    with pytest.raises(UserError, match="was made with other weights of the backbone"):
         runs.run("run", *ONE_EPOCH, backbone=str(model))
 
 

@@ -280,7 +280,7 @@ def test_a_finished_run_is_not_taken_for_one_of_a_file_that_has_changed(csv_run,
     train.main(words)
     assert "is complete" in capsys.readouterr().out
     write_graph(path, CLASSES, 2 * np.eye(12))
-    with pytest.raises(UserError, match="is the result of another graph, whose file has changed since"):
+    with pytest.raises(UserError, match="was made with another graph, whose file has changed since"):
         train.main(words)
 
 
@@ -288,7 +288,7 @@ def test_an_unfinished_run_is_not_continued_with_a_file_that_has_changed(csv_run
     path, words = csv_run
     (tmp_path / "run" / "results.json").unlink()
     write_graph(path, CLASSES, 2 * np.eye(12))
-    with pytest.raises(UserError, match="was begun with another graph, whose file has changed since"):
+    with pytest.raises(UserError, match="was started with another graph, whose file has changed since"):
         train.main(words)
 
 

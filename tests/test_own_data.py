@@ -86,7 +86,7 @@ def test_the_command_writes_a_split_that_training_reads_and_remembers_the_patien
     parts = {part: {who[item.path] for item in split[part]} for part in PARTS}
     assert sum(map(len, parts.values())) == 12
     again = command(["scripts/split.py", str(scans), "--patients", r"(P\d+)_"])
-    assert again.returncode == 2 and "is there already" in again.stderr
+    assert again.returncode == 2 and "exists already" in again.stderr
     assert command(["scripts/split.py", str(scans), "--patients", r"(P\d+)_", "--replace"]).returncode == 0
 
 
