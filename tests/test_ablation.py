@@ -64,6 +64,7 @@ def test_a_data_set_that_has_no_part_in_the_protocol_is_an_error(places):
         ablation.planned("base2new", "busi", [1], 16, places, [])
 
 
+@pytest.mark.slow
 def test_the_script_does_all_runs_once_goes_on_after_a_failure_and_ends_with_table_and_plots(
     data, cache, tmp_path, monkeypatch, capsys
 ):

@@ -11,6 +11,8 @@ from runs.spec import RunSpec
 from tests.support.runs import configured, killed_at, learned, same, trainer_of
 from tests.test_methods import AT_ONCE, HEADLESS
 
+pytestmark = pytest.mark.slow
+
 AUGMENTED = ("FEATURES.TRAIN_VIEW", "augmented")
 
 

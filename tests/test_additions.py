@@ -12,6 +12,8 @@ import pytest
 from phantom.dataset import write_dataset
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def left_out(folder, names):
     """What is left out of a copy of the repository: caches, hidden folders and the output of runs."""

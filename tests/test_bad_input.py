@@ -612,6 +612,7 @@ def test_a_data_set_that_is_not_there_names_its_folder_and_the_download(script, 
     refused(done, str(tmp_path), "scripts/download.py btmri")
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_there_name_the_download(data, tmp_path):
     done = subprocess.run(
         [sys.executable, "scripts/run.py", "OGKD", "base2new", "phantom", "1"],
@@ -667,6 +668,7 @@ def test_a_checkpoint_of_another_method_is_refused(command, arguments, tmp_path)
     refused(command(words), "CoOp", "KgCoOp")
 
 
+@pytest.mark.slow
 def test_a_class_without_prompts_names_the_class_and_the_file(script, data, tmp_path):
     folder = tmp_path / "Phantom"
     shutil.copytree(data / "Phantom", folder)

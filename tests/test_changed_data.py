@@ -132,6 +132,7 @@ def test_what_was_begun_and_learned_nothing_starts_with_what_is_there(runs, own_
     assert runs.run("run", *ONE_EPOCH)["fingerprints"]["test_images"]
 
 
+@pytest.mark.slow
 def test_a_rerun_on_changed_data_is_a_run_that_never_saw_the_old(runs, own_data):
     runs.run("run")
     replace_image(own_data, "train")

@@ -15,6 +15,8 @@ from reports.statistics import Interval, combine, paired_difference
 from tests.test_comparisons import grid, seeds  # noqa: F401  grid is a fixture
 from tests.test_tables import parse, write_run  # noqa: F401  parse is a fixture
 
+pytestmark = pytest.mark.slow
+
 
 def interval(value, low, high):
     return Interval(value, low, high, 0.95, np.array([low, value, high]))

@@ -43,6 +43,7 @@ def load(names, cache, endpoint):
     return done.stdout.splitlines(), time.monotonic() - started
 
 
+@pytest.mark.slow
 def test_biomedclip_is_fetched_once_and_then_needs_no_network(tmp_path, hub):
     folder = tiny_models.biomedclip(tmp_path / "tiny", file_format="bin")
     hub.put_repository(sources.BIOMEDCLIP.name, folder, COMMIT)

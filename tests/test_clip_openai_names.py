@@ -297,6 +297,7 @@ def test_a_text_that_is_too_long_is_refused_or_cut_before_its_end(context_length
 # The module and its neighbours
 
 
+@pytest.mark.slow
 def test_the_names_are_there_in_any_order_beside_the_projects_own():
     orders = [
         "from clip import clip",

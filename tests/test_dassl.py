@@ -235,6 +235,7 @@ def test_images_of_any_mode_become_eight_bit_rgb(tmp_path, mode):
     assert np.asarray(read).max() > 240
 
 
+@pytest.mark.slow
 def test_a_dicom_file_is_read_with_its_window(tmp_path):
     pydicom = pytest.importorskip("pydicom")
     from pydicom.dataset import FileMetaDataset

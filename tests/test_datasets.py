@@ -266,6 +266,7 @@ def test_an_image_outside_the_image_folder_is_refused(tmp_path, path):
         datasets.btmri.BTMRI(config(tmp_path))
 
 
+@pytest.mark.slow
 @given(st.text(max_size=12))
 def test_a_path_that_is_let_through_stays_below_its_folder(path):
     if is_below(path):

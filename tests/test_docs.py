@@ -66,6 +66,7 @@ def test_pre_commit_checks_with_the_ruff_of_the_requirements():
     assert revisions["https://github.com/astral-sh/ruff-pre-commit"] == f"v{pinned}"
 
 
+@pytest.mark.slow
 def test_the_picture_of_the_idea_can_be_drawn_again(tmp_path):
     subprocess.run([sys.executable, "docs/idea.py", str(tmp_path / "idea.png")], cwd=ROOT, check=True)
     with Image.open(tmp_path / "idea.png") as made, Image.open(ROOT / "docs/idea.png") as kept:

@@ -279,6 +279,7 @@ def test_an_interrupted_download_resumes_where_it_stopped(world, small_chunks, e
     assert world.asked("zip_url")[-1].range == f"bytes={had}-"
 
 
+@pytest.mark.slow
 def test_a_second_call_for_the_same_data_set_waits_for_the_first_and_finds_it_complete(world):
     file = world.put("zip_url", Served(world.kidney.zip(), gate=threading.Event()))
     child = in_a_process(world)

@@ -25,6 +25,8 @@ from tests.conftest import ROOT
 from tests.support.jobs import phantom_job, processes_of, trains
 from tests.support.runs import learned, same
 
+pytestmark = pytest.mark.slow
+
 LONG = ("OPTIM.MAX_EPOCH", "5000")
 
 

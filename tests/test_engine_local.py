@@ -75,6 +75,7 @@ def wait_for(condition, seconds: float) -> bool:
 # Jobs that fail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_fails_is_named_with_its_cause_and_the_rest_continue(tmp_path, capsys, workers):
     deeds = {"A": "full", "B": "diverge", "C": "fault", "D": "work"}
@@ -101,6 +102,7 @@ def test_if_all_jobs_fail_the_last_words_are_the_cause(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and kills processes")
 class TestKilled:
+    @pytest.mark.slow
     def test_a_job_whose_process_is_killed_is_done_once_more_in_a_fresh_one(self, tmp_path, capsys):
         report = go_through([job("A", "die once", tmp_path), job("B", "work", tmp_path)], 2)
         assert (report.succeeded, report.failed) == (2, [])
@@ -109,6 +111,7 @@ class TestKilled:
         assert second not in pids(tmp_path, "B")
         assert "was killed by SIGKILL; retrying in a new one" in capsys.readouterr().err
 
+    @pytest.mark.slow
     def test_a_job_whose_process_is_killed_again_is_named_and_the_rest_continue(self, tmp_path):
         report = go_through([job("A", "die", tmp_path), job("B", "work", tmp_path), job("C", "work", tmp_path)], 2)
         assert report.succeeded == 2
@@ -117,6 +120,7 @@ class TestKilled:
         assert "was killed by SIGKILL, 2 times" in failure
         assert len(pids(tmp_path, "A")) == 2
 
+    @pytest.mark.slow
     def test_a_full_gpu_lowers_the_number_of_workers_once_and_the_job_is_done_again(self, tmp_path, capsys):
         jobs = [job(name, deed, tmp_path) for name, deed in {"A": "fill once", "B": "work", "C": "work"}.items()]
         report = go_through(jobs, 2)
@@ -125,6 +129,7 @@ class TestKilled:
         assert first != second  # the memory of the first is free
         assert capsys.readouterr().err.count("the GPU's memory is full; from now on --jobs 1\n") == 1
 
+    @pytest.mark.slow
     def test_a_job_that_fills_the_gpu_alone_is_named_and_the_rest_continue(self, tmp_path, capsys):
         jobs = [job(name, deed, tmp_path) for name, deed in {"A": "fill", "B": "fill", "C": "work"}.items()]
         report = go_through(jobs, 2)
@@ -150,6 +155,7 @@ class TestKilled:
         assert wait_for(lambda: pids(folder, "A") and pids(folder, "B"), 60)
         return process
 
+    @pytest.mark.slow
     def test_the_processes_of_a_killed_program_end_too(self, tmp_path):
         process = self.started(tmp_path)
         process.kill()
@@ -157,6 +163,7 @@ class TestKilled:
         workers = pids(tmp_path, "A") + pids(tmp_path, "B")
         assert wait_for(lambda: not any(map(alive, workers)), 10)
 
+    @pytest.mark.slow
     def test_an_interrupt_ends_everything_quietly_with_exit_code_130(self, tmp_path):
         process = self.started(tmp_path)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does

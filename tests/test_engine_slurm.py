@@ -12,6 +12,8 @@ from runs.engines.options import Settings
 from tests.support.jobs import phantom_job
 from tests.support.runs import learned, same
 
+pytestmark = pytest.mark.slow
+
 submitit = pytest.importorskip("submitit")
 
 

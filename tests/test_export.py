@@ -290,6 +290,7 @@ def program(words: list[str], url: str, home: Path) -> subprocess.CompletedProce
     )
 
 
+@pytest.mark.slow
 def test_an_export_is_pushed_to_a_private_repository_of_the_hub(ogkd, own_data, tmp_path):
     with contextlib.closing(Hub()) as hub:
         words = ["scripts/export_prompt.py", str(ogkd), str(tmp_path / "out"), "--push", "some/prompt"]
@@ -311,6 +312,7 @@ def test_a_hub_that_cannot_be_reached_is_reported_in_one_sentence(ogkd, tmp_path
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
 
 
+@pytest.mark.slow
 def test_a_prompt_of_the_hub_predicts(exported, own_data, tmp_path):
     image = next((own_data / "scans" / "smooth_mass").iterdir())
     here = program(["predict.py", str(exported), str(image)], "http://127.0.0.1:9", tmp_path / "home")

@@ -20,6 +20,8 @@ from runs.spec import RunSpec
 from tests.conftest import ROOT
 from tests.support.runs import killed_at, learned, same, trainer_of
 
+pytestmark = pytest.mark.slow
+
 CROPS = ("FEATURES.CROPS", "2", "OPTIM.MAX_EPOCH", "5")
 BF16 = ("FEATURES.PRECISION", "bf16")
 needs_bf16 = pytest.mark.skipif(not has_bf16(torch.device("cpu")), reason="this CPU has no bf16")

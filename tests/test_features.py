@@ -64,6 +64,7 @@ def test_texts_encoded_in_order_of_length_come_back_in_their_own_order():
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["CoOp", "KgCoOp", "CoCoOp"])
 def test_training_with_a_cold_a_warm_and_no_cache_learns_the_same_bits(data, tmp_path, method):
     runs = SmallRuns(method, tmp_path, data, tmp_path / "cache")

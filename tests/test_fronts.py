@@ -56,6 +56,7 @@ def test_programs_take_methods_in_any_case(command, data, tmp_path, words):
     assert "--trainer CoOp " in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="a shell script")
 def test_the_demo_passes_its_arguments_on(data, tmp_path):
     env = os.environ | {"DATA": str(data), "OUTPUT": str(tmp_path / "output"), "OMP_NUM_THREADS": "1"}

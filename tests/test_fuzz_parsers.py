@@ -251,6 +251,7 @@ def finished(tmp_path_factory):
     return folder, json.loads((run / "results.json").read_text())
 
 
+@pytest.mark.slow
 @fuzz
 @given(data=st.data())
 def test_results(finished, data):

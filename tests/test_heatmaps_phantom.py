@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from phantom.dataset import draw_class
@@ -30,6 +31,7 @@ def hits(predictor: Predictor, classnames: list[str]) -> tuple[float, float]:
     return float(np.mean(found)), float(np.mean(chance))
 
 
+@pytest.mark.slow
 def test_the_brightest_patch_lies_on_the_finding_more_often_than_chance(data, cache, tmp_path):
     runs = SmallRuns("ZeroShot", tmp_path, data, cache)
     runs.run("run")

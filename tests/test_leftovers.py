@@ -70,6 +70,7 @@ def test_a_run_sweeps_its_folder_and_the_cache(runs, dead):
     assert not [path for path in left if path.exists()]
 
 
+@pytest.mark.slow
 def test_phantoms_images_half_drawn_by_a_dead_process_are_removed(tmp_path, dead):
     left = left_by(dead, tmp_path / "PhantomGrades")
     (left / "PhantomGrades").mkdir(parents=True)

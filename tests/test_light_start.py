@@ -53,6 +53,7 @@ def test_a_light_program_imports_neither_pytorch_nor_a_model_library(words):
     assert done.returncode in (0, 2)
 
 
+@pytest.mark.slow
 def test_everything_imports_without_the_modules_that_only_unix_has():
     program = (
         "import sys\n"

@@ -44,6 +44,7 @@ def test_a_lock_leaves_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_second_waits_and_says_for_whom(tmp_path, capsys):
     first = holder(tmp_path / "lock", 3)
     with alone(tmp_path / "lock", "the work"):
@@ -112,6 +113,7 @@ def test_a_lock_that_cannot_be_made_is_an_error(tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_two_that_need_the_phantom_images_at_once_both_find_them(tmp_path):
     words = ("-m", "phantom.dataset", "phantom_grades", "--root", str(tmp_path / "data"))
     both = [start(*words), start(*words)]
@@ -122,6 +124,7 @@ def test_two_that_need_the_phantom_images_at_once_both_find_them(tmp_path):
     assert ensure_dataset(tmp_path / "data", 0, "phantom_grades") == tmp_path / "data" / "PhantomGrades"
 
 
+@pytest.mark.slow
 def test_the_same_run_twice_at_once_is_done_once(arguments, tmp_path):
     both = [start("train.py", *arguments("CoOp")) for _ in range(2)]
     outputs = [process.communicate(timeout=120) for process in both]

@@ -6,6 +6,8 @@ from runs.registry import benchmark_methods, method_class
 from tests.conftest import ROOT
 from tests.support.check_method import CHECKS, SmallRuns
 
+pytestmark = pytest.mark.slow
+
 METHODS = benchmark_methods()
 PROMPT_METHODS = ["CoOp", "CoCoOp", "KgCoOp", "ProGrad", "MaPLe", "BiomedCoOp", "OGKD"]
 HEADLESS = ["CLIPAdapter", "TipAdapter", "TipAdapterF", "LinearProbe", "LPPlusPlus"]

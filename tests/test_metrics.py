@@ -55,6 +55,7 @@ def tiny(labels: list[int], logits: list[list[float]]) -> Predictions:
 # What results.json holds
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(predictions())
 def test_accuracy_and_error_rate(found):

@@ -198,6 +198,7 @@ def test_a_file_of_the_text_graph_gives_the_prompt_of_the_text_graph_bit_for_bit
     assert torch.equal(prompt(tmp_path / "file"), prompt(tmp_path / "text"))
 
 
+@pytest.mark.slow
 def test_every_kind_trains_and_each_ends_with_a_prompt_of_its_own(arguments, kinds, tmp_path):
     prompts = {}
     for number, kind in enumerate(["text", *kinds]):

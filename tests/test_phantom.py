@@ -85,6 +85,7 @@ def test_any_image_comes_back_from_its_png(image):
         assert np.array_equal(np.asarray(opened), image)
 
 
+@pytest.mark.slow
 def test_a_data_set_is_made_once_and_another_draw_does_not_pass_for_it(tmp_path, capsys):
     folder = ensure_dataset(tmp_path, 3, "phantom_grades")
     assert ensure_dataset(tmp_path, 3, "phantom_grades") == folder == tmp_path / "PhantomGrades"

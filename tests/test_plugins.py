@@ -214,6 +214,7 @@ def test_a_trainer_and_a_data_set_of_plugins_train_and_results_say_whose_they_ar
     assert len(split["train"]) == 2 * len({label for _, label, _ in split["train"]})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["OGKD", "BiomedCoOp", "KgCoOp", "TipAdapterF", "ZeroShot"])
 def test_every_kind_of_method_learns_on_a_data_set_that_has_dassls_attributes_alone(
     theirs, arguments, tmp_path, method

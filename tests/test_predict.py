@@ -192,6 +192,7 @@ def test_a_prompt_names_classes_that_it_never_saw(runs, image_folder, command):
     assert "a scar" in done.stdout and "healthy tissue" in done.stdout and done.returncode == 0
 
 
+@pytest.mark.slow
 def test_heat_maps_lie_in_the_folders_of_their_images(runs, command, image_folder, tmp_path):
     folder, _ = runs("OGKD")
     out = tmp_path / "maps"

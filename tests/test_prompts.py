@@ -74,6 +74,7 @@ def test_sound_prompts_have_no_fault() -> None:
     assert faults_of(SOUND) == []
 
 
+@pytest.mark.slow
 @given(classes, numbers, numbers, st.sampled_from([str.upper, str.title, lambda s: s.replace(" ", ",  ") + "!"]))
 @settings(max_examples=20, deadline=None)
 def test_a_prompt_again_in_other_case_or_punctuation_is_found(name, first, second, disguise) -> None:
@@ -85,6 +86,7 @@ def test_a_prompt_again_in_other_case_or_punctuation_is_found(name, first, secon
     assert any(fault.startswith(f"{name}: prompt {late} is prompt {early} again") for fault in faults_of(bank))
 
 
+@pytest.mark.slow
 @given(classes, numbers, words, st.data())
 @settings(max_examples=20, deadline=None)
 def test_a_prompt_with_one_word_more_is_a_near_duplicate(name, number, word, data) -> None:
@@ -98,6 +100,7 @@ def test_a_prompt_with_one_word_more_is_a_near_duplicate(name, number, word, dat
     assert any(f"{name}: prompts {early} and {late} are near-duplicates" in fault for fault in faults_of(bank))
 
 
+@pytest.mark.slow
 @given(classes, numbers, classes)
 @settings(max_examples=20, deadline=None)
 def test_a_prompt_that_only_changes_the_class_name_is_shared(name, number, other) -> None:

@@ -7,6 +7,8 @@ import pytest
 from phantom.dataset import write_dataset
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 PAGE = ROOT / "docs" / "python.md"
 
 

@@ -6,7 +6,7 @@ from reports.page import write
 from tests import browser as chromium
 from tests.report_runs import write_output
 
-pytestmark = pytest.mark.skipif(bool(chromium.missing()), reason=chromium.missing())
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(chromium.missing()), reason=chromium.missing())]
 
 OPEN = "document.querySelectorAll('details').forEach(one => one.open = true);"
 BROKEN = "return [...document.images].filter(one => !one.naturalWidth).map(one => one.alt)"

@@ -31,6 +31,8 @@ from reports.statistics import DRAWS, bootstrap
 from tests.conftest import ROOT
 from tests.report_runs import LINE, random_predictions, write_log, write_output, write_run
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 
 

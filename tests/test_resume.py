@@ -13,6 +13,8 @@ import train
 from dassl.utils import UserError
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def prompt(folder):
     (path,) = (folder / "prompt_learner").glob("model.pth.tar-*")

@@ -184,6 +184,7 @@ def test_the_interval_covers_as_often_as_it_says():
     assert simulate_coverage(150, 1, 0.7, grouped=False) >= COVERED
 
 
+@pytest.mark.slow
 def test_images_of_one_patient_need_the_groups():
     assert simulate_coverage(80, 4, 0.7, grouped=True) >= COVERED
     assert simulate_coverage(80, 4, 0.7, grouped=False) < 0.80

@@ -18,6 +18,8 @@ from trainers.maple import MaPLe
 from trainers.parts.prompt_learner import PromptLearner
 from trainers.parts.prompt_tuner import PromptTuner
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["cyst", "glioma tumor"]
 
 

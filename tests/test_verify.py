@@ -20,6 +20,8 @@ from reports.tables import base2new_tables
 from runs.released import REPOSITORY, agrees, chosen, fetch, released_accuracies
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
