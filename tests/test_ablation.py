@@ -189,6 +189,7 @@ def test_an_option_that_the_runs_do_not_have_cannot_be_drawn(runs):
         sensitivity([], GAMMA)
 
 
+@pytest.mark.slow
 def test_a_figure_is_saved_as_png_and_pdf_and_equal_figures_are_equal_files(runs, tmp_path):
     one, other = (save(sensitivity(runs, GAMMA), tmp_path / name / "gamma") for name in ("one", "other"))
     assert [path.name for path in one] == ["gamma.png", "gamma.pdf"]

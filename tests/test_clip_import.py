@@ -48,6 +48,7 @@ def test_the_image_spec_of_a_folder_needs_no_pytorch(tmp_path, make):
     assert imported_by("import clip, sys; print(clip.image_spec(sys.argv[1]))", str(tmp_path)) == []
 
 
+@pytest.mark.slow
 def test_the_model_classes_bring_pytorch_when_they_are_asked_for():
     assert "torch" in imported_by("from clip import FrozenCLIP, ImageFeatures, Tokens")
 

@@ -134,7 +134,7 @@ class TestKilled:
         jobs = [job(name, deed, tmp_path) for name, deed in {"A": "fill", "B": "fill", "C": "work"}.items()]
         report = go_through(jobs, 2)
         assert report.succeeded == 1
-        assert ["the GPU's memory is full; lower DATALOADER" in one for one in report.failed] == [True, True]
+        assert ["the GPU's memory is full: lower DATALOADER" in one for one in report.failed] == [True, True]
         assert capsys.readouterr().err.count("from now on --jobs") == 1
 
     def started(self, folder: Path) -> subprocess.Popen:

@@ -304,6 +304,7 @@ def test_an_export_is_pushed_to_a_private_repository_of_the_hub(ogkd, own_data, 
         assert hub.tokens == {"Bearer not-a-real-one"}
 
 
+@pytest.mark.slow
 def test_a_hub_that_cannot_be_reached_is_reported_in_one_sentence(ogkd, tmp_path):
     words = ["scripts/export_prompt.py", str(ogkd), str(tmp_path / "out"), "--push", "some/prompt"]
     done = program(words, "http://127.0.0.1:9", tmp_path / "home")

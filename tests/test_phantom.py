@@ -135,6 +135,7 @@ def test_the_models_files_are_small_enough_for_a_repository():
     assert sum(path.stat().st_size for path in (ROOT / "clip/phantomclip").iterdir()) < 6e6
 
 
+@pytest.mark.slow
 def test_zero_shot_lies_between_chance_and_perfection(arguments, tmp_path):
     write_dataset(tmp_path / "Phantom", counts={"train": 2, "val": 1, "test": 20})
     words = arguments("ZeroShot")

@@ -313,7 +313,7 @@ def test_seeds_that_were_tested_on_other_images_are_left_out_of_figures_with_a_n
     [
         (["nowhere"], "no folder nowhere"),
         (["--recompute"], "usage"),
-        ([], "Name a folder"),
+        ([], "Give a folder with results"),
         (["{out}", "--methods", "OGDK"], "OGKD"),
         (["{empty}"], "is finished"),
         (["{out}", "-o", "{empty}"], "cannot be written"),
