@@ -99,6 +99,13 @@ def extend_config(cfg: CfgNode) -> None:
             extend(cfg)
 
 
+def defaults() -> dict:
+    """The default of every key, as plain values."""
+    cfg = get_cfg_default()
+    extend_config(cfg)
+    return plain(cfg)
+
+
 def build_config(spec: RunSpec) -> CfgNode:
     """The complete configuration of a run, checked and frozen.
 

@@ -39,7 +39,7 @@ from reports.metrics import summary
 from reports.predictions import Predictions
 from reports.variants import PLACES
 from runs import fingerprints
-from runs.config import changed_keys, flat, plain
+from runs.config import changed_keys, defaults, flat, plain
 from runs.fingerprints import relative
 from runs.records import CONFIG, SPLIT, run_config
 from runs.registry import method_class, register_everything
@@ -55,8 +55,12 @@ LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "transformers")
 
 
 def differences(mine: dict, theirs: dict) -> list[str]:
-    """Differing keys that are in both configurations and affect what a run computes, as "KEY theirs -> mine"."""
-    mine, theirs = dict(flat(mine)), dict(flat(theirs))
+    """Differing keys that affect what a run computes, as "KEY theirs -> mine".
+
+    A key that an older version did not write down had its default.
+    """
+    mine = dict(flat(mine))
+    theirs = {key: value for key, value in flat(defaults()) if key in mine} | dict(flat(theirs))
     keys = sorted((mine.keys() & theirs.keys()) - set(PLACES))
     return [f"{key} {theirs[key]!r} -> {mine[key]!r}" for key in keys if mine[key] != theirs[key]]
 

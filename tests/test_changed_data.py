@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import train
 from clip import registry
 from dassl.utils import UserError
 from dassl.utils.hashes import FileMemory, content_hash, file_hashes
@@ -246,3 +247,14 @@ def test_a_damaged_memory_is_no_memory(tmp_path, content):
 def test_a_missing_image_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"a\.png cannot be read \(No such file or directory\)"):
         file_hashes([str(tmp_path / "a.png")], FileMemory(None))
+
+
+def test_a_key_that_an_older_version_did_not_write_down_had_its_default(arguments, tmp_path):
+    first = train.main(arguments("CoOp"))
+    path = tmp_path / "run" / "results.json"
+    older = json.loads(path.read_text())
+    del older["config"]["FEATURES"]["CROPS"]
+    path.write_text(json.dumps(older))
+    assert train.main(arguments("CoOp"))["accuracy"] == first["accuracy"]
+    with pytest.raises(UserError, match=r"different configuration \(FEATURES.CROPS 0 -> 2\)"):
+        train.main(arguments("CoOp", "FEATURES.CROPS", "2"))
