@@ -434,3 +434,10 @@ def test_a_comparison_goes_on_past_a_method_that_diverges_and_ends_with_its_tabl
         assert "1 of 1 run diverged (seed 1)" in done.stdout
         assert (tmp_path / "phantom.html").is_file()
         assert done.stderr.splitlines()[-1].startswith("error: 1 of 2 jobs diverged (few_shot phantom ProGrad 2 shots")
+
+
+def test_a_method_whose_epochs_have_no_loss_resumes_to_the_same_results(arguments, tmp_path):
+    words = configured(arguments, "TipAdapter")
+    whole = train.main(words)
+    (tmp_path / "run" / "results.json").unlink()
+    assert train.main(words)["training"] == whole["training"]

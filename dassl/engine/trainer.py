@@ -215,7 +215,8 @@ class TrainerBase:
                 restore(loaded[name], self._models[name], self._optims[name], self._scheds[name], path)
                 if loaded[name].get("random_states") is not None:
                     restore_random_states(loaded[name]["random_states"])
-            self.training = dict(loaded[names[0]].get("training") or {"first_loss": None})
+            kept = loaded[names[0]].get("training")  # empty without a loss; Dassl's checkpoints have none
+            self.training = {"first_loss": None} if kept is None else dict(kept)
             self._resume_best(directory, names)
             print(f"Found checkpoint at {directory} (will resume training)")
             print(f"Resuming after epoch {epoch} from {directory}")
