@@ -109,7 +109,7 @@ def default_config() -> CfgNode:
     cfg.TRAIN = CfgNode()
     cfg.TRAIN.CHECKPOINT_FREQ = 0  # in epochs; 0: only after the last one
     cfg.TRAIN.KEEP_CHECKPOINTS = True  # added here; False: keep only the newest
-    cfg.TRAIN.RESEED_EPOCHS = False  # added here; True: seed the generators anew for each epoch
+    cfg.TRAIN.RESEED_EPOCHS = False  # added here; True: reseed the generators for each epoch
     cfg.TRAIN.PRINT_FREQ = 10  # in batches
     cfg.TRAIN.COUNT_ITER = "train_x"  # train_x, train_u or smaller_one
 

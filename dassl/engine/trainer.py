@@ -1,7 +1,7 @@
 """The training loop and its hooks.
 
 Names, hooks and attributes are Dassl's. Added here: a run that is killed and resumed from a checkpoint gives the same
-result as an uninterrupted one, bit for bit. With TRAIN.RESEED_EPOCHS the generators are seeded anew for each epoch,
+result as an uninterrupted one, bit for bit. With TRAIN.RESEED_EPOCHS the generators are reseeded for each epoch,
 from the seed and the epoch alone; without it they run on through the epochs as in Dassl, and checkpoints store their
 states. Training that diverges raises `Diverged`: the loss and its terms are checked before each step, the parameters
 before each checkpoint and the logits before evaluation.
