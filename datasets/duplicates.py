@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+
+from dassl.utils.hashes import content_hash
 
 from .catalogue import load, own_folder
 from .splits import read_split
@@ -17,13 +18,9 @@ def identical(images: Iterable[Path], others: Iterable[Path]) -> list[Path]:
     """
     images, others = list(images), list(others)
     sizes = {path.stat().st_size for path in images}
-    hashes = {_content(path) for path in others if path.stat().st_size in sizes}
+    hashes = {content_hash(path) for path in others if path.stat().st_size in sizes}
     shared = {path.stat().st_size for path in others}
-    return [path for path in images if path.stat().st_size in shared and _content(path) in hashes]
-
-
-def _content(path: Path) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest()
+    return [path for path in images if path.stat().st_size in shared and content_hash(path) in hashes]
 
 
 def overlap(source: str, target: str, root: str | Path) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from dassl.utils import UserError, progress, read_image
 from dassl.utils.images import READING
 from features.cache import FeatureCache
 from features.encode import encode_images
-from features.keys import content_hash, images_of, model_key
+from features.keys import image_hash, images_of, model_key
 
 
 class EncodedCrops(NamedTuple):
@@ -92,7 +92,7 @@ class CropStore:
     def _encode_all(self) -> list[EncodedCrops]:
         paths = [item.impath for item in images_of(self.loader).data_source]
         with ThreadPoolExecutor(8) as pool:
-            contents = list(pool.map(content_hash, paths))
+            contents = list(pool.map(image_hash, paths))
         what = f"encode {self.count} crops of each image"
         images = progress(list(zip(paths, contents, strict=True)), what, unit="image")
         return [self._encoded(path, content, len(paths) - place) for place, (path, content) in enumerate(images)]

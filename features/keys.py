@@ -6,7 +6,6 @@ import hashlib
 import platform
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -15,6 +14,7 @@ from torch.utils.data import DataLoader
 from clip import FrozenCLIP
 from dassl.data import DatasetWrapper
 from dassl.utils import UserError
+from dassl.utils.hashes import content_hash
 from dassl.utils.images import READING
 
 LIBRARIES = ("torch", "torchvision", "timm", "open_clip_torch", "transformers", "pillow", "pydicom")
@@ -53,12 +53,12 @@ def content_digest(loader: DataLoader) -> str:
     """A hash of the bytes of a loader's images, in order."""
     paths = [item.impath for item in images_of(loader).data_source]
     with ThreadPoolExecutor(8) as pool:
-        return hashlib.sha256("".join(pool.map(content_hash, paths)).encode()).hexdigest()
+        return hashlib.sha256("".join(pool.map(image_hash, paths)).encode()).hexdigest()
 
 
-def content_hash(path: str) -> str:
-    """A hash of an image file's bytes, in hexadecimal digits."""
+def image_hash(path: str) -> str:
+    """A hash of an image file's bytes, in hexadecimal digits. Raises UserError if the file is missing."""
     try:
-        return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
+        return content_hash(path)
     except FileNotFoundError:
         raise UserError(f"The image {path} is missing: check the data set's folder against its split file.") from None
