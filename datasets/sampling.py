@@ -43,8 +43,8 @@ def shortage(drawn: list[Item], shots: int) -> str:
     if not few:
         return ""
     return (
-        f"{few} of the {len(counts)} classes have fewer training images than the {shots} shots: each of theirs is taken "
-        f"once, {len(drawn)} images in all."
+        f"{few} of the {len(counts)} classes have fewer training images than the {shots} shots: each of theirs is "
+        f"taken once, {len(drawn)} images in all."
     )
 
 
