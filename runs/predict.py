@@ -202,8 +202,6 @@ def read(image: Named, frame: int) -> Image.Image | str:
         return read_image(image.path, frame)
     except UserError as error:
         return str(error)
-    except Exception as error:  # a corrupt file can make a library raise anything; the rest continue
-        return f"The image {image.path} cannot be read ({type(error).__name__}: {error})."
 
 
 def answered(image: Named, classnames: Sequence[str], chances: np.ndarray, abstain: float | None) -> Answer:

@@ -2,77 +2,120 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .dicom import MIDDLE, PREAMBLE, check_dicom, read_dicom, starts_as_dicom, stretched
+from .dicom import MIDDLE, PREAMBLE, frame_index, read_dicom, starts_as_dicom
 from .errors import UserError
+from .levels import full_scale, scaled, stretched
 
-READING = 3  # increased when `read_image` returns different pixels, so that older cached features are not used
-# The bytes at the end of a complete file.
-ENDS = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9"}
-TAIL = 1024  # bytes that are searched for the end: some programs append a few bytes
-TIFF_PIECES = ((324, 273), (325, 279))  # the tags for the offsets and lengths of tiles or strips
+READING = 4  # increased when `read_image` returns different pixels, so that older cached features are not used
+FLAT = 2  # levels by which the pixels of a blank image may differ
+SEVERAL = ("TIFF", "GIF", "WEBP", "PNG")  # formats with frames; the second picture of a JPEG (MPO) is a preview
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Tags of TIFF 6.0.
+SUBFILE, BITS, PHOTOMETRIC, PLANAR, COLOUR_MAP, SAMPLE_FORMAT = 254, 258, 262, 284, 320, 339
+COPY = 1 | 4  # bits of SUBFILE: a reduced copy of another page, a mask of it
+UNSIGNED, SIGNED = 1, 2  # values of SAMPLE_FORMAT
+# Pillow unpacks the upper byte of 16-bit samples. In the opposite byte order, the same bytes give the lower one; grey
+# with alpha, which lacks one, is unpacked as four bytes.
+LOWER = {
+    f"{mode};16{order}": f"{mode};16{other}"
+    for mode in ("RGB", "RGBA")
+    for order, other in (("B", "L"), ("L", "B"), ("N", "B" if np.little_endian else "L"))
+} | {"LA;16B": "RGBA"}
+
+
+class Checked(NamedTuple):
+    """How many frames an image file holds, and whether the one that is read is blank."""
+
+    frames: int
+    blank: bool
 
 
 def read_image(path: str | Path, frame: int = MIDDLE) -> Image.Image:
     """Read an image as 8-bit RGB, turned upright by its EXIF orientation.
 
-    16-bit and floating-point greys are stretched from their smallest to their largest value; transparent pixels are put
-    on black. DICOM files, recognised by the suffix .dcm or by their preamble, are read by `dassl.utils.dicom`; `frame`
-    chooses one of several frames, counted from 1; 0 is the middle one.
+    16-bit and floating-point greys are stretched (`dassl.utils.levels.stretched`); 16-bit colours are scaled by the
+    bits that they use; transparent pixels are put on black. DICOM files, recognised by the suffix .dcm or by their
+    preamble, are read by `dassl.utils.dicom`. `frame` chooses one of several frames or pages, counted from 1; 0 is the
+    middle one.
 
     Raises:
-        UserError: the file is missing, is not an image, or is corrupt.
+        UserError: the file is missing, is not an image, is corrupt or too large, or has no such frame.
     """
-    path = Path(path)
-    check_regular(path)
-    try:
-        # Given a path, Pillow 13 maps an uncompressed TIFF into memory and garbles it if its orientation is 5 to 8.
-        with path.open("rb") as file:
-            if is_dicom(path, file.read(PREAMBLE)):
-                return Image.fromarray(read_dicom(path, frame)).convert("RGB")
-            file.seek(0)
-            with Image.open(file) as image:
-                image.load()
-                return to_rgb(image, f"The image {path}")
-    except UnidentifiedImageError:
-        raise UserError(f"The image {path} cannot be read (it is no image): replace it with an intact copy.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"The image {path} cannot be read ({error}): replace it with an intact copy.") from None
+    return load_image(path, frame)[0]
 
 
-def check_image(path: str | Path, frame: int = MIDDLE) -> int:
-    """Check that an image can be read, and return its number of frames (1 unless it is DICOM).
-
-    Only the header is read, and whether the file is complete; wrong pixels in a complete file are found only by
-    `read_image`. Floating-point images, and formats that do not record their length, are read in full.
+def check_image(path: str | Path, frame: int = MIDDLE) -> Checked:
+    """Read an image in full and say what it holds.
 
     Raises:
         UserError: `read_image` would raise it.
     """
+    image, frames = load_image(path, frame)
+    return Checked(frames, is_blank(image))
+
+
+def is_blank(image: Image.Image) -> bool:
+    """Whether all pixels of an RGB image have nearly the same colour."""
+    return all(high - low <= FLAT for low, high in image.getextrema())
+
+
+def load_image(path: str | Path, frame: int = MIDDLE) -> tuple[Image.Image, int]:
+    """Return what `read_image` returns, and the number of frames in the file."""
     path = Path(path)
     check_regular(path)
+    name, head = f"The image {path}", b""
     try:
+        # Given a path, Pillow 13 maps an uncompressed TIFF into memory and garbles it if its orientation is 5 to 8.
         with path.open("rb") as file:
             head = file.read(PREAMBLE)
             if is_dicom(path, head):
-                return check_dicom(path, frame)
+                pixels, frames = read_dicom(path, frame)
+                return Image.fromarray(pixels).convert("RGB"), frames
             file.seek(0)
             with Image.open(file) as image:
-                complete = _is_complete(image, file, head)
-        if not complete:
-            read_image(path)  # some programs write no end marker, so only reading it in full decides
-        return 1
+                pages = _pages(image)
+                image.seek(pages[frame_index(name, len(pages), frame)])
+                return to_rgb(image, name), len(pages)
+    except UserError:
+        raise
+    except (Image.DecompressionBombError, MemoryError):
+        raise UserError(
+            f"{name} is too large to be read (more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels): reduce it to a "
+            "few thousand pixels a side, or cut it into tiles."
+        ) from None
     except UnidentifiedImageError:
-        raise UserError(f"The image {path} cannot be read (it is no image): replace it with an intact copy.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"The image {path} cannot be read ({error}): replace it with an intact copy.") from None
+        if head.startswith(TIFF_STARTS):
+            raise UserError(
+                f"{name} is a TIFF that is corrupt or of a kind that cannot be read: save it again with interleaved "
+                "8-bit or 16-bit samples, greyscale or RGB."
+            ) from None
+        raise UserError(f"{name} cannot be read (it is no image): replace it with an intact copy.") from None
+    except Exception as error:  # a corrupt file can make a library raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{name} cannot be read ({reason}): replace it with an intact copy.") from None
+
+
+def _pages(image: Any) -> list[int]:
+    """Return the indices of an open file's frames or pages, without masks and reduced copies of the first."""
+    number = getattr(image, "n_frames", 1) if image.format in SEVERAL else 1
+    if image.format != "TIFF" or number == 1:
+        return list(range(number))
+    (width, height), pages = image.size, [0]
+    for page in range(1, number):
+        image.seek(page)
+        reduced = image.width < width and abs(image.width * height - image.height * width) <= max(width, height)
+        if not (reduced or image.tag_v2.get(SUBFILE, 0) & COPY):
+            pages.append(page)
+    return pages
 
 
 def is_dicom(path: Path, head: bytes) -> bool:
@@ -106,32 +149,68 @@ def check_regular(path: Path) -> os.stat_result:
     return found
 
 
-def _is_complete(image: Any, file: BinaryIO, head: bytes) -> bool:
-    """Whether an opened image's file is as long as its header says; False if it does not say."""
-    size = file.seek(0, os.SEEK_END)
-    if image.format in ENDS:
-        file.seek(max(0, size - TAIL))
-        return ENDS[image.format] in file.read()
-    if image.format == "TIFF" and image.mode != "F":
-        places = zip(*(image.tag_v2.get(new) or image.tag_v2.get(old) or () for new, old in TIFF_PIECES), strict=False)
-        return 0 < max((start + length for start, length in places), default=0) <= size
-    if image.format == "WEBP":
-        return int.from_bytes(head[4:8], "little") + 8 <= size
-    return image.format == "BMP" and 54 < int.from_bytes(head[2:6], "little") <= size
-
-
 def to_rgb(image: Image.Image, name: str = "The image") -> Image.Image:
     """Convert an image in memory to what `read_image` returns for a file; errors call it `name`."""
+    tags = getattr(image, "tag_v2", {})  # of a TIFF
+    bits, samples = (tags.get(tag, (1,))[0] for tag in (BITS, SAMPLE_FORMAT))
+    if tags.get(PLANAR) == 2 and bits > 8 and len(tags.get(BITS, ())) > 1:
+        raise UserError(f"{name} has more than 8 bits in separate planes: save it with interleaved samples.")
+    colours = _sixteen_bits(image)
     image = _upright(image)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        values = np.asarray(image, dtype=np.float64)
+    if colours is not None:
+        image = _in_eight_bits(colours)
+    elif image.mode in ("I", "F") or image.mode.startswith("I;16") or (image.mode == "L" and samples == SIGNED):
+        values = np.asarray(image)
         if not np.isfinite(values).all():
             raise UserError(f"{name} has values that are NaN or infinite: export it without them.")
-        return Image.fromarray(stretched(values)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    return image.convert("RGB")
+        if image.mode == "L":
+            values = values.view(np.int8)
+        elif image.mode == "I" and tags and samples == UNSIGNED:
+            values = values.view(np.uint32)
+        levels = stretched(values)
+        # Pillow inverts only 8 bits itself.
+        return Image.fromarray(255 - levels if tags.get(PHOTOMETRIC) == 0 and bits > 8 else levels).convert("RGB")
+    elif image.mode in ("P", "PA") and COLOUR_MAP in tags:  # Pillow takes its entries for 16 bits
+        entries = np.array(tags[COLOUR_MAP]).reshape(3, -1).T
+        image.putpalette(scaled(entries, 0, full_scale(entries)).tobytes())
+    try:
+        if image.mode == "La":
+            image = image.convert("LA")
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+        return image.convert("RGB")
+    except ValueError:
+        raise UserError(f"{name} stores colours as {image.mode}: save it as RGB.") from None
+
+
+def _sixteen_bits(image: Any) -> np.ndarray | None:
+    """Return the samples (rows, columns, 2 to 4) of an opened file with 16-bit colours or grey with alpha; None for
+    other images and those already loaded."""
+    tiles = list(getattr(image, "tile", None) or ())
+    modes = [options[0] if isinstance(options, tuple) and options else options for *_, options in tiles]
+    if not modes or any(mode not in LOWER for mode in modes):
+        return None
+    place = image.fp.tell()
+    image.fp.seek(0)
+    other: Any = Image.open(io.BytesIO(image.fp.read()))
+    image.fp.seek(place)
+    other.seek(image.tell())
+    for number, (tile, mode) in enumerate(zip(tiles, modes, strict=True)):
+        options = (LOWER[mode], *tile[3][1:]) if isinstance(tile[3], tuple) else LOWER[mode]
+        other.tile[number] = getattr(tile, "_make", tuple)((*tile[:3], options))
+    upper, lower = (np.asarray(_upright(one)).astype(np.uint16) for one in (image, other))
+    return lower[..., ::2] << 8 | lower[..., 1::2] if modes[0].startswith("LA") else upper << 8 | lower
+
+
+def _in_eight_bits(samples: np.ndarray) -> Image.Image:
+    """Stretch greys with alpha, or scale colours by the bits that they use."""
+    if samples.shape[-1] == 2:
+        colours = stretched(samples[..., :1], samples[..., 1:] > 0)
+    else:
+        colours = scaled(samples[..., :3], 0, full_scale(samples[..., :3]))
+    alpha = samples[..., colours.shape[-1] :]
+    return Image.fromarray(np.concatenate([colours, scaled(alpha, 0, full_scale(alpha))], -1))
 
 
 def _upright(image: Image.Image) -> Image.Image:
