@@ -30,6 +30,8 @@ LOWER = {
     for mode in ("RGB", "RGBA")
     for order, other in (("B", "L"), ("L", "B"), ("N", "B" if np.little_endian else "L"))
 } | {"LA;16B": "RGBA"}
+# libtiff returns native numbers, but Pillow unpacks these in the order of the file.
+NATIVE = {"I;16BS": "I;16S", "I;32BS": "I;32S", "F;32BF": "F;32F"} if np.little_endian else {}
 
 
 class Checked(NamedTuple):
@@ -155,6 +157,8 @@ def to_rgb(image: Image.Image, name: str = "The image") -> Image.Image:
     bits, samples = (tags.get(tag, (1,))[0] for tag in (BITS, SAMPLE_FORMAT))
     if tags.get(PLANAR) == 2 and bits > 8 and len(tags.get(BITS, ())) > 1:
         raise UserError(f"{name} has more than 8 bits in separate planes: save it with interleaved samples.")
+    if any(tile[0] == "libtiff" for tile in getattr(image, "tile", ())):
+        _repack(image, NATIVE)
     colours = _sixteen_bits(image)
     image = _upright(image)
     if colours is not None:
@@ -173,34 +177,42 @@ def to_rgb(image: Image.Image, name: str = "The image") -> Image.Image:
     elif image.mode in ("P", "PA") and COLOUR_MAP in tags:  # Pillow takes its entries for 16 bits
         entries = np.array(tags[COLOUR_MAP]).reshape(3, -1).T
         image.putpalette(scaled(entries, 0, full_scale(entries)).tobytes())
-    try:
-        if image.mode == "La":
-            image = image.convert("LA")
-        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-        return image.convert("RGB")
-    except ValueError:
-        raise UserError(f"{name} stores colours as {image.mode}: save it as RGB.") from None
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+    return image.convert("RGB")
+
+
+def _packing(tile: Any) -> str:
+    """Return the packing of an unread tile's samples."""
+    options = tile[3]
+    return str(options[0] if isinstance(options, tuple) and options else options)
+
+
+def _repack(image: Any, packings: dict[str, str]) -> None:
+    """Let an opened file's samples be unpacked in another way."""
+    for number, tile in enumerate(image.tile):
+        packing = packings.get(_packing(tile), _packing(tile))
+        options = (packing, *tile[3][1:]) if isinstance(tile[3], tuple) else packing
+        image.tile[number] = getattr(tile, "_make", tuple)((*tile[:3], options))
 
 
 def _sixteen_bits(image: Any) -> np.ndarray | None:
     """Return the samples (rows, columns, 2 to 4) of an opened file with 16-bit colours or grey with alpha; None for
     other images and those already loaded."""
-    tiles = list(getattr(image, "tile", None) or ())
-    modes = [options[0] if isinstance(options, tuple) and options else options for *_, options in tiles]
-    if not modes or any(mode not in LOWER for mode in modes):
+    packings = {_packing(tile) for tile in getattr(image, "tile", ())}
+    if not packings or not packings <= LOWER.keys():
         return None
     place = image.fp.tell()
     image.fp.seek(0)
     other: Any = Image.open(io.BytesIO(image.fp.read()))
     image.fp.seek(place)
     other.seek(image.tell())
-    for number, (tile, mode) in enumerate(zip(tiles, modes, strict=True)):
-        options = (LOWER[mode], *tile[3][1:]) if isinstance(tile[3], tuple) else LOWER[mode]
-        other.tile[number] = getattr(tile, "_make", tuple)((*tile[:3], options))
+    _repack(other, LOWER)
     upper, lower = (np.asarray(_upright(one)).astype(np.uint16) for one in (image, other))
-    return lower[..., ::2] << 8 | lower[..., 1::2] if modes[0].startswith("LA") else upper << 8 | lower
+    return lower[..., ::2] << 8 | lower[..., 1::2] if packings == {"LA;16B"} else upper << 8 | lower
 
 
 def _in_eight_bits(samples: np.ndarray) -> Image.Image:
