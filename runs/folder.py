@@ -360,11 +360,8 @@ def data_notes(manager: DataManager) -> list[str]:
 def image_doubts(trainer: TrainerBase) -> list[str]:
     """Reasons in the images to doubt a result, for the log and for `warnings` in results.json."""
     opened = getattr(getattr(trainer, "dm", None), "opened", None)
-    if not (opened and opened.blank):
-        return []
-    return [
-        f"{opened.blank} of the images {'is' if opened.blank == 1 else 'are'} blank (listed by scripts/check_data.py)"
-    ]
+    number = opened.blank if opened else 0
+    return [f"{number} of the images {'is' if number == 1 else 'are'} blank (see scripts/check_data.py)"] * bool(number)
 
 
 def is_phantom(backbone: str) -> bool:

@@ -6,7 +6,7 @@ import io
 import os
 import stat
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -67,7 +67,7 @@ def check_image(path: str | Path, frame: int = MIDDLE) -> Checked:
 
 def is_blank(image: Image.Image) -> bool:
     """Whether all pixels of an RGB image have nearly the same colour."""
-    return all(high - low <= FLAT for low, high in image.getextrema())
+    return all(high - low <= FLAT for low, high in cast(tuple, image.getextrema()))
 
 
 def load_image(path: str | Path, frame: int = MIDDLE) -> tuple[Image.Image, int]:
@@ -95,12 +95,11 @@ def load_image(path: str | Path, frame: int = MIDDLE) -> tuple[Image.Image, int]
             "few thousand pixels a side, or cut it into tiles."
         ) from None
     except UnidentifiedImageError:
+        what, mend = "it is no image", "replace it with an intact copy"
         if head.startswith(TIFF_STARTS):
-            raise UserError(
-                f"{name} is a TIFF that is corrupt or of a kind that cannot be read: save it again with interleaved "
-                "8-bit or 16-bit samples, greyscale or RGB."
-            ) from None
-        raise UserError(f"{name} cannot be read (it is no image): replace it with an intact copy.") from None
+            what = "it is a TIFF that is corrupt or of an unsupported kind"
+            mend += ", or save it with interleaved samples of 8 or 16 bits, greyscale or RGB"
+        raise UserError(f"{name} cannot be read ({what}): {mend}.") from None
     except Exception as error:  # a corrupt file can make a library raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{name} cannot be read ({reason}): replace it with an intact copy.") from None
