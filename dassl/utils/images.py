@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .dicom import MIDDLE, PREAMBLE, frame_index, read_dicom, starts_as_dicom
 from .errors import UserError
-from .levels import full_scale, scaled, stretched
+from .levels import stretched, upper_bits
 
 READING = 4  # increased when `read_image` returns different pixels, so that older cached features are not used
 FLAT = 2  # levels by which the pixels of a blank image may differ
@@ -175,7 +175,7 @@ def to_rgb(image: Image.Image, name: str = "The image") -> Image.Image:
         return Image.fromarray(255 - levels if tags.get(PHOTOMETRIC) == 0 and bits > 8 else levels).convert("RGB")
     elif image.mode in ("P", "PA") and COLOUR_MAP in tags:  # Pillow takes its entries for 16 bits
         entries = np.array(tags[COLOUR_MAP]).reshape(3, -1).T
-        image.putpalette(scaled(entries, 0, full_scale(entries)).tobytes())
+        image.putpalette(upper_bits(entries).tobytes())
     if image.mode == "La":
         image = image.convert("LA")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -219,9 +219,9 @@ def _in_eight_bits(samples: np.ndarray) -> Image.Image:
     if samples.shape[-1] == 2:
         colours = stretched(samples[..., :1], samples[..., 1:] > 0)
     else:
-        colours = scaled(samples[..., :3], 0, full_scale(samples[..., :3]))
+        colours = upper_bits(samples[..., :3])
     alpha = samples[..., colours.shape[-1] :]
-    return Image.fromarray(np.concatenate([colours, scaled(alpha, 0, full_scale(alpha))], -1))
+    return Image.fromarray(np.concatenate([colours, upper_bits(alpha)], -1))
 
 
 def _upright(image: Image.Image) -> Image.Image:

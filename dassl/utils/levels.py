@@ -39,3 +39,9 @@ def full_scale(values: np.ndarray) -> int:
     """The largest value of the fewest usual bits that hold 16-bit colours: 255 for 8 bits, 4095 for 12, else 65535."""
     largest = int(values.max(initial=0))
     return next((2**bits - 1 for bits in DEPTHS if largest < 2**bits), 65535)
+
+
+def upper_bits(values: np.ndarray) -> np.ndarray:
+    """Scale 16-bit colours to 8 bits by `full_scale`; of all 16 bits, the upper byte, as Pillow does."""
+    full = full_scale(values)
+    return (values >> 8).astype(np.uint8) if full == 65535 else scaled(values, 0, full)
