@@ -15,7 +15,8 @@ from PIL import Image
 
 from dassl.data.opening import open_images
 from dassl.utils import UserError
-from dassl.utils.images import check_image, read_image, to_rgb
+from dassl.utils.images import check_image, read_image
+from dassl.utils.rgb import to_rgb
 from datasets.inspection import inspect
 
 FORMATS = {"u": 1, "i": 2, "f": 3}
