@@ -11,8 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from dassl.utils import UserError, progress, read_image
-from dassl.utils.images import has_preamble
+from dassl.utils import UserError, progress
+from dassl.utils.images import has_preamble, is_blank, load_image
 
 from .catalogue import PARTS
 from .folders import find_images, left_out
@@ -25,12 +25,14 @@ READERS = 4
 
 @dataclass(frozen=True)
 class Look:
-    """One image file: its size and mode as stored, a hash of its pixels, and why it cannot be read."""
+    """One image file: its size and mode as stored, a hash of its pixels ("" if it is blank), its number of frames, and
+    why it cannot be read."""
 
     path: str
     size: tuple[int, int] = (0, 0)
     mode: str = ""
     pixels: str = ""
+    frames: int = 1
     problem: str = ""
 
 
@@ -60,6 +62,11 @@ class Inspection:
     def faults(self) -> list[str]:
         """Return what should be fixed before training, one sentence each."""
         found = [look.problem for _, look in self.looks() if look.problem]
+        found += [
+            f"The image {look.path} is blank (all its pixels have the same value): remove it or export it again."
+            for _, look in self.looks()
+            if not (look.problem or look.pixels)
+        ]
         for group in self.duplicates():
             names = " = ".join(look.path for _, look in group)
             if len({name for name, _ in group}) > 1:
@@ -87,6 +94,12 @@ class Inspection:
         for group in self.duplicates():
             if len({name for name, _ in group}) == 1:
                 found.append(f"The same image twice: {' = '.join(look.path for _, look in group)}.")
+        several = [look for _, look in self.looks() if look.frames > 1]
+        if several:
+            found.append(
+                f"{len(several)} images have several frames or pages, of which the middle one is read, unless "
+                f"INPUT.FRAME selects another; the first is {several[0].path} ({several[0].frames})."
+            )
         if self.split is None:
             found.append("There is no split yet: scripts/split.py makes one by patient, training makes one by image.")
         elif not self.patients:
@@ -154,7 +167,7 @@ def look_at(folder: Path, path: str) -> Look:
     """Read one image."""
     file = folder / path
     try:
-        image = read_image(file)
+        image, frames = load_image(file)
         if file.suffix.lower() == ".dcm" or has_preamble(file):
             size, mode = image.size, "DICOM"
         else:
@@ -162,10 +175,8 @@ def look_at(folder: Path, path: str) -> Look:
                 size, mode = stored.size, stored.mode
     except UserError as error:
         return Look(path, problem=str(error))
-    except Exception as error:  # a corrupt file can make a library raise anything; the other images are still read
-        return Look(path, problem=f"The image {file} cannot be read ({type(error).__name__}: {error}).")
     digest = hashlib.blake2b(f"{image.size}".encode() + image.tobytes(), digest_size=16)
-    return Look(path, size, mode, digest.hexdigest())
+    return Look(path, size, mode, "" if is_blank(image) else digest.hexdigest(), frames)
 
 
 def _range(sizes: list[tuple[int, int]]) -> str:

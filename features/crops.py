@@ -102,6 +102,7 @@ class CropStore:
         key = model_key(self.model) | {
             "image": content,
             "reading": READING,
+            "frame": images_of(self.loader).cfg.INPUT.FRAME,
             "transform": str(images_of(self.loader).transform),
             "seed": self.seed,
             "crops": self.count,
@@ -122,7 +123,7 @@ class CropStore:
 
     def _encode(self, path: str, content: str) -> EncodedCrops:
         """The crops of one image, encoded on their own so that no other image can change their last digits."""
-        image, views = read_image(path), []
+        image, views = read_image(path, images_of(self.loader).cfg.INPUT.FRAME), []
         for number in range(self.count):
             with seeded(derived_seed(self.seed, number, int(content, 16))):
                 views.append(cast(Callable, images_of(self.loader).transform)(image))

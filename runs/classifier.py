@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from dassl.data.data_manager import seeded
 from dassl.data.datasets import Datum
 from dassl.utils import UserError, read_json, set_random_seed
-from dassl.utils.images import to_rgb
+from dassl.utils.rgb import to_rgb
 from datasets.given import GivenImages
 from datasets.sampling import VAL_SHOTS, draw_shots
 from datasets.splits import Item

@@ -264,7 +264,9 @@ class RunFolder:
         """Write predictions.npz, then results.json, whose presence marks the run as complete."""
         predictions.save(self.path / PREDICTIONS)
         found, training = summary(predictions), trainer.training or None
-        found |= {"training": training, "warnings": doubts(found["accuracy"], len(predictions.classnames), training)}
+        reasons = doubts(found["accuracy"], len(predictions.classnames), training)
+        reasons += image_doubts(trainer)
+        found |= {"training": training, "warnings": reasons}
         results = self._record(trainer, found, phases, seconds)
         write_json(results, self.path / RESULTS)
         (self.path / DIVERGED).unlink(missing_ok=True)
@@ -347,12 +349,19 @@ def data_notes(manager: DataManager) -> list[str]:
             f"{len(shared)} of the {len(tested)} test images are byte-identical to training or validation images, "
             "which makes the test too easy: scripts/check_data.py lists them."
         )
-    if manager.several_frames:
+    if number := manager.opened.several_frames:
         found.append(
-            f"{manager.several_frames} of the images have several frames, of which only one is read: the middle one, "
-            "unless INPUT.FRAME selects another."
+            f"{number} of the images have several frames or pages, of which only one is read: the middle one, unless "
+            "INPUT.FRAME selects another."
         )
     return found
+
+
+def image_doubts(trainer: TrainerBase) -> list[str]:
+    """Reasons in the images to doubt a result, for the log and for `warnings` in results.json."""
+    opened = getattr(getattr(trainer, "dm", None), "opened", None)
+    number = opened.blank if opened else 0
+    return [f"{number} of the images {'is' if number == 1 else 'are'} blank (see scripts/check_data.py)"] * bool(number)
 
 
 def is_phantom(backbone: str) -> bool:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple, TextIO
 import numpy as np
 from PIL import Image
 
-from dassl.utils import UserError, atomic_path, progress, read_image
+from dassl.utils import UserError, atomic_path, progress
+from dassl.utils.images import is_blank, load_image
 from datasets.folders import images_below
 from reports.render import FORMULA
 
@@ -26,6 +27,7 @@ READERS = 4  # images read at a time
 LONG_LIST = 50  # number of images from which progress is shown
 FEW_TO_CALIBRATE = 100  # with fewer validation images a temperature is unreliable
 UNCERTAIN = "uncertain"
+ONE_OF_SEVERAL = "have several frames or pages, of which only one was read"
 HUB = "hf-hub:"
 
 
@@ -37,12 +39,15 @@ class Named(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The answer for one image: the most likely classes with probabilities, or why it could not be read."""
+    """The answer for one image: the most likely classes with probabilities, or why it could not be read; its number of
+    frames, and whether the one that was read is blank."""
 
     image: Named
     decision: str = ""
     likeliest: tuple[tuple[str, float], ...] = ()
     problem: str = ""
+    frames: int = 1
+    blank: bool = False
 
 
 def parser() -> argparse.ArgumentParser:
@@ -85,17 +90,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.heatmaps:
             predictor.require_patches()
     answers = classify(predictor, images, temperature, args.abstain, args.batch, args.heatmaps)
-    unread = 0
+    unread = several = blank = 0
     with writer(args.csv) as write:
         for answer in shown_progress(answers, len(images), bool(args.csv)):
             unread += bool(answer.problem)
+            several += answer.frames > 1
+            blank += answer.blank
             write(answer)
             if answer.problem and args.csv:
                 print(line(answer), file=sys.stderr)
     if unread == len(images):
         raise UserError(f"None of the {len(images)} images could be read: check the paths.")
-    if unread:
-        print(f"warning: {unread} of {len(images)} images could not be read.", file=sys.stderr)
+    for number, what in ((unread, "could not be read"), (several, ONE_OF_SEVERAL), (blank, "are blank")):
+        if number:
+            print(f"warning: {number} of {len(images)} images {what}.", file=sys.stderr)
     return 0
 
 
@@ -173,14 +181,15 @@ def classify(
         for start in range(0, len(images), size):
             piece = images[start : start + size]
             pictures = list(pool.map(lambda image: read(image, predictor.frame), piece))
-            sound = [picture for picture in pictures if isinstance(picture, Image.Image)]
+            sound = [picture for picture, _ in pictures if isinstance(picture, Image.Image)]
             results = iter(_results(predictor, sound, temperature, bool(heatmaps)) if sound else ())
-            for image, picture in zip(piece, pictures, strict=True):
+            for image, (picture, frames) in zip(piece, pictures, strict=True):
                 if not isinstance(picture, Image.Image):
                     yield Answer(image, problem=picture)
                     continue
                 chances, patches = next(results)
                 answer = answered(image, predictor.classnames, chances, abstain)
+                answer = answer._replace(frames=frames, blank=is_blank(picture))
                 if heatmaps:
                     best = int(chances.argmax())
                     target = free_path(heatmaps, image.name, taken)
@@ -196,14 +205,12 @@ def _results(predictor: Predictor, pictures: list[Image.Image], temperature: flo
     return zip(chances, [None] * len(chances) if answers.patch_logits is None else answers.patch_logits, strict=True)
 
 
-def read(image: Named, frame: int) -> Image.Image | str:
-    """The image, or the reason why it could not be read."""
+def read(image: Named, frame: int) -> tuple[Image.Image | str, int]:
+    """The image, or the reason why it could not be read, and the number of frames in its file."""
     try:
-        return read_image(image.path, frame)
+        return load_image(image.path, frame)
     except UserError as error:
-        return str(error)
-    except Exception as error:  # a corrupt file can make a library raise anything; the rest continue
-        return f"The image {image.path} cannot be read ({type(error).__name__}: {error})."
+        return str(error), 1
 
 
 def answered(image: Named, classnames: Sequence[str], chances: np.ndarray, abstain: float | None) -> Answer:

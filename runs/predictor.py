@@ -14,7 +14,7 @@ from PIL import Image
 from clip import available_models
 from dassl.utils import UserError, read_image
 from dassl.utils.dicom import MIDDLE
-from dassl.utils.images import to_rgb
+from dassl.utils.rgb import to_rgb
 from datasets.given import GivenImages
 from runs.folder import names_novel_classes
 from runs.registry import method_class

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import train
 from clip import registry
@@ -174,7 +175,7 @@ def test_the_same_data_under_another_root_are_the_same_data(runs, own_data, tmp_
     assert "is complete" in capsys.readouterr().out
 
 
-def test_a_finished_run_stays_complete_when_its_data_are_removed(runs, own_data, capsys):
+def test_a_finished_run_stays_complete_when_its_data_are_removed(runs, own_data):
     first = runs.run("run", *ONE_EPOCH)
     shutil.rmtree(own_data / "Phantom")
     assert runs.run("run", *ONE_EPOCH) == first
@@ -258,3 +259,11 @@ def test_a_key_that_an_older_version_did_not_write_down_had_its_default(argument
     assert train.main(arguments("CoOp"))["accuracy"] == first["accuracy"]
     with pytest.raises(UserError, match=r"different configuration \(FEATURES.CROPS 0 -> 2\)"):
         train.main(arguments("CoOp", "FEATURES.CROPS", "2"))
+
+
+def test_blank_images_are_a_warning_of_the_run(runs, own_data):
+    assert not [warning for warning in runs.run("sound", *ONE_EPOCH)["warnings"] if "blank" in warning]
+    for part in ("train", "test"):
+        name = replace_image(own_data, part)
+        Image.new("RGB", (64, 64)).save(own_data / "Phantom/Phantom" / name)
+    assert "2 of the images are blank (see scripts/check_data.py)" in runs.run("blank", *ONE_EPOCH)["warnings"]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image, ImageOps
 
 import train
 from clip import load
@@ -16,6 +17,7 @@ from features.crops import CropStore
 from features.encode import encode_images
 from features.keys import model_key
 from features.precision import at_precision, has_bf16
+from phantom.dataset import write_dataset
 from runs.spec import RunSpec
 from tests.conftest import ROOT
 from tests.support.runs import killed_at, learned, same, trainer_of
@@ -117,6 +119,22 @@ def test_a_batch_holds_for_each_image_the_tokens_of_the_crop_whose_turn_it_is(ar
         assert torch.equal(batch["features"].global_token[place], crops[row].global_tokens[which])
         assert torch.equal(batch["features"].patch_tokens[place], crops[row].patch_tokens[which].float())
         assert batch["label"][place] == trainer.dm.dataset.train_x[row].label
+
+
+def test_crops_are_of_the_frame_that_is_chosen(arguments, tmp_path, own_cache):
+    write_dataset(tmp_path / "data" / "Phantom", counts={"train": 2, "val": 1, "test": 1})
+    for path in (tmp_path / "data").rglob("*.png"):
+        with Image.open(path) as image:
+            first = image.convert("RGB")
+        first.save(path, save_all=True, append_images=[ImageOps.invert(first)])
+    shown = []
+    for frame in ("1", "2"):
+        options = ("FEATURES.CACHE_DIR", str(own_cache), "DATASET.ROOT", str(tmp_path / "data"), "INPUT.FRAME", frame)
+        trainer = trainer_of(arguments("CoOp", *CROPS, "DATASET.NUM_SHOTS", "1", *options))
+        trainer.before_epoch()
+        (batch, *_) = trainer.train_loader_x
+        shown.append(batch["features"].global_token)
+    assert not torch.allclose(*shown)
 
 
 def test_a_corrupt_entry_is_encoded_again(arguments, tmp_path, own_cache, capsys):

@@ -18,6 +18,7 @@ from phantom.findings import CLASSES
 from reports.metrics import fit_temperature
 from reports.predictions import Predictions
 from runs import heatmaps
+from runs.predict import main
 from runs.predictor import Predictor, probabilities
 from runs.registry import benchmark_methods
 from runs.trained import from_run
@@ -110,6 +111,16 @@ def test_each_image_has_a_line_and_a_damaged_one_its_own(runs, command, image_fo
     assert "warning: 2 of 4 images could not be read" in done.stderr
     assert "not a medical device" in done.stderr
     assert "PhantomCLIP knows only the synthetic images" in done.stderr
+
+
+def test_files_of_several_frames_and_blank_images_are_counted(runs, image_folder, tmp_path, capsys):
+    with Image.open(image_folder / "smooth_mass" / "000.png") as image:
+        image.save(tmp_path / "a.tif", save_all=True, append_images=[image, image])
+    Image.new("L", (8, 8)).save(tmp_path / "b.png")
+    main([str(runs("CoOp")[0]), str(tmp_path)])
+    warned = capsys.readouterr().err
+    assert "1 of 2 images have several frames or pages" in warned
+    assert "1 of 2 images are blank" in warned
 
 
 def test_the_same_image_as_dicom_has_the_same_answer(runs, command, image_folder, tmp_path):

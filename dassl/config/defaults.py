@@ -21,7 +21,7 @@ def default_config() -> CfgNode:
 
     cfg.INPUT = CfgNode()
     cfg.INPUT.SIZE = (224, 224)  # height, width
-    cfg.INPUT.FRAME = 0  # frame to read from a multi-frame DICOM file, counted from 1; 0: the middle one
+    cfg.INPUT.FRAME = 0  # frame or page to read from a file of several, counted from 1; 0: the middle one
     cfg.INPUT.INTERPOLATION = "bilinear"  # bilinear, bicubic or nearest
     cfg.INPUT.TRANSFORMS = ()  # names in dassl.data.transforms
     cfg.INPUT.NO_TRANSFORM = False

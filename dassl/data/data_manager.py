@@ -130,7 +130,7 @@ class DataManager:
     """A data set (by default the one that cfg names) with its transforms and loaders; the loader of an absent part is
     None.
 
-    `several_frames` counts the images that hold more frames than the one that is read.
+    `opened` counts the images that hold more frames than the one that is read, and the blank ones.
     Raises UserError, with a list, when images cannot be read.
     """
 
@@ -144,7 +144,7 @@ class DataManager:
     ) -> None:
         dataset = build_dataset(cfg) if dataset is None else dataset
         cache = cfg.get("FEATURES", {}).get("CACHE_DIR")
-        self.several_frames = open_images(dataset.image_paths(), cfg.INPUT.FRAME, Path(cache) if cache else None)
+        self.opened = open_images(dataset.image_paths(), cfg.INPUT.FRAME, Path(cache) if cache else None)
         for name, custom in (("training", custom_tfm_train), ("testing", custom_tfm_test)):
             if custom is not None and cfg.VERBOSE:
                 print(f"* Using custom transform for {name}")

@@ -8,16 +8,24 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from dassl.utils import UserError, atomic_path, progress
-from dassl.utils.images import READING, check_image, check_regular
+from dassl.utils.images import READING, Checked, check_image, check_regular
 
 READERS = 4
 SHOWN = 20  # the most unreadable images that an error lists
 
 
-def open_images(paths: Iterable[str], frame: int = 0, cache: Path | None = None) -> int:
-    """Check each image with `check_image` and return how many of them hold several frames.
+class Opened(NamedTuple):
+    """How many images hold several frames, and how many are blank."""
+
+    several_frames: int
+    blank: int
+
+
+def open_images(paths: Iterable[str], frame: int = 0, cache: Path | None = None) -> Opened:
+    """Read each image with `check_image`, in full, and count those that hold several frames or are blank.
 
     The result is kept in `cache` under a hash of all paths, sizes and modification times, so unchanged images are not
     opened again.
@@ -36,20 +44,19 @@ def open_images(paths: Iterable[str], frame: int = 0, cache: Path | None = None)
     problems = [look for look in looks if isinstance(look, str)]
     if problems:
         raise UserError(_listed(problems, len(paths)))
-    several = sum(frames > 1 for frames in looks)
+    checked = [look for look in looks if isinstance(look, Checked)]
+    opened = Opened(sum(look.frames > 1 for look in checked), sum(look.blank for look in checked))
     if kept:
-        _keep(kept, several)
-    return several
+        _keep(kept, opened)
+    return opened
 
 
-def _look(path: str, frame: int) -> int | str:
-    """Return an image's number of frames, or why it cannot be read."""
+def _look(path: str, frame: int) -> Checked | str:
+    """Return what an image holds, or why it cannot be read."""
     try:
         return check_image(path, frame)
     except UserError as error:
         return str(error)
-    except Exception as error:  # a corrupt file can make a library raise anything; the other images are still checked
-        return f"The image {path} cannot be read ({type(error).__name__}: {error}): replace it with an intact copy."
 
 
 def _listed(problems: list[str], number: int) -> str:
@@ -77,17 +84,18 @@ def _stamp(path: str) -> str:
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
-def _read(file: Path | None) -> int | None:
+def _read(file: Path | None) -> Opened | None:
     try:
-        return int(json.loads(file.read_text(encoding="utf-8"))["several_frames"]) if file else None
+        found = json.loads(file.read_text(encoding="utf-8")) if file else None
+        return found and Opened(*(int(found[name]) for name in Opened._fields))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _keep(file: Path, several: int) -> None:
+def _keep(file: Path, opened: Opened) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(file) as temporary:
-            temporary.write_text(json.dumps({"several_frames": several}), encoding="utf-8")
+            temporary.write_text(json.dumps(opened._asdict()), encoding="utf-8")
     except OSError:  # the only consequence: the next run opens the images again
         pass

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from .errors import UserError
+from .levels import full_scale, scaled, stretched
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -37,7 +38,7 @@ DECODERS = {
     "1.2.840.10008.1.2.4.203": _JPEG_2000,
 }
 FUNCTIONAL_GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
-FAR = 1e12  # beyond the ends of every window
+PALETTES = tuple(f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue"))
 
 
 def starts_as_dicom(head: bytes) -> bool:
@@ -45,12 +46,12 @@ def starts_as_dicom(head: bytes) -> bool:
     return head[128:PREAMBLE] == b"DICM"
 
 
-def read_dicom(path: Path, frame: int = MIDDLE) -> np.ndarray:
-    """Read one frame in 8 bits: RGB (rows, columns, 3) or greyscale (rows, columns).
+def read_dicom(path: Path, frame: int = MIDDLE) -> tuple[np.ndarray, int]:
+    """Read one frame in 8 bits, RGB (rows, columns, 3) or greyscale (rows, columns), and return it with their number.
 
     Grey values pass through the file's modality table and its first value-of-interest table or window, whose ends
-    become black and white; without one they are stretched from the smallest to the largest value. MONOCHROME1 is
-    inverted. Palettes are looked up, other colour spaces are converted to RGB, and more than 8 bits are scaled to 8.
+    become black and white; without one they are stretched. Padding is black. MONOCHROME1 is inverted. Palettes are
+    looked up, other colour spaces are converted to RGB, and more than 8 bits are scaled to 8.
 
     Args:
         path: the file, with or without a preamble.
@@ -61,40 +62,32 @@ def read_dicom(path: Path, frame: int = MIDDLE) -> np.ndarray:
     """
     with _sentence(path), path.open("rb") as file:
         data = _opened(path, file)
-        index = _index(path, data, frame)
+        frames = int(data.get("NumberOfFrames") or 1)
+        index = frame_index(f"The DICOM file {path}", frames, frame)
         pixels, kind, bits = _decoded(path, data, index)
         if not np.isfinite(pixels).all():
             raise UserError(f"The DICOM file {path} has values that are NaN or infinite: export it without them.")
         if kind == "PALETTE COLOR":
-            return _looked_up(pixels, data)
+            return _coloured(pixels, data), frames
         if kind in GREYS:
-            grey = _grey(pixels, _of_frame(data, index))
-            return 255 - grey if kind == "MONOCHROME1" else grey
+            return _grey(pixels, _of_frame(data, index), kind == "MONOCHROME1"), frames
         if kind == "RGB":
-            return scaled(pixels, 0, 2**bits - 1)
+            return scaled(pixels, 0, full_scale(pixels) if bits == 16 else 2**bits - 1), frames
         raise UserError(f"The DICOM file {path} stores colours as {kind}, which is not supported: export it as RGB.")
 
 
-def check_dicom(path: Path, frame: int = MIDDLE) -> int:
-    """Return the number of frames, reading the header alone.
+def frame_index(what: str, frames: int, frame: int) -> int:
+    """Return the index, counted from 0, of a frame counted from 1, or of the middle one for 0.
 
     Raises:
-        UserError: the header shows that `read_dicom` would raise, or the file is too short for its pixels.
+        UserError: there is no such frame in `what`.
     """
-    with _sentence(path), path.open("rb") as file:
-        from pydicom.pixels.utils import get_expected_length
-
-        data = _opened(path, file, header_only=True)
-        left = path.stat().st_size - file.tell()
-        _index(path, data, frame)
-        _decoder(path, data)
-        syntax = data.file_meta.TransferSyntaxUID
-        if not syntax.is_compressed and not syntax.is_deflated and left < get_expected_length(data):
-            raise UserError(
-                f"The DICOM file {path} is truncated ({left} bytes remain for pixels that take "
-                f"{get_expected_length(data)}): replace it with an intact copy."
-            )
-        return _frames(data)
+    if frame > frames:
+        raise UserError(
+            f"{what} has {frames} frame{'s' * (frames != 1)} and no frame {frame}: lower INPUT.FRAME, or set it to 0 "
+            "for the middle one."
+        )
+    return frames // 2 if frame == MIDDLE else frame - 1
 
 
 @contextlib.contextmanager
@@ -113,16 +106,17 @@ def _sentence(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _opened(path: Path, file: BinaryIO, header_only: bool = False) -> Dataset:
+def _opened(path: Path, file: BinaryIO) -> Dataset:
     """Read the file's data set and check that it describes an image. Files without a preamble are read too."""
     import pydicom
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    data = pydicom.dcmread(file, stop_before_pixels=header_only, force=True)
+    data = pydicom.dcmread(file, force=True)
     if not data:
-        raise UserError(f"The file {path} is not a DICOM file: replace it with an intact copy.")
-    if "Rows" not in data or not (header_only or any(name in data for name in PIXELS)):
+        what = "ends too early" if len(getattr(data, "file_meta", ())) else "is not a DICOM file"
+        raise UserError(f"The file {path} {what}: replace it with an intact copy.")
+    if "Rows" not in data or not any(name in data for name in PIXELS):
         raise UserError(f"The DICOM file {path} holds no pixels{_kind(data)}: leave it out.")
     if not hasattr(data, "file_meta"):
         data.file_meta = FileMetaDataset()
@@ -138,21 +132,6 @@ def _kind(data: Dataset) -> str:
     meta = getattr(data, "file_meta", {})
     kind = data.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID")
     return f" (it is a file of {kind.name})" if kind else ""
-
-
-def _frames(data: Dataset) -> int:
-    return int(data.get("NumberOfFrames") or 1)
-
-
-def _index(path: Path, data: Dataset, frame: int) -> int:
-    """Return the index of a frame, counted from 0."""
-    frames = _frames(data)
-    if frame > frames:
-        raise UserError(
-            f"The DICOM file {path} has {frames} frame{'s' * (frames != 1)} and no frame {frame}: lower INPUT.FRAME, "
-            "or set it to 0 for the middle one."
-        )
-    return frames // 2 if frame == MIDDLE else frame - 1
 
 
 def _decoder(path: Path, data: Dataset) -> Decoder:
@@ -192,13 +171,37 @@ def _decoded(path: Path, data: Dataset, index: int) -> tuple[np.ndarray, str, in
     return pixels, str(found["photometric_interpretation"]), bits
 
 
-def _looked_up(indices: np.ndarray, data: Dataset) -> np.ndarray:
+def _coloured(indices: np.ndarray, data: Dataset) -> np.ndarray:
     """Look up a palette's colours, in 8 bits."""
     from pydicom.pixels import apply_color_lut
 
-    colours = apply_color_lut(indices, data)[..., :3]
-    bits = data.RedPaletteColorLookupTableDescriptor[2]
-    return scaled(colours, 0, 255 if bits == 8 and colours.max() <= 255 else 65535)
+    if f"{PALETTES[0]}Data" in data:
+        tables, colours = zip(*(_looked_up(indices, data, name, _order(data)) for name in PALETTES), strict=True)
+        return scaled(np.stack(colours, -1), 0, full_scale(np.concatenate(tables)))
+    colours = apply_color_lut(indices, data)[..., :3]  # the tables are given in segments
+    return scaled(colours, 0, 2 ** data[f"{PALETTES[0]}Descriptor"].value[2] - 1)
+
+
+def _looked_up(values: np.ndarray, item: Dataset, name: str, order: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the entries of the lookup table `name` of an item, and those for the values, clipped to the table's ends.
+
+    Entries are words in the byte `order`, or, in tables of half the size, bytes of which two make a word (PS3.3
+    C.7.6.3.1.5, C.11.1.1, C.11.2.1.1). pydicom's functions index with numbers of the entries' type, and so go round in
+    tables of 8-bit entries.
+    """
+    count, first, _ = item[f"{name}Descriptor"].value
+    count, stored = count or 2**16, item[f"{name}Data"].value
+    raw = stored if isinstance(stored, bytes) else np.array(stored, f"{order}u2", ndmin=1).tobytes()
+    entries = np.frombuffer(raw + bytes(len(raw) % 2), f"{order}u2").astype("<u2")
+    entries = (entries if len(raw) >= 2 * count else entries.view(np.uint8))[:count]
+    if first >= 2**15 and values.min() < 0:  # a negative number that was written as unsigned
+        first -= 2**16
+    return entries, entries[(np.rint(values).astype(np.int64) - first).clip(0, count - 1)]
+
+
+def _order(data: Dataset) -> str:
+    """The byte order of the file's words, as numpy writes it."""
+    return "<" if data.file_meta.TransferSyntaxUID.is_little_endian else ">"
 
 
 def _of_frame(data: Dataset, index: int) -> Dataset:
@@ -212,33 +215,54 @@ def _of_frame(data: Dataset, index: int) -> Dataset:
     return data
 
 
-def _grey(values: np.ndarray, data: Dataset) -> np.ndarray:
-    """Turn stored values into 8-bit greys; MONOCHROME1 is inverted later."""
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+def _grey(stored: np.ndarray, data: Dataset, inverted: bool) -> np.ndarray:
+    """Turn stored values into 8-bit greys."""
+    from pydicom.pixels import apply_modality_lut, apply_windowing
 
-    values = apply_modality_lut(values, data)
-    if table := data.get("VOILUTSequence"):
-        count, first, _ = table[0].LUTDescriptor
-        values = np.rint(values).astype(np.int64)
-        ends = apply_voi_lut(np.arange(first, first + (count or 2**16)), data)
-        return scaled(apply_voi_lut(values, data), ends.min(), ends.max())
-    if data.get("WindowWidth") is not None and data.get("WindowCenter") is not None:
+    values, padded = stored, _padded(stored, data)
+    if table := data.get("ModalityLUTSequence"):
+        values = _looked_up(values, table[0], "LUT", _order(data))[1]
+    elif data.get("RescaleSlope") is not None and data.get("RescaleIntercept") is not None:
+        values = apply_modality_lut(values, data)
+    if (table := data.get("VOILUTSequence")) and "LUTData" in table[0]:
+        entries, values = _looked_up(values, table[0], "LUT", _order(data))
+        levels = scaled(values, entries.min(), entries.max())
+    elif window := _window(data):
         with np.errstate(over="ignore"):
-            black, white = apply_voi_lut(np.array([-FAR, FAR]), data)
-            return scaled(apply_voi_lut(values, data), black, white)
-    return stretched(values)
+            levels = scaled(apply_windowing(values, window), 0, 255)
+    else:
+        levels = stretched(values, ~padded)
+    return np.where(padded, 0, 255 - levels if inverted else levels).astype(np.uint8)
 
 
-def stretched(values: np.ndarray) -> np.ndarray:
-    """Scale numbers to 8 bits, from the smallest (0) to the largest (255); all 0 if they are equal."""
-    return scaled(values, values.min(), values.max())
+def _padded(stored: np.ndarray, data: Dataset) -> np.ndarray:
+    """Return a mask of the pixels that only fill the rectangle (PS3.3 C.7.5.1.1.2)."""
+    kind = {"f4": "Float", "f8": "DoubleFloat"}.get(stored.dtype.str[1:], "")
+    value, limit = (data.get(f"{kind}PixelPadding{name}") for name in ("Value", "RangeLimit"))
+    if value is None:
+        return np.zeros(stored.shape, bool)
+    # Some files give the signed value as unsigned, so it is cast to the type of the pixels.
+    low, high = np.sort(np.array([value, value if limit is None else limit]).astype(stored.dtype))
+    return (stored >= low) & (stored <= high)
 
 
-def scaled(values: np.ndarray, black: float, white: float) -> np.ndarray:
-    """Scale numbers to 8 bits, from `black` (0) to `white` (255), clipping those beyond."""
-    if values.dtype == np.uint8 and (black, white) == (0, 255):
-        return values
-    if black == white:
-        return np.zeros(values.shape, np.uint8)
-    levels = (values.astype(np.float64) - float(black)) / (float(white) - float(black)) * 255
-    return levels.round().clip(0, 255).astype(np.uint8)
+def _window(data: Dataset) -> Dataset | None:
+    """Return the first window, with 8-bit levels as its output; None if no window has a positive width.
+
+    Below a width of 1, which PS3.3 C.11.2.1.2 excludes for LINEAR, LINEAR_EXACT must be meant.
+    """
+    from pydicom import Dataset
+    from pydicom.multival import MultiValue
+
+    centres, widths = (data.get(name) for name in ("WindowCenter", "WindowWidth"))
+    centres, widths = (value if isinstance(value, MultiValue) else [value] for value in (centres, widths))
+    for centre, width in zip(centres, widths, strict=False):
+        if centre is None or width is None or not width > 0 or not np.isfinite([float(centre), float(width)]).all():
+            continue
+        function = str(data.get("VOILUTFunction") or "LINEAR").upper()
+        window = Dataset()
+        window.WindowCenter, window.WindowWidth = centre, width
+        window.VOILUTFunction = "LINEAR_EXACT" if function == "LINEAR" and width < 1 else function
+        window.PhotometricInterpretation, window.BitsStored, window.PixelRepresentation = "MONOCHROME2", 8, 0
+        return window
+    return None

@@ -5,74 +5,105 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple, cast
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from .dicom import MIDDLE, PREAMBLE, check_dicom, read_dicom, starts_as_dicom, stretched
+from .dicom import MIDDLE, PREAMBLE, frame_index, read_dicom, starts_as_dicom
 from .errors import UserError
+from .rgb import to_rgb
 
-READING = 3  # increased when `read_image` returns different pixels, so that older cached features are not used
-# The bytes at the end of a complete file.
-ENDS = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9"}
-TAIL = 1024  # bytes that are searched for the end: some programs append a few bytes
-TIFF_PIECES = ((324, 273), (325, 279))  # the tags for the offsets and lengths of tiles or strips
+READING = 4  # increased when `read_image` returns different pixels, so that older cached features are not used
+FLAT = 2  # levels by which the pixels of a blank image may differ
+SEVERAL = ("TIFF", "GIF", "WEBP", "PNG")  # formats with frames; the second picture of a JPEG (MPO) is a preview
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# TIFF 6.0: the tag for kinds of pages, and its bits for reduced copies and masks.
+SUBFILE, COPY = 254, 1 | 4
+
+
+class Checked(NamedTuple):
+    """How many frames an image file holds, and whether the one that is read is blank."""
+
+    frames: int
+    blank: bool
 
 
 def read_image(path: str | Path, frame: int = MIDDLE) -> Image.Image:
     """Read an image as 8-bit RGB, turned upright by its EXIF orientation.
 
-    16-bit and floating-point greys are stretched from their smallest to their largest value; transparent pixels are put
-    on black. DICOM files, recognised by the suffix .dcm or by their preamble, are read by `dassl.utils.dicom`; `frame`
-    chooses one of several frames, counted from 1; 0 is the middle one.
+    16-bit and floating-point greys are stretched (`dassl.utils.levels.stretched`); 16-bit colours are scaled by the
+    bits that they use; transparent pixels are put on black. DICOM files, recognised by the suffix .dcm or by their
+    preamble, are read by `dassl.utils.dicom`. `frame` chooses one of several frames or pages, counted from 1; 0 is the
+    middle one.
 
     Raises:
-        UserError: the file is missing, is not an image, or is corrupt.
+        UserError: the file is missing, is not an image, is corrupt or too large, or has no such frame.
     """
-    path = Path(path)
-    check_regular(path)
-    try:
-        # Given a path, Pillow 13 maps an uncompressed TIFF into memory and garbles it if its orientation is 5 to 8.
-        with path.open("rb") as file:
-            if is_dicom(path, file.read(PREAMBLE)):
-                return Image.fromarray(read_dicom(path, frame)).convert("RGB")
-            file.seek(0)
-            with Image.open(file) as image:
-                image.load()
-                return to_rgb(image, f"The image {path}")
-    except UnidentifiedImageError:
-        raise UserError(f"The image {path} cannot be read (it is no image): replace it with an intact copy.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"The image {path} cannot be read ({error}): replace it with an intact copy.") from None
+    return load_image(path, frame)[0]
 
 
-def check_image(path: str | Path, frame: int = MIDDLE) -> int:
-    """Check that an image can be read, and return its number of frames (1 unless it is DICOM).
-
-    Only the header is read, and whether the file is complete; wrong pixels in a complete file are found only by
-    `read_image`. Floating-point images, and formats that do not record their length, are read in full.
+def check_image(path: str | Path, frame: int = MIDDLE) -> Checked:
+    """Read an image in full and say what it holds.
 
     Raises:
         UserError: `read_image` would raise it.
     """
+    image, frames = load_image(path, frame)
+    return Checked(frames, is_blank(image))
+
+
+def is_blank(image: Image.Image) -> bool:
+    """Whether all pixels of an RGB image have nearly the same colour."""
+    return all(high - low <= FLAT for low, high in cast(tuple, image.getextrema()))
+
+
+def load_image(path: str | Path, frame: int = MIDDLE) -> tuple[Image.Image, int]:
+    """Return what `read_image` returns, and the number of frames in the file."""
     path = Path(path)
     check_regular(path)
+    name, head = f"The image {path}", b""
     try:
+        # Given a path, Pillow 13 maps an uncompressed TIFF into memory and garbles it if its orientation is 5 to 8.
         with path.open("rb") as file:
             head = file.read(PREAMBLE)
             if is_dicom(path, head):
-                return check_dicom(path, frame)
+                pixels, frames = read_dicom(path, frame)
+                return Image.fromarray(pixels).convert("RGB"), frames
             file.seek(0)
             with Image.open(file) as image:
-                complete = _is_complete(image, file, head)
-        if not complete:
-            read_image(path)  # some programs write no end marker, so only reading it in full decides
-        return 1
+                pages = _pages(image)
+                image.seek(pages[frame_index(name, len(pages), frame)])
+                return to_rgb(image, name), len(pages)
+    except UserError:
+        raise
+    except (Image.DecompressionBombError, MemoryError):
+        raise UserError(
+            f"{name} is too large to be read (more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels): reduce it to a "
+            "few thousand pixels a side, or cut it into tiles."
+        ) from None
     except UnidentifiedImageError:
-        raise UserError(f"The image {path} cannot be read (it is no image): replace it with an intact copy.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"The image {path} cannot be read ({error}): replace it with an intact copy.") from None
+        what, mend = "it is no image", "replace it with an intact copy"
+        if head.startswith(TIFF_STARTS):
+            what = "it is a TIFF that is corrupt or of an unsupported kind"
+            mend += ", or save it with interleaved samples of 8 or 16 bits, greyscale or RGB"
+        raise UserError(f"{name} cannot be read ({what}): {mend}.") from None
+    except Exception as error:  # a corrupt file can make a library raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{name} cannot be read ({reason}): replace it with an intact copy.") from None
+
+
+def _pages(image: Any) -> list[int]:
+    """Return the indices of an open file's frames or pages, without masks and reduced copies of the first."""
+    number = getattr(image, "n_frames", 1) if image.format in SEVERAL else 1
+    if image.format != "TIFF" or number == 1:
+        return list(range(number))
+    (width, height), pages = image.size, [0]
+    for page in range(1, number):
+        image.seek(page)
+        reduced = image.width < width and abs(image.width * height - image.height * width) <= max(width, height)
+        if not (reduced or image.tag_v2.get(SUBFILE, 0) & COPY):
+            pages.append(page)
+    return pages
 
 
 def is_dicom(path: Path, head: bytes) -> bool:
@@ -104,38 +135,3 @@ def check_regular(path: Path) -> os.stat_result:
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, socket or device"
         raise UserError(f"The image {path} is {kind}, not a file: remove it.")
     return found
-
-
-def _is_complete(image: Any, file: BinaryIO, head: bytes) -> bool:
-    """Whether an opened image's file is as long as its header says; False if it does not say."""
-    size = file.seek(0, os.SEEK_END)
-    if image.format in ENDS:
-        file.seek(max(0, size - TAIL))
-        return ENDS[image.format] in file.read()
-    if image.format == "TIFF" and image.mode != "F":
-        places = zip(*(image.tag_v2.get(new) or image.tag_v2.get(old) or () for new, old in TIFF_PIECES), strict=False)
-        return 0 < max((start + length for start, length in places), default=0) <= size
-    if image.format == "WEBP":
-        return int.from_bytes(head[4:8], "little") + 8 <= size
-    return image.format == "BMP" and 54 < int.from_bytes(head[2:6], "little") <= size
-
-
-def to_rgb(image: Image.Image, name: str = "The image") -> Image.Image:
-    """Convert an image in memory to what `read_image` returns for a file; errors call it `name`."""
-    image = _upright(image)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        values = np.asarray(image, dtype=np.float64)
-        if not np.isfinite(values).all():
-            raise UserError(f"{name} has values that are NaN or infinite: export it without them.")
-        return Image.fromarray(stretched(values)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    return image.convert("RGB")
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # a corrupt EXIF block can raise nearly anything; the image itself may be fine
-        return image

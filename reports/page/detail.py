@@ -13,7 +13,7 @@ from .confusion import confusion
 from .evidence import Evaluation
 from .gather import Material
 from .grids import Grid, GridCell, bracket, metrics_grid
-from .images import image_folder, thumbnail
+from .images import frame_of, image_folder, thumbnail
 from .mistakes import Confusion, Mistake, confident_mistakes, costliest
 from .reliability import reliability_diagram, risk_coverage_curves
 
@@ -88,8 +88,8 @@ def detail(
         + ".",
         risk_coverage_curves({test.name: test.predictions for test in chosen}, colours),
     )
-    folder = None if material.notes.private else image_folder(chosen[0].runs[0])
-    picture = None if material.notes.private else partial(thumbnail, folder)
+    run = chosen[0].runs[0]
+    picture = None if material.notes.private else partial(thumbnail, image_folder(run), frame=frame_of(run))
     return Detail(
         anchor, title, len(first), len(first.classnames), metrics_grid(tests), diagrams, risk, matrices,
         _severity(chosen, draws), confident_mistakes(first, picture), chosen[0].name,

@@ -47,17 +47,24 @@ def image_folder(run: Run) -> Path | None:
     return None
 
 
-def thumbnail(folder: Path | None, name: str) -> Thumbnail:
+def frame_of(run: Run) -> int:
+    """The frame that a run read from files of several."""
+    options = run.results["config"].get("INPUT")
+    frame = options.get("FRAME") if isinstance(options, dict) else 0
+    return frame if type(frame) is int else 0
+
+
+def thumbnail(folder: Path | None, name: str, frame: int = 0) -> Thumbnail:
     """A small JPEG of an image in a folder. A name that leads out of the folder is not followed."""
     if folder is None or not name or not is_below(name):
         return Thumbnail(name, None)
-    return _thumbnail(folder, name)
+    return _thumbnail(folder, name, frame)
 
 
 @lru_cache(maxsize=4096)
-def _thumbnail(folder: Path, name: str) -> Thumbnail:
+def _thumbnail(folder: Path, name: str, frame: int) -> Thumbnail:
     try:
-        image = read_image(folder / name)
+        image = read_image(folder / name, frame)
         image.thumbnail((SIDE, SIDE))
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=QUALITY)

@@ -11,7 +11,7 @@ from ..collect import Run
 from .canvas import Drawing
 from .evidence import Evaluation
 from .gather import Material
-from .images import Thumbnail, image_folder, thumbnail, training_images
+from .images import Thumbnail, frame_of, image_folder, thumbnail, training_images
 from .learning import learning_curves
 from .logs import training_curves
 
@@ -66,6 +66,6 @@ def _drawn_images(run: Run, material: Material) -> list[tuple[str, list[Thumbnai
     folder = image_folder(run)
     found = []
     for classname, names in list(drawn.items())[:CLASSES_SHOWN]:
-        pictures = [thumbnail(folder, name) for name in names[:PER_CLASS]]
+        pictures = [thumbnail(folder, name, frame_of(run)) for name in names[:PER_CLASS]]
         found.append((classname, pictures, len(names) - len(pictures)))
     return found if any(one.uri for _, pictures, _ in found for one in pictures) else []
