@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -140,7 +140,7 @@ def is_mask(image: Image.Image) -> bool:
     return bool((dark | light).mean() > 0.98 and dark.any() and light.any())
 
 
-def beside_by_content(classes: dict[str, Iterable[bool]]) -> str:
+def beside_by_content(classes: Mapping[str, Iterable[bool]]) -> str:
     """Return a sentence, without its full stop, about images that look like masks among others that do not; "" if there
     are none. `classes` says of each class's images whether `is_mask`. A data set of nothing else is as it should be."""
     found = {name: list(flags) for name, flags in classes.items()}

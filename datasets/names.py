@@ -15,13 +15,8 @@ def tidy(name: str) -> str:
 
     Spaces of every kind become plain ones; a zero-width joiner stays, since some scripts need it.
     """
-    seen = (
-        mark for mark in unicodedata.normalize("NFC", name) if unicodedata.category(mark) != "Cf" or mark in _JOINERS
-    )
-    return " ".join("".join(seen).split())
-
-
-_JOINERS = "\u200c\u200d"
+    marks = unicodedata.normalize("NFC", name)
+    return " ".join("".join(mark for mark in marks if unicodedata.category(mark) != "Cf" or mark in JOINERS).split())
 
 
 def class_words(name: str) -> str:

@@ -325,7 +325,7 @@ def test_links_are_followed_once_and_loops_end(tmp_path):
     found = find_images(scans)
     assert {name: len(paths) for name, paths in found.items()} == {"benign": 4, "malignant": 4, "normal": 4}
     said = remarks(scans)
-    assert "Linked folders, which are followed: 2" in said
+    assert "Linked folders, which are followed: 3" in said
     assert "not followed" in said and "(the first is a)" in said
 
 
@@ -338,6 +338,37 @@ def test_broken_links_are_a_fault(tmp_path):
     assert "Broken links in" in faults(tmp_path / "scans")
     with pytest.raises(UserError, match=r"Broken links in .*: 3"):
         ImageFolder(config(tmp_path))
+
+
+# In a run
+
+
+def test_a_run_says_in_its_log_results_and_table_what_is_not_used(command, arguments, tmp_path):
+    put(tmp_path / "scans", [*both("train", "test"), "loose.png"])
+    put(tmp_path / "scans", ["train/benign/0_mask.png"], mask)
+    words = arguments(
+        "ZeroShot", "DATASET.ROOT", str(tmp_path), "DATASET.NAME", "ImageFolder", "DATASET.FOLDER", "scans"
+    )
+    done = command(["train.py", *words])
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    masks, loose = "thumbnails) that are not used: 1", "images in no class folder, which are not used: 1"
+    log = (tmp_path / "run/log.txt").read_text()
+    table = command(["parse_test_res.py", str(tmp_path / "run"), "--table", "few_shot"]).stdout
+    for text in (log, "\n".join(results["warnings"]), table):
+        assert masks in text and loose in text
+    assert any("drawn for validation" in note for note in results["notes"])
+    assert "Note: The folders train and test are the split" in log
+
+
+@pytest.mark.parametrize("method", ["CoOp", "ZeroShot", "TipAdapter", "MaPLe", "OGKD"])
+def test_classes_with_the_same_prompt_are_refused(command, arguments, tmp_path, method):
+    put(tmp_path / "scans", numbered("黒色腫", "扁平癌", "nevus"))  # three characters that the tokenizer does not know
+    words = arguments(method, "DATASET.ROOT", str(tmp_path), "DATASET.NAME", "ImageFolder", "DATASET.FOLDER", "scans")
+    more = ("TRAINER.OGKD.PROMPTS", "templates") if method == "OGKD" else ()
+    done = command(["train.py", *words, *more])
+    assert done.returncode == 2
+    assert "'扁平癌' and '黒色腫' have the same prompt" in done.stderr
 
 
 # All of it at once
