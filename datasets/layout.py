@@ -61,7 +61,8 @@ class Layout:
             faults.append(f"{counted(wrong, f'{aside} in the split')}: delete the split file for one without them")
         if apart := [path for path in self.beside if path not in used]:
             warnings.append(counted(apart, f"{aside} that are not used"))
-        if loose := [path for path in self.listing.images if path not in used.union(self.beside, listed)]:
+        known = used.union(self.beside, listed)
+        if loose := [path for path in self.listing.images if path not in known]:
             warnings.append(counted(loose, "images in no class folder, which are not used"))
         if used & listed:  # else the images of the split are not in class folders
             for name, paths in self.classes.items():
@@ -91,7 +92,7 @@ def read_layout(folder: str | Path) -> Layout:
     tops.pop("", None)
     if base:  # patients of one class also look like this, and have numbers
         said = layout.warnings if all(map(_has_digit, tops)) and not parts_of(tops) else layout.notes
-        said.append(f"all images are in the folder {base}, so the classes are its folders ({_listed(tops)})")
+        said.append(f"all images are in the folder {base}, so its folders are used ({_listed(tops)})")
     parts, inner = parts_of(tops), {name: by_folder(paths, f"{base}{name}/") for name, paths in tops.items()}
     if parts and any(below.keys() - {""} for below in inner.values()):
         inside = _read_parts(layout, base, inner, parts)

@@ -187,6 +187,7 @@ def test_a_split_that_was_made_of_parts_as_classes_is_refused(tmp_path):
         *("benign/0_seg.jpg", "benign/mask_0.png", "benign/0Overlay.png", "benign/0_annotated.png"),
         *("benign/thumb_0.jpg", "benign/0_GT.bmp", "benign/masks/9.png", "benign/Ground Truth/9.png"),
         *("masks/benign/9.png", "labels/0.png", "Segmentations/0_segmentation.png", "mask/0.png"),
+        *("benign_masks/0.png", "malignant masks/0.png", "benign/0_superpixels.png"),
         *("annotations/malignant/0.png", "thumbnails/0.png", "benign/._0.png", "benign/Thumbs.db"),
         *("__MACOSX/benign/0.png", "benign/.DS_Store", "benign/0.gif", "loose.png"),
     ],
@@ -203,6 +204,8 @@ def test_files_beside_the_images_are_left_out_and_said(tmp_path, beside):
     "paths",
     [
         numbered("mask", "no_mask"),
+        numbered("masked", "unmasked"),
+        numbered("face", "face mask"),
         numbered("with_mask", form="with_mask_{}.png") + numbered("without_mask", form="without_mask_{}.png"),
         numbered("faces", form="masked face {}.png") + numbered("others", form="face {}.png"),
         numbered("label", "segmentation", form="{}_label.png"),
