@@ -54,8 +54,8 @@ def _split_of_parts(layout: Layout) -> Split:
         if "val" not in layout.parts.values():
             if len(of["train"]) < 2:
                 raise UserError(
-                    f"The class {name} in {layout.folder} has {len(of['train'])} image for training: it needs 2 or "
-                    "more, since one is taken for validation."
+                    f"The class {name} in {layout.folder} has 1 image for training: it needs 2 or more, since one is "
+                    "taken for validation."
                 )
             mixed, number = shuffled(of["train"]), max(1, len(of["train"]) // 5)
             of["val"], of["train"] = sorted(mixed[:number]), sorted(mixed[number:])

@@ -65,15 +65,14 @@ class Layout:
         if loose := [path for path in self.listing.images if path not in known]:
             warnings.append(counted(loose, "images in no class folder, which are not used"))
         if used & listed:  # else the images of the split are not in class folders
-            for name, paths in self.classes.items():
-                more = [path for path in paths if path not in used]
-                if paths and len(more) == len(paths):
-                    faults.append(
-                        f"the class folder {name} is not in the split, so its images ({len(paths)}) are not used: "
-                        "delete the split file for a new one, or move the folder elsewhere"
-                    )
-                elif more:
-                    warnings.append(counted(more, f"images of {name} that are not in the split and not used"))
+            new = [name for name, paths in self.classes.items() if paths and used.isdisjoint(paths)]
+            faults += [
+                f"the class folder {name} is not in the split, so its images ({len(self.classes[name])}) are not used: "
+                "delete the split file for a new one, or move the folder elsewhere"
+                for name in new
+            ]
+            if more := [path for name in self.classes.keys() - new for path in self.classes[name] if path not in used]:
+                warnings.append(counted(sorted(more), "images that are not in the split and not used"))
         return faults, warnings
 
 
@@ -87,7 +86,7 @@ def read_layout(folder: str | Path) -> Layout:
     listing = list_files(folder)
     layout = Layout(folder, listing, beside=beside_by_name(folder, listing.images))
     aside = set(layout.beside)
-    base, images = _unwrapped([path for path in listing.images if path not in aside])
+    base, images = _unwrapped([path for path in listing.images if path not in aside], listing)
     tops = by_folder(images, base)
     tops.pop("", None)
     if base:  # patients of one class also look like this, and have numbers
@@ -101,7 +100,7 @@ def read_layout(folder: str | Path) -> Layout:
             f"the folders {_listed(parts)} in {folder / base} are parts, not classes, and have no folders: make one "
             "folder per class in each of them"
         )
-        return layout
+        inside = {}
     else:
         inside = _read_classes(layout, base, inner)
     _check_inside(layout, inside)
@@ -124,14 +123,16 @@ def by_folder(paths: Iterable[str], base: str = "") -> Folders:
     return dict(sorted(found.items()))
 
 
-def _unwrapped(images: list[str]) -> tuple[str, list[str]]:
+def _unwrapped(images: list[str], listing: Listing) -> tuple[str, list[str]]:
     """Return the folder that holds the class folders, "" or ending with "/", and the images in it: as long as all
-    folders with images are in one folder, that is not a class."""
+    folders are in one folder, that is not a class."""
     base = ""
     while True:
         found = by_folder(images, base)
         names = [name for name in found if name]
-        if len(names) != 1 or "" in by_folder(found[names[0]], f"{base}{names[0]}/"):
+        if len(names) != 1 or _empty_folders(listing, base, names):
+            return base, images
+        if "" in by_folder(found[names[0]], f"{base}{names[0]}/"):  # it has images itself
             return base, images
         base, images = f"{base}{names[0]}/", found[names[0]]
 
@@ -156,7 +157,7 @@ def _read_parts(layout: Layout, base: str, inner: Mapping[str, Folders], parts: 
             start = f"{start}{next(iter(below))}/"
             below = {one: paths for one, paths in by_folder(next(iter(below.values())), start).items() if one}
         has[name] = {folded(one) for one in below}
-        for one, paths in below.items():
+        for one, paths in (below | {empty: [] for empty in _empty_folders(layout.listing, start, below)}).items():
             classname = spelled.setdefault(folded(one), one)
             layout.classes[classname] = sorted([*layout.classes.get(classname, ()), *paths])
             inside[classname] += [path.removeprefix(f"{start}{one}/") for path in paths]
@@ -200,7 +201,7 @@ def _check_roles(layout: Layout, parts: Mapping[str, str], role: Mapping[str, st
 def _read_classes(layout: Layout, base: str, inner: Mapping[str, Folders]) -> Folders:
     """Read <class>/** or <class>/<part>/**; return class -> its images' paths below the class and part folder."""
     layout.classes = {name: sorted(path for paths in below.values() for path in paths) for name, below in inner.items()}
-    layout.classes |= {name: [] for name in _empty_folders(layout, base)}
+    layout.classes |= {name: [] for name in _empty_folders(layout.listing, base, inner)}
     layout.classes = dict(sorted(layout.classes.items()))
     parts = {name: parts_of(below.keys() - {""}) for name, below in inner.items()}
     every = {part: one for found in parts.values() for one, part in found.items()}
@@ -224,11 +225,13 @@ def _read_classes(layout: Layout, base: str, inner: Mapping[str, Folders]) -> Fo
     return inside
 
 
-def _empty_folders(layout: Layout, base: str) -> list[str]:
-    """Return the folders beside the class folders that have no images, other than masks or labels."""
-    used = {path.removeprefix(base).partition("/")[0] for paths in layout.classes.values() for path in paths}
-    names = {path.removeprefix(base) for path in layout.listing.folders if path.startswith(base)} - used - {""}
-    return [name for name in names if "/" not in name and not BESIDE & set(words_of(name))]
+def _empty_folders(listing: Listing, base: str, others: Collection[str]) -> list[str]:
+    """Return the folders directly below `base` that have no images, other than those for masks or labels.
+
+    others: the folders with images.
+    """
+    names = [path.removeprefix(base) for path in listing.folders if path.startswith(base) and path != base]
+    return [name for name in names if "/" not in name and name not in others and not BESIDE & set(words_of(name))]
 
 
 def _check_inside(layout: Layout, inside: Mapping[str, list[str]]) -> None:
@@ -259,11 +262,12 @@ def _check_inside(layout: Layout, inside: Mapping[str, list[str]]) -> None:
             "class of the outer folder"
         )
     # folders of patients, visits or series have numbers
-    nested = {name: found for name, found in inner.items() if len(found) > 1 and not any(map(_has_digit, found))}
-    for name, found in nested.items():
+    nested = [name for name, found in inner.items() if len(found) > 1 and not any(map(_has_digit, found))]
+    if nested:
+        more = f", as in {len(nested) - 1} more class folders" if nested[1:] else ""
         layout.warnings.append(
-            f"the folders in the class folder {name} ({_listed(found)}) count as one class: if they are classes, move "
-            "them up"
+            f"the folders in the class folder {nested[0]} ({_listed(inner[nested[0]])}) count as one class{more}: if "
+            "they are classes, move them up"
         )
 
 
