@@ -134,10 +134,12 @@ def inspect(folder: str | Path) -> Inspection:
     images, parts = folder / folder.name, split
     wrong: list[str] = []
     noted: list[str] = []
-    if split is not None and images.is_dir():
+    if split is not None and images.is_dir() and not (folder / split["train"][0].path).is_file():
         paths = by_class(split)
     else:
         layout = read_layout(folder)
+        if split is None and not layout.listing.images:
+            layout.check()
         faults, warnings = layout.review(split)
         wrong, noted = [*map(sentence, faults)], [*map(sentence, [*warnings, *layout.notes])]
         images, paths = folder, layout.classes or (by_class(split) if split is not None else {})

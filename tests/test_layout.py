@@ -85,6 +85,14 @@ def test_parts_may_lie_within_the_classes(tmp_path):
     assert parts_in(tmp_path) == {part: {f"{name}/{part.title()}" for name in CLASSES} for part in PARTS}
 
 
+def test_a_folder_in_a_folder_of_the_same_name_is_read_with_its_split_too(tmp_path):
+    put(tmp_path / "scans", both("scans/train", "scans/test"))
+    before = ImageFolder(config(tmp_path))
+    assert ImageFolder(config(tmp_path)).fingerprint == before.fingerprint
+    assert [len(of_class) for of_class in inspect(tmp_path / "scans").classes.values()] == [8, 8]
+    assert not faults(tmp_path / "scans")
+
+
 def test_the_last_fold_is_the_test(tmp_path):
     put(tmp_path, both("fold1", "fold2", "Fold_10"))
     assert parts_in(tmp_path)["test"] == {f"Fold_10/{name}" for name in CLASSES}
