@@ -15,11 +15,11 @@ from dassl.utils import read_image
 
 from .names import folded
 
-MASKS = {"mask", "masks", "masked"}  # words that may also name a class: people with a mask
-BESIDE = MASKS | {
+CLASSES_TOO = {"mask", "masks", "masked", "thumb", "thumbs"}  # words that may also name a class
+BESIDE = CLASSES_TOO | {
     "seg", "segm", "segs", "segmentation", "segmentations", "segmented", "label", "labels", "labelmap",
     "annotation", "annotations", "annotated", "overlay", "overlays", "contour", "contours", "outline",
-    "outlines", "groundtruth", "truth", "gt", "roi", "rois", "thumb", "thumbs", "thumbnail", "thumbnails", "tn",
+    "outlines", "groundtruth", "truth", "gt", "roi", "rois", "thumbnail", "thumbnails", "tn",
     "preview", "previews", "heatmap", "heatmaps", "gradcam", "saliency", "bbox", "bboxes", "superpixel", "superpixels",
     "delineation", "delineations",
 }  # fmt: skip
@@ -92,7 +92,7 @@ def _beside_folders(folder: Path, paths: Sequence[str]) -> Callable[[str], bool]
         same = sum(bool(({_core(path)} | _cores(path)) & names) for path in below[place])
         if 2 * same < len(below[place]):
             return False
-        return not words & MASKS or _mostly_masks(folder, below[place]) > _mostly_masks(folder, others)
+        return not words & CLASSES_TOO or _mostly_masks(folder, below[place]) > _mostly_masks(folder, others)
 
     found = tuple(f"{place}/" for place in below if belongs(place))
     return lambda path: path.startswith(found)

@@ -225,6 +225,7 @@ def test_files_beside_the_images_are_left_out_and_said(tmp_path, beside):
         numbered("mask", "no_mask"),
         numbered("masked", "unmasked"),
         numbered("face", "face mask"),
+        numbered("thumb", "wrist"),
         numbered("with_mask", form="with_mask_{}.png") + numbered("without_mask", form="without_mask_{}.png"),
         numbered("faces", form="masked face {}.png") + numbered("others", form="face {}.png"),
         numbered("label", "segmentation", form="{}_label.png"),
