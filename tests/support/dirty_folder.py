@@ -19,7 +19,7 @@ def dirty_folder(path: Path) -> Path:
     """Make `path`/scans and return it."""
     folder = path / "scans"
     put(folder, SOUND)
-    split = {part: [] for part in ("train", "val", "test")}
+    split: dict[str, list] = {part: [] for part in ("train", "val", "test")}
     for number, name in enumerate(SOUND):  # on Windows, and with the masks
         part = ("train", "train", "val", "test")[number % 4]
         label = ("benign", "malignant", "normal").index(name.split("/")[0])
