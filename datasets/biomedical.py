@@ -11,7 +11,7 @@ from dassl.data.datasets import DatasetBase, Datum, build_dataset
 from dassl.utils import UserError, expanded
 
 from .catalogue import PARTS, load, own_folder
-from .sampling import draw_shots, repeats, take_classes
+from .sampling import draw_shots, shortage, take_classes
 from .splits import Item, Split, check_images, class_names, fingerprint, read_split
 
 SUBSETS = ("all", "base", "new")
@@ -69,7 +69,7 @@ class BiomedicalDataset(DatasetBase):
         if shots > 0:
             split = draw_shots(split, shots, cfg.SEED)
         split = take_classes(split, subset)
-        self.notes = [sentence] if (sentence := repeats(split["train"], shots)) else []
+        self.notes = [sentence] if (sentence := shortage(split["train"], shots)) else []
         train, val, test = ([self._datum(item) for item in split[part]] for part in PARTS)
         self.warnings: list[str] = []
         self.tested: DatasetBase = self

@@ -12,7 +12,7 @@ from dassl.utils import UserError
 
 from .beside import BESIDE, IMAGES, beside_by_name, words_of
 from .catalogue import PARTS
-from .listing import Listing, counted, list_files
+from .listing import Listing, list_files, tally
 from .names import folded, name_faults
 from .parts import TEST, TRAIN, parts_of, roles
 from .splits import Split, class_names
@@ -58,12 +58,12 @@ class Layout:
         warnings = list(self.warnings)
         aside = "files beside the images (masks, overlays, thumbnails)"
         if wrong := [path for path in self.beside if path in used]:
-            faults.append(f"{counted(wrong, f'{aside} in the split')}: delete the split file for one without them")
+            faults.append(f"{tally(wrong, f'{aside} in the split')}: delete the split file for one without them")
         if apart := [path for path in self.beside if path not in used]:
-            warnings.append(counted(apart, f"{aside} that are not used"))
+            warnings.append(tally(apart, f"{aside} that are not used"))
         known = used.union(self.beside, listed)
         if loose := [path for path in self.listing.images if path not in known]:
-            warnings.append(counted(loose, "images in no class folder, which are not used"))
+            warnings.append(tally(loose, "images in no class folder, which are not used"))
         if used & listed:  # else the images of the split are not in class folders
             new = [name for name, paths in self.classes.items() if paths and used.isdisjoint(paths)]
             faults += [
@@ -72,7 +72,7 @@ class Layout:
                 for name in new
             ]
             if more := [path for name in self.classes.keys() - new for path in self.classes[name] if path not in used]:
-                warnings.append(counted(sorted(more), "images that are not in the split and not used"))
+                warnings.append(tally(sorted(more), "images that are not in the split and not used"))
         return faults, warnings
 
 
@@ -305,7 +305,7 @@ def _check_names(layout: Layout) -> None:
 def _say_what_else(layout: Layout) -> None:
     listing = layout.listing
     if others := [path for path in listing.others if "/" in path]:
-        layout.notes.append(counted(others, "files in class folders that are not images and not used"))
+        layout.notes.append(tally(others, "files in class folders that are not images and not used"))
     for said, paths, what in (
         (layout.notes, listing.hidden, "hidden files and folders, which are not used"),
         (layout.notes, listing.linked, "linked folders, which are followed"),

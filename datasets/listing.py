@@ -88,7 +88,7 @@ def shown(name: str) -> bool:
     return not name.startswith(".") and name != "__MACOSX"
 
 
-def counted(paths: Iterable[str], what: str) -> str:
+def tally(paths: Iterable[str], what: str) -> str:
     """Return "<what>: 3 (.gif 2, no suffix 1; the first is a.gif)"."""
     paths = list(paths)
     kinds = Counter(Path(path).suffix.lower() or "no suffix" for path in paths).most_common(5)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 
 from .splits import Item, Split
 
@@ -15,7 +16,7 @@ VAL_SHOTS = 4  # the most validation images per class
 
 
 def draw_shots(split: Split, shots: int, seed: int) -> Split:
-    """Draw `shots` training and min(shots, 4) validation images per class, with repeats if a class has fewer.
+    """Draw `shots` training and min(shots, 4) validation images per class; of a class with fewer, take each once.
 
     Classes are drawn in the order of their first appearance in the part. A negative seed draws at random.
     """
@@ -31,22 +32,19 @@ def _draw(items: list[Item], shots: int, generator: random.Random) -> list[Item]
         groups.setdefault(item.label, []).append(item)
     drawn: list[Item] = []
     for group in groups.values():
-        drawn += generator.sample(group, shots) if len(group) >= shots else generator.choices(group, k=shots)
+        drawn += generator.sample(group, shots) if len(group) >= shots else group
     return drawn
 
 
-def repeats(drawn: list[Item], shots: int) -> str:
-    """Return a sentence about training images that were drawn more than once; "" if none was."""
-    distinct: dict[int, set[str]] = {}
-    for item in drawn:
-        distinct.setdefault(item.label, set()).add(item.path)
-    few = [len(paths) for paths in distinct.values() if len(paths) < shots]
+def shortage(drawn: list[Item], shots: int) -> str:
+    """Return a sentence about classes with fewer training images than shots; "" if there is none."""
+    counts = Counter(item.label for item in drawn).values()
+    few = sum(count < shots for count in counts)
     if not few:
         return ""
     return (
-        f"{len(few)} of the {len(distinct)} classes have fewer training images than the {shots} shots, so images are "
-        f"drawn with repeats, {sum(map(len, distinct.values()))} different ones in all: 'all' in place of the number "
-        "takes every image once."
+        f"{few} of the {len(counts)} classes have fewer training images than the {shots} shots: each of theirs is "
+        f"taken once, {len(drawn)} images in all."
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from dassl.utils import UserError, report_error
 
 from .bank import FOLDER
-from .importing import biomedcoop, import_prompts
+from .importing import import_prompts, published_files
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,9 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report_error(error)
         return 2
     if result.verified:
-        print("The file is identical to the published one, byte for byte.")
+        print("The file is identical to a published one, byte for byte.")
     else:
-        print(f"WARNING: this is not the file published as {biomedcoop().path}; its prompts are imported as they are.")
+        print(f"WARNING: this is not the file published as {_paths()}; its prompts are imported as they are.")
     for dataset, path in result.written.items():
         print(f"{dataset}: written to {path}")
     for dataset, reason in result.lacking.items():
@@ -37,9 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python scripts/import_prompts.py",
-        description=f"Convert BiomedCoOp's published prompts ({biomedcoop().path}) to a bank in this project's format.",
+        description=f"Convert the prompts published by BiomedCoOp and OGKD ({_paths()}) to a bank in this project's "
+        "format. Both files have the same content.",
     )
     parser.add_argument("origin", metavar="FILE_OR_URL", help="the published Python source: a copy, or its raw address")
     parser.add_argument("--name", required=True, help="name of the bank, a folder below prompts/, such as biomedcoop")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="use this folder instead of prompts/")
     return parser
+
+
+def _paths() -> str:
+    return " or ".join(file.path for file in published_files())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,13 +30,21 @@ class Published:
     variable: str
 
 
-def biomedcoop() -> Published:
-    """The prompts published by BiomedCoOp (Koleilat et al., CVPR 2025), which OGKD's teacher also uses."""
+def published_files() -> tuple[Published, ...]:
+    """The published prompts: BiomedCoOp's file (Koleilat et al., CVPR 2025), and OGKD's (arXiv 2606.04922) with the
+    same content."""
     known = catalogue.load()
-    return Published(
-        f"{known.split_repository}/{known.split_commit}/trainers/prompt_templates.py",
-        "b3089ea99fd7a2a8369cb80ce6c8450017278d0d",
-        "BIOMEDCOOP_TEMPLATES",
+    return (
+        Published(
+            f"{known.split_repository}/{known.split_commit}/trainers/prompt_templates.py",
+            "b3089ea99fd7a2a8369cb80ce6c8450017278d0d",
+            "BIOMEDCOOP_TEMPLATES",
+        ),
+        Published(
+            "tientrandinh/OGKD/adbd69ceaf5c954c4874c7acfa507b345bf8e1d1/trainers/method/prompt_templates.py",
+            "9f8782e9cc428f672af8bc6e7f0c70199a003d12",
+            "PROMPT_TEMPLATES",
+        ),
     )
 
 
@@ -44,25 +53,28 @@ class Imported:
     written: dict[str, Path]
     lacking: dict[str, str]  # data set -> why its file was not written
     unused: list[str]  # classes of the source that no data set has
-    verified: bool  # whether the source is identical to the published one
+    verified: bool  # whether the source is identical to a published one
 
 
-def import_prompts(origin: str, name: str, folder: Path = FOLDER, published: Published | None = None) -> Imported:
+def import_prompts(
+    origin: str, name: str, folder: Path = FOLDER, published: Sequence[Published] | None = None
+) -> Imported:
     """Write folder/<name>/<DATASET>.json for each published data set all of whose classes the source has.
 
-    `origin` is a file or an http(s) address. Raises UserError if it cannot be read, is not such a source, should be the
+    `origin` is a file or an http(s) address. Raises UserError if it cannot be read, is not such a source, should be a
     published one and is not, or fits no data set; also if `name` is not valid as a folder name.
     """
-    published = published or biomedcoop()
+    published = published or published_files()
     target = _bank_folder(name, folder)
     source = read_source(origin)
-    verified = git_blob_sha1(source) == published.blob_sha1
-    if not verified and is_address(origin) and origin.endswith(f"/{published.path}"):
+    blob = git_blob_sha1(source)
+    verified = blob in {file.blob_sha1 for file in published}
+    if not verified and is_address(origin) and origin.endswith(tuple(f"/{file.path}" for file in published)):
         raise UserError(
-            f"What {origin} sent is not the published file (git calls its content {git_blob_sha1(source)}, not "
-            f"{published.blob_sha1}): fetch it again, or import a copy that you trust as a file."
+            f"What {origin} sent is not the published file (git calls its content {blob}): fetch it again, or import a "
+            "copy that you trust as a file."
         )
-    bank = parse_bank(source, published.variable, origin)
+    bank = parse_bank(source, [file.variable for file in published], origin)
     written, lacking, chosen = {}, {}, {}
     for dataset, facts in catalogue.load().datasets.items():
         counts = {classname: len(bank.get(classname, ())) for classname in facts.classes}
@@ -112,8 +124,9 @@ def read_source(origin: str) -> bytes:
     return content
 
 
-def parse_bank(source: bytes, variable: str, origin: str) -> Bank:
-    """Read the dict literal {class name: [sentences]} that a Python source assigns to `variable`, without executing it.
+def parse_bank(source: bytes, variables: Sequence[str], origin: str) -> Bank:
+    """Read the dict literal {class name: [sentences]} that a Python source assigns to one of `variables`, without
+    executing it.
 
     Raises UserError if there is not exactly one such assignment, or its value is not such a literal.
     """
@@ -123,13 +136,15 @@ def parse_bank(source: bytes, variable: str, origin: str) -> Bank:
         raise UserError(
             f"{origin} is not a Python source: give the complete raw file, not a web page that shows it."
         ) from error
-    values = [value for statement in module.body if (value := _assigned(statement, variable)) is not None]
-    if len(values) != 1:
+    assigned = [found for statement in module.body if (found := _assigned(statement)) and found[0] in variables]
+    if len(assigned) != 1:
         raise UserError(
-            f"{origin} assigns {variable} {len(values)} times instead of once: give the file that BiomedCoOp published."
+            f"{origin} assigns {' or '.join(variables)} {len(assigned)} times instead of once: give the file that "
+            "BiomedCoOp or OGKD published."
         )
+    variable, value = assigned[0]
     try:
-        content = ast.literal_eval(values[0])
+        content = ast.literal_eval(value)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         raise UserError(
             f"{variable} in {origin} is not a plain literal, and code is not executed here: write its sentences out."
@@ -142,13 +157,13 @@ def parse_bank(source: bytes, variable: str, origin: str) -> Bank:
     return content
 
 
-def _assigned(statement: ast.stmt, variable: str) -> ast.expr | None:
-    """Return the value that a statement assigns to the variable alone, or None."""
+def _assigned(statement: ast.stmt) -> tuple[str, ast.expr] | None:
+    """Return the name of the only variable that a statement assigns, and its value; None for any other statement."""
     match statement:
-        case ast.Assign(targets=[ast.Name(id=name)], value=value) if name == variable:
-            return value
-        case ast.AnnAssign(target=ast.Name(id=name), value=value) if name == variable:
-            return value
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            return name, value
+        case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+            return name, value
     return None
 
 

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"note: {sentence}")
     for sentence in faults:
         print(f"FAULT: {sentence}")
-    print(f"{len(faults)} fault{'s' * (len(faults) > 1)}." if faults else "No faults.")
+    print(f"{len(faults)} faults." if faults else "No faults.")
     return 1 if faults else 0
 
 

@@ -62,7 +62,7 @@ def published_draw(entries: dict[str, list[list]], shots: int, seed: int, subset
             by_label[entry[1]].append(entry)
         drawn[part] = []
         for group in by_label.values():
-            drawn[part].extend(random.choices(group, k=k) if len(group) < k else random.sample(group, k))
+            drawn[part].extend(random.sample(group, k) if len(group) >= k else group)
     drawn["test"] = entries["test"]
     labels = sorted({entry[1] for entry in drawn["train"]})
     half = math.ceil(len(labels) / 2)

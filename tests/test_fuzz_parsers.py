@@ -169,7 +169,7 @@ def test_a_prompt_bank(place, content):
 @fuzz
 @given(damaged(f"import os\nTEMPLATES = {BANK!r}\n".encode()))
 def test_a_published_bank(content):
-    quietly(parse_bank, content, "TEMPLATES", "prompts.py")
+    quietly(parse_bank, content, ["TEMPLATES"], "prompts.py")
 
 
 GEOMETRY = yaml.safe_load((ROOT / "geometry" / "Phantom.yaml").read_text())

@@ -21,7 +21,7 @@ from datasets.duplicates import identical
 from datasets.folders import find_images
 from datasets.image_folder import ImageFolder
 from datasets.layout import read_layout
-from datasets.sampling import draw_shots, repeats
+from datasets.sampling import draw_shots, shortage
 from datasets.splits import Item, check_images, parse_split
 from tests.test_datasets_image_folder import config
 
@@ -229,15 +229,13 @@ def test_equal_bytes_in_training_and_test_are_counted(tmp_path):
 
 
 @given(counts=st.lists(st.integers(1, 30), min_size=1, max_size=6), shots=st.integers(1, 40), seed=st.integers(0, 99))
-def test_repeats_are_reported_with_the_number_of_different_images(counts, shots, seed):
+def test_classes_with_fewer_images_than_shots_are_reported_and_no_image_is_drawn_twice(counts, shots, seed):
     items = [Item(f"{label}/{n}", label, str(label)) for label, count in enumerate(counts) for n in range(count)]
     drawn = draw_shots({"train": items, "val": items, "test": items}, shots, seed)["train"]
-    sentence = repeats(drawn, shots)
-    repeated = {item.label for item in drawn if drawn.count(item) > 1}
-    assert bool(sentence) >= bool(repeated)
-    short = sum(count < shots for count in counts)
-    assert bool(sentence) == bool(short)
+    assert len(drawn) == len(set(drawn)) == sum(min(count, shots) for count in counts)
+    sentence, few = shortage(drawn, shots), sum(count < shots for count in counts)
+    assert bool(sentence) == bool(few)
     if sentence:
-        assert sentence.startswith(f"{short} of the {len(counts)} classes")
-        assert f" {len(set(drawn))} different ones" in sentence
-    assert repeats(items, -1) == ""
+        assert sentence.startswith(f"{few} of the {len(counts)} classes")
+        assert f"{len(drawn)} images in all" in sentence
+    assert shortage(items, -1) == ""

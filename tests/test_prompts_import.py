@@ -19,10 +19,11 @@ from dassl.utils import UserError
 from datasets import catalogue
 from prompts.bank import load_prompts
 from prompts.import_cli import main
-from prompts.importing import MOST_BYTES, Published, biomedcoop, git_blob_sha1, import_prompts, parse_bank
+from prompts.importing import MOST_BYTES, Published, git_blob_sha1, import_prompts, parse_bank, published_files
 
 ROOT = Path(__file__).resolve().parents[1]
-VARIABLE = biomedcoop().variable
+VARIABLES = [file.variable for file in published_files()]
+VARIABLE = VARIABLES[0]
 SETS = {name: list(facts.classes) for name, facts in catalogue.load().datasets.items()}
 
 
@@ -80,6 +81,14 @@ def test_every_data_set_gets_its_file_in_label_order_and_trainers_can_read_it(fo
         assert list(json.loads((folder / "biomedcoop" / f"{dataset}.json").read_text())) == classes
         prompts = load_prompts(dataset, classes, bank="biomedcoop", folder=folder)
         assert prompts == [sentences(classname) for classname in classes]
+
+
+def test_a_file_as_ogkd_publishes_it_is_imported_too(folder) -> None:
+    bank = {name: sentences(name) for name in SETS["BUSI"]}
+    source = f'"""Prompts."""\nimport os\nOTHER = {{"BUSI": "a photo of a {{}}."}}\nPROMPT_TEMPLATES = {bank!r}\n'
+    result = import_prompts(write(folder, source), "ogkd", folder)
+    assert json.loads(result.written["BUSI"].read_text()) == bank
+    assert list(result.written) == ["BUSI"] and not result.verified
 
 
 def test_a_set_that_lacks_a_class_is_reported_and_not_written(folder) -> None:
@@ -148,10 +157,11 @@ def test_a_literal_of_another_form_is_refused(value, folder) -> None:
         ("(" * 100_000, "not a Python source"),
         ("OTHER = {}", "0 times"),
         (f"{VARIABLE} = {{}}\n{VARIABLE} = {{}}", "2 times"),
+        ("\n".join(f"{variable} = {{}}" for variable in VARIABLES), "2 times"),
         (f"def f():\n    {VARIABLE} = {{'a': ['x']}}", "0 times"),
         (b"#" * (MOST_BYTES + 1), "larger than 8 MiB"),
     ],
-    ids=["web page", "cut short", "zeros", "utf-16", "deep", "absent", "twice", "inside a function", "too large"],
+    ids=["web page", "cut short", "zeros", "utf-16", "deep", "absent", "twice", "both", "inner", "too large"],
 )
 def test_what_is_not_the_prompt_file_is_refused_in_one_sentence(source, told, folder) -> None:
     with pytest.raises(UserError, match=told) as caught:
@@ -164,7 +174,7 @@ def test_what_is_not_the_prompt_file_is_refused_in_one_sentence(source, told, fo
 @settings(max_examples=100, deadline=None)
 def test_any_source_is_parsed_or_refused(text) -> None:
     try:
-        assert isinstance(parse_bank(text.encode("utf-8", "surrogatepass"), VARIABLE, "it"), dict)
+        assert isinstance(parse_bank(text.encode("utf-8", "surrogatepass"), VARIABLES, "it"), dict)
     except UserError as error:
         assert "it" in str(error)
 
@@ -175,7 +185,7 @@ def test_any_source_is_parsed_or_refused(text) -> None:
 @settings(max_examples=50, deadline=None)
 def test_sentences_come_through_with_every_quote_and_line_break(bank) -> None:
     sound = {name: kept for name, of in bank.items() if name.strip() and (kept := [s for s in of if s.strip()]) == of}
-    assert parse_bank(f"{VARIABLE}: dict = {sound!r}".encode(), VARIABLE, "it") == sound
+    assert parse_bank(f"{VARIABLE}: dict = {sound!r}".encode(), VARIABLES, "it") == sound
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "/tmp/x", ".hidden", "a\\b", "x\n", "__pycache__"])
@@ -205,10 +215,10 @@ def test_the_published_address_must_serve_the_published_file(server, folder) -> 
     address, served = server
     known = Published("owner/name/0123/trainers/prompt_templates.py", git_blob_sha1(ALL.encode()), VARIABLE)
     served[f"/{known.path}"] = ALL.encode()
-    assert import_prompts(f"{address}/{known.path}", "some", folder, known).verified
+    assert import_prompts(f"{address}/{known.path}", "some", folder, [known]).verified
     served[f"/{known.path}"] = ALL.replace("Sentence 7", "Sentence seven").encode()
     with pytest.raises(UserError, match="not the published file"):
-        import_prompts(f"{address}/{known.path}", "other", folder, known)
+        import_prompts(f"{address}/{known.path}", "other", folder, [known])
     assert [path.name for path in folder.iterdir()] == ["some"]
 
 
