@@ -264,9 +264,8 @@ class RunFolder:
         """Write predictions.npz, then results.json, whose presence marks the run as complete."""
         predictions.save(self.path / PREDICTIONS)
         found, training = summary(predictions), trainer.training or None
-        reasons = doubts(found["accuracy"], len(predictions.classnames), training)
-        reasons += image_doubts(trainer)
-        found |= {"training": training, "warnings": reasons}
+        doubted = doubts(found["accuracy"], len(predictions.classnames), training)
+        found |= {"training": training, "warnings": [*doubted, *data_warnings(trainer)]}
         results = self._record(trainer, found, phases, seconds)
         write_json(results, self.path / RESULTS)
         (self.path / DIVERGED).unlink(missing_ok=True)
@@ -357,11 +356,15 @@ def data_notes(manager: DataManager) -> list[str]:
     return found
 
 
-def image_doubts(trainer: TrainerBase) -> list[str]:
-    """Reasons in the images to doubt a result, for the log and for `warnings` in results.json."""
-    opened = getattr(getattr(trainer, "dm", None), "opened", None)
+def data_warnings(trainer: TrainerBase) -> list[str]:
+    """Reasons to doubt any result on a trainer's images, phrases without a full stop."""
+    manager = getattr(trainer, "dm", None)
+    opened = getattr(manager, "opened", None)
     number = opened.blank if opened else 0
-    return [f"{number} of the images {'is' if number == 1 else 'are'} blank (see scripts/check_data.py)"] * bool(number)
+    blank = [f"{number} of the images {'is' if number == 1 else 'are'} blank (see scripts/check_data.py)"] * bool(
+        number
+    )
+    return [*getattr(getattr(manager, "dataset", None), "warnings", ()), *blank]
 
 
 def is_phantom(backbone: str) -> bool:

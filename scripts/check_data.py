@@ -18,9 +18,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0 if there are no faults, else 1. Exits with 2 (by UserError) if the folder cannot be checked."""
     parser = argparse.ArgumentParser(
         prog="python scripts/check_data.py",
-        description="Read every image of FOLDER/<class>/** and print images per class, sizes and modes; then every "
-        "file that cannot be read and every image that has the same pixels as another. The exit status is 1 if "
-        "there are faults to fix.",
+        description="Read every image of FOLDER/<class>/** and print images per class, sizes and modes; then what "
+        "is not used, folders and names that cannot be classes, files that cannot be read, and images that have the "
+        "same pixels as another. The exit status is 1 if there are faults to fix.",
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="a folder with one folder per class, or a data set")
     seen = inspect(parser.parse_args(argv).folder)
