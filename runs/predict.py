@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,18 +31,25 @@ HUB = "hf-hub:"
 
 
 class Named(NamedTuple):
-    """An image file and its name in the output: its path below the given folder, or as given."""
+    """An image file, its name in the output, which is its path as given, and the folder in which it was found."""
 
     path: Path
     name: str
+    folder: Path
+
+    @classmethod
+    def file(cls, word: str) -> Named:
+        return cls(Path(word), word, Path(word).parent)
 
 
 class Answer(NamedTuple):
-    """The answer for one image: the most likely classes with probabilities, or why it could not be read."""
+    """The answer for one image: the most likely classes with probabilities, the probabilities of all classes in class
+    order, or why it could not be read."""
 
     image: Named
     decision: str = ""
     likeliest: tuple[tuple[str, float], ...] = ()
+    chances: tuple[float, ...] = ()
     problem: str = ""
 
 
@@ -86,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             predictor.require_patches()
     answers = classify(predictor, images, temperature, args.abstain, args.batch, args.heatmaps)
     unread = 0
-    with writer(args.csv) as write:
+    with writer(args.csv, predictor.classnames) as write:
         for answer in shown_progress(answers, len(images), bool(args.csv)):
             unread += bool(answer.problem)
             write(answer)
@@ -116,13 +124,13 @@ def named_images(words: Iterable[str], standard_input: TextIO) -> Iterator[Named
     found = 0
     for word in words:
         if word == "-":
-            named = [Named(Path(path), path) for path in filter(None, map(str.strip, standard_input))]
+            named = [Named.file(path) for row in standard_input if (path := row.rstrip("\r\n")).strip()]
         elif Path(word).is_dir():
-            named = [Named(Path(word, path), path) for path in images_below(word)]
+            named = [Named(Path(word, path), os.path.join(word, path), Path(word)) for path in images_below(word)]
             if not named:
                 raise UserError(f"The folder {word} contains no images.")
         else:
-            named = [Named(Path(word), word)]
+            named = [Named.file(word)]
         found += len(named)
         yield from named
     if not found:
@@ -168,7 +176,7 @@ def classify(
 ) -> Iterator[Answer]:
     """The answer for each image, in order."""
     size = batch or predictor.images_at_once
-    taken: set[Path] = set()
+    base, taken = common_folder(images), set()
     with ThreadPoolExecutor(READERS) as pool:
         for start in range(0, len(images), size):
             piece = images[start : start + size]
@@ -183,7 +191,7 @@ def classify(
                 answer = answered(image, predictor.classnames, chances, abstain)
                 if heatmaps:
                     best = int(chances.argmax())
-                    target = free_path(heatmaps, image.name, taken)
+                    target = free_path(heatmaps, image, base, taken)
                     _save_heatmap(target, predictor.view(picture), patches[:, best], answer)
                 yield answer
 
@@ -211,18 +219,24 @@ def answered(image: Named, classnames: Sequence[str], chances: np.ndarray, absta
     order = np.argsort(-chances, kind="stable")[:SHOWN]
     likeliest = tuple((classnames[place], float(chances[place])) for place in order)
     sure = abstain is None or likeliest[0][1] >= abstain
-    return Answer(image, likeliest[0][0] if sure else UNCERTAIN, likeliest)
+    return Answer(image, likeliest[0][0] if sure else UNCERTAIN, likeliest, tuple(map(float, chances)))
 
 
-def free_path(folder: Path, name: str, taken: set[Path]) -> Path:
-    """The path of an image's heat map: <its path below the given folder>.png, with a number if two images share a
-    name."""
-    relative = Path(name)
-    if relative.is_absolute() or ".." in relative.parts:
-        relative = Path(relative.name)
-    target, number = folder / f"{relative}.png", 2
+def common_folder(images: Iterable[Named]) -> str:
+    """The deepest folder that holds all folders of the images; "" if they are on several drives."""
+    try:
+        return os.path.commonpath({os.path.abspath(image.folder) for image in images})
+    except ValueError:
+        return ""
+
+
+def free_path(folder: Path, image: Named, base: str, taken: set[Path]) -> Path:
+    """The path of an image's heat map: <its path below the folder `base`>.png, so that images of equal names in two
+    folders are told apart; with a number for an image that is given twice."""
+    relative = os.path.relpath(image.path, base) if base else os.path.splitdrive(os.path.abspath(image.path))[1]
+    target, number = folder / f"{relative.lstrip(os.sep)}.png", 2
     while target in taken:
-        target, number = folder / f"{relative}-{number}.png", number + 1
+        target, number = folder / f"{relative.lstrip(os.sep)}-{number}.png", number + 1
     taken.add(target)
     return target
 
@@ -249,8 +263,9 @@ def line(answer: Answer) -> str:
 
 
 @contextlib.contextmanager
-def writer(path: Path | None):
-    """A function that writes an answer to standard output or, atomically, to a CSV file."""
+def writer(path: Path | None, classnames: Sequence[str]):
+    """A function that writes an answer to standard output or, atomically, to a CSV file, whose last columns are the
+    probabilities of all classes in class order."""
     if path is None:
         yield lambda answer: print(line(answer), flush=True)
         return
@@ -262,6 +277,7 @@ def writer(path: Path | None):
         "decision",
         *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability")),
         "problem",
+        *(f"probability of {name}" for name in classnames),
     ]
     with (
         atomic_path(path) as temporary,
@@ -269,11 +285,13 @@ def writer(path: Path | None):
     ):
         rows = csv.writer(f)
         rows.writerow(header)
+        blank = [""] * len(classnames)
 
         def write(answer: Answer) -> None:
             cells = [cell for classname, chance in answer.likeliest for cell in (classname, f"{chance:.6f}")]
             cells += [""] * (2 * SHOWN - len(cells))
-            rows.writerow(map(no_formula, [answer.image.name, answer.decision, *cells, answer.problem]))
+            chances = [f"{chance:.6f}" for chance in answer.chances] or blank
+            rows.writerow(map(no_formula, [answer.image.name, answer.decision, *cells, answer.problem, *chances]))
 
         yield write
 
