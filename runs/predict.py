@@ -126,7 +126,7 @@ def named_images(words: Iterable[str], standard_input: TextIO) -> Iterator[Named
         if word == "-":
             named = [Named.file(path) for row in standard_input if (path := row.rstrip("\r\n")).strip()]
         elif Path(word).is_dir():
-            named = [Named(Path(word, path), os.path.join(word, path), Path(word)) for path in images_below(word)]
+            named = [Named(Path(word, path), str(Path(word, path)), Path(word)) for path in images_below(word)]
             if not named:
                 raise UserError(f"The folder {word} contains no images.")
         else:
@@ -176,7 +176,8 @@ def classify(
 ) -> Iterator[Answer]:
     """The answer for each image, in order."""
     size = batch or predictor.images_at_once
-    base, taken = common_folder(images), set()
+    base = common_folder(images)
+    taken: set[Path] = set()
     with ThreadPoolExecutor(READERS) as pool:
         for start in range(0, len(images), size):
             piece = images[start : start + size]
@@ -222,21 +223,22 @@ def answered(image: Named, classnames: Sequence[str], chances: np.ndarray, absta
     return Answer(image, likeliest[0][0] if sure else UNCERTAIN, likeliest, tuple(map(float, chances)))
 
 
-def common_folder(images: Iterable[Named]) -> str:
-    """The deepest folder that holds all folders of the images; "" if they are on several drives."""
+def common_folder(images: Iterable[Named]) -> Path | None:
+    """The deepest folder that holds all folders of the images; None if they are on several drives."""
     try:
-        return os.path.commonpath({os.path.abspath(image.folder) for image in images})
+        return Path(os.path.commonpath({image.folder.resolve() for image in images}))
     except ValueError:
-        return ""
+        return None
 
 
-def free_path(folder: Path, image: Named, base: str, taken: set[Path]) -> Path:
+def free_path(folder: Path, image: Named, base: Path | None, taken: set[Path]) -> Path:
     """The path of an image's heat map: <its path below the folder `base`>.png, so that images of equal names in two
     folders are told apart; with a number for an image that is given twice."""
-    relative = os.path.relpath(image.path, base) if base else os.path.splitdrive(os.path.abspath(image.path))[1]
-    target, number = folder / f"{relative.lstrip(os.sep)}.png", 2
+    place = image.folder.resolve()
+    relative = place.relative_to(base or place.anchor) / image.path.relative_to(image.folder)
+    target, number = folder / f"{relative}.png", 2
     while target in taken:
-        target, number = folder / f"{relative.lstrip(os.sep)}-{number}.png", number + 1
+        target, number = folder / f"{relative}-{number}.png", number + 1
     taken.add(target)
     return target
 
