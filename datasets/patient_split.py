@@ -17,17 +17,22 @@ MISSING = 10.0  # the cost of a part without images of a class, compared with sq
 ROUNDS = 50  # of moving single patients; the search ends sooner when no move helps
 
 
-def split_by_patient(images: Mapping[str, Sequence[str]], patients: Mapping[str, str], seed: int = 0) -> Split:
-    """Split the images of class folders so that each patient is in only one part.
+def split_by_patient(
+    images: Mapping[str, Sequence[str]],
+    patients: Mapping[str, str],
+    seed: int = 0,
+    shares: Sequence[float] = SHARES,
+) -> Split:
+    """Split the images of each class so that each patient is in only one part.
 
-    Each class is divided as close to 50, 20 and 30 % as possible. Patients are assigned in order of their number of
-    images (ties by the seed), each to the part that keeps the squared deviations of all shares smallest; then single
-    patients are moved as long as that helps. Every part gets images of each class.
+    Each class is divided as close to `shares` for train, val and test as possible; with two of them, test is empty.
+    Patients are assigned in order of their number of images (ties by the seed), each to the part that keeps the squared
+    deviations of all shares smallest; then single patients are moved as long as that helps. Every part gets images of
+    each class.
 
-    Raises UserError if a class has fewer than three patients and so cannot be in every part, or if no such split was
-    found.
+    Raises UserError if a class has fewer patients than parts and so cannot be in each, or if no such split was found.
     """
-    names = list(images)
+    names, parts = list(images), PARTS[: len(shares)]
     people = sorted({patients[path] for paths in images.values() for path in paths})
     places = {patient: row for row, patient in enumerate(people)}
     counts = np.zeros((len(people), len(names)))  # images of each patient in each class
@@ -36,18 +41,19 @@ def split_by_patient(images: Mapping[str, Sequence[str]], patients: Mapping[str,
             counts[places[patients[path]], label] += 1
     for label, name in enumerate(names):
         number = int((counts[:, label] > 0).sum())
-        if number < len(PARTS):
+        if number < len(parts):
             raise UserError(
-                f"The class folder {name} has images of {number} patient{'s' * (number != 1)}: it needs at least 3, "
-                "one each to train, validate and test, or remove it."
+                f"The class {name} has images of {number} patient{'s' * (number != 1)}: it needs at least "
+                f"{len(parts)}, one each for {', '.join(parts)}, or remove it. With --by-image, scripts/split.py "
+                "ignores the patients, but then the test may be of patients seen in training."
             )
-    part_of = _assign(counts, seed)
+    part_of = _assign(counts, seed, np.array(shares))
     split: Split = {part: [] for part in PARTS}
     for label, (name, paths) in enumerate(images.items()):
         for path in paths:
             split[PARTS[part_of[places[patients[path]]]]].append(Item(path, label, class_words(name) or name))
     for label, name in enumerate(names):
-        empty = [part for part in PARTS if all(item.label != label for item in split[part])]
+        empty = [part for part in parts if all(item.label != label for item in split[part])]
         if empty:
             raise UserError(
                 f"No split was found that has images of {name} in the part '{empty[0]}' too, since its patients have "
@@ -56,22 +62,66 @@ def split_by_patient(images: Mapping[str, Sequence[str]], patients: Mapping[str,
     return split
 
 
-def _assign(counts: np.ndarray, seed: int) -> np.ndarray:
-    """Return the part (0, 1 or 2) of each patient, (N,), from their images per class (N, C)."""
+def split_as_given(
+    images: Mapping[str, Sequence[str]], parts: Mapping[str, str], patients: Mapping[str, str], seed: int = 0
+) -> tuple[Split, list[str]]:
+    """Make the split that `parts` (image -> train, val or test) says, and sentences on what was decided.
+
+    Without a test part, the validation images are the test; without validation images, they are drawn from those for
+    training, by patient. Images without a part are left out.
+    Raises UserError if there is nothing to train or test on, or a class has no image for training.
+    """
+    role, notes = {part: part for part in PARTS}, []
+    if "test" not in parts.values() and "val" in parts.values():
+        role["val"] = "test"
+        notes.append("There is no test part, so the validation images are the test.")
+    split: Split = {part: [] for part in PARTS}
+    for label, (name, paths) in enumerate(images.items()):
+        for path in paths:
+            if path in parts:
+                split[role[parts[path]]].append(Item(path, label, class_words(name) or name))
+    for part in ("train", "test"):
+        if not split[part]:
+            raise UserError(f"No image is in the part {part}: name train, test and, if you have it, val in the table.")
+    trained = {item.label for item in split["train"]}
+    if absent := [name for label, name in enumerate(images) if label not in trained]:
+        raise UserError(f"The classes {', '.join(absent)} have no image in the part train: move some there.")
+    if not split["val"]:
+        left = {
+            name: [item.path for item in split["train"] if item.label == label] for label, name in enumerate(images)
+        }
+        train, val, _ = SHARES
+        split |= {
+            part: items
+            for part, items in split_by_patient(
+                left, patients, seed, (train / (train + val), val / (train + val))
+            ).items()
+            if items
+        }
+        notes.append(f"There is no validation part: {len(split['val'])} images were drawn from those for training.")
+    for part in ("val", "test"):
+        has = {item.label for item in split[part]}
+        if absent := [name for label, name in enumerate(images) if label not in has]:
+            notes.append(f"The part {part} has no images of {', '.join(absent)}.")
+    return split, notes
+
+
+def _assign(counts: np.ndarray, seed: int, wanted: np.ndarray) -> np.ndarray:
+    """Return the part of each patient, (N,), from their images per class (N, C) and each part's wanted share (P,)."""
     generator = np.random.default_rng(seed)
     shares = counts / counts.sum(0)
     order = generator.permutation(len(counts))
     order = order[np.argsort(-shares[order].max(1), kind="stable")]
-    filled, part_of = np.zeros((len(PARTS), counts.shape[1])), np.zeros(len(counts), dtype=int)
+    filled, part_of = np.zeros((len(wanted), counts.shape[1])), np.zeros(len(counts), dtype=int)
     for row in order:
-        part_of[row] = int(np.argmin([_cost(filled, part, shares[row]) for part in range(len(PARTS))]))
+        part_of[row] = int(np.argmin([_cost(filled, part, shares[row], wanted) for part in range(len(wanted))]))
         filled[part_of[row]] += shares[row]
     for _ in range(ROUNDS):
         moved = False
         for row in order:
             before = part_of[row]
             filled[before] -= shares[row]
-            costs = [_cost(filled, part, shares[row]) for part in range(len(PARTS))]
+            costs = [_cost(filled, part, shares[row], wanted) for part in range(len(wanted))]
             best = int(np.argmin(costs))
             if costs[best] < costs[before] - 1e-12:
                 part_of[row], moved = best, True
@@ -81,11 +131,11 @@ def _assign(counts: np.ndarray, seed: int) -> np.ndarray:
     return part_of
 
 
-def _cost(filled: np.ndarray, part: int, share: np.ndarray) -> float:
-    """Return the cost of the shares (3, C) with one patient's images (C,) added to a part."""
+def _cost(filled: np.ndarray, part: int, share: np.ndarray, wanted: np.ndarray) -> float:
+    """Return the cost of the shares (P, C) with one patient's images (C,) added to a part."""
     filled = filled.copy()
     filled[part] += share
-    deviation = np.square(filled - np.array(SHARES)[:, None]).sum()
+    deviation = np.square(filled - wanted[:, None]).sum()
     return float(deviation + MISSING * (filled < 1e-9).sum())
 
 
@@ -107,3 +157,9 @@ def split_file(folder: str | Path) -> Path:
     """Return the path of the split file for a folder of class folders."""
     folder = Path(folder).absolute()
     return folder / f"split_{folder.name}.json"
+
+
+def groups_file(folder: str | Path) -> Path:
+    """Return the path of the file of the images' groups, {image: {column: value}}, such as sex or site."""
+    folder = Path(folder).absolute()
+    return folder / f"groups_{folder.name}.json"
