@@ -24,7 +24,8 @@ class BiomedicalDataset(DatasetBase):
     Reads DATASET.ROOT, DATASET.NUM_SHOTS (per class; -1: all images), DATASET.SUBSAMPLE_CLASSES and SEED. Besides
     Dassl's attributes it has `image_dir` (str), `fingerprint` (SHA-256 of the whole split, before drawing),
     `all_classnames` (including held-out ones), `prompts_name` (the name of its file of teacher prompts) and `notes`
-    (sentences about the drawn images that readers of the results must know).
+    (sentences about the drawn images that readers of the results must know) and `warnings` (phrases on why results on
+    these images may be wrong).
 
     If DATASET.TEST_ON names another data set, this one has that set's test images and fingerprint, and the images get
     the labels that their classes have here; `tested` is the other data set, otherwise this one.
@@ -70,11 +71,13 @@ class BiomedicalDataset(DatasetBase):
         split = take_classes(split, subset)
         self.notes = [sentence] if (sentence := repeats(split["train"], shots)) else []
         train, val, test = ([self._datum(item) for item in split[part]] for part in PARTS)
+        self.warnings: list[str] = []
         self.tested: DatasetBase = self
         if cfg.DATASET.get("TEST_ON", ""):
             self.tested = build_dataset(_config_of(cfg, cfg.DATASET.TEST_ON))
             self.fingerprint = cast(BiomedicalDataset, self.tested).fingerprint
             everything += self.tested.image_paths()
+            self.warnings += getattr(self.tested, "warnings", ())
             test = _relabelled(self.tested.test or [], class_names(split), cfg.DATASET.TEST_ON, self.prompts_name)
         self._image_paths = list(dict.fromkeys(everything))
         super().__init__(train_x=train, val=val, test=test)

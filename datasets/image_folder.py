@@ -10,10 +10,11 @@ from dassl.data.datasets import DATASET_REGISTRY
 from dassl.data.opening import open_images
 from dassl.utils import UserError, expanded
 
+from .beside import masks_among
 from .biomedical import BiomedicalDataset
-from .catalogue import PARTS
-from .folders import SUFFIXES, find_images, left_out, make_split
-from .splits import Split, check_images, check_parts, read_split, write_split
+from .folders import SUFFIXES, find_images, make_split, split_of
+from .layout import Layout, read_layout, sentence
+from .splits import Split, by_class, check_images, check_parts, class_names, read_split, write_split
 
 __all__ = ["SUFFIXES", "ImageFolder", "find_images", "make_split"]
 
@@ -23,8 +24,10 @@ class ImageFolder(BiomedicalDataset):
     """A folder with one subfolder per class; class names are the sorted folder names, with spaces for underscores.
 
     split_<folder>.json in the folder says which images are for training, validation and testing. If it does not exist,
-    one is made and stored, so that images added later do not move others between training and test. It is made image by
-    image: with several images per patient, first make a split by patient (scripts/split.py).
+    one is made and stored, so that images added later do not move others between training and test. It is made of the
+    folders train, val and test, above or below the class folders (datasets/layout.py), or else image by image: with
+    several images per patient, first make a split by patient (scripts/split.py).
+    `warnings` are phrases about images that are not used, or should not be.
     """
 
     dataset_dir = ""
@@ -38,29 +41,28 @@ class ImageFolder(BiomedicalDataset):
             raise UserError(f"The data folder {folder} is missing: create it with one folder of images per class.")
         self.dataset_dir = self.image_dir = str(folder)
         self.split_path = str(folder / f"split_{folder.name}.json")
-        self._finish(cfg, self._stored() if Path(self.split_path).exists() else self._made(cfg))
+        layout = read_layout(folder)
+        stored = Path(self.split_path).exists()
+        split = self._stored(layout) if stored else self._made(cfg, layout)
+        self._finish(cfg, split)
+        faults, warnings = layout.review(split)
+        self.notes += [sentence(note) for note in layout.notes]
+        self.warnings += [*faults, *warnings, *filter(None, [masks_among(folder, by_class(split))])]
 
-    def _stored(self) -> Split:
+    def _stored(self, layout: Layout) -> Split:
         split = read_split(self.split_path)
-        check_images(self.image_dir, split, self.split_path, "put them back, or delete the split file for a new split")
-        used = {item.path for part in PARTS for item in split[part]}
-        more = [path for paths in find_images(self.image_dir).values() for path in paths if path not in used]
-        if more:
-            print(
-                f"{len(more)} images in {self.image_dir} are not in {self.split_path} and are not used; the first is "
-                f"{more[0]}. To use them, delete the split file, and a new split is made."
-            )
+        remedy = "put them back, or delete the split file for a new split"
+        check_images(self.image_dir, split, self.split_path, remedy)
+        if fault := layout.misread(class_names(split)):
+            raise UserError(sentence(fault))
         return split
 
-    def _made(self, cfg: CfgNode) -> Split:
-        images = find_images(self.image_dir)
-        split = make_split(self.image_dir, images)
+    def _made(self, cfg: CfgNode, layout: Layout) -> Split:
+        split = split_of(layout)
         # A split that lists unreadable images would have to be deleted once they are replaced.
-        paths = [f"{self.image_dir}/{path}" for of_class in images.values() for path in of_class]
+        paths = [f"{self.image_dir}/{path}" for of_class in layout.classes.values() for path in of_class]
         open_images(paths, cfg.get("INPUT", {}).get("FRAME", 0))
         check_parts(self.image_dir, split, self.image_dir)
-        if sentence := left_out(Path(self.image_dir), images):
-            print(sentence)
         try:
             write_split(split, self.split_path)
         except OSError as error:

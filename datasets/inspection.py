@@ -14,10 +14,12 @@ from PIL import Image
 from dassl.utils import UserError, progress, read_image
 from dassl.utils.images import has_preamble
 
+from .beside import beside_by_content, is_mask
 from .catalogue import PARTS
-from .folders import find_images, left_out
+from .folders import split_of
+from .layout import read_layout, sentence
 from .patients import read_patients
-from .splits import class_names, read_split
+from .splits import by_class, check_images, read_split
 
 FEWEST = 3  # images per class: one each to train, validate and test
 READERS = 4
@@ -32,6 +34,7 @@ class Look:
     mode: str = ""
     pixels: str = ""
     problem: str = ""
+    mask: bool = False  # does it look like a mask?
 
 
 @dataclass
@@ -42,7 +45,8 @@ class Inspection:
     parts: dict[str, str] = field(default_factory=dict)
     patients: dict[str, str] = field(default_factory=dict)
     split: Path | None = None
-    left_out: str = ""  # a sentence about files that are not images
+    wrong: list[str] = field(default_factory=list)  # sentences on what is wrong with the folder's layout
+    noted: list[str] = field(default_factory=list)  # sentences on what is not used, and on what was decided
 
     def looks(self) -> Iterator[tuple[str, Look]]:
         for name, of_class in self.classes.items():
@@ -59,7 +63,9 @@ class Inspection:
 
     def faults(self) -> list[str]:
         """Return what should be fixed before training, one sentence each."""
-        found = [look.problem for _, look in self.looks() if look.problem]
+        found = [*self.wrong, *(look.problem for _, look in self.looks() if look.problem)]
+        if masks := beside_by_content({name: [look.mask for look in of] for name, of in self.classes.items()}):
+            found.append(sentence(f"{masks}: if they are no images, move them elsewhere"))
         for group in self.duplicates():
             names = " = ".join(look.path for _, look in group)
             if len({name for name, _ in group}) > 1:
@@ -87,14 +93,11 @@ class Inspection:
         for group in self.duplicates():
             if len({name for name, _ in group}) == 1:
                 found.append(f"The same image twice: {' = '.join(look.path for _, look in group)}.")
-        if self.split is None:
+        if not self.parts:
             found.append("There is no split yet: scripts/split.py makes one by patient, training makes one by image.")
         elif not self.patients:
             found.append("The patients are not known: images of one patient may be in two parts.")
-        unused = [look.path for _, look in self.looks() if self.split is not None and look.path not in self.parts]
-        if unused:
-            found.append(f"{len(unused)} images are not in the split and are not used; the first is {unused[0]}.")
-        return [*found, self.left_out] if self.left_out else found
+        return [*found, *self.noted]
 
     def table(self) -> str:
         """Return a text table of images per class and part, sizes and modes."""
@@ -107,14 +110,14 @@ class Inspection:
                 [
                     name,
                     len(of_class),
-                    *(sum(self.parts.get(look.path) == part for look in of_class) for part in PARTS if self.split),
+                    *(sum(self.parts.get(look.path) == part for look in of_class) for part in PARTS if self.parts),
                     _range([look.size for look in sound]),
                     ", ".join(
                         f"{mode} {number}" for mode, number in Counter(look.mode for look in sound).most_common()
                     ),
                 ]
             )
-        return tabulate(rows, headers=["class", "images", *(PARTS if self.split else ()), "size", "modes"])
+        return tabulate(rows, headers=["class", "images", *(PARTS if self.parts else ()), "size", "modes"])
 
 
 def inspect(folder: str | Path) -> Inspection:
@@ -128,25 +131,34 @@ def inspect(folder: str | Path) -> Inspection:
         raise UserError(f"There is no folder {folder}.")
     file = folder / f"split_{folder.name}.json"
     split = read_split(file) if file.is_file() else None
-    images = folder / folder.name
+    images, parts = folder / folder.name, split
+    wrong: list[str] = []
+    noted: list[str] = []
     if split is not None and images.is_dir():
-        names = class_names(split)
-        paths: dict[str, list[str]] = {name: [] for name in names}
-        for part in PARTS:
-            for item in split[part]:
-                paths[item.classname].append(item.path)
+        paths = by_class(split)
     else:
-        images, paths = folder, find_images(folder)
+        layout = read_layout(folder)
+        faults, warnings = layout.review(split)
+        wrong, noted = [*map(sentence, faults)], [*map(sentence, [*warnings, *layout.notes])]
+        images, paths = folder, layout.classes or (by_class(split) if split is not None else {})
+        try:
+            if split is not None:
+                check_images(images, split, file, "put them back, or delete the split file for a new split")
+            elif layout.parts and not faults:
+                parts = split_of(layout)
+        except UserError as error:
+            wrong.append(str(error))
     everything = [path for of_class in paths.values() for path in of_class]
     with ThreadPoolExecutor(READERS) as pool:
         seen = pool.map(lambda path: look_at(images, path), everything)
         looks = {look.path: look for look in progress(seen, "look at images", total=len(everything), unit="image")}
     return Inspection(
         {name: [looks[path] for path in of_class] for name, of_class in paths.items()},
-        {item.path: part for part in PARTS for item in split[part]} if split is not None else {},
+        {item.path: part for part in PARTS for item in parts[part]} if parts is not None else {},
         read_patients(folder),
         file if split is not None else None,
-        left_out(folder, paths) if images == folder else "",
+        wrong,
+        noted,
     )
 
 
@@ -165,7 +177,7 @@ def look_at(folder: Path, path: str) -> Look:
     except Exception as error:  # a corrupt file can make a library raise anything; the other images are still read
         return Look(path, problem=f"The image {file} cannot be read ({type(error).__name__}: {error}).")
     digest = hashlib.blake2b(f"{image.size}".encode() + image.tobytes(), digest_size=16)
-    return Look(path, size, mode, digest.hexdigest())
+    return Look(path, size, mode, digest.hexdigest(), mask=is_mask(image))
 
 
 def _range(sizes: list[tuple[int, int]]) -> str:

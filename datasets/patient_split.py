@@ -10,7 +10,8 @@ import numpy as np
 from dassl.utils import UserError
 
 from .catalogue import PARTS
-from .splits import Item, Split, class_words
+from .names import class_words
+from .splits import Item, Split
 
 SHARES = (0.5, 0.2, 0.3)  # of each class's images in train, val and test, as in the published splits
 MISSING = 10.0  # the cost of a part without images of a class, compared with squared deviations of shares

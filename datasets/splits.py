@@ -13,6 +13,7 @@ from typing import NamedTuple
 from dassl.utils import UserError, atomic_path
 
 from .catalogue import PARTS
+from .names import name_fault, tidy
 
 
 class Item(NamedTuple):
@@ -64,9 +65,10 @@ def parse_split(content: bytes, origin: str) -> Split:
             path, label, classname = entry
             if not isinstance(path, str) or type(label) is not int or not isinstance(classname, str):
                 raise fault(f"{where} is not [text, whole number, text]")
+            path, classname = path.replace("\\", "/"), tidy(classname)  # backslashes were written on Windows
             if not is_below(path):
                 raise fault(f"{where} names an image outside the image folder, {path!r}")
-            if label < 0 or not classname.strip():
+            if label < 0 or not classname:
                 raise fault(f"{where} has a negative label or no class name")
             if names.setdefault(label, classname) != classname:
                 raise fault(f"{where} calls label {label} {classname!r}, which is {names[label]!r} before")
@@ -77,8 +79,8 @@ def parse_split(content: bytes, origin: str) -> Split:
             split[part].append(Item(path, label, classname))
     if sorted(names) != list(range(len(names))):
         raise fault(f"its labels are not 0 to {len(names) - 1} without a gap")
-    if len(set(names.values())) != len(names):
-        raise fault("two of its labels have the same class name")
+    if wrong := name_fault(names.values()):
+        raise fault(wrong)
     absent = sorted(set(names) - {item.label for item in split["train"]})
     if absent:
         raise fault(f"class {names[absent[0]]!r} has no image for training")
@@ -98,9 +100,12 @@ def class_names(split: Split) -> list[str]:
     return [names[label] for label in sorted(names)]
 
 
-def class_words(name: str) -> str:
-    """Write a class or folder name as words in a sentence: underscores and repeated spaces become single spaces."""
-    return " ".join(name.replace("_", " ").split())
+def by_class(split: Split) -> dict[str, list[str]]:
+    """Return class name -> paths of its images in all parts, in label order."""
+    return {
+        name: [item.path for part in PARTS for item in split[part] if item.label == label]
+        for label, name in enumerate(class_names(split))
+    }
 
 
 def fingerprint(split: Split) -> str:

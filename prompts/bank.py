@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dassl.utils import UserError, expanded
 from datasets import catalogue
-from datasets.splits import class_words
+from datasets.names import class_words
 
 FOLDER = Path(__file__).parent
 PROMPTS_A_CLASS = 50

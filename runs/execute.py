@@ -18,7 +18,7 @@ from dassl.utils import Diverged, UserError, collect_env_info, set_random_seed, 
 from dassl.utils.phases import Phases
 from reports.predictions import Predictions
 from runs.config import build_config
-from runs.folder import RunFolder, is_phantom, notes, relative
+from runs.folder import RunFolder, data_warnings, is_phantom, notes, relative
 from runs.ready import with_remedy
 from runs.spec import RunSpec
 
@@ -93,6 +93,8 @@ def _run(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
         trainer = build_trainer(cfg)
     for note in folder.data_notes(trainer):
         print(f"Note: {note}\n")
+    for warning in data_warnings(trainer):
+        print(f"Warning: {warning}\n")
     folder.write_split(dataset_of(trainer))
     with phases("fingerprints"):
         folder.write_fingerprints(trainer)

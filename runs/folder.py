@@ -264,7 +264,8 @@ class RunFolder:
         """Write predictions.npz, then results.json, whose presence marks the run as complete."""
         predictions.save(self.path / PREDICTIONS)
         found, training = summary(predictions), trainer.training or None
-        found |= {"training": training, "warnings": doubts(found["accuracy"], len(predictions.classnames), training)}
+        doubted = doubts(found["accuracy"], len(predictions.classnames), training)
+        found |= {"training": training, "warnings": [*doubted, *data_warnings(trainer)]}
         results = self._record(trainer, found, phases, seconds)
         write_json(results, self.path / RESULTS)
         (self.path / DIVERGED).unlink(missing_ok=True)
@@ -353,6 +354,11 @@ def data_notes(manager: DataManager) -> list[str]:
             "unless INPUT.FRAME selects another."
         )
     return found
+
+
+def data_warnings(trainer: TrainerBase) -> list[str]:
+    """Reasons to doubt any result on a trainer's images, phrases without a full stop."""
+    return list(getattr(getattr(getattr(trainer, "dm", None), "dataset", None), "warnings", ()))
 
 
 def is_phantom(backbone: str) -> bool:

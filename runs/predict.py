@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from dassl.utils import UserError, atomic_path, progress, read_image
-from datasets.folders import images_below
+from datasets.listing import images_below
 from reports.render import FORMULA
 
 if TYPE_CHECKING:

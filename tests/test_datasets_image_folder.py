@@ -18,7 +18,7 @@ from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.utils import UserError
-from datasets.image_folder import SUFFIXES, ImageFolder, find_images, make_split
+from datasets.image_folder import SUFFIXES, ImageFolder, make_split
 from datasets.splits import PARTS, parse_split
 
 NAMES = st.text("abcXYZ01 _-é", min_size=1, max_size=6).map(lambda name: f"{name}.png")
@@ -93,7 +93,8 @@ def test_the_split_is_stored_and_stays_when_images_are_added(scans, capsys):
     put(scans, "normal_lung/new.png", "third/0.png", "third/1.png", "third/2.png")
     after = ImageFolder(config(scans.parent, seed=2))
     assert images(after) == images(before) and after.fingerprint == before.fingerprint
-    assert "4 images" in (out := capsys.readouterr().out) and "normal_lung/new.png" in out
+    assert any("third is not in the split" in warning for warning in after.warnings)
+    assert any("1 images of normal_lung are not in the split" in warning for warning in after.warnings)
     (scans / "split_scans.json").unlink()
     assert ImageFolder(config(scans.parent)).classnames == ["lung nodule", "normal lung", "third"]
     assert not list(scans.glob(".split*"))
@@ -169,21 +170,16 @@ def test_what_cannot_be_split_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(UserError, match="has no class folders"):
         ImageFolder(config(tmp_path))
     put(folder, "a_b/0.png", "a_b/1.png", "a_b/note.txt")
+    with pytest.raises(UserError, match=r"has one class folder, 'a_b'"):
+        ImageFolder(config(tmp_path))
+    put(folder, "c/0.png", "c/1.png", "c/2.png")
     with pytest.raises(UserError, match=r"a_b has 2 images .*at least 3"):
         ImageFolder(config(tmp_path))
     put(folder, "a_b/2.png", "a b/0.png", "a b/1.png", "a b/2.png")
-    with pytest.raises(UserError, match=r"'a b' and 'a_b' .* both give the class 'a b': rename or merge"):
+    with pytest.raises(UserError, match=r"'a b' and 'a_b' both give the class 'a b'.* rename or merge"):
         ImageFolder(config(tmp_path))
     shutil.rmtree(folder / "a b")
     (folder / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty has no images .*or remove it"):
         ImageFolder(config(tmp_path))
     assert not (folder / "split_scans.json").exists()
-
-
-def test_links_to_class_folders_are_followed_and_loops_are_not(tmp_path):
-    put(tmp_path / "elsewhere", "0.png", "1.png", "2.png")
-    (tmp_path / "scans").mkdir()
-    (tmp_path / "scans/linked").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "elsewhere/loop").symlink_to(tmp_path / "elsewhere")
-    assert find_images(tmp_path / "scans") == {"linked": ["linked/0.png", "linked/1.png", "linked/2.png"]}

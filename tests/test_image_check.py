@@ -18,8 +18,9 @@ from dassl.data.opening import SHOWN, open_images
 from dassl.utils import UserError
 from dassl.utils.images import check_image, read_image
 from datasets.duplicates import identical
-from datasets.folders import find_images, left_out
+from datasets.folders import find_images
 from datasets.image_folder import ImageFolder
+from datasets.layout import read_layout
 from datasets.sampling import draw_shots, repeats
 from datasets.splits import Item, check_images, parse_split
 from tests.test_datasets_image_folder import config
@@ -165,10 +166,9 @@ def test_a_cache_that_is_corrupt_or_cannot_be_written_only_costs_time(scans, tmp
 def test_files_that_are_no_images_are_counted(scans):
     for name in ("cyst/a.gif", "cyst/b.gif", "nodule/readme"):
         (scans / name).touch()
-    assert left_out(scans, ["cyst", "nodule"]) == (
-        f"3 files in {scans} are not images and are not used (.gif 2, no suffix 1); the first is cyst/a.gif."
-    )
-    assert left_out(scans / "cyst", []) == ""
+    assert read_layout(scans).notes == [
+        "3 files in class folders are not images and are not used (.gif 2, no suffix 1; the first is cyst/a.gif)"
+    ]
 
 
 def test_a_dicom_file_without_a_suffix_is_an_image(scans):

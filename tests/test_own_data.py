@@ -143,7 +143,8 @@ def test_every_fault_of_a_folder_is_listed(command, scans):
     assert any("broken.png" in fault for fault in faults)
     assert any("few has 1 readable" in fault for fault in faults)
     assert any(f"patient {who[train]} is in two parts" in fault for fault in faults)
-    assert len(faults) == 5
+    assert any("few is not in the split" in fault for fault in faults)
+    assert len(faults) == 6
     assert f"{len(faults)} faults" in done.stdout
 
 

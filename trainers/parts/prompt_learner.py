@@ -11,8 +11,9 @@ from yacs.config import CfgNode
 
 from clip import FrozenCLIP
 from dassl.utils import UserError
-from datasets.splits import class_words
+from datasets.names import class_words
 from trainers.parts.options import require, require_choice
+from trainers.parts.templates import check_distinct
 
 POSITIONS = ("end", "middle", "front")
 MOST_CONTEXT = 1000  # more than any text tower can read
@@ -72,7 +73,9 @@ class PromptLearner(nn.Module):
         self.n_ctx, self.n_cls = n_ctx, len(names)
         self.ctx = nn.Parameter(self._initial_context(model, n_ctx, ctx_init, csc, len(names)))
 
-        tokens = model.tokenize([f"{name}." for name in names])
+        endings = [f"{name}." for name in names]
+        check_distinct(model, classnames, [[ending] for ending in endings])
+        tokens = model.tokenize(endings)
         length = tokens.ids.shape[1] + n_ctx
         if length > model.context_length:
             longest = names[int(tokens.mask.sum(1).argmax())]

@@ -16,6 +16,7 @@ from features.encode import text_features
 from prompts.bank import load_prompts, template_prompts
 from trainers.parts.clip_trainer import ClipTrainer
 from trainers.parts.options import require_choice
+from trainers.parts.templates import check_distinct
 
 
 def teacher_options() -> dict[str, object]:
@@ -42,10 +43,11 @@ class Teacher:
         """The teacher described by a trainer's options, for classes of its data set.
 
         Raises:
-            UserError: a class has no prompts, or the source of prompts is unknown.
+            UserError: a class has no prompts, two have the same, or the source of prompts is unknown.
         """
         with trainer.phases("encode teacher prompts"):
             sentences = sentences_of(trainer.dm.dataset, classnames, trainer.options, trainer.cfg.DATASET.NAME)
+            check_distinct(trainer.clip_model, classnames, sentences)
             return cls(encode_sentences(trainer.clip_model, sentences, trainer.cache))
 
     @property

@@ -1,0 +1,312 @@
+"""Reads the layout of a folder of images: which folders are classes, which are parts, and what is not used."""
+
+from __future__ import annotations
+
+import posixpath
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dassl.utils import UserError
+
+from .beside import BESIDE, IMAGES, beside_by_name, words_of
+from .catalogue import PARTS
+from .listing import Listing, counted, list_files
+from .names import folded, name_fault
+from .parts import TEST, TRAIN, parts_of, roles
+from .splits import Split, class_names
+
+Folders = dict[str, list[str]]  # a folder's name -> images in it, at any depth; "" has those in no folder
+
+
+@dataclass
+class Layout:
+    """What a folder holds. Paths are relative to it; sentences have no full stop."""
+
+    folder: Path
+    listing: Listing
+    classes: Folders = field(default_factory=dict)  # sorted
+    parts: dict[str, str] = field(default_factory=dict)  # image -> train, val or test, if folders say so
+    beside: list[str] = field(default_factory=list)  # masks, overlays, thumbnails
+    faults: list[str] = field(default_factory=list)  # reasons why it is not clear which folders are the classes
+    warnings: list[str] = field(default_factory=list)  # what readers of a result must know
+    notes: list[str] = field(default_factory=list)  # what is as it should be, but worth knowing
+
+    def check(self) -> None:
+        """Raise UserError with all faults."""
+        if self.faults:
+            raise UserError("\n  ".join(map(sentence, self.faults)))
+
+    def misread(self, classnames: Collection[str]) -> str:
+        """Return a sentence if the classes of a split are the parts of this folder; else ""."""
+        if len(parts_of(classnames)) < len(classnames):
+            return ""
+        return f"the classes of the split in {self.folder} are parts ({_listed(classnames)}): delete the split file"
+
+    def review(self, split: Split | None = None) -> tuple[list[str], list[str]]:
+        """Return (faults, warnings) about this folder when it is used with a stored split, or without one."""
+        listed = {path for paths in self.classes.values() for path in paths}
+        if split is None:
+            used, faults = listed, list(self.faults)
+        else:
+            used = {posixpath.normpath(item.path) for part in PARTS for item in split[part]}
+            classnames = class_names(split)
+            mine = {folded(name) for name in classnames} == {folded(name) for name in self.classes}
+            faults = [*filter(None, [self.misread(classnames)]), *(self.faults if mine else ())]
+        warnings = list(self.warnings)
+        aside = "files beside the images (masks, overlays, thumbnails)"
+        if wrong := [path for path in self.beside if path in used]:
+            faults.append(f"{counted(wrong, f'{aside} are in the split')}: delete the split file for one without them")
+        if apart := [path for path in self.beside if path not in used]:
+            warnings.append(counted(apart, f"{aside} are not used"))
+        if loose := [path for path in self.listing.images if path not in used.union(self.beside, listed)]:
+            warnings.append(counted(loose, "images are in no class folder and are not used"))
+        if used & listed:  # else the images of the split are not in class folders
+            for name, paths in self.classes.items():
+                more = [path for path in paths if path not in used]
+                if paths and len(more) == len(paths):
+                    faults.append(
+                        f"the class folder {name} is not in the split, so its images ({len(paths)}) are not used: "
+                        "delete the split file for a new one, or move the folder elsewhere"
+                    )
+                elif more:
+                    warnings.append(counted(more, f"images of {name} are not in the split and are not used"))
+        return faults, warnings
+
+
+def read_layout(folder: str | Path) -> Layout:
+    """Read the layout of a folder: <class>/**, <part>/<class>/** or <class>/<part>/**, each also within a folder that
+    holds everything.
+
+    Raises UserError if a folder cannot be listed or a name is not valid text.
+    """
+    folder = Path(folder)
+    listing = list_files(folder)
+    layout = Layout(folder, listing, beside=beside_by_name(folder, listing.images))
+    aside = set(layout.beside)
+    base, images = _unwrapped([path for path in listing.images if path not in aside])
+    tops = by_folder(images, base)
+    tops.pop("", None)
+    if base:  # patients of one class also look like this, and have numbers
+        said = layout.warnings if all(map(_has_digit, tops)) and not parts_of(tops) else layout.notes
+        said.append(f"all images are in the folder {base}, so the classes are its folders ({_listed(tops)})")
+    parts, inner = parts_of(tops), {name: by_folder(paths, f"{base}{name}/") for name, paths in tops.items()}
+    if parts and any(below.keys() - {""} for below in inner.values()):
+        inside = _read_parts(layout, base, inner, parts)
+    elif parts:
+        layout.faults.append(
+            f"{_listed(parts)} in {folder / base} are parts, not classes, and have no folders: make one folder per "
+            "class in each of them"
+        )
+        return layout
+    else:
+        inside = _read_classes(layout, base, inner)
+    _check_inside(layout, inside)
+    _check_names(layout)
+    _say_what_else(layout)
+    return layout
+
+
+def sentence(phrase: str) -> str:
+    """Write a fault, warning or note as a sentence."""
+    return f"{phrase[:1].upper()}{phrase[1:]}."
+
+
+def by_folder(paths: Iterable[str], base: str = "") -> Folders:
+    """Group images by the folder directly below `base`, which is "" or ends with "/"; sorted by the folder's name."""
+    found: Folders = defaultdict(list)
+    for path in paths:
+        name, slash, _ = path.removeprefix(base).partition("/")
+        found[name if slash else ""].append(path)
+    return dict(sorted(found.items()))
+
+
+def _unwrapped(images: list[str]) -> tuple[str, list[str]]:
+    """Return the folder that holds the class folders, "" or ending with "/", and the images in it: as long as all
+    folders with images are in one folder, that is not a class."""
+    base = ""
+    while True:
+        found = by_folder(images, base)
+        names = [name for name in found if name]
+        if len(names) != 1 or "" in by_folder(found[names[0]], f"{base}{names[0]}/"):
+            return base, images
+        base, images = f"{base}{names[0]}/", found[names[0]]
+
+
+def _read_parts(layout: Layout, base: str, inner: Mapping[str, Folders], parts: dict[str, str]) -> Folders:
+    """Read <part>/<class>/**; return class -> its images' paths below the class folder."""
+    place = layout.folder / base
+    if others := sorted(inner.keys() - parts.keys()):
+        layout.faults.append(
+            f"{place} has the parts {_listed(parts)} beside other folders ({_listed(others)}): if those are not used, "
+            "move them elsewhere; if they are classes, rename the parts"
+        )
+    # in competitions, the images of the test lie in no class folder, as their labels are secret
+    parts = {name: part for name, part in parts.items() if part != TEST or inner[name].keys() - {""}}
+    spelled: dict[str, str] = {}  # what the spellings of a class folder's name share -> the first of them
+    inside: Folders = defaultdict(list)
+    has: dict[str, set[str]] = {}
+    role, said = roles(parts)
+    for name in sorted(parts, key=lambda name: (PARTS.index(role[parts[name]]), name)):
+        start, below = f"{base}{name}/", {one: paths for one, paths in inner[name].items() if one}
+        while len(below) == 1 and _is_wrapper(next(iter(below)), name):
+            start = f"{start}{next(iter(below))}/"
+            below = {one: paths for one, paths in by_folder(next(iter(below.values())), start).items() if one}
+        has[name] = {folded(one) for one in below}
+        for one, paths in below.items():
+            classname = spelled.setdefault(folded(one), one)
+            layout.classes[classname] = sorted([*layout.classes.get(classname, ()), *paths])
+            inside[classname] += [path.removeprefix(f"{start}{one}/") for path in paths]
+            layout.parts |= dict.fromkeys(paths, role[parts[name]])
+    layout.classes = dict(sorted(layout.classes.items()))
+    if nested := parts_of(layout.classes):
+        layout.faults.append(
+            f"the parts {_listed(parts)} in {place} have parts themselves ({_listed(nested)}): use one of them as the "
+            "data folder"
+        )
+        return {}
+    for name, names in has.items():
+        if lacking := [classname for one, classname in spelled.items() if one not in names]:
+            layout.faults.append(
+                f"the part {name} in {place} has no images of {_listed(lacking, 'or')}, unlike another part: all parts "
+                "need the same classes"
+            )
+    _check_roles(layout, parts, role, said)
+    return inside
+
+
+def _is_wrapper(name: str, part: str) -> bool:
+    """Whether the only folder in a part is one more level, not its only class: train/train, train/images."""
+    return folded(name) == folded(part) or folded(name) in IMAGES
+
+
+def _check_roles(layout: Layout, parts: Mapping[str, str], role: Mapping[str, str], said: str) -> None:
+    missing = [what for what in (TRAIN, TEST) if what not in role.values()]
+    if missing:
+        layout.faults.append(
+            f"the parts in {layout.folder} ({_listed(parts)}) have none with labels for {_listed(missing)}: move all "
+            "images of a class into one folder, and a split is made of them"
+        )
+    else:
+        layout.notes.append(f"the folders {_listed(parts)} are the split{said}")
+
+
+def _read_classes(layout: Layout, base: str, inner: Mapping[str, Folders]) -> Folders:
+    """Read <class>/** or <class>/<part>/**; return class -> its images' paths below the class and part folder."""
+    layout.classes = {name: sorted(path for paths in below.values() for path in paths) for name, below in inner.items()}
+    layout.classes |= {name: [] for name in _empty_folders(layout, base)}
+    layout.classes = dict(sorted(layout.classes.items()))
+    parts = {name: parts_of(below.keys() - {""}) for name, below in inner.items()}
+    every = {part: one for found in parts.values() for one, part in found.items()}
+    if not any(part.startswith((TRAIN, "fold")) for part in every):
+        return {name: [path.removeprefix(f"{base}{name}/") for path in paths] for name, paths in layout.classes.items()}
+    inside: Folders = defaultdict(list)
+    role, said = roles({one: part for part, one in every.items()})
+    for name, below in inner.items():
+        lacking = sorted(every.keys() - set(parts[name].values()))
+        others = [one or "no folder" for one in below if one not in parts[name]]
+        if lacking or others:
+            wrong = f"no images in {_listed(lacking, 'or')}" if lacking else f"images in {_listed(others)}"
+            layout.faults.append(
+                f"the class folder {name} in {layout.folder} has {wrong}, while others are divided into "
+                f"{_listed(sorted(every))}: all need the same parts"
+            )
+        for one, part in parts[name].items():
+            layout.parts |= dict.fromkeys(below[one], role[part])
+            inside[name] += [path.removeprefix(f"{base}{name}/{one}/") for path in below[one]]
+    _check_roles(layout, {one: part for part, one in sorted(every.items())}, role, said)
+    return inside
+
+
+def _empty_folders(layout: Layout, base: str) -> list[str]:
+    """Return the folders beside the class folders that have no images, other than masks or labels."""
+    used = {path.removeprefix(base).partition("/")[0] for paths in layout.classes.values() for path in paths}
+    names = {path.removeprefix(base) for path in layout.listing.folders if path.startswith(base)} - used - {""}
+    return [name for name in names if "/" not in name and not BESIDE & set(words_of(name))]
+
+
+def _check_inside(layout: Layout, inside: Mapping[str, list[str]]) -> None:
+    """Find signs that the folders within the class folders are the classes."""
+    inner = {name: _folders_in(paths) for name, paths in inside.items() if paths}
+    names = {name: {folded(one) for one in found} for name, found in inner.items()}
+    every: set[str] = set().union(*names.values())
+    place, classes = layout.folder, {folded(name) for name in layout.classes}
+    if len(inner) > 1 and len(every) > 1 and all(found == every for found in names.values()):
+        layout.faults.append(
+            f"each class folder in {place} ({_listed(inner)}) has the same folders "
+            f"in it ({_listed(next(iter(inner.values())))}), so it is not clear which are the classes: if the inner ones "
+            "are, move them up and merge those of one name; if the outer ones are, give the inner ones different names"
+        )
+        return
+    for name, found in inner.items():
+        if same := [one for one in found if folded(one) in classes - {folded(name)}]:
+            layout.faults.append(f"{name}/{same[0]} in {place} has the name of another class: move or rename it")
+    shared = sorted(
+        one for one, times in Counter(one for found in names.values() for one in found).items() if times > 1
+    )
+    if len(every) > 1 and 2 * len(shared) > len(every):
+        layout.warnings.append(
+            f"folders within several class folders have the same names ({_listed(shared)}); their images belong to the "
+            "class of the outer folder"
+        )
+    # folders of patients, visits or series have numbers
+    nested = {name: found for name, found in inner.items() if len(found) > 1 and not any(map(_has_digit, found))}
+    for name, found in nested.items():
+        layout.warnings.append(
+            f"the folders in the class folder {name} ({_listed(found)}) count as one class: if they are classes, move "
+            "them up"
+        )
+
+
+def _folders_in(paths: list[str]) -> list[str]:
+    """Return the folders within a class folder, below those that all its images share."""
+    folders = [path.split("/")[:-1] for path in paths]
+    depth = next((depth for depth, places in enumerate(zip(*folders, strict=False)) if len(set(places)) > 1), None)
+    depth = min(map(len, folders)) if depth is None else depth
+    return sorted({places[depth] for places in folders if len(places) > depth})
+
+
+def _has_digit(name: str) -> bool:
+    return any(mark.isdigit() for mark in name)
+
+
+def _check_names(layout: Layout) -> None:
+    if fault := name_fault(name for name in layout.classes):
+        layout.faults.append(f"in {layout.folder}, {fault}")
+    if not layout.classes and not layout.faults:
+        layout.faults.append(f"{layout.folder} has no class folders: put the images into one folder per class there")
+    if len(layout.classes) == 1:
+        layout.faults.append(
+            f"{layout.folder} has one class folder, {next(iter(layout.classes))!r}: a classifier needs two or more"
+        )
+    if strange := [path for path in layout.listing.images if "\\" in path]:
+        layout.faults.append(
+            f"{len(strange)} images in {layout.folder} have a backslash in their names (the first is {strange[0]}), as "
+            "from an archive made on Windows: extract it with another program, or rename them"
+        )
+    if broken := layout.listing.broken:
+        layout.faults.append(
+            f"{len(broken)} links in {layout.folder} lead to nothing (the first is {broken[0]}): mend or remove them"
+        )
+
+
+def _say_what_else(layout: Layout) -> None:
+    listing = layout.listing
+    if others := [path for path in listing.others if "/" in path]:
+        layout.notes.append(counted(others, "files in class folders are not images and are not used"))
+    for paths, what in (
+        (listing.hidden, "hidden files or folders are not used"),
+        (listing.linked, "linked folders are followed"),
+        (listing.again, "links to folders that are listed already, or contain this one, are not followed"),
+    ):
+        if paths:
+            layout.notes.append(f"{len(paths)} {what} (the first is {paths[0]})")
+
+
+def _listed(names: Iterable[str], last: str = "and") -> str:
+    """Return "a, b and c"; of more than ten names, the first nine."""
+    names = list(names)
+    if len(names) > 10:
+        names = [*names[:9], f"{len(names) - 9} more"]
+    return f" {last} ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

@@ -1,0 +1,54 @@
+"""Class names: how they are written as words, and which of them cannot be told apart."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+# What programs write for a missing label, in exactly these spellings: "none" may be a class.
+MISSING = {"None", "nan", "NaN", "NAN", "NaT", "<NA>", "NA", "N/A", "#N/A", "null", "NULL", "Null", "undefined"}
+JOINERS = "\u200c\u200d"
+
+
+def tidy(name: str) -> str:
+    """Return a name in Unicode's composed form (NFC), with single spaces, none at the ends, and no invisible marks.
+
+    Spaces of every kind become plain ones; a zero-width joiner stays, since some scripts need it.
+    """
+    seen = (
+        mark for mark in unicodedata.normalize("NFC", name) if unicodedata.category(mark) != "Cf" or mark in _JOINERS
+    )
+    return " ".join("".join(seen).split())
+
+
+_JOINERS = "\u200c\u200d"
+
+
+def class_words(name: str) -> str:
+    """Write a class or folder name as words in a sentence: `tidy`, with spaces for underscores."""
+    return tidy(name.replace("_", " "))
+
+
+def folded(name: str) -> str:
+    """Return what two names have in common that differ only in case, spaces, underscores or Unicode form."""
+    return class_words(unicodedata.normalize("NFKC", name)).casefold() or name
+
+
+def name_fault(names: Iterable[str]) -> str:
+    """Return what is wrong with the names of a data set's classes, one per class; "" if nothing is. No full stop."""
+    before: dict[str, str] = {}
+    for name in names:
+        if not tidy(name):
+            return f"a class has no name, but {name!r}: name it"
+        if tidy(name) in MISSING:
+            return (
+                f"the class {name!r} is what programs write for a missing label: label these images or remove them; "
+                "if it is a class, write it in words, such as 'no finding'"
+            )
+        if other := before.get(folded(name)):
+            return (
+                f"{other!r} and {name!r} both give the class {class_words(name)!r}, since case, spaces, underscores "
+                "and the form of accents make no difference: rename or merge them"
+            )
+        before[folded(name)] = name
+    return ""
