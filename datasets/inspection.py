@@ -17,8 +17,9 @@ from dassl.utils.images import has_preamble
 from .beside import beside_by_content, is_mask
 from .catalogue import PARTS
 from .folders import split_of
+from .labels import Labels
 from .layout import read_layout, sentence
-from .patients import read_patients
+from .patients import known_patients
 from .splits import by_class, check_images, read_split
 
 FEWEST = 3  # images per class: one each to train, validate and test
@@ -120,9 +121,9 @@ class Inspection:
         return tabulate(rows, headers=["class", "images", *(PARTS if self.parts else ()), "size", "modes"])
 
 
-def inspect(folder: str | Path) -> Inspection:
+def inspect(folder: str | Path, labels: Labels | None = None) -> Inspection:
     """Read every image of FOLDER/<class>/** or, if the folder has a split in CoOp's layout (split_<name>.json beside a
-    folder <name>), every image listed in that split.
+    folder <name>), every image listed in that split, or those with a class in `labels`.
 
     Raises UserError if there are no class folders, or the split file is corrupt.
     """
@@ -134,7 +135,10 @@ def inspect(folder: str | Path) -> Inspection:
     images, parts = folder / folder.name, split
     wrong: list[str] = []
     noted: list[str] = []
-    if split is not None and images.is_dir():
+    if labels is not None:
+        images, paths = folder, labels.classes
+        wrong, noted = labels.disagree(split) if split is not None else [], labels.notes
+    elif split is not None and images.is_dir():
         paths = by_class(split)
     else:
         layout = read_layout(folder)
@@ -152,13 +156,14 @@ def inspect(folder: str | Path) -> Inspection:
     with ThreadPoolExecutor(READERS) as pool:
         seen = pool.map(lambda path: look_at(images, path), everything)
         looks = {look.path: look for look in progress(seen, "look at images", total=len(everything), unit="image")}
+    patients = known_patients(folder, everything, images)
     return Inspection(
         {name: [looks[path] for path in of_class] for name, of_class in paths.items()},
         {item.path: part for part in PARTS for item in parts[part]} if parts is not None else {},
-        read_patients(folder),
+        patients.of,
         file if split is not None else None,
         wrong,
-        noted,
+        [*noted, *patients.notes],
     )
 
 

@@ -12,21 +12,18 @@ from pathlib import Path
 from dassl.utils import UserError
 
 from .catalogue import PARTS
-from .folders import images_below
+from .listing import images_below
+from .names import class_words, folded, name_fault
+from .parts import parts_of, roles
 from .patients import patient_column
-from .splits import class_words
+from .splits import Split
 from .tables import Rows, Table, listed, read_table, squeezed
 
 LABEL_COLUMNS = re.compile(
     r"((class|category|target|label|disease|finding|diagnosis|diagnostic|pathology|condition|grade|level)"
     r"(name|names|label|labels|id|ids)?)|labels|classes|findings|finding(s)?labels|dx|groundtruth|gt|y"
 )
-SPLIT_COLUMNS = re.compile(r"(data)?(split|set|subset|part|partition|usage|phase|fold)")
-PART_NAMES = {
-    "train": {"train", "training", "tr", "trn", "learn"},
-    "val": {"val", "valid", "validate", "validation", "dev", "development", "tune", "tuning"},
-    "test": {"test", "testing", "tst", "holdout", "heldout", "evaluation", "eval"},
-}
+SPLIT_COLUMNS = re.compile(r"(data)?(split|set|subset|part|partition|phase)")
 SEVERAL = " | "  # between the labels of an image that has several
 MOST_GROUPS = 20  # different values of a column that is recorded as a group of the images
 
@@ -42,6 +39,19 @@ class Labels:
     notes: list[str] = field(default_factory=list)  # sentences about what is missing, doubled or left out
     table: Table | None = None
     rows: Rows | None = None
+
+    def disagree(self, split: Split) -> list[str]:
+        """Return a sentence about images that have another class in a split; [] if there are none."""
+        of = {image: name for name, images in self.classes.items() for image in images}
+        items = [item for part in PARTS for item in split[part]]
+        wrong = [
+            f"{item.path}: {of[item.path]}, {item.classname} in the split"
+            for item in items
+            if item.path in of and folded(of[item.path]) != folded(item.classname)
+        ]
+        return (
+            [f"{len(wrong)} images have another class in the split ({listed(wrong)}): make it again."] if wrong else []
+        )
 
 
 def labels_in(
@@ -115,12 +125,14 @@ def _split_column(table: Table, chosen: str) -> str:
     if chosen:
         return table.named(chosen, "--split-column")
     usual = [name for name in table.columns if SPLIT_COLUMNS.fullmatch(squeezed(name))]
-    fits = [name for name in usual if any(table[name]) and all(_part(value) for value in table[name] if value)]
+    fits = [name for name in usual if _parts_in(set(table[name]) - {""})]
     return table.choose(fits, "split", "--split-column") if fits else ""
 
 
-def _part(value: str) -> str:
-    return next((part for part in PARTS if squeezed(value) in PART_NAMES[part]), "")
+def _parts_in(values: set[str]) -> dict[str, str]:
+    """Return value -> part if all values are names of parts; {} otherwise."""
+    found = parts_of(values)
+    return found if len(found) == len(values) else {}
 
 
 def _label_columns(table: Table, free: Sequence[str]) -> list[str]:
@@ -239,14 +251,8 @@ def _about_rows(table: Table, rows: Rows, images: Sequence[str]) -> list[str]:
 
 
 def _check_names(classes: Mapping[str, list[str]], table: Table) -> None:
-    before: dict[str, str] = {}
-    for name in classes:
-        other = before.setdefault(name.casefold(), name)
-        if other != name:
-            raise UserError(
-                f"{table.path} has the labels '{other}' ({len(classes[other])} images) and '{name}' "
-                f"({len(classes[name])}), which would be one class in a prompt: spell them alike."
-            )
+    if fault := name_fault(classes):
+        raise UserError(f"In {table.path}, {fault}: --class-names renames and merges classes.")
     if len(classes) < 2:
         raise UserError(
             f"{table.path} gives the images {len(classes)} class{'es' * (len(classes) != 1)} "
@@ -266,21 +272,25 @@ def _renamed(classes: Mapping[str, list[str]], names: Mapping[str, str] | None) 
 
 def _parts(table: Table, rows: Rows, column: str, images: Sequence[str], notes: list[str]) -> dict[str, str]:
     found = table.one_value(rows, column)
-    unknown = Counter(found[image] for image in images if found[image] and not _part(found[image]))
-    if unknown:
-        names = listed(unknown)
-        raise UserError(
-            f"The column {column} of {table.path} holds {names}, which are no parts: write train, val and test there, "
-            "or choose another with --split-column."
+    values = {found[image] for image in images} - {""}
+    if squeezed(column) == "fold":
+        values, found = (
+            {f"fold {value}" for value in values},
+            {image: f"fold {value}" for image, value in found.items()},
         )
-    parts = {image: _part(found[image]) for image in images}
-    if without := [image for image, part in parts.items() if not part]:
+    parts = _parts_in(values)
+    if not parts:
+        raise UserError(
+            f"The column {column} of {table.path} holds {listed(sorted(values))}, which are no parts: write train, val "
+            "and test there, or choose another with --split-column."
+        )
+    role, said = roles(parts)
+    of = {image: role[parts[found[image]]] for image in images if found[image] in parts}
+    counts = Counter(of.values())
+    notes.append(f"The column {column} is the split ({', '.join(f'{part} {counts[part]}' for part in PARTS)}){said}.")
+    if without := [image for image in images if image not in of]:
         notes.append(f"{len(without)} images have no part in the column {column} and are left out ({listed(without)}).")
-    counts = Counter(parts.values())
-    notes.append(
-        f"The parts are those of the column {column}: " + ", ".join(f"{part} {counts[part]}" for part in PARTS) + "."
-    )
-    return {image: part for image, part in parts.items() if part}
+    return of
 
 
 def _groups(table: Table, rows: Rows, columns: Sequence[str], images: Sequence[str]) -> dict[str, dict[str, str]]:

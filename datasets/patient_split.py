@@ -10,10 +10,13 @@ import numpy as np
 from dassl.utils import UserError
 
 from .catalogue import PARTS
+from .folders import make_split
 from .names import class_words
+from .patients import one_each
 from .splits import Item, Split
 
 SHARES = (0.5, 0.2, 0.3)  # of each class's images in train, val and test, as in the published splits
+SHARES_WITHOUT_TEST = (0.8, 0.2)
 MISSING = 10.0  # the cost of a part without images of a class, compared with squared deviations of shares
 ROUNDS = 50  # of moving single patients; the search ends sooner when no move helps
 
@@ -63,48 +66,49 @@ def split_by_patient(
     return split
 
 
-def split_as_given(
-    images: Mapping[str, Sequence[str]], parts: Mapping[str, str], patients: Mapping[str, str], seed: int = 0
-) -> tuple[Split, list[str]]:
-    """Make the split that `parts` (image -> train, val or test) says, and sentences on what was decided.
+def divide(
+    folder: str | Path,
+    images: Mapping[str, Sequence[str]],
+    patients: Mapping[str, str],
+    parts: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> Split:
+    """Split the images of each class as `parts` (image -> train, val or test) says; without parts by patient; without
+    patients image by image. An image without a patient counts as one of its own.
 
-    Without a test part, the validation images are the test; without validation images, they are drawn from those for
-    training, by patient. Images without a part are left out.
-    Raises UserError if there is nothing to train or test on, or a class has no image for training.
+    Raises UserError if a class has too few patients or images.
     """
-    role, notes = {part: part for part in PARTS}, []
-    if "test" not in parts.values() and "val" in parts.values():
-        role["val"] = "test"
-        notes.append("There is no test part, so the validation images are the test.")
+    owners = one_each(patients, [path for paths in images.values() for path in paths])
+    if parts:
+        return _as_given(images, parts, owners, seed)
+    if patients:
+        return split_by_patient(images, owners, seed)
+    return make_split(folder, {name: list(paths) for name, paths in images.items()})
+
+
+def _as_given(
+    images: Mapping[str, Sequence[str]], parts: Mapping[str, str], patients: Mapping[str, str], seed: int
+) -> Split:
+    """Make the split that `parts` says; images without a part are left out. Without validation images, they are drawn
+    from those for training, by patient."""
     split: Split = {part: [] for part in PARTS}
     for label, (name, paths) in enumerate(images.items()):
         for path in paths:
             if path in parts:
-                split[role[parts[path]]].append(Item(path, label, class_words(name) or name))
+                split[parts[path]].append(Item(path, label, class_words(name) or name))
     for part in ("train", "test"):
-        if not split[part]:
-            raise UserError(f"No image is in the part {part}: name train, test and, if you have it, val in the table.")
-    trained = {item.label for item in split["train"]}
-    if absent := [name for label, name in enumerate(images) if label not in trained]:
-        raise UserError(f"The classes {', '.join(absent)} have no image in the part train: move some there.")
+        lacking = [name for label, name in enumerate(images) if all(item.label != label for item in split[part])]
+        if lacking:
+            raise UserError(
+                f"The part {part} has no image of {', '.join(lacking)}: every class needs some in each part."
+            )
     if not split["val"]:
         left = {
             name: [item.path for item in split["train"] if item.label == label] for label, name in enumerate(images)
         }
-        train, val, _ = SHARES
-        split |= {
-            part: items
-            for part, items in split_by_patient(
-                left, patients, seed, (train / (train + val), val / (train + val))
-            ).items()
-            if items
-        }
-        notes.append(f"There is no validation part: {len(split['val'])} images were drawn from those for training.")
-    for part in ("val", "test"):
-        has = {item.label for item in split[part]}
-        if absent := [name for label, name in enumerate(images) if label not in has]:
-            notes.append(f"The part {part} has no images of {', '.join(absent)}.")
-    return split, notes
+        drawn = split_by_patient(left, patients, seed, SHARES_WITHOUT_TEST)
+        split = {"train": drawn["train"], "val": drawn["val"], "test": split["test"]}
+    return split
 
 
 def _assign(counts: np.ndarray, seed: int, wanted: np.ndarray) -> np.ndarray:

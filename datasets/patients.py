@@ -16,7 +16,7 @@ from pathlib import Path
 from dassl.utils import UserError, read_json, write_json
 
 from .catalogue import PARTS
-from .folders import SUFFIXES
+from .listing import SUFFIXES
 from .splits import Split
 from .tables import Rows, Table, is_table, read_table, squeezed
 
@@ -136,22 +136,21 @@ def dicom_patients(folder: str | Path, images: Iterable[str]) -> Patients:
     if not known:
         return Patients({}, (f"None of the {len(files)} DICOM files has a PatientID.",) if files else ())
     if len(set(known.values())) == 1 and len(known) > 1:
-        (patient,) = set(known.values())
-        return Patients({}, (f"All DICOM files have the PatientID '{patient}', which does not tell patients apart.",))
+        return Patients({}, ("All DICOM files have the same PatientID, which does not tell patients apart.",))
     notes = [summary(known, "the PatientID of the DICOM files")]
     if without:
-        first = next(image for image in files if image not in known)
-        notes.append(f"{without} DICOM files have no PatientID; the first is {first}.")
+        notes.append(f"{without} DICOM files have no PatientID.")
     return Patients(known, tuple(notes))
 
 
-def known_patients(folder: str | Path, images: Iterable[str]) -> Patients:
-    """Return the patients that are recorded in a folder or, for other images, in their DICOM files."""
+def known_patients(folder: str | Path, images: Iterable[str], image_folder: str | Path = "") -> Patients:
+    """Return the patients that are recorded in a folder or, for other images, in their DICOM files, which are below
+    `image_folder` (default: the folder). The notes name no file and no patient."""
     recorded = read_patients(folder)
     images = list(images)
     of = {image: recorded[image] for image in images if image in recorded}
-    notes = [summary(of, str(patients_file(folder)))] if of else []
-    dicom = dicom_patients(folder, [image for image in images if image not in of])
+    notes = [summary(of, patients_file(folder).name)] if of else []
+    dicom = dicom_patients(image_folder or folder, [image for image in images if image not in of])
     return Patients(of | dicom.of, (*notes, *dicom.notes))
 
 
@@ -170,15 +169,13 @@ def across_parts(split: Split, patients: Mapping[str, str]) -> list[str]:
     return sorted(patient for patient, found in parts.items() if len(found) > 1)
 
 
-def patient_warnings(folder: str | Path, split: Split) -> list[str]:
-    """Return a phrase about known patients with images in several parts of a split; [] if there are none."""
-    known = known_patients(folder, [item.path for part in PARTS for item in split[part]])
-    across = across_parts(split, known.of)
-    if not across:
+def patient_warnings(split: Split, patients: Mapping[str, str]) -> list[str]:
+    """Return a phrase about patients with images in several parts of a split; [] if there are none."""
+    if not (across := across_parts(split, patients)):
         return []
     return [
-        f"{len(across)} of {len(set(known.of.values()))} patients have images in several parts of the split (the first "
-        f"is {across[0]}), which makes the test too easy: scripts/split.py splits by patient"
+        f"{len(across)} of {len(set(patients.values()))} patients have images in several parts of the split, which "
+        "makes the test too easy: scripts/split.py splits by patient"
     ]
 
 

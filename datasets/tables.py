@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 from dassl.utils import UserError
 
-from .folders import SUFFIXES
+from .listing import SUFFIXES
+from .names import MISSING
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TABLES = (".csv", ".tsv", ".tab", ".txt", ".xlsx", ".xlsm", ".xls", ".ods")
-# What programs write for a missing value, in exactly these spellings: "none" may be a class.
-MISSING = {"None", "nan", "NaN", "NAN", "NaT", "<NA>", "NA", "N/A", "#N/A", "null", "NULL", "Null", "undefined"}
 DELIMITERS = ",;\t|"
 SHOWN = 3  # examples in a sentence
 IMAGE_COLUMNS = re.compile(

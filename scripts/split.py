@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import UserError, run_program, write_json
 from datasets import labels
-from datasets.folders import find_images, make_split
-from datasets.patient_split import groups_file, split_as_given, split_by_patient, split_file, table
+from datasets.layout import read_layout, sentence
+from datasets.patient_split import divide, groups_file, split_file, table
 from datasets.patients import (
     Patients,
     across_parts,
@@ -61,25 +61,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     file = split_file(args.folder)
     if file.exists() and not args.replace:
         raise UserError(f"{file} exists already, and finished runs may have used it: add --replace for a new split.")
-    found = labels.labels_of(args.folder, args) if args.labels else labels.Labels(find_images(args.folder))
+    found = labels.labels_of(args.folder, args) if args.labels else _class_folders(args.folder)
     images = [path for paths in found.classes.values() for path in paths]
     patients = Patients({}) if args.by_image else _patients(args, found, images)
     for note in (*found.notes, *patients.notes):
         print(f"note: {note}")
     owners = one_each(patients.of, images)
-    if found.parts:
-        split, decided = split_as_given(found.classes, found.parts, owners, args.seed)
-        print(*(f"note: {note}" for note in decided), sep="\n")
-    elif patients.of:
-        split = split_by_patient(found.classes, owners, args.seed)
-    else:
-        split = make_split(args.folder, found.classes)
+    split = divide(args.folder, found.classes, patients.of, found.parts, args.seed)
     write_split(split, file)
     print(table(split, owners))
     written = [file, *_write(found.groups, groups_file(args.folder))]
     if patients.of:
         written.append(write_patients(owners, args.folder))
     print(f"Wrote {' and '.join(map(str, written))}.{_verdict(across_parts(split, owners), owners, patients)}")
+
+
+def _class_folders(folder: Path) -> labels.Labels:
+    layout = read_layout(folder)
+    layout.check()
+    return labels.Labels(layout.classes, layout.parts, notes=[sentence(note) for note in layout.notes])
 
 
 def _patients(args: argparse.Namespace, found: labels.Labels, images: Sequence[str]) -> Patients:

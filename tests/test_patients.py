@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dassl.utils import UserError
-from datasets.patients import patients_file, patients_of, read_patients
+from dassl.utils import UserError, read_json
+from datasets.image_folder import ImageFolder
+from datasets.patients import across_parts, patients_file, patients_of, read_patients
+from datasets.splits import read_split
+from tests.test_datasets_image_folder import config
 from tests.test_dicom import made
 
 IMAGES = ["nv/ISIC_001.jpg", "nv/ISIC_002.jpg", "mel/ISIC_003.png"]
@@ -189,4 +192,35 @@ def test_an_empty_or_shared_patient_id_is_not_a_patient(command, slices):
     patients_file(slices).unlink()
     set_patients(slices, "ANON")
     done = command(["scripts/split.py", str(slices), "--replace"])
-    assert done.returncode == 2 and "All DICOM files have the PatientID 'ANON'" in done.stderr
+    assert done.returncode == 2 and "All DICOM files have the same PatientID" in done.stderr
+
+
+def test_training_splits_dicom_files_by_patient_and_says_so(slices, capsys):
+    data = ImageFolder(config(slices.parent, "slices"))
+    assert "36 images of 12 patients by the PatientID" in capsys.readouterr().out
+    split, owner = read_split(data.split_path), read_patients(slices)
+    assert not across_parts(split, owner) and len(owner) == 36 and data.warnings == []
+
+
+def test_a_split_made_again_keeps_the_patients_that_are_recorded(command, scans):
+    command(["scripts/split.py", str(scans), "--patients", r"P\d+"])
+    (scans / "split_scans.json").unlink()
+    data = ImageFolder(config(scans.parent, "scans"))
+    assert not across_parts(read_split(data.split_path), read_patients(scans))
+
+
+def test_patients_in_several_parts_are_said_in_log_results_table_and_check(command, slices, tmp_path, cache):
+    command(["scripts/split.py", str(slices), "--by-image"])
+    env = {"DATA": str(tmp_path), "OUTPUT": str(tmp_path / "output"), "BACKBONE": "PhantomCLIP"}
+    done = command(
+        ["scripts/run.py", "ZeroShot", "few_shot", "slices", "2", "1", "FEATURES.CACHE_DIR", str(cache)], env
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "output").rglob("results.json")
+    said = "patients have images in several parts of the split"
+    assert any(said in warning for warning in read_json(run)["warnings"])
+    assert said in (run.parent / "log.txt").read_text()
+    assert said in command(["parse_test_res.py", str(tmp_path / "output"), "--table", "few_shot"]).stdout
+    checked = command(["scripts/check_data.py", str(slices)])
+    assert checked.returncode == 1 and "is in two parts of the split" in checked.stdout
+    assert "by the PatientID of the DICOM files" in checked.stdout
