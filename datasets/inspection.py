@@ -18,9 +18,10 @@ from .beside import beside_by_content, is_mask
 from .catalogue import PARTS
 from .folders import split_of
 from .labels import Labels
-from .layout import read_layout, sentence
+from .layout import Layout, read_layout, sentence
+from .names import folded
 from .patients import known_patients
-from .splits import by_class, check_images, read_split
+from .splits import Split, by_class, check_images, read_split
 
 FEWEST = 3  # images per class: one each to train, validate and test
 READERS = 4
@@ -144,7 +145,7 @@ def inspect(folder: str | Path, labels: Labels | None = None) -> Inspection:
         layout = read_layout(folder)
         faults, warnings = layout.review(split)
         wrong, noted = [*map(sentence, faults)], [*map(sentence, [*warnings, *layout.notes])]
-        images, paths = folder, layout.classes or (by_class(split) if split is not None else {})
+        images, paths = folder, layout.classes if split is None or _sorted_by(layout, split) else by_class(split)
         try:
             if split is not None:
                 check_images(images, split, file, "put them back, or delete the split file for a new split")
@@ -165,6 +166,12 @@ def inspect(folder: str | Path, labels: Labels | None = None) -> Inspection:
         wrong,
         [*noted, *patients.notes],
     )
+
+
+def _sorted_by(layout: Layout, split: Split) -> bool:
+    """Whether the class folders are the classes of a split, not of a table from which it was made."""
+    folder_of = {path: folded(name) for name, paths in layout.classes.items() for path in paths}
+    return any(folder_of.get(item.path) == folded(item.classname) for part in PARTS for item in split[part])
 
 
 def look_at(folder: Path, path: str) -> Look:

@@ -17,11 +17,11 @@ from .names import class_words, folded, name_fault
 from .parts import parts_of, roles
 from .patients import patient_column
 from .splits import Split
-from .tables import Rows, Table, listed, read_table, squeezed
+from .tables import Rows, Table, listed, read_table, squeezed, tally
 
 LABEL_COLUMNS = re.compile(
     r"((class|category|target|label|disease|finding|diagnosis|diagnostic|pathology|condition|grade|level)"
-    r"(name|names|label|labels|id|ids)?)|labels|classes|findings|finding(s)?labels|dx|groundtruth|gt|y"
+    r"(name|names|label|labels|id|ids)?)|labels|classes|findings|finding(s)?labels|dx|groundtruth|gt"
 )
 SPLIT_COLUMNS = re.compile(r"(data)?(split|set|subset|part|partition|phase)")
 SEVERAL = " | "  # between the labels of an image that has several
@@ -49,9 +49,7 @@ class Labels:
             for item in items
             if item.path in of and folded(of[item.path]) != folded(item.classname)
         ]
-        return (
-            [f"{len(wrong)} images have another class in the split ({listed(wrong)}): make it again."] if wrong else []
-        )
+        return tally("Images with another class in the split, so make it again with --replace", wrong)
 
 
 def labels_in(
@@ -80,10 +78,8 @@ def labels_in(
     split = _split_column(table, split_column)
     free = [name for name in table.columns if name and name not in {rows.column, split, patient_column}]
     chosen = [table.named(name, "--label-column") for name in label_columns] or _label_columns(table, free)
-    notes = list(table.notes)
     values, order = _values(table, chosen, free)
     label_of = table.one_value(rows, ", ".join(chosen), values)
-    notes += _about_rows(table, rows, images)
     several, unlabelled = [], []
     classes: dict[str, list[str]] = {name: [] for name in order}
     for image in sorted(rows.of):
@@ -94,15 +90,17 @@ def labels_in(
             several.append(f"{image}: {label}")
         else:
             classes[label].append(image)
-    if several:
-        notes.append(
-            f"{len(several)} images have several labels and are left out, since each image has one class here "
-            f"({listed(several)})."
-        )
-    if unlabelled:
-        notes.append(f"{len(unlabelled)} images have no label and are left out ({listed(unlabelled)}).")
-    if empty := [name for name, of_class in classes.items() if not of_class]:
-        notes.append(f"{len(empty)} classes of {table.path} have no image and are left out ({listed(empty, 10)}).")
+    doubled = [image for image, numbers in rows.of.items() if len(numbers) > 1]
+    empty = [name for name, of_class in classes.items() if not of_class]
+    notes = [
+        *table.notes,
+        *rows.without_image(table),
+        *tally(f"Images without a row in {table.path}, which are left out", rows.unlisted),
+        *tally(f"Images with several rows in {table.path}, which agree", doubled),
+        *tally("Images with several labels, which are left out as each image has one class here", several),
+        *tally("Images without a label, which are left out", unlabelled),
+        *tally("Classes without an image, which are left out", empty),
+    ]
     classes = _renamed({name: of_class for name, of_class in classes.items() if of_class}, names)
     if all(map(_is_number, classes)):
         notes.append(
@@ -237,19 +235,6 @@ def labels_of(folder: str | Path, args: argparse.Namespace) -> Labels:
     return labels_in(table, images, *columns, patient, names)
 
 
-def _about_rows(table: Table, rows: Rows, images: Sequence[str]) -> list[str]:
-    notes = []
-    if doubled := [image for image, numbers in rows.of.items() if len(numbers) > 1]:
-        notes.append(f"{len(doubled)} images have several rows in {table.path}, which agree ({listed(doubled)}).")
-    notes += rows.without_image(table)
-    if rows.unlisted:
-        notes.append(
-            f"{len(rows.unlisted)} of {len(images)} images have no row in {table.path} and are left out "
-            f"({listed(rows.unlisted)})."
-        )
-    return notes
-
-
 def _check_names(classes: Mapping[str, list[str]], table: Table) -> None:
     if fault := name_fault(classes):
         raise UserError(f"In {table.path}, {fault}: --class-names renames and merges classes.")
@@ -288,8 +273,8 @@ def _parts(table: Table, rows: Rows, column: str, images: Sequence[str], notes: 
     of = {image: role[parts[found[image]]] for image in images if found[image] in parts}
     counts = Counter(of.values())
     notes.append(f"The column {column} is the split ({', '.join(f'{part} {counts[part]}' for part in PARTS)}){said}.")
-    if without := [image for image in images if image not in of]:
-        notes.append(f"{len(without)} images have no part in the column {column} and are left out ({listed(without)}).")
+    without = [image for image in images if image not in of]
+    notes += tally(f"Images without a part in the column {column}, which are left out", without)
     return of
 
 

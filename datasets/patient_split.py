@@ -145,17 +145,19 @@ def _cost(filled: np.ndarray, part: int, share: np.ndarray, wanted: np.ndarray) 
 
 
 def table(split: Split, patients: Mapping[str, str]) -> str:
-    """Return a text table of images and patients per class and part."""
+    """Return a text table of images, and of patients where they are known, per class and part."""
     from tabulate import tabulate
 
+    def cell(items: Sequence[Item]) -> str:
+        return f"{len(items)} ({len({patients[item.path] for item in items})})" if patients else f"{len(items)}"
+
     names = {item.label: item.classname for part in PARTS for item in split[part]}
-    rows = []
-    for label, name in sorted(names.items()):
-        of_class = [[patients[item.path] for item in split[part] if item.label == label] for part in PARTS]
-        rows.append([name, *(f"{len(images)} ({len(set(images))})" for images in of_class)])
-    everyone = [{patients[item.path] for item in split[part]} for part in PARTS]
-    rows.append(["all", *(f"{len(split[part])} ({len(who)})" for part, who in zip(PARTS, everyone, strict=True))])
-    return tabulate(rows, headers=["images (patients)", *PARTS])
+    rows = [
+        [name, *(cell([item for item in split[part] if item.label == label]) for part in PARTS)]
+        for label, name in sorted(names.items())
+    ]
+    rows.append(["all", *(cell(split[part]) for part in PARTS)])
+    return tabulate(rows, headers=["images (patients)" if patients else "images", *PARTS])
 
 
 def split_file(folder: str | Path) -> Path:

@@ -18,7 +18,7 @@ from dassl.utils import UserError, read_json, write_json
 from .catalogue import PARTS
 from .listing import SUFFIXES
 from .splits import Split
-from .tables import Rows, Table, is_table, read_table, squeezed
+from .tables import Rows, Table, is_table, read_table, squeezed, tally
 
 READERS = 4
 # The usual names of a patient's column, best first, without spaces and marks; then of what a patient can have several.
@@ -139,7 +139,7 @@ def dicom_patients(folder: str | Path, images: Iterable[str]) -> Patients:
         return Patients({}, ("All DICOM files have the same PatientID, which does not tell patients apart.",))
     notes = [summary(known, "the PatientID of the DICOM files")]
     if without:
-        notes.append(f"{without} DICOM files have no PatientID.")
+        notes.append(f"DICOM files without a PatientID: {without}.")
     return Patients(known, tuple(notes))
 
 
@@ -174,8 +174,8 @@ def patient_warnings(split: Split, patients: Mapping[str, str]) -> list[str]:
     if not (across := across_parts(split, patients)):
         return []
     return [
-        f"{len(across)} of {len(set(patients.values()))} patients have images in several parts of the split, which "
-        "makes the test too easy: scripts/split.py splits by patient"
+        f"patients with images in several parts of the split: {len(across)} of {len(set(patients.values()))}, which "
+        "makes the test too easy (scripts/split.py splits by patient)"
     ]
 
 
@@ -200,10 +200,8 @@ def _complete(found: Mapping[str, str], images: Sequence[str], one_per_image: bo
     if len(without) == len(images):
         raise UserError(f"None of the {len(images)} images has a patient by {source}: correct it.")
     patients = one_each(found, images)
-    notes = [summary(patients, source)]
-    if without:
-        notes.append(f"{len(without)} images have no patient and count as one each; the first is {without[0]}.")
-    return Patients(patients, tuple(notes))
+    notes = (summary(patients, source), *tally("Images without a patient, which count as one each", without))
+    return Patients(patients, notes)
 
 
 def _pattern(given: str) -> re.Pattern[str]:

@@ -36,6 +36,11 @@ def listed(examples: Iterable[str], number: int = SHOWN) -> str:
     return ", ".join(examples[:number]) + (f" and {more} more" if more > 0 else "")
 
 
+def tally(what: str, examples: Sequence[str]) -> list[str]:
+    """Return a sentence with the number of examples and the first of them; [] without any."""
+    return [f"{what}: {len(examples)} ({listed(examples)})."] if examples else []
+
+
 def squeezed(name: str) -> str:
     """Return a column's name in lower case without spaces and marks: "Patient ID" and "patient_id" are one."""
     return "".join(sign for sign in unicodedata.normalize("NFKC", name).casefold() if sign.isalnum())
@@ -54,9 +59,7 @@ class Rows:
 
     def without_image(self, table: Table) -> list[str]:
         """Return a sentence about rows whose image is not in the folder; [] if there are none."""
-        if not self.absent:
-            return []
-        return [f"{len(self.absent)} rows of {table.path} have no image in the folder ({listed(self.absent)})."]
+        return tally(f"Rows of {table.path} whose image is not in the folder", self.absent)
 
 
 @dataclass(frozen=True)
@@ -138,8 +141,8 @@ class Table:
         if rows.unclear:
             examples = listed(f"{name} fits {listed(fits, 2)}" for name, fits in rows.unclear.items())
             raise UserError(
-                f"{self.path} has {len(rows.unclear)} names that fit several images ({examples}): write the images' "
-                "paths below the folder there."
+                f"{self.path} has names that fit several images ({examples}): write the images' paths below the "
+                "folder there."
             )
         values, wrong = self[column] if values is None else values, []
         found: dict[str, str] = {}

@@ -24,6 +24,7 @@ from datasets.patients import (
     write_patients,
 )
 from datasets.splits import write_split
+from datasets.tables import listed
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -66,14 +67,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     patients = Patients({}) if args.by_image else _patients(args, found, images)
     for note in (*found.notes, *patients.notes):
         print(f"note: {note}")
-    owners = one_each(patients.of, images)
-    split = divide(args.folder, found.classes, patients.of, found.parts, args.seed)
+    owners = one_each(patients.of, images) if patients.of else {}
+    split = divide(args.folder, found.classes, owners, found.parts, args.seed)
     write_split(split, file)
     print(table(split, owners))
     written = [file, *_write(found.groups, groups_file(args.folder))]
-    if patients.of:
+    if owners:
         written.append(write_patients(owners, args.folder))
-    print(f"Wrote {' and '.join(map(str, written))}.{_verdict(across_parts(split, owners), owners, patients)}")
+    print(f"Wrote {' and '.join(map(str, written))}.{_verdict(across_parts(split, owners), owners)}")
 
 
 def _class_folders(folder: Path) -> labels.Labels:
@@ -113,13 +114,13 @@ def _write(groups: Mapping[str, Mapping[str, str]], file: Path) -> list[Path]:
     return [file]
 
 
-def _verdict(across: Sequence[str], owners: Mapping[str, str], patients: Patients) -> str:
-    if not patients.of:
+def _verdict(across: Sequence[str], owners: Mapping[str, str]) -> str:
+    if not owners:
         return " The patients are not known: images of one patient may be in two parts."
     if across:
         return (
-            f" warning: {len(across)} patients are in several parts of the given split (the first is {across[0]}), so "
-            "the results will be too good."
+            f" Warning: patients in several parts of the given split: {len(across)} ({listed(across)}), so the results "
+            "will be too good."
         )
     return " No patient is in two parts." if len(set(owners.values())) < len(owners) else ""
 

@@ -70,7 +70,7 @@ def test_check_data_describes_the_classes_of_a_table(command, ham):
     text = (ham / "HAM10000_metadata.csv").read_text()
     (ham / "HAM10000_metadata.csv").write_text(text.replace("ISIC_0003,mel", "ISIC_0003,bkl"))
     done = command(words)
-    assert done.returncode == 1 and "1 images have another class in the split" in done.stdout
+    assert done.returncode == 1 and "another class in the split" in done.stdout
     assert command(words[:2]).returncode == 0  # the split alone describes a folder without class folders
 
 
@@ -79,27 +79,34 @@ def test_columns_of_0_and_1_are_classes_in_their_order(tmp_path):
     found = read(tmp_path, text, IMAGES)
     assert found.classes == {"MEL": ["1.png"], "NV": ["2.png", "4.png"], "AKIEC": ["3.png"]}
     said = " ".join(found.notes)
-    assert "1 images have several labels" in said and "5.png: MEL | NV" in said
-    assert "1 images have no label" in said and "(6.png)" in said and "UNK" in said
+    assert (
+        "several labels, which are left out as each image has one class here: 1" in said and "5.png: MEL | NV" in said
+    )
+    assert "without a label, which are left out: 1" in said and "(6.png)" in said and "UNK" in said
 
 
 def test_findings_with_several_labels_are_left_out_and_listed(tmp_path):
     text = (
-        "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,OriginalImage[Width,Height],\n"
+        "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,OriginalImagePixelSpacing[x,y],\n"
         "1.png,Cardiomegaly,0,1,58,2,3,\n2.png,Cardiomegaly|Effusion,1,1,58,2,3,\n3.png,No Finding,0,2,81,2,3,\n"
         "4.png,Hernia,0,3,81,2,3,\n"
     )
     found = read(tmp_path, text, IMAGES)
     assert found.classes == {"Cardiomegaly": ["1.png"], "No Finding": ["3.png"], "Hernia": ["4.png"]}
-    assert any("1 images have several labels" in note and "Cardiomegaly|Effusion" in note for note in found.notes)
-    assert any("2 of 6 images have no row" in note and "5.png" in note for note in found.notes)
+    assert any("several labels" in note and "Cardiomegaly|Effusion" in note for note in found.notes)
+    assert any("without a row" in note and ": 2 (" in note and "5.png" in note for note in found.notes)
 
 
 def test_missing_and_doubled_rows_are_listed(tmp_path):
     text = "image,label\n1,a\n1,a\n2,b\n3,nan\n4,\n5,a\n9,b\n"
     found = read(tmp_path, text, IMAGES)
     assert found.classes == {"a": ["1.png", "5.png"], "b": ["2.png"]}
-    for said in ("1 images have several rows", "2 images have no label", "1 rows of", "1 of 6 images have no row"):
+    for said in (
+        "which agree: 1 (1.png)",
+        "label, which are left out: 2",
+        "is not in the folder: 1 (9)",
+        "left out: 1 (6.png)",
+    ):
         assert any(said in note for note in found.notes), said
 
 
@@ -177,10 +184,10 @@ def test_patients_in_several_parts_of_a_given_split_are_said_wherever_it_is_used
     text = table.read_text().replace(",p11,", ",p0,")
     table.write_text(text)
     done = command(["scripts/split.py", str(tmp_path / "set"), "--labels", str(table)])
-    assert "warning: 1 patients are in several parts" in done.stdout and "No patient" not in done.stdout
+    assert "patients in several parts of the given split: 1 (p0)" in done.stdout and "No patient" not in done.stdout
     assert "patient p0 is in two parts" in command(["scripts/check_data.py", str(tmp_path / "set")]).stdout
     (warning,) = ImageFolder(config(tmp_path, "set")).warnings
-    assert "1 of 11 patients have images in several parts" in warning
+    assert "in several parts of the split: 1 of 11" in warning
 
 
 def test_rows_in_any_order_give_the_same_classes(tmp_path):

@@ -129,7 +129,7 @@ def test_images_that_a_table_lacks_are_patients_of_their_own_if_asked_for(tmp_pa
     (tmp_path / "meta.csv").write_text("image,patient\nISIC_001,1\nISIC_002,1\n")
     found = patients_of(IMAGES, str(tmp_path / "meta.csv"), one_per_image=True)
     assert found.of == {"nv/ISIC_001.jpg": "1", "nv/ISIC_002.jpg": "1", "mel/ISIC_003.png": "mel/ISIC_003.png"}
-    assert any("1 images have no patient" in note for note in found.notes)
+    assert any("without a patient, which count as one each: 1" in note for note in found.notes)
 
 
 def test_as_many_patients_as_images_are_said_and_not_praised(command, scans):
@@ -188,7 +188,7 @@ def test_an_empty_or_shared_patient_id_is_not_a_patient(command, slices):
     done = command(["scripts/split.py", str(slices)])
     assert done.returncode == 2 and "10 of 36 images have no patient" in done.stderr
     done = command(["scripts/split.py", str(slices), "--else-one-per-image"])
-    assert done.returncode == 0 and "10 DICOM files have no PatientID" in done.stdout
+    assert done.returncode == 0 and "DICOM files without a PatientID: 10" in done.stdout
     patients_file(slices).unlink()
     set_patients(slices, "ANON")
     done = command(["scripts/split.py", str(slices), "--replace"])
@@ -217,7 +217,7 @@ def test_patients_in_several_parts_are_said_in_log_results_table_and_check(comma
     )
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "output").rglob("results.json")
-    said = "patients have images in several parts of the split"
+    said = "patients with images in several parts of the split"
     assert any(said in warning for warning in read_json(run)["warnings"])
     assert said in (run.parent / "log.txt").read_text()
     assert said in command(["parse_test_res.py", str(tmp_path / "output"), "--table", "few_shot"]).stdout
