@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,7 +106,7 @@ def labels_in(
         notes.append(
             f"The class names are numbers ({listed(classes, 10)}), of which a prompt is made: give --class-names."
         )
-    _check_names(classes, table)
+    _check_names(classes, table, notes)
     labelled = [image for of_class in classes.values() for image in of_class]
     return Labels(
         classes,
@@ -137,7 +137,7 @@ def _label_columns(table: Table, free: Sequence[str]) -> list[str]:
     """Return the column of class names, or all columns of 0 and 1 if their rows hold one 1 each, apart from a few."""
     usual = [name for name in free if LABEL_COLUMNS.fullmatch(squeezed(name))]
     words = [name for name in usual if not _are_numbers(table[name])]
-    marks = [name for name in free if _are_marks(table[name])]
+    marks = [name for name in free if all(table[name]) and _are_marks(table[name])]
     ones = [sum(row) for row in zip(*(_ones(table[name]) for name in marks), strict=True)]
     single = ones.count(1)
     if not words and len(marks) > 1 and (single == len(ones) or (not usual and 2 * single > len(ones))):
@@ -178,16 +178,17 @@ def _values(table: Table, chosen: Sequence[str], free: Sequence[str]) -> tuple[l
         names = [class_words(name) for name in chosen]
         return [SEVERAL.join(name for name, mark in zip(names, row, strict=True) if mark) for row in marks], names
     values = [class_words(value) for value in table[chosen[0]]]
-    single = list(dict.fromkeys(value for value in values if value and not _is_several(value, set(values))))
+    known = dict.fromkeys(values)
+    single = [value for value in known if value and not _is_several(value, known)]
     if single and all(map(_is_number, single)):
         return values, sorted(single, key=float)
     number = _numbers_of(table, chosen[0], free)
     return values, sorted(single, key=lambda name: number[name]) if set(single) <= number.keys() else single
 
 
-def _is_several(value: str, known: set[str]) -> bool:
-    """Whether a cell holds several labels: with bars, or with commas or semicolons between labels that occur alone."""
-    pieces = [piece.strip() for piece in re.split(r"[,;]", value)]
+def _is_several(value: str, known: Collection[str]) -> bool:
+    """Whether a cell holds several labels: with bars, or with other marks between labels that also occur alone."""
+    pieces = [piece.strip() for piece in re.split(r"[,;/&+]", value)]
     return "|" in value or (len(pieces) > 1 and all(piece in known for piece in pieces))
 
 
@@ -235,13 +236,13 @@ def labels_of(folder: str | Path, args: argparse.Namespace) -> Labels:
     return labels_in(table, images, *columns, patient, names)
 
 
-def _check_names(classes: Mapping[str, list[str]], table: Table) -> None:
+def _check_names(classes: Mapping[str, list[str]], table: Table, notes: Sequence[str]) -> None:
     if fault := name_fault(classes):
         raise UserError(f"In {table.path}, {fault}: --class-names renames and merges classes.")
     if len(classes) < 2:
         raise UserError(
             f"{table.path} gives the images {len(classes)} class{'es' * (len(classes) != 1)} "
-            f"({', '.join(classes)}): choose a column with two or more by --label-column."
+            f"({', '.join(classes)}): choose a column with two or more by --label-column. {' '.join(notes)}".rstrip()
         )
 
 

@@ -281,9 +281,9 @@ def _by_name(images: Iterable[str]) -> dict[str, set[str]]:
     """Return every name of each image, that is each end of its path with and without its suffix -> the images."""
     index: dict[str, set[str]] = defaultdict(set)
     for image in images:
-        for end in _ends(_key(image)):
+        path = _key(image)
+        for end in {*_ends(path), *_ends(_without_suffix(path))}:
             index[end].add(image)
-            index[_without_suffix(end)].add(image)
     return index
 
 

@@ -116,6 +116,8 @@ def test_missing_and_doubled_rows_are_listed(tmp_path):
         ("image,label\n1,a\n1,b\n2,b\n", r"contradicts itself in the column label about 1 image \(1\.png: a, b\)"),
         ("image,diagnosis,target\n1,a,0\n2,b,0\n3,c,1\n", r"--label-column \(diagnosis, target\)"),
         ("image,age,weight\n1,50,3\n2,60,4\n", r"choose with --label-column among age, weight"),
+        ("image,No Finding,Edema\n1,1,\n2,,1\n3,-1,\n", r"choose with --label-column among No Finding, Edema"),
+        ("image,label\n001,a\n2,b\n", r"1 class \(b\).*is not in the folder: 1 \(001\)"),
         ("image,label\n1,nevus\n2,Nevus\n3,melanoma\n", r"'nevus' and 'Nevus' both give the class"),
         ("image,label\n1,a\n2,a\n", r"gives the images 1 class \(a\)"),
         ("image,label\nx,a\ny,b\n", r"No column .* names the images"),
