@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from dassl.utils import read_image
 
 from .names import folded
 
-MASKS = {"mask", "masks"}  # words that may also name a class: people with a mask
+MASKS = {"mask", "masks", "masked"}  # words that may also name a class: people with a mask
 BESIDE = MASKS | {
     "seg", "segm", "segs", "segmentation", "segmentations", "segmented", "label", "labels", "labelmap",
     "annotation", "annotations", "annotated", "overlay", "overlays", "contour", "contours", "outline",
     "outlines", "groundtruth", "truth", "gt", "roi", "rois", "thumb", "thumbs", "thumbnail", "thumbnails", "tn",
-    "preview", "previews", "heatmap", "heatmaps", "gradcam", "saliency", "bbox", "bboxes",
+    "preview", "previews", "heatmap", "heatmaps", "gradcam", "saliency", "bbox", "bboxes", "superpixel", "superpixels",
+    "delineation", "delineations",
 }  # fmt: skip
 # What does not tell images from what belongs to them; "ground" is half of "ground truth".
 IMAGES = {
@@ -50,7 +51,7 @@ def beside_by_name(folder: Path, paths: Sequence[str]) -> list[str]:
     A file belongs to an image if its name is the image's with one more word, such as "_mask" or "thumb", in any
     spelling, with a number or without. A folder with such a name (masks, labels, ground_truth) belongs to the images if
     it lies beside them, holds the same folders as they do, or files of the same names; one named "mask" must then also
-    look like masks, since that can be a class.
+    look like masks, since that can be a class. So does "train_masks" beside "train".
     """
     apart = _beside_folders(folder, paths)
     found = {path for path in paths if apart(path)}
@@ -75,15 +76,16 @@ def _beside_folders(folder: Path, paths: Sequence[str]) -> Callable[[str], bool]
         inner[place.rpartition("/")[0]].append(place)
 
     def belongs(place: str) -> bool:
-        words = set(words_of(_name(place)))
-        if not words & BESIDE or not words <= BESIDE | IMAGES:
+        words, rest, parent = set(words_of(_name(place))), _plain(_name(place)), place.rpartition("/")[0]
+        siblings = [other for other in inner[parent] if not BESIDE & set(words_of(_name(other)))]
+        if rest:  # train_masks beside train
+            siblings = [other for other in siblings if _plain(_name(other)) == rest]
+        if not words & BESIDE or (rest and not siblings):
             return False
-        parent = place.rpartition("/")[0]
-        siblings = [other for other in inner[parent] if other != place and not set(words_of(_name(other))) & BESIDE]
-        if any(set(words_of(_name(other))) <= IMAGES for other in siblings) or (parent and parent in direct):
+        if not rest and (any(not _plain(_name(other)) for other in siblings) or (parent and parent in direct)):
             return True
-        folders = {folded(_name(other)) for other in siblings}
-        if inner[place] and {folded(_name(one)) for one in inner[place]} <= folders:
+        theirs = {folded(_name(one)) for other in siblings for one in (inner[other] if rest else [other])}
+        if inner[place] and {folded(_name(one)) for one in inner[place]} <= theirs:
             return True
         others = [path for other in siblings for path in below[other]]
         names = {_core(path) for path in others}
@@ -94,6 +96,11 @@ def _beside_folders(folder: Path, paths: Sequence[str]) -> Callable[[str], bool]
 
     found = tuple(f"{place}/" for place in below if belongs(place))
     return lambda path: path.startswith(found)
+
+
+def _plain(name: str) -> Words:
+    """The words of a folder's name that say neither "image" nor "mask"."""
+    return tuple(word for word in words_of(name) if word not in IMAGES | BESIDE)
 
 
 def _name(path: str) -> str:
@@ -137,10 +144,10 @@ def is_mask(image: Image.Image) -> bool:
     if colours <= FEW_COLOURS:
         return 1 < colours < len(values) // 4
     dark, light = (values < NEAR).all(1), (values > 255 - NEAR).all(1)
-    return bool((dark | light).mean() > 0.98 and dark.any() and light.any())
+    return bool((dark | light).mean() > 0.95 and dark.any() and light.any())
 
 
-def beside_by_content(classes: dict[str, Iterable[bool]]) -> str:
+def beside_by_content(classes: Mapping[str, Iterable[bool]]) -> str:
     """Return a sentence, without its full stop, about images that look like masks among others that do not; "" if there
     are none. `classes` says of each class's images whether `is_mask`. A data set of nothing else is as it should be."""
     found = {name: list(flags) for name, flags in classes.items()}

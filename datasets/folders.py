@@ -57,9 +57,8 @@ def _split_of_parts(layout: Layout) -> Split:
                     f"The class {name} in {layout.folder} has {len(of['train'])} image for training: it needs 2 or "
                     "more, since one is taken for validation."
                 )
-            number = max(1, len(of["train"]) // 5)
-            of["val"] = sorted(shuffled(of["train"])[:number])
-            of["train"] = [path for path in of["train"] if path not in set(of["val"])]
+            mixed, number = shuffled(of["train"]), max(1, len(of["train"]) // 5)
+            of["val"], of["train"] = sorted(mixed[:number]), sorted(mixed[number:])
         for part in PARTS:
             split[part] += [Item(path, label, class_words(name) or name) for path in of[part]]
     return split

@@ -13,7 +13,7 @@ from dassl.utils import UserError
 from .beside import BESIDE, IMAGES, beside_by_name, words_of
 from .catalogue import PARTS
 from .listing import Listing, counted, list_files
-from .names import folded, name_fault
+from .names import folded, name_faults
 from .parts import TEST, TRAIN, parts_of, roles
 from .splits import Split, class_names
 
@@ -52,16 +52,18 @@ class Layout:
         else:
             used = {posixpath.normpath(item.path) for part in PARTS for item in split[part]}
             classnames = class_names(split)
-            mine = {folded(name) for name in classnames} == {folded(name) for name in self.classes}
+            # a split that was written by hand may name the classes in its own way
+            mine = {folded(name) for name in classnames} & {folded(name) for name in self.classes}
             faults = [*filter(None, [self.misread(classnames)]), *(self.faults if mine else ())]
         warnings = list(self.warnings)
         aside = "files beside the images (masks, overlays, thumbnails)"
         if wrong := [path for path in self.beside if path in used]:
-            faults.append(f"{counted(wrong, f'{aside} are in the split')}: delete the split file for one without them")
+            faults.append(f"{counted(wrong, f'{aside} in the split')}: delete the split file for one without them")
         if apart := [path for path in self.beside if path not in used]:
-            warnings.append(counted(apart, f"{aside} are not used"))
-        if loose := [path for path in self.listing.images if path not in used.union(self.beside, listed)]:
-            warnings.append(counted(loose, "images are in no class folder and are not used"))
+            warnings.append(counted(apart, f"{aside} that are not used"))
+        known = used.union(self.beside, listed)
+        if loose := [path for path in self.listing.images if path not in known]:
+            warnings.append(counted(loose, "images in no class folder, which are not used"))
         if used & listed:  # else the images of the split are not in class folders
             for name, paths in self.classes.items():
                 more = [path for path in paths if path not in used]
@@ -71,7 +73,7 @@ class Layout:
                         "delete the split file for a new one, or move the folder elsewhere"
                     )
                 elif more:
-                    warnings.append(counted(more, f"images of {name} are not in the split and are not used"))
+                    warnings.append(counted(more, f"images of {name} that are not in the split and not used"))
         return faults, warnings
 
 
@@ -81,7 +83,7 @@ def read_layout(folder: str | Path) -> Layout:
 
     Raises UserError if a folder cannot be listed or a name is not valid text.
     """
-    folder = Path(folder)
+    folder = Path(folder).absolute()
     listing = list_files(folder)
     layout = Layout(folder, listing, beside=beside_by_name(folder, listing.images))
     aside = set(layout.beside)
@@ -90,14 +92,14 @@ def read_layout(folder: str | Path) -> Layout:
     tops.pop("", None)
     if base:  # patients of one class also look like this, and have numbers
         said = layout.warnings if all(map(_has_digit, tops)) and not parts_of(tops) else layout.notes
-        said.append(f"all images are in the folder {base}, so the classes are its folders ({_listed(tops)})")
+        said.append(f"all images are in the folder {base}, so its folders are used ({_listed(tops)})")
     parts, inner = parts_of(tops), {name: by_folder(paths, f"{base}{name}/") for name, paths in tops.items()}
     if parts and any(below.keys() - {""} for below in inner.values()):
         inside = _read_parts(layout, base, inner, parts)
     elif parts:
         layout.faults.append(
-            f"{_listed(parts)} in {folder / base} are parts, not classes, and have no folders: make one folder per "
-            "class in each of them"
+            f"the folders {_listed(parts)} in {folder / base} are parts, not classes, and have no folders: make one "
+            "folder per class in each of them"
         )
         return layout
     else:
@@ -182,14 +184,17 @@ def _is_wrapper(name: str, part: str) -> bool:
 
 
 def _check_roles(layout: Layout, parts: Mapping[str, str], role: Mapping[str, str], said: str) -> None:
-    missing = [what for what in (TRAIN, TEST) if what not in role.values()]
-    if missing:
+    if TRAIN not in role.values():
         layout.faults.append(
-            f"the parts in {layout.folder} ({_listed(parts)}) have none with labels for {_listed(missing)}: move all "
-            "images of a class into one folder, and a split is made of them"
+            f"the parts in {layout.folder} ({_listed(parts)}) have none for training: move all images of a class into "
+            "one folder, and a split is made of them"
         )
+    elif TEST not in role.values():
+        layout.parts = {}
+        layout.notes.append(f"only {_listed(parts)} has class folders, and the split is made of its images")
     else:
-        layout.notes.append(f"the folders {_listed(parts)} are the split{said}")
+        ordered = sorted(parts, key=lambda name: (PARTS.index(role[parts[name]]), name))
+        layout.notes.append(f"the folders {_listed(ordered)} are the split{said}")
 
 
 def _read_classes(layout: Layout, base: str, inner: Mapping[str, Folders]) -> Folders:
@@ -232,19 +237,22 @@ def _check_inside(layout: Layout, inside: Mapping[str, list[str]]) -> None:
     names = {name: {folded(one) for one in found} for name, found in inner.items()}
     every: set[str] = set().union(*names.values())
     place, classes = layout.folder, {folded(name) for name in layout.classes}
-    if len(inner) > 1 and len(every) > 1 and all(found == every for found in names.values()):
+    times = Counter(one for found in names.values() for one in found)
+    common = {one for one in every if times[one] == len(inner)}
+    # patients, who have numbers, may be in several classes, but hardly in all with no other
+    if len(inner) > 1 and len(common) > 1 and (common == every or not any(map(_has_digit, common))):
         layout.faults.append(
-            f"each class folder in {place} ({_listed(inner)}) has the same folders "
-            f"in it ({_listed(next(iter(inner.values())))}), so it is not clear which are the classes: if the inner ones "
-            "are, move them up and merge those of one name; if the outer ones are, give the inner ones different names"
+            f"each class folder in {place} ({_listed(inner)}) has folders of the same names "
+            f"({_listed(sorted(common))}), so it is not clear which are the classes: if the inner ones are, move them "
+            "up and merge those of one name; if the outer ones are, give the inner ones different names"
         )
         return
     for name, found in inner.items():
         if same := [one for one in found if folded(one) in classes - {folded(name)}]:
-            layout.faults.append(f"{name}/{same[0]} in {place} has the name of another class: move or rename it")
-    shared = sorted(
-        one for one, times in Counter(one for found in names.values() for one in found).items() if times > 1
-    )
+            layout.faults.append(
+                f"the folder {place / name / same[0]} has the name of another class: move or rename it"
+            )
+    shared = sorted(one for one in every if times[one] > 1)
     if len(every) > 1 and 2 * len(shared) > len(every):
         layout.warnings.append(
             f"folders within several class folders have the same names ({_listed(shared)}); their images belong to the "
@@ -272,8 +280,7 @@ def _has_digit(name: str) -> bool:
 
 
 def _check_names(layout: Layout) -> None:
-    if fault := name_fault(name for name in layout.classes):
-        layout.faults.append(f"in {layout.folder}, {fault}")
+    layout.faults += [f"in {layout.folder}, {fault}" for fault in name_faults(layout.classes)]
     if not layout.classes and not layout.faults:
         layout.faults.append(f"{layout.folder} has no class folders: put the images into one folder per class there")
     if len(layout.classes) == 1:
@@ -282,26 +289,30 @@ def _check_names(layout: Layout) -> None:
         )
     if strange := [path for path in layout.listing.images if "\\" in path]:
         layout.faults.append(
-            f"{len(strange)} images in {layout.folder} have a backslash in their names (the first is {strange[0]}), as "
-            "from an archive made on Windows: extract it with another program, or rename them"
+            f"names of images in {layout.folder} have a backslash, as from an archive made on Windows "
+            f"({len(strange)}; the first is {strange[0]}): extract it with another program, or rename them"
         )
     if broken := layout.listing.broken:
         layout.faults.append(
-            f"{len(broken)} links in {layout.folder} lead to nothing (the first is {broken[0]}): mend or remove them"
+            f"broken links in {layout.folder}: {len(broken)} (the first is {broken[0]}): mend or remove them"
         )
 
 
 def _say_what_else(layout: Layout) -> None:
     listing = layout.listing
     if others := [path for path in listing.others if "/" in path]:
-        layout.notes.append(counted(others, "files in class folders are not images and are not used"))
-    for paths, what in (
-        (listing.hidden, "hidden files or folders are not used"),
-        (listing.linked, "linked folders are followed"),
-        (listing.again, "links to folders that are listed already, or contain this one, are not followed"),
+        layout.notes.append(counted(others, "files in class folders that are not images and not used"))
+    for said, paths, what in (
+        (layout.notes, listing.hidden, "hidden files and folders, which are not used"),
+        (layout.notes, listing.linked, "linked folders, which are followed"),
+        (
+            layout.warnings,
+            listing.again,
+            "links that are not followed, to folders that are listed already or contain this",
+        ),
     ):
         if paths:
-            layout.notes.append(f"{len(paths)} {what} (the first is {paths[0]})")
+            said.append(f"{what}: {len(paths)} (the first is {paths[0]})")
 
 
 def _listed(names: Iterable[str], last: str = "and") -> str:

@@ -42,15 +42,21 @@ def list_files(folder: str | Path) -> Listing:
     found, top = Listing(), Path(folder)
     listed = {_identity(place) for place in (top, *top.resolve().parents)}
     waiting, links = deque([""]), deque[str]()  # linked folders come last: a folder's own name goes before a link's
+
+    def enter(path: str) -> bool:
+        """Queue a folder, unless it is listed already."""
+        identity = _identity(top / path)
+        new = identity not in listed
+        listed.add(identity)
+        (waiting if new else found.again).append(path)
+        return new
+
     while waiting or links:
         if not waiting:
             link = links.popleft()
-            identity = _identity(top / link)
-            (found.again if identity in listed else found.linked).append(link)
-            if identity in listed:
+            if not enter(link):
                 continue
-            listed.add(identity)
-            waiting.append(link)
+            found.linked.append(link)
         if waiting[0]:
             found.folders.append(waiting[0])
         for entry in _entries(top / waiting[0]):
@@ -62,8 +68,7 @@ def list_files(folder: str | Path) -> Listing:
                 if entry.is_symlink():
                     links.append(path)
                 else:
-                    listed.add(_identity(top / path))
-                    waiting.append(path)
+                    enter(path)
             elif entry.is_symlink() and not Path(entry.path).exists():
                 found.broken.append(path)
             else:
@@ -84,13 +89,11 @@ def shown(name: str) -> bool:
 
 
 def counted(paths: Iterable[str], what: str) -> str:
-    """Return "3 <what> (.gif 2, no suffix 1; the first is a.gif)", or "" without paths."""
+    """Return "<what>: 3 (.gif 2, no suffix 1; the first is a.gif)"."""
     paths = list(paths)
-    if not paths:
-        return ""
     kinds = Counter(Path(path).suffix.lower() or "no suffix" for path in paths).most_common(5)
     listed = ", ".join(f"{kind} {number}" for kind, number in kinds)
-    return f"{len(paths)} {what} ({listed}; the first is {paths[0]})"
+    return f"{what}: {len(paths)} ({listed}; the first is {paths[0]})"
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

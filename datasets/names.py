@@ -15,13 +15,8 @@ def tidy(name: str) -> str:
 
     Spaces of every kind become plain ones; a zero-width joiner stays, since some scripts need it.
     """
-    seen = (
-        mark for mark in unicodedata.normalize("NFC", name) if unicodedata.category(mark) != "Cf" or mark in _JOINERS
-    )
-    return " ".join("".join(seen).split())
-
-
-_JOINERS = "\u200c\u200d"
+    marks = unicodedata.normalize("NFC", name)
+    return " ".join("".join(mark for mark in marks if unicodedata.category(mark) != "Cf" or mark in JOINERS).split())
 
 
 def class_words(name: str) -> str:
@@ -34,21 +29,22 @@ def folded(name: str) -> str:
     return class_words(unicodedata.normalize("NFKC", name)).casefold() or name
 
 
-def name_fault(names: Iterable[str]) -> str:
-    """Return what is wrong with the names of a data set's classes, one per class; "" if nothing is. No full stop."""
+def name_faults(names: Iterable[str]) -> list[str]:
+    """Return what is wrong with the names of a data set's classes, one per class; no full stops."""
     before: dict[str, str] = {}
+    found = []
     for name in names:
         if not tidy(name):
-            return f"a class has no name, but {name!r}: name it"
-        if tidy(name) in MISSING:
-            return (
+            found.append(f"a class has no name, but {name!r}: name it")
+        elif tidy(name) in MISSING:
+            found.append(
                 f"the class {name!r} is what programs write for a missing label: label these images or remove them; "
                 "if it is a class, write it in words, such as 'no finding'"
             )
-        if other := before.get(folded(name)):
-            return (
+        elif other := before.get(folded(name)):
+            found.append(
                 f"{other!r} and {name!r} both give the class {class_words(name)!r}, since case, spaces, underscores "
                 "and the form of accents make no difference: rename or merge them"
             )
         before[folded(name)] = name
-    return ""
+    return found

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from dassl.utils import UserError, atomic_path
 
 from .catalogue import PARTS
-from .names import name_fault, tidy
+from .names import name_faults, tidy
 
 
 class Item(NamedTuple):
@@ -79,7 +79,7 @@ def parse_split(content: bytes, origin: str) -> Split:
             split[part].append(Item(path, label, classname))
     if sorted(names) != list(range(len(names))):
         raise fault(f"its labels are not 0 to {len(names) - 1} without a gap")
-    if wrong := name_fault(names.values()):
+    for wrong in name_faults(names.values()):
         raise fault(wrong)
     absent = sorted(set(names) - {item.label for item in split["train"]})
     if absent:

@@ -18,6 +18,7 @@ from dassl.data.datasets import Datum
 from dassl.utils import UserError, read_json, set_random_seed
 from dassl.utils.images import to_rgb
 from datasets.given import GivenImages
+from datasets.names import name_faults
 from datasets.sampling import VAL_SHOTS, draw_shots
 from datasets.splits import Item
 from reports.variants import PLACES
@@ -249,9 +250,13 @@ def _class_names(labels: Sequence[str] | np.ndarray, number: int) -> list[str]:
     labels = np.asarray(labels, dtype=object)
     if labels.shape != (number,) or not number:
         raise UserError(f"There are {number} images and labels of shape {labels.shape}: give each image one label.")
-    wrong = next((label for label in labels if not isinstance(label, str) or not label.strip()), None)
-    if wrong is not None:
-        raise UserError(f"The label {wrong!r} is not a class name: give words, since they become part of the prompt.")
+    wrong = [label for label in labels if not isinstance(label, str) or not label.strip()]
+    if wrong:
+        raise UserError(
+            f"The label {wrong[0]!r} is not a class name: give words, since they become part of the prompt."
+        )
+    for fault in name_faults(dict.fromkeys(labels)):
+        raise UserError(f"The labels cannot be used: {fault}.")
     return [str(label) for label in labels]
 
 

@@ -167,7 +167,7 @@ def test_files_that_are_no_images_are_counted(scans):
     for name in ("cyst/a.gif", "cyst/b.gif", "nodule/readme"):
         (scans / name).touch()
     assert read_layout(scans).notes == [
-        "3 files in class folders are not images and are not used (.gif 2, no suffix 1; the first is cyst/a.gif)"
+        "files in class folders that are not images and not used: 3 (.gif 2, no suffix 1; the first is cyst/a.gif)"
     ]
 
 
