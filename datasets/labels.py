@@ -11,9 +11,10 @@ from pathlib import Path
 
 from dassl.utils import UserError
 
+from .beside import beside_by_name
 from .catalogue import PARTS
 from .listing import images_below
-from .names import class_words, folded, name_fault
+from .names import class_words, folded, name_faults
 from .parts import parts_of, roles
 from .patients import patient_column
 from .splits import Split
@@ -230,15 +231,18 @@ def labels_of(folder: str | Path, args: argparse.Namespace) -> Labels:
     if not all(old.strip() and new.strip() for old, new in names.items()):
         raise UserError(f"--class-names takes OLD=NEW, not {' '.join(args.class_names)}.")
     images = images_below(folder)
+    beside = beside_by_name(Path(folder), images)
+    images = sorted(set(images).difference(beside))
     if not images:
         raise UserError(f"The folder {folder} contains no images.")
-    columns = (args.label_column, args.image_column, args.split_column)
-    return labels_in(table, images, *columns, patient, names)
+    found = labels_in(table, images, args.label_column, args.image_column, args.split_column, patient, names)
+    found.notes += tally("Files beside the images (masks, overlays, thumbnails), which are left out", beside)
+    return found
 
 
 def _check_names(classes: Mapping[str, list[str]], table: Table, notes: Sequence[str]) -> None:
-    if fault := name_fault(classes):
-        raise UserError(f"In {table.path}, {fault}: --class-names renames and merges classes.")
+    if faults := name_faults(classes):
+        raise UserError(f"In {table.path}, {'; '.join(faults)}: --class-names renames and merges classes.")
     if len(classes) < 2:
         raise UserError(
             f"{table.path} gives the images {len(classes)} class{'es' * (len(classes) != 1)} "

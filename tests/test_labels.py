@@ -61,6 +61,14 @@ def test_a_folder_and_its_table_become_a_split_by_patient_that_training_reads(co
     assert (data.classnames, len(data.train_x), data.warnings) == (list(CLASSES), len(split["train"]), [])
 
 
+def test_masks_of_the_same_names_are_left_out(command, ham):
+    for number in range(36):
+        picture(ham / "segmentations" / f"ISIC_{number:04d}.jpg", 100 + number)
+    done = command(["scripts/split.py", str(ham), "--labels", str(ham / "HAM10000_metadata.csv")])
+    assert done.returncode == 0, done.stderr
+    assert "which are left out: 36 (segmentations/ISIC_0000.jpg" in done.stdout
+
+
 def test_check_data_describes_the_classes_of_a_table(command, ham):
     words = ["scripts/check_data.py", str(ham), "--labels", str(ham / "HAM10000_metadata.csv")]
     done = command(words)
