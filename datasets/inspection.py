@@ -20,8 +20,9 @@ from .folders import split_of
 from .labels import Labels
 from .layout import Layout, read_layout, sentence
 from .names import folded
-from .patients import known_patients
-from .splits import Split, by_class, check_images, read_split
+from .patients import across_parts, known_patients
+from .splits import Split, by_class, check_images, part_of_image, read_split
+from .tables import tally
 
 FEWEST = 3  # images per class: one each to train, validate and test
 READERS = 4
@@ -78,15 +79,10 @@ class Inspection:
             sound = sum(not look.problem for look in of_class)
             if sound < FEWEST:
                 found.append(f"The class {name} has {sound} readable images: it needs {FEWEST} or more.")
-        parts_of = defaultdict(set)
-        for path, patient in self.patients.items():
-            if path in self.parts:
-                parts_of[patient].add(self.parts[path])
-        found += [
-            f"The patient {patient} is in two parts of the split: make it again with scripts/split.py."
-            for patient, parts in parts_of.items()
-            if len(parts) > 1
-        ]
+        found += tally(
+            "Patients in several parts of the split, so make it again with scripts/split.py --replace",
+            across_parts(self.parts, self.patients),
+        )
         return found
 
     def remarks(self) -> list[str]:
@@ -160,7 +156,7 @@ def inspect(folder: str | Path, labels: Labels | None = None) -> Inspection:
     patients = known_patients(folder, everything, images)
     return Inspection(
         {name: [looks[path] for path in of_class] for name, of_class in paths.items()},
-        {item.path: part for part in PARTS for item in parts[part]} if parts is not None else {},
+        part_of_image(parts) if parts is not None else {},
         patients.of,
         file if split is not None else None,
         wrong,

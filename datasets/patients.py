@@ -15,9 +15,8 @@ from pathlib import Path
 
 from dassl.utils import UserError, read_json, write_json
 
-from .catalogue import PARTS
 from .listing import SUFFIXES
-from .splits import Split
+from .splits import Split, part_of_image
 from .tables import Rows, Table, is_table, read_table, squeezed, tally
 
 READERS = 4
@@ -159,19 +158,17 @@ def one_each(patients: Mapping[str, str], images: Iterable[str]) -> dict[str, st
     return {image: patients.get(image) or image for image in images}
 
 
-def across_parts(split: Split, patients: Mapping[str, str]) -> list[str]:
-    """Return the patients with images in several parts of a split, sorted."""
-    parts: dict[str, set[str]] = defaultdict(set)
-    for part in PARTS:
-        for item in split[part]:
-            if item.path in patients:
-                parts[patients[item.path]].add(part)
-    return sorted(patient for patient, found in parts.items() if len(found) > 1)
+def across_parts(parts: Mapping[str, str], patients: Mapping[str, str]) -> list[str]:
+    """Return the patients with images in several parts, sorted; `parts` is image -> part."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for image in parts.keys() & patients.keys():
+        found[patients[image]].add(parts[image])
+    return sorted(patient for patient, parts_of in found.items() if len(parts_of) > 1)
 
 
 def patient_warnings(split: Split, patients: Mapping[str, str]) -> list[str]:
     """Return a phrase about patients with images in several parts of a split; [] if there are none."""
-    if not (across := across_parts(split, patients)):
+    if not (across := across_parts(part_of_image(split), patients)):
         return []
     return [
         f"patients with images in several parts of the split: {len(across)} of {len(set(patients.values()))}, which "
@@ -200,8 +197,21 @@ def _complete(found: Mapping[str, str], images: Sequence[str], one_per_image: bo
     if len(without) == len(images):
         raise UserError(f"None of the {len(images)} images has a patient by {source}: correct it.")
     patients = one_each(found, images)
-    notes = (summary(patients, source), *tally("Images without a patient, which count as one each", without))
+    notes = (
+        summary(patients, source),
+        *tally("Images without a patient, which count as one each", without),
+        *tally("Patients that are written in several ways and count as different", _alike(patients.values())),
+    )
     return Patients(patients, notes)
+
+
+def _alike(patients: Iterable[str]) -> list[str]:
+    """Return names of patients that differ only in case, spaces, leading zeros or a decimal: "P1 = p01"."""
+    spelled: dict[str, list[str]] = defaultdict(list)
+    for patient in sorted(set(patients)):
+        name = re.sub(r"\.0+$", "", "".join(patient.casefold().split()))
+        spelled[re.sub(r"(?<!\d)0+(?=\d)", "", name)].append(patient)
+    return [" = ".join(names) for names in spelled.values() if len(names) > 1]
 
 
 def _pattern(given: str) -> re.Pattern[str]:

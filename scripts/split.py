@@ -23,7 +23,7 @@ from datasets.patients import (
     patients_of,
     write_patients,
 )
-from datasets.splits import write_split
+from datasets.splits import part_of_image, write_split
 from datasets.tables import listed
 
 
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     written = [file, *_write(found.groups, groups_file(args.folder))]
     if owners:
         written.append(write_patients(owners, args.folder))
-    print(f"Wrote {' and '.join(map(str, written))}.{_verdict(across_parts(split, owners), owners)}")
+    print(f"Wrote {' and '.join(map(str, written))}.{_verdict(across_parts(part_of_image(split), owners), owners)}")
 
 
 def _class_folders(folder: Path) -> labels.Labels:

@@ -14,7 +14,7 @@ from PIL import Image
 from dassl.utils import UserError, read_json
 from datasets.image_folder import ImageFolder
 from datasets.patients import across_parts, patients_file, patients_of, read_patients
-from datasets.splits import read_split
+from datasets.splits import part_of_image, read_split
 from tests.test_datasets_image_folder import config
 from tests.test_dicom import made
 
@@ -125,6 +125,12 @@ def test_a_chosen_column_goes_before_the_usual_ones(tmp_path):
         patients_of(IMAGES, str(tmp_path / "meta.csv"), column="group")
 
 
+def test_a_patient_in_several_spellings_is_said(tmp_path):
+    (tmp_path / "meta.csv").write_text("image,patient\nISIC_001,P7\nISIC_002,p07\nISIC_003,P70\n")
+    notes = patients_of(IMAGES, str(tmp_path / "meta.csv")).notes
+    assert any("written in several ways and count as different: 1 (P7 = p07)" in note for note in notes)
+
+
 def test_images_that_a_table_lacks_are_patients_of_their_own_if_asked_for(tmp_path):
     (tmp_path / "meta.csv").write_text("image,patient\nISIC_001,1\nISIC_002,1\n")
     found = patients_of(IMAGES, str(tmp_path / "meta.csv"), one_per_image=True)
@@ -199,14 +205,14 @@ def test_training_splits_dicom_files_by_patient_and_says_so(slices, capsys):
     data = ImageFolder(config(slices.parent, "slices"))
     assert "36 images of 12 patients by the PatientID" in capsys.readouterr().out
     split, owner = read_split(data.split_path), read_patients(slices)
-    assert not across_parts(split, owner) and len(owner) == 36 and data.warnings == []
+    assert not across_parts(part_of_image(split), owner) and len(owner) == 36 and data.warnings == []
 
 
 def test_a_split_made_again_keeps_the_patients_that_are_recorded(command, scans):
     command(["scripts/split.py", str(scans), "--patients", r"P\d+"])
     (scans / "split_scans.json").unlink()
     data = ImageFolder(config(scans.parent, "scans"))
-    assert not across_parts(read_split(data.split_path), read_patients(scans))
+    assert not across_parts(part_of_image(read_split(data.split_path)), read_patients(scans))
 
 
 def test_patients_in_several_parts_are_said_in_log_results_table_and_check(command, slices, tmp_path, cache):
@@ -222,5 +228,5 @@ def test_patients_in_several_parts_are_said_in_log_results_table_and_check(comma
     assert said in (run.parent / "log.txt").read_text()
     assert said in command(["parse_test_res.py", str(tmp_path / "output"), "--table", "few_shot"]).stdout
     checked = command(["scripts/check_data.py", str(slices)])
-    assert checked.returncode == 1 and "is in two parts of the split" in checked.stdout
+    assert checked.returncode == 1 and "Patients in several parts of the split" in checked.stdout
     assert "by the PatientID of the DICOM files" in checked.stdout
