@@ -1,5 +1,4 @@
-"""Finds and records which patient each image belongs to: patients_<name>.json beside a split file, {image's path:
-patient}.
+"""Finds which patient each image belongs to, and records it: patients_<name>.json beside a split, {image: patient}.
 
 The file stays with the data. If it exists, confidence intervals resample whole patients.
 """

@@ -176,7 +176,7 @@ def classify(
 ) -> Iterator[Answer]:
     """The answer for each image, in order."""
     size = batch or predictor.images_at_once
-    base = common_folder(images)
+    base = common_folder(images) if heatmaps else None
     taken: set[Path] = set()
     with ThreadPoolExecutor(READERS) as pool:
         for start in range(0, len(images), size):
@@ -226,7 +226,7 @@ def answered(image: Named, classnames: Sequence[str], chances: np.ndarray, absta
 def common_folder(images: Iterable[Named]) -> Path | None:
     """The deepest folder that holds all folders of the images; None if they are on several drives."""
     try:
-        return Path(os.path.commonpath({image.folder.resolve() for image in images}))
+        return Path(os.path.commonpath({folder.resolve() for folder in {image.folder for image in images}}))
     except ValueError:
         return None
 
