@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from yacs.config import CfgNode
@@ -14,6 +15,8 @@ from .beside import masks_among
 from .biomedical import BiomedicalDataset
 from .folders import SUFFIXES, find_images, make_split, split_of
 from .layout import Layout, read_layout, sentence
+from .patient_split import divide
+from .patients import known_patients, one_each, patient_warnings, write_patients
 from .splits import Split, by_class, check_images, check_parts, class_names, read_split, write_split
 
 __all__ = ["SUFFIXES", "ImageFolder", "find_images", "make_split"]
@@ -25,8 +28,9 @@ class ImageFolder(BiomedicalDataset):
 
     split_<folder>.json in the folder says which images are for training, validation and testing. If it does not exist,
     one is made and stored, so that images added later do not move others between training and test. It is made of the
-    folders train, val and test, above or below the class folders (datasets/layout.py), or else image by image: with
-    several images per patient, first make a split by patient (scripts/split.py).
+    folders train, val and test, above or below the class folders (datasets/layout.py); or else by patient, where DICOM
+    files or patients_<folder>.json name them; or else image by image: with several images per patient, first make a
+    split by patient (scripts/split.py).
     `warnings` are phrases about images that are not used, or should not be.
     """
 
@@ -42,12 +46,15 @@ class ImageFolder(BiomedicalDataset):
         self.dataset_dir = self.image_dir = str(folder)
         self.split_path = str(folder / f"split_{folder.name}.json")
         layout = read_layout(folder)
+        patients = known_patients(folder, layout.listing.images)
+        print(*patients.notes, sep="\n", end="\n" * bool(patients.notes))
         stored = Path(self.split_path).exists()
-        split = self._stored(layout) if stored else self._made(cfg, layout)
+        split = self._stored(layout) if stored else self._made(cfg, layout, patients.of)
         self._finish(cfg, split)
         faults, warnings = layout.review(split)
         self.notes += [sentence(note) for note in layout.notes]
         self.warnings += [*faults, *warnings, *filter(None, [masks_among(folder, by_class(split))])]
+        self.warnings += patient_warnings(split, patients.of)
 
     def _stored(self, layout: Layout) -> Split:
         split = read_split(self.split_path)
@@ -57,14 +64,19 @@ class ImageFolder(BiomedicalDataset):
             raise UserError(sentence(fault))
         return split
 
-    def _made(self, cfg: CfgNode, layout: Layout) -> Split:
-        split = split_of(layout)
+    def _made(self, cfg: CfgNode, layout: Layout, patients: Mapping[str, str]) -> Split:
+        layout.check()
+        split = divide(self.image_dir, layout.classes, patients, layout.parts) if patients else split_of(layout)
         # A split that lists unreadable images would have to be deleted once they are replaced.
         paths = [f"{self.image_dir}/{path}" for of_class in layout.classes.values() for path in of_class]
         open_images(paths, cfg.get("INPUT", {}).get("FRAME", 0))
         check_parts(self.image_dir, split, self.image_dir)
         try:
             write_split(split, self.split_path)
+            if patients:
+                write_patients(
+                    one_each(patients, (item.path for part in split.values() for item in part)), self.image_dir
+                )
         except OSError as error:
             print(
                 f"The split could not be stored as {self.split_path} ({error.strerror}); it is the same in every run "

@@ -17,9 +17,12 @@ from dassl.utils.images import has_preamble, is_blank, load_image
 from .beside import beside_by_content, is_mask
 from .catalogue import PARTS
 from .folders import split_of
-from .layout import read_layout, sentence
-from .patients import read_patients
-from .splits import by_class, check_images, read_split
+from .labels import Labels
+from .layout import Layout, read_layout, sentence
+from .names import folded
+from .patients import across_parts, known_patients
+from .splits import Split, by_class, check_images, part_of_image, read_split
+from .tables import tally
 
 FEWEST = 3  # images per class: one each to train, validate and test
 READERS = 4
@@ -83,15 +86,10 @@ class Inspection:
             sound = sum(not look.problem for look in of_class)
             if sound < FEWEST:
                 found.append(f"The class {name} has {sound} readable images: it needs {FEWEST} or more.")
-        parts_of = defaultdict(set)
-        for path, patient in self.patients.items():
-            if path in self.parts:
-                parts_of[patient].add(self.parts[path])
-        found += [
-            f"The patient {patient} is in two parts of the split: make it again with scripts/split.py."
-            for patient, parts in parts_of.items()
-            if len(parts) > 1
-        ]
+        found += tally(
+            "Patients in several parts of the split, so make it again with scripts/split.py --replace",
+            across_parts(self.parts, self.patients),
+        )
         return found
 
     def remarks(self) -> list[str]:
@@ -133,9 +131,9 @@ class Inspection:
         return tabulate(rows, headers=["class", "images", *(PARTS if self.parts else ()), "size", "modes"])
 
 
-def inspect(folder: str | Path) -> Inspection:
+def inspect(folder: str | Path, labels: Labels | None = None) -> Inspection:
     """Read every image of FOLDER/<class>/** or, if the folder has a split in CoOp's layout (split_<name>.json beside a
-    folder <name>), every image listed in that split.
+    folder <name>), every image listed in that split, or those with a class in `labels`.
 
     Raises UserError if there are no class folders, or the split file is corrupt.
     """
@@ -147,7 +145,10 @@ def inspect(folder: str | Path) -> Inspection:
     images, parts = folder / folder.name, split
     wrong: list[str] = []
     noted: list[str] = []
-    if split is not None and images.is_dir() and not (folder / split["train"][0].path).is_file():
+    if labels is not None:
+        images, paths = folder, labels.classes
+        wrong, noted = labels.disagree(split) if split is not None else [], labels.notes
+    elif split is not None and images.is_dir() and not (folder / split["train"][0].path).is_file():
         paths = by_class(split)
     else:
         layout = read_layout(folder)
@@ -155,7 +156,7 @@ def inspect(folder: str | Path) -> Inspection:
             layout.check()
         faults, warnings = layout.review(split)
         wrong, noted = [*map(sentence, faults)], [*map(sentence, [*warnings, *layout.notes])]
-        images, paths = folder, layout.classes or (by_class(split) if split is not None else {})
+        images, paths = folder, layout.classes if split is None or _sorted_by(layout, split) else by_class(split)
         try:
             if split is not None:
                 check_images(images, split, file, "put them back, or delete the split file for a new split")
@@ -167,14 +168,21 @@ def inspect(folder: str | Path) -> Inspection:
     with ThreadPoolExecutor(READERS) as pool:
         seen = pool.map(lambda path: look_at(images, path), everything)
         looks = {look.path: look for look in progress(seen, "look at images", total=len(everything), unit="image")}
+    patients = known_patients(folder, everything, images)
     return Inspection(
         {name: [looks[path] for path in of_class] for name, of_class in paths.items()},
-        {item.path: part for part in PARTS for item in parts[part]} if parts is not None else {},
-        read_patients(folder),
+        part_of_image(parts) if parts is not None else {},
+        patients.of,
         file if split is not None else None,
         wrong,
-        noted,
+        [*noted, *patients.notes],
     )
+
+
+def _sorted_by(layout: Layout, split: Split) -> bool:
+    """Whether the class folders are the classes of a split, not of a table from which it was made."""
+    folder_of = {path: folded(name) for name, paths in layout.classes.items() for path in paths}
+    return any(folder_of.get(item.path) == folded(item.classname) for part in PARTS for item in split[part])
 
 
 def look_at(folder: Path, path: str) -> Look:

@@ -108,6 +108,11 @@ def by_class(split: Split) -> dict[str, list[str]]:
     }
 
 
+def part_of_image(split: Split) -> dict[str, str]:
+    """Return image -> its part."""
+    return {item.path: part for part in PARTS for item in split[part]}
+
+
 def fingerprint(split: Split) -> str:
     """Return the SHA-256 (hex) of the image paths and labels of the three parts and the class names."""
     parts = [[[item.path, item.label] for item in split[part]] for part in PARTS]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,19 +33,25 @@ HUB = "hf-hub:"
 
 
 class Named(NamedTuple):
-    """An image file and its name in the output: its path below the given folder, or as given."""
+    """An image file, its name in the output, which is its path as given, and the folder in which it was found."""
 
     path: Path
     name: str
+    folder: Path
+
+    @classmethod
+    def file(cls, word: str) -> Named:
+        return cls(Path(word), word, Path(word).parent)
 
 
 class Answer(NamedTuple):
-    """The answer for one image: the most likely classes with probabilities, or why it could not be read; its number of
-    frames, and whether the one that was read is blank."""
+    """The answer for one image: the most likely classes with probabilities, the probabilities of all classes in class
+    order, or why it could not be read; its number of frames, and whether the one that was read is blank."""
 
     image: Named
     decision: str = ""
     likeliest: tuple[tuple[str, float], ...] = ()
+    chances: tuple[float, ...] = ()
     problem: str = ""
     frames: int = 1
     blank: bool = False
@@ -91,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             predictor.require_patches()
     answers = classify(predictor, images, temperature, args.abstain, args.batch, args.heatmaps)
     unread = several = blank = 0
-    with writer(args.csv) as write:
+    with writer(args.csv, predictor.classnames) as write:
         for answer in shown_progress(answers, len(images), bool(args.csv)):
             unread += bool(answer.problem)
             several += answer.frames > 1
@@ -124,13 +131,13 @@ def named_images(words: Iterable[str], standard_input: TextIO) -> Iterator[Named
     found = 0
     for word in words:
         if word == "-":
-            named = [Named(Path(path), path) for path in filter(None, map(str.strip, standard_input))]
+            named = [Named.file(path) for row in standard_input if (path := row.rstrip("\r\n")).strip()]
         elif Path(word).is_dir():
-            named = [Named(Path(word, path), path) for path in images_below(word)]
+            named = [Named(Path(word, path), str(Path(word, path)), Path(word)) for path in images_below(word)]
             if not named:
                 raise UserError(f"The folder {word} contains no images.")
         else:
-            named = [Named(Path(word), word)]
+            named = [Named.file(word)]
         found += len(named)
         yield from named
     if not found:
@@ -176,6 +183,7 @@ def classify(
 ) -> Iterator[Answer]:
     """The answer for each image, in order."""
     size = batch or predictor.images_at_once
+    base = common_folder(images) if heatmaps else None
     taken: set[Path] = set()
     with ThreadPoolExecutor(READERS) as pool:
         for start in range(0, len(images), size):
@@ -192,7 +200,7 @@ def classify(
                 answer = answer._replace(frames=frames, blank=is_blank(picture))
                 if heatmaps:
                     best = int(chances.argmax())
-                    target = free_path(heatmaps, image.name, taken)
+                    target = free_path(heatmaps, image, base, taken)
                     _save_heatmap(target, predictor.view(picture), patches[:, best], answer)
                 yield answer
 
@@ -218,15 +226,22 @@ def answered(image: Named, classnames: Sequence[str], chances: np.ndarray, absta
     order = np.argsort(-chances, kind="stable")[:SHOWN]
     likeliest = tuple((classnames[place], float(chances[place])) for place in order)
     sure = abstain is None or likeliest[0][1] >= abstain
-    return Answer(image, likeliest[0][0] if sure else UNCERTAIN, likeliest)
+    return Answer(image, likeliest[0][0] if sure else UNCERTAIN, likeliest, tuple(map(float, chances)))
 
 
-def free_path(folder: Path, name: str, taken: set[Path]) -> Path:
-    """The path of an image's heat map: <its path below the given folder>.png, with a number if two images share a
-    name."""
-    relative = Path(name)
-    if relative.is_absolute() or ".." in relative.parts:
-        relative = Path(relative.name)
+def common_folder(images: Iterable[Named]) -> Path | None:
+    """The deepest folder that holds all folders of the images; None if they are on several drives."""
+    try:
+        return Path(os.path.commonpath({folder.resolve() for folder in {image.folder for image in images}}))
+    except ValueError:
+        return None
+
+
+def free_path(folder: Path, image: Named, base: Path | None, taken: set[Path]) -> Path:
+    """The path of an image's heat map: <its path below the folder `base`>.png, so that images of equal names in two
+    folders are told apart; with a number for an image that is given twice."""
+    place = image.folder.resolve()
+    relative = place.relative_to(base or place.anchor) / image.path.relative_to(image.folder)
     target, number = folder / f"{relative}.png", 2
     while target in taken:
         target, number = folder / f"{relative}-{number}.png", number + 1
@@ -256,8 +271,9 @@ def line(answer: Answer) -> str:
 
 
 @contextlib.contextmanager
-def writer(path: Path | None):
-    """A function that writes an answer to standard output or, atomically, to a CSV file."""
+def writer(path: Path | None, classnames: Sequence[str]):
+    """A function that writes an answer to standard output or, atomically, to a CSV file, whose last columns are the
+    probabilities of all classes in class order."""
     if path is None:
         yield lambda answer: print(line(answer), flush=True)
         return
@@ -269,6 +285,7 @@ def writer(path: Path | None):
         "decision",
         *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability")),
         "problem",
+        *(f"probability of {name}" for name in classnames),
     ]
     with (
         atomic_path(path) as temporary,
@@ -276,11 +293,13 @@ def writer(path: Path | None):
     ):
         rows = csv.writer(f)
         rows.writerow(header)
+        blank = [""] * len(classnames)
 
         def write(answer: Answer) -> None:
             cells = [cell for classname, chance in answer.likeliest for cell in (classname, f"{chance:.6f}")]
             cells += [""] * (2 * SHOWN - len(cells))
-            rows.writerow(map(no_formula, [answer.image.name, answer.decision, *cells, answer.problem]))
+            chances = [f"{chance:.6f}" for chance in answer.chances] or blank
+            rows.writerow(map(no_formula, [answer.image.name, answer.decision, *cells, answer.problem, *chances]))
 
         yield write
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Describe a folder of images and report faults: `python scripts/check_data.py FOLDER`."""
+"""Describe a folder of images and report faults: `python scripts/check_data.py FOLDER [--labels TABLE]`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import run_program
 from datasets.inspection import inspect
+from datasets.labels import add_options, labels_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "same pixels as another. The exit status is 1 if there are faults to fix.",
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="a folder with one folder per class, or a data set")
-    seen = inspect(parser.parse_args(argv).folder)
+    add_options(parser)
+    args = parser.parse_args(argv)
+    seen = inspect(args.folder, labels_of(args.folder, args) if args.labels else None)
     print(seen.table())
     faults = seen.faults()
     for sentence in seen.remarks():

@@ -100,12 +100,8 @@ def test_each_image_has_a_line_and_a_damaged_one_its_own(runs, command, image_fo
     done = command(["predict.py", str(folder), str(images), str(tmp_path / "absent.png")])
     lines = done.stdout.splitlines()
     assert done.returncode == 0
-    assert [line.partition(":")[0] for line in lines] == [
-        "b.TIFF",
-        "c.jpg",
-        "deep/er/a.png",
-        str(tmp_path / "absent.png"),
-    ]
+    named = [images / "b.TIFF", images / "c.jpg", images / "deep/er/a.png", tmp_path / "absent.png"]
+    assert [line.partition(":")[0] for line in lines] == list(map(str, named))
     assert lines[0].count("%") == lines[2].count("%") == 3
     assert "cannot be read" in lines[1] and "is missing" in lines[3]
     assert "warning: 2 of 4 images could not be read" in done.stderr
@@ -173,7 +169,7 @@ def test_the_temperature_is_that_of_the_validation_images(runs, command, image_f
     assert abs(temperature - 1) > 0.01
 
 
-def test_an_image_whose_name_is_a_formula_is_none_in_the_table(runs, image_folder, tmp_path, command):
+def test_an_image_whose_name_is_a_formula_is_none_in_the_table(runs, image_folder, tmp_path, command, monkeypatch):
     folder, _ = runs("CoOp")
     image = next(image_folder.rglob("*.png"))
     (tmp_path / "images").mkdir()
@@ -182,7 +178,10 @@ def test_an_image_whose_name_is_a_formula_is_none_in_the_table(runs, image_folde
     done = command(["predict.py", str(folder), str(tmp_path / "images"), "--csv", str(tmp_path / "t.csv")])
     assert done.returncode == 0, done.stderr
     named = {row["image"] for row in rows(tmp_path / "t.csv")}
-    assert named == {"'=1+1.png", "'@SUM(A1).png", "'-2.png", "plain.png"}
+    assert named == {str(tmp_path / "images" / name) for name in ("=1+1.png", "@SUM(A1).png", "-2.png", "plain.png")}
+    monkeypatch.setattr(sys, "stdin", io.StringIO("=1+1.png\n@SUM(A1).png"))
+    command(["predict.py", str(folder), "-", str(image), "--csv", str(tmp_path / "t.csv")])
+    assert [row["image"] for row in rows(tmp_path / "t.csv")] == ["'=1+1.png", "'@SUM(A1).png", str(image)]
 
 
 def test_an_image_is_uncertain_below_the_probability_that_is_asked_for(runs, command, image_folder):
@@ -201,6 +200,35 @@ def test_a_prompt_names_classes_that_it_never_saw(runs, image_folder, command):
     np.testing.assert_allclose(predictor.logits(images), tested.logits[:5, [3, 0]], rtol=1e-4, atol=1e-3)
     done = command(["predict.py", str(folder), str(images[0]), "--classes", "a scar, healthy tissue"])
     assert "a scar" in done.stdout and "healthy tissue" in done.stdout and done.returncode == 0
+
+
+def test_equal_file_names_in_two_folders_are_told_apart(runs, command, image_folder, tmp_path):
+    folder, _ = runs("OGKD")
+    given = [tmp_path / "july", tmp_path / "august" / "scans"]
+    for place, found in zip(given, ("smooth_mass", "simple_cyst"), strict=True):
+        shutil.copytree(image_folder / found, place / "deep")
+    table, maps = tmp_path / "t.csv", tmp_path / "maps"
+    words = [*map(str, given), str(given[0] / "deep/000.png"), "--csv", str(table), "--heatmaps", str(maps)]
+    done = command(["predict.py", str(folder), *words])
+    assert done.returncode == 0, done.stderr
+    images = [path for place in given for path in sorted(place.rglob("*.png"))] + [given[0] / "deep/000.png"]
+    assert [row["image"] for row in rows(table)] == list(map(str, images))
+    drawn = {path.relative_to(maps).as_posix() for path in maps.rglob("*.png")}
+    expected = {f"{path.relative_to(tmp_path).as_posix()}.png" for path in images}
+    assert drawn == expected | {"july/deep/000.png-2.png"}  # the image that was given twice
+
+
+def test_a_table_has_the_probability_of_each_class(runs, command, image_folder, tmp_path):
+    folder, tested = runs("CoOp")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    images = [*(str(image_folder / image) for image in tested.images[:3]), str(tmp_path / "broken.png")]
+    assert command(["predict.py", str(folder), *images, "--csv", str(tmp_path / "t.csv")]).returncode == 0
+    table = rows(tmp_path / "t.csv")
+    found = [[row[f"probability of {name}"] for name in tested.classnames] for row in table]
+    np.testing.assert_allclose(np.array(found[:3], float), probabilities(tested.logits[:3]), atol=1e-4)
+    assert set(found[3]) == {""}
+    for row in table[:3]:
+        assert row["probability_1"] == row[f"probability of {row['class_1']}"]
 
 
 @pytest.mark.slow
