@@ -12,6 +12,7 @@ from typing import Any, cast
 from dassl.utils import UserError, expanded
 from datasets.catalogue import DEFAULT_BACKBONE, OWN, Facts, load, name_of_folder, own_folder
 from datasets.folders import own_classes
+from datasets.same_classes import places as places_of
 from datasets.splits import class_names, read_split
 from reports.methods import named
 from runs.spec import DATASET_CONFIGS, ROOT, RunSpec, is_name, place_and_name, shots_word
@@ -146,7 +147,7 @@ def cannot_transfer(learned: RunSpec, target: str) -> str:
     the data needed to decide are not there yet."""
     source = learned.dataset
     known, wanted = (classes_of(name, Path(learned.data)) for name in (source, target))
-    missing = [name for name in wanted if name not in known] if known else []
+    missing = [name for name in wanted if name not in places_of(wanted, known)] if known else []
     if not missing:
         return ""
     return (

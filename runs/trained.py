@@ -19,6 +19,7 @@ from reports.metrics import TEMPERATURES, fit_temperature
 from reports.predictions import Predictions
 from runs.config import check_values, extend_config, merge_plain, plain
 from runs.folder import RESULTS, VALIDATION, trained_on
+from runs.learned_classes import learned_classes
 from runs.records import CONFIG, drawn_images, run_config
 from runs.registry import is_built_here
 from trainers.parts.clip_trainer import ClipTrainer
@@ -116,11 +117,10 @@ def from_run(folder: str | Path) -> TrainedPrompt:
         )
     config, split = run_config(folder), drawn_images(folder)
     drawn = split["train"]
-    names = {label: name for _, label, name in drawn}
     name = trained_on(config)
     return TrainedPrompt(
         config=config,
-        classnames=tuple(names[label] for label in sorted(names)),
+        classnames=learned_classes(folder),
         labels=tuple(label for _, label, _ in drawn),
         learned={model.name: load_checkpoint(str(find_checkpoint(model)))["state_dict"] for model in models_in(folder)},
         fingerprint=results["fingerprints"].get("weights") or "",
