@@ -265,10 +265,8 @@ class RunFolder:
         """Write predictions.npz, then results.json, whose presence marks the run as complete."""
         predictions.save(self.path / PREDICTIONS)
         found, training = summary(predictions), trainer.training or None
-        found |= {
-            "training": training,
-            "warnings": [*self.warnings, *doubts(found["accuracy"], len(predictions.classnames), training)],
-        }
+        about = doubts(found["confusion_matrix"], predictions.classnames, training)
+        found |= {"training": training, "warnings": [*self.warnings, *about]}
         results = self._record(trainer, found, phases, seconds)
         write_json(results, self.path / RESULTS)
         (self.path / DIVERGED).unlink(missing_ok=True)
