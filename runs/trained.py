@@ -11,6 +11,7 @@ from typing import cast
 from torch import Tensor
 from yacs.config import CfgNode
 
+from clip import model_named
 from dassl.config import clean_cfg, get_cfg_default
 from dassl.utils import UserError, find_checkpoint, load_checkpoint, models_in
 from datasets.given import GivenImages
@@ -89,7 +90,7 @@ class TrainedPrompt:
         clean_cfg(cfg, self.method)
         cfg.OUTPUT_DIR = cfg.RESUME = ""
         cfg.VERBOSE = False
-        cfg.MODEL.BACKBONE.NAME = backbone or self.backbone
+        cfg.MODEL.BACKBONE.NAME = model_named(backbone or self.backbone)
         cfg.DATALOADER.NUM_WORKERS = 0
         cfg.freeze()
         return cfg

@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import UserError, run_program
+from datasets.catalogue import config_name
 from runs.protocols import Places, ensure_generated, integer, shots_of
 
 
@@ -23,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("routes", nargs="*", metavar="SOURCE:TARGET", help="default: the routes of the catalogue")
     p.add_argument("--dry-run", action="store_true", help="print the commands of the remaining runs, start none")
-    p.add_argument("--methods", nargs="+", help="in upper or lower case (default: all)")
+    p.add_argument("--methods", nargs="+", help="by class, title or script folder, in any case (default: all)")
     p.add_argument("--seeds", nargs="+", default=["1", "2", "3"])
     p.add_argument("--shots", nargs="+", default=["16"])
     p.add_argument("--metric", default="accuracy", help="what the tables show (default: accuracy)")
@@ -73,7 +74,7 @@ def asked_for(routes: Sequence[str]) -> list[tuple[str, str]]:
     for route, pair in zip(routes, pairs, strict=True):
         if len(pair) != 2 or not all(pair):
             raise UserError(f"'{route}' is not a route: give SOURCE:TARGET, such as busi:buid.")
-    return [(source, target) for source, target in pairs]
+    return [(config_name(source), config_name(target)) for source, target in pairs]
 
 
 if __name__ == "__main__":
