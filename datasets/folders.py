@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dassl.utils import UserError
 from dassl.utils.images import has_preamble
+from dassl.utils.words import counted
 
 from .catalogue import PARTS, load
 from .splits import Item, Split, class_words
@@ -92,7 +93,8 @@ def left_out(folder: Path, classes: Iterable[str]) -> str:
         return ""
     kinds = Counter(Path(path).suffix.lower() or "no suffix" for path in others)
     listed = ", ".join(f"{kind} {number}" for kind, number in kinds.most_common(5))
-    return f"{len(others)} files in {folder} are not images and are not used ({listed}); the first is {others[0]}."
+    what = "is no image and not used" if len(others) == 1 else "are not images and are not used"
+    return f"{counted(len(others), 'file')} in {folder} {what} ({listed}); the first is {others[0]}."
 
 
 def _shown(name: str) -> bool:

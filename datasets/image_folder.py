@@ -9,6 +9,7 @@ from yacs.config import CfgNode
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.data.opening import open_images
 from dassl.utils import UserError, expanded
+from dassl.utils.words import counted
 
 from .biomedical import BiomedicalDataset
 from .catalogue import PARTS
@@ -47,8 +48,9 @@ class ImageFolder(BiomedicalDataset):
         more = [path for paths in find_images(self.image_dir).values() for path in paths if path not in used]
         if more:
             print(
-                f"{len(more)} images in {self.image_dir} are not in {self.split_path} and are not used; the first is "
-                f"{more[0]}. To use them, delete the split file, and a new split is made."
+                f"{counted(len(more), 'image')} in {self.image_dir} {'is' if len(more) == 1 else 'are'} not in "
+                f"{self.split_path} and not used; the first is {more[0]}. To use all, delete the split file, and "
+                "a new split is made."
             )
         return split
 

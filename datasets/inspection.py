@@ -13,6 +13,7 @@ from PIL import Image
 
 from dassl.utils import UserError, progress, read_image
 from dassl.utils.images import has_preamble
+from dassl.utils.words import counted
 
 from .catalogue import PARTS
 from .folders import find_images, left_out
@@ -69,7 +70,7 @@ class Inspection:
         for name, of_class in self.classes.items():
             sound = sum(not look.problem for look in of_class)
             if sound < FEWEST:
-                found.append(f"The class {name} has {sound} readable images: it needs {FEWEST} or more.")
+                found.append(f"The class {name} has {counted(sound, 'readable image')}: it needs {FEWEST} or more.")
         parts_of = defaultdict(set)
         for path, patient in self.patients.items():
             if path in self.parts:
@@ -93,7 +94,8 @@ class Inspection:
             found.append("The patients are not known: images of one patient may be in two parts.")
         unused = [look.path for _, look in self.looks() if self.split is not None and look.path not in self.parts]
         if unused:
-            found.append(f"{len(unused)} images are not in the split and are not used; the first is {unused[0]}.")
+            number = counted(len(unused), "image is", "images are")
+            found.append(f"{number} not in the split and not used; the first is {unused[0]}.")
         return [*found, self.left_out] if self.left_out else found
 
     def table(self) -> str:
@@ -121,14 +123,20 @@ def inspect(folder: str | Path) -> Inspection:
     """Read every image of FOLDER/<class>/** or, if the folder has a split in CoOp's layout (split_<name>.json beside a
     folder <name>), every image listed in that split.
 
-    Raises UserError if there are no class folders, or the split file is corrupt.
+    Raises UserError if there is no such folder, there are no class folders, the split file is corrupt, or the folder of
+    its images is missing.
     """
+    if not str(folder):
+        raise UserError("Give a folder: its name is empty.")
     folder = Path(folder).absolute()
     if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}.")
+        raise UserError(f"{folder} is a file: give its folder." if folder.exists() else f"There is no folder {folder}.")
     file = folder / f"split_{folder.name}.json"
     split = read_split(file) if file.is_file() else None
     images = folder / folder.name
+    listed = [item.path for part in PARTS for item in split[part]] if split is not None else []
+    if listed and not images.is_dir() and not any((folder / path).is_file() for path in listed):
+        raise UserError(f"The image folder {images} of {file.name} is missing: put the images there.")
     if split is not None and images.is_dir():
         names = class_names(split)
         paths: dict[str, list[str]] = {name: [] for name in names}

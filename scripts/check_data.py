@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import run_program
+from dassl.utils.words import counted
 from datasets.inspection import inspect
 
 
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "file that cannot be read and every image that has the same pixels as another. The exit status is 1 if "
         "there are faults to fix.",
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="a folder with one folder per class, or a data set")
+    parser.add_argument("folder", metavar="FOLDER", help="a folder with one folder per class, or a data set")
     seen = inspect(parser.parse_args(argv).folder)
     print(seen.table())
     faults = seen.faults()
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"note: {sentence}")
     for sentence in faults:
         print(f"FAULT: {sentence}")
-    print(f"{len(faults)} faults." if faults else "No faults.")
+    print(f"{counted(len(faults), 'fault')}." if faults else "No faults.")
     return 1 if faults else 0
 
 

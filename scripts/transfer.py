@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import UserError, run_program
+from dassl.utils.words import counted
 from datasets.catalogue import config_name
 from runs.protocols import Places, ensure_generated, integer, shots_of
 
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         waiting = list(dict.fromkeys(spec for job in jobs for spec in job.waiting()))
         for spec in waiting:
             print(spec.command())
-        print(f"{len(waiting)} runs to do", file=sys.stderr)
+        print(counted(len(waiting), "run"), "to do", file=sys.stderr)
         return
     for dataset in dict.fromkeys(name for route in routes for name in route):
         ensure_generated(dataset, places.data)
