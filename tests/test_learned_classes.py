@@ -104,6 +104,24 @@ def test_what_belongs_to_base_classes_is_refused_on_novel_ones(arguments, tmp_pa
     assert not (tmp_path / "tested" / "results.json").exists()
 
 
+def test_a_transfer_goes_by_name_where_the_source_has_changed_its_order(arguments, tmp_path, data):
+    train.main(arguments("LinearProbe"))
+    there = copied(data, tmp_path / "data", turned)
+    target = there / "PhantomShift"
+    shutil.copytree(data / "Phantom" / "Phantom", target / "PhantomShift")
+    split = json.loads((data / "Phantom" / "split_Phantom.json").read_text())
+    three = {part: [[image, label, name.upper()] for image, label, name in split[part] if label < 3]
+             for part in ("train", "val", "test")}  # fmt: skip
+    (target / "split_PhantomShift.json").write_text(json.dumps(three))
+    more = ("DATASET.TEST_ON", "PhantomShift")
+    words = words_of(arguments, "LinearProbe", *more, root=there, output=tmp_path / "tested")
+    results = train.main(["--eval-only", "--model-dir", str(tmp_path / "run"), *words])
+    mine, theirs = (Predictions.load(tmp_path / name / "predictions.npz") for name in ("run", "tested"))
+    rows = [mine.images.index(image) for image in theirs.images]
+    assert np.allclose(theirs.logits, mine.logits[rows, :3], atol=1e-4)
+    assert results["classnames"] == [name.upper() for name in mine.classnames[:3]]
+
+
 def test_a_prompt_for_any_class_is_tested_on_novel_ones_as_before(arguments, tmp_path):
     train.main(arguments("CoOp", "DATASET.SUBSAMPLE_CLASSES", "base"))
     words = arguments("CoOp", "DATASET.SUBSAMPLE_CLASSES", "new", output=tmp_path / "tested")
