@@ -54,7 +54,7 @@ def with_learned_classes(
     labels = [label for _, label, _ in drawn_images(folder)["train"]] if (Path(folder) / SPLIT).is_file() else []
     dataset: Any = getattr(getattr(trainer, "dm", None), "dataset", None)  # a trainer may make its loaders without one
     as_many = not labels or dataset is None or len(labels) == len(dataset.train_x)
-    if (theirs == mine and as_many) or not _belongs_to_classes(trainer, folder, epoch):
+    if (theirs == mine and as_many) or not _belongs_to_classes(trainer, len(theirs), folder, epoch):
         return trainer, []
     if not theirs:
         return trainer, [f"{folder} does not name its classes, assumed to be {_listed(mine)}"]
@@ -83,8 +83,8 @@ def with_learned_classes(
     return _remade(trainer, given), []
 
 
-def _belongs_to_classes(trainer: SimpleTrainer, folder: str | Path, epoch: int | None) -> bool:
-    """Whether what a trainer learns may belong to its classes.
+def _belongs_to_classes(trainer: SimpleTrainer, learned: int, folder: str | Path, epoch: int | None) -> bool:
+    """Whether what a trainer learns may belong to its classes. learned: their number in the run, 0 if not known.
 
     Methods declare it. One of a plugin may have forgotten to, so if a parameter is as long as there are classes, the
     method is made again with one class fewer, and the shapes are compared. Trainers that are not built on ClipTrainer
@@ -93,7 +93,7 @@ def _belongs_to_classes(trainer: SimpleTrainer, folder: str | Path, epoch: int |
     if not isinstance(trainer, ClipTrainer):
         models = {model.name: model for model in models_in(folder)}
         return any(
-            trainer.num_classes in value.shape
+            (learned or trainer.num_classes) in value.shape
             for name in models.keys() & trainer._models.keys()
             for value in own_parameters(
                 trainer._models[name], load_checkpoint(str(find_checkpoint(models[name], epoch)))["state_dict"]
