@@ -24,11 +24,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dassl.utils import UserError, atomic_path
+from clip import model_named
+from dassl.utils import UserError, atomic_path, did_you_mean
+from datasets.catalogue import config_name
 from reports.against import against_tables, draw_diagrams
 from reports.claims import report
-from reports.collect import collect, command_names, select, unfinished, warn
-from reports.methods import named
+from reports.collect import Run, collect, select, unfinished, warn
+from reports.methods import named_among
 from reports.metrics import METRICS, find
 from reports.published import sources, with_published
 from reports.render import FORMATS, Table, document, write_xlsx
@@ -68,15 +70,14 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     _check(args)
-    args.method, args.against = ([named(word) for word in words or ()] or None for words in (args.method, args.against))
-    args.claims = args.claims and named(args.claims)
     if args.table is None and args.claims is None:
         print(seeds_report(args.directory, args.multi_exp, args.keyword, args.ci95, args.test_log))
         return
-    datasets = args.dataset and [command_names().get(name, name) for name in args.dataset]
-    methods = args.method and [*args.method, *(args.against or ()), *filter(None, [args.claims])]
     marks = bool(args.table and not args.against and not args.claims)  # tables mark runs that diverged
-    runs = select(collect(args.directory, diverged=marks), methods, None, args.backbone, datasets)
+    runs = collect(args.directory, diverged=marks)
+    _resolve(args, runs)
+    methods = args.method and [*args.method, *(args.against or ()), *filter(None, [args.claims])]
+    runs = select(runs, methods, None, args.backbone, args.dataset)
     backbones = sorted({run.backbone for run in runs})
     if len(backbones) > 1:
         raise UserError(f"There are runs with several backbones: choose one of {', '.join(backbones)} with --backbone.")
@@ -123,6 +124,23 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError(f"The published averages are accuracies: leave out --published or --metric {args.metric}.")
     if args.diagram and not (args.against and args.table):
         raise UserError("--diagram goes with --table and --against.")
+
+
+def _resolve(args: argparse.Namespace, runs: Sequence[Run]) -> None:
+    """Replace the names of methods, data sets and the backbone by those of the runs. Raises UserError if there are no
+    such runs."""
+    there = {run.method for run in runs}
+    args.method, args.against = (words and named_among(words, there) for words in (args.method, args.against))
+    args.claims = args.claims and named_among([args.claims], there)[0]
+    datasets, backbones = {run.dataset for run in runs}, {run.backbone for run in runs}
+    args.dataset = args.dataset and [_one_of(config_name(name), datasets, "on the data set") for name in args.dataset]
+    args.backbone = args.backbone and _one_of(model_named(args.backbone), backbones, "with the backbone")
+
+
+def _one_of(name: str, there: set[str], what: str) -> str:
+    if name not in there:
+        raise UserError(f"There is no finished run {what} {name}{did_you_mean(name, sorted(there))}.")
+    return name
 
 
 def _say(notes: Sequence[str], directory: Path) -> None:

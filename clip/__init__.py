@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .configurations import ImageSpec
 from .errors import MissingWeights, ModelError
-from .registry import available_models, folder_of, image_spec, load
+from .registry import available_models, folder_of, image_spec, load, model_named
 
 if TYPE_CHECKING:
     from .interface import FrozenCLIP, ImageFeatures, Tokens
@@ -26,6 +26,7 @@ __all__ = [
     "folder_of",
     "image_spec",
     "load",
+    "model_named",
 ]
 
 _FROM_INTERFACE = ("FrozenCLIP", "ImageFeatures", "Tokens")

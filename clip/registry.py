@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from dassl.utils.files import did_you_mean
 from dassl.utils.garbage import no_collection
 
 from . import configurations, sources
@@ -42,6 +43,18 @@ def available_models() -> list[str]:
     return [*sources.HUB_MODELS, *_BUNDLED]
 
 
+def model_named(word: str) -> str:
+    """Return the name in `available_models` that is meant, whatever its case and hyphens; any other word, and that of a
+    folder, as it is."""
+    if not word or Path(word).is_dir():
+        return word
+    return {_spelling(name): name for name in available_models()}.get(_spelling(word), word)
+
+
+def _spelling(name: str) -> str:
+    return name.replace("-", "").replace("_", "").casefold()
+
+
 def load(name: str | Path, device: str | torch.device = "cpu", report: Report | None = None) -> FrozenCLIP:
     """Load a frozen model by name, folder or "hf-hub:org/name" onto `device`.
 
@@ -49,7 +62,7 @@ def load(name: str | Path, device: str | torch.device = "cpu", report: Report | 
     fix it, if the name is unknown or files are corrupt or do not belong together, and its subclass MissingWeights if
     files are missing and cannot be downloaded.
     """
-    name = str(name)
+    name = model_named(str(name))
     repository, folder = _repository(name), locate(name)
     with no_collection():  # the formats import open_clip or transformers, and timm
         if repository is sources.OPENAI_CLIP:
@@ -65,6 +78,7 @@ def load(name: str | Path, device: str | torch.device = "cpu", report: Report | 
 def locate(name: str) -> Path:
     """Return the folder with a model's files; files missing from the hub's cache are downloaded. Errors as for
     `load`."""
+    name = model_named(name)
     repository = _repository(name)
     return _folder(name) if repository is None else sources.from_hub(repository)
 
@@ -72,13 +86,14 @@ def locate(name: str) -> Path:
 def folder_of(name: str | Path) -> Path | None:
     """Return the folder with a model's files on this machine; None if they are not downloaded yet. ModelError as for
     `load`."""
-    repository = _repository(str(name))
-    return _folder(str(name)) if repository is None else sources.in_cache(repository)
+    name = model_named(str(name))
+    repository = _repository(name)
+    return _folder(name) if repository is None else sources.in_cache(repository)
 
 
 def image_spec(name: str | Path) -> ImageSpec:
     """Return a model's image size, mean and standard deviation, from its configuration alone; errors as for `load`."""
-    name = str(name)
+    name = model_named(str(name))
     repository = _repository(name)
     if repository in (sources.OPENAI_CLIP, sources.PMC_CLIP):
         return OPENAI_SPEC
@@ -102,8 +117,9 @@ def _folder(name: str) -> Path:
         return folder
     if name in _BUNDLED:
         raise ModelError(f"{name}'s folder {folder} is missing: check it out or create it again.")
+    near = did_you_mean(name, available_models())
     raise ModelError(
-        f'There is no model or folder "{name}": choose one of {", ".join(available_models())}, a folder with '
+        f'There is no model or folder "{name}"{near}: choose one of {", ".join(available_models())}, a folder with '
         f'{OPEN_CLIP_CONFIG} and weights, or "hf-hub:org/name".'
     )
 

@@ -11,6 +11,7 @@ from dassl.data.datasets import DatasetBase, Datum, build_dataset
 from dassl.utils import UserError, expanded
 
 from .catalogue import PARTS, load, own_folder
+from .same_classes import places
 from .sampling import draw_shots, shortage, take_classes
 from .splits import Item, Split, check_images, class_names, fingerprint, read_split
 
@@ -102,8 +103,9 @@ def _config_of(cfg: CfgNode, name: str) -> CfgNode:
 
 def _relabelled(items: list[Datum], classnames: list[str], target: str, source: str) -> list[Datum]:
     """Return the images with the labels that their classes have in `classnames`."""
-    labels = {name: label for label, name in enumerate(classnames)}
-    missing = sorted({item.classname for item in items} - labels.keys())
+    names = sorted({item.classname for item in items})
+    labels = places(names, classnames)
+    missing = [name for name in names if name not in labels]
     if missing:
         raise UserError(
             f"What is learned on {source} cannot be tested on {target}, whose class '{missing[0]}' {source} does not "

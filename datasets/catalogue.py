@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from dassl.utils import UserError
+from dassl.utils import UserError, did_you_mean
 
 PARTS = ("train", "val", "test")
 DEFAULT_BACKBONE = "BiomedCLIP"
@@ -86,9 +86,18 @@ class Catalogue:
         """Return the published data set of that name. Raises UserError if there is none."""
         facts = self.find(name)
         if facts is None or facts.name in self.generated:
-            known = ", ".join(facts.config for facts in self.published())
-            raise UserError(f"Unknown data set {name!r}: the published ones are {known}.")
+            known = [facts.config for facts in self.published()]
+            raise UserError(
+                f"Unknown data set {name!r}{did_you_mean(name, known)}: the published ones are {', '.join(known)}."
+            )
         return facts
+
+
+def config_name(word: str) -> str:
+    """Return the name on the command line of a catalogued data set, given by it or by the paper's in any case; any
+    other word as it is."""
+    facts = load().find(word)
+    return facts.config if facts else word
 
 
 def own_folder(name: str) -> str:

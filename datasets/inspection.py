@@ -13,6 +13,7 @@ from PIL import Image
 
 from dassl.utils import UserError, progress
 from dassl.utils.images import has_preamble, is_blank, load_image
+from dassl.utils.words import counted
 
 from .beside import beside_by_content, is_mask
 from .catalogue import PARTS
@@ -85,7 +86,7 @@ class Inspection:
         for name, of_class in self.classes.items():
             sound = sum(not look.problem for look in of_class)
             if sound < FEWEST:
-                found.append(f"The class {name} has {sound} readable images: it needs {FEWEST} or more.")
+                found.append(f"The class {name} has {counted(sound, 'readable image')}: it needs {FEWEST} or more.")
         found += tally(
             "Patients in several parts of the split, so make it again with scripts/split.py --replace",
             across_parts(self.parts, self.patients),
@@ -135,14 +136,20 @@ def inspect(folder: str | Path, labels: Labels | None = None) -> Inspection:
     """Read every image of FOLDER/<class>/** or, if the folder has a split in CoOp's layout (split_<name>.json beside a
     folder <name>), every image listed in that split, or those with a class in `labels`.
 
-    Raises UserError if there are no class folders, or the split file is corrupt.
+    Raises UserError if there is no such folder, there are no class folders, the split file is corrupt, or the folder of
+    its images is missing.
     """
+    if not str(folder):
+        raise UserError("Give a folder: its name is empty.")
     folder = Path(folder).absolute()
     if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}.")
+        raise UserError(f"{folder} is a file: give its folder." if folder.exists() else f"There is no folder {folder}.")
     file = folder / f"split_{folder.name}.json"
     split = read_split(file) if file.is_file() else None
     images, parts = folder / folder.name, split
+    listed = [item.path for part in PARTS for item in split[part]] if split is not None else []
+    if listed and not images.is_dir() and not any((folder / path).is_file() for path in listed):
+        raise UserError(f"The image folder {images} of {file.name} is missing: put the images there.")
     wrong: list[str] = []
     noted: list[str] = []
     if labels is not None:

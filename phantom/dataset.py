@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dassl.utils import UserError, atomic_path, expanded, run_program, sweep
+from dassl.utils import UserError, atomic_path, did_you_mean, expanded, run_program, sweep
 from dassl.utils.locks import alone
 
 from . import png
@@ -76,7 +76,8 @@ def ensure_dataset(
     Raises UserError for an unknown name, and if images of another seed exist.
     """
     if name not in DATASETS:
-        raise UserError(f"There is no embedded data set '{name}': it can be {', '.join(DATASETS)}.")
+        near = did_you_mean(name, [*DATASETS])
+        raise UserError(f"There is no embedded data set '{name}'{near}: it can be {', '.join(DATASETS)}.")
     title = DATASETS[name].folder
     folder = Path(root) / title
     split = folder / f"split_{title}.json"
@@ -122,7 +123,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--seed is {args.seed}: give 0 or more.")
     root = expanded(args.root)
     for name in args.names or ["phantom"]:
-        print(ensure_dataset(root, args.seed, name))
+        meant = next((one for one in DATASETS if one.replace("_", "") == name.replace("_", "").lower()), name)
+        print(ensure_dataset(root, args.seed, meant))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("datasets", nargs="*", metavar="DATASET", help="file names without .json (default: all there)")
+    parser.add_argument(
+        "datasets", nargs="*", metavar="DATASET", help="data sets, or file names without .json (default: all there)"
+    )
     parser.add_argument("--bank", default="", help="folder below prompts/ (default: the project's own prompts)")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="use this folder instead of prompts/")
     parser.add_argument("--classes", type=Path, metavar="SPLIT_JSON", help="the split file whose classes are required")
@@ -57,7 +59,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check(options: argparse.Namespace) -> int:
     folder = bank_file("any", options.bank, options.folder).parent
-    names = options.datasets or sorted(path.stem for path in folder.glob("*.json"))
+    there = sorted(path.stem for path in folder.glob("*.json"))
+    names = [_file_name(word, there) for word in options.datasets] or there
     if not names:
         raise UserError(f"There are no prompts in {folder}: name the folder with --folder or --bank.")
     if options.classes and len(names) != 1:
@@ -76,6 +79,12 @@ def _check(options: argparse.Namespace) -> int:
                 faults += 1
                 print(f"FAULT {name}: there is no {bank_file(name, options.bank, options.folder)}")
     return faults
+
+
+def _file_name(word: str, there: Sequence[str]) -> str:
+    """The file that is meant by the name of a data set, on the command line or in the paper, in any case."""
+    facts = catalogue.load().find(word)
+    return facts.name if word not in there and facts and facts.name in there else word
 
 
 def known_classes(dataset: str) -> list[str] | None:

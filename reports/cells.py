@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from dassl.utils import UserError
 
 from .collect import Run
+from .doubts import about_run
 from .metrics import compute, find
 from .predictions import Predictions
 from .relations import relations
@@ -23,6 +24,7 @@ class Cell:
 
     interval: shown instead of the deviation.
     decimals: digits after the point, if they differ from the table's.
+    doubtful: whether the answers are no better than one and the same answer, so that the cell is never the best.
     """
 
     mean: float
@@ -30,6 +32,7 @@ class Cell:
     seeds: int = 1
     interval: Interval | None = None
     decimals: int | None = None
+    doubtful: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ def cell(values: Sequence[float]) -> Cell | None:
 def combined(function: Callable[..., float], *cells: Cell | Gap | None) -> Cell | Gap | None:
     """A number computed from several cells, with an interval if they have intervals; a gap or None if one is missing.
 
-    It has no deviation, since it is computed from means over seeds.
+    It has no deviation, since it is computed from means over seeds. A mean is doubtful if all of its cells are, an HM
+    if one of them is.
     """
     known = [one for one in cells if one]
     if len(known) < len(cells):
@@ -62,7 +66,8 @@ def combined(function: Callable[..., float], *cells: Cell | Gap | None) -> Cell 
         return None
     intervals = [one.interval for one in known if one.interval is not None]
     interval = None if len(intervals) < len(known) else combine(function, *intervals)
-    return Cell(function(*(one.mean for one in known)), interval=interval)
+    doubtful = (any if function is harmonic_mean else all)(one.doubtful for one in known)
+    return Cell(function(*(one.mean for one in known)), interval=interval, doubtful=doubtful)
 
 
 def mean(*values: float) -> float:
@@ -95,7 +100,10 @@ class Values:
         """The mean over the runs (one per seed) that have a value. Runs that diverged have none; if all of them
         diverged, the result is a gap that says so."""
         finished = [run for run in runs if not run.diverged]
-        return DIVERGED if runs and not finished else self._mean(finished)
+        if runs and not finished:
+            return DIVERGED
+        found = self._mean(finished)
+        return found and replace(found, doubtful=any(map(about_run, finished)))
 
     def _mean(self, runs: Sequence[Run]) -> Cell | None:
         if not self.intervals:

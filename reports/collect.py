@@ -13,6 +13,7 @@ from typing import Any
 from dassl.utils import UserError, checkpoints_in, models_in, parse_json
 from dassl.utils.rules import Rule, one_of
 from dassl.utils.shapes import departure
+from dassl.utils.words import counted
 from datasets import catalogue
 
 from .metrics import METRICS
@@ -26,6 +27,7 @@ _SHAPE = {
     "method": _NAME, "dataset": _NAME, "backbone": _NAME, "subsample": one_of(*KINDS), "shots": int, "seed": int,
     "seconds": float, "config": dict, "fingerprints": dict, "title?": str, "source?": str, "changed?": dict,
     "threads?": int, "trained?": bool, "novel?": bool, "notes?": [str], "warnings?": [str],
+    "confusion_matrix?": ([[int]], None), "classnames?": ([str], None),
 }  # fmt: skip
 RESULTS, DIVERGED = "results.json", "diverged.json"
 SHAPES = {
@@ -98,7 +100,8 @@ def begun_below(folders: Iterable[Path]) -> str:
     folders = list(map(Path, folders))
     waiting = [path for folder in folders for path, _ in unfinished(folder)]
     broken = [path for folder in folders for path in folders_below(folder) if not (path / RESULTS).exists()]
-    text = f"; {len(waiting)} runs are unfinished, the first is {waiting[0]}" if waiting else ""
+    number = counted(len(waiting), "run is", "runs are")
+    text = f"; {number} unfinished, the first is {waiting[0]}" if waiting else ""
     return text + (f"; {len(broken)} diverged, the first is {broken[0]}" if broken else "")
 
 

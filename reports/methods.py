@@ -10,10 +10,13 @@ A method's class says how it is printed:
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from dassl.utils import UserError, did_you_mean
 
 ROOT = Path(__file__).resolve().parents[1]
 # A class in a later file replaces an earlier one of the same name, as in the registry.
@@ -51,14 +54,36 @@ def known_methods(root: Path = ROOT) -> dict[str, Method]:
     return {name: _method(name, classes) for name, found in classes.items() if found.registered}
 
 
+def spelling(word: str) -> str:
+    """What a method's class (LPPlusPlus), title (LP++) and script folder (lp_plus_plus) have in common."""
+    return re.sub(r"[\W_]", "", word.replace("+", "plus")).casefold()
+
+
 def named(word: str) -> str:
-    """The class name of the method with this class name or title in any case; the word itself if there is none, or if
-    it is ambiguous."""
+    """The class name of the method with this class name, title or script folder, in any case; the word itself if there
+    is none, or if it is ambiguous."""
     known = known_methods()
     if word in known:
         return word
-    meant = {name for name, method in known.items() if word.lower() in (name.lower(), method.title.lower())}
+    wanted = spelling(word)
+    meant = {name for name, method in known.items() if wanted and wanted in (spelling(name), spelling(method.title))}
     return meant.pop() if len(meant) == 1 else word
+
+
+def named_among(words: Iterable[str], methods: Iterable[str]) -> list[str]:
+    """The class names that words mean, each once.
+
+    Raises:
+        UserError: one of them is not among `methods`, those of the finished runs.
+    """
+    there, found = sorted(set(methods), key=order), list(dict.fromkeys(map(named, words)))
+    for name in found:
+        if name not in there:
+            raise UserError(
+                f"There is no finished run of the method {name}{did_you_mean(name, there)}; there are "
+                f"{', '.join(there) or 'none'}."
+            )
+    return found
 
 
 def order(method: str) -> tuple:

@@ -7,6 +7,7 @@ from pathlib import Path
 from dassl.utils import UserError, write_json
 
 from .collect import read_results
+from .doubts import about_answers
 from .metrics import summary
 from .predictions import Predictions
 
@@ -25,5 +26,8 @@ def recompute(folder: Path) -> dict:
         raise UserError(f"{folder} is not a finished run: it has no results.json.")
     results = read_results(path)
     results |= summary(Predictions.load(folder / "predictions.npz"))
+    doubts = about_answers(results["confusion_matrix"], results["classnames"])
+    if doubts:
+        results["warnings"] = list(dict.fromkeys([*results.get("warnings", ()), *doubts]))
     write_json(results, path)
     return results

@@ -65,13 +65,16 @@ class Table:
     datasets: tuple[str, ...] = ()
 
     def ranks(self) -> list[list[int | None]]:
-        """For each row and column 0 (best), 1 (second) or None; equal values share a rank."""
+        """For each row and column 0 (best), 1 (second) or None; equal values share a rank. Doubtful cells have none."""
         result: list[list[int | None]] = [[None] * len(self.headers[1:]) for _ in self.rows]
         for column, ranked in enumerate(self.ranked):
             if not ranked or len(self.rows) < 2:
                 continue
             cells = [row.cells[column] for row in self.rows]
-            shown = [round(cell.mean, _decimals(cell, self.decimals)) if cell else None for cell in cells]
+            shown = [
+                round(cell.mean, _decimals(cell, self.decimals)) if cell and not cell.doubtful else None
+                for cell in cells
+            ]
             order = sorted({value for value in shown if value is not None}, reverse=not self.lower)
             for row, value in enumerate(shown):
                 if value is not None and order.index(value) < 2:

@@ -9,6 +9,7 @@ from dassl.utils import UserError
 
 from .cells import Cell, Values, cell, combined, harmonic_mean, mean
 from .collect import Run
+from .doubts import about_run
 from .methods import order
 from .metrics import Metric, find
 from .render import Row, Table
@@ -55,8 +56,8 @@ def base2new_tables(
             cells.append(took and Cell(took.mean))
         table = tables.setdefault(variant.dataset, _table(variant.dataset, "base2new", headers, measured))
         table.rows.append(Row(variant.name, cells, variant.method, variant.key))
-        table.footnotes += _footnotes(variant.name, "base", base)
-        table.footnotes += _footnotes(variant.name, "novel", variant.of("test_new"))
+        table.footnotes += footnotes(variant.name, "base", base)
+        table.footnotes += footnotes(variant.name, "novel", variant.of("test_new"))
         groups += [(variant, base), (variant, novel)]
     return _finished(tables, measured, notes + values.notes() + _uneven(groups), intervals)
 
@@ -84,7 +85,7 @@ def few_shot_tables(
         table = tables.setdefault(variant.dataset, _table(variant.dataset, "few-shot", headers, measured))
         table.rows.append(Row(variant.name, cells, variant.method, variant.key))
         for number, group in zip(numbers, of_shots, strict=True):
-            table.footnotes += _footnotes(variant.name, shots_name(number), group)
+            table.footnotes += footnotes(variant.name, shots_name(number), group)
     return _finished(tables, measured, notes + values.notes() + _uneven(groups), intervals)
 
 
@@ -173,12 +174,13 @@ def _finished(tables: dict[str, Table], metric: Metric, notes: list[str], interv
     return ordered
 
 
-def _footnotes(name: str, column: str, runs: Sequence[Run]) -> list[str]:
-    """Problems with a cell's runs: that they diverged, or a recorded doubt."""
+def footnotes(name: str, column: str, runs: Sequence[Run]) -> list[str]:
+    """Problems with a cell's runs: that they diverged, or a doubt, recorded or about their answers."""
     reasons: dict[str, list[int]] = {}
     for run in runs:
-        for doubt in ["diverged"] if run.diverged else run.results.get("warnings") or []:
-            reasons.setdefault(str(doubt), []).append(run.seed)
+        recorded = run.results.get("warnings") or []
+        for doubt in ["diverged"] if run.diverged else dict.fromkeys([*recorded, *about_run(run)]):
+            reasons.setdefault(doubt, []).append(run.seed)
     sentences = []
     for reason, seeds in reasons.items():
         which = f"{'seed' if len(seeds) == 1 else 'seeds'} {_listed(seeds)}"

@@ -14,7 +14,7 @@ from .metrics import Metric, find
 from .predictions import Predictions
 from .render import Row, Table, document
 from .statistics import LEVEL, Interval, bootstrap
-from .tables import DISPERSION
+from .tables import DISPERSION, footnotes
 from .variants import Variant, shots_name, variants
 
 
@@ -69,6 +69,7 @@ def transfer_tables(runs: Sequence[Run], metric: str = "accuracy") -> list[Table
             interval = _interval(metric, variant, seeds, notes)
             ends = [None, None] if interval is None else [Cell(interval.low), Cell(interval.high)]
             table.rows.append(Row(variant.name, [values.cell(variant.runs), *ends], variant.method, variant.key))
+            table.footnotes += footnotes(variant.name, target, variant.runs)
         several = any(len(variant.runs) > 1 for variant in found)
         table.caption = _caption(measured, images, percent, several)
         tables.append(table)

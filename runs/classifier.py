@@ -21,6 +21,7 @@ from datasets.given import GivenImages
 from datasets.names import name_faults
 from datasets.sampling import VAL_SHOTS, draw_shots
 from datasets.splits import Item
+from reports.methods import named
 from reports.variants import PLACES
 from runs.config import build_config, method_config
 from runs.execute import threads_for, validation_predictions_of
@@ -130,7 +131,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def _spec(self, folder: str) -> RunSpec:
-        method, options = self.method, {name.upper(): value for name, value in self.options.items()}
+        method, options = named(self.method), {name.upper(): value for name, value in self.options.items()}
         node = f"TRAINER.{method.upper()}."
         options = {name if "." in name else node + name: value for name, value in options.items()}
         has_teacher = "PROMPTS" in getattr(method_class(method), "default_options", dict)()

@@ -20,10 +20,11 @@ from dassl.config.values import typed
 from dassl.engine import TRAINER_REGISTRY
 from dassl.evaluation import EVALUATOR_REGISTRY
 from dassl.modeling import BACKBONE_REGISTRY
-from dassl.utils import UserError, check_availability, expanded
+from dassl.utils import UserError, check_availability, did_you_mean, expanded
 from dassl.utils.rules import Rule, number, one_of, or_empty, shown
 from datasets.catalogue import load
 from features.precision import PRECISIONS
+from reports.methods import named
 from reports.variants import PLACES
 from runs.free_keys import allow_new_keys, asking
 from runs.registry import is_built_here, method_class, register_everything
@@ -122,25 +123,27 @@ def merged_config(spec: RunSpec) -> CfgNode:
     """The configuration without the settings that depend on the backbone, so that planning a run needs no weights."""
     register_everything()
     pairs = spec.all_pairs()
-    named = dict(zip(pairs[::2], pairs[1::2], strict=False)).get("TRAINER.NAME", spec.method)
-    check_trainer(named)
+    given = dict(zip(pairs[::2], pairs[1::2], strict=False)).get("TRAINER.NAME", spec.method)
+    method = named(given or _method_in(spec.method_file))
+    check_trainer(method)
     cfg = get_cfg_default()
     extend_config(cfg)
-    brings_keys = not hasattr(method_class(named), "extend_config")
+    brings_keys = not hasattr(method_class(method), "extend_config")
     if brings_keys:
         cfg.TRAINER = CfgNode({"NAME": ""})  # no default of ours may replace a key that nobody set
-    if not is_built_here(named):
+    if not is_built_here(method):
         cfg.TRAIN.RESEED_EPOCHS = False
     known = tuple(cfg)
     for path in (spec.dataset_config(), spec.method_file):
         if brings_keys:
             allow_new_keys(cfg, known)
         if path:
-            merge_yaml(cfg, _config_path(path), spec.method)
+            merge_yaml(cfg, _config_path(path), method)
     if brings_keys:
         allow_new_keys(cfg, known)
     merge_fields(cfg, spec)
     merge_pairs(cfg, pairs)
+    cfg.TRAINER.NAME, cfg.MODEL.BACKBONE.NAME = method, clip.model_named(cfg.MODEL.BACKBONE.NAME)
     resolve_places(cfg)
     check(cfg)
     if brings_keys:
@@ -183,7 +186,7 @@ def changed_keys(spec: RunSpec, cfg: CfgNode, source: str = "") -> dict[str, obj
 def method_config(method: str, protocol: str, dataset: str) -> str:
     """The method's YAML for a data set, else its default, else "". A subclass of a method that has no files uses those
     of its base class."""
-    for name in (method, *_bases(method)):
+    for name in (named(method), *_bases(named(method))):
         folder = METHOD_CONFIGS / name / protocol
         for path in (folder / f"{dataset or 'default'}.yaml", folder / "default.yaml"):
             if (ROOT / path).is_file():
@@ -197,6 +200,13 @@ def _bases(method: str) -> list[str]:
     names = TRAINER_REGISTRY.registered_names()
     classes = TRAINER_REGISTRY.get(method).__mro__[1:] if method in names else ()
     return [base.__name__ for base in classes if base.__name__ in names]
+
+
+def _method_in(path: str) -> str:
+    """The method that a configuration file names as TRAINER.NAME; "" if it names none."""
+    section = read_config(_config_path(path)).get("TRAINER") if path else None
+    name = section.get("NAME") if isinstance(section, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def _config_path(path: str) -> Path:
@@ -302,7 +312,7 @@ def check_trainer(name: str) -> None:
     """Raise UserError if there is no such trainer."""
     known = TRAINER_REGISTRY.registered_names()
     if name not in known:
-        raise UserError(f"There is no trainer '{name}'; there are {', '.join(known)}.")
+        raise UserError(f"There is no trainer '{name}'{did_you_mean(name, known)}; there are {', '.join(known)}.")
 
 
 def check(cfg: CfgNode) -> None:

@@ -16,9 +16,11 @@ from dassl.data.data_manager import seeded
 from dassl.engine import SimpleTrainer, build_trainer
 from dassl.utils import Diverged, UserError, collect_env_info, set_random_seed, setup_logger
 from dassl.utils.phases import Phases
+from datasets.same_classes import places
 from reports.predictions import Predictions
 from runs.config import build_config
 from runs.folder import RunFolder, data_warnings, is_phantom, notes, relative
+from runs.learned_classes import with_learned_classes
 from runs.ready import with_remedy
 from runs.spec import RunSpec
 
@@ -98,6 +100,8 @@ def _run(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
     folder.write_split(dataset_of(trainer))
     with phases("fingerprints"):
         folder.write_fingerprints(trainer)
+    if spec.eval_only and spec.model_dir:
+        trainer, folder.warnings = with_learned_classes(trainer, spec.model_dir, spec.load_epoch)
     try:
         return _train_and_test(spec, trainer, folder, phases, started)
     except Diverged as error:
@@ -157,7 +161,7 @@ def predictions_of(trainer: SimpleTrainer) -> Predictions:
         if [item.label for item in items] == labels:
             images = tuple(relative(item.impath, tested) for item in items)
     if tested is not dataset:
-        columns = [dataset.classnames.index(name) for name in tested.classnames]
+        columns = list(places(tested.classnames, dataset.classnames).values())
         labels, logits = [columns.index(label) for label in labels], logits[:, columns]
     return Predictions(images, labels, logits.numpy(), tuple(tested.classnames))
 

@@ -85,6 +85,7 @@ class RunFolder:
         self.log_path = self.path / "log.txt"
         self.fingerprints: fingerprints.Fingerprints = {}
         self._data_notes: list[str] | None = None
+        self.warnings: list[str] = []  # doubts about the result, besides those about the predictions
 
     def alone(self) -> contextlib.AbstractContextManager[None]:
         """Create the folder and hold its lock, so that a second process for the same run waits for the first."""
@@ -264,8 +265,8 @@ class RunFolder:
         """Write predictions.npz, then results.json, whose presence marks the run as complete."""
         predictions.save(self.path / PREDICTIONS)
         found, training = summary(predictions), trainer.training or None
-        doubted = doubts(found["accuracy"], len(predictions.classnames), training)
-        found |= {"training": training, "warnings": [*doubted, *data_warnings(trainer)]}
+        about = doubts(found["confusion_matrix"], predictions.classnames, training)
+        found |= {"training": training, "warnings": [*self.warnings, *about, *data_warnings(trainer)]}
         results = self._record(trainer, found, phases, seconds)
         write_json(results, self.path / RESULTS)
         (self.path / DIVERGED).unlink(missing_ok=True)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from clip import FrozenCLIP
 from dassl.utils import UserError, find_checkpoint, load_checkpoint, models_in
-from runs.records import CONFIG, SPLIT, drawn_images, run_config
+from runs.learned_classes import learned_classes
+from runs.records import CONFIG, run_config
 from trainers.parts.clip_trainer import PROMPT_LEARNER
 
 
@@ -38,10 +39,8 @@ def backbone_of(run: Path) -> str:
 
 
 def class_names_of(run: Path, number: int) -> list[str]:
-    """The names of a run's classes from its split.json; numbers if it has none."""
-    items = drawn_images(run)["train"] if (run / SPLIT).is_file() else []
-    names = {label: name for _, label, name in items}
-    return [names.get(label, f"class {label}") for label in range(number)]
+    """The names of a run's classes; numbers if they are not known."""
+    return [*learned_classes(run)][:number] or [f"class {label}" for label in range(number)]
 
 
 def nearest_words(

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dassl.utils import UserError
-from datasets.catalogue import load
+from datasets.catalogue import config_name, load
 from reports.collect import DIVERGED, RESULTS, Run, runs_in
+from reports.methods import named
 from reports.variants import BASE2NEW_SHOTS
 from runs.protocols import TRANSFER, Job, Places, cannot_transfer, is_there, job, takes_part
 
@@ -29,9 +30,9 @@ def plan(
     """
     return [
         job(protocol, method, dataset, number, seed, places, pairs)
-        for dataset in datasets
+        for dataset in dict.fromkeys(map(config_name, datasets))
         if takes_part(protocol, dataset)
-        for method in methods
+        for method in dict.fromkeys(map(named, methods))
         for number in ([BASE2NEW_SHOTS] if protocol == "base2new" else shots)
         for seed in seeds
     ]
@@ -78,7 +79,7 @@ def transfer_plan(
     jobs: list[Job] = []
     left_out: list[str] = []
     for source in dict.fromkeys(source for source, _ in routes):
-        for method in methods:
+        for method in dict.fromkeys(map(named, methods)):
             targets = [target for start, target in routes if start == source]
             learned = job("few_shot", method, source, shots[0], seeds[0], places, pairs).specs[0]
             if not names_novel_classes(merged_config(learned)):

@@ -9,9 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from dassl.utils import UserError, expanded
-from datasets.catalogue import DEFAULT_BACKBONE, OWN, Facts, load, name_of_folder, own_folder
+from clip import model_named
+from dassl.utils import UserError, did_you_mean, expanded
+from datasets.catalogue import DEFAULT_BACKBONE, OWN, Facts, config_name, load, name_of_folder, own_folder
 from datasets.folders import own_classes
+from datasets.listing import shown
+from datasets.same_classes import places as places_of
 from datasets.splits import class_names, read_split
 from reports.methods import named
 from runs.spec import DATASET_CONFIGS, ROOT, RunSpec, is_name, place_and_name, shots_word
@@ -37,7 +40,7 @@ class Places:
     def backbone_for(self, dataset: str) -> str:
         """The requested backbone, else the data set's default."""
         facts = load().find(dataset)
-        return self.backbone or (facts.backbone if facts else DEFAULT_BACKBONE)
+        return model_named(self.backbone) or (facts.backbone if facts else DEFAULT_BACKBONE)
 
 
 @dataclass(frozen=True)
@@ -88,18 +91,22 @@ def job(
     the target's class names. A method that does not apply to unseen classes is tested by its logits for the target's
     classes, which must be a subset of the data set's.
 
-    `method` may be in any case, see `reports.methods.named`.
+    `method` and the data sets may be in any case, see `reports.methods.named` and `datasets.catalogue.config_name`.
 
     Raises:
         UserError: the method or data set is unknown, the method does not apply to a target's classes, or the
             configuration is invalid.
     """
-    from runs.config import merged_config, method_config
+    from runs.config import check_trainer, merged_config, method_config
     from runs.folder import names_novel_classes
+    from runs.registry import register_everything
 
+    register_everything()
     method = named(method)
+    check_trainer(method)
     for name in (dataset, *targets):
         check_dataset(name, places.data)
+    dataset, *targets = map(config_name, (dataset, *targets))
     backbone = places.backbone_for(dataset)
 
     def folder(*kind: str) -> str:
@@ -146,7 +153,7 @@ def cannot_transfer(learned: RunSpec, target: str) -> str:
     the data needed to decide are not there yet."""
     source = learned.dataset
     known, wanted = (classes_of(name, Path(learned.data)) for name in (source, target))
-    missing = [name for name in wanted if name not in known] if known else []
+    missing = [name for name in wanted if name not in places_of(wanted, known)] if known else []
     if not missing:
         return ""
     return (
@@ -184,16 +191,18 @@ def known_datasets() -> list[str]:
 def locate(dataset: str, places: Places) -> tuple[str, Places]:
     """A data set's name, and the places with its parent folder as data folder.
 
-    A name is returned unchanged. A path, such as `moles/`, `../pics` or `.`, means a folder of images relative to the
-    current folder, else to the data folder; its last part is the name. If it has the name of a published data set but
-    not its files, `folder:` is put before the name.
+    A name is returned as `datasets.catalogue.config_name` has it. A path, such as `moles/`, `../pics` or `.`, means a
+    folder of images relative to the current folder, else to the data folder; its last part is the name. If it has the
+    name of a published data set but not its files, `folder:` is put before the name.
 
     Raises:
         UserError: there is no such folder.
     """
     word = expanded(own_folder(dataset))
     if is_name(word):
-        return name_of_folder(word) if dataset.startswith(OWN) else dataset, places
+        if dataset.startswith(OWN):
+            return name_of_folder(word), places
+        return dataset if own_classes(dataset, places.data) else config_name(dataset), places
     found = [path for path in (Path(word), places.data / word) if path.is_dir()]
     if not word or not found:
         raise UserError(
@@ -206,13 +215,21 @@ def locate(dataset: str, places: Places) -> tuple[str, Places]:
     return name_of_folder(name) if own else name, replace(places, data=data)
 
 
+def _there(data: Path) -> list[str]:
+    """The names of the known data sets and of the folders in the data folder."""
+    return [
+        *known_datasets(),
+        *(sorted(path.name for path in data.iterdir() if path.is_dir() and shown(path.name)) if data.is_dir() else ()),
+    ]
+
+
 def check_dataset(dataset: str, data: Path) -> None:
     """Raise UserError unless a data set is known or is a folder of images, and it is clear which one is meant."""
     known = dataset in known_datasets() or load().find(dataset) or (data / own_folder(dataset)).is_dir()
     if not is_name(dataset) or not known:
-        folder = own_folder(dataset) or "NAME"
+        folder, near = own_folder(dataset) or "NAME", did_you_mean(dataset, _there(data))
         raise UserError(
-            f"There is no data set '{dataset}': it can be {', '.join(known_datasets())}, "
+            f"There is no data set '{dataset}'{near}: it can be {', '.join(known_datasets())}, "
             f"or a folder of your own images, {data / folder}/<class>/*.png."
         )
     if own_classes(dataset, data):

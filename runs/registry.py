@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from reports.methods import named
 from runs.spec import ROOT
 
 
@@ -25,7 +26,7 @@ def register_everything() -> dict[tuple[str, str], str]:
 
 
 def method_class(name: str) -> type[Any]:
-    """The trainer class of that name.
+    """The trainer class of that name, see `reports.methods.named`.
 
     Raises:
         UserError: there is none; the message suggests the nearest name.
@@ -34,6 +35,7 @@ def method_class(name: str) -> type[Any]:
     from dassl.utils import check_availability
 
     register_everything()
+    name = named(name)
     check_availability(name, TRAINER_REGISTRY.registered_names())
     return TRAINER_REGISTRY.get(name)
 

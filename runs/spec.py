@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from clip import available_models
-from datasets.catalogue import Facts, load, name_of_folder, own_folder
-from reports.methods import known_methods, order
+from clip import available_models, model_named
+from datasets.catalogue import Facts, config_name, load, name_of_folder, own_folder
+from reports.methods import known_methods, named, order
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASET_CONFIGS = Path("configs/datasets")
@@ -25,7 +25,8 @@ class RunSpec:
 
     `RunSpec.parse(spec.arguments())` gives the same spec, so whatever can start a command can start a run. Empty values
     and None leave a setting to the configuration files. Relative paths are relative to the current folder; those of
-    configuration files also to the repository, if the current folder has no such file.
+    configuration files also to the repository, if the current folder has no such file. The method, the data set and the
+    backbone may be in any case, see `reports.methods.named`, `datasets.catalogue.config_name` and `clip.model_named`.
     """
 
     method: str
@@ -49,6 +50,10 @@ class RunSpec:
     target_domains: tuple[str, ...] = ()
     head: str = ""
     rerun: bool = field(default=False, compare=False)  # start afresh; describes how to execute the run, not what it is
+
+    def __post_init__(self) -> None:
+        for name, meant in (("method", named), ("dataset", config_name), ("backbone", model_named)):
+            object.__setattr__(self, name, meant(getattr(self, name)))
 
     # Conversion to a command and back
 

@@ -11,6 +11,7 @@ from typing import cast
 from torch import Tensor
 from yacs.config import CfgNode
 
+from clip import model_named
 from dassl.config import clean_cfg, get_cfg_default
 from dassl.utils import UserError, find_checkpoint, load_checkpoint, models_in
 from datasets.given import GivenImages
@@ -19,6 +20,7 @@ from reports.metrics import TEMPERATURES, fit_temperature
 from reports.predictions import Predictions
 from runs.config import check_values, extend_config, merge_plain, plain
 from runs.folder import RESULTS, VALIDATION, trained_on
+from runs.learned_classes import learned_classes
 from runs.records import CONFIG, drawn_images, run_config
 from runs.registry import is_built_here
 from trainers.parts.clip_trainer import ClipTrainer
@@ -88,7 +90,7 @@ class TrainedPrompt:
         clean_cfg(cfg, self.method)
         cfg.OUTPUT_DIR = cfg.RESUME = ""
         cfg.VERBOSE = False
-        cfg.MODEL.BACKBONE.NAME = backbone or self.backbone
+        cfg.MODEL.BACKBONE.NAME = model_named(backbone or self.backbone)
         cfg.DATALOADER.NUM_WORKERS = 0
         cfg.freeze()
         return cfg
@@ -116,11 +118,10 @@ def from_run(folder: str | Path) -> TrainedPrompt:
         )
     config, split = run_config(folder), drawn_images(folder)
     drawn = split["train"]
-    names = {label: name for _, label, name in drawn}
     name = trained_on(config)
     return TrainedPrompt(
         config=config,
-        classnames=tuple(names[label] for label in sorted(names)),
+        classnames=learned_classes(folder),
         labels=tuple(label for _, label, _ in drawn),
         learned={model.name: load_checkpoint(str(find_checkpoint(model)))["state_dict"] for model in models_in(folder)},
         fingerprint=results["fingerprints"].get("weights") or "",

@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import run_program
+from dassl.utils.words import counted
 from datasets.inspection import inspect
 from datasets.labels import add_options, labels_of
 
@@ -23,17 +24,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         "is not used, folders and names that cannot be classes, files that cannot be read, and images that have the "
         "same pixels as another. The exit status is 1 if there are faults to fix.",
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="a folder with one folder per class, or a data set")
+    parser.add_argument("folder", metavar="FOLDER", help="a folder with one folder per class, or a data set")
     add_options(parser)
     args = parser.parse_args(argv)
-    seen = inspect(args.folder, labels_of(args.folder, args) if args.labels else None)
+    seen = inspect(args.folder, labels_of(Path(args.folder), args) if args.labels else None)
     print(seen.table())
     faults = seen.faults()
     for sentence in seen.remarks():
         print(f"note: {sentence}")
     for sentence in faults:
         print(f"FAULT: {sentence}")
-    print(f"{len(faults)} faults." if faults else "No faults.")
+    print(f"{counted(len(faults), 'fault')}." if faults else "No faults.")
     return 1 if faults else 0
 
 

@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("dataset", help="one of configs/datasets/, a folder of your own images in DATA, or its path")
     p.add_argument("--protocol", nargs="+", choices=PROTOCOLS, default=PROTOCOLS)
-    p.add_argument("--methods", nargs="+", help="in upper or lower case (default: all)")
+    p.add_argument("--methods", nargs="+", help="by class, title or script folder, in any case (default: all)")
     p.add_argument("--seeds", nargs="+", default=["1", "2", "3"])
     p.add_argument("--shots", nargs="+", default=["16"], help="shots of the few-shot protocol; all: every image")
     p.add_argument("--metric", default="accuracy", help="what the tables show (default: accuracy)")

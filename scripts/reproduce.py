@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("protocol", choices=PROTOCOLS)
     p.add_argument("--datasets", nargs="+", help="default: the eleven data sets of the benchmark")
-    p.add_argument("--methods", nargs="+", help="in upper or lower case (default: all)")
+    p.add_argument("--methods", nargs="+", help="by class, title or script folder, in any case (default: all)")
     p.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     p.add_argument(
         "--shots", nargs="+", default=["1", "2", "4", "8", "16"], help="of the few-shot protocol; all: every image"
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
-    from datasets.catalogue import load
+    from datasets.catalogue import config_name, load
     from reports.collect import warn
     from reports.page import write
     from reports.render import document
@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from runs.registry import benchmark_methods
 
     places = Places()
-    datasets = args.datasets or [facts.config for facts in load().datasets.values() if facts.zip_name]
+    datasets = [config_name(name) for name in args.datasets or ()]
+    datasets = datasets or [facts.config for facts in load().datasets.values() if facts.zip_name]
     backbone = places.backbone_for(datasets[0])
     settings = settings_of(args, worker_count(args.jobs or "1", backbone), backbone, places.output)
     shots = [shots_of(number, "--shots") for number in args.shots]

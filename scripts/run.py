@@ -6,7 +6,7 @@
     python scripts/run.py METHOD transfer SOURCE TARGET SHOTS SEED [KEY VALUE ...]
 
 A data set is one of configs/datasets/, a folder of your own images in DATA (folder:NAME if it has the name of a
-published data set), or the path of one. METHOD may be in upper or lower case. SHOTS is a number of images per class, or
+published data set), or the path of one. METHOD may be in any case. SHOTS is a number of images per class, or
 all. Environment: DATA (default data), OUTPUT (default output), BACKBONE (default BiomedCLIP; PhantomCLIP for phantom).
 KEY VALUE pairs change the configuration. A complete run is not repeated; an unfinished one resumes after its last
 epoch. With --rerun, anywhere on the line, the runs' earlier files are removed and the runs start afresh.
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     names, example = ARGUMENTS[protocol]
     wanted = names.split()
     if len(rest) < len(wanted):
-        raise UserError(f"Give {names}, as in: bash scripts/{method.lower()}/{protocol}.sh {example}.")
+        raise UserError(f"Give {names}, as in: bash scripts/run.sh {method} {protocol} {example}.")
     if protocol == "base2new" and _has_shots(rest):
         raise UserError(f"base2new takes no SHOTS, it always has {BASE2NEW_SHOTS}: give {names}, as in {example}.")
     given = dict(zip(wanted, rest, strict=False))

@@ -16,6 +16,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import UserError, run_program
+from dassl.utils.words import counted
+from datasets.catalogue import config_name
 from runs.protocols import Places, ensure_generated, integer, shots_of
 
 
@@ -23,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("routes", nargs="*", metavar="SOURCE:TARGET", help="default: the routes of the catalogue")
     p.add_argument("--dry-run", action="store_true", help="print the commands of the remaining runs, start none")
-    p.add_argument("--methods", nargs="+", help="in upper or lower case (default: all)")
+    p.add_argument("--methods", nargs="+", help="by class, title or script folder, in any case (default: all)")
     p.add_argument("--seeds", nargs="+", default=["1", "2", "3"])
     p.add_argument("--shots", nargs="+", default=["16"])
     p.add_argument("--metric", default="accuracy", help="what the tables show (default: accuracy)")
@@ -53,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         waiting = list(dict.fromkeys(spec for job in jobs for spec in job.waiting()))
         for spec in waiting:
             print(spec.command())
-        print(f"{len(waiting)} runs to do", file=sys.stderr)
+        print(counted(len(waiting), "run"), "to do", file=sys.stderr)
         return
     for dataset in dict.fromkeys(name for route in routes for name in route):
         ensure_generated(dataset, places.data)
@@ -73,7 +75,7 @@ def asked_for(routes: Sequence[str]) -> list[tuple[str, str]]:
     for route, pair in zip(routes, pairs, strict=True):
         if len(pair) != 2 or not all(pair):
             raise UserError(f"'{route}' is not a route: give SOURCE:TARGET, such as busi:buid.")
-    return [(source, target) for source, target in pairs]
+    return [(config_name(source), config_name(target)) for source, target in pairs]
 
 
 if __name__ == "__main__":

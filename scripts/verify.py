@@ -19,6 +19,7 @@ from typing import cast
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dassl.utils import UserError, run_program
+from datasets.catalogue import config_name
 from runs.protocols import PROTOCOLS, Places, integer, is_there
 
 
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     places = Places()
     shots = [integer(number, "--shots", 1) for number in args.shots]
     seeds = [integer(seed, "--seeds", 0) for seed in args.seeds]
-    wanted = with_data(chosen(args.datasets, args.protocol, shots, seeds), places)
+    wanted = with_data(chosen([*map(config_name, args.datasets)], args.protocol, shots, seeds), places)
     if args.folder:
         wanted = with_prompts(wanted, args.folder)
     print(f"Testing {len(wanted)} prompts from {args.folder or REPOSITORY} on {places.backbone_for(wanted[0].dataset)}")

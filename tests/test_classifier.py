@@ -121,6 +121,13 @@ def test_parameters_are_read_set_and_cloned_with_the_options_of_the_method():
     assert (copy.get_params()["gamma"], copy.seed, estimator.get_params()["gamma"]) == (0.5, 5, 0.25)
 
 
+def test_a_method_and_a_backbone_may_have_any_of_their_names(listed, cache):
+    named = classifier(cache, method="Clip-Adapter", backbone="phantomclip", **{"TEST.FINAL_MODEL": "last_step"})
+    named.fit(*listed)
+    assert (named.prompt_.method, named.prompt_.backbone) == ("CLIPAdapter", "PhantomCLIP")
+    assert clone(named).get_params()["method"] == "Clip-Adapter"
+
+
 def test_the_contract_of_a_classifier(listed, cache):
     paths, labels = listed
     estimator = classifier(cache)

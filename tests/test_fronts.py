@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 
 from dassl.utils import UserError
 from reports.methods import known_methods, named
+from runs.config import build_config
 from runs.execute import threads_for
 from runs.protocols import Places, job
+from runs.spec import RunSpec
+from scripts.generate import script_folder
 from tests.conftest import ROOT
+from tests.report_runs import random_predictions, write_run
 
 
 @pytest.fixture
@@ -24,9 +28,10 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-@given(st.sampled_from(sorted(known_methods())), st.booleans(), st.randoms())
-def test_a_method_is_named_by_its_class_or_title_in_any_case(name, by_title, random):
-    word = known_methods()[name].title if by_title else name
+@given(st.sampled_from(sorted(known_methods())), st.integers(0, 2), st.randoms())
+def test_a_method_is_named_by_its_class_title_or_script_folder_in_any_case(name, which, random):
+    title = known_methods()[name].title
+    word = (name, title, script_folder(title))[which]
     assert named("".join(random.choice((letter.lower(), letter.upper())) for letter in word)) == name
 
 
@@ -44,16 +49,61 @@ def test_jobs_and_their_folders_do_not_depend_on_how_a_method_is_spelled(data):
 @pytest.mark.parametrize(
     "words",
     [
-        ["scripts/compare.py", "phantom", "--methods", "ogkd", "coop", "--seeds", "1", "--dry-run"],
-        ["scripts/reproduce.py", "base2new", "--datasets", "phantom", "--methods", "ogkd", "coop", "--dry-run"],
+        ["scripts/compare.py", "Phantom", "--seeds", "1"],
+        ["scripts/reproduce.py", "base2new", "--datasets", "PHANTOM", "phantom", "--seeds", "1"],
+        ["scripts/transfer.py", "Phantom:PHANTOM", "--seeds", "1"],
     ],
     ids=lambda words: words[0],
 )
-def test_programs_take_methods_in_any_case(command, data, tmp_path, words):
-    done = command(words, {"DATA": str(data), "OUTPUT": str(tmp_path / "output")})
+def test_programs_take_methods_and_data_sets_in_any_case_and_each_once(command, data, tmp_path, words):
+    more = ["--methods", "linear_probe", "coop", "CoOp", "--dry-run"]
+    env = {"DATA": str(data), "OUTPUT": str(tmp_path / "output"), "BACKBONE": "phantomclip"}
+    done = command([*words, *more], env)
     assert done.returncode == 0, done.stderr
-    assert "--trainer OGKD " in done.stdout
-    assert "--trainer CoOp " in done.stdout
+    lines = [line for line in done.stdout.splitlines() if "--trainer" in line]
+    assert len(lines) == len(set(lines))
+    assert {line.split("--trainer ")[1].split()[0] for line in lines} == {"LinearProbe", "CoOp"}
+    assert all("configs/datasets/phantom.yaml" in line and "--backbone PhantomCLIP " in line for line in lines)
+
+
+MISSPELT = {
+    "scripts/compare.py": ["phantom", "--methods", "CoOp", "linear_prob"],
+    "scripts/reproduce.py": ["few_shot", "--datasets", "phantom", "--methods", "CoOp", "linear_prob"],
+    "scripts/transfer.py": ["phantom:phantom_shift", "--methods", "CoOp", "linear_prob"],
+    "scripts/run.py": ["linear_prob", "few_shot", "phantom", "2", "1"],
+    "train.py": ["--trainer", "linear_prob", "--output-dir", "nowhere"],
+}
+
+
+@pytest.mark.parametrize("program", MISSPELT)
+def test_a_method_that_there_is_not_is_refused_before_anything_starts(command, data, tmp_path, program):
+    done = command([program, *MISSPELT[program]], {"DATA": str(data), "OUTPUT": str(tmp_path / "output")})
+    assert done.returncode == 2
+    assert "'linear_prob' (did you mean 'LinearProbe'?)" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "output").exists()
+
+
+def test_a_data_set_and_a_backbone_that_there_are_not_are_refused_with_the_nearest(command, data, tmp_path):
+    env = {"DATA": str(data), "OUTPUT": str(tmp_path / "output")}
+    done = command(["scripts/compare.py", "phantm", "--methods", "CoOp"], env)
+    assert (done.returncode, "'phantm' (did you mean 'phantom'?)" in done.stderr) == (2, True)
+    done = command(["scripts/compare.py", "phantom", "--methods", "CoOp", "--backbone", "biomed-clp"], env)
+    assert (done.returncode, "\"biomed-clp\" (did you mean 'BiomedCLIP'?)" in done.stderr) == (2, True)
+    done = command(["scripts/download.py", "busbra2"], env)
+    assert (done.returncode, "(did you mean 'busbra'?)" in done.stderr) == (2, True)
+    assert not (tmp_path / "output").exists()
+
+
+def test_a_configuration_file_may_name_the_method(arguments, tmp_path):
+    file = tmp_path / "probe.yaml"
+    file.write_text("TRAINER:\n  NAME: linear_probe\nMODEL:\n  BACKBONE:\n    NAME: phantomclip\n")
+    words = arguments("", method_file=str(file))
+    words[words.index("--backbone") + 1] = ""
+    cfg = build_config(RunSpec.parse(words))
+    assert (cfg.TRAINER.NAME, cfg.MODEL.BACKBONE.NAME) == ("LinearProbe", "PhantomCLIP")
+    cfg = build_config(RunSpec.parse(arguments("CoOp", "TRAINER.NAME", "tip-adapter-f")))
+    assert cfg.TRAINER.NAME == "TipAdapterF"
 
 
 @pytest.mark.slow
@@ -108,8 +158,45 @@ def test_other_backbones_keep_the_number_of_threads(two_threads):
     assert torch.get_num_threads() == 2
 
 
-def test_tables_take_methods_in_any_case(command, arguments, tmp_path):
-    assert command(["train.py", *arguments("ZeroShot")]).returncode == 0
-    done = command(["parse_test_res.py", str(tmp_path), "--table", "few_shot", "--method", "zeroshot"])
+@pytest.fixture
+def finished(tmp_path):
+    """The folder of finished runs of two methods."""
+    labels = [0, 1, 2] * 4
+    images = [f"{number}.png" for number in range(len(labels))]
+    for method in ("CoOp", "LinearProbe"):
+        predictions = random_predictions(images, labels, ("a", "b", "c"), 2, len(method))
+        write_run(tmp_path / "output" / method, "few_shot", method, 1, predictions, 4)
+    return str(tmp_path / "output")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--table", "few_shot", "--method", "linear_probe", "--dataset", "PHANTOM", "--backbone", "phantomclip"],
+        ["--table", "few_shot", "--against", "LINEAR-PROBE"],
+        ["--claims", "linear probe"],
+    ],
+    ids=lambda words: words[-2],
+)
+def test_tables_take_names_in_any_case(command, finished, words):
+    done = command(["parse_test_res.py", finished, *words])
     assert done.returncode == 0, done.stderr
-    assert "Zero-shot" in done.stdout
+    assert "Linear probe" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        (["parse_test_res.py", "--table", "few_shot", "--method", "linear_prob"], "LinearProbe"),
+        (["parse_test_res.py", "--table", "few_shot", "--against", "linear_prob"], "LinearProbe"),
+        (["parse_test_res.py", "--claims", "linear_prob"], "LinearProbe"),
+        (["parse_test_res.py", "--table", "few_shot", "--dataset", "phantm"], "phantom"),
+        (["parse_test_res.py", "--table", "few_shot", "--backbone", "phantomclp"], "PhantomCLIP"),
+        (["report.py", "--methods", "linear_prob"], "LinearProbe"),
+    ],
+)
+def test_what_no_run_has_is_refused_with_the_nearest(command, finished, words, near):
+    done = command([words[0], finished, *words[1:]])
+    assert done.returncode == 2
+    assert f"(did you mean '{near}'?)" in done.stderr
+    assert done.stderr.count("\n") == 1

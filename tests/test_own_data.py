@@ -154,9 +154,26 @@ def test_a_published_set_is_read_in_its_own_layout(data):
     assert not seen.faults()
 
 
-def test_a_missing_folder_is_reported(command, tmp_path):
-    done = command(["scripts/check_data.py", str(tmp_path / "absent")])
-    assert (done.returncode, "There is no folder" in done.stderr) == (2, True)
+def test_one_fault_is_not_written_as_several(command, scans):
+    (scans / "few").mkdir()
+    patterned(7).save(scans / "few" / "one.png")
+    (scans / "few" / "notes.txt").write_text("one")
+    done = command(["scripts/check_data.py", str(scans)])
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "1 fault.")
+    assert "has 1 readable image:" in done.stdout and "1 file in" in done.stdout
+
+
+@pytest.mark.parametrize("given", ["absent", "", "scans/mass/{image}", "set"])
+def test_a_folder_that_cannot_be_checked_is_refused_in_one_sentence(command, tmp_path, scans, given):
+    image = next((scans / "mass").iterdir()).name
+    (tmp_path / "set").mkdir()
+    split = {part: [[f"a/{part}.png", 0, "a"]] for part in ("train", "val", "test")}
+    (tmp_path / "set" / "split_set.json").write_text(json.dumps(split))
+    word = given and str(tmp_path / given.format(image=image))
+    done = command(["scripts/check_data.py", word])
+    assert (done.returncode, done.stdout) == (2, "")
+    sentences = {"absent": "There is no folder", "": "Give a folder", "set": "The image folder"}
+    assert sentences.get(given, "is a file") in done.stderr
 
 
 # Reading

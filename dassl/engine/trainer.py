@@ -468,6 +468,10 @@ class SimpleTrainer(TrainerBase):
     def check_cfg(self, cfg: CfgNode) -> None:
         """Check that the configuration has what this trainer needs."""
 
+    def checkpoint_meta(self) -> dict:
+        """Return the names of the classes, in the order of their labels."""
+        return {"classes": [name for _, name in sorted(getattr(self, "lab2cname", {}).items())]}
+
     def build_data_loader(self) -> None:
         """Build the data manager and keep its loaders as attributes."""
         dm = self.build_data_manager()

@@ -173,16 +173,20 @@ def tolist_if_not(x: object) -> list:
 
 
 def get_most_similar_str_to_a_from_b(a: str, b: Sequence[str]) -> str:
-    """Return the string of b that is most similar to a."""
-    return max(b, key=lambda other: difflib.SequenceMatcher(None, a, other).ratio())
+    """Return the string of b that is most similar to a, in any case."""
+    return max(b, key=lambda other: difflib.SequenceMatcher(None, a.casefold(), other.casefold()).ratio())
+
+
+def did_you_mean(word: str, names: Sequence[str]) -> str:
+    """Return " (did you mean 'NAME'?)", to follow a word that is none of the names; "" without a word or names."""
+    return f" (did you mean '{get_most_similar_str_to_a_from_b(word, names)}'?)" if word and names else ""
 
 
 def check_availability(requested: str, available: Sequence[str]) -> None:
     """Raise UserError, suggesting the nearest name, if the requested one is not available."""
     if requested not in available:
-        near = get_most_similar_str_to_a_from_b(requested, available) if available else None
-        hint = f" (did you mean '{near}'?)" if near else ""
-        raise WrongValue(f"There is no '{requested}'{hint}; there are {', '.join(available)}.")
+        near = did_you_mean(requested, available)
+        raise WrongValue(f"There is no '{requested}'{near}; there are {', '.join(available)}.")
 
 
 def is_disk_full(error: BaseException | None) -> bool:

@@ -30,7 +30,7 @@ CHECKPOINT = {
     "optimizer?": (_PLAIN, None),
     "scheduler?": (_PLAIN, None),
     "val_result?": (float, None),
-    "meta?": ({"method?": str, "backbone?": str, "files?": dict}, None),
+    "meta?": ({"method?": str, "backbone?": str, "files?": dict, "classes?": [str]}, None),
 }
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dassl.utils import UserError, get_most_similar_str_to_a_from_b
+from dassl.utils import UserError
 
 from ..collect import Run
-from ..methods import known_methods
+from ..methods import named_among
 from .evidence import Evaluation
 
 ALWAYS = ("OGKD", "ZeroShot")  # besides the best
@@ -15,7 +15,7 @@ MOST = 6  # methods in a figure, as many as there are colours
 
 
 def check(methods: Sequence[str] | None, runs: Sequence[Run]) -> tuple[str, ...] | None:
-    """The classes of the requested methods, given by class or title; None if none were requested.
+    """The classes of the requested methods, see `reports.methods.named`; None if none were requested.
 
     Raises:
         UserError: a method was not run, or there are too many.
@@ -24,14 +24,7 @@ def check(methods: Sequence[str] | None, runs: Sequence[Run]) -> tuple[str, ...]
         return None
     if len(methods) > MOST:
         raise UserError(f"{len(methods)} methods are too many for one figure: give at most {MOST}.")
-    known = known_methods()
-    names = {run.method.lower(): run.method for run in runs}
-    names.update({known[run.method].title.lower(): run.method for run in runs if run.method in known})
-    for name in methods:
-        if name.lower() not in names:
-            near = get_most_similar_str_to_a_from_b(name, sorted(set(names.values())))
-            raise UserError(f"There is no finished run of the method {name} (did you mean {near}?).")
-    return tuple(dict.fromkeys(names[name.lower()] for name in methods))
+    return tuple(named_among(methods, (run.method for run in runs)))
 
 
 def choose(

@@ -14,6 +14,7 @@ from dassl.utils import UserError
 from geometry import Geometry, geometry_file, read_geometry
 
 from ..collect import Run
+from ..doubts import about_run
 from ..metrics import METRICS, compute, find
 from ..predictions import Predictions
 from ..relations import relations
@@ -48,6 +49,11 @@ class Evaluation:
     def accuracy(self) -> float:
         """Mean over seeds, in percent."""
         return float(np.mean([run.results["accuracy"] for run in self.runs]))
+
+    @cached_property
+    def doubtful(self) -> bool:
+        """Whether the answers of a seed are no better than one and the same answer."""
+        return any(map(about_run, self.runs))
 
     @cached_property
     def predictions(self) -> list[Predictions]:

@@ -67,8 +67,9 @@ def metrics_grid(tests: Sequence[Evaluation]) -> Grid | None:
     decimals = [1 if one.unit else 3 for one in columns]
     ranked = []
     for one, digits in zip(columns, decimals, strict=True):
-        shown = [round(test.metrics[one.name], digits) for test in tests if one.name in test.metrics]
-        ranked.append(sorted(set(shown), reverse=not one.lower_is_better)[: len(RANKS)] if len(shown) > 1 else [])
+        having = [test for test in tests if one.name in test.metrics]
+        shown = {round(test.metrics[one.name], digits) for test in having if not test.doubtful}
+        ranked.append(sorted(shown, reverse=not one.lower_is_better)[: len(RANKS)] if len(having) > 1 else [])
     for test in tests:
         cells = []
         for one, digits, best in zip(columns, decimals, ranked, strict=True):
@@ -77,7 +78,8 @@ def metrics_grid(tests: Sequence[Evaluation]) -> Grid | None:
                 cells.append(GridCell("–"))
                 continue
             place = round(value, digits)
-            cells.append(GridCell(f"{value:.{digits}f}", rank=RANKS[best.index(place)] if place in best else ""))
+            rank = RANKS[best.index(place)] if place in best and not test.doubtful else ""
+            cells.append(GridCell(f"{value:.{digits}f}", rank=rank))
         grid.rows.append((test.name, cells))
     grid.caption = "Means over seeds. ↑ higher is better, ↓ lower is better. Numbers with one decimal are percentages."
     return grid

@@ -67,7 +67,7 @@ def _glance(
     protocol: Protocol, title: str, tests: Sequence[Evaluation], floor: float | None
 ) -> tuple[str, list[GridCell]]:
     """The summary's row for a test: the best method, zero-shot, and the accuracy of the most frequent class."""
-    best = max(tests, key=lambda test: test.accuracy)
+    best = max(tests, key=lambda test: (not test.doubtful, test.accuracy))
     interval = best.interval("accuracy", protocol.draws)
     zero = next((test for test in tests if test.variant.method == "ZeroShot"), None)
     return title, [

@@ -284,7 +284,8 @@ class ClipTrainer(TrainerX):
     # Checkpoints: the learned parameters and what they were trained on
 
     def checkpoint_meta(self) -> dict:
-        return {"method": type(self).__name__, "backbone": self.clip_model.fingerprint, "files": self.learned_from}
+        mine = {"method": type(self).__name__, "backbone": self.clip_model.fingerprint, "files": self.learned_from}
+        return super().checkpoint_meta() | mine
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load the learned parameters from a run folder's checkpoint of `epoch`; by default the best by validation if
@@ -330,6 +331,12 @@ class ClipTrainer(TrainerX):
             raise UserError(
                 f"{path} was trained with different weights from those of {self.clip_model.name} loaded here: "
                 f"use the backbone that it was trained with."
+            )
+        theirs, here = meta.get("classes") or self.classnames, self.classnames
+        if theirs != here and not self.can_name_novel_classes(self.options):
+            raise UserError(
+                f"{path} was trained on the classes {', '.join(theirs)}, but here they are {', '.join(here)}: "
+                f"what {mine['method']} learns belongs to its classes, in their order."
             )
         changed = [name for name, value in self.learned_from.items() if meta.get("files", {}).get(name) != value]
         if changed:

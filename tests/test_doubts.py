@@ -1,0 +1,126 @@
+"""Answers that are no better than one and the same answer are doubted wherever their accuracy is shown."""
+
+import json
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import train
+from dassl.engine import TRAINER_REGISTRY
+from reports.collect import collect
+from reports.doubts import AT_CHANCE, LOSS_ROSE, doubts
+from reports.page import write as write_page
+from reports.predictions import Predictions
+from reports.render import render
+from reports.tables import average, base2new_tables, few_shot_tables
+from reports.transfer import transfer_tables
+from tests.report_runs import random_predictions, write_run
+from trainers.zeroshot import ZeroShot
+
+CLASSES = ("benign", "malignant", "normal")
+LABELS = [0] * 20 + [1] * 3 + [2] * 6  # as unequal as small folders of images are
+IMAGES = [f"{number}.png" for number in range(len(LABELS))]
+SHARE = "accuracy not above the 69.0 % of the commonest class, benign"
+ONE = "benign is the answer for all test images"
+
+counts = st.integers(1, 6).flatmap(
+    lambda size: st.lists(st.lists(st.integers(0, 9), min_size=size, max_size=size), min_size=size, max_size=size)
+)
+
+
+@given(counts, st.floats(0, 10), st.floats(0, 10))
+def test_each_reason_for_doubt_is_named_and_nothing_else_is_doubted(matrix, first, last):
+    array, names = np.array(matrix), [f"class {number}" for number in range(len(matrix))]
+    found = doubts(matrix, names, {"first_loss": first, "last_loss": last})
+    assert (LOSS_ROSE in found) == (last > first)
+    total, correct, tested = array.sum(), array.trace(), (array.sum(1) > 0).sum()
+    judged = len(names) > 1 and total > 0
+    at_chance, no_better = correct * len(names) <= total, tested > 1 and correct <= array.sum(1).max()
+    assert (AT_CHANCE in found) == (judged and at_chance)
+    assert any("of the commonest class" in one for one in found) == (judged and no_better and not at_chance)
+    one_answer = tested > 1 and (array.sum(0) > 0).sum() == 1
+    assert any("is the answer for all" in one for one in found) == (judged and one_answer)
+    assert not {LOSS_ROSE} & set(doubts(matrix, names, {"first_loss": None, "last_loss": last}))
+
+
+@TRAINER_REGISTRY.register()
+class OneAnswer(ZeroShot):
+    def classifier(self):
+        logits = torch.eye(len(self.classnames))[3]
+        return lambda features: logits.expand(len(features), -1)
+
+
+def always(answer: int) -> Predictions:
+    return Predictions(tuple(IMAGES), np.array(LABELS), np.eye(3)[[answer] * len(LABELS)], CLASSES)
+
+
+def good(seed=1) -> Predictions:
+    return random_predictions(IMAGES, LABELS, CLASSES, 4, seed)
+
+
+def row(table, name):
+    return next(line for line in render(table).splitlines() if line.startswith(f"| {name} "))
+
+
+def test_a_method_that_always_answers_one_class_has_a_footnote_and_is_not_bold(tmp_path):
+    for seed in (1, 2):
+        write_run(tmp_path / f"tip{seed}", "few_shot", "TipAdapter", seed, always(0), 4)
+        write_run(tmp_path / f"zero{seed}", "few_shot", "ZeroShot", seed, always(2), 4)
+    (table,) = few_shot_tables(collect(tmp_path))
+    assert f"Tip-Adapter, 4 shots: {SHARE} (seeds 1, 2)." in table.footnotes
+    assert f"Tip-Adapter, 4 shots: {ONE} (seeds 1, 2)." in table.footnotes
+    assert f"Zero-shot, 4 shots: {AT_CHANCE} (seeds 1, 2)." in table.footnotes
+    assert "**" not in render(table) and "<u>" not in render(table)
+    write_run(tmp_path / "coop", "few_shot", "CoOp", 1, good(), 4)
+    (table,) = few_shot_tables(collect(tmp_path))
+    assert "**" in row(table, "CoOp")
+    assert "<u>" not in render(table)
+
+
+def test_results_without_counts_are_judged_by_their_predictions(tmp_path):
+    path = write_run(tmp_path / "tip", "few_shot", "TipAdapter", 1, always(0), 4)
+    results = json.loads((path / "results.json").read_text())
+    for name in ("confusion_matrix", "classnames"):
+        results.pop(name)
+    (path / "results.json").write_text(json.dumps(results))
+    assert f"Tip-Adapter, 4 shots: {ONE} (seed 1)." in few_shot_tables(collect(tmp_path))[0].footnotes
+    (path / "predictions.npz").unlink()
+    assert few_shot_tables(collect(tmp_path))[0].footnotes == []
+
+
+def test_base_and_novel_are_judged_each_and_the_hm_with_either(tmp_path):
+    for method, novel in (("CoOp", always(0)), ("KgCoOp", good(3))):
+        for dataset in ("Phantom", "PhantomShift"):
+            folder = tmp_path / dataset / method
+            write_run(folder / "base", "train_base", method, 1, good(1), dataset=dataset)
+            predictions = novel if dataset == "Phantom" else good(2)
+            write_run(folder / "novel", "test_new", method, 1, predictions, dataset=dataset)
+    first, second = base2new_tables(collect(tmp_path))
+    assert f"CoOp, novel: {ONE} (seed 1)." in first.footnotes
+    assert not any("base" in sentence for sentence in [*first.footnotes, *second.footnotes])
+    doubtful = {one.name: [cell.doubtful for cell in one.cells] for one in first.rows}
+    assert doubtful == {"CoOp": [False, True, True], "KgCoOp": [False, False, False]}
+    mean, _ = average([first, second], "base2new")
+    assert not any(cell.doubtful for one in mean.rows for cell in one.cells)  # one data set of two is no verdict
+
+
+def test_a_transfer_table_has_the_footnote_too(tmp_path):
+    write_run(tmp_path / "tip", "few_shot", "TipAdapter", 1, always(0), 4, source="BUSI")
+    (table,) = transfer_tables(collect(tmp_path))
+    assert f"Tip-Adapter, phantom: {ONE} (seed 1)." in table.footnotes
+
+
+def test_the_page_has_the_footnote_too(tmp_path):
+    write_run(tmp_path / "tip", "few_shot", "TipAdapter", 1, always(0), 4)
+    write_run(tmp_path / "coop", "few_shot", "CoOp", 1, good(), 4)
+    text = write_page(tmp_path, tmp_path / "page.html").read_text()
+    assert f"Tip-Adapter, 4 shots: {ONE} (seed 1)." in text
+
+
+def test_the_log_and_the_results_say_so(arguments, tmp_path):
+    results = train.main(arguments("OneAnswer"))
+    answer = f"{results['classnames'][3]} is the answer for all test images"
+    assert results["warnings"] == [AT_CHANCE, answer]
+    assert f"Warning: {answer}\n" in (tmp_path / "run" / "log.txt").read_text()
