@@ -63,7 +63,7 @@ class FrozenCLIP(nn.Module):
         self._tokenizer = tokenizer
         self.name = name
         self.fingerprint = fingerprint
-        self.image_size, self.mean, self.std = spec
+        self.image_size, self.mean, self.std = spec.size, spec.mean, spec.std
         self.embed_dim = embed_dim
         self.context_length = context_length
         self.logit_scale = math.exp(log_logit_scale)
