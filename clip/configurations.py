@@ -79,8 +79,13 @@ _OPEN_CLIP = {
     "model_cfg": {
         "embed_dim": _SIZES["width"],
         "vision_cfg": {**_TOWER, "timm_model_name?": _NAME},
-        "text_cfg": {**_TOWER, "hf_model_name?": _NAME, "hf_tokenizer_name?": _NAME, "tokenizer_mode?": _NAME,
-                     "tokenizer_kwargs?": (dict, None)},
+        "text_cfg": {
+            **_TOWER,
+            "hf_model_name?": _NAME,
+            "hf_tokenizer_name?": _NAME,
+            "tokenizer_mode?": _NAME,
+            "tokenizer_kwargs?": (dict, None),
+        },
     },
     "preprocess_cfg?": (_PREPROCESS_CFG, None),
 }

@@ -84,6 +84,4 @@ def transformers_tokenizer(
             ids = [row[:-1] if row[-1:] == [tokenizer.sep_token_id] else row for row in ids]
         return ids
 
-    return Tokenizer(
-        encode, lambda: tokenizer.convert_ids_to_tokens(range(len(tokenizer))), tokenizer.pad_token_id
-    )
+    return Tokenizer(encode, lambda: tokenizer.convert_ids_to_tokens(range(len(tokenizer))), tokenizer.pad_token_id)

@@ -12,6 +12,8 @@ from types import TracebackType
 PROJECT = Path(__file__).resolve().parents[2]
 PROGRAMS = (PROJECT, PROJECT / "scripts", PROJECT / "phantom")  # the folders that hold programs
 INTERRUPTED = 130
+# What PyTorch says when a data loader's worker finds no shared memory, or is killed for want of memory.
+_WORKER_ENDED = ("unable to allocate shared memory", "is killed by signal", "exited unexpectedly")
 
 
 class UserError(Exception):
@@ -65,6 +67,11 @@ def cause_of(error: BaseException) -> str | None:
         )
     if is_out_of_memory(error):
         return "the GPU's memory is full: lower DATALOADER.TRAIN_X.BATCH_SIZE or FEATURES.IMAGES_AT_ONCE."
+    if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _WORKER_ENDED):
+        return (
+            "a process that loads images has ended, since memory or shared memory (/dev/shm) is full: set "
+            "DATALOADER.NUM_WORKERS 0, or start the container with more (docker run --shm-size 1g)."
+        )
     return None
 
 
