@@ -13,6 +13,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dassl.utils.errors import first_line
+
 from . import weights
 from .bert import config_of_state
 from .configurations import (
@@ -27,7 +29,7 @@ from .configurations import (
 from .errors import ModelError
 from .image_towers import tower_of
 from .interface import FrozenCLIP, Report
-from .sources import OPEN_CLIP_WEIGHTS, TRANSFORMERS_WEIGHTS, Repository, first_line, weights_in
+from .sources import OPEN_CLIP_WEIGHTS, TRANSFORMERS_WEIGHTS, Repository, weights_in
 from .text_towers import NativeText, TransformersText
 from .tokenizers import CLEANINGS, Tokenizer, native_tokenizer, transformers_tokenizer
 
@@ -42,7 +44,7 @@ _IGNORED = (
     "vocab_size",
 )
 _OPENAI_MODEL = "ViT-B-16-quickgelu"
-_UNSET = (None, False, "", [], {})
+_UNSET: tuple = (None, False, "", [], {})
 _CONTEXT_LENGTH = 77  # where a configuration gives none
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from .errors import ModelError
 from .sources import VOCABULARIES, Repository, first_file, from_hub, tokenizer_repository
 
-
 CLEANINGS = ("lower", "whitespace", "canonicalize")
 """open_clip's ways to clean a text; the last removes punctuation."""
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dassl.utils.errors import first_line
+
 from . import weights
 from .configurations import TRANSFORMERS_CONFIG, read_json, transformers_spec, without_code
 from .errors import ModelError
 from .image_towers import TransformersViT
 from .interface import FrozenCLIP, Report
-from .sources import TRANSFORMERS_WEIGHTS, Repository, first_line, weights_in
+from .sources import TRANSFORMERS_WEIGHTS, Repository, weights_in
 from .text_towers import TransformersCLIPText
 from .tokenizers import transformers_tokenizer
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -142,10 +142,10 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
 
     def _named(self, labels: Sequence, number: int) -> tuple[list, list[str]]:
         """The labels of the images and their class names."""
-        labels = np.asarray(labels, dtype=object)
-        if labels.shape != (number,) or not number:
-            raise UserError(f"There are {number} images and labels of shape {labels.shape}: give each image one label.")
-        labels = [label.item() if isinstance(label, np.generic) else label for label in labels]
+        column = np.asarray(labels, dtype=object)
+        if column.shape != (number,) or not number:
+            raise UserError(f"There are {number} images and labels of shape {column.shape}: give each image one label.")
+        labels = [label.item() if isinstance(label, np.generic) else label for label in column]
         given = self.class_names or {}
         if not isinstance(given, Mapping):
             if list(given) != sorted(given):
@@ -285,11 +285,9 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
 
 def _images(images: Images) -> list[str | Image.Image]:
     """The images as a list; one image is a list of its own, as is the column of a table with one column."""
-    if isinstance(images, OneImage):
-        images = [images]
-    elif getattr(images, "ndim", 1) == 2 and images.shape[1] == 1:
-        images = np.asarray(images, dtype=object)[:, 0]
-    images = list(images)
+    if getattr(images, "ndim", 1) == 2 and np.shape(cast(np.ndarray, images))[1] == 1:
+        images = cast(Sequence, np.asarray(images, dtype=object)[:, 0])
+    images = [images] if isinstance(images, OneImage) else list(images)
     wrong = [image for image in images if not isinstance(image, OneImage)]
     if wrong:
         raise UserError(

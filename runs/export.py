@@ -13,10 +13,11 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from clip.sources import HUB_MODELS, Repository, first_line, from_hub
+from clip.sources import HUB_MODELS, Repository, from_hub
 from dassl.config.ranges import MOST_SHOTS
-from dassl.utils import UserError, atomic_path, models_in, read_json, write_json
+from dassl.utils import UserError, atomic_path, first_line, models_in, read_json, write_json
 from dassl.utils.dicom import MIDDLE
+from dassl.utils.network import trouble
 from dassl.utils.rules import Rule, number, one_of, whole
 from dassl.utils.shapes import departure, read_record
 from runs.config import defaults
@@ -214,8 +215,6 @@ def push(folder: Path, name: str, public: bool = False) -> str:
             repo_id=name, folder_path=folder, allow_patterns=list(FILES), commit_message="A trained prompt"
         )
     except Exception as error:  # the hub's client passes on errors of its HTTP library, which depend on the version
-        raise UserError(
-            f"The hub did not accept {name} ({first_line(error)}): check the name, the network and your token "
-            "(`hf auth login`), and run the same command again."
-        ) from error
+        reason, mend = trouble(error, "check the name, the network and your token (`hf auth login`)")
+        raise UserError(f"The hub did not accept {name} ({reason}): {mend}, and run the same command again.") from error
     return str(address)

@@ -50,6 +50,23 @@ class MissingKey(UserError, AttributeError):
     """A UserError where a configuration lacks a key, for which yacs raises AttributeError."""
 
 
+def brief(error: object, most: int = 200) -> str:
+    """An error's text on one line, as part of a sentence; at most `most` characters, cut between words. Its type if it
+    has no text."""
+    text = " ".join(str(error).split())
+    if len(text) > most:
+        cut = text[:most].rsplit(" ", 1)[0]
+        text = f"{cut.rstrip('.:,;(')} ..."
+    else:
+        text = text.rstrip(".:")
+    return text or type(error).__name__
+
+
+def first_line(error: object) -> str:
+    """The first line of an error's text, as `brief` gives it."""
+    return brief(str(error).strip().split("\n")[0]) if str(error).strip() else type(error).__name__
+
+
 def report_error(message: object) -> None:
     """Print one error sentence to stderr, as every program here does."""
     print(f"error: {message}", file=sys.stderr, flush=True)
