@@ -31,7 +31,7 @@ from .image_towers import tower_of
 from .interface import FrozenCLIP, Report
 from .sources import OPEN_CLIP_WEIGHTS, TRANSFORMERS_WEIGHTS, Repository, weights_in
 from .text_towers import NativeText, TransformersText
-from .tokenizers import CLEANINGS, Tokenizer, native_tokenizer, transformers_tokenizer
+from .tokenizers import CLEANINGS, Tokenizer, native_tokenizer, require_pooling_at_end, transformers_tokenizer
 
 _TEXT = "text.transformer."
 # Buffers and heads in published files that the model, as it is used here, does not have.
@@ -155,8 +155,8 @@ def build(model_cfg: Mapping, folder: Path, custom_text: bool = False) -> nn.Mod
 def _text_tower(model: Any, tokenizer: Tokenizer, path: Path) -> nn.Module:
     """The text tower of a model.
 
-    Raises ModelError if it would not read the tokenizer's texts as open_clip does: a tower of CLIP's own kind is pooled
-    at the highest token id or at the one that ends a text, one of transformers ignores the padding that it knows.
+    Raises ModelError if it would not read the tokenizer's texts as open_clip does: a tower of transformers ignores the
+    padding that it knows, and one of CLIP's own kind is pooled at a certain token.
     """
     from open_clip.hf_model import MaxPooler
 
@@ -169,11 +169,8 @@ def _text_tower(model: Any, tokenizer: Tokenizer, path: Path) -> nn.Module:
             raise unsupported(path, f"a text tower that pads with {padding} and a tokenizer with {tokenizer.padding}")
         return TransformersText(text.transformer, text.pooler, text.proj)
     tower = NativeText(model if text is None else text)
-    *before, end = tokenizer(["a"])[0]
-    highest = max(len(tokenizer.words()) - 1, *before)
-    pooled_at = highest if tower.pooling == "argmax" else model.text_eos_id if text is None else text.eos_id
-    if pooled_at != end or end in before:
-        raise unsupported(path, f"text pooling at the token {pooled_at}, where texts end with the token {end}")
+    eos = model.text_eos_id if text is None else text.eos_id
+    require_pooling_at_end(tokenizer, None if tower.pooling == "argmax" else eos, path)
     return tower
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .configurations import unsupported
 from .errors import ModelError
 from .sources import VOCABULARIES, Repository, first_file, from_hub, tokenizer_repository
 
@@ -84,3 +85,12 @@ def transformers_tokenizer(
         return ids
 
     return Tokenizer(encode, lambda: tokenizer.convert_ids_to_tokens(range(len(tokenizer))), tokenizer.pad_token_id)
+
+
+def require_pooling_at_end(tokenizer: Tokenizer, token: int | None, path: Path) -> None:
+    """Raise ModelError unless a text tower pooled at the first such token (None: at the highest id) is pooled where the
+    tokenizer's texts end; `path` is the configuration."""
+    *before, end = tokenizer(["a"])[0]
+    token = max(len(tokenizer.words()) - 1, *before) if token is None else token
+    if token != end or end in before:
+        raise unsupported(path, f"text pooling at the token {token}, where texts end with the token {end}")

@@ -225,3 +225,12 @@ def test_what_transformers_would_do_and_this_does_not_is_refused(pubmedclip, opt
     (pubmedclip / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR | options))
     with pytest.raises(clip.ModelError, match=words):
         clip.image_spec(pubmedclip)
+
+
+def test_text_pooled_elsewhere_than_at_its_end_is_refused(tmp_path):
+    tiny_models.transformers_clip(tmp_path)
+    content = json.loads((tmp_path / "config.json").read_text())
+    content["text_config"]["eos_token_id"] = 5
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(clip.ModelError, match="pooling at the token 5, where texts end with the token"):
+        clip.load(tmp_path)
