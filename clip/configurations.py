@@ -175,7 +175,8 @@ def transformers_spec(folder: Path) -> ImageSpec:
 
     Raises ModelError for what cannot be done here.
     """
-    size = (read_json(folder / TRANSFORMERS_CONFIG).get("vision_config") or {}).get("image_size") or OPENAI_SPEC.size
+    vision = read_json(folder / TRANSFORMERS_CONFIG).get("vision_config") or {}
+    size = _side(vision.get("image_size") or OPENAI_SPEC.size, folder / TRANSFORMERS_CONFIG)
     path, found = _preprocessor(folder)
     square, shortest = {"height": size, "width": size}, {"shortest_edge": size}
     resized, cropped = found.get("size", shortest), found.get("crop_size", square)

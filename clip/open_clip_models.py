@@ -199,4 +199,7 @@ def _tokenizer(text_cfg: Mapping, folder: Path, repository: Repository | None) -
                 f"its tokenizer as hf_tokenizer_name in {OPEN_CLIP_CONFIG} and put tokenizer.json beside the weights."
             )
         return native
-    return transformers_tokenizer(folder, repository, published_name, clean or "whitespace", strips)
+    tokenizer = transformers_tokenizer(folder, repository, published_name, clean or "whitespace", strips)
+    if strips and tokenizer.padding != 0:  # open_clip replaces the token by 0
+        raise unsupported(path, f"text_cfg.tokenizer_kwargs.strip_sep_token where {tokenizer.padding} is the padding")
+    return tokenizer
