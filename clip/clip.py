@@ -13,6 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
+from dassl.utils.errors import brief
+
 from . import weights
 from .compat.archive import is_archive, read_archive
 from .compat.download import fetch
@@ -101,7 +103,7 @@ def tokenize(texts: str | Sequence[str], context_length: int = 77, truncate: boo
         if len(sequence) > context_length:
             if not truncate:
                 raise CompatError(
-                    f'The text "{text[:80]}" has {len(sequence)} tokens, too long for the context length '
+                    f'The text "{brief(text, 80)}" has {len(sequence)} tokens, too long for the context length '
                     f"{context_length}: shorten it, or give truncate=True."
                 )
             sequence = [*sequence[: context_length - 1], end]

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dassl.utils.errors import brief
+
 from .configurations import ImageSpec
 from .errors import ModelError
 
@@ -63,7 +65,7 @@ class FrozenCLIP(nn.Module):
         self._tokenizer = tokenizer
         self.name = name
         self.fingerprint = fingerprint
-        self.image_size, self.mean, self.std = spec
+        self.image_size, self.mean, self.std = spec.size, spec.mean, spec.std
         self.embed_dim = embed_dim
         self.context_length = context_length
         self.logit_scale = math.exp(log_logit_scale)
@@ -143,7 +145,7 @@ class FrozenCLIP(nn.Module):
         for text, sequence in zip(texts, sequences, strict=True):
             if len(sequence) > self.context_length:
                 raise ModelError(
-                    f'The text "{text[:80]}" has {len(sequence)} tokens but {self.name} reads at most '
+                    f'The text "{brief(text, 80)}" has {len(sequence)} tokens but {self.name} reads at most '
                     f"{self.context_length}: shorten it."
                 )
         length = max(map(len, sequences))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+
+from dassl.utils.errors import first_line
 
 from . import weights
 from .bert import config_of_state
@@ -21,13 +23,15 @@ from .configurations import (
     image_spec_of,
     open_clip_config,
     read_json,
+    unsupported,
     without_code,
 )
 from .errors import ModelError
 from .image_towers import tower_of
 from .interface import FrozenCLIP, Report
-from .sources import OPEN_CLIP_WEIGHTS, TRANSFORMERS_WEIGHTS, Repository, first_line, weights_in
+from .sources import OPEN_CLIP_WEIGHTS, TRANSFORMERS_WEIGHTS, Repository, weights_in
 from .text_towers import NativeText, TransformersText
+from .tokenizers import CLEANINGS, Tokenizer, native_tokenizer, require_pooling_at_end, transformers_tokenizer
 
 _TEXT = "text.transformer."
 # Buffers and heads in published files that the model, as it is used here, does not have.
@@ -40,6 +44,8 @@ _IGNORED = (
     "vocab_size",
 )
 _OPENAI_MODEL = "ViT-B-16-quickgelu"
+_UNSET: tuple = (None, False, "", [], {})
+_CONTEXT_LENGTH = 77  # where a configuration gives none
 
 
 def load_folder(
@@ -64,6 +70,7 @@ def load_openai(name: str, folder: Path, report: Report | None = None) -> Frozen
 
 
 def _load(name: str, folder: Path, config: dict, report: Report | None, repository: Repository | None) -> FrozenCLIP:
+    spec = image_spec_of(config, folder / OPEN_CLIP_CONFIG)
     path = weights_in(folder, (*OPEN_CLIP_WEIGHTS, *TRANSFORMERS_WEIGHTS))
     text_config = _own_text_config(config["model_cfg"], folder)
     with ExitStack() as stack:
@@ -75,14 +82,15 @@ def _load(name: str, folder: Path, config: dict, report: Report | None, reposito
         model_cfg = _self_contained(config["model_cfg"], folder, state, path, stack)
         model: Any = build(model_cfg, folder, custom_text=any(key.startswith("text.") for key in state))
     weights.fill(model, state, path, name, ignored=_IGNORED)
-    text_cfg = model_cfg["text_cfg"]
-    context_length = text_cfg.get("context_length") or model.context_length
+    # The length to which open_clip's tokenizer cuts a text.
+    context_length = model_cfg["text_cfg"].get("context_length") or _CONTEXT_LENGTH
+    tokenizer = _tokenizer(config["model_cfg"]["text_cfg"], folder, repository)
     return FrozenCLIP(
         name=name,
         image=tower_of(model.visual),
-        text=_text_tower(model),
-        tokenizer=_tokenizer(config["model_cfg"]["text_cfg"], folder, repository),
-        spec=image_spec_of(config),
+        text=_text_tower(model, tokenizer, folder / OPEN_CLIP_CONFIG),
+        tokenizer=tokenizer,
+        spec=spec,
         embed_dim=model_cfg["embed_dim"],
         context_length=min(context_length, model.context_length or context_length),
         log_logit_scale=float(model.logit_scale.reshape(())),
@@ -144,25 +152,46 @@ def build(model_cfg: Mapping, folder: Path, custom_text: bool = False) -> nn.Mod
         ) from error
 
 
-def _text_tower(model: nn.Module) -> nn.Module:
+def _text_tower(model: Any, tokenizer: Tokenizer, path: Path) -> nn.Module:
+    """The text tower of a model.
+
+    Raises ModelError if it would not read the tokenizer's texts as open_clip does: a tower of transformers ignores the
+    padding that it knows, and one of CLIP's own kind is pooled at a certain token.
+    """
+    from open_clip.hf_model import MaxPooler
+
     text = getattr(model, "text", None)
-    if text is None:
-        return NativeText(model)
-    if hasattr(text, "pooler"):
+    if text is not None and hasattr(text, "pooler"):
+        if isinstance(text.pooler, MaxPooler):  # it fails in open_clip itself
+            raise unsupported(path, "hf_pooler_type max_pooler")
+        padding = text.config.pad_token_id
+        if padding != tokenizer.padding:
+            raise unsupported(path, f"a text tower that pads with {padding} and a tokenizer with {tokenizer.padding}")
         return TransformersText(text.transformer, text.pooler, text.proj)
-    return NativeText(text)
+    tower = NativeText(model if text is None else text)
+    eos = model.text_eos_id if text is None else text.eos_id
+    require_pooling_at_end(tokenizer, None if tower.pooling == "argmax" else eos, path)
+    return tower
 
 
-def _tokenizer(
-    text_cfg: Mapping, folder: Path, repository: Repository | None
-) -> Callable[[list[str]], list[list[int]]]:
+def _tokenizer(text_cfg: Mapping, folder: Path, repository: Repository | None) -> Tokenizer:
+    """The tokenizer that a text_cfg describes. Raises ModelError for tokenizer_kwargs that cannot be followed."""
+    path = folder / OPEN_CLIP_CONFIG
     if text_cfg.get("tokenizer_mode"):
         raise ModelError(f"The tokenizer mode {text_cfg['tokenizer_mode']!r} of {folder} is not supported.")
-    from .tokenizers import native_tokenizer, transformers_tokenizer
-
     published_name = text_cfg.get("hf_tokenizer_name") or text_cfg.get("hf_model_name")
+    options = {key: value for key, value in (text_cfg.get("tokenizer_kwargs") or {}).items() if value not in _UNSET}
+    clean, strips = options.get("clean"), options.get("strip_sep_token", False)
+    # How texts that are too long are shortened; here they are an error.
+    shortening = ("simple", "random", "shuffle") if not published_name else ()
+    for key, value in options.items():
+        known = {"clean": CLEANINGS, "reduction_mask": shortening, "strip_sep_token": (True,) if published_name else ()}
+        if value not in known.get(key, ()):
+            raise unsupported(path, f"text_cfg.tokenizer_kwargs.{key} {value!r}")
+    if strips and not text_cfg.get("hf_model_name"):
+        raise unsupported(path, "text_cfg.tokenizer_kwargs.strip_sep_token without a text tower of transformers")
     if not published_name:
-        native = native_tokenizer()
+        native = native_tokenizer(clean or "lower")
         size = len(native.words())
         if text_cfg.get("vocab_size", size) < size:
             raise ModelError(
@@ -170,4 +199,7 @@ def _tokenizer(
                 f"its tokenizer as hf_tokenizer_name in {OPEN_CLIP_CONFIG} and put tokenizer.json beside the weights."
             )
         return native
-    return transformers_tokenizer(folder, repository, published_name)
+    tokenizer = transformers_tokenizer(folder, repository, published_name, clean or "whitespace", strips)
+    if strips and tokenizer.padding != 0:  # open_clip replaces the token by 0
+        raise unsupported(path, f"text_cfg.tokenizer_kwargs.strip_sep_token where {tokenizer.padding} is the padding")
+    return tokenizer

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from dassl.utils.network import trouble
+
 from .configurations import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG
 from .errors import MissingWeights, ModelError
 
@@ -91,11 +93,6 @@ def tokenizer_repository(repository: Repository) -> Repository:
     return Repository(repository.name, *files, revision=repository.revision, kind=repository.kind)
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, short enough for a sentence."""
-    return str(error).strip().split("\n")[0].rstrip(".")[:120] or type(error).__name__
-
-
 def first_file(folder: Path, names: Sequence[str]) -> Path | None:
     """The first of `names` that is a file in the folder."""
     return next((folder / name for name in names if (folder / name).is_file()), None)
@@ -149,11 +146,13 @@ def _lacking(wanted: Sequence[Sequence[str]], found: Sequence[Path | None]) -> s
 
 def _fetch(repository: Repository, wanted: Sequence[Sequence[str]], missing: str, optional: Sequence[str]) -> Path:
     from huggingface_hub import constants, get_session, hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     def download(name: str) -> Path | None:
         try:
             path = hf_hub_download(repository.name, name, revision=repository.revision, repo_type=repository.kind)
+        except LocalEntryNotFoundError:  # the hub did not say that there is no such file
+            raise
         except EntryNotFoundError:
             return None
         return Path(path)
@@ -162,10 +161,11 @@ def _fetch(repository: Repository, wanted: Sequence[Sequence[str]], missing: str
         # The hub's own client retries for half a minute before it gives up on a machine without a network.
         get_session().head(constants.ENDPOINT, timeout=_CONNECT_SECONDS)
     except Exception as error:  # the class depends on which HTTP library the hub's client uses
+        reason, mend = trouble(error, "run this once where there is a network")
         raise MissingWeights(
             f"The hub's cache on this machine lacks {missing} of {repository.name}, and the hub cannot be "
-            "reached: run this once where there is a network, or put the model's configuration, weights and tokenizer "
-            "into a folder and give that folder instead of the name.",
+            f"reached ({reason}): {mend}, or put the model's configuration, weights and tokenizer into a folder and "
+            "give that folder instead of the name.",
             repository.name,
         ) from error
     try:
@@ -173,9 +173,10 @@ def _fetch(repository: Repository, wanted: Sequence[Sequence[str]], missing: str
         for name in optional:
             download(name)
     except Exception as error:  # as above
+        reason, mend = trouble(error)
         raise MissingWeights(
-            f"{missing} of {repository.name} cannot be downloaded from the hub ({first_line(error)}): check "
-            "the name and the network, and try again.",
+            f"{missing} of {repository.name} cannot be downloaded from the hub ({reason}): {mend}, "
+            "and run the same command again.",
             repository.name,
         ) from error
     if None in found:

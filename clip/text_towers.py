@@ -55,13 +55,16 @@ class NativeText(nn.Module):
     is the module with token_embedding, positional_embedding, transformer, ln_final, text_projection and attn_mask.
     """
 
-    attn_mask: Tensor | None
+    attn_mask: Tensor
 
     def __init__(self, holder: Foreign) -> None:
         super().__init__()
         pooling = getattr(holder, "text_pool_type", None) or holder.pool_type
         if pooling not in ("argmax", "eos") or getattr(holder, "cls_emb", None) is not None:
             raise ModelError(f"Text pooling {pooling!r} is not supported: choose a model that pools at the text's end.")
+        if holder.attn_mask is None:  # then the padding, which is cut off here, would change the features
+            raise ModelError("Text without a causal mask is not supported: choose a model that has one.")
+        self.pooling = pooling
         self.token_embedding = holder.token_embedding
         self.transformer = holder.transformer
         self.ln_final = holder.ln_final
@@ -80,7 +83,7 @@ class NativeText(nn.Module):
         self, embeddings: Tensor, mask: Tensor, prompts: DeepPrompts | None, positions: Tensor | None = None
     ) -> Tensor:
         length = embeddings.shape[1]
-        causal = None if self.attn_mask is None else self.attn_mask[:length, :length]
+        causal = self.attn_mask[:length, :length]
         with deep_prompts.in_text(self._layers, prompts, positions):
             hidden = self.transformer(embeddings + self.positional_embedding[:length], attn_mask=causal)
         pooled = _at_end(self.ln_final(hidden), mask)

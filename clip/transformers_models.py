@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dassl.utils.errors import first_line
+
 from . import weights
 from .configurations import TRANSFORMERS_CONFIG, read_json, transformers_spec, without_code
 from .errors import ModelError
 from .image_towers import TransformersViT
 from .interface import FrozenCLIP, Report
-from .sources import TRANSFORMERS_WEIGHTS, Repository, first_line, weights_in
+from .sources import TRANSFORMERS_WEIGHTS, Repository, weights_in
 from .text_towers import TransformersCLIPText
-from .tokenizers import transformers_tokenizer
+from .tokenizers import require_pooling_at_end, transformers_tokenizer
 
+_OLD_EOS = 2
 _IGNORED = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
 
 
@@ -28,6 +31,7 @@ def load_folder(
     from transformers import CLIPConfig, CLIPModel
 
     content = read_json(folder / TRANSFORMERS_CONFIG)
+    spec = transformers_spec(folder)
     path = weights_in(folder, TRANSFORMERS_WEIGHTS)
     fingerprint = weights.fingerprint(path, content, report)
     state = weights.read(path, report)
@@ -41,12 +45,15 @@ def load_folder(
             f"({first_line(error)}): replace it with an intact copy."
         ) from error
     weights.fill(model, state, path, name, ignored=_IGNORED)
+    tokenizer = transformers_tokenizer(folder, repository)
+    eos = config.text_config.eos_token_id  # 2 in old configurations, which are pooled at the highest id
+    require_pooling_at_end(tokenizer, None if eos == _OLD_EOS else eos, folder / TRANSFORMERS_CONFIG)
     return FrozenCLIP(
         name=name,
         image=TransformersViT(model.vision_model, model.visual_projection),
         text=TransformersCLIPText(model.text_model, model.text_projection),
-        tokenizer=transformers_tokenizer(folder, repository),
-        spec=transformers_spec(folder),
+        tokenizer=tokenizer,
+        spec=spec,
         embed_dim=config.projection_dim,
         context_length=config.text_config.max_position_embeddings,
         log_logit_scale=float(model.logit_scale),

@@ -17,9 +17,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from dassl.utils.errors import first_line
+
 from .errors import ModelError
 from .interface import Report
-from .sources import first_line
 
 _MEND = "replace it with an intact copy"
 

@@ -27,7 +27,7 @@ class EncodeAhead:
 
     def __init__(self, loader: DataLoader, model: FrozenCLIP, patches: bool, images: int, cache: FeatureCache) -> None:
         self.loader, self.model, self.patches, self.images = loader, model, patches, images
-        self.views = Views(images_of(loader), model, cache, images, loader.num_workers)
+        self.views = Views(images_of(loader), model, cache, images)
 
     def __len__(self) -> int:
         return len(self.loader)

@@ -13,6 +13,7 @@ from yacs.config import CfgNode
 from clip import FrozenCLIP
 from dassl.data import DatasetWrapper, Datum, build_transform
 from dassl.data.data_manager import seeded
+from dassl.data.workers import worker_options
 from features.cache import FeatureCache
 from features.encode import encode_images
 from features.keys import content_digest, image_key, images_of
@@ -38,12 +39,11 @@ class Views:
     the views depend on the random state and are not cached.
     """
 
-    def __init__(
-        self, dataset: DatasetWrapper, model: FrozenCLIP, cache: FeatureCache, images: int, workers: int = 0
-    ) -> None:
+    def __init__(self, dataset: DatasetWrapper, model: FrozenCLIP, cache: FeatureCache, images: int) -> None:
         """`images`: images per pass of the image tower."""
         self.model, self.cache = model, cache
-        self.loader = DataLoader(dataset, images, num_workers=workers, pin_memory=model.device.type == "cuda")
+        options = worker_options(dataset.cfg, images)
+        self.loader = DataLoader(dataset, images, pin_memory=model.device.type == "cuda", **options)
 
     def __call__(self, seed: int | None) -> Tensor:
         images_of(self.loader).epoch_seed = seed

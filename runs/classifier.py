@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -32,8 +36,10 @@ from runs.spec import RunSpec
 from runs.trained import TrainedPrompt, from_trainer
 from trainers.parts.clip_trainer import ClipTrainer
 
-Images = Sequence["str | Path | Image.Image"]
+OneImage = str | os.PathLike | Image.Image
+Images = Sequence[OneImage] | OneImage
 DATASET = "own images"
+_ONE_FIT = threading.RLock()  # training draws from the process's random state
 
 
 class PromptClassifier(ClassifierMixin, BaseEstimator):
@@ -52,11 +58,14 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
             remaining images per class become validation images, to which `temperature_` is fitted.
         seed: for drawing and for training.
         prompts: the teacher's sentences {class: [sentences]}, equally many per class; None: generic ones.
+        class_names: class names of labels that are no words: {label: name}, or names in alphabetical order for the
+            labels 0, 1, ..., as scikit-learn numbers the classes for cross_val_predict(method="predict_proba"),
+            VotingClassifier and StackingClassifier.
         options: the method's options in upper or lower case (gamma=0.4), and configuration keys
             (**{"OPTIM.MAX_EPOCH": 20}).
 
     Attributes:
-        classes_: class names, sorted; the columns of predict_proba.
+        classes_: the labels (class names, unless class_names was given), sorted; the columns of predict_proba.
         prompt_: the TrainedPrompt.
         temperature_: divide logits by it for calibrated probabilities; None if it could not be fitted.
 
@@ -70,6 +79,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         shots: int | None = 16,
         seed: int = 1,
         prompts: Mapping[str, list[str]] | None = None,
+        class_names: Mapping[Any, str] | Sequence[str] | None = None,
         **options: object,
     ) -> None:
         self.method = method
@@ -77,6 +87,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         self.shots = shots
         self.seed = seed
         self.prompts = prompts
+        self.class_names = class_names
         self.options = options
 
     # scikit-learn's contract
@@ -107,19 +118,19 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
 
     # Learning
 
-    def fit(self, images: Images, labels: Sequence[str]) -> PromptClassifier:
+    def fit(self, images: Images, labels: Sequence) -> PromptClassifier:
         images = _images(images)
-        labels = _class_names(labels, len(images))
-        self.classes_ = np.array(sorted(set(labels)))
-        if len(self.classes_) < 2:
-            raise UserError(f"There is one class, {self.classes_[0]}: a classifier needs two or more.")
-        self._check_prompts()
-        with tempfile.TemporaryDirectory(prefix="prompt-classifier-") as folder:
+        labels, names = self._named(labels, len(images))
+        if len(set(names)) < 2:
+            raise UserError(f"There is one class, {names[0]}: a classifier needs two or more.")
+        order = dict(sorted(zip(labels, names, strict=True), key=itemgetter(0)))
+        self._check_prompts(order.values())
+        with _ONE_FIT, tempfile.TemporaryDirectory(prefix="prompt-classifier-") as folder:
             cfg = build_config(self._spec(folder))
             method = method_class(self.method)
             if not issubclass(method, ClipTrainer):
                 raise UserError(f"{self.method} is not built on ClipTrainer: use train.py for it.")
-            dataset = self._dataset(images, labels, Path(folder))
+            dataset = self._dataset(images, names, list(order.values()), Path(folder))
             quiet, threads = contextlib.redirect_stdout(io.StringIO()), threads_for(cfg.MODEL.BACKBONE.NAME)
             with quiet, threads, seeded(0):  # the caller's random state is left unchanged
                 if self.seed >= 0:
@@ -127,8 +138,40 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
                 trainer = method(cfg, dataset)
                 trainer.train()
                 validation = validation_predictions_of(trainer)
+        self.classes_ = np.array(list(order))
         self._keep(from_trainer(trainer, validation, Path(f"this {type(self).__name__}")))
         return self
+
+    def _named(self, labels: Sequence, number: int) -> tuple[list, list[str]]:
+        """The labels of the images and their class names."""
+        column = np.asarray(labels, dtype=object)
+        if column.shape != (number,) or not number:
+            raise UserError(f"There are {number} images and labels of shape {column.shape}: give each image one label.")
+        labels = [label.item() if isinstance(label, np.generic) else label for label in column]
+        given = self.class_names or {}
+        if not isinstance(given, Mapping):
+            if list(given) != sorted(given):
+                raise UserError(
+                    "class_names is not in alphabetical order, in which scikit-learn numbers classes: sort it, or give "
+                    "the name of each label, class_names={0: ..., 1: ...}."
+                )
+            given = dict(enumerate(given))
+        names = [given.get(label, label) for label in labels]
+        wrong = [name for name in names if not isinstance(name, str) or not name.strip()]
+        if wrong:
+            raise UserError(
+                f"The label {wrong[0]!r} is not a class name: give words, since they become part of the prompt, or "
+                "class_names={0: ..., 1: ...}; where scikit-learn numbers the classes before it fits "
+                "(cross_val_predict with method='predict_proba', VotingClassifier), give "
+                "class_names=sorted(set(labels))."
+            )
+        for fault in name_faults(dict.fromkeys(names)):
+            raise UserError(f"The labels cannot be used: {fault}.")
+        if len(set(map(type, labels))) > 1:
+            raise UserError("The labels are of several types: give words only, or numbers only with class_names.")
+        if len(set(zip(labels, names, strict=True))) > len(set(names)):
+            raise UserError("Several labels have one class name: give each label a name of its own in class_names.")
+        return labels, names
 
     def _spec(self, folder: str) -> RunSpec:
         method, options = named(self.method), {name.upper(): value for name, value in self.options.items()}
@@ -155,21 +198,22 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
             pairs=tuple(str(word) for pair in (defaults | options).items() for word in pair),
         )
 
-    def _check_prompts(self) -> None:
+    def _check_prompts(self, names: Iterable[str]) -> None:
         if self.prompts is None:
             return
-        without = [name for name in self.classes_ if not self.prompts.get(name)]
+        names = list(names)
+        without = [name for name in names if not self.prompts.get(name)]
         if without:
             raise UserError(f"prompts has no sentences for the class '{without[0]}': give some for every class.")
-        numbers = {len(self.prompts[name]) for name in self.classes_}
+        numbers = {len(self.prompts[name]) for name in names}
         if len(numbers) > 1:
             raise UserError(f"prompts has {min(numbers)} sentences for one class and {max(numbers)} for another: "
                             "every class needs the same number.")  # fmt: skip
 
-    def _dataset(self, images: list, labels: list[str], folder: Path) -> GivenImages:
-        """The training images drawn with the seed, and validation images from the rest."""
-        places = {str(name): label for label, name in enumerate(self.classes_)}
-        items = [Item(str(row), places[name], name) for row, name in enumerate(labels)]
+    def _dataset(self, images: list, names: list[str], classes: list[str], folder: Path) -> GivenImages:
+        """The training images drawn with the seed, and validation images from the rest; `classes` in their order."""
+        places = {name: label for label, name in enumerate(classes)}
+        items = [Item(str(row), places[name], name) for row, name in enumerate(names)]
         train, val = items, []
         if self.shots is not None:
             train = _drawn(items, self.shots, self.seed)
@@ -217,6 +261,8 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         """Write what was learned in the format of scripts/export_prompt.py, without images or their names."""
         check_is_fitted(self)
         params = {name: value for name, value in self.get_params().items() if name.upper() not in PLACES}
+        if self.class_names is not None:  # as pairs, since JSON has no numbers as keys
+            params["class_names"] = list(zip(self.classes_.tolist(), self.prompt_.classnames, strict=True))
         write_prompt(self.prompt_, Path(folder), params)
 
     @classmethod
@@ -228,8 +274,10 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         prompt = load_prompt(folder)
         stored = read_json(prompt.origin / CONFIG) if (prompt.origin / CONFIG).is_file() else {}
         params = stored.get("estimator") or {"method": prompt.method, "backbone": prompt.backbone, "shots": None}
+        names = dict(params.get("class_names") or zip(prompt.classnames, prompt.classnames, strict=True))
+        params |= {"class_names": names} if params.get("class_names") else {}
         classifier = cls(**params | ({"backbone": backbone} if backbone else {}))
-        classifier.classes_ = np.array(prompt.classnames)
+        classifier.classes_ = np.array(list(names))
         classifier._keep(prompt)
         classifier._predictor()
         return classifier
@@ -239,36 +287,28 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         self.__dict__.pop("_ready", None)
 
 
-def _images(images: Images) -> list[str | Path | Image.Image]:
-    images = list(images)
-    wrong = next((image for image in images if not isinstance(image, (str, Path, Image.Image))), None)
-    if wrong is not None:
-        raise UserError(f"An image is a path or a PIL image, not {type(wrong).__name__}.")
-    return images
-
-
-def _class_names(labels: Sequence[str] | np.ndarray, number: int) -> list[str]:
-    labels = np.asarray(labels, dtype=object)
-    if labels.shape != (number,) or not number:
-        raise UserError(f"There are {number} images and labels of shape {labels.shape}: give each image one label.")
-    wrong = [label for label in labels if not isinstance(label, str) or not label.strip()]
+def _images(images: Images) -> list[str | Image.Image]:
+    """The images as a list; one image is a list of its own, as is the column of a table with one column."""
+    if getattr(images, "ndim", 1) == 2 and np.shape(cast(np.ndarray, images))[1] == 1:
+        images = cast(Sequence, np.asarray(images, dtype=object)[:, 0])
+    images = [images] if isinstance(images, OneImage) else list(images)
+    wrong = [image for image in images if not isinstance(image, OneImage)]
     if wrong:
         raise UserError(
-            f"The label {wrong[0]!r} is not a class name: give words, since they become part of the prompt."
+            f"An image is a path or a PIL image, not {type(wrong[0]).__name__}: convert an array of 8-bit values by "
+            "PIL.Image.fromarray."
         )
-    for fault in name_faults(dict.fromkeys(labels)):
-        raise UserError(f"The labels cannot be used: {fault}.")
-    return [str(label) for label in labels]
+    return [image if isinstance(image, Image.Image) else os.fspath(image) for image in images]
 
 
 def _drawn(items: list[Item], shots: int, seed: int) -> list[Item]:
     return draw_shots({"train": items, "val": [], "test": []}, shots, seed)["train"]
 
 
-def _path_of(image: object, place: Path) -> str:
+def _path_of(image: str | Image.Image, place: Path) -> str:
     """The file of an image; an image in memory is written to `place` losslessly."""
     if isinstance(image, Image.Image):
         if not place.exists():
             to_rgb(image).save(place)
         return str(place)
-    return str(image)
+    return image

@@ -42,6 +42,7 @@ RANGES = {
     "INPUT.SIZE": Rule(
         lambda size: size == (0, 0) or _SIZE.holds(size), f"{_SIZE.description}, or (0, 0) for the backbone's"
     ),
+    "INPUT.INTERPOLATION": or_empty(DASSL_RANGES["INPUT.INTERPOLATION"]),
     "INPUT.PIXEL_MEAN": or_empty(DASSL_RANGES["INPUT.PIXEL_MEAN"]),
     "INPUT.PIXEL_STD": or_empty(DASSL_RANGES["INPUT.PIXEL_STD"]),
 }
@@ -73,7 +74,7 @@ def extend_config(cfg: CfgNode) -> None:
     cfg.INPUT.SIZE = (0, 0)  # 0 and empty: the values that the backbone was trained with
     cfg.INPUT.PIXEL_MEAN = []
     cfg.INPUT.PIXEL_STD = []
-    cfg.INPUT.INTERPOLATION = "bicubic"
+    cfg.INPUT.INTERPOLATION = ""
     cfg.INPUT.TRANSFORMS = ("random_resized_crop", "normalize")
     cfg.INPUT.RRCROP_SCALE = (0.08, 1.0)
 
@@ -132,7 +133,7 @@ def merged_config(spec: RunSpec) -> CfgNode:
     if brings_keys:
         cfg.TRAINER = CfgNode({"NAME": ""})  # no default of ours may replace a key that nobody set
     if not is_built_here(method):
-        cfg.TRAIN.RESEED_EPOCHS = False
+        cfg.TRAIN.RESEED_EPOCHS, cfg.INPUT.INTERPOLATION = False, "bicubic"
     known = tuple(cfg)
     for path in (spec.dataset_config(), spec.method_file):
         if brings_keys:
@@ -176,7 +177,7 @@ def changed_keys(spec: RunSpec, cfg: CfgNode, source: str = "") -> dict[str, obj
     if is_built_here(method):
         fill_image_spec(usual)
     else:  # only its own files may specify its input images
-        for key in ("SIZE", "PIXEL_MEAN", "PIXEL_STD"):
+        for key in ("SIZE", "RESIZE", "PIXEL_MEAN", "PIXEL_STD"):
             usual.INPUT[key] = cfg.INPUT[key]
     mine, theirs = dict(flat(plain(cfg))), dict(flat(plain(usual)))
     own = ("SEED", "USE_CUDA", "MODEL.BACKBONE.NAME", *PLACES)
@@ -348,7 +349,7 @@ def check_values(cfg: CfgNode) -> None:
 
 
 def fill_image_spec(cfg: CfgNode) -> None:
-    """Fill in the backbone's image size and normalisation where the configuration leaves them open.
+    """Fill in the backbone's image size, resizing and normalisation where the configuration leaves them open.
 
     A trainer that is not built on ClipTrainer may use other backbones. OpenAI's models and those in Dassl's registry
     are known; for all others the configuration must give size, mean and standard deviation.
@@ -361,6 +362,8 @@ def fill_image_spec(cfg: CfgNode) -> None:
         cfg.INPUT.SIZE = (spec.size, spec.size)
     cfg.INPUT.PIXEL_MEAN = list(cfg.INPUT.PIXEL_MEAN or spec.mean)
     cfg.INPUT.PIXEL_STD = list(cfg.INPUT.PIXEL_STD or spec.std)
+    cfg.INPUT.INTERPOLATION = cfg.INPUT.INTERPOLATION or spec.interpolation
+    cfg.INPUT.RESIZE = cfg.INPUT.RESIZE or spec.resize
 
 
 def image_spec(backbone: str, ours: bool) -> ImageSpec:

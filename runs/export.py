@@ -13,12 +13,14 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from clip.sources import HUB_MODELS, Repository, first_line, from_hub
+from clip.sources import HUB_MODELS, Repository, from_hub
 from dassl.config.ranges import MOST_SHOTS
-from dassl.utils import UserError, atomic_path, models_in, read_json, write_json
+from dassl.utils import UserError, atomic_path, first_line, models_in, read_json, write_json
 from dassl.utils.dicom import MIDDLE
+from dassl.utils.network import trouble
 from dassl.utils.rules import Rule, number, one_of, whole
 from dassl.utils.shapes import departure, read_record
+from runs.config import defaults
 from runs.folder import RESULTS, versions
 from runs.registry import method_class
 from runs.trained import TrainedPrompt, from_run
@@ -26,7 +28,7 @@ from runs.trained import TrainedPrompt, from_run
 TENSORS, CONFIG, CARD = FILES = ("prompt.safetensors", "config.json", "README.md")
 KIND, FORMAT = "trained prompt", 1
 HUB = "hf-hub:"
-IMAGE_KEYS = ("FRAME", "SIZE", "INTERPOLATION", "TRANSFORMS", "PIXEL_MEAN", "PIXEL_STD", "NO_TRANSFORM")
+IMAGE_KEYS = ("FRAME", "RESIZE", "SIZE", "INTERPOLATION", "TRANSFORMS", "PIXEL_MEAN", "PIXEL_STD", "NO_TRANSFORM")
 _TEXTS = Rule(lambda names: len(set(names)) == len(names) > 0 and all(map(str.strip, names)), "a list of names")
 _SENTENCES = Rule(
     lambda found: all(isinstance(said, list) and said and all(map(str.strip, said)) for said in found.values()),
@@ -39,7 +41,7 @@ SHAPE = {
     "training_images": [Rule(lambda count: whole(count) and 1 <= count <= MOST_SHOTS, "a number of images")],
     "dataset": str,
     "backbone": {"name": str, "fingerprint": str},
-    "images": dict.fromkeys(IMAGE_KEYS[1:], (str, bool, list)) | {"FRAME?": number(0)},
+    "images": dict.fromkeys(IMAGE_KEYS[2:], (str, bool, list)) | {"FRAME?": number(0), "RESIZE?": str},
     "temperature": (number(above=0), None),
     "validation_images": int,
     "sentences": (_SENTENCES, None),
@@ -103,7 +105,7 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
             "revision": HUB_MODELS[backbone].revision if backbone in HUB_MODELS else None,
             "fingerprint": prompt.fingerprint,
         },
-        "images": {key: prompt.config["INPUT"][key] for key in IMAGE_KEYS},
+        "images": {key: (defaults()["INPUT"] | prompt.config["INPUT"])[key] for key in IMAGE_KEYS},
         "temperature": prompt.temperature,
         "validation_images": prompt.validation_images,
         "sentences": sentences,
@@ -153,7 +155,7 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
             model, _, rest = name.partition(".")
             learned.setdefault(model, {})[rest] = value
         method = config["method"]
-        images = {"FRAME": MIDDLE} | config["images"]  # older folders lack this key
+        images = {"FRAME": MIDDLE, "RESIZE": ""} | config["images"]  # older folders lack these keys
         return TrainedPrompt(
             config={
                 "TRAINER": {"NAME": method, method.upper(): config["options"]},
@@ -213,8 +215,6 @@ def push(folder: Path, name: str, public: bool = False) -> str:
             repo_id=name, folder_path=folder, allow_patterns=list(FILES), commit_message="A trained prompt"
         )
     except Exception as error:  # the hub's client passes on errors of its HTTP library, which depend on the version
-        raise UserError(
-            f"The hub did not accept {name} ({first_line(error)}): check the name, the network and your token "
-            "(`hf auth login`), and run the same command again."
-        ) from error
+        reason, mend = trouble(error, "check the name, the network and your token (`hf auth login`)")
+        raise UserError(f"The hub did not accept {name} ({reason}): {mend}, and run the same command again.") from error
     return str(address)

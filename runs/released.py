@@ -13,6 +13,7 @@ from pathlib import Path
 
 import reports
 from dassl.utils import UserError
+from dassl.utils.network import trouble
 from runs.config import method_config
 from runs.protocols import Places
 from runs.spec import RunSpec
@@ -135,7 +136,7 @@ def fetch(released: Released, endpoint: str | None = None) -> Path:
         try_to_load_from_cache,
     )
 
-    from datasets.fetch.transfer import brief, quiet_hub_client, require_space
+    from datasets.fetch.transfer import quiet_hub_client, require_space
 
     cache = Path(constants.HF_HUB_CACHE)
     cached = try_to_load_from_cache(REPOSITORY, released.file, cache_dir=cache)
@@ -152,7 +153,8 @@ def fetch(released: Released, endpoint: str | None = None) -> Path:
     except UserError:
         raise
     except Exception as error:  # the client passes on errors of its HTTP library, which depend on the version
+        reason, mend = trouble(error, "run this with a network connection")
         raise UserError(
-            f"The released prompt {released.file} could not be fetched from {REPOSITORY} ({brief(error)}): run this "
-            "with a network connection, or give a folder with the repository's files by --from."
+            f"The released prompt {released.file} could not be fetched from {REPOSITORY} ({reason}): "
+            f"{mend}, or give a folder with the repository's files by --from."
         ) from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -156,3 +158,17 @@ def serving() -> Iterator[Server]:
         yield server
     finally:
         server.close()
+
+
+@contextlib.contextmanager
+def encrypted(folder: Path) -> Iterator[tuple[str, Path]]:
+    """A server whose certificate it has signed itself: its address and the certificate's file."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    words = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    files = ["-keyout", key, "-out", certificate]
+    subprocess.run([*words.split(), *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with serving() as server:
+        server._http.socket = context.wrap_socket(server._http.socket, server_side=True)
+        yield server.url.replace("http:", "https:"), certificate

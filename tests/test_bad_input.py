@@ -133,7 +133,8 @@ INPUT.SIZE '(224.0, 224.0)' | INPUT.SIZE is (224.0, 224.0), but it must be a hei
 INPUT.SIZE '(100000, 100000)' | INPUT.SIZE is (100000, 100000), but it must be a height and a width
 INPUT.SIZE "('a', 'b')" | INPUT.SIZE is ('a', 'b'), but it must be a height and a width
 INPUT.SIZE '(64, 64)' | INPUT.SIZE is (64, 64), but PhantomCLIP takes images of 160 x 160 pixels: leave it out.
-INPUT.INTERPOLATION cubic | INPUT.INTERPOLATION is 'cubic', but it must be bilinear, bicubic or nearest.
+INPUT.INTERPOLATION cubic | INPUT.INTERPOLATION is 'cubic', but it must be empty or bilinear, bicubic or nearest.
+INPUT.RESIZE pad | INPUT.RESIZE is 'pad', but it must be empty or shortest, squash or longest.
 INPUT.TRANSFORMS random_flip | INPUT.TRANSFORMS is 'random_flip' in the command line, but it must be a list
 INPUT.TRANSFORMS "('flip',)" | INPUT.TRANSFORMS is ('flip',), but it must be a list of names out of random_flip
 INPUT.NO_TRANSFORM True | INPUT.NO_TRANSFORM leaves images that no model takes
@@ -473,7 +474,7 @@ DAMAGED = [
     (MODEL, Changed({"model_cfg.embed_dim": 64}), WITH_MODEL, "of another shape"),
     (MODEL, Changed({"model_cfg.vision_cfg.image_size": -1}), WITH_MODEL, "image_size is not a whole number from 1"),
     (MODEL, Changed({"model_cfg.vision_cfg.image_size": 10**9}), WITH_MODEL, "image_size is not a whole number"),
-    (MODEL, Changed({"model_cfg.vision_cfg.image_size": [160, 80]}), WITH_MODEL, "Images of size [160, 80]"),
+    (MODEL, Changed({"model_cfg.vision_cfg.image_size": [160, 80]}), WITH_MODEL, "images of size [160, 80]"),
     (MODEL, Changed({"model_cfg.vision_cfg.timm_model_name": "vit"}), WITH_MODEL, "open_clip cannot build the model"),
     (MODEL, Changed({"model_cfg.vision_cfg.timm_model_name": "hf-hub:a/b"}), WITH_MODEL, "another repository"),
     (MODEL, Changed({"model_cfg.text_cfg.context_length": 10**12}), WITH_MODEL, "context_length is not a whole number"),

@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from joblib import parallel_backend
 from PIL import Image
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict, cross_val_score
+from sklearn.utils import estimator_checks
 
 import train
 from dassl.utils import UserError, find_checkpoint, read_json
@@ -113,7 +116,8 @@ def test_fit_leaves_the_caller_s_random_numbers_and_folder_alone(listed, cache, 
 def test_parameters_are_read_set_and_cloned_with_the_options_of_the_method():
     estimator = PromptClassifier(method="OGKD", seed=4, gamma=0.25)
     assert estimator.get_params() == {
-        "method": "OGKD", "backbone": "BiomedCLIP", "shots": 16, "seed": 4, "prompts": None, "gamma": 0.25,
+        "method": "OGKD", "backbone": "BiomedCLIP", "shots": 16, "seed": 4, "prompts": None,
+        "class_names": None, "gamma": 0.25,
     }  # fmt: skip
     copy = clone(estimator)
     assert copy is not estimator and copy.get_params() == estimator.get_params()
@@ -153,6 +157,81 @@ def test_it_works_in_cross_validation_and_calibration(listed, cache):
     assert set(calibrated.predict(paths)) <= set(CLASSES)
 
 
+@pytest.mark.slow
+def test_processes_of_joblib_fit_what_this_process_fits(listed, cache):
+    paths, labels = listed
+    estimator = classifier(cache, **{"DATALOADER.NUM_WORKERS": 2})
+    apart = cross_val_score(estimator, paths, labels, cv=2, n_jobs=2, error_score="raise")
+    assert (apart == cross_val_score(estimator, paths, labels, cv=2)).all()
+
+
+def test_threads_fit_what_one_after_another_fits(listed, cache):
+    with parallel_backend("threading"):
+        search = GridSearchCV(classifier(cache), {"seed": [1, 2]}, cv=2, n_jobs=4).fit(*listed)
+    alone = GridSearchCV(classifier(cache), {"seed": [1, 2]}, cv=2).fit(*listed)
+    assert (search.cv_results_["mean_test_score"] == alone.cv_results_["mean_test_score"]).all()
+
+
+@pytest.mark.parametrize("names", [sorted(CLASSES), dict(enumerate(sorted(CLASSES)))])
+def test_where_scikit_learn_numbers_the_classes_their_names_are_given(listed, cache, names):
+    paths, labels = listed
+    plain, named = classifier(cache), classifier(cache, class_names=names)
+    chances = cross_val_predict(named, paths, labels, cv=2, method="predict_proba")
+    halves = StratifiedKFold(2).split(paths, labels)
+    for train_rows, test_rows in halves:
+        plain.fit([paths[row] for row in train_rows], [labels[row] for row in train_rows])
+        assert (chances[test_rows] == plain.predict_proba([paths[row] for row in test_rows])).all()
+    voting = VotingClassifier([("one", named)], voting="soft").fit(paths, labels)
+    assert (voting.predict(paths) == clone(plain).fit(paths, labels).predict(paths)).all()
+
+
+def test_numbers_are_answered_with_numbers_also_when_loaded(listed, cache, tmp_path):
+    paths, labels = listed
+    numbers = [10 * CLASSES.index(label) for label in labels]
+    names = {10 * number: name for number, name in enumerate(CLASSES)}
+    estimator = classifier(cache, class_names=names).fit(paths, numbers)
+    words = classifier(cache).fit(paths, labels)
+    assert estimator.classes_.tolist() == [0, 10, 20]
+    assert estimator.prompt_.classnames == CLASSES
+    order = [list(CLASSES).index(name) for name in words.classes_]
+    np.testing.assert_allclose(estimator.predict_proba(paths)[:, order], words.predict_proba(paths), atol=1e-3)
+    assert set(estimator.predict(paths).tolist()) <= {0, 10, 20}
+    estimator.save(tmp_path / "saved")
+    loaded = PromptClassifier.load(tmp_path / "saved")
+    assert loaded.class_names == names
+    assert (loaded.predict(paths) == estimator.predict(paths)).all()
+
+
+def test_one_image_is_answered_as_a_list_of_one(listed, cache, monkeypatch, tmp_path):
+    paths, labels = listed
+    estimator = classifier(cache).fit(paths, labels)
+    expected = estimator.predict(paths[:1])
+    column = np.array(paths[:1], dtype=object)[:, None]
+    for one in (paths[0], Path(paths[0]), Image.open(paths[0]), column, np.array(paths[:1])):
+        assert estimator.predict(one).tolist() == expected.tolist()
+    with pytest.raises(UserError, match="no-such"):
+        estimator.predict("no-such.png")
+    with pytest.raises(UserError, match="fromarray"):
+        estimator.predict(np.zeros((8, 8, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        estimator_checks.check_estimator_cloneable,
+        estimator_checks.check_estimator_repr,
+        estimator_checks.check_estimator_tags_renamed,
+        estimator_checks.check_valid_tag_types,
+        estimator_checks.check_parameters_default_constructible,
+        estimator_checks.check_get_params_invariance,
+        estimator_checks.check_set_params,
+        estimator_checks.check_mixin_order,
+    ],
+)
+def test_scikit_learns_own_checks_that_need_no_numbers_as_images(check):
+    check("PromptClassifier", PromptClassifier())
+
+
 @pytest.mark.parametrize("method", ["OGKD", "LinearProbe", "ZeroShotEnsemble"])
 def test_what_is_saved_is_loaded_with_its_parameters_and_answers(listed, cache, tmp_path, method):
     paths, labels = listed
@@ -182,7 +261,12 @@ def test_the_sentences_that_are_given_decide_what_the_teacher_says(listed, cache
 @pytest.mark.parametrize(
     ("params", "labels", "sentence"),
     [
-        ({}, [0, 1, 2] * 10, "give words"),
+        ({}, [0, 1, 2] * 10, r"The label 0 is not .* give words.* VotingClassifier.*class_names=sorted"),
+        ({}, [None, "mass", "cyst"] * 10, "The label None is not"),
+        ({"class_names": ["cyst", "mass"]}, [0, 1, 2] * 10, "The label 2 is not"),
+        ({"class_names": {0: "mass"}}, [0, "cyst"] * 15, "of several types"),
+        ({"class_names": ["mass", "cyst"]}, [0, 1] * 15, "not in alphabetical order"),
+        ({"class_names": {0: "mass", 1: "mass"}}, [0, 1] * 15, "Several labels have one class name"),
         ({}, ["mass"] * 30, "needs two or more"),
         ({}, ["mass", "cyst"], "give each image one label"),
         ({}, ["mass", "nan"] * 15, "missing label"),

@@ -75,7 +75,7 @@ def test_pubmedclip_gradients_reach_the_word_embeddings(pubmedclip):
 def test_pubmedclip_image_spec_is_its_preprocessors(pubmedclip):
     model, _, folder = pubmedclip
     expected = (32, tuple(tiny_models.PREPROCESS["mean"]), tuple(tiny_models.PREPROCESS["std"]))
-    assert clip.image_spec(folder) == (model.image_size, model.mean, model.std) == expected
+    assert clip.image_spec(folder)[:3] == (model.image_size, model.mean, model.std) == expected
 
 
 def test_pmc_clip_has_the_features_of_its_training(pmc):

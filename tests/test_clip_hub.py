@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from download_server import serving
+from download_server import Served, encrypted, serving
 
 from clip import sources
 from tests.support import tiny_models
@@ -31,9 +31,9 @@ def hub():
         yield server
 
 
-def load(names, cache, endpoint):
+def load(names, cache, endpoint, **more):
     """The lines that a fresh process prints which loads models; the hub's client reads its settings on import."""
-    settings = {"HF_HOME": str(cache), "HF_ENDPOINT": endpoint, "NO_PROXY": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+    settings = {"HF_HOME": str(cache), "HF_ENDPOINT": endpoint, "NO_PROXY": "127.0.0.1", "OMP_NUM_THREADS": "1"} | more
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")} | settings
     started = time.monotonic()
     done = subprocess.run(
@@ -70,3 +70,28 @@ def test_a_repository_that_is_absent_or_incomplete_is_an_error_of_one_sentence(t
     assert absent.startswith("MissingWeights|nobody/nothing|open_clip_config.json")
     assert "cannot be downloaded from the hub" in absent
     assert incomplete.startswith("MissingWeights|some/model|The hub repository some/model has no open_clip_model")
+
+
+def test_a_file_that_the_hub_failed_to_send_is_not_called_absent(tmp_path, hub):
+    hub.put("/some/model/resolve/main/open_clip_config.json", Served(status=403))
+    (line,), _ = load(["hf-hub:some/model"], tmp_path / "cache", hub.url)
+    assert "it answered 403 Forbidden): accept its terms on its page, and log in" in line
+
+
+def test_offline_mode_is_called_by_the_name_of_its_variable(tmp_path):
+    (line,), _ = load(["BiomedCLIP"], tmp_path / "cache", "http://127.0.0.1:9", HF_HUB_OFFLINE="1")
+    assert "the hub cannot be reached (HF_HUB_OFFLINE is set): unset it (`unset HF_HUB_OFFLINE`)" in line
+
+
+def test_a_proxy_that_refuses_is_named_without_its_password(tmp_path):
+    proxy = {"HTTP_PROXY": "http://me:secret@127.0.0.1:9", "HTTPS_PROXY": "http://me:secret@127.0.0.1:9"}
+    (line,), _ = load(["BiomedCLIP"], tmp_path / "cache", "https://huggingface.invalid", **proxy)
+    assert "through the proxy 127.0.0.1:9): check the proxy" in line and "secret" not in line
+
+
+def test_a_certificate_of_ones_own_institution_is_refused_with_the_mend_which_mends_it(tmp_path):
+    with encrypted(tmp_path) as (url, certificate):
+        (line,), _ = load(["BiomedCLIP"], tmp_path / "cache", url)
+        assert "the server's certificate is not trusted: self-signed certificate): set SSL_CERT_FILE" in line
+        (line,), _ = load(["BiomedCLIP"], tmp_path / "cache", url, SSL_CERT_FILE=str(certificate))
+        assert "certificate" not in line

@@ -351,7 +351,7 @@ PROMPT = {
     "kind": KIND, "format": 1, "method": "CoOp", "options": {"N_CTX": 4, "CTX_INIT": "a photo of a"},
     "classes": ["normal", "cyst"], "training_images": [2, 2], "dataset": "Phantom",
     "backbone": {"name": "PhantomCLIP", "revision": None, "fingerprint": "09be77"},
-    "images": {"FRAME": 0, "SIZE": [160, 160], "INTERPOLATION": "bicubic", "TRANSFORMS": ["normalize"],
+    "images": {"FRAME": 0, "RESIZE": "", "SIZE": [160, 160], "INTERPOLATION": "bicubic", "TRANSFORMS": ["normalize"],
                "PIXEL_MEAN": [0.4, 0.4, 0.4], "PIXEL_STD": [0.2, 0.2, 0.2], "NO_TRANSFORM": False},
     "temperature": 1.5, "validation_images": 4, "sentences": None, "versions": {"python": "3.11"},
 }  # fmt: skip

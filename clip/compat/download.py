@@ -7,8 +7,8 @@ import re
 import warnings
 from pathlib import Path
 
-from clip.sources import first_line
 from dassl.utils.files import atomic_path
+from dassl.utils.network import trouble
 
 from .errors import CompatError
 
@@ -41,9 +41,9 @@ def fetch(url: str, folder: Path) -> Path:
     except CompatError:
         raise
     except Exception as error:  # the class depends on which HTTP library the hub's client uses
+        reason, mend = trouble(error)
         raise CompatError(
-            f"{name} cannot be downloaded from {url} to {folder} ({first_line(error)}): check the network and the "
-            f"disk, or put an intact copy at {target}."
+            f"{name} cannot be downloaded from {url} to {folder} ({reason}): {mend}, or put an intact copy at {target}."
         ) from error
     return target
 

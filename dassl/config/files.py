@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from dassl.utils import UserError
+from dassl.utils import UserError, brief
 
 DEEPEST = 20  # levels of sections and lists
 
@@ -27,7 +27,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise UserError(f"The configuration {path} cannot be read ({error.strerror}).") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}: {getattr(error, 'problem', '')}" if mark else " ".join(str(error).split())[:200]
+        where = f"line {mark.line + 1}: {getattr(error, 'problem', '')}" if mark else brief(error)
         raise UserError(f"{path} is not valid YAML ({where}): correct it there.") from None
     except RecursionError:
         deep = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dassl.data.transforms import AVAI_CHOICES, INTERPOLATION_MODES
 from dassl.optim.lr_scheduler import AVAI_SCHEDS
 from dassl.optim.optimizer import AVAI_OPTIMS
-from dassl.utils.rules import Rule, each, number, one_of, whole
+from dassl.utils.rules import Rule, each, number, one_of, or_empty, whole
 
 MOST_EPOCHS = MOST_IMAGES = 1_000_000
 MOST_SHOTS = 100_000  # images of one class
@@ -36,6 +36,7 @@ RANGES = {
         f"a height and a width of 1 to {LARGEST_SIDE} pixels, such as (224, 224)",
     ),
     "INPUT.INTERPOLATION": one_of(*INTERPOLATION_MODES),
+    "INPUT.RESIZE": or_empty(one_of("shortest", "squash", "longest")),
     "INPUT.TRANSFORMS": Rule(
         lambda names: all(name in AVAI_CHOICES for name in names), f"a list of names out of {', '.join(AVAI_CHOICES)}"
     ),

@@ -22,6 +22,7 @@ from .datasets import DatasetBase, Datum, build_dataset
 from .opening import open_images
 from .samplers import build_sampler
 from .transforms import INTERPOLATION_MODES, build_transform
+from .workers import worker_options
 
 
 def derived_seed(*numbers: int) -> int:
@@ -118,9 +119,9 @@ def build_data_loader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
         drop_last=is_train and len(data_source) >= batch_size,
         pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
+        **worker_options(cfg, batch_size),
     )
     assert len(loader) > 0
     return loader

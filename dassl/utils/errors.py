@@ -12,6 +12,8 @@ from types import TracebackType
 PROJECT = Path(__file__).resolve().parents[2]
 PROGRAMS = (PROJECT, PROJECT / "scripts", PROJECT / "phantom")  # the folders that hold programs
 INTERRUPTED = 130
+# What PyTorch says when a data loader's worker finds no shared memory, or is killed for want of memory.
+_WORKER_ENDED = ("unable to allocate shared memory", "is killed by signal", "exited unexpectedly")
 
 
 class UserError(Exception):
@@ -48,6 +50,23 @@ class MissingKey(UserError, AttributeError):
     """A UserError where a configuration lacks a key, for which yacs raises AttributeError."""
 
 
+def brief(error: object, most: int = 200) -> str:
+    """An error's text on one line, as part of a sentence; at most `most` characters, cut between words. Its type if it
+    has no text."""
+    text = " ".join(str(error).split())
+    if len(text) > most:
+        cut = text[:most].rsplit(" ", 1)[0]
+        text = f"{cut.rstrip('.:,;(')} ..."
+    else:
+        text = text.rstrip(".:")
+    return text or type(error).__name__
+
+
+def first_line(error: object) -> str:
+    """The first line of an error's text, as `brief` gives it."""
+    return brief(str(error).strip().split("\n")[0]) if str(error).strip() else type(error).__name__
+
+
 def report_error(message: object) -> None:
     """Print one error sentence to stderr, as every program here does."""
     print(f"error: {message}", file=sys.stderr, flush=True)
@@ -65,6 +84,11 @@ def cause_of(error: BaseException) -> str | None:
         )
     if is_out_of_memory(error):
         return "the GPU's memory is full: lower DATALOADER.TRAIN_X.BATCH_SIZE or FEATURES.IMAGES_AT_ONCE."
+    if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _WORKER_ENDED):
+        return (
+            "a process that loads images has ended, since memory or shared memory (/dev/shm) is full: set "
+            "DATALOADER.NUM_WORKERS 0, or start the container with more (docker run --shm-size 1g)."
+        )
     return None
 
 

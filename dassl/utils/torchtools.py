@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import MissingFile, UserError
+from .errors import MissingFile, UserError, brief, first_line
 from .files import atomic_path, mkdir_if_missing
 from .rules import Rule, whole
 from .shapes import departure
@@ -91,7 +91,7 @@ def _read(path: Path) -> Any:
     except OSError as error:
         raise UserError(f"The checkpoint {path} cannot be read ({error.strerror or error}).") from None
     except Exception as error:  # a corrupt archive or pickle can make PyTorch raise nearly anything
-        reason = str(error).splitlines()[0][:200] if str(error) else "it ends early"
+        reason = first_line(error) if str(error) else "it ends early"
         raise UserError(f"The checkpoint {path} is damaged ({reason}): delete it and train again.") from None
 
 
@@ -130,7 +130,7 @@ def restore(
             piece.load_state_dict(checkpoint[name])
             fits = _alike(fresh, piece.state_dict()) and (piece is not optimizer or _steps_fit(optimizer))
         except Exception as error:  # which error PyTorch raises on a corrupt state depends on the state
-            fits, reason = False, f" ({' '.join(str(error).split())[:200]})" if str(error) else ""
+            fits, reason = False, f" ({brief(error)})" if str(error) else ""
         else:
             reason = ""
         if not fits:

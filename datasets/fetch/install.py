@@ -19,6 +19,7 @@ from typing import Any
 
 from dassl.utils import UserError, atomic_path, progress
 from dassl.utils.locks import alone
+from dassl.utils.network import trouble
 
 from .. import catalogue
 from ..catalogue import PARTS, Facts
@@ -26,7 +27,7 @@ from ..splits import missing_images, parse_split
 from .archive import ArchiveError, FolderSource, Limits, Source, ZipSource, find_prefix
 from .check import Report, check, has_image_header
 from .hashes import git_blob_sha1
-from .transfer import TransferError, brief, download, read_small, require_space, writing
+from .transfer import TransferError, download, read_small, require_space, writing
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def _from_drive(url: str, target: Path) -> None:
         if kept() == before:  # the partial download is of no use: the next call starts over
             for file in before:
                 file.unlink()
-        raise TransferError(f"{url} failed ({brief(error)})") from error
+        raise TransferError(f"{url} failed ({'; '.join(filter(None, trouble(error, '')))})") from error
     if not part.is_file():
         raise TransferError(f"{url} sent no file")
     part.replace(target)

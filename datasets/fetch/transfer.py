@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 
-from dassl.utils import UserError, is_disk_full
+from dassl.utils import UserError, brief, is_disk_full
+from dassl.utils.network import trouble
 
 from .hashes import matches_etag
 
@@ -137,12 +138,7 @@ def _answered(url: str, status: int) -> str:
 
 
 def _failed(url: str, error: Exception) -> str:
-    return f"the connection to {url} failed ({brief(getattr(error, 'reason', None) or error)})"
-
-
-def brief(error: object) -> str:
-    """Return an error's text on one line, as part of a sentence, or its type if it has no text."""
-    return " ".join(str(error).split())[:200].rstrip(".:") or type(error).__name__
+    return f"the connection to {url} failed ({'; '.join(filter(None, trouble(error, '')))})"
 
 
 def require_space(folder: Path, wanted: int, purpose: str, instead: str = "choose another --root") -> None:

@@ -10,9 +10,10 @@ from typing import Any
 
 from clip.sources import BIOMEDCLIP, OPEN_CLIP_CONFIG, TRANSFORMERS_WEIGHTS
 from dassl.utils import UserError, atomic_path, progress, sweep
+from dassl.utils.network import trouble
 
 from .hashes import matches_etag
-from .transfer import brief, quiet_hub_client, require_space, writing
+from .transfer import quiet_hub_client, require_space, writing
 
 TOKENIZERS = ("tokenizer.json", "vocab.txt")  # with either of them the model needs no second repository
 NAMES = (*BIOMEDCLIP.required, *BIOMEDCLIP.optional, *BIOMEDCLIP.weights)
@@ -91,7 +92,7 @@ def _is_intact(file: Path) -> bool:
 def _fetch(endpoint: str | None, cache: Path) -> None:
     """Download the pinned revision's files to the cache, the weights last and only if there is space for them."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     quiet_hub_client()
     pinned: dict[str, Any] = {"revision": BIOMEDCLIP.revision, "endpoint": endpoint}
@@ -99,8 +100,12 @@ def _fetch(endpoint: str | None, cache: Path) -> None:
         cache.mkdir(parents=True, exist_ok=True)
     with _hub_errors():
         for name in (*BIOMEDCLIP.required, *BIOMEDCLIP.optional):
-            with contextlib.suppress(EntryNotFoundError):
+            try:
                 hf_hub_download(BIOMEDCLIP.name, name, cache_dir=cache, **pinned)
+            except LocalEntryNotFoundError:  # the hub did not say that there is no such file
+                raise
+            except EntryNotFoundError:
+                continue
     for name in BIOMEDCLIP.weights:
         with _hub_errors():
             try:
@@ -124,14 +129,10 @@ def _fetch(endpoint: str | None, cache: Path) -> None:
 
 @contextlib.contextmanager
 def _hub_errors() -> Iterator[None]:
-    from huggingface_hub.errors import EntryNotFoundError
-
     try:
         yield
-    except EntryNotFoundError:
-        raise
     except Exception as error:  # the hub's client passes on errors of its HTTP library, which differ by version
+        reason, mend = trouble(error)
         raise UserError(
-            f"The weights of {BIOMEDCLIP.name} could not be fetched ({brief(error)}): check the network and run "
-            f"{COMMAND} again."
+            f"The weights of {BIOMEDCLIP.name} could not be fetched ({reason}): {mend}, and run {COMMAND} again."
         ) from error

@@ -48,7 +48,7 @@ class FeatureTrainer(ClipTrainer):
         """Augmented views of the training images."""
         images = self.cfg.FEATURES.IMAGES_AT_ONCE or images_at_once(self.clip_model.device)
         dataset = augmented(self.cfg, self.dm.dataset.train_x)
-        return Views(dataset, self.clip_model, self.cache, images, self.cfg.DATALOADER.NUM_WORKERS)
+        return Views(dataset, self.clip_model, self.cache, images)
 
     def train_features(self, draws: int = 1) -> Tensor:
         """Features (N, D) of the training images: of the plain view, or the normalised mean of augmented ones.

@@ -48,6 +48,21 @@ AVAI_CHOICES = [
 ]  # fmt: skip
 
 
+class ResizeLongest:
+    """Resize a PIL image so that its longer side, relative to (height, width), fits; a crop then pads the other."""
+
+    def __init__(self, size: tuple[int, int], interpolation=InterpolationMode.BILINEAR) -> None:
+        self.size, self.interpolation = size, interpolation
+
+    def __call__(self, image):
+        sides = image.height, image.width
+        ratio = max(side / most for side, most in zip(sides, self.size, strict=True))
+        return TF.resize(image, [max(1, round(side / ratio)) for side in sides], self.interpolation)
+
+    def __repr__(self) -> str:
+        return f"ResizeLongest({self.size}, interpolation={self.interpolation.value})"
+
+
 class Random2DTranslation:
     """With probability p, enlarge by an eighth and crop a random window of (height, width)."""
 
@@ -175,12 +190,12 @@ def _train_steps(cfg: CfgNode, choices: list[str]) -> list:
 
 
 def _test_steps(cfg: CfgNode, choices: list[str]) -> list:
-    size = tuple(cfg.INPUT.SIZE)
-    steps = [
-        Resize(max(size), interpolation=INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]),
-        CenterCrop(size),
-        ToTensor(),
-    ]
+    size, mode = tuple(cfg.INPUT.SIZE), INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]
+    if cfg.INPUT.RESIZE == "longest":
+        resize = ResizeLongest(size, mode)
+    else:
+        resize = Resize(size if cfg.INPUT.RESIZE == "squash" else max(size), interpolation=mode)
+    steps = [resize, CenterCrop(size), ToTensor()]
     if "normalize" in choices:
         steps.append(_normalize(cfg))
     if "instance_norm" in choices:
