@@ -26,11 +26,11 @@ class ToyImageTower(nn.Module):
 
     layers = LAYERS
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, random: torch.Generator) -> None:
         super().__init__()
         self.width = width
-        self.register_buffer("colour", torch.randn(3, width))
-        self.register_buffer("place", torch.randn(GRID * GRID))
+        self.register_buffer("colour", torch.randn(3, width, generator=random))
+        self.register_buffer("place", torch.randn(GRID * GRID, generator=random))
 
     def forward(self, images: Tensor, patches: bool, deep_prompts: Sequence[Tensor] | None) -> ImageFeatures:
         tokens = F.adaptive_avg_pool2d(images, GRID).flatten(2).transpose(1, 2) @ self.colour
@@ -60,25 +60,25 @@ class ToyTextTower(nn.Module):
 
 
 class ToyCLIP(FrozenCLIP):
-    """Texts in `words` are one token with a given vector (D,); others are split at blanks into words with random ones.
-
-    With a text that is [start, w, end], its feature is w's vector.
+    """Texts in `words` are one token with a given vector (D,), which is also the text's feature; others are split at
+    blanks into words with random vectors. The same arguments make the same model.
     """
 
     def __init__(self, words: Mapping[str, Tensor], width: int, spec: ImageSpec, scale: float = 10.0) -> None:
-        text = ToyTextTower(width)
+        random = torch.Generator().manual_seed(0)
+        image, text = ToyImageTower(width, random), ToyTextTower(width)
         ids: dict[str, int] = {}
 
         def number(word: str) -> int:
             if word not in ids:
                 ids[word] = len(text.vectors)
-                text.vectors.append(torch.as_tensor(words.get(word, torch.randn(width)), dtype=torch.float32))
+                text.vectors.append(words[word] if word in words else torch.randn(width, generator=random))
             return ids[word]
 
         def tokenizer(texts: list[str]) -> list[list[int]]:
             return [[0, *map(number, [text] if text in words else text.split()), 1] for text in texts]
 
-        super().__init__("toy", ToyImageTower(width), text, tokenizer, spec, width, 32, math.log(scale), "toy")
+        super().__init__("toy", image, text, tokenizer, spec, width, 32, math.log(scale), "toy")
         self.logit_scale = scale
 
     @property
