@@ -45,7 +45,7 @@ def method_of(method, case, folder, **more):
     options = {OWN_NAMES.get(name, name): case["options"][name] for name in OPTIONS[method]}
     built = build(
         method, folder, classes, words, sentences, prompts.shape[-1], case["scale"], CSC=True, N_CTX=1, CTX_INIT="",
-        **options, **more,
+        TEXT_DROPOUT=0.0, **options, **more,
     )  # fmt: skip
     built.prepare()
     with torch.no_grad():

@@ -215,7 +215,7 @@ def check(built, expected):
         torch.testing.assert_close(value.detach().double(), expected[name], **CLOSE, msg=lambda m, n=name: f"{n}: {m}")
 
 
-PROMPT = {"CTX_INIT": ""}  # random; `ready` sets them
+PROMPT = {"CTX_INIT": "", "TEXT_DROPOUT": 0.0}  # `ready` sets the contexts
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_a_prompt_is_learned_by_descent_along_the_papers_loss(tmp_path, method, 
 
 
 def test_maple_learns_the_contexts_of_both_towers(tmp_path):
-    built = ready("MaPLe", tmp_path, CTX_INIT="", N_CTX=2, PREC="fp32")
+    built = ready("MaPLe", tmp_path, **PROMPT, N_CTX=2, PREC="fp32")
     tower = built.trainer.clip_model.image_tower
     loss = gradient_of(lambda learned, images, label: maple(learned, images, label, tower))
     expected = sgd(built.learned, cosine_by_epoch(0.1, EPOCHS), loss, PICTURES)
@@ -262,6 +262,16 @@ def test_prograd_steps_along_what_does_not_contradict_the_zero_shot_model(tmp_pa
     assert any(conflicts)
     built.train(BATCHES)
     check(built, expected)
+
+
+@pytest.mark.parametrize("method", ["CoOp", "CoCoOp", "KgCoOp", "ProGrad", "MaPLe", "BiomedCoOp", "OGKD"])
+def test_the_students_text_tower_has_dropout_in_training_alone(tmp_path, method):
+    built = ready(method, tmp_path, CTX_INIT="", TEXT_DROPOUT=0.5)
+    built.prepare()
+    batch = (PICTURES if method == "MaPLe" else BATCHES)[0]
+    assert not torch.equal(built.losses(*batch)[1], built.losses(*batch)[1])
+    image = BATCHES[0][0].global_token
+    assert torch.equal(built.logits(image), built.logits(image))
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])

@@ -39,13 +39,15 @@ class ToyImageTower(nn.Module):
 
 
 class ToyTextTower(nn.Module):
-    """A text's feature is the sum of its real tokens' embeddings, the first left out and the n-th divided by n."""
+    """A text's feature is the sum of its real tokens' embeddings, the first left out and the n-th divided by n; dropout is
+    applied to it."""
 
     layers = LAYERS
-    dropout = TextDropout()
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.drop = nn.Dropout(0.1)
+        self.dropout = TextDropout(self)
         self.width, self.vectors = width, [torch.zeros(width), torch.zeros(width)]  # of the start and the end
 
     def embed(self, ids: Tensor) -> Tensor:
@@ -56,7 +58,7 @@ class ToyTextTower(nn.Module):
     ) -> Tensor:
         share = 1 / torch.arange(embeddings.shape[1]).to(embeddings)
         share[0] = 0
-        return (embeddings * mask[..., None]).transpose(1, 2) @ share + deep_sum(deep_prompts)
+        return self.drop((embeddings * mask[..., None]).transpose(1, 2) @ share + deep_sum(deep_prompts))
 
 
 class ToyCLIP(FrozenCLIP):
