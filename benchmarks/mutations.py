@@ -26,7 +26,6 @@ from dassl.utils import UserError, run_program
 
 ROOT = Path(__file__).resolve().parents[1]
 TREES = ("trainers", "dassl/optim")  # where the files are looked for, in any folder
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", ".hypothesis", "cache", "data", "output")
 HEAVY = ("torch", "torchvision", "open_clip", "timm", "transformers", "sklearn.linear_model", "scipy.stats", "pandas",
          "hypothesis.extra.numpy", "PIL.Image", "pydicom", "pytest")  # fmt: skip
 
@@ -189,15 +188,16 @@ FILES: dict[str, tuple[tuple[str, ...], list[tuple[str, str, str]]]] = {
             ("def update_lr(", "def unused(", "the schedule also stepped by the epoch"),
             ("self.load_model(self.output_dir)\n        self.cache_model.search(self)", "self.cache_model.search(self)",
              "the last epoch's keys, not the best's"),
-            ("self.load_model(self.output_dir)\n        self.cache_model.search(self)", "self.load_model(self.output_dir)",
-             "no search after fine-tuning"),
+            ("self.load_model(self.output_dir)\n        self.cache_model.search(self)",
+             "self.load_model(self.output_dir)", "no search after fine-tuning"),
         ],
     ),
     "linear_probe.py": (
         (MATH, TRAININGS),
         [
             ("self.options.C or 10", "10", "C ignored"),
-            ("images, labels = self.validation_set", "images, labels = self.training_set", "C chosen on training images"),
+            ("images, labels = self.validation_set", "images, labels = self.training_set",
+             "C chosen on training images"),
             ("fit = LogisticRegression(C=c,", "fit = LogisticRegression(C=1.0,", "always the same C"),
             ("self.coef.t() + self.intercept", "self.coef.t()", "no intercept"),
             ("if accuracy(low) < accuracy(high)", "if accuracy(low) <= accuracy(high)", "the higher end wins a tie"),
@@ -228,8 +228,8 @@ FILES: dict[str, tuple[tuple[str, ...], list[tuple[str, str, str]]]] = {
              "the mean of the terms"),
             ("torch.stack(list(terms.values())).sum()", "next(iter(terms.values()))", "the first term alone"),
             ("if (self.batch_idx + 1) == self.num_batches:", "if True:", "the learning rate falls by the step"),
-            ("build_optimizer(module, self.cfg.OPTIM)", "build_optimizer(list(module.parameters())[:1], self.cfg.OPTIM)",
-             "only the first parameter learns"),
+            ("build_optimizer(module, self.cfg.OPTIM)",
+             "build_optimizer(list(module.parameters())[:1], self.cfg.OPTIM)", "only the first parameter learns"),
         ],
     ),
     "prompt_tuner.py": (
@@ -239,7 +239,8 @@ FILES: dict[str, tuple[tuple[str, ...], list[tuple[str, str, str]]]] = {
             ("dropout=self.prompt_learner.text_dropout", "dropout=0.0", "TEXT_DROPOUT ignored"),
             ('self.set_model_mode("eval")', "pass", "dropout in the test"),
             ("weights = self.scale * self.text_features().t()\n        return lambda features: features @",
-             "weights = self.text_features().t()\n        return lambda features: features @", "tested without the scale"),
+             "weights = self.text_features().t()\n        return lambda features: features @",
+             "tested without the scale"),
         ],
     ),
     "prompt_learner.py": (
@@ -303,6 +304,12 @@ def mutations(only: Sequence[str] = ()) -> Iterator[Mutation]:
             yield from (Mutation(file, tests, *change) for change in changes)
 
 
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    """What a copy of the checkout does without."""
+    top = {name for name in names if name.startswith(".") or name in ("cache", "data", "output")}
+    return {"__pycache__"} | (top if Path(folder) == ROOT else set())
+
+
 def fails(root: Path, tests: Sequence[str]) -> bool:
     """Whether a test of the checkout `root` fails, in a fork of this process."""
     child = os.fork()
@@ -355,7 +362,7 @@ def main(argv: list[str] | None = None) -> None:
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "checkout"
-        shutil.copytree(ROOT, root, ignore=LEFT_OUT)
+        shutil.copytree(ROOT, root, ignore=_left_out)
         every_test = list(dict.fromkeys(test for mutation in tried for test in mutation.tests))
         if fails(root, every_test):  # this run also compiles every file, once
             raise UserError("The tests fail without a mutation: mend them first.")

@@ -119,10 +119,12 @@ def test_maples_coupled_prompts_change_both_towers_and_get_gradients(model, posi
     assert len(learner.to_visual) == 3
 
 
-def test_maples_visual_prompts_are_linear_maps_of_the_textual_ones(model):
-    learner = CoupledPromptLearner(model, NAMES, 2, "a photo", False, "end", depth=2)
+@pytest.mark.parametrize("csc", [False, True])
+def test_maples_visual_prompts_are_linear_maps_of_the_textual_ones(model, csc):
+    learner = CoupledPromptLearner(model, NAMES, 2, "a photo", csc, "end", depth=2)
+    shared = sum(learner.ctx) / len(NAMES) if csc else learner.ctx
     for prompt, textual, layer in zip(
-        learner.visual_prompts(), [learner.ctx, *learner.deep], learner.to_visual, strict=True
+        learner.visual_prompts(), [shared, *learner.deep], learner.to_visual, strict=True
     ):
         expected = textual.detach().numpy() @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
         np.testing.assert_allclose(prompt.detach().numpy(), expected, rtol=1e-4, atol=1e-5)

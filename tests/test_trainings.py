@@ -1,7 +1,7 @@
 """What each method learns in a short training against an independent computation in float64, step by step.
 
-The towers are toys (tests/support/toy_clip.py): a prompt's feature is the sum of its context vectors, the n-th divided by
-n, and of the class name's vector divided by the next number.
+The towers are toys (tests/support/toy_clip.py): a prompt's feature is the sum of its context vectors, the n-th divided
+by n, and of the class name's vector divided by the next number.
 """
 
 import functools
@@ -137,9 +137,7 @@ def ogkd(learned, features, label, smoothing="log", sccm=0.75, gad=1.75, lgd=0.7
 
 def maple(learned, images, label, tower, depth=3):
     deep = [learned["ctx"], *(learned[f"deep.{i}"] for i in range(depth - 1))]
-    visual = [
-        p @ learned[f"to_visual.{i}.weight"].t() + learned[f"to_visual.{i}.bias"] for i, p in enumerate(deep)
-    ]
+    visual = [p @ learned[f"to_visual.{i}.weight"].t() + learned[f"to_visual.{i}.bias"] for i, p in enumerate(deep)]
     image = unit(tower(images.float(), False, None).global_token.double() + deep_sum(visual))
     text = unit(of_class(learned["ctx"]) + deep_sum(deep[1:]))
     return cross_entropy(SCALE * image @ text.t(), label)

@@ -13,7 +13,6 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -111,6 +110,14 @@ def build(
     return Built(trainer)
 
 
+class Noise(DatasetBase):
+    """A data set with sentences for the teacher."""
+
+    def __init__(self, sentences: Mapping[str, list[str]] | None, **parts: list[Datum]) -> None:
+        super().__init__(**parts)
+        self.sentences = sentences
+
+
 def noise(
     folder: Path, classes: Sequence[str], labels: Mapping[str, Sequence[int]], sentences: Mapping[str, list[str]] | None
 ) -> DatasetBase:
@@ -124,7 +131,4 @@ def noise(
             Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
             items.append(Datum(str(path), label, 0, classes[label]))
         parts["train_x" if part == "train" else part] = items
-    dataset = DatasetBase(**parts)
-    if sentences is not None:
-        dataset.sentences = dict(sentences)
-    return dataset
+    return Noise(sentences, **parts)

@@ -25,6 +25,8 @@ class ToyImageTower(nn.Module):
     """A patch token is a linear map of the patch's mean colour, the global token the tokens' sum, weighted by place."""
 
     layers = LAYERS
+    colour: Tensor
+    place: Tensor
 
     def __init__(self, width: int, random: torch.Generator) -> None:
         super().__init__()
@@ -39,8 +41,8 @@ class ToyImageTower(nn.Module):
 
 
 class ToyTextTower(nn.Module):
-    """A text's feature is the sum of its real tokens' embeddings, the first left out and the n-th divided by n; dropout is
-    applied to it."""
+    """A text's feature is the sum of its real tokens' embeddings, the first left out and the n-th divided by n, and may
+    be dropped."""
 
     layers = LAYERS
 
