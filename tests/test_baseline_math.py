@@ -86,6 +86,16 @@ def test_biomedcoops_distillation_is_the_kl_over_batch_and_classes():
     np.testing.assert_allclose(kdsp_loss(torch.tensor(student), torch.tensor(teacher)).item(), expected, rtol=1e-9)
 
 
+def test_cocoops_meta_net_is_a_sixteenth_of_the_feature_wide(model):
+    learner = ConditionalPromptLearner(model, NAMES)
+    shapes = {name: tuple(value.shape) for name, value in learner.named_parameters() if name.endswith("weight")}
+    hidden = model.embed_dim // 16
+    assert hidden > 1
+    assert shapes == {
+        "meta_net.0.weight": (hidden, model.embed_dim), "meta_net.2.weight": (model.context_width, hidden)
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("csc", [False, True])
 @pytest.mark.parametrize("position", ["end", "middle", "front"])
 def test_cocoops_batch_of_prompts_equals_one_image_at_a_time(model, csc, position):

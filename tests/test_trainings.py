@@ -295,6 +295,7 @@ def test_clip_adapter_learns_its_bottleneck_by_cross_entropy(tmp_path, ratio, no
         return cross_entropy(SCALE * mixed @ unit(TEMPLATES.double()).t(), label)
 
     built = ready("CLIPAdapter", tmp_path, RATIO=ratio, NORMALIZE=normalize, REDUCTION=2)
+    assert built.learned["layers.0.weight"].shape == (WIDTH // 2, WIDTH)
     expected = sgd(built.learned, cosine_by_epoch(0.1, EPOCHS), gradient_of(loss))
     before = {name: value.detach().clone() for name, value in built.learned.items()}
     built.train(BATCHES)
