@@ -5,7 +5,7 @@
 
 A mutation replaces a text that stands exactly once in a file by another that makes the method compute something else.
 It is caught if a test fails. Each is tried in a copy of this checkout, in a fork of a process that has already imported
-PyTorch, so that it takes about two seconds of processor time. The exit code is 1 if one survives.
+PyTorch, so that it takes about a second of processor time. The exit code is 1 if one survives.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ TREES = ("trainers", "dassl/optim")  # where the files are looked for, in any fo
 HEAVY = ("torch", "torchvision", "open_clip", "timm", "transformers.models.bert.modeling_bert",
          "transformers.models.clip.modeling_clip", "sklearn.linear_model", "scipy.stats", "pandas",
          "hypothesis.extra.numpy", "PIL.Image", "pydicom", "pytest")  # fmt: skip
-PLAIN = ("-x", "-q", "-m", "not slow", "--tb=no", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:unraisableexception")
+QUICK = ("-x", "-q", "-m", "not slow", "--tb=no", "--assert=plain", "-p", "no:cacheprovider",
+         "-p", "no:unraisableexception")  # fmt: skip
 """What pytest is told: stop at the first failure, and leave out whatever only makes its report better."""
 
 LOSSES, TRAININGS = "test_golden_losses.py", "test_trainings.py"
@@ -285,22 +286,29 @@ FILES: dict[str, tuple[tuple[str, ...], list[tuple[str, str, str]]]] = {
 
 
 class Mutation(NamedTuple):
-    file: str  # its name, in any folder of TREES
+    file: str  # its name, in any folder of TREES; where it has moved to another file, the text finds it
     tests: tuple[str, ...]
     old: str
     new: str
     why: str
 
     def place(self, root: Path) -> Path:
-        """The one file of that name that has the text. Raises UserError unless it stands there exactly once."""
-        found = [path for tree in TREES for path in sorted((root / tree).rglob(self.file))]
-        found = [path for path in found if path.read_text(encoding="utf-8").count(self.old) == 1]
-        if len(found) != 1:
+        """The file that has the text: one of that name, or else any.
+
+        Raises UserError unless the text stands there exactly once.
+        """
+        counts: dict[Path, int] = {}
+        for name in (self.file, "*.py"):
+            paths = [path for tree in TREES for path in sorted((root / tree).rglob(name))]
+            counts = {path: n for path in paths if (n := path.read_text(encoding="utf-8").count(self.old))}
+            if counts:
+                break
+        if list(counts.values()) != [1]:
             raise UserError(
-                f"{len(found)} files named {self.file} have the text {self.old!r} exactly once: adapt the mutation "
-                f"'{self.why}' in {Path(__file__).name} to the code."
+                f"The text {self.old!r} stands {sum(counts.values())} times in {self.file} or below {' and '.join(TREES)}, "
+                f"not once: adapt the mutation '{self.why}' in {Path(__file__).name} to the code."
             )
-        return found[0]
+        return next(iter(counts))
 
 
 def mutations(only: Sequence[str] = ()) -> Iterator[Mutation]:
@@ -338,7 +346,7 @@ def _run_tests(root: Path, tests: Sequence[str]) -> int:
     import pytest
 
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    return int(pytest.main([*PLAIN, *(f"tests/{test}" for test in tests)]))
+    return int(pytest.main([*QUICK, *(f"tests/{test}" for test in tests)]))
 
 
 def survives(mutation: Mutation, root: Path) -> bool:

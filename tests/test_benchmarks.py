@@ -53,6 +53,12 @@ def test_a_mutation_is_caught_if_a_test_fails_and_leaves_the_code_as_it_was(chec
     assert (checkout / "trainers/moved/half.py").read_text() == before
 
 
+@pytest.mark.parametrize("file", ["half.py", "renamed.py"])
+def test_a_mutation_finds_its_text_in_a_file_that_has_moved_or_another_name(checkout, file):
+    mutation = mutations.Mutation(file, (), "x / 2", "x / 3", "another share")
+    assert mutation.place(checkout) == checkout / "trainers/moved/half.py"
+
+
 @pytest.mark.parametrize("old", ["x / 4", "x"])  # not there, there twice
 def test_a_mutation_of_a_text_that_is_not_there_once_is_an_error(checkout, old):
     with pytest.raises(UserError, match=r"half\.py"):
