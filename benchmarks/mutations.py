@@ -305,8 +305,8 @@ class Mutation(NamedTuple):
                 break
         if list(counts.values()) != [1]:
             raise UserError(
-                f"The text {self.old!r} stands {sum(counts.values())} times in {self.file} or below {' and '.join(TREES)}, "
-                f"not once: adapt the mutation '{self.why}' in {Path(__file__).name} to the code."
+                f"The text {self.old!r} stands {sum(counts.values())} times in {self.file} (or else below "
+                f"{' and '.join(TREES)}), not once: adapt the mutation '{self.why}' in {Path(__file__).name} to the code."
             )
         return next(iter(counts))
 
