@@ -306,7 +306,7 @@ class Mutation(NamedTuple):
         if list(counts.values()) != [1]:
             raise UserError(
                 f"The text {self.old!r} stands {sum(counts.values())} times in {self.file} (or else below "
-                f"{' and '.join(TREES)}), not once: adapt the mutation '{self.why}' in {Path(__file__).name} to the code."
+                f"{' and '.join(TREES)}), not once: adapt the mutation '{self.why}' to the code."
             )
         return next(iter(counts))
 

@@ -358,7 +358,8 @@ def test_tip_adapter_f_tunes_the_keys_by_the_step_and_then_searches(tmp_path):
 
 
 def test_the_linear_probe_is_the_fit_of_the_c_that_the_published_search_finds(tmp_path):
-    images = IMAGES | {"train": [0, 1, 2, 1, 0, 2, 2, 0, 1, 1, 2, 0]}  # not separable: the fits converge soon
+    # Not separable, so that the fits converge soon; on the training images the search finds another C.
+    images = IMAGES | {"train": [0, 1, 2, 1, 0, 2, 2, 0, 1, 1, 2, 0], "val": [2, 1, 2, 2, 2, 0, 2, 0]}
     built = build("LinearProbe", tmp_path, CLASSES, width=2, images=images)
     train, (features, truth) = as_numpy(built.images("train")), as_numpy(built.images("val"))
 
@@ -366,7 +367,11 @@ def test_the_linear_probe_is_the_fit_of_the_c_that_the_published_search_finds(tm
     def fit(exponent):
         return LogisticRegression(C=10**exponent, max_iter=1000).fit(*train)
 
-    exponent = published_search(lambda x: (fit(x).predict(features) == truth).mean())
+    exponent, other = (
+        published_search(lambda x, of=images, y=labels: (fit(x).predict(of) == y).mean())
+        for images, labels in ((features, truth), train)
+    )
+    assert exponent != other
     built.train([])
     probability = built.logits(built.images("val")[0]).softmax(-1).detach().numpy()
     np.testing.assert_allclose(probability, fit(exponent).predict_proba(features), atol=1e-3)
