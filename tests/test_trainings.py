@@ -233,6 +233,8 @@ def test_a_prompt_is_learned_by_descent_along_the_papers_loss(tmp_path, method, 
     expected = sgd(built.learned, cosine_by_epoch(0.1, EPOCHS), gradient_of(loss))
     built.train(BATCHES)
     check(built, expected)
+    features, label = BATCHES[0]
+    torch.testing.assert_close(built.logits(features.global_token), built.losses(features, label)[1])
 
 
 def test_maple_learns_the_contexts_of_both_towers(tmp_path):
@@ -361,7 +363,7 @@ def test_the_linear_probe_is_the_fit_of_the_c_that_the_published_search_finds(tm
     # Not separable, so that the fits converge soon; on the training images the search finds another C.
     images = IMAGES | {"train": [0, 1, 2, 1, 0, 2, 2, 0, 1, 1, 2, 0], "val": [2, 1, 2, 2, 2, 0, 2, 0]}
     built = build("LinearProbe", tmp_path, CLASSES, width=2, images=images)
-    train, (features, truth) = as_numpy(built.images("train")), as_numpy(built.images("val"))
+    train, (features, truth) = ([x.numpy() for x in built.images(part)] for part in ("train", "val"))
 
     @functools.cache
     def fit(exponent):
