@@ -1,4 +1,4 @@
-"""Reasons to doubt a finite result: a loss that rose, an accuracy no better than chance."""
+"""Reasons to doubt a finite result: a loss that rose, an accuracy no better than chance, a test on some classes only."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ AT_CHANCE = "accuracy not above chance"
 LOSS_ROSE = "training loss higher in the last epoch than in the first"
 
 
-def doubts(accuracy: float, classes: int, training: Mapping[str, float | None] | None) -> list[str]:
+def doubts(
+    accuracy: float, classes: int, training: Mapping[str, float | None] | None, trained: int | None = None
+) -> list[str]:
     """The doubts about a run, for its log, its results.json and the footnotes of tables.
 
     accuracy: in percent, of a test on `classes` classes; chance is 100 / classes, and there is none with one class.
+    trained: number of classes of the training images, of which the test should have all.
     training: the mean training losses "first_loss" and "last_loss", None if unknown.
     """
     first, last = (training or {}).get("first_loss"), (training or {}).get("last_loss")
@@ -20,4 +23,6 @@ def doubts(accuracy: float, classes: int, training: Mapping[str, float | None] |
         found.append(LOSS_ROSE)
     if classes > 1 and accuracy * classes <= 100 * (1 + 1e-9):
         found.append(AT_CHANCE)
+    if trained is not None and classes < trained:
+        found.append(f"tested on {classes} of {trained} classes")
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from runs.config import build_config
 from runs.folder import RunFolder, is_phantom, notes, relative
 from runs.ready import with_remedy
 from runs.spec import RunSpec
+from trainers.parts.clip_trainer import ClipTrainer
 
 
 def execute(spec: RunSpec) -> dict | None:
@@ -120,7 +121,8 @@ def _train_and_test(
                 trainer.test()
     if not spec.eval_only:
         folder.write_validation(validation_predictions_of(trainer))
-    phases.record.update(getattr(trainer, "phases", Phases()).record)
+    if isinstance(trainer, ClipTrainer):
+        phases.record.update(trainer.phases.record)
     predictions = predictions_of(trainer)
     results = folder.write_results(trainer, predictions, phases, time.perf_counter() - started)
     if len(predictions.classnames) < trainer.num_classes:
@@ -144,20 +146,32 @@ def dataset_of(trainer: SimpleTrainer) -> Any:
 def predictions_of(trainer: SimpleTrainer) -> Predictions:
     """The logits of a trainer's last test with the names of the images.
 
-    Since a trainer may run its own test, images are named only if the labels are in the order of one of its loaders.
-    For a test on another data set, only the logits of that data set's classes are kept, in its class order.
+    Since a trainer may run its own test, images are named only if the labels are in the order of one of its loaders,
+    and classes as its images name them. For a test on another data set, only the logits of that data set's classes are
+    kept, in its class order.
     """
     dataset, logits, labels = dataset_of(trainer), trainer.evaluator.logits, trainer.evaluator.labels.tolist()
     tested = getattr(dataset, "tested", dataset)
-    images = ("",) * len(labels)
+    images, shown = ("",) * len(labels), []
     for loader in (getattr(trainer, "val_loader", None), trainer.test_loader):
         items = getattr(getattr(loader, "dataset", None), "data_source", [])
         if [item.label for item in items] == labels:
-            images = tuple(relative(item.impath, tested) for item in items)
-    if tested is not dataset:
+            images, shown = tuple(relative(item.impath, tested) for item in items), items
+    if tested is dataset:
+        names = class_names(dataset.classnames, {item.label: item.classname for item in shown}, logits.shape[1])
+    else:
+        names = tested.classnames
         columns = [dataset.classnames.index(name) for name in tested.classnames]
         labels, logits = [columns.index(label) for label in labels], logits[:, columns]
-    return Predictions(images, labels, logits.numpy(), tuple(tested.classnames))
+    return Predictions(images, labels, logits.numpy(), tuple(names))
+
+
+def class_names(trained: Sequence[str], tested: Mapping[int, str], columns: int) -> list[str]:
+    """The names of the classes of `columns` logits, given those of the training images and those of the labels of the
+    tested ones, which a data set may number apart. A class that neither names is called by its number."""
+    apart = any(trained[label : label + 1] != [name] for label, name in tested.items())
+    known = tested if apart else dict(enumerate(trained))
+    return [known.get(column) or f"class {column}" for column in range(columns)]
 
 
 def validation_predictions_of(trainer: SimpleTrainer) -> Predictions | None:
@@ -166,10 +180,10 @@ def validation_predictions_of(trainer: SimpleTrainer) -> Predictions | None:
     None without validation images, for a method with prompts in the image tower, and for one that is not built on
     ClipTrainer.
     """
-    if not getattr(trainer, "frozen_images", False) or trainer.val_loader is None:
+    if not isinstance(trainer, ClipTrainer) or not trainer.frozen_images or trainer.val_loader is None:
         return None
     with seeded(0):
-        logits, labels = map(torch.cat, zip(*cast(Any, trainer).logits_of("val"), strict=True))
+        logits, labels = map(torch.cat, zip(*trainer.logits_of("val"), strict=True))
     dataset = trainer.dm.dataset
     images = tuple(relative(item.impath, dataset) for item in dataset.val or ())
     return Predictions(images, labels.cpu().numpy(), logits.float().cpu().numpy(), tuple(dataset.classnames))

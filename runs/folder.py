@@ -16,7 +16,7 @@ from yacs.config import CfgNode
 
 from dassl.config.files import read_config
 from dassl.data.data_manager import DataManager
-from dassl.engine import TrainerBase
+from dassl.engine import SimpleTrainer, TrainerBase
 from dassl.utils import (
     Diverged,
     UserError,
@@ -44,6 +44,7 @@ from runs.fingerprints import relative
 from runs.records import CONFIG, SPLIT, run_config
 from runs.registry import method_class, register_everything
 from runs.spec import RunSpec
+from trainers.parts.clip_trainer import ClipTrainer
 
 FORMAT = 2
 RESULTS, PREDICTIONS = "results.json", "predictions.npz"
@@ -260,11 +261,13 @@ class RunFolder:
             return ELSEWHERE
         return trained_on(run_config(self.spec.model_dir))
 
-    def write_results(self, trainer: TrainerBase, predictions: Predictions, phases: Phases, seconds: float) -> dict:
+    def write_results(self, trainer: SimpleTrainer, predictions: Predictions, phases: Phases, seconds: float) -> dict:
         """Write predictions.npz, then results.json, whose presence marks the run as complete."""
         predictions.save(self.path / PREDICTIONS)
-        found, training = summary(predictions), trainer.training or None
-        found |= {"training": training, "warnings": doubts(found["accuracy"], len(predictions.classnames), training)}
+        found, training = summary(predictions), trainer._mean_losses or None
+        trained = None if self.cfg.DATASET.TEST_ON else trainer.num_classes
+        warnings = doubts(found["accuracy"], len(predictions.classnames), training, trained)
+        found |= {"training": training, "warnings": warnings}
         results = self._record(trainer, found, phases, seconds)
         write_json(results, self.path / RESULTS)
         (self.path / DIVERGED).unlink(missing_ok=True)
@@ -309,7 +312,7 @@ class RunFolder:
                 "weights": None,
                 **fingerprints.summary(self.fingerprints),
                 "checkpoint": self.checkpoint_fingerprint(),
-                **getattr(trainer, "learned_from", {}),
+                **(trainer.learned_from if isinstance(trainer, ClipTrainer) else {}),
             },
             "config": self.config,
         }
@@ -347,9 +350,10 @@ def data_notes(manager: DataManager) -> list[str]:
             f"{len(shared)} of the {len(tested)} test images are byte-identical to training or validation images, "
             "which makes the test too easy: scripts/check_data.py lists them."
         )
-    if manager.several_frames:
+    frames = getattr(manager, "several_frames", 0)  # a trainer may have a data manager of its own
+    if frames:
         found.append(
-            f"{manager.several_frames} of the images have several frames, of which only one is read: the middle one, "
+            f"{frames} of the images have several frames, of which only one is read: the middle one, "
             "unless INPUT.FRAME selects another."
         )
     return found
