@@ -1,4 +1,4 @@
-"""Reasons to doubt a finite result: a loss that rose, an accuracy no better than chance, a test on some classes only."""
+"""Reasons to doubt a finite result, such as a loss that rose or an accuracy no better than chance."""
 
 from __future__ import annotations
 

@@ -75,7 +75,11 @@ def of_sentences(spec: RunSpec, cfg: CfgNode, dataset: DatasetBase) -> Fingerpri
     """A hash of the teacher's sentences of each class, for a run that needs them."""
     method = method_class(cfg.TRAINER.NAME)
     options = cfg.TRAINER.get(cfg.TRAINER.NAME.upper()) or {}
-    if not issubclass(method, ClipTrainer) or "PROMPTS" not in options or (spec.eval_only and not method.needs_sentences):
+    if (
+        not issubclass(method, ClipTrainer)
+        or "PROMPTS" not in options
+        or (spec.eval_only and not method.needs_sentences)
+    ):
         return {}
     held_out = getattr(dataset, "all_classnames", []) if options.get("FOLD_HELD_OUT") else []
     names = list(dict.fromkeys([*dataset.classnames, *held_out]))

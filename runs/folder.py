@@ -41,6 +41,7 @@ from reports.variants import PLACES
 from runs import fingerprints
 from runs.config import changed_keys, defaults, flat, plain
 from runs.fingerprints import relative
+from runs.foreign_settings import settings_of
 from runs.records import CONFIG, SPLIT, run_config
 from runs.registry import method_class, register_everything
 from runs.spec import RunSpec
@@ -333,10 +334,10 @@ def notes(cfg: CfgNode) -> list[str]:
     note = phantom_note(cfg.MODEL.BACKBONE.NAME)
     found = [note] if note and not (facts and facts.generator) else []
     names = {("TRAINER", cfg.TRAINER.NAME): "The trainer", ("DATASET", cfg.DATASET.NAME): "The data set"}
-    for (kind, name), place in register_everything().items():
+    for (kind, name), place in register_everything().replaced.items():
         if (kind, name) in names:
             found.append(f"{names[kind, name]} {name} comes from {place} and replaces this project's.")
-    return found
+    return [*found, *settings_of(method_class(cfg.TRAINER.NAME)).notes()]
 
 
 def data_notes(manager: DataManager) -> list[str]:

@@ -209,7 +209,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _place(file: str) -> Path:
-    """A configuration file's path: in the current folder, such as another checkout, if it is there, else in this one."""
+    """A configuration file's path: in the current folder, such as another checkout, if it is there, else in ours."""
     path = Path(file)
     return path.resolve() if path.is_file() else ROOT / path
 

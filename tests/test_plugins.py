@@ -13,6 +13,7 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import UserError
 from runs import registry
 from runs.config import build_config
+from runs.plugins import Plugins
 from runs.spec import RunSpec
 from tests import toy_trainer
 
@@ -81,7 +82,7 @@ def plug(tmp_path, monkeypatch):
     registry.register_everything()
     before = [dict(one._obj_map) for one in registries], dict(sys.modules), list(sys.meta_path)
 
-    def put(files: dict[str, str]) -> dict[tuple[str, str], str]:
+    def put(files: dict[str, str]) -> Plugins:
         for path, text in files.items():
             (tmp_path / "plugins" / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "plugins" / path).write_text(text, encoding="utf-8")
@@ -175,7 +176,7 @@ def test_a_package_that_fails_is_named_once_and_not_for_each_of_its_files(plug, 
 def test_a_name_that_is_taken_is_replaced_and_said(plug, capsys):
     ours = TRAINER_REGISTRY.get("KgCoOp")
     replaced = plug({"one.py": TRAINER.format("KgCoOp"), "two.py": TRAINER.format("OwnName")})
-    assert replaced == {("TRAINER", "KgCoOp"): "plugins/one.py"}
+    assert replaced.replaced == {("TRAINER", "KgCoOp"): "plugins/one.py"}
     assert TRAINER_REGISTRY.get("KgCoOp") is not ours
     assert capsys.readouterr().err == "note: plugins/one.py replaces the trainer KgCoOp\n"
 
