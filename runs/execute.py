@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
@@ -109,7 +110,8 @@ def _train_and_test(
     spec: RunSpec, trainer: SimpleTrainer, folder: RunFolder, phases: Phases, started: float
 ) -> dict | None:
     if spec.eval_only:
-        trainer.load_model(spec.model_dir, epoch=spec.load_epoch)
+        more = {"cfg": trainer.cfg} if "cfg" in inspect.signature(trainer.load_model).parameters else {}  # as CLAP's
+        trainer.load_model(spec.model_dir, epoch=spec.load_epoch, **more)
         with phases("test"):
             trainer.test()
     elif spec.no_train:

@@ -78,9 +78,10 @@ def import_plugins(folder: Path, registries: Sequence[Registry]) -> Plugins:
             print(f"warning: {place} is not used, its import failed ({reason})", file=sys.stderr)
             failed.append(module)
             for kind, name, file in _registered_in(path):
+                which = "" if file == path else f"of {place} "
                 found.failed[kind, name] = (
-                    f"The {kind.lower()} {name} is in {_place(file, folder)}, which is not used because the import of "
-                    f"{place} failed ({reason}): mend that, or remove the plugin."
+                    f"The {kind.lower()} {name} of {_place(file, folder)} cannot be used: the import {which}failed "
+                    f"({reason}). Mend that, or remove the plugin."
                 )
             continue
         for registry in registries:
@@ -173,6 +174,9 @@ class _OtherNames(MetaPathFinder):
         if plugin != self.current:
             self.current = plugin
             for name in [name for name in sys.modules if _is_plugins(name) and not name.startswith(f"{PACKAGE}.")]:
+                package, _, last = name.rpartition(".")
+                if package in sys.modules and not _is_plugins(package):
+                    vars(sys.modules[package]).pop(last, None)  # where `from package import last` looks first
                 del sys.modules[name]
 
     def find_spec(self, fullname: str, path: Any = None, target: object = None) -> ModuleSpec | None:

@@ -487,14 +487,14 @@ class SimpleTrainer(TrainerBase):
 
     def build_data_loader(self) -> None:
         """Build the data manager and keep its loaders as attributes."""
-        dm = self.build_data_manager()
+        dm = self._build_data_manager()
         self.train_loader_x, self.train_loader_u = dm.train_loader_x, dm.train_loader_u
         self.val_loader, self.test_loader = dm.val_loader, dm.test_loader
         self.num_classes, self.num_source_domains = dm.num_classes, dm.num_source_domains
         self.lab2cname = dm.lab2cname
         self.dm = dm
 
-    def build_data_manager(self) -> DataManager:
+    def _build_data_manager(self) -> DataManager:
         return DataManager(self.cfg)
 
     def build_model(self) -> None:

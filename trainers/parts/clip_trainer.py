@@ -136,7 +136,7 @@ class ClipTrainer(TrainerX):
 
     # Building
 
-    def build_data_manager(self) -> DataManager:
+    def _build_data_manager(self) -> DataManager:
         return DataManager(self.cfg, dataset=self.given_dataset)
 
     def build_model(self) -> None:
