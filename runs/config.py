@@ -144,7 +144,8 @@ def merged_config(spec: RunSpec) -> CfgNode:
         if brings_keys:
             allow_new_keys(cfg, known, own)
         if path:
-            merge_yaml(cfg, _config_path(path), spec.method)
+            ours = path == spec.dataset_config() and not spec.dataset_file  # whatever the current folder has there
+            merge_yaml(cfg, ROOT / path if ours else _config_path(path), spec.method)
     if brings_keys:
         allow_new_keys(cfg, known, own)
     merge_fields(cfg, spec)

@@ -14,6 +14,7 @@ from yacs.config import CfgNode
 
 from clip.errors import MissingWeights
 from dassl.data.data_manager import seeded
+from dassl.data.datasets import Datum
 from dassl.engine import SimpleTrainer, build_trainer
 from dassl.utils import Diverged, UserError, collect_env_info, set_random_seed, setup_logger
 from dassl.utils.phases import Phases
@@ -154,7 +155,7 @@ def predictions_of(trainer: SimpleTrainer) -> Predictions:
     """
     dataset, logits, labels = dataset_of(trainer), trainer.evaluator.logits, trainer.evaluator.labels.tolist()
     tested = getattr(dataset, "tested", dataset)
-    images, shown = ("",) * len(labels), []
+    images, shown = ("",) * len(labels), list[Datum]()
     for loader in (getattr(trainer, "val_loader", None), trainer.test_loader):
         items = getattr(getattr(loader, "dataset", None), "data_source", [])
         if [item.label for item in items] == labels:

@@ -266,7 +266,7 @@ class RunFolder:
         """Write predictions.npz, then results.json, whose presence marks the run as complete."""
         predictions.save(self.path / PREDICTIONS)
         found, training = summary(predictions), trainer._mean_losses or None
-        trained = None if self.cfg.DATASET.TEST_ON else trainer.num_classes
+        trained = None if self.cfg.DATASET.TEST_ON else getattr(trainer, "num_classes", None)
         warnings = doubts(found["accuracy"], len(predictions.classnames), training, trained)
         found |= {"training": training, "warnings": warnings}
         results = self._record(trainer, found, phases, seconds)

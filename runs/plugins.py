@@ -28,7 +28,7 @@ PARTS = ("trainers", "datasets")
 """The folders of a code base with trainers and data sets; from a folder with neither, every file is imported."""
 
 
-_REGISTERED = re.compile(r"^@(\w+)_REGISTRY\.register\(.*\)\s+class (\w+)", re.MULTILINE)
+_CLASS = re.compile(r"^class (\w+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Plugins:
     """What importing the plugins changed, by (registry, name).
 
     replaced: the file of each class that replaces one of this project's.
-    failed: for each class of a file that cannot be imported, a sentence that says why.
+    failed: for each class of a file that cannot be imported, under every registry, a sentence that says why.
     """
 
     replaced: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -77,12 +77,13 @@ def import_plugins(folder: Path, registries: Sequence[Registry]) -> Plugins:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             print(f"warning: {place} is not used, its import failed ({reason})", file=sys.stderr)
             failed.append(module)
-            for kind, name, file in _registered_in(path):
+            for name, file in _classes_in(path):
                 which = "" if file == path else f"of {place} "
-                found.failed[kind, name] = (
-                    f"The {kind.lower()} {name} of {_place(file, folder)} cannot be used: the import {which}failed "
-                    f"({reason}). Mend that, or remove the plugin."
-                )
+                for kind in taken:
+                    found.failed[kind, name] = (
+                        f"The {kind.lower()} {name} of {_place(file, folder)} cannot be used: the import {which}failed "
+                        f"({reason}). Mend that, or remove the plugin."
+                    )
             continue
         for registry in registries:
             for name, obj in registry._obj_map.items():
@@ -107,12 +108,12 @@ def plugin_of(method: type) -> Path | None:
     return path if path.is_dir() else path.with_suffix(".py")
 
 
-def _registered_in(path: Path) -> Iterator[tuple[str, str, Path]]:
-    """(registry, name, file) of the classes that a file registers; for a package's __init__.py, of all its files."""
+def _classes_in(path: Path) -> Iterator[tuple[str, Path]]:
+    """(name, file) of the classes that a file defines; for a package's __init__.py, of all its files."""
     files = path.parent.rglob("*.py") if path.stem == "__init__" else [path]
     for file in sorted(files):
-        for kind, name in _REGISTERED.findall(file.read_text(encoding="utf-8", errors="ignore")):
-            yield kind, name, file
+        for name in _CLASS.findall(file.read_text(encoding="utf-8", errors="ignore")):
+            yield name, file
 
 
 def _is_plugins(name: str) -> bool:
