@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import functools
 import re
 import sys
 from dataclasses import dataclass, field
@@ -43,7 +42,6 @@ class ForeignSettings:
         ]
 
 
-@functools.cache
 def settings_of(method: type) -> ForeignSettings:
     """Read the settings of a trainer's code base.
 
