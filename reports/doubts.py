@@ -15,16 +15,23 @@ LOSS_ROSE = "training loss higher in the last epoch than in the first"
 
 
 def doubts(
-    counts: Sequence[Sequence[int]], names: Sequence[str], training: Mapping[str, float | None] | None
+    counts: Sequence[Sequence[int]],
+    names: Sequence[str],
+    training: Mapping[str, float | None] | None,
+    trained: int | None = None,
 ) -> list[str]:
     """The doubts about a run, for its log, its results.json and the footnotes of tables.
 
     counts: images by true class (rows) and answer (columns). names: the classes.
+    trained: number of classes of the training images, of which the test should have all.
     training: the mean training losses "first_loss" and "last_loss", None if unknown.
     """
     first, last = (training or {}).get("first_loss"), (training or {}).get("last_loss")
-    rose = first is not None and last is not None and last > first
-    return [LOSS_ROSE, *about_answers(counts, names)] if rose else about_answers(counts, names)
+    found = [LOSS_ROSE] if first is not None and last is not None and last > first else []
+    found += about_answers(counts, names)
+    if trained is not None and len(names) < trained:
+        found.append(f"tested on {len(names)} of {trained} classes")
+    return found
 
 
 def about_answers(counts: Sequence[Sequence[int]], names: Sequence[str]) -> list[str]:

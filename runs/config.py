@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ from datasets.catalogue import load
 from features.precision import PRECISIONS
 from reports.methods import named
 from reports.variants import PLACES
-from runs.free_keys import allow_new_keys, asking
-from runs.registry import is_built_here, method_class, register_everything
+from runs.foreign_settings import TRAIN, settings_of
+from runs.free_keys import allow_new_keys, asking, is_allowed
+from runs.registry import check_imported, is_built_here, method_class, register_everything
 from runs.spec import METHOD_CONFIGS, ROOT, SUBSETS, RunSpec, is_name, place_and_name
 
 _SIZE = DASSL_RANGES["INPUT.SIZE"]
@@ -132,21 +133,31 @@ def merged_config(spec: RunSpec) -> CfgNode:
     brings_keys = not hasattr(method_class(method), "extend_config")
     if brings_keys:
         cfg.TRAINER = CfgNode({"NAME": ""})  # no default of ours may replace a key that nobody set
+    own: Collection[str] = ()
     if not is_built_here(method):
         cfg.TRAIN.RESEED_EPOCHS, cfg.INPUT.INTERPOLATION = False, "bicubic"
+        theirs = settings_of(method_class(method))
+        own = theirs.words
     known = tuple(cfg)
+    if brings_keys:
+        allow_new_keys(cfg, known, own)
+        for key, value in theirs.defaults.items():
+            _set(cfg, key, value, f"{TRAIN} of {theirs.checkout}")
     for path in (spec.dataset_config(), spec.method_file):
         if brings_keys:
-            allow_new_keys(cfg, known)
+            allow_new_keys(cfg, known, own)
         if path:
-            merge_yaml(cfg, _config_path(path), method)
+            ours = path == spec.dataset_config() and not spec.dataset_file  # whatever the current folder has there
+            merge_yaml(cfg, ROOT / path if ours else _config_path(path), method)
     if brings_keys:
-        allow_new_keys(cfg, known)
+        allow_new_keys(cfg, known, own)
     merge_fields(cfg, spec)
     merge_pairs(cfg, pairs)
     cfg.TRAINER.NAME, cfg.MODEL.BACKBONE.NAME = method, clip.model_named(cfg.MODEL.BACKBONE.NAME)
+    if brings_keys and cfg.DATASET.NUM_SHOTS == 0:
+        cfg.DATASET.NUM_SHOTS = -1  # all images, as CoOp's data sets read it
     resolve_places(cfg)
-    check(cfg)
+    check(cfg, own)
     if brings_keys:
         return asking(cfg)
     clean_cfg(cfg, cfg.TRAINER.NAME)  # options of other methods have no effect, so they are not recorded
@@ -270,10 +281,10 @@ def _set(cfg: CfgNode, key: str, value: object, where: str) -> None:
     *sections, name = key.split(".")
     node: object = cfg
     for section in sections:
-        if isinstance(node, CfgNode) and section not in node and node.is_new_allowed():
+        if isinstance(node, CfgNode) and section not in node and is_allowed(node, section):
             node[section] = CfgNode(new_allowed=True)
         node = node.get(section) if isinstance(node, CfgNode) else None
-    if not isinstance(node, CfgNode) or not (name in node or node.is_new_allowed()):
+    if not isinstance(node, CfgNode) or not (name in node or is_allowed(node, name)):
         near = difflib.get_close_matches(key, [known for known, _ in flat(cfg)], 1)
         hint = f"; did you mean {near[0]}?" if near else "; see the defaults in runs/config.py and the method's file."
         raise UserError(f"Unknown configuration key {shown(key)} from {where}{hint}")
@@ -311,20 +322,22 @@ def resolve_places(cfg: CfgNode) -> None:
 
 def check_trainer(name: str) -> None:
     """Raise UserError if there is no such trainer."""
+    check_imported("TRAINER", name)
     known = TRAINER_REGISTRY.registered_names()
     if name not in known:
         raise UserError(f"There is no trainer '{name}'{did_you_mean(name, known)}; there are {', '.join(known)}.")
 
 
-def check(cfg: CfgNode) -> None:
+def check(cfg: CfgNode, own: Collection[str] = ()) -> None:
     """Raise UserError for mistakes that would otherwise fail late or not at all: a missing method, folder or data set,
-    values that are out of range or contradict each other."""
+    values that are out of range or contradict each other. `own`: names that the trainer may define itself."""
     check_trainer(cfg.TRAINER.NAME)
     if not cfg.OUTPUT_DIR:
         raise UserError("Give the run a folder: --output-dir FOLDER.")
     if not cfg.DATASET.NAME:
         raise UserError("Give the run a data set: --dataset-config-file configs/datasets/<name>.yaml.")
-    check_values(cfg)
+    check_imported("DATASET", cfg.DATASET.NAME)
+    check_values(cfg, own)
     check_availability(cfg.TEST.EVALUATOR, EVALUATOR_REGISTRY.registered_names())
     if cfg.OPTIM.NAME == "sgd" and cfg.OPTIM.SGD_NESTEROV and not cfg.OPTIM.MOMENTUM > cfg.OPTIM.SGD_DAMPNING == 0:
         raise UserError("OPTIM.SGD_NESTEROV needs an OPTIM.MOMENTUM greater than 0 and an OPTIM.SGD_DAMPNING of 0.")
@@ -334,14 +347,14 @@ def check(cfg: CfgNode) -> None:
         )
 
 
-def check_values(cfg: CfgNode) -> None:
-    """Check the range of every value, including the method's own options.
+def check_values(cfg: CfgNode, own: Collection[str] = ()) -> None:
+    """Check the range of every value, including the method's own options; names in `own` are allowed.
 
     Raises:
         UserError: a value is out of range; the message has the key, its value and the range.
     """
     for key, value in flat(cfg):
-        if key in RANGES:
+        if key in RANGES and not (isinstance(value, str) and value in own):
             RANGES[key].check(key, value)
     method = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
     if hasattr(method, "check_options"):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from yacs.config import CfgNode
 
 from clip.errors import MissingWeights
 from dassl.data.data_manager import seeded
+from dassl.data.datasets import Datum
 from dassl.engine import SimpleTrainer, build_trainer
 from dassl.utils import Diverged, UserError, collect_env_info, set_random_seed, setup_logger
 from dassl.utils.phases import Phases
@@ -23,6 +25,7 @@ from runs.folder import RunFolder, data_warnings, is_phantom, notes, relative
 from runs.learned_classes import with_learned_classes
 from runs.ready import with_remedy
 from runs.spec import RunSpec
+from trainers.parts.clip_trainer import ClipTrainer
 
 
 def execute(spec: RunSpec) -> dict | None:
@@ -114,7 +117,8 @@ def _train_and_test(
     spec: RunSpec, trainer: SimpleTrainer, folder: RunFolder, phases: Phases, started: float
 ) -> dict | None:
     if spec.eval_only:
-        trainer.load_model(spec.model_dir, epoch=spec.load_epoch)
+        more = {"cfg": trainer.cfg} if "cfg" in inspect.signature(trainer.load_model).parameters else {}  # as CLAP's
+        trainer.load_model(spec.model_dir, epoch=spec.load_epoch, **more)
         with phases("test"):
             trainer.test()
     elif spec.no_train:
@@ -126,7 +130,8 @@ def _train_and_test(
                 trainer.test()
     if not spec.eval_only:
         folder.write_validation(validation_predictions_of(trainer))
-    phases.record.update(getattr(trainer, "phases", Phases()).record)
+    if isinstance(trainer, ClipTrainer):
+        phases.record.update(trainer.phases.record)
     predictions = predictions_of(trainer)
     results = folder.write_results(trainer, predictions, phases, time.perf_counter() - started)
     if len(predictions.classnames) < trainer.num_classes:
@@ -150,20 +155,32 @@ def dataset_of(trainer: SimpleTrainer) -> Any:
 def predictions_of(trainer: SimpleTrainer) -> Predictions:
     """The logits of a trainer's last test with the names of the images.
 
-    Since a trainer may run its own test, images are named only if the labels are in the order of one of its loaders.
-    For a test on another data set, only the logits of that data set's classes are kept, in its class order.
+    Since a trainer may run its own test, images are named only if the labels are in the order of one of its loaders,
+    and classes as its images name them. For a test on another data set, only the logits of that data set's classes are
+    kept, in its class order.
     """
     dataset, logits, labels = dataset_of(trainer), trainer.evaluator.logits, trainer.evaluator.labels.tolist()
     tested = getattr(dataset, "tested", dataset)
-    images = ("",) * len(labels)
+    images, shown = ("",) * len(labels), list[Datum]()
     for loader in (getattr(trainer, "val_loader", None), trainer.test_loader):
         items = getattr(getattr(loader, "dataset", None), "data_source", [])
         if [item.label for item in items] == labels:
-            images = tuple(relative(item.impath, tested) for item in items)
-    if tested is not dataset:
+            images, shown = tuple(relative(item.impath, tested) for item in items), items
+    if tested is dataset:
+        names = class_names(dataset.classnames, {item.label: item.classname for item in shown}, logits.shape[1])
+    else:
+        names = tested.classnames
         columns = list(places(tested.classnames, dataset.classnames).values())
         labels, logits = [columns.index(label) for label in labels], logits[:, columns]
-    return Predictions(images, labels, logits.numpy(), tuple(tested.classnames))
+    return Predictions(images, labels, logits.numpy(), tuple(names))
+
+
+def class_names(trained: Sequence[str], tested: Mapping[int, str], columns: int) -> list[str]:
+    """The names of the classes of `columns` logits, given those of the training images and those of the labels of the
+    tested ones, which a data set may number apart. A class that neither names is called by its number."""
+    apart = any(trained[label : label + 1] != [name] for label, name in tested.items())
+    known = tested if apart else dict(enumerate(trained))
+    return [known.get(column) or f"class {column}" for column in range(columns)]
 
 
 def validation_predictions_of(trainer: SimpleTrainer) -> Predictions | None:
@@ -172,10 +189,10 @@ def validation_predictions_of(trainer: SimpleTrainer) -> Predictions | None:
     None without validation images, for a method with prompts in the image tower, and for one that is not built on
     ClipTrainer.
     """
-    if not getattr(trainer, "frozen_images", False) or trainer.val_loader is None:
+    if not isinstance(trainer, ClipTrainer) or not trainer.frozen_images or trainer.val_loader is None:
         return None
     with seeded(0):
-        logits, labels = map(torch.cat, zip(*cast(Any, trainer).logits_of("val"), strict=True))
+        logits, labels = map(torch.cat, zip(*trainer.logits_of("val"), strict=True))
     dataset = trainer.dm.dataset
     images = tuple(relative(item.impath, dataset) for item in dataset.val or ())
     return Predictions(images, labels.cpu().numpy(), logits.float().cpu().numpy(), tuple(dataset.classnames))

@@ -75,7 +75,11 @@ def of_sentences(spec: RunSpec, cfg: CfgNode, dataset: DatasetBase) -> Fingerpri
     """A hash of the teacher's sentences of each class, for a run that needs them."""
     method = method_class(cfg.TRAINER.NAME)
     options = cfg.TRAINER.get(cfg.TRAINER.NAME.upper()) or {}
-    if "PROMPTS" not in options or (spec.eval_only and not getattr(method, "needs_sentences", False)):
+    if (
+        not issubclass(method, ClipTrainer)
+        or "PROMPTS" not in options
+        or (spec.eval_only and not method.needs_sentences)
+    ):
         return {}
     held_out = getattr(dataset, "all_classnames", []) if options.get("FOLD_HELD_OUT") else []
     names = list(dict.fromkeys([*dataset.classnames, *held_out]))
@@ -127,15 +131,16 @@ def now(spec: RunSpec, cfg: CfgNode) -> Fingerprints:
 
 def of_trainer(spec: RunSpec, cfg: CfgNode, trainer: object) -> Fingerprints:
     """The fingerprints of a run whose trainer has been built."""
-    manager, model = getattr(trainer, "dm", None), getattr(trainer, "clip_model", None)
+    manager = getattr(trainer, "dm", None)
     found = of_graph(spec, cfg)
     if manager is not None:  # a trainer may make its loaders without one
         found |= of_dataset(cfg, manager.dataset)
         with contextlib.redirect_stdout(io.StringIO()):  # the trainer prints which sentences it reads
             found |= of_sentences(spec, cfg, manager.dataset)
-    if model is not None:
-        found["weights"] = model.fingerprint
-        _remembered_weights(cfg, lambda: model.fingerprint)
+    if isinstance(trainer, ClipTrainer):
+        fingerprint = trainer.clip_model.fingerprint
+        found["weights"] = fingerprint
+        _remembered_weights(cfg, lambda: fingerprint)
     return found
 
 

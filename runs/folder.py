@@ -16,7 +16,7 @@ from yacs.config import CfgNode
 
 from dassl.config.files import read_config
 from dassl.data.data_manager import DataManager
-from dassl.engine import TrainerBase
+from dassl.engine import SimpleTrainer, TrainerBase
 from dassl.utils import (
     Diverged,
     UserError,
@@ -41,9 +41,11 @@ from reports.variants import PLACES
 from runs import fingerprints
 from runs.config import changed_keys, defaults, flat, plain
 from runs.fingerprints import relative
+from runs.foreign_settings import settings_of
 from runs.records import CONFIG, SPLIT, run_config
 from runs.registry import method_class, register_everything
 from runs.spec import RunSpec
+from trainers.parts.clip_trainer import ClipTrainer
 
 FORMAT = 2
 RESULTS, PREDICTIONS = "results.json", "predictions.npz"
@@ -261,11 +263,12 @@ class RunFolder:
             return ELSEWHERE
         return trained_on(run_config(self.spec.model_dir))
 
-    def write_results(self, trainer: TrainerBase, predictions: Predictions, phases: Phases, seconds: float) -> dict:
+    def write_results(self, trainer: SimpleTrainer, predictions: Predictions, phases: Phases, seconds: float) -> dict:
         """Write predictions.npz, then results.json, whose presence marks the run as complete."""
         predictions.save(self.path / PREDICTIONS)
-        found, training = summary(predictions), trainer.training or None
-        about = doubts(found["confusion_matrix"], predictions.classnames, training)
+        found, training = summary(predictions), trainer._mean_losses or None
+        trained = None if self.cfg.DATASET.TEST_ON else getattr(trainer, "num_classes", None)
+        about = doubts(found["confusion_matrix"], predictions.classnames, training, trained)
         found |= {"training": training, "warnings": [*self.warnings, *about, *data_warnings(trainer)]}
         results = self._record(trainer, found, phases, seconds)
         write_json(results, self.path / RESULTS)
@@ -311,7 +314,7 @@ class RunFolder:
                 "weights": None,
                 **fingerprints.summary(self.fingerprints),
                 "checkpoint": self.checkpoint_fingerprint(),
-                **getattr(trainer, "learned_from", {}),
+                **(trainer.learned_from if isinstance(trainer, ClipTrainer) else {}),
             },
             "config": self.config,
         }
@@ -332,10 +335,10 @@ def notes(cfg: CfgNode) -> list[str]:
     note = phantom_note(cfg.MODEL.BACKBONE.NAME)
     found = [note] if note and not (facts and facts.generator) else []
     names = {("TRAINER", cfg.TRAINER.NAME): "The trainer", ("DATASET", cfg.DATASET.NAME): "The data set"}
-    for (kind, name), place in register_everything().items():
+    for (kind, name), place in register_everything().replaced.items():
         if (kind, name) in names:
             found.append(f"{names[kind, name]} {name} comes from {place} and replaces this project's.")
-    return found
+    return [*found, *settings_of(method_class(cfg.TRAINER.NAME)).notes()]
 
 
 def data_notes(manager: DataManager) -> list[str]:
@@ -349,10 +352,11 @@ def data_notes(manager: DataManager) -> list[str]:
             f"{len(shared)} of the {len(tested)} test images are byte-identical to training or validation images, "
             "which makes the test too easy: scripts/check_data.py lists them."
         )
-    if number := manager.opened.several_frames:
+    opened = getattr(manager, "opened", None)  # a trainer may have a data manager of its own
+    if opened and opened.several_frames:
         found.append(
-            f"{number} of the images have several frames or pages, of which only one is read: the middle one, unless "
-            "INPUT.FRAME selects another."
+            f"{opened.several_frames} of the images have several frames or pages, of which only one is read: the "
+            "middle one, unless INPUT.FRAME selects another."
         )
     return found
 

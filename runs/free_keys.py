@@ -45,12 +45,26 @@ def _plain(node: Any) -> Any:
     return {key: _plain(value) for key, value in node.items()} if isinstance(node, dict) else node
 
 
-def allow_new_keys(cfg: CfgNode, known: Collection[str]) -> None:
-    """Allow the next merge to add any key to TRAINER, and sections that are not `known`.
+def allow_new_keys(cfg: CfgNode, known: Collection[str], own: Collection[str]) -> None:
+    """Allow the next merge to add any key to TRAINER, sections that are not `known`, and keys in `own` anywhere.
 
-    In the known sections an unknown key is still an error, since it is probably a typo.
+    Another key in a known section is still an error, since it is probably a typo: the trainer's source lacks it.
     """
     cfg.__dict__[CfgNode.NEW_ALLOWED] = True  # only for the top level; set_new_allowed applies to a whole tree
     for name, node in cfg.items():
-        if isinstance(node, CfgNode) and (name == "TRAINER" or name not in known):
-            node.set_new_allowed(True)
+        if isinstance(node, CfgNode):
+            if name == "TRAINER" or name not in known:
+                node.set_new_allowed(True)
+            _allow(node, own)
+
+
+def _allow(node: CfgNode, own: Collection[str]) -> None:
+    node.__dict__["own"] = own
+    for inner in node.values():
+        if isinstance(inner, CfgNode):
+            _allow(inner, own)
+
+
+def is_allowed(node: CfgNode, key: str) -> bool:
+    """Whether `allow_new_keys` allows a new key in a section."""
+    return node.is_new_allowed() or key in node.__dict__.get("own", ())

@@ -5,37 +5,42 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from dassl.utils.errors import UserError
 from reports.methods import named
+from runs.plugins import Plugins, import_plugins
 from runs.spec import ROOT
 
 
 @functools.cache
-def register_everything() -> dict[tuple[str, str], str]:
-    """Register all trainers and data sets with Dassl, those of plugins/ last.
-
-    Returns (registry, name) -> file for each plugin class that replaces one of ours.
-    """
+def register_everything() -> Plugins:
+    """Register all trainers and data sets with Dassl, those of plugins/ last."""
     import datasets
     import trainers  # noqa: F401  registers the methods
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY
-    from runs.plugins import import_plugins
 
     datasets.register_all()
     return import_plugins(ROOT / "plugins", (TRAINER_REGISTRY, DATASET_REGISTRY))
+
+
+def check_imported(kind: str, name: str) -> None:
+    """Raise UserError if a plugin has a class of that name but could not be imported: another class of the name, such
+    as this project's, is not what was meant. `kind`: "TRAINER" or "DATASET"."""
+    if (kind, name) in register_everything().failed:
+        raise UserError(register_everything().failed[kind, name])
 
 
 def method_class(name: str) -> type[Any]:
     """The trainer class of that name, see `reports.methods.named`.
 
     Raises:
-        UserError: there is none; the message suggests the nearest name.
+        UserError: there is none, and the message suggests the nearest name, or its plugin could not be imported.
     """
     from dassl.engine import TRAINER_REGISTRY
     from dassl.utils import check_availability
 
-    register_everything()
     name = named(name)
+    check_imported("TRAINER", name)
     check_availability(name, TRAINER_REGISTRY.registered_names())
     return TRAINER_REGISTRY.get(name)
 
@@ -51,6 +56,7 @@ def benchmark_methods() -> list[str]:
     """The methods for tables and comparisons: those built on ClipTrainer, in table order."""
     from dassl.engine import TRAINER_REGISTRY
 
-    register_everything()
-    ours = [name for name in TRAINER_REGISTRY.registered_names() if is_built_here(name)]
+    failed = register_everything().failed
+    names = [name for name in TRAINER_REGISTRY.registered_names() if ("TRAINER", name) not in failed]
+    ours = [name for name in names if is_built_here(name)]
     return sorted(ours, key=lambda name: (method_class(name).row, name))

@@ -98,7 +98,7 @@ class RunSpec:
         """The run described by train.py's arguments; argparse exits if they are invalid."""
         args = parser().parse_args(words)
         dataset_file, dataset = args.dataset_config_file, ""
-        if dataset_file and (ROOT / dataset_file).parent == ROOT / DATASET_CONFIGS:
+        if dataset_file and _place(dataset_file).parent == ROOT / DATASET_CONFIGS:
             dataset, dataset_file = Path(dataset_file).stem, ""
         shots, subsample, pairs = None, "", list(args.opts)
         if pairs[:1] == ["DATASET.NAME"] and not dataset and not dataset_file:
@@ -211,6 +211,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--rerun", action="store_true", help="remove the run's earlier files and start afresh")
     p.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that change the configuration")
     return p
+
+
+def _place(file: str) -> Path:
+    """A configuration file's path: in the current folder, such as another checkout, if it is there, else in ours."""
+    path = Path(file)
+    return path.resolve() if path.is_file() else ROOT / path
 
 
 def _named_by(pairs: list[str]) -> tuple[str, list[str]]:

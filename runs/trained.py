@@ -142,7 +142,7 @@ def from_trainer(trainer: ClipTrainer, validation: Predictions | None, origin: P
         config=plain(trainer.cfg),
         classnames=tuple(dataset.classnames),
         labels=tuple(item.label for item in dataset.train_x),
-        learned={name: _copied(trainer.checkpoint_state_dict(name)) for name in trainer.get_model_names()},
+        learned={name: _copied(model.state_dict()) for name, model in trainer._models.items()},
         fingerprint=trainer.clip_model.fingerprint,
         stored_temperature=None,
         validation=validation,

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import random
+import sys
 import urllib.parse
 
 import numpy as np
@@ -64,6 +65,8 @@ TOOLS = (
         ("dassl.modeling.ops", "cross_entropy mixup ReverseGrad"),
         ("dassl.modeling.ops.utils", "sharpen_prob reverse_index shuffle_index create_onehot sigmoid_rampup"),
         ("dassl.optim", "build_optimizer build_lr_scheduler"),
+        ("dassl.optim.radam", "RAdam PlainRAdam AdamW"),
+        ("dassl.engine.trainer", "TrainerX SimpleTrainer SimpleNet MetricMeter AverageMeter SummaryWriter"),
         ("dassl.utils", f"{TOOLS} Logger setup_logger AverageMeter MetricMeter Registry save_checkpoint"),
         ("dassl.utils.tools", TOOLS),
         ("dassl.utils.torchtools", "adjust_learning_rate set_bn_to_eval open_all_layers load_pretrained_weights"),
@@ -72,6 +75,44 @@ TOOLS = (
 def test_names_are_where_dassl_has_them(module, names):
     found = importlib.import_module(module)
     assert [name for name in names.split() if not hasattr(found, name)] == []
+
+
+HOOKS = """
+    register_model get_model_names save_model resume_model_if_exist load_model set_model_mode update_lr detect_anomaly
+    init_writer close_writer write_scalar train before_train after_train before_epoch after_epoch run_epoch test
+    parse_batch_train parse_batch_test forward_backward model_inference model_zero_grad model_backward model_update
+    model_backward_and_update get_current_lr check_cfg build_data_loader build_model best_result start_epoch max_epoch
+    output_dir cfg device dm model optim sched evaluator train_loader_x train_loader_u val_loader test_loader
+    num_classes num_source_domains lab2cname epoch batch_idx num_batches time_start
+"""
+
+
+def test_a_trainer_may_use_every_public_name_that_is_not_dassls(tmp_path):
+    cfg = get_cfg_default()
+    cfg.OUTPUT_DIR = str(tmp_path)
+    trainer = Mixed(cfg)
+    trainer.train()
+    of_forks = {"prograd_backward_and_update"}
+    public = {name for name in dir(trainer) if not name.startswith("_")}
+    assert public - set(HOOKS.split()) == of_forks
+
+
+def test_scalars_are_written_where_tensorboard_is_installed_and_nowhere_else(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    from dassl.engine.trainer import SummaryWriter
+
+    writer = SummaryWriter(log_dir=str(tmp_path))
+    writer.add_scalar("loss", 1.0, 1)
+    writer.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_radam_decays_weights_apart_from_the_gradient():
+    value = torch.nn.Parameter(torch.tensor([2.0]))
+    optimizer = build_optimizer([value], optim(NAME="radam", LR=0.1, WEIGHT_DECAY=0.5))
+    (3 * value).sum().backward()
+    optimizer.step()
+    assert value.item() == pytest.approx(2.0 - 0.1 * 0.5 * 2.0 - 0.1 * 3.0)
 
 
 def test_defaults_are_a_copy_that_can_be_changed():

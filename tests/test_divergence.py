@@ -228,7 +228,7 @@ def test_logits_must_be_finite(arguments, tmp_path):
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_detect_anomaly_takes_a_loss_or_terms_by_name(loss):
     trainer = TrainerX.__new__(TrainerX)
-    trainer.remedy = lambda term: "lower it"
+    trainer._remedy = lambda term: "lower it"
     bad, good = torch.tensor(loss), torch.tensor(1.0)
     trainer.detect_anomaly(good)
     trainer.detect_anomaly({"ce": good, "kl": good})

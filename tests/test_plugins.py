@@ -11,8 +11,12 @@ import train
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import UserError
+from reports.predictions import Predictions
 from runs import registry
 from runs.config import build_config
+from runs.execute import class_names
+from runs.folder import notes
+from runs.plugins import Plugins
 from runs.spec import RunSpec
 from tests import toy_trainer
 
@@ -81,7 +85,7 @@ def plug(tmp_path, monkeypatch):
     registry.register_everything()
     before = [dict(one._obj_map) for one in registries], dict(sys.modules), list(sys.meta_path)
 
-    def put(files: dict[str, str]) -> dict[tuple[str, str], str]:
+    def put(files: dict[str, str]) -> Plugins:
         for path, text in files.items():
             (tmp_path / "plugins" / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "plugins" / path).write_text(text, encoding="utf-8")
@@ -175,9 +179,93 @@ def test_a_package_that_fails_is_named_once_and_not_for_each_of_its_files(plug, 
 def test_a_name_that_is_taken_is_replaced_and_said(plug, capsys):
     ours = TRAINER_REGISTRY.get("KgCoOp")
     replaced = plug({"one.py": TRAINER.format("KgCoOp"), "two.py": TRAINER.format("OwnName")})
-    assert replaced == {("TRAINER", "KgCoOp"): "plugins/one.py"}
+    assert replaced.replaced == {("TRAINER", "KgCoOp"): "plugins/one.py"}
     assert TRAINER_REGISTRY.get("KgCoOp") is not ours
     assert capsys.readouterr().err == "note: plugins/one.py replaces the trainer KgCoOp\n"
+
+
+def requested(method, dataset="PHANTOM"):
+    return build_config(RunSpec(method=method, folder="run", backbone="PhantomCLIP", pairs=("DATASET.NAME", dataset)))
+
+
+@pytest.mark.parametrize("method", ["CoOp", "NotOfOurs"])
+def test_a_trainer_whose_plugin_cannot_be_imported_fails_with_the_plugins_error(plug, method):
+    plug({"pack/trainers/__init__.py": "import nothing_of_that_name\n", "pack/trainers/two.py": TRAINER.format(method)})
+    with pytest.raises(UserError, match=r"pack/trainers/two.py.*pack/trainers/__init__.py.*nothing_of_that_name"):
+        requested(method)
+    assert requested("KgCoOp")
+    assert method not in registry.benchmark_methods()
+
+
+def test_a_data_set_whose_plugin_cannot_be_imported_fails_too(plug):
+    plug({"sets/btmri.py": DATASET.replace("class Caltech", "class BTMRI")})  # its `.names` is missing
+    with pytest.raises(UserError, match=r"dataset BTMRI of plugins/sets/btmri.py.*names"):
+        requested("CoOp", "BTMRI")
+
+
+def test_a_later_plugin_of_the_name_takes_the_place_of_one_that_failed(plug):
+    plug({"a.py": TRAINER.format("CoOp") + "import nothing_of_that_name\n", "b.py": TRAINER.format("CoOp")})
+    assert registry.method_class("CoOp").__module__ == "plugins.b"
+
+
+TRAIN = """
+from yacs.config import CfgNode as CN
+
+def reset_cfg(cfg, args):
+    cfg.SEED = args.seed
+
+def extend_cfg(cfg):
+    cfg.TRAINER.OWN = CN()
+    cfg.TRAINER.OWN.W = -{}
+    cfg.TRAINER.OWN.ATT = "none"
+    cfg.OPTIM.LR_EXP = 6.5
+    cfg.OPTIM.NEW_LAYERS = ["film"]
+
+def per_dataset(cfg):
+    if cfg.DATASET.NAME == "Caltech101":
+        cfg.TRAINER.OWN.ATT = "shape"
+    cfg.merge_from_list(of_dataset(cfg.DATASET.NAME))
+"""
+CHECKOUT = {
+    "{}/train.py": TRAIN,
+    "{}/utils/logger.py": "from .names import NAME\n",
+    "{}/utils/names.py": "NAME = '{}'\n",
+    "{}/clip/own_tower.py": "DEEP = '{}'\n",
+    "{}/trainers/own.py": "from clip import own_tower\nfrom utils.logger import NAME\n" + TRAINER.format("Of{}"),
+}
+
+
+@pytest.fixture
+def checkouts(plug):
+    """Two checkouts, One and Two, whose files have the same names."""
+    plug({
+        path.format(name): text.replace("{}", word)
+        for name, word in (("One", "1"), ("Two", "2"))
+        for path, text in CHECKOUT.items()
+    })  # fmt: skip
+
+
+def test_each_checkout_has_its_own_modules_beside_trainers_and_datasets(checkouts, capsys):
+    for name, word in (("One", "1"), ("Two", "2")):
+        trainer = sys.modules[TRAINER_REGISTRY.get(f"Of{word}").__module__]
+        assert (trainer.__name__, trainer.own_tower.DEEP, trainer.NAME) == (f"plugins.{name}.trainers.own", word, word)
+    assert sys.modules["utils.logger"] is sys.modules["plugins.Two.utils.logger"]
+
+
+def test_plain_defaults_of_a_checkouts_train_py_apply_and_what_it_sets_besides_is_said(checkouts):
+    cfg = build_config(RunSpec("Of2", "run", dataset="phantom", backbone="ViT-B/16", pairs=("TRAINER.OWN.ATT", "size")))
+    assert cfg.TRAINER.OWN == {"W": -2, "ATT": "size"}
+    assert (cfg.OPTIM.LR_EXP, cfg.OPTIM.NEW_LAYERS) == (6.5, ("film",))
+    (note,) = notes(cfg)
+    assert "plugins/Two/train.py is not run" in note
+    assert "TRAINER.OWN.ATT, cfg.merge_from_list(of_dataset(cfg.DATASET.NAME)) must come" in note
+
+
+def test_a_checkout_copied_without_its_train_py_is_said(plug):
+    plug({"part/trainers/own.py": TRAINER.format("OfPart")})
+    (note,) = notes(build_config(RunSpec("OfPart", "run", dataset="phantom", backbone="ViT-B/16")))
+    assert "plugins/part/train.py is not run" in note
+    assert "not copied" in note
 
 
 # Running
@@ -212,6 +300,69 @@ def test_a_trainer_and_a_data_set_of_plugins_train_and_results_say_whose_they_ar
     assert results["dataset"] == "Caltech"
     split = json.loads((tmp_path / "run" / "split.json").read_text())
     assert len(split["train"]) == 2 * len({label for _, label, _ in split["train"]})
+
+
+OTHER_HALF = f'''{COOP}
+
+class Novel(CoOp):
+    """Uses its attributes as it likes; tests on the second half of the classes, which its data set numbers from 0."""
+
+    def set_model_mode(self, mode="train", names=None):
+        super().set_model_mode(mode, names)
+        self.training, self.phases, self.learned_from, self.clip_model = mode == "train", [mode], mode, None
+
+    def model_inference(self, image):
+        return self.model(image)[:, -2:]
+
+    def load_model(self, directory, cfg, epoch=None):
+        super().load_model(directory, epoch)
+
+
+@TRAINER_REGISTRY.register()
+class Halved(Novel):
+    pass
+'''
+
+HALVES = (
+    DATASET.replace(
+        "super().__init__(",
+        "_, test = self.subsample(test)\n        super().__init__(",
+    )
+    + """
+    def subsample(self, items):
+        names = sorted({item.label: item.classname for item in items}.items())[-2:]
+        new = {label: number for number, (label, _) in enumerate(names)}
+        return [], [Datum(i.impath, label=new[i.label], classname=i.classname) for i in items if i.label in new]
+"""
+)
+
+
+def test_a_test_of_some_classes_under_labels_of_their_own_keeps_its_result_and_says_so(plug, arguments, tmp_path):
+    plug({"halved.py": OTHER_HALF, "sets/names.py": "FOLDER = 'Phantom'\n", "sets/caltech.py": HALVES})
+    given = words(arguments, "Halved", tmp_path, *KEYS)
+    results = train.main(given)
+    stored = Predictions.load(tmp_path / "run" / "predictions.npz")
+    classes = [name for _, _, name in json.loads((tmp_path / "run" / "split.json").read_text())["train"]]
+    assert stored.classnames == tuple(dict.fromkeys(classes))[-2:]
+    assert "tested on 2 of 12 classes" in results["warnings"]
+    again = [*given, "--eval-only", "--model-dir", str(tmp_path / "run"), "--load-epoch", "3"]
+    again = [*again[-5:], *given]
+    again[again.index("--output-dir") + 1] = str(tmp_path / "again")
+    assert train.main(again)["accuracy"] == results["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("tested", "columns", "expected"),
+    [
+        ({0: "a", 1: "b"}, 3, ["a", "b", "c"]),
+        ({}, 2, ["a", "b"]),
+        ({0: "a"}, 4, ["a", "b", "c", "class 3"]),
+        ({0: "c"}, 1, ["c"]),
+        ({0: "b", 2: "c"}, 3, ["b", "class 1", "c"]),
+    ],
+)
+def test_logits_have_the_names_of_the_tested_labels(tested, columns, expected):
+    assert class_names(["a", "b", "c"], tested, columns) == expected
 
 
 @pytest.mark.slow
@@ -287,6 +438,22 @@ def test_a_key_that_is_read_and_nobody_gave_is_named_with_an_example(config, rea
 def test_a_slip_in_a_section_that_is_known_stays_an_error(config, pairs):
     with pytest.raises(UserError, match=f"Unknown configuration key '{pairs[0]}'"):
         config("", *pairs)
+
+
+def test_keys_and_values_that_the_trainer_itself_names_are_its_own_in_every_section(plug, config):
+    plug(
+        {
+            "own.py": TRAINER.format("Own")
+            + "\n\ndef scheduled(cfg):\n    return cfg.OPTIM.LR_EXP, 'lamb', cfg.MODEL.TEACHER.NAME\n"
+        }
+    )
+    text = "OPTIM:\n  LR_EXP: 6.5\n  NAME: lamb\nMODEL:\n  TEACHER:\n    NAME: ViT-L/14\n"
+    cfg = config(text, "DATASET.NUM_SHOTS", "0", trainer="Own")
+    assert (cfg.OPTIM.LR_EXP, cfg.OPTIM.NAME, cfg.MODEL.TEACHER.NAME) == (6.5, "lamb", "ViT-L/14")
+    assert cfg.DATASET.NUM_SHOTS == -1  # all images, as CoOp's data sets read 0
+    for pair in (("OPTIM.LR_EPX", "6.5"), ("OPTIM.NAME", "lamp")):
+        with pytest.raises(UserError, match=pair[0]):
+            config("", *pair, trainer="Own")
 
 
 def test_a_method_built_here_takes_no_key_that_it_does_not_have(config):

@@ -76,6 +76,14 @@ def test_a_data_sets_yaml_is_recognised_by_any_path_to_it():
     assert RunSpec.parse(["--dataset-config-file", "other/phantom.yaml"]).dataset_file == "other/phantom.yaml"
 
 
+def test_a_yaml_in_the_current_folder_is_that_of_the_checkout_there(tmp_path, monkeypatch):
+    path = "configs/datasets/phantom.yaml"
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_text("DATASET:\n  NAME: Theirs\n")
+    monkeypatch.chdir(tmp_path)
+    assert RunSpec.parse(["--dataset-config-file", path]).dataset_file == path
+
+
 def changed(*pairs, method="OGKD", file=None):
     file = method_config(method, "few_shot", "phantom") if file is None else file
     spec = RunSpec(method, "x", "phantom", backbone="PhantomCLIP", method_file=file, pairs=pairs)

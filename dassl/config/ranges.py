@@ -98,7 +98,7 @@ RANGES = {
     "OPTIM.WARMUP_TYPE": one_of("linear", "constant"),
     "OPTIM.WARMUP_CONS_LR": number(0, LARGEST_RATE),
     "OPTIM.WARMUP_MIN_LR": number(0, LARGEST_RATE),
-    "TRAIN.CHECKPOINT_FREQ": number(0, MOST_EPOCHS),
+    "TRAIN.CHECKPOINT_FREQ": number(-1, MOST_EPOCHS),
     "TRAIN.PRINT_FREQ": number(1, MOST_IMAGES),
     "TRAIN.COUNT_ITER": one_of("train_x", "train_u", "smaller_one"),
     "TEST.SPLIT": one_of("test", "val"),

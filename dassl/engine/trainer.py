@@ -50,6 +50,26 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
+class _NoWriter:
+    """Takes what a SummaryWriter takes and writes nothing, where TensorBoard is not installed."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def __getattr__(self, name: str) -> Any:
+        return _NoWriter
+
+
+def __getattr__(name: str) -> Any:
+    """SummaryWriter, which other code bases import from here. TensorBoard is slow to import, so only on demand."""
+    if name != "SummaryWriter":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return _NoWriter
+    return SummaryWriter
+
+
 class SimpleNet(nn.Module):
     """A backbone, optionally a head of hidden layers, and a linear classifier (none with num_classes 0)."""
 
@@ -91,8 +111,7 @@ class SimpleNet(nn.Module):
 class TrainerBase:
     """Holds models by name, with their optimisers and schedulers, and runs the loop over epochs.
 
-    training: the mean training loss of the first and of the latest epoch, as "first_loss" and "last_loss"; empty before
-        the first epoch, None where it is not known. It is saved in checkpoints.
+    Names that Dassl's class does not have begin with "_", so that a trainer may use any other for itself.
     """
 
     def __init__(self) -> None:
@@ -101,7 +120,9 @@ class TrainerBase:
         self._scheds: OrderedDict[str, torch.optim.lr_scheduler.LRScheduler | None] = OrderedDict()
         self._writer: SummaryWriter | None = None
         self.best_result = float("-inf")
-        self.training: dict[str, float | None] = {}
+        # The mean training loss of the first and of the latest epoch, "first_loss" and "last_loss": None where it is
+        # not known, empty before the first epoch. Saved in checkpoints.
+        self._mean_losses: dict[str, float | None] = {}
 
     # Models
 
@@ -151,15 +172,11 @@ class TrainerBase:
 
     # Checkpoints
 
-    def checkpoint_state_dict(self, name: str) -> dict[str, Tensor]:
-        """Return the part of a model's state that is saved: all of it unless a trainer overrides this."""
-        return self._models[name].state_dict()
-
-    def checkpoint_meta(self) -> dict:
+    def _checkpoint_meta(self) -> dict:
         """Return plain values to save with a checkpoint, such as the settings that produced it."""
         return {}
 
-    def checkpoint_random_states(self) -> dict | None:
+    def _checkpoint_random_states(self) -> dict | None:
         """Return the generators' states for the next epoch; None where the epoch does not depend on them."""
         return None
 
@@ -171,26 +188,26 @@ class TrainerBase:
         Raises:
             Diverged: a learned parameter is not finite; nothing is saved.
         """
-        self.check_parameters()
+        self._check_parameters()
         for name in self.get_model_names():
             optim, sched = self._optims[name], self._scheds[name]
             save_checkpoint(
                 {
-                    "state_dict": self.checkpoint_state_dict(name),
+                    "state_dict": self._models[name].state_dict(),
                     "epoch": epoch + 1,
                     "optimizer": None if optim is None else optim.state_dict(),
                     "scheduler": None if sched is None else sched.state_dict(),
                     "val_result": val_result,
-                    "training": self.training,
-                    "meta": self.checkpoint_meta(),
-                    "random_states": self.checkpoint_random_states(),
+                    "training": self._mean_losses,
+                    "meta": self._checkpoint_meta(),
+                    "random_states": self._checkpoint_random_states(),
                 },
                 str(Path(directory) / name),
                 is_best=is_best,
                 model_name=model_name,
             )
 
-    def remove_older_checkpoints(self, epoch: int, directory: str) -> None:
+    def _remove_older_checkpoints(self, epoch: int, directory: str) -> None:
         """Remove the numbered checkpoints before `epoch` (from 0)."""
         for name in self.get_model_names():
             for number, path in checkpoints_in(Path(directory) / name).items():
@@ -209,14 +226,14 @@ class TrainerBase:
                 print(f"Warning: {error} Trying the one before.")
                 continue
             for name in names:
-                self.check_checkpoint_meta(str(found[name][epoch]), loaded[name].get("meta") or {})
+                self._check_checkpoint_meta(str(found[name][epoch]), loaded[name].get("meta") or {})
                 path = str(found[name][epoch])
-                loaded[name]["state_dict"] = self.own_state(name, loaded[name]["state_dict"])
+                loaded[name]["state_dict"] = self._own_state(name, loaded[name]["state_dict"])
                 restore(loaded[name], self._models[name], self._optims[name], self._scheds[name], path)
                 if loaded[name].get("random_states") is not None:
                     restore_random_states(loaded[name]["random_states"])
             kept = loaded[names[0]].get("training")  # empty without a loss; Dassl's checkpoints have none
-            self.training = {"first_loss": None} if kept is None else dict(kept)
+            self._mean_losses = {"first_loss": None} if kept is None else dict(kept)
             self._resume_best(directory, names)
             print(f"Found checkpoint at {directory} (will resume training)")
             print(f"Resuming after epoch {epoch} from {directory}")
@@ -252,11 +269,11 @@ class TrainerBase:
                 return
             self.best_result = self.best_result if result is None else result
 
-    def own_state(self, name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _own_state(self, name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the part of a checkpoint's state_dict that a model resumes from: all of it unless overridden."""
         return state
 
-    def check_checkpoint_meta(self, path: str, meta: dict) -> None:
+    def _check_checkpoint_meta(self, path: str, meta: dict) -> None:
         """Raise UserError if a checkpoint was not written by this trainer."""
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
@@ -309,7 +326,7 @@ class TrainerBase:
             self.before_epoch()
             self.run_epoch()
             self.after_epoch()
-        self.check_parameters()
+        self._check_parameters()
         self.after_train()
 
     def _epochs(self) -> Iterator[int]:
@@ -349,19 +366,19 @@ class TrainerBase:
 
     # What must be finite
 
-    def diverged(self, what: str, term: str, when: str = "") -> Diverged:
+    def _diverged(self, what: str, term: str, when: str = "") -> Diverged:
         """Make the error for a `what` (called `term`) that is not finite; by default it points to this step."""
         epoch, step = getattr(self, "epoch", -1) + 1, getattr(self, "batch_idx", -1) + 1
         place = when or (f"in epoch {epoch}, step {step}" if epoch and step else "")
         return Diverged(
             f"The training of {type(self).__name__} diverged: {f'{place} ' if place else ''}{what} is not finite; "
-            f"{self.remedy(term)}.",
+            f"{self._remedy(term)}.",
             epoch,
             step,
             term,
         )
 
-    def remedy(self, term: str) -> str:
+    def _remedy(self, term: str) -> str:
         """Say what to change when `term` is not finite."""
         return "lower the learning rate"
 
@@ -375,28 +392,28 @@ class TrainerBase:
         name = next(name for name, sound in zip(terms, finite, strict=True) if not sound)
         raise self._not_finite_term(name)
 
-    def check_terms(self, values: Mapping[str, float]) -> None:
+    def _check_terms(self, values: Mapping[str, float]) -> None:
         """Raise Diverged unless each of a step's named numbers is finite."""
         for name, value in values.items():
             if not math.isfinite(value):
                 raise self._not_finite_term(name)
 
     def _not_finite_term(self, name: str) -> Diverged:
-        return self.diverged("the loss" if name == "loss" else f"the term '{name}'", name)
+        return self._diverged("the loss" if name == "loss" else f"the term '{name}'", name)
 
-    def check_parameters(self) -> None:
+    def _check_parameters(self) -> None:
         """Raise Diverged unless every trained parameter is finite."""
         for name in self.get_model_names():
             trained = self._trained(name)
             broken = not_finite({key: p for key, p in self._models[name].named_parameters() if key in trained})
             if broken is not None:
                 when = f"after epoch {self.epoch + 1}" if hasattr(self, "epoch") else ""
-                raise self.diverged(f"the parameter {name}.{broken}", f"{name}.{broken}", when)
+                raise self._diverged(f"the parameter {name}.{broken}", f"{name}.{broken}", when)
 
-    def check_logits(self, logits: Tensor) -> Tensor:
+    def _check_logits(self, logits: Tensor) -> Tensor:
         """Return the logits. Raises Diverged unless they are finite."""
         if not torch.isfinite(logits).all():
-            raise self.diverged("a logit of the test images", "logits", f"after epoch {self.epoch + 1}")
+            raise self._diverged("a logit of the test images", "logits", f"after epoch {self.epoch + 1}")
         return logits
 
     # One step
@@ -468,20 +485,20 @@ class SimpleTrainer(TrainerBase):
     def check_cfg(self, cfg: CfgNode) -> None:
         """Check that the configuration has what this trainer needs."""
 
-    def checkpoint_meta(self) -> dict:
+    def _checkpoint_meta(self) -> dict:
         """Return the names of the classes, in the order of their labels."""
         return {"classes": [name for _, name in sorted(getattr(self, "lab2cname", {}).items())]}
 
     def build_data_loader(self) -> None:
         """Build the data manager and keep its loaders as attributes."""
-        dm = self.build_data_manager()
+        dm = self._build_data_manager()
         self.train_loader_x, self.train_loader_u = dm.train_loader_x, dm.train_loader_u
         self.val_loader, self.test_loader = dm.val_loader, dm.test_loader
         self.num_classes, self.num_source_domains = dm.num_classes, dm.num_source_domains
         self.lab2cname = dm.lab2cname
         self.dm = dm
 
-    def build_data_manager(self) -> DataManager:
+    def _build_data_manager(self) -> DataManager:
         return DataManager(self.cfg)
 
     def build_model(self) -> None:
@@ -500,7 +517,7 @@ class SimpleTrainer(TrainerBase):
     def train(self) -> None:  # type: ignore[override]  # the signatures are Dassl's
         super().train(self.start_epoch, self.max_epoch)
 
-    def remedy(self, term: str) -> str:
+    def _remedy(self, term: str) -> str:
         """Suggest a lower learning rate, or a lower weight if the method has an option that ends with the term's
         name."""
         method = self.cfg.TRAINER.NAME.upper()
@@ -528,7 +545,7 @@ class SimpleTrainer(TrainerBase):
             if self.start_epoch in checkpoints_in(folder):
                 name_checkpoint(folder, f"model.pth.tar-{self.start_epoch}")
         if not self.cfg.TRAIN.KEEP_CHECKPOINTS:
-            self.remove_older_checkpoints(self.start_epoch - 1, self.output_dir)
+            self._remove_older_checkpoints(self.start_epoch - 1, self.output_dir)
 
     def after_train(self) -> None:
         print("Finish training")
@@ -551,7 +568,7 @@ class SimpleTrainer(TrainerBase):
                 if dataset is not None:
                     dataset.epoch_seed = seed
 
-    def checkpoint_random_states(self) -> dict | None:
+    def _checkpoint_random_states(self) -> dict | None:
         return random_states() if self.cfg.SEED >= 0 and not self.cfg.TRAIN.RESEED_EPOCHS else None
 
     def after_epoch(self) -> None:
@@ -565,7 +582,7 @@ class SimpleTrainer(TrainerBase):
         if due or last:
             self.save_model(self.epoch, self.output_dir)
             if not cfg.TRAIN.KEEP_CHECKPOINTS:
-                self.remove_older_checkpoints(self.epoch, self.output_dir)
+                self._remove_older_checkpoints(self.epoch, self.output_dir)
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
@@ -584,7 +601,7 @@ class SimpleTrainer(TrainerBase):
         print(f"Evaluate on the *{split}* set")
         for batch in progress(loader, f"test on {split}", unit="batch"):
             input, label = self.parse_batch_test(batch)
-            self.evaluator.process(self.check_logits(self.model_inference(input)), label)
+            self.evaluator.process(self._check_logits(self.model_inference(input)), label)
         results = self.evaluator.evaluate()
         for name, value in results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)
@@ -624,13 +641,13 @@ class SimpleTrainer(TrainerBase):
         for self.batch_idx, batch in enumerate(batches):
             data_time.update(time.time() - end)
             losses.update(self.forward_backward(*batch))
-            self.check_terms({name: meter.val for name, meter in losses.meters.items()})
+            self._check_terms({name: meter.val for name, meter in losses.meters.items()})
             batch_time.update(time.time() - end)
             self._log_step(losses, batch_time, data_time)
             end = time.time()
         if "loss" in losses.meters:
             mean = losses.meters["loss"].avg
-            self.training = {"first_loss": self.training.get("first_loss", mean), "last_loss": mean}
+            self._mean_losses = {"first_loss": self._mean_losses.get("first_loss", mean), "last_loss": mean}
 
 
 class TrainerX(SimpleTrainer):

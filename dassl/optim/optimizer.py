@@ -9,6 +9,8 @@ from yacs.config import CfgNode
 
 from dassl.utils import WrongValue
 
+from .radam import RAdam
+
 AVAI_OPTIMS = ["adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"]
 
 
@@ -42,7 +44,7 @@ def build_optimizer(
         return torch.optim.RMSprop(param_groups, **shared, momentum=optim_cfg.MOMENTUM, alpha=optim_cfg.RMSPROP_ALPHA)
     if name == "amsgrad":
         return torch.optim.Adam(param_groups, **adam, amsgrad=True)
-    kinds = {"adam": torch.optim.Adam, "radam": torch.optim.RAdam, "adamw": torch.optim.AdamW}
+    kinds = {"adam": torch.optim.Adam, "radam": RAdam, "adamw": torch.optim.AdamW}
     return kinds[name](param_groups, **adam)
 
 

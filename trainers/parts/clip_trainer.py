@@ -136,7 +136,7 @@ class ClipTrainer(TrainerX):
 
     # Building
 
-    def build_data_manager(self) -> DataManager:
+    def _build_data_manager(self) -> DataManager:
         return DataManager(self.cfg, dataset=self.given_dataset)
 
     def build_model(self) -> None:
@@ -218,7 +218,7 @@ class ClipTrainer(TrainerX):
         # One transfer for all numbers, since each transfer waits for the device.
         accuracy = compute_accuracy(logits, label)[0]
         *values, acc = torch.stack([*(term.detach() for term in terms.values()), accuracy.squeeze()]).tolist()
-        self.check_terms(dict(zip(terms, values, strict=True)))
+        self._check_terms(dict(zip(terms, values, strict=True)))
         self.update(terms)
         if (self.batch_idx + 1) == self.num_batches:
             self.update_lr()
@@ -279,13 +279,13 @@ class ClipTrainer(TrainerX):
             size = self.cfg.DATALOADER.TEST.BATCH_SIZE
             total = -(-len(labels) // size)
             batches = progress(batches_of(features, labels, size), "test", total=total, unit="batch")
-            return [(self.check_logits(classify(batch)), label) for batch, label in batches]
+            return [(self._check_logits(classify(batch)), label) for batch, label in batches]
 
     # Checkpoints: the learned parameters and what they were trained on
 
-    def checkpoint_meta(self) -> dict:
+    def _checkpoint_meta(self) -> dict:
         mine = {"method": type(self).__name__, "backbone": self.clip_model.fingerprint, "files": self.learned_from}
-        return super().checkpoint_meta() | mine
+        return super()._checkpoint_meta() | mine
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load the learned parameters from a run folder's checkpoint of `epoch`; by default the best by validation if
@@ -300,7 +300,7 @@ class ClipTrainer(TrainerX):
         for name in self.get_model_names():
             path = find_checkpoint(Path(directory) / name, epoch)
             checkpoint = load_checkpoint(str(path))
-            self.check_checkpoint_meta(str(path), checkpoint.get("meta") or {})
+            self._check_checkpoint_meta(str(path), checkpoint.get("meta") or {})
             self.learned_from = (checkpoint.get("meta") or {}).get("files", {})
             load_parameters(self._models[name], checkpoint["state_dict"], path)
             print(f"Loaded {name} of epoch {checkpoint['epoch']} from {path}")
@@ -318,11 +318,11 @@ class ClipTrainer(TrainerX):
                 )
             load_parameters(self._models[name], learned[name], origin)
 
-    def own_state(self, name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _own_state(self, name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
         return own_parameters(self._models[name], state)
 
-    def check_checkpoint_meta(self, path: str, meta: dict) -> None:
-        mine = self.checkpoint_meta()
+    def _check_checkpoint_meta(self, path: str, meta: dict) -> None:
+        mine = self._checkpoint_meta()
         if meta.get("method", mine["method"]) != mine["method"]:
             raise UserError(
                 f"{path} is a checkpoint of {meta['method']}, not of {mine['method']}: use --trainer {meta['method']}."
