@@ -67,7 +67,7 @@ def with_learned_classes(
             f"What {type(trainer).__name__} learned in {folder} applies only to its classes ({', '.join(theirs)}), and "
             f"'{missing}' of the test images is not one of them: {_remedy(missing, theirs, where)}."
         )
-    own_loaders = dataset is None or type(trainer)._build_data_manager is not SimpleTrainer.build_data_manager
+    own_loaders = dataset is None or type(trainer)._build_data_manager is not SimpleTrainer._build_data_manager
     if not isinstance(trainer, ClipTrainer) and (missing is not None or own_loaders):
         return trainer, [f"{folder} was trained on {_listed(theirs)}, but the test has {_listed(mine)}: {UNMATCHED}"]
     given = GivenImages.of_classes(
@@ -119,7 +119,7 @@ def _remade(trainer: SimpleTrainer, dataset: GivenImages) -> Any:
     kind: type[Any] = type(trainer)
     if isinstance(trainer, ClipTrainer):
         return kind(trainer.cfg, dataset, predicts_only=True)
-    manager = {"build_data_manager": lambda self: DataManager(self.cfg, dataset=dataset)}
+    manager = {"_build_data_manager": lambda self: DataManager(self.cfg, dataset=dataset)}
     return type(kind.__name__, (kind,), manager)(trainer.cfg)
 
 
@@ -127,7 +127,7 @@ def _shapes(trainer: SimpleTrainer) -> dict[str, tuple[int, ...]]:
     return {
         f"{model}.{name}": tuple(value.shape)
         for model in trainer.get_model_names()
-        for name, value in trainer._checkpoint_state_dict(model).items()
+        for name, value in trainer._models[model].state_dict().items()
     }
 
 
