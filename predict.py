@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import sys
 
-from dassl.utils import run_program
-from runs.predict import main
+from ogkd.core import run_program
+from ogkd.predict.command import main
 
 if __name__ == "__main__":
     sys.exit(run_program(main))

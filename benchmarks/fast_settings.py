@@ -19,11 +19,11 @@ from typing import Any, cast
 import torch
 from tabulate import tabulate
 
-from features.precision import has_bf16
-from reports.predictions import Predictions
-from reports.statistics import Interval, paired_difference
-from runs.folder import PREDICTIONS
-from runs.protocols import PROTOCOLS, Places, ensure_generated, job
+from ogkd.features.precision import has_bf16
+from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.statistics import Interval, paired_difference
+from ogkd.runs.folder import PREDICTIONS
+from ogkd.runs.protocols import PROTOCOLS, Places, ensure_generated, job
 
 METHODS = ("CoOp", "BiomedCoOp", "OGKD")
 DATASET, SHOTS, ACCEPTED = "phantom", 16, 1.0

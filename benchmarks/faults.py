@@ -27,14 +27,14 @@ import torch
 from safetensors.torch import load_file
 from tabulate import tabulate
 
-from dassl.utils import UserError, load_checkpoint, progress, read_json, run_program
-from phantom.dataset import ensure_dataset
-from runs.config import method_config
-from runs.execute import execute
-from runs.folder import differences
-from runs.registry import benchmark_methods, method_class
-from runs.spec import RunSpec
-from trainers.parts.clip_trainer import load_backbone
+from ogkd.core import UserError, load_checkpoint, progress, read_json, run_program
+from ogkd.phantom.dataset import ensure_dataset
+from ogkd.runs.config import method_config
+from ogkd.runs.execute import execute
+from ogkd.runs.folder import differences
+from ogkd.runs.registry import benchmark_methods, method_class
+from ogkd.runs.spec import RunSpec
+from ogkd.tuning.clip_trainer import load_backbone
 
 DRAWING = "drawing Phantom"
 COUNTS = {"train": 2, "val": 1, "test": 1}  # images per class

@@ -31,13 +31,13 @@ from tabulate import tabulate
 from benchmarks import machine
 from benchmarks.step import make_weights
 from dassl.engine import TrainerBase, build_trainer
-from dassl.utils import read_json, set_random_seed, write_json
-from datasets.catalogue import Facts, load
-from reports.variants import BASE2NEW_SHOTS as SHOTS
-from runs.config import build_config, merged_config
-from runs.protocols import Places, job
-from runs.spec import RunSpec
-from trainers.parts.clip_trainer import load_backbone
+from ogkd.core import read_json, set_random_seed, write_json
+from ogkd.data.catalogue import Facts, load
+from ogkd.reports.variants import BASE2NEW_SHOTS as SHOTS
+from ogkd.runs.config import build_config, merged_config
+from ogkd.runs.protocols import Places, job
+from ogkd.runs.spec import RunSpec
+from ogkd.tuning.clip_trainer import load_backbone
 
 METHOD, GOAL_MINUTES, LEAST_IMAGES, LEAST_EPOCHS = "OGKD", 15.0, 64, 2
 DIFFERENT_IMAGES, SIDE = 16, 256

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 from tabulate import tabulate
 
-from dassl.utils import read_image
+from ogkd.core import read_image
 
 HISTORY = Path(__file__).with_name("RESULTS.md")
 LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "transformers")

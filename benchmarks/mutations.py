@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
-from dassl.utils import UserError, run_program
+from ogkd.core import UserError, run_program
 
 ROOT = Path(__file__).resolve().parents[1]
 TREES = ("trainers", "dassl/optim")  # where the files are looked for, in any folder

@@ -32,10 +32,10 @@ from tabulate import tabulate
 from benchmarks import machine
 from benchmarks.step import make_weights
 from dassl.engine import TrainerBase, build_trainer
-from dassl.utils import set_random_seed
-from features.precision import has_bf16
-from runs.config import build_config, method_config
-from runs.spec import RunSpec
+from ogkd.core import set_random_seed
+from ogkd.features.precision import has_bf16
+from ogkd.runs.config import build_config, method_config
+from ogkd.runs.spec import RunSpec
 
 CLASSES = ("benign nevus", "melanoma", "keratosis", "lentigo")
 SHOTS, EPOCHS, CROPS = 16, 50, 8

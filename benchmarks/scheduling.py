@@ -29,13 +29,13 @@ from pathlib import Path
 from tabulate import tabulate
 
 from benchmarks import machine
-from dassl.utils import read_json, write_json
-from phantom.dataset import write_dataset
-from runs.engines import local, ray_cluster, slurm
-from runs.engines.options import Settings
-from runs.plan import plan
-from runs.protocols import Job, Places
-from runs.spec import ROOT
+from ogkd.core import read_json, write_json
+from ogkd.phantom.dataset import write_dataset
+from ogkd.runs.engines import local, ray_cluster, slurm
+from ogkd.runs.engines.options import Settings
+from ogkd.runs.plan import plan
+from ogkd.runs.protocols import Job, Places
+from ogkd.runs.spec import ROOT
 from tests.support.jobs import processes_of
 
 TARGETS = {"until the first run, s": 5.0, "per run, ms": 50.0}

@@ -25,14 +25,14 @@ from tabulate import tabulate
 from benchmarks import machine
 from benchmarks.reference import PlainOGKD
 from dassl.engine import build_trainer
-from dassl.utils import set_random_seed, write_json
-from dassl.utils.phases import peak_memory_bytes
-from datasets.catalogue import load
-from features.encode import encode_images
-from prompts.bank import template_prompts
-from runs.config import build_config, method_config
-from runs.spec import RunSpec
-from trainers.parts.clip_trainer import load_backbone
+from ogkd.core import set_random_seed, write_json
+from ogkd.core.phases import peak_memory_bytes
+from ogkd.data.catalogue import load
+from ogkd.features.encode import encode_images
+from ogkd.prompts.bank import template_prompts
+from ogkd.runs.config import build_config, method_config
+from ogkd.runs.spec import RunSpec
+from ogkd.tuning.clip_trainer import load_backbone
 
 STEPS, BATCH = 8, 4
 # data set, subsample and shots that give 8 steps with batch size 4 per epoch

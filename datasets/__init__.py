@@ -12,8 +12,8 @@ def register_all() -> None:
     """Import every module here, which registers its data set, and register the rest of the catalogue."""
     from dassl.data.datasets import DATASET_REGISTRY
 
-    from .biomedical import BiomedicalDataset
-    from .catalogue import load
+    from ogkd.data.biomedical import BiomedicalDataset
+    from ogkd.data.catalogue import load
 
     for module in pkgutil.iter_modules(__path__):
         if not module.ispkg:

@@ -2,7 +2,7 @@
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .biomedical import BiomedicalDataset
+from ogkd.data.biomedical import BiomedicalDataset
 
 
 @DATASET_REGISTRY.register()

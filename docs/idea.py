@@ -1,6 +1,6 @@
 """The picture of OGKD's idea: python docs/idea.py [FILE], by default docs/idea.png.
 
-The image, the sentence and the classes are Phantom's and the class graph is that of geometry/Phantom.yaml. The
+The image, the sentence and the classes are Phantom's and the class graph is that of ogkd/classes/Phantom.yaml. The
 teacher's and the student's probabilities are made up; the target is computed from the teacher's along the graph.
 """
 
@@ -18,9 +18,9 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from geometry import class_graph_matrix
-from phantom.dataset import draw_class
-from phantom.findings import CLASSES
+from ogkd.classes import class_graph_matrix
+from ogkd.phantom.dataset import draw_class
+from ogkd.phantom.findings import CLASSES
 
 matplotlib.use("Agg")
 

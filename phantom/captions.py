@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from numpy.random import Generator
 
-from .findings import GRADES, GROUPS
+from ogkd.phantom.findings import GRADES, GROUPS
 
 # How each modality calls itself, what is dense in it, and what is thin.
 MODALITY_WORDS = {

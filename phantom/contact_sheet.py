@@ -12,9 +12,9 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-from .dataset import DATASETS, SEED, draw_class
-from .findings import CLASSES, GROUPS, Array
-from .images import MODALITIES, draw
+from ogkd.phantom.dataset import DATASETS, SEED, draw_class
+from ogkd.phantom.findings import CLASSES, GROUPS, Array
+from ogkd.phantom.images import MODALITIES, draw
 
 matplotlib.use("Agg")
 COLUMNS = 6

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .findings import CLASSES, GRADES, Array
-from .images import MODALITIES, draw_with_mask
+from ogkd.phantom.findings import CLASSES, GRADES, Array
+from ogkd.phantom.images import MODALITIES, draw_with_mask
 
 SEED = 20_000  # far from the data sets' seeds
 CHUNK = 500

@@ -19,7 +19,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from .corpus import FINDINGS, Corpus
-from .images import MODALITIES, SIZE
+from ogkd.phantom.images import MODALITIES, SIZE
 
 PATCH = 16  # side in pixels, of timm's test_vit
 INPUT_SIZE, SMALL_SIZE = (

@@ -22,9 +22,9 @@ from tokenizers import BertWordPieceTokenizer
 from torch import nn
 from tqdm import tqdm
 
-from dassl.utils import UserError, run_program
+from ogkd.core import UserError, run_program
 
-from . import corpus, image_stage, text_stage
+from ogkd.phantom import corpus, image_stage, text_stage
 from .captions import every_phrase
 
 SEED = corpus.SEED

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .captions import caption
 from .corpus import FINDINGS, Corpus
-from .images import MODALITIES
+from ogkd.phantom.images import MODALITIES
 
 BATCH, LR, WARMUP = 128, 5e-4, 100
 EMBEDDING_SCALE = 0.5

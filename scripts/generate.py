@@ -5,7 +5,7 @@
     python scripts/generate.py --check     write nothing; list what is out of date, and exit with 1 if anything is
 
 A method's title, paper and position in tables are attributes of its class; a data set's facts are in
-datasets/catalogue.json. A table goes between <!-- methods --> and <!-- /methods --> in a page.
+ogkd/data/catalogue.json. A table goes between <!-- methods --> and <!-- /methods --> in a page.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dassl.utils import UserError, run_program
-from datasets import catalogue
-from runs.registry import benchmark_methods, method_class
-from runs.spec import ROOT
-from scripts.run import ARGUMENTS
-from trainers.parts.clip_trainer import ClipTrainer
+from ogkd.core import UserError, run_program
+from ogkd.data import catalogue
+from ogkd.runs.registry import benchmark_methods, method_class
+from ogkd.runs.spec import ROOT
+from ogkd.cli.run import ARGUMENTS
+from ogkd.tuning.clip_trainer import ClipTrainer
 
 WHAT = {
     "base2new": "trains on the base classes, tests base and novel",

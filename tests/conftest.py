@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from dassl.utils import run_program
-from phantom.dataset import write_dataset
+from ogkd.core import run_program
+from ogkd.phantom.dataset import write_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 torch.set_num_threads(1)  # the suite's models are too small for more
@@ -65,7 +65,7 @@ def arguments(data, cache, tmp_path):
 @pytest.fixture
 def command(capsys, monkeypatch):
     """Run a program of the project in this process, as its command line does: command(["train.py", ...]), or
-    command(["phantom.dataset", ...]) for `python -m`.
+    command(["ogkd.phantom.dataset", ...]) for `python -m`.
 
     `env` sets variables. Returns a CompletedProcess with the exit code and the text printed.
     """

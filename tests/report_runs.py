@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reports.metrics import summary
-from reports.predictions import Predictions
+from ogkd.evaluation.metrics import summary
+from ogkd.evaluation.predictions import Predictions
 
 SUBSAMPLE = {"train_base": "base", "test_new": "new", "few_shot": "all"}
 LINE = (

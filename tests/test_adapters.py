@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import train
-from dassl.utils import UserError
-from runs.spec import RunSpec
+from ogkd.cli import train
+from ogkd.core import UserError
+from ogkd.runs.spec import RunSpec
 from tests.support.runs import configured, killed_at, learned, same, trainer_of
 from tests.test_methods import AT_ONCE, HEADLESS
 

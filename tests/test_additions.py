@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from phantom.dataset import write_dataset
+from ogkd.phantom.dataset import write_dataset
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow

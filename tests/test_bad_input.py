@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dassl.utils import load_checkpoint
+from ogkd.core import load_checkpoint
 from tests.conftest import ROOT
 
 
@@ -42,8 +42,8 @@ def table(text: str) -> list:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, data, cache):
     """The input of the commands: a finished run, the data, folders of images and empty folders."""
-    from runs.export import export
-    from train import main
+    from ogkd.predict.export import export
+    from ogkd.cli.train import main
 
     place = tmp_path_factory.mktemp("world")
     (place / "empty").mkdir()
@@ -207,7 +207,7 @@ TRAINER.ZEROSHOT.TEMPLATE finding | The template 'finding' has no {{}} for the c
 @pytest.mark.parametrize(("pairs", "part"), table(VALUES))
 def test_a_value(ended, pairs, part):
     from dassl.engine import TRAINER_REGISTRY
-    from runs.registry import register_everything
+    from ogkd.runs.registry import register_everything
 
     register_everything()
     names = {name.upper(): name for name in TRAINER_REGISTRY.registered_names()}
@@ -328,11 +328,11 @@ parse_test_res.py {{place}} --diagram {{tmp}}/a.svg | --diagram goes with --tabl
 parse_test_res.py {{place}} --claims NoMethod | NoMethod
 parse_test_res.py {{place}}/empty | empty
 parse_test_res.py {{place}} --table zero | argument --table: invalid choice: 'zero'
-phantom.dataset nosuch --root {{tmp}} | There is no embedded data set 'nosuch'
-phantom.dataset --seed -1 --root {{tmp}} | --seed is -1: give 0 or more.
-phantom.dataset --seed x | argument --seed: invalid int value: 'x'
-phantom.dataset --seed 3 --root {{data}} | has the images of seed 0, not 3
-phantom.dataset --root {{place}}/file.txt | file.txt
+ogkd.phantom.dataset nosuch --root {{tmp}} | There is no embedded data set 'nosuch'
+ogkd.phantom.dataset --seed -1 --root {{tmp}} | --seed is -1: give 0 or more.
+ogkd.phantom.dataset --seed x | argument --seed: invalid int value: 'x'
+ogkd.phantom.dataset --seed 3 --root {{data}} | has the images of seed 0, not 3
+ogkd.phantom.dataset --root {{place}}/file.txt | file.txt
 phantom.pretrain --images 3 --out {{tmp}} | --images is 3, but it must be at least 500.
 phantom.pretrain --text-steps 0 --out {{tmp}} | --text-steps is 0, but it must be at least 1.
 """
@@ -364,7 +364,7 @@ RECOMPUTE = "report.py --recompute {run}"
 RESULTS, CONFIG, SPLIT = "run/results.json", "run/config.yaml", "run/split.json"
 NPZ, CHECKPOINT = "run/predictions.npz", "run/prompt_learner/model.pth.tar-1"
 MODEL, TEXT, WEIGHTS = "model/open_clip_config.json", "model/config.json", "model/open_clip_model.safetensors"
-BANK, DATA_SPLIT, PROMPT = "prompts/Phantom.json", "copy/Phantom/split_Phantom.json", "prompt/config.json"
+BANK, DATA_SPLIT, PROMPT = "ogkd/prompts/Phantom.json", "copy/Phantom/split_Phantom.json", "prompt/config.json"
 
 
 class Changed(dict):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-import clip
+from ogkd import models
 from tests.support import tiny_models
 from trainers.biomedcoop import kdsp_loss
 from trainers.clip_adapter import Adapter
@@ -27,7 +27,7 @@ vectors = arrays(np.float64, 6, elements=st.floats(-10, 10).filter(lambda x: x =
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return clip.load(str(tiny_models.biomedclip(tmp_path_factory.mktemp("weights"))))
+    return models.load(str(tiny_models.biomedclip(tmp_path_factory.mktemp("weights"))))
 
 
 def np_log_softmax(x):

@@ -5,12 +5,12 @@ import re
 
 import pytest
 
-from datasets.catalogue import load
-from reports.variants import BASE2NEW_SHOTS
-from runs.config import merged_config
-from runs.plan import plan
-from runs.protocols import PROTOCOLS, Places, job
-from runs.registry import benchmark_methods, method_class
+from ogkd.data.catalogue import load
+from ogkd.reports.variants import BASE2NEW_SHOTS
+from ogkd.runs.config import merged_config
+from ogkd.runs.plan import plan
+from ogkd.runs.protocols import PROTOCOLS, Places, job
+from ogkd.runs.registry import benchmark_methods, method_class
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8")

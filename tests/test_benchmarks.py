@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import machine, mutations
 from benchmarks.own_images import whole_training
-from dassl.utils import UserError
+from ogkd.core import UserError
 
 
 def test_the_history_is_one_table_with_a_line_for_each_result(tmp_path):

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import train
-from clip import registry
-from dassl.utils import UserError
-from dassl.utils.hashes import FileMemory, content_hash, file_hashes
-from phantom.dataset import write_dataset
+from ogkd.cli import train
+from ogkd.models import registry
+from ogkd.core import UserError
+from ogkd.core.hashes import FileMemory, content_hash, file_hashes
+from ogkd.phantom.dataset import write_dataset
 from tests.conftest import ROOT
 from tests.support.check_method import SmallRuns, same
 from tests.support.runs import killed_at, learned
@@ -200,7 +200,7 @@ def test_a_finished_run_is_not_taken_for_one_of_other_weights(runs, tmp_path, mo
     settings = model / "open_clip_config.json"
     content = json.loads(settings.read_text())
     settings.write_text(json.dumps(content | {"model_cfg": content["model_cfg"] | {"custom_text": True}}))
-    from trainers.parts.clip_trainer import load_backbone
+    from ogkd.tuning.clip_trainer import load_backbone
 
     load_backbone.cache_clear()  # as in another process
     with pytest.raises(UserError, match="was made with other weights of the backbone"):
@@ -218,7 +218,7 @@ def test_a_corrupt_file_of_fingerprints_is_one_sentence(runs):
 
 
 def test_a_hash_is_remembered_until_the_file_changes(tmp_path, monkeypatch):
-    monkeypatch.setattr("dassl.utils.hashes.TOO_RECENT", 0)
+    monkeypatch.setattr("ogkd.core.hashes.TOO_RECENT", 0)
     image, store = tmp_path / "a.png", tmp_path / "hashes.json"
     image.write_bytes(b"one")
     first = file_hashes([str(image)], FileMemory(store))

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geometry import costs, read_geometry
-from reports.claims import LIKE_ACCURACY, verdicts
-from reports.metrics import METRICS
-from reports.predictions import Predictions
-from reports.statistics import Interval, combine, paired_difference
+from ogkd.classes import costs, read_geometry
+from ogkd.reports.claims import LIKE_ACCURACY, verdicts
+from ogkd.evaluation.metrics import METRICS
+from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.statistics import Interval, combine, paired_difference
 from tests.test_comparisons import grid, seeds  # noqa: F401  grid is a fixture
 from tests.test_tables import parse, write_run  # noqa: F401  parse is a fixture
 

@@ -18,13 +18,13 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict, cross_val_score
 from sklearn.utils import estimator_checks
 
-import train
-from dassl.utils import UserError, find_checkpoint, read_json
-from datasets.splits import read_split
-from phantom.dataset import draw_class
-from phantom.findings import CLASSES as FINDINGS
-from reports.predictions import Predictions
-from runs.classifier import PromptClassifier
+from ogkd.cli import train
+from ogkd.core import UserError, find_checkpoint, read_json
+from ogkd.data.splits import read_split
+from ogkd.phantom.dataset import draw_class
+from ogkd.phantom.findings import CLASSES as FINDINGS
+from ogkd.evaluation.predictions import Predictions
+from ogkd.predict.classifier import PromptClassifier
 from tests.conftest import ROOT
 
 CLASSES = ("smooth mass", "simple cyst", "nodular opacity")

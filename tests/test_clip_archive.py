@@ -16,7 +16,7 @@ from torch import nn
 from clip import clip
 from clip.compat.archive import is_archive, read_archive
 from clip.model import build_model
-from dassl.utils import UserError
+from ogkd.core import UserError
 from tests.download_server import Served, serving
 from tests.support.openai_clip import RESOLUTION, published, tiny, write_archive
 

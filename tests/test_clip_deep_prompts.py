@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-import clip
+from ogkd import models
 from tests.support import tiny_models
 
 TEXTS = ["a photo of a cyst.", "a scan of the brain with a large dark mass"]
@@ -18,7 +18,7 @@ def model(request, tmp_path_factory):
         tiny_models.native_clip(folder)
     else:
         tiny_models.transformers_clip(folder)
-    return clip.load(folder)
+    return models.load(folder)
 
 
 def hooks(model):
@@ -61,7 +61,7 @@ def timm_reference(model, images, deep):
 
 @pytest.mark.parametrize("depth", [1, 2])
 def test_text_prompts_replace_the_first_positions_of_later_layers(tmp_path, depth):
-    model = clip.load(tiny_models.biomedclip(tmp_path))
+    model = models.load(tiny_models.biomedclip(tmp_path))
     tokens = model.tokenize(TEXTS)
     deep = prompts(3, depth, model.context_width)
     with torch.no_grad():
@@ -72,7 +72,7 @@ def test_text_prompts_replace_the_first_positions_of_later_layers(tmp_path, dept
 
 @pytest.mark.parametrize("depth", [1, 3, 6])
 def test_image_prompts_are_appended_replaced_and_dropped(tmp_path, depth):
-    model = clip.load(tiny_models.biomedclip(tmp_path))
+    model = models.load(tiny_models.biomedclip(tmp_path))
     images = images_for(model)
     deep = prompts(4, depth, model.vision_width)
     with torch.no_grad():
@@ -123,11 +123,11 @@ def test_an_error_inside_a_tower_leaves_no_hook(model):
 def test_prompts_that_do_not_fit_are_refused(model):
     tokens = model.tokenize(TEXTS)
     embeddings = model.embed(tokens.ids)
-    with pytest.raises(clip.ModelError, match=r"one shape \(n, \d+\)"):
+    with pytest.raises(models.ModelError, match=r"one shape \(n, \d+\)"):
         model.encode_text(embeddings, tokens.mask, [torch.zeros(2, 7)])
-    with pytest.raises(clip.ModelError, match="lower the prompt depth"):
+    with pytest.raises(models.ModelError, match="lower the prompt depth"):
         model.encode_text(embeddings, tokens.mask, prompts(2, model.text_layers, model.context_width))
-    with pytest.raises(clip.ModelError, match="do not fit into texts"):
+    with pytest.raises(models.ModelError, match="do not fit into texts"):
         model.encode_text(embeddings, tokens.mask, prompts(embeddings.shape[1], 1, model.context_width))
-    with pytest.raises(clip.ModelError, match="lower the prompt depth"):
+    with pytest.raises(models.ModelError, match="lower the prompt depth"):
         model.encode_image(images_for(model), deep_prompts=prompts(2, model.vision_layers + 1, model.vision_width))

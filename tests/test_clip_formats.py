@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-import clip
+from ogkd import models
 from tests.support import tiny_models
 
 TEXTS = ["the cyst", "a scan of the brain with a large dark mass", "of"]
@@ -17,14 +17,14 @@ def images_for(model, count=3):
 def pubmedclip(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pubmedclip")
     plain = tiny_models.transformers_clip(folder)
-    return clip.load(folder), plain, folder
+    return models.load(folder), plain, folder
 
 
 @pytest.fixture(scope="module")
 def pmc(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pmc")
     plain = tiny_models.pmc_clip(folder)
-    return clip.load(folder), plain, folder
+    return models.load(folder), plain, folder
 
 
 def test_pubmedclip_has_the_features_of_transformers(pubmedclip):
@@ -75,7 +75,7 @@ def test_pubmedclip_gradients_reach_the_word_embeddings(pubmedclip):
 def test_pubmedclip_image_spec_is_its_preprocessors(pubmedclip):
     model, _, folder = pubmedclip
     expected = (32, tuple(tiny_models.PREPROCESS["mean"]), tuple(tiny_models.PREPROCESS["std"]))
-    assert clip.image_spec(folder)[:3] == (model.image_size, model.mean, model.std) == expected
+    assert models.image_spec(folder)[:3] == (model.image_size, model.mean, model.std) == expected
 
 
 def test_pmc_clip_has_the_features_of_its_training(pmc):
@@ -114,16 +114,16 @@ def test_a_resnets_patch_is_what_its_pool_gives_for_that_position_alone(pmc):
 
 def test_a_resnet_has_no_deep_prompts(pmc):
     model, _, _ = pmc
-    with pytest.raises(clip.ModelError, match="has no deep prompts"):
+    with pytest.raises(models.ModelError, match="has no deep prompts"):
         model.encode_image(images_for(model), deep_prompts=[torch.zeros(2, model.vision_width)])
 
 
 def test_a_checkpoint_of_something_else_is_not_taken_for_pmc_clip(tmp_path):
     torch.save({"state_dict": {"weight": torch.zeros(2)}}, tmp_path / "checkpoint.pt")
-    with pytest.raises(clip.ModelError, match=r"not weights of PMC-CLIP .text_projection is missing"):
-        clip.load(tmp_path)
+    with pytest.raises(models.ModelError, match=r"not weights of PMC-CLIP .text_projection is missing"):
+        models.load(tmp_path)
 
 
 def test_the_published_pmc_clip_wants_clips_images():
-    assert clip.image_spec("PMC-CLIP") == clip.image_spec("CLIP")
-    assert clip.image_spec("PMC-CLIP").size == 224
+    assert models.image_spec("PMC-CLIP") == models.image_spec("CLIP")
+    assert models.image_spec("PMC-CLIP").size == 224

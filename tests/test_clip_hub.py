@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from download_server import Served, encrypted, serving
 
-from clip import sources
+from ogkd.models import sources
 from tests.support import tiny_models
 
 ROOT = Path(__file__).resolve().parents[1]

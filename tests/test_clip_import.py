@@ -9,9 +9,9 @@ from pathlib import Path
 import open_clip
 import pytest
 
-import clip
-from clip import sources
-from dassl.utils import UserError
+from ogkd import models
+from ogkd.models import sources
+from ogkd.core import UserError
 from tests.support import tiny_models
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,10 +32,10 @@ def imported_by(code, *arguments):
     "code",
     [
         "import clip",
-        "from clip.sources import BIOMEDCLIP",
-        "from clip.errors import MissingWeights, ModelError",
-        "import clip; clip.available_models(); dir(clip)",
-        "import clip; clip.image_spec('PhantomCLIP'), clip.image_spec('CLIP'), clip.image_spec('PMC-CLIP')",
+        "from models.sources import BIOMEDCLIP",
+        "from models.errors import MissingWeights, ModelError",
+        "import clip; models.available_models(); dir(clip)",
+        "import clip; models.image_spec('PhantomCLIP'), models.image_spec('CLIP'), models.image_spec('PMC-CLIP')",
     ],
 )
 def test_names_errors_and_image_specs_need_no_pytorch(code):
@@ -45,7 +45,7 @@ def test_names_errors_and_image_specs_need_no_pytorch(code):
 @pytest.mark.parametrize("make", [tiny_models.biomedclip, tiny_models.transformers_clip, tiny_models.pmc_clip])
 def test_the_image_spec_of_a_folder_needs_no_pytorch(tmp_path, make):
     make(tmp_path)
-    assert imported_by("import clip, sys; print(clip.image_spec(sys.argv[1]))", str(tmp_path)) == []
+    assert imported_by("import clip, sys; print(models.image_spec(sys.argv[1]))", str(tmp_path)) == []
 
 
 @pytest.mark.slow
@@ -54,24 +54,24 @@ def test_the_model_classes_bring_pytorch_when_they_are_asked_for():
 
 
 def test_every_public_name_is_there_and_no_other():
-    assert all(hasattr(clip, name) for name in clip.__all__)
-    assert set(clip.__all__) <= set(dir(clip))
+    assert all(hasattr(clip, name) for name in models.__all__)
+    assert set(models.__all__) <= set(dir(clip))
     with pytest.raises(AttributeError, match="has no attribute 'tokenise'"):
-        clip.tokenise  # noqa: B018
+        models.tokenise  # noqa: B018
 
 
 def test_clips_image_spec_is_that_of_open_clip():
-    spec = clip.image_spec("CLIP")
+    spec = models.image_spec("CLIP")
     config = open_clip.get_model_config("ViT-B-16-quickgelu")
     assert spec.size == config["vision_cfg"]["image_size"]
     assert (spec.mean, spec.std) == (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
 
 
 def test_one_except_clause_catches_every_error_of_a_user():
-    assert issubclass(clip.MissingWeights, clip.ModelError)
-    assert issubclass(clip.ModelError, UserError)
+    assert issubclass(models.MissingWeights, models.ModelError)
+    assert issubclass(models.ModelError, UserError)
 
 
 def test_missing_weights_travel_between_processes_with_their_repository():
-    error = pickle.loads(pickle.dumps(clip.MissingWeights("Not there.", sources.BIOMEDCLIP.name)))
+    error = pickle.loads(pickle.dumps(models.MissingWeights("Not there.", sources.BIOMEDCLIP.name)))
     assert (str(error), error.repository) == ("Not there.", sources.BIOMEDCLIP.name)

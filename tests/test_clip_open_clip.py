@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.tokenizer import SimpleTokenizer
 
-import clip
+from ogkd import models
 from tests.support import tiny_models
 
 TEXTS = ["a photo of a cyst.", "an axial scan of the brain with a large irregular mass, dark at its centre", "tumor"]
@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(folder):
-    return clip.load(folder)
+    return models.load(folder)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_attributes_describe_the_checkpoint(model, folder):
     assert model.logit_scale == pytest.approx(1 / 0.07)
     assert model.name == folder.name
     assert (model.dtype, model.device.type) == (torch.float32, "cpu")
-    assert clip.image_spec(folder)[:3] == (model.image_size, model.mean, model.std)
+    assert models.image_spec(folder)[:3] == (model.image_size, model.mean, model.std)
 
 
 def test_a_loaded_model_is_frozen_and_stays_in_eval_mode(model):
@@ -105,7 +105,7 @@ def test_every_file_format_holds_the_same_model(tmp_path, folder, model, file_fo
     if file_format == "fp16":
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     torch.save(state, other / "open_clip_pytorch_model.bin")
-    loaded = clip.load(other)
+    loaded = models.load(other)
     assert loaded.dtype == torch.float32
     images = images_for(model)
     with torch.no_grad():
@@ -121,7 +121,7 @@ def test_the_folders_own_config_of_the_text_tower_is_used(tmp_path, folder, mode
     shutil.copytree(folder, other)
     (other / "config.json").write_text(json.dumps({"model_type": "bert", **tiny_models.BERT, "num_attention_heads": 2,
                                                    "max_position_embeddings": 64}))  # fmt: skip
-    loaded = clip.load(other)
+    loaded = models.load(other)
     tokens = model.tokenize(TEXTS)
     with torch.no_grad():
         ours = model.encode_text(model.embed(tokens.ids), tokens.mask)
@@ -139,7 +139,7 @@ def test_the_pooler_that_some_published_files_have_is_not_needed(tmp_path, folde
     state["text.transformer.pooler.dense.bias"] = torch.zeros(64)
     torch.save({"epoch": 1, "state_dict": {f"module.{key}": value for key, value in state.items()}},
                other / "open_clip_pytorch_model.bin")  # fmt: skip
-    clip.load(other)
+    models.load(other)
 
 
 @pytest.mark.parametrize(
@@ -157,8 +157,8 @@ def test_weights_of_another_model_are_refused_with_the_first_difference(tmp_path
     state = tiny_models.biomedclip_state(folder)
     change(state)
     torch.save(state, other / "open_clip_pytorch_model.bin")
-    with pytest.raises(clip.ModelError, match=message):
-        clip.load(other)
+    with pytest.raises(models.ModelError, match=message):
+        models.load(other)
 
 
 @settings(max_examples=50, deadline=None)
@@ -173,7 +173,7 @@ def test_any_text_has_tokens_and_its_neighbours_do_not_change_them(model, texts)
 
 
 def test_a_text_beyond_the_context_is_reported_by_name(model):
-    with pytest.raises(clip.ModelError, match=r'"cyst cyst .*has 102 tokens .* at most 64: shorten it'):
+    with pytest.raises(models.ModelError, match=r'"cyst cyst .*has 102 tokens .* at most 64: shorten it'):
         model.tokenize(["fine", "cyst " * 100])
 
 
@@ -182,29 +182,29 @@ def test_no_text_at_all_has_no_tokens(model):
 
 
 def test_images_of_another_size_are_refused(model):
-    with pytest.raises(clip.ModelError, match=r"takes images of shape \(B, 3, 160, 160\), not \(2, 3, 64, 64\)"):
+    with pytest.raises(models.ModelError, match=r"takes images of shape \(B, 3, 160, 160\), not \(2, 3, 64, 64\)"):
         model.encode_image(torch.zeros(2, 3, 64, 64))
 
 
 def test_prompts_beyond_the_context_are_refused(model):
-    with pytest.raises(clip.ModelError, match=r"65 tokens .* at most 64"):
+    with pytest.raises(models.ModelError, match=r"65 tokens .* at most 64"):
         model.encode_text(torch.zeros(1, 65, 64), torch.ones(1, 65, dtype=torch.bool))
 
 
 def test_the_fingerprint_changes_with_weights_and_with_configuration(tmp_path, folder, model):
-    assert clip.load(folder).fingerprint == model.fingerprint
-    reseeded = clip.load(tiny_models.biomedclip(tmp_path / "seed", seed=1))
+    assert models.load(folder).fingerprint == model.fingerprint
+    reseeded = models.load(tiny_models.biomedclip(tmp_path / "seed", seed=1))
     other = tmp_path / "mean"
     shutil.copytree(folder, other)
     config = json.loads((other / "open_clip_config.json").read_text())
     config["preprocess_cfg"]["mean"] = [0.5, 0.5, 0.5]
     (other / "open_clip_config.json").write_text(json.dumps(config))
-    assert len({model.fingerprint, reseeded.fingerprint, clip.load(other).fingerprint}) == 3
+    assert len({model.fingerprint, reseeded.fingerprint, models.load(other).fingerprint}) == 3
 
 
 def test_progress_is_reported_to_the_end(folder):
     calls = []
-    clip.load(folder, report=lambda *call: calls.append(call))
+    models.load(folder, report=lambda *call: calls.append(call))
     for stage in ("fingerprint", "weights"):
         done = [(done, total) for name, done, total in calls if name == stage]
         assert done
@@ -215,7 +215,7 @@ def test_progress_is_reported_to_the_end(folder):
 def native(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("native")
     plain = tiny_models.native_clip(folder, resnet=request.param)
-    return clip.load(folder), plain
+    return models.load(folder), plain
 
 
 def test_clips_own_towers_have_open_clips_features(native):
@@ -236,7 +236,7 @@ def test_clips_own_towers_have_open_clips_features(native):
 
 def test_patches_of_clips_own_vit_get_final_norm_and_projection(tmp_path):
     plain = tiny_models.native_clip(tmp_path)
-    model = clip.load(tmp_path)
+    model = models.load(tmp_path)
     images = images_for(model)
     with torch.no_grad():
         out = model.encode_image(images, patches=True)

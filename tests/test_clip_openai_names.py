@@ -14,12 +14,12 @@ from open_clip.model import build_model_from_openai_state_dict, convert_weights_
 from PIL import Image
 from torch import nn
 
-import clip as package
+from ogkd import models as package
 from clip import clip
-from clip.deep_prompts import in_image, in_text
+from ogkd.models.deep_prompts import in_image, in_text
 from clip.model import CLIP, ModifiedResNet, VisionTransformer, build_model, convert_weights
 from clip.simple_tokenizer import SimpleTokenizer
-from dassl.utils import UserError
+from ogkd.core import UserError
 from tests.conftest import ROOT
 from tests.support.openai_clip import PUBLISHED_CONSTANTS, RESNET, RESOLUTION, VIT, published, tiny
 
@@ -315,7 +315,7 @@ def test_the_names_are_there_in_any_order_beside_the_projects_own():
         "    exec(order)\n"
         "    assert clip.load.__module__ == 'clip.clip', order\n"
         "    import clip\n"
-        "    assert clip.load.__module__ == 'clip.registry', order\n"
+        "    assert clip.load.__module__ == 'ogkd.models.registry', order\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor
 
-import clip
+from ogkd import models
 from dassl.data import build_transform
-from runs.config import build_config
-from runs.spec import RunSpec
+from ogkd.runs.config import build_config
+from ogkd.runs.spec import RunSpec
 from tests.support import tiny_models
 
 TEXTS = [
@@ -53,7 +53,7 @@ def same_direction(ours, theirs) -> None:
 
 def has_open_clips_features(folder) -> None:
     theirs, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
-    ours = clip.load(folder)
+    ours = models.load(folder)
     tokens = ours.tokenize(TEXTS)
     with torch.no_grad():
         images = torch.stack([preprocess(image) for image in pictures()])
@@ -137,8 +137,8 @@ def test_a_bert_reads_texts_as_the_folder_says(bert, text_cfg):
 )
 def test_what_cannot_be_followed_is_refused(native, sections, words):
     changed(native, **sections)
-    with pytest.raises(clip.ModelError, match=words):
-        clip.load(native)
+    with pytest.raises(models.ModelError, match=words):
+        models.load(native)
 
 
 @pytest.mark.parametrize(
@@ -153,14 +153,14 @@ def test_a_tokenizer_that_does_not_fit_the_text_tower_is_refused(bert, text_cfg,
     changed(bert, text_cfg=text_cfg)
     content = json.loads((bert / "tokenizer_config.json").read_text())
     (bert / "tokenizer_config.json").write_text(json.dumps(content | tokenizer))
-    with pytest.raises(clip.ModelError, match=words):
-        clip.load(bert)
+    with pytest.raises(models.ModelError, match=words):
+        models.load(bert)
 
 
 def test_a_text_tower_that_pads_with_another_token_than_its_tokenizer_is_refused(bert):
     tiny_models.write_text_config(bert, pad_token_id=1)
-    with pytest.raises(clip.ModelError, match="pads with 1 and a tokenizer with 0"):
-        clip.load(bert)
+    with pytest.raises(models.ModelError, match="pads with 1 and a tokenizer with 0"):
+        models.load(bert)
 
 
 def test_a_text_longer_than_open_clip_reads_is_refused(native):
@@ -168,8 +168,8 @@ def test_a_text_longer_than_open_clip_reads_is_refused(native):
     content = json.loads((native / "open_clip_config.json").read_text())
     del content["model_cfg"]["text_cfg"]["context_length"]
     (native / "open_clip_config.json").write_text(json.dumps(content))
-    with pytest.raises(clip.ModelError, match="reads at most 77"):
-        clip.load(native).tokenize(["cyst " * 80])
+    with pytest.raises(models.ModelError, match="reads at most 77"):
+        models.load(native).tokenize(["cyst " * 80])
 
 
 PREPROCESSOR = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.25, 0.3], "size": 32, "crop_size": 32}
@@ -196,7 +196,7 @@ def test_images_are_prepared_as_transformers_prepares_them(pubmedclip, options, 
     plain, nesting = pubmedclip / "preprocessor_config.json", pubmedclip / "processor_config.json"
     plain.unlink(missing_ok=True)
     (nesting if nested else plain).write_text(json.dumps({"image_processor": content} if nested else content))
-    spec = clip.image_spec(pubmedclip)
+    spec = models.image_spec(pubmedclip)
     processor = CLIPImageProcessor(**content)
     assert spec.size == 32
     # Even margins: transformers rounds half of an odd one down, torchvision (and open_clip) to the even number.
@@ -223,8 +223,8 @@ def test_images_are_prepared_as_transformers_prepares_them(pubmedclip, options, 
 )
 def test_what_transformers_would_do_and_this_does_not_is_refused(pubmedclip, options, words):
     (pubmedclip / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR | options))
-    with pytest.raises(clip.ModelError, match=words):
-        clip.image_spec(pubmedclip)
+    with pytest.raises(models.ModelError, match=words):
+        models.image_spec(pubmedclip)
 
 
 def test_text_pooled_elsewhere_than_at_its_end_is_refused(tmp_path):
@@ -232,5 +232,5 @@ def test_text_pooled_elsewhere_than_at_its_end_is_refused(tmp_path):
     content = json.loads((tmp_path / "config.json").read_text())
     content["text_config"]["eos_token_id"] = 5
     (tmp_path / "config.json").write_text(json.dumps(content))
-    with pytest.raises(clip.ModelError, match="pooling at the token 5, where texts end with the token"):
-        clip.load(tmp_path)
+    with pytest.raises(models.ModelError, match="pooling at the token 5, where texts end with the token"):
+        models.load(tmp_path)

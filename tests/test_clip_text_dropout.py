@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-import clip
-from clip.text_dropout import TextDropout
-from clip.text_towers import TransformersText
+from ogkd import models
+from ogkd.models.text_dropout import TextDropout
+from ogkd.models.text_towers import TransformersText
 from tests.support import tiny_models
 
 TEXTS = ["a photo of a cyst.", "an axial scan of the brain with a large irregular mass, dark at its centre"]
@@ -27,7 +27,7 @@ def models(tmp_path_factory):
     folders = {name: tmp_path_factory.mktemp(name) for name in MAKERS}
     for name, make in MAKERS.items():
         make(folders[name])
-    return {name: clip.load(folder) for name, folder in folders.items()}
+    return {name: models.load(folder) for name, folder in folders.items()}
 
 
 @pytest.fixture
@@ -168,9 +168,9 @@ def test_mean_and_variance_are_those_of_train_mode(model):
 def test_the_rate_is_the_arguments_whatever_the_configuration_says(tmp_path):
     rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0}
     folder = tiny_models.biomedclip(tmp_path)
-    plain = clip.load(folder)
+    plain = models.load(folder)
     tiny_models.write_text_config(folder, **rates)
-    other = clip.load(folder)
+    other = models.load(folder)
     assert other.has_text_dropout
     assert torch.equal(seeded(other, 5, dropout=0.2), seeded(plain, 5, dropout=0.2))
     assert torch.equal(encode(other), encode(plain))
@@ -235,7 +235,7 @@ def test_a_berts_tower_has_it(bert_model):
 
 def test_transformers_clip_with_attention_dropout_drops_as_in_train_mode(tmp_path):
     plain = tiny_models.transformers_clip(tmp_path, attention_dropout=0.3)
-    model = clip.load(tmp_path)
+    model = models.load(tmp_path)
     assert model.has_text_dropout
     tokens = model.tokenize(TEXTS[:1])
     plain.text_model.train()
@@ -250,5 +250,5 @@ def test_transformers_clip_with_attention_dropout_drops_as_in_train_mode(tmp_pat
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 1, 2.5, math.nan, math.inf])
 @pytest.mark.parametrize("name", ["biomedclip", "open_clip"])
 def test_a_rate_outside_0_to_1_is_refused(models, name, rate):
-    with pytest.raises(clip.ModelError, match="rate must be at least 0 and below 1"):
+    with pytest.raises(models.ModelError, match="rate must be at least 0 and below 1"):
         encode(models[name], dropout=rate)

@@ -5,10 +5,10 @@ import json
 import huggingface_hub
 import pytest
 
-import clip
-from clip import sources
-from clip.configurations import without_code
-from clip.tokenizers import transformers_tokenizer
+from ogkd import models
+from ogkd.models import sources
+from ogkd.models.configurations import without_code
+from ogkd.models.tokenizers import transformers_tokenizer
 from tests.support import tiny_models
 
 CODE = """
@@ -59,11 +59,11 @@ def test_a_tokenizers_own_code_does_not_run(folder, known):
     (folder / "code.py").write_text(CODE)
     change(folder / "tokenizer_config.json", auto_map=AUTO_MAP, **({} if known else {"tokenizer_class": "Tokenizer"}))
     if known:
-        assert clip.load(folder).tokenize(["cyst"]).ids.shape == (1, 3)
+        assert models.load(folder).tokenize(["cyst"]).ids.shape == (1, 3)
     else:
         (folder / "tokenizer.json").unlink()
-        with pytest.raises(clip.ModelError, match=r"The tokenizer in .* cannot be read"):
-            clip.load(folder)
+        with pytest.raises(models.ModelError, match=r"The tokenizer in .* cannot be read"):
+            models.load(folder)
     assert not (folder / "ran").exists()
 
 
@@ -72,22 +72,22 @@ def test_a_text_towers_own_code_does_not_run(folder, model_type):
     (folder / "code.py").write_text(CODE)
     tiny_models.write_text_config(folder, model_type=model_type, auto_map=AUTO_MAP)
     if model_type == "bert":
-        assert clip.load(folder).text_layers == 3
+        assert models.load(folder).text_layers == 3
     else:
-        with pytest.raises(clip.ModelError, match="check its model_cfg"):
-            clip.load(folder)
+        with pytest.raises(models.ModelError, match="check its model_cfg"):
+            models.load(folder)
     assert not (folder / "ran").exists()
 
 
 def test_attention_kernels_that_a_configuration_names_are_not_fetched(folder, tmp_path, no_hub):
     tiny_models.write_text_config(folder, attn_implementation="someone/kernel", _attn_implementation="someone/kernel")
-    assert clip.load(folder).text_layers == 3
+    assert models.load(folder).text_layers == 3
     other = tmp_path / "transformers"
     tiny_models.transformers_clip(other)
     content = json.loads((other / "config.json").read_text())
     content["text_config"]["attn_implementation"] = content["attn_implementation"] = "someone/kernel"
     (other / "config.json").write_text(json.dumps(content))
-    assert clip.load(other).text_layers == 3
+    assert models.load(other).text_layers == 3
     assert no_hub == []
 
 
@@ -103,32 +103,32 @@ def test_an_image_tower_of_another_repository_is_refused(folder, no_hub, trunk):
     config["model_cfg"]["vision_cfg"]["timm_model_name"] = trunk
     path.write_text(json.dumps(config))
     with pytest.raises(
-        clip.ModelError, match=rf'"{trunk}", which is another repository or folder: set timm_model_name'
+        models.ModelError, match=rf'"{trunk}", which is another repository or folder: set timm_model_name'
     ):
-        clip.load(folder)
+        models.load(folder)
     assert no_hub == []
 
 
 def test_a_folders_tokenizer_is_not_looked_for_in_the_repository_that_its_configuration_names(folder, no_hub):
     remove_tokenizer(folder)
     named = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"]["hf_tokenizer_name"]
-    with pytest.raises(clip.ModelError, match=rf"put tokenizer.json or vocab.txt of {named} beside the weights"):
-        clip.load(folder)
+    with pytest.raises(models.ModelError, match=rf"put tokenizer.json or vocab.txt of {named} beside the weights"):
+        models.load(folder)
     assert no_hub == []
 
 
 def test_a_pubmedclip_folder_without_tokenizer_says_what_to_put_there(tmp_path, no_hub):
     tiny_models.transformers_clip(tmp_path)
     remove_tokenizer(tmp_path)
-    with pytest.raises(clip.ModelError, match=r"put tokenizer.json or vocab.txt beside the weights"):
-        clip.load(tmp_path)
+    with pytest.raises(models.ModelError, match=r"put tokenizer.json or vocab.txt beside the weights"):
+        models.load(tmp_path)
     assert no_hub == []
 
 
 @pytest.mark.parametrize("name", ["BiomedCLIP", "PMC-CLIP"])
 def test_the_known_models_tokenizer_is_that_of_the_repository_named_here(tmp_path, no_hub, name):
     repository = sources.HUB_MODELS[name]
-    with pytest.raises(clip.MissingWeights) as caught:
+    with pytest.raises(models.MissingWeights) as caught:
         transformers_tokenizer(tmp_path, repository)
     assert caught.value.repository == repository.tokenizer
     assert set(no_hub) == {repository.tokenizer}
@@ -136,7 +136,7 @@ def test_the_known_models_tokenizer_is_that_of_the_repository_named_here(tmp_pat
 
 def test_another_models_tokenizer_is_its_own_repositorys_at_the_same_revision(tmp_path, no_hub):
     repository = sources.open_clip_repository("some/model")._replace(revision="abc")
-    with pytest.raises(clip.MissingWeights):
+    with pytest.raises(models.MissingWeights):
         transformers_tokenizer(tmp_path, repository, "someone/else")
     assert set(no_hub) == {"some/model"}
     assert sources.tokenizer_repository(repository).revision == "abc"
@@ -145,6 +145,6 @@ def test_another_models_tokenizer_is_its_own_repositorys_at_the_same_revision(tm
 def test_a_pmc_clip_folder_without_tokenizer_uses_the_published_one(tmp_path, no_hub):
     tiny_models.pmc_clip(tmp_path)
     remove_tokenizer(tmp_path)
-    with pytest.raises(clip.MissingWeights, match="hub cannot be reached"):
-        clip.load(tmp_path)
+    with pytest.raises(models.MissingWeights, match="hub cannot be reached"):
+        models.load(tmp_path)
     assert set(no_hub) == {sources.PMC_CLIP.tokenizer}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import clip
+from ogkd import models
 from tests.support import random_weights, tiny_models
 
 SAFE, BIN = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
@@ -45,8 +45,8 @@ class Bomb:
 def test_an_empty_weights_file_is_reported_by_name(folder, name):
     (folder / SAFE).unlink()
     (folder / name).touch()
-    with pytest.raises(clip.ModelError, match=rf"{name} is empty: replace it with an intact copy"):
-        clip.load(folder)
+    with pytest.raises(models.ModelError, match=rf"{name} is empty: replace it with an intact copy"):
+        models.load(folder)
 
 
 @pytest.mark.parametrize("kept", [0.001, 0.5, 0.999])
@@ -56,8 +56,8 @@ def test_a_truncated_weights_file_is_reported_by_name(folder, name, kept):
         torch.save(tiny_models.biomedclip_state(folder), folder / BIN)
         (folder / SAFE).unlink()
     os.truncate(folder / name, int(kept * (folder / name).stat().st_size))
-    with pytest.raises(clip.ModelError, match=rf"{name} is damaged"):
-        clip.load(folder)
+    with pytest.raises(models.ModelError, match=rf"{name} is damaged"):
+        models.load(folder)
 
 
 @pytest.mark.parametrize("old_format", [False, True])
@@ -68,43 +68,43 @@ def test_a_pickle_bomb_does_not_go_off(bin_folder, old_format):
         (bin_folder / BIN).write_bytes(pickle.dumps(content))
     else:
         torch.save(content, bin_folder / BIN)
-    with pytest.raises(clip.ModelError, match="damaged or holds something other than tensors"):
-        clip.load(bin_folder)
+    with pytest.raises(models.ModelError, match="damaged or holds something other than tensors"):
+        models.load(bin_folder)
     assert not victim.exists()
 
 
 @pytest.mark.parametrize("content", [[1, 2], {}, {"a": 1}, torch.zeros(2)])
 def test_a_file_of_something_else_is_refused(bin_folder, content):
     torch.save(content, bin_folder / BIN)
-    with pytest.raises(clip.ModelError, match="holds no state dict"):
-        clip.load(bin_folder)
+    with pytest.raises(models.ModelError, match="holds no state dict"):
+        models.load(bin_folder)
 
 
 def test_a_file_that_is_no_archive_is_refused(bin_folder):
     (bin_folder / BIN).write_text("<!DOCTYPE html><title>404</title>")
-    with pytest.raises(clip.ModelError, match=r"damaged"):
-        clip.load(bin_folder)
+    with pytest.raises(models.ModelError, match=r"damaged"):
+        models.load(bin_folder)
 
 
 def test_a_folder_without_configuration_says_what_to_put_there(folder):
     (folder / "open_clip_config.json").unlink()
-    with pytest.raises(clip.ModelError, match=r"has no configuration: put open_clip_config.json"):
-        clip.load(folder)
+    with pytest.raises(models.ModelError, match=r"has no configuration: put open_clip_config.json"):
+        models.load(folder)
 
 
 def test_a_folder_without_weights_says_what_to_put_there(folder):
     (folder / SAFE).unlink()
-    with pytest.raises(clip.ModelError, match=rf"has no weights: put {SAFE} or"):
-        clip.load(folder)
+    with pytest.raises(models.ModelError, match=rf"has no weights: put {SAFE} or"):
+        models.load(folder)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"model_cfg": {"embed_dim": 4}}'])
 def test_a_damaged_configuration_is_reported_by_name(folder, text):
     (folder / "open_clip_config.json").write_text(text)
-    with pytest.raises(clip.ModelError, match=r"configuration .*open_clip_config.json (is not|lacks)"):
-        clip.image_spec(folder)
-    with pytest.raises(clip.ModelError, match=r"configuration .*open_clip_config.json (is not|lacks)"):
-        clip.load(folder)
+    with pytest.raises(models.ModelError, match=r"configuration .*open_clip_config.json (is not|lacks)"):
+        models.image_spec(folder)
+    with pytest.raises(models.ModelError, match=r"configuration .*open_clip_config.json (is not|lacks)"):
+        models.load(folder)
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_a_configuration_that_cannot_be_built_is_an_error_of_one_sentence(folder
     config = json.loads(path.read_text())
     config["model_cfg"][section] |= change
     path.write_text(json.dumps(config))
-    with pytest.raises(clip.ModelError, match=r"check its model_cfg") as caught:
-        clip.load(folder)
+    with pytest.raises(models.ModelError, match=r"check its model_cfg") as caught:
+        models.load(folder)
     assert "\n" not in str(caught.value)
 
 
@@ -130,27 +130,27 @@ def test_a_text_tower_that_is_no_bert_asks_for_its_configuration(folder):
     config = json.loads(path.read_text())
     config["model_cfg"]["text_cfg"]["hf_model_name"] = "org/some-roberta-base"
     path.write_text(json.dumps(config))
-    with pytest.raises(clip.ModelError, match=r"put its config.json beside the weights"):
-        clip.load(folder)
+    with pytest.raises(models.ModelError, match=r"put its config.json beside the weights"):
+        models.load(folder)
 
 
 def test_a_damaged_tokenizer_is_an_error_of_one_sentence(folder):
     (folder / "tokenizer.json").write_text("{")
     (folder / "vocab.txt").unlink()
-    with pytest.raises(clip.ModelError, match=r"The tokenizer in .* cannot be read"):
-        clip.load(folder)
+    with pytest.raises(models.ModelError, match=r"The tokenizer in .* cannot be read"):
+        models.load(folder)
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    for function in (clip.load, clip.image_spec):
-        with pytest.raises(clip.ModelError, match='no model or folder "Clippy": choose one of BiomedCLIP, CLIP'):
+    for function in (models.load, models.image_spec):
+        with pytest.raises(models.ModelError, match='no model or folder "Clippy": choose one of BiomedCLIP, CLIP'):
             function("Clippy")
 
 
 @pytest.mark.parametrize("name", ["hf-hub:", "hf-hub:name", "hf-hub:a b/c", "hf-hub:a/b/c", "hf-hub:a--b/c"])
 def test_a_malformed_repository_name_says_how_to_write_it(name):
-    with pytest.raises(clip.ModelError, match='write it as "hf-hub:org/name"'):
-        clip.load(name)
+    with pytest.raises(models.ModelError, match='write it as "hf-hub:org/name"'):
+        models.load(name)
 
 
 def anonymous_bytes():
@@ -165,9 +165,9 @@ def test_loading_keeps_no_second_copy_of_the_weights(tmp_path, monkeypatch, file
     size = random_weights.SIZES["tiny"]._replace(vocabulary=30522, width=512, intermediate=2048)
     monkeypatch.setitem(random_weights.SIZES, "wide", size)
     random_weights.write(tmp_path, "wide", file_format=file_format)
-    clip.load(tmp_path)  # what the first load imports is not counted
+    models.load(tmp_path)  # what the first load imports is not counted
     before = anonymous_bytes()
-    model = clip.load(tmp_path)
+    model = models.load(tmp_path)
     held = sum(parameter.nbytes for parameter in model.parameters())
     assert held > 90e6
     assert anonymous_bytes() - before < held / 3
@@ -182,7 +182,7 @@ def test_random_weights_are_those_of_their_seed(tmp_path):
 
 
 def test_features_of_random_weights_differ_between_inputs(original):
-    model = clip.load(original)
+    model = models.load(original)
     tokens = model.tokenize(["glioma tumor", "normal retina", "diffuse shadow in the left lung"])
     images = torch.randn(3, 3, 160, 160, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

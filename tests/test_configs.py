@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from runs.config import build_config, method_config
-from runs.protocols import known_datasets
-from runs.registry import benchmark_methods
-from runs.spec import RunSpec
+from ogkd.runs.config import build_config, method_config
+from ogkd.runs.protocols import known_datasets
+from ogkd.runs.registry import benchmark_methods
+from ogkd.runs.spec import RunSpec
 from tests.conftest import ROOT
 
 PROTOCOLS = {"base_to_novel": "base2new", "few_shot": "few_shot"}

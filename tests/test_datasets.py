@@ -15,10 +15,10 @@ from yacs.config import CfgNode
 
 import datasets.btmri
 from dassl.data.datasets import DATASET_REGISTRY
-from dassl.utils import UserError
-from datasets import catalogue
-from datasets.sampling import draw_shots, take_classes
-from datasets.splits import PARTS, Item, class_names, fingerprint, is_below, parse_split, read_split
+from ogkd.core import UserError
+from ogkd.data import catalogue
+from ogkd.data.sampling import draw_shots, take_classes
+from ogkd.data.splits import (PARTS, Item, class_names, fingerprint, is_below, parse_split, read_split)
 
 ROOT = Path(__file__).resolve().parents[1]
 datasets.register_all()

@@ -17,9 +17,9 @@ from pydicom.data import get_testdata_file
 from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY
-from dassl.utils import UserError
-from datasets.image_folder import SUFFIXES, ImageFolder, make_split
-from datasets.splits import PARTS, parse_split
+from ogkd.core import UserError
+from ogkd.data.image_folder import SUFFIXES, ImageFolder, make_split
+from ogkd.data.splits import PARTS, parse_split
 
 NAMES = st.text("abcXYZ01 _-é", min_size=1, max_size=6).map(lambda name: f"{name}.png")
 

@@ -25,8 +25,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from dassl.utils import UserError
-from dassl.utils.images import check_image, read_image
+from ogkd.core import UserError
+from ogkd.core.images import check_image, read_image
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pydicom's, on the files that are wrong on purpose
 SHIPPED = sorted(path for path in (Path(pydicom.__file__).parent / "data/test_files").rglob("*") if path.is_file())

@@ -13,18 +13,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import train
+from ogkd.cli import train
 from dassl.engine import TRAINER_REGISTRY, TrainerX
-from dassl.utils import Diverged, UserError, read_json, write_json
-from reports.collect import collect, runs_in
-from reports.doubts import AT_CHANCE, LOSS_ROSE
-from reports.page import write as write_page
-from reports.predictions import Predictions
-from reports.render import render, write_xlsx
-from reports.tables import average, base2new_tables, few_shot_tables
-from runs.execute import execute
-from runs.registry import benchmark_methods
-from runs.spec import RunSpec
+from ogkd.core import Diverged, UserError, read_json, write_json
+from ogkd.evaluation.collect import collect, runs_in
+from ogkd.evaluation.doubts import AT_CHANCE, LOSS_ROSE
+from ogkd.reports.page import write as write_page
+from ogkd.evaluation.predictions import Predictions
+from ogkd.reports.render import render, write_xlsx
+from ogkd.reports.tables import average, base2new_tables, few_shot_tables
+from ogkd.runs.execute import execute
+from ogkd.runs.registry import benchmark_methods
+from ogkd.runs.spec import RunSpec
 from tests.report_runs import random_predictions, write_run
 from tests.support.runs import configured, killed_at, learned
 from tests.test_toy_trainer import GIVEN

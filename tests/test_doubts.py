@@ -7,15 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import train
+from ogkd.cli import train
 from dassl.engine import TRAINER_REGISTRY
-from reports.collect import collect
-from reports.doubts import AT_CHANCE, LOSS_ROSE, doubts
-from reports.page import write as write_page
-from reports.predictions import Predictions
-from reports.render import render
-from reports.tables import average, base2new_tables, few_shot_tables
-from reports.transfer import transfer_tables
+from ogkd.evaluation.collect import collect
+from ogkd.evaluation.doubts import AT_CHANCE, LOSS_ROSE, doubts
+from ogkd.reports.page import write as write_page
+from ogkd.evaluation.predictions import Predictions
+from ogkd.reports.render import render
+from ogkd.reports.tables import average, base2new_tables, few_shot_tables
+from ogkd.reports.transfer import transfer_tables
 from tests.report_runs import random_predictions, write_run
 from trainers.zeroshot import ZeroShot
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zips import write_zip
 
-from dassl.utils import UserError
-from datasets.fetch.archive import ArchiveError, FolderSource, Limits, ZipSource, find_prefix
+from ogkd.core import UserError
+from ogkd.data.fetch.archive import ArchiveError, FolderSource, Limits, ZipSource, find_prefix
 
 LIMITS = Limits(members=1000, bytes=50_000_000, ratio=100.0, slack=1_000_000)
 NOISE = random.Random(0).randbytes(5000)

@@ -19,14 +19,14 @@ from download_server import Served, serving
 from PIL import Image
 from zips import write_zip
 
-import clip
-from clip.sources import BIOMEDCLIP
-from dassl.utils.locks import SECONDS_BEFORE_SAYING_SO
-from datasets import catalogue
-from datasets.catalogue import Catalogue, Facts
-from datasets.fetch.cli import main
-from datasets.fetch.hashes import git_blob_sha1
-from datasets.fetch.install import Places
+from ogkd import models
+from ogkd.models.sources import BIOMEDCLIP
+from ogkd.core.locks import SECONDS_BEFORE_SAYING_SO
+from ogkd.data import catalogue
+from ogkd.data.catalogue import Catalogue, Facts
+from ogkd.data.fetch.cli import main
+from ogkd.data.fetch.hashes import git_blob_sha1
+from ogkd.data.fetch.install import Places
 from tests.support import tiny_models
 
 COUNTS = {"train": 3, "val": 2, "test": 2}
@@ -385,7 +385,7 @@ def test_all_fetches_what_can_be_had_and_names_the_rest(world):
     ("arguments", "words"),
     [
         (["liver"], "Unknown data set 'liver'"),
-        (["phantom"], "python -m phantom.dataset"),
+        (["phantom"], "python -m ogkd.phantom.dataset"),
         (["kidney", "--export", "x"], "weights --export"),
         (["weights", "--from", "x"], "BACKBONE=FOLDER"),
         (["kidney", "--from", "x", "--check"], "leave out"),
@@ -413,7 +413,7 @@ def test_the_weights_are_fetched_checked_and_exported(world, weights, tmp_path):
     assert status == 0 and BIOMEDCLIP.revision in out and f"BACKBONE={plain}" in out
     exported = {file.name: file.read_bytes() for file in plain.iterdir()}
     assert exported == {name: file.content for name, file in weights.items()}
-    assert clip.load(str(plain)).embed_dim == clip.load(str(tmp_path / "tiny")).embed_dim
+    assert models.load(str(plain)).embed_dim == models.load(str(tmp_path / "tiny")).embed_dim
     asked = len(world.server.requests)
     assert world.download("weights", "--check")[0] == 0 and len(world.server.requests) == asked
 

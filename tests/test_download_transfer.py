@@ -11,8 +11,8 @@ from download_server import Served, Server, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dassl.utils import UserError
-from datasets.fetch.transfer import TransferError, download, read_small, require_space, writing
+from ogkd.core import UserError
+from ogkd.data.fetch.transfer import TransferError, download, read_small, require_space, writing
 
 CONTENT = random.Random(0).randbytes(300_000)
 

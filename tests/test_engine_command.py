@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dassl.utils import UserError
-from runs.engines import go_through
-from runs.engines.command import do
-from runs.engines.options import add_options, minutes, settings_of
-from runs.engines.ray_cluster import files_of, write
-from runs.spec import RunSpec
+from ogkd.core import UserError
+from ogkd.runs.engines import go_through
+from ogkd.runs.engines.command import do
+from ogkd.runs.engines.options import add_options, minutes, settings_of
+from ogkd.runs.engines.ray_cluster import files_of, write
+from ogkd.runs.spec import RunSpec
 from tests.conftest import ROOT
 from tests.support.jobs import phantom_job, processes_of, trains
 from tests.support.runs import learned, same
@@ -66,7 +66,7 @@ class TestKilled:
     def test_a_run_ends_with_the_process_that_started_it_even_if_that_one_is_killed(self, data, cache, tmp_path):
         job = phantom_job("CoOp", data, tmp_path, cache, LONG)
         program = (
-            "import pickle, sys\nfrom runs.engines.command import do\ndo(pickle.loads(bytes.fromhex(sys.argv[1])))\n"
+            "import pickle, sys\nfrom ogkd.runs.engines.command import do\ndo(pickle.loads(bytes.fromhex(sys.argv[1])))\n"
         )
         words = [sys.executable, "-c", program, pickle.dumps(job).hex()]
         starter = subprocess.Popen(words, cwd=ROOT)

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from dassl.utils import Diverged, UserError
-from runs.engines.local import go_through
-from runs.engines.report import Outcome, Report, duration
-from runs.protocols import Job
-from runs.spec import RunSpec
+from ogkd.core import Diverged, UserError
+from ogkd.runs.engines.local import go_through
+from ogkd.runs.engines.report import Outcome, Report, duration
+from ogkd.runs.protocols import Job
+from ogkd.runs.spec import RunSpec
 from tests.conftest import ROOT
 
 
@@ -141,7 +141,7 @@ class TestKilled:
         """A program that goes through two jobs that sleep, which have begun."""
         code = (
             "import sys\nfrom pathlib import Path\nfrom dassl.utils import run_program\n"
-            "from runs.engines.local import go_through\nfrom tests.test_engine_local import job\n"
+            "from ogkd.runs.engines.local import go_through\nfrom tests.test_engine_local import job\n"
             "if __name__ == '__main__':\n"
             "    jobs = [job(name, 'sleep', Path(sys.argv[1])) for name in 'AB']\n"
             "    sys.exit(run_program(lambda: go_through(jobs, 2)))\n"

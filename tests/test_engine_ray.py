@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dassl.utils import UserError
-from runs.engines import ray_cluster
-from runs.engines.local import go_through
-from runs.engines.options import Settings
+from ogkd.core import UserError
+from ogkd.runs.engines import ray_cluster
+from ogkd.runs.engines.local import go_through
+from ogkd.runs.engines.options import Settings
 from tests.support.jobs import phantom_job, processes_of, trains
 from tests.support.runs import learned, same
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dassl.utils import UserError
-from runs.engines import dry_run, slurm
-from runs.engines.options import Settings
+from ogkd.core import UserError
+from ogkd.runs.engines import dry_run, slurm
+from ogkd.runs.engines.options import Settings
 from tests.support.jobs import phantom_job
 from tests.support.runs import learned, same
 

@@ -18,16 +18,16 @@ from download_server import serving
 from PIL import Image
 from safetensors import safe_open
 
-from dassl.utils import UserError
-from phantom.dataset import draw_class
-from phantom.findings import CLASSES as FINDINGS
-from reports.predictions import Predictions
-from reports.statistics import bootstrap
-from runs.classifier import PromptClassifier
-from runs.execute import execute
-from runs.export import FILES, export, load_prompt, read_prompt
-from runs.predictor import Predictor
-from runs.spec import RunSpec
+from ogkd.core import UserError
+from ogkd.phantom.dataset import draw_class
+from ogkd.phantom.findings import CLASSES as FINDINGS
+from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.statistics import bootstrap
+from ogkd.predict.classifier import PromptClassifier
+from ogkd.runs.execute import execute
+from ogkd.predict.export import FILES, export, load_prompt, read_prompt
+from ogkd.predict.predictor import Predictor
+from ogkd.runs.spec import RunSpec
 from tests.conftest import ROOT
 from tests.support import random_weights
 

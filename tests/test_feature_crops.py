@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-import train
-from clip import load
-from dassl.utils import UserError
-from features.crops import CropStore
-from features.encode import encode_images
-from features.keys import model_key
-from features.precision import at_precision, has_bf16
-from phantom.dataset import write_dataset
-from runs.spec import RunSpec
+from ogkd.cli import train
+from ogkd.models import load
+from ogkd.core import UserError
+from ogkd.features.crops import CropStore
+from ogkd.features.encode import encode_images
+from ogkd.features.keys import model_key
+from ogkd.features.precision import at_precision, has_bf16
+from ogkd.phantom.dataset import write_dataset
+from ogkd.runs.spec import RunSpec
 from tests.conftest import ROOT
 from tests.support.runs import killed_at, learned, same, trainer_of
 

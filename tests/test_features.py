@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from clip import load
-from features.cache import FeatureCache
-from features.encode import text_features
-from features.keys import model_key
+from ogkd.models import load
+from ogkd.features.cache import FeatureCache
+from ogkd.features.encode import text_features
+from ogkd.features.keys import model_key
 from tests.conftest import ROOT
 from tests.support.check_method import SmallRuns, same
 

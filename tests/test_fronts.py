@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dassl.utils import UserError
-from reports.methods import known_methods, named
-from runs.config import build_config
-from runs.execute import threads_for
-from runs.protocols import Places, job
-from runs.spec import RunSpec
+from ogkd.core import UserError
+from ogkd.evaluation.methods import known_methods, named
+from ogkd.runs.config import build_config
+from ogkd.runs.execute import threads_for
+from ogkd.runs.protocols import Places, job
+from ogkd.runs.spec import RunSpec
 from scripts.generate import script_folder
 from tests.conftest import ROOT
 from tests.report_runs import random_predictions, write_run

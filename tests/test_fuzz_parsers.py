@@ -17,24 +17,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import clip
+from ogkd import models
 from dassl.config import get_cfg_default
-from dassl.utils import UserError, load_checkpoint, read_image, restore, save_checkpoint
-from datasets.splits import parse_split
-from geometry import read_geometry
-from geometry.graphs import read_graph
-from prompts.bank import read_bank
-from prompts.importing import parse_bank
-from reports.collect import collect
-from reports.page import write as write_page
-from reports.predictions import Predictions
-from reports.render import document
-from reports.tables import TABLES, average
-from runs.config import check_values, extend_config, merge_yaml
-from runs.export import IMAGE_KEYS, KIND, read_prompt
-from runs.predictor import Predictor
-from runs.records import drawn_images, run_config
-from runs.registry import register_everything
+from ogkd.core import (UserError, load_checkpoint, read_image, restore, save_checkpoint)
+from ogkd.data.splits import parse_split
+from ogkd.classes import read_geometry
+from ogkd.classes.graphs import read_graph
+from ogkd.prompts.bank import read_bank
+from ogkd.prompts.importing import parse_bank
+from ogkd.evaluation.collect import collect
+from ogkd.reports.page import write as write_page
+from ogkd.evaluation.predictions import Predictions
+from ogkd.reports.render import document
+from ogkd.reports.tables import TABLES, average
+from ogkd.runs.config import check_values, extend_config, merge_yaml
+from ogkd.predict.export import IMAGE_KEYS, KIND, read_prompt
+from ogkd.predict.predictor import Predictor
+from ogkd.runs.records import drawn_images, run_config
+from ogkd.runs.registry import register_everything
 from tests.conftest import ROOT
 from tests.support import tiny_models
 from tests.test_tables import write_run
@@ -384,8 +384,8 @@ def model(tmp_path_factory):
 
 
 def _loaded(folder):
-    clip.image_spec(folder)
-    found = clip.load(folder)
+    models.image_spec(folder)
+    found = models.load(folder)
     return found.encode_image(torch.zeros(1, 3, found.image_size, found.image_size)).global_token
 
 

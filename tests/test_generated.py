@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from dassl.utils import UserError
-from datasets import catalogue
-from runs.registry import method_class
+from ogkd.core import UserError
+from ogkd.data import catalogue
+from ogkd.runs.registry import method_class
 from scripts import generate
 from tests.conftest import ROOT
 

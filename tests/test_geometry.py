@@ -14,26 +14,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dassl.utils import UserError
-from geometry import (
-    FOLDER,
-    GRAPHS,
-    Geometry,
-    class_graph_matrix,
-    costs,
-    distances,
-    find_graph,
-    read_geometry,
-    read_graph,
-    register_graph,
-    row_softmax,
-    similarity,
-)
-from phantom.dataset import DATASETS
+from ogkd.core import UserError
+from ogkd.classes import (FOLDER, GRAPHS, Geometry, class_graph_matrix, costs, distances, find_graph, read_geometry, read_graph, register_graph, row_softmax, similarity)
+from ogkd.phantom.dataset import DATASETS
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(FOLDER.glob("*.yaml"))
-CATALOGUE = json.loads((ROOT / "datasets/catalogue.json").read_text(encoding="utf-8"))["datasets"]
+CATALOGUE = json.loads((ROOT / "ogkd/data/catalogue.json").read_text(encoding="utf-8"))["datasets"]
 examples = settings(max_examples=50, deadline=None)
 TRANSFER = {"BTMRI": ["BTMRI-P", "BTMRI-S", "BRISC"], "BUSI": ["BUID", "BUSBRA", "UDIAT"]}
 

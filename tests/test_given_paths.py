@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dassl.utils import UserError, expanded
-from datasets.catalogue import load
-from reports.variants import by_shots, shots_name
-from runs.config import merged_config
-from runs.protocols import Places, check_dataset, job, locate, shots_of
-from runs.spec import ROOT, RunSpec, is_name
+from ogkd.core import UserError, expanded
+from ogkd.data.catalogue import load
+from ogkd.reports.variants import by_shots, shots_name
+from ogkd.runs.config import merged_config
+from ogkd.runs.protocols import Places, check_dataset, job, locate, shots_of
+from ogkd.runs.spec import ROOT, RunSpec, is_name
 
 SHORT = ("OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0", "VERBOSE", "False")
 
@@ -224,8 +224,8 @@ def test_a_home_is_written_out(tmp_path, monkeypatch):
     [
         ("VIRTUAL_ENV=/absent bash {root}/scripts/run.sh CoOp few_shot phantom 2 1", "VIRTUAL_ENV is /absent,"),
         ("{python} {root}/scripts/download.py busi --root '~no_such_user/x'", "no home folder for ~no_such_user"),
-        ("cd {root} && {python} -m phantom.dataset --root '~no_such_user/x'", "no home folder for ~no_such_user"),
-        ("cd {root} && {python} -m phantom.dataset --seed -1", "--seed is -1: give 0 or more"),
+        ("cd {root} && {python} -m ogkd.phantom.dataset --root '~no_such_user/x'", "no home folder for ~no_such_user"),
+        ("cd {root} && {python} -m ogkd.phantom.dataset --seed -1", "--seed is -1: give 0 or more"),
     ],
 )  # fmt: skip
 def test_wrong_places_end_in_a_sentence(bash, line, sentence):
@@ -235,7 +235,7 @@ def test_wrong_places_end_in_a_sentence(bash, line, sentence):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("program", ["train.py", "scripts/run.py", "-m phantom.dataset", "scripts/download.py"])
+@pytest.mark.parametrize("program", ["train.py", "scripts/run.py", "-m ogkd.phantom.dataset", "scripts/download.py"])
 def test_an_interrupted_import_ends_quietly(tmp_path, program):
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal, sys\n"

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clip import ImageFeatures
+from ogkd.models import ImageFeatures
 from tests.support.methods import build
 
 GOLDEN = {

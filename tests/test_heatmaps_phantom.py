@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from phantom.dataset import draw_class
-from phantom.findings import CLASSES
-from runs.predictor import Predictor
-from runs.trained import from_run
+from ogkd.phantom.dataset import draw_class
+from ogkd.phantom.findings import CLASSES
+from ogkd.predict.predictor import Predictor
+from ogkd.predict.trained import from_run
 from tests.support.check_method import SmallRuns
 
 IMAGES = 12  # per class

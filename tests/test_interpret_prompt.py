@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-import clip
-from runs.interpret import nearest_words
+from ogkd import models
+from ogkd.predict.interpret import nearest_words
 from tests.support import tiny_models
 
 MAKERS = {
@@ -18,7 +18,7 @@ MAKERS = {
 @pytest.fixture(params=MAKERS)
 def model(request, tmp_path):
     MAKERS[request.param](tmp_path / "model")
-    return clip.load(str(tmp_path / "model"))
+    return models.load(str(tmp_path / "model"))
 
 
 def spelled(words):
@@ -55,9 +55,9 @@ def test_distances_are_those_between_vector_and_embedding(model):
 
 def test_a_tokenizer_without_words_is_said_in_one_sentence(tmp_path):
     tiny_models.biomedclip(tmp_path / "model")
-    model = clip.load(str(tmp_path / "model"))
+    model = models.load(str(tmp_path / "model"))
     model._tokenizer = lambda texts: [[1, 2] for _ in texts]
-    with pytest.raises(clip.ModelError, match="cannot name its token ids"):
+    with pytest.raises(models.ModelError, match="cannot name its token ids"):
         model.vocabulary()
 
 

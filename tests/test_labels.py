@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from dassl.utils import UserError
-from datasets.catalogue import PARTS
-from datasets.image_folder import ImageFolder
-from datasets.labels import labels_in
-from datasets.patients import read_patients
-from datasets.splits import class_names, read_split
-from datasets.tables import read_table
+from ogkd.core import UserError
+from ogkd.data.catalogue import PARTS
+from ogkd.data.image_folder import ImageFolder
+from ogkd.data.labels import labels_in
+from ogkd.data.patients import read_patients
+from ogkd.data.splits import class_names, read_split
+from ogkd.data.tables import read_table
 from tests.test_datasets_image_folder import config
 from tests.test_patients import picture
 

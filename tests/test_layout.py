@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dassl.utils import UserError
-from datasets.folders import find_images, split_of
-from datasets.image_folder import ImageFolder
-from datasets.inspection import inspect
-from datasets.layout import read_layout
-from datasets.listing import list_files
-from datasets.parts import parts_of
-from datasets.splits import PARTS, read_split
+from ogkd.core import UserError
+from ogkd.data.folders import find_images, split_of
+from ogkd.data.image_folder import ImageFolder
+from ogkd.data.inspection import inspect
+from ogkd.data.layout import read_layout
+from ogkd.data.listing import list_files
+from ogkd.data.parts import parts_of
+from ogkd.data.splits import PARTS, read_split
 from tests.support.dirty_folder import dirty_folder
 from tests.support.pictures import mask, numbered, put
 from tests.test_datasets_image_folder import config

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from dassl.utils import UserError, atomic_path, sweep
-from phantom.dataset import ensure_dataset
+from ogkd.core import UserError, atomic_path, sweep
+from ogkd.phantom.dataset import ensure_dataset
 from tests.support.check_method import SmallRuns, same
 from tests.support.runs import killed_at, learned
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from dassl.utils import UserError
-from dassl.utils.garbage import no_collection
+from ogkd.core import UserError
+from ogkd.core.garbage import no_collection
 from tests.conftest import ROOT
 
 HEAVY = ("torch", "open_clip", "transformers", "timm", "torchvision")
@@ -31,7 +31,7 @@ sys.exit(code)
         ["scripts/download.py", "--help"],
         ["scripts/download.py", "--check", "btmri", "--root", "no such folder"],
         ["scripts/check_prompts.py", "--help"],
-        ["scripts/check_prompts.py", "prompts/BUSI.json"],
+        ["scripts/check_prompts.py", "ogkd/prompts/BUSI.json"],
         ["train.py", "--help"],
         ["scripts/run.py", "--help"],
         ["scripts/compare.py", "--help"],
@@ -60,11 +60,11 @@ def test_everything_imports_without_the_modules_that_only_unix_has():
         "for name in ('resource', 'fcntl', 'termios', 'pwd', 'grp'):\n"
         "    sys.modules[name] = None\n"
         "import train, parse_test_res, report\n"
-        "from runs.registry import register_everything\n"
+        "from ogkd.runs.registry import register_everything\n"
         "register_everything()\n"
-        "import runs.execute, runs.plan, runs.engines.local, datasets.fetch.cli, prompts.check_cli\n"
-        "import reports.statistics, reports.tables, clip\n"
-        "from dassl.utils.phases import peak_memory_bytes\n"
+        "import ogkd.runs.execute, ogkd.runs.plan, ogkd.runs.engines.local, ogkd.data.fetch.cli, ogkd.prompts.check_cli\n"
+        "import ogkd.evaluation.statistics, ogkd.reports.tables, clip\n"
+        "from ogkd.core.phases import peak_memory_bytes\n"
         "print(peak_memory_bytes())\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)

@@ -12,14 +12,14 @@ from pathlib import Path
 import filelock
 import pytest
 
-from dassl.utils.locks import alone
-from phantom.dataset import ensure_dataset
+from ogkd.core.locks import alone
+from ogkd.phantom.dataset import ensure_dataset
 from tests.conftest import ROOT
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from dassl.utils.locks import alone
+from ogkd.core.locks import alone
 with alone(Path(sys.argv[1]), "the work"):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
@@ -115,7 +115,7 @@ def test_a_lock_that_cannot_be_made_is_an_error(tmp_path):
 
 @pytest.mark.slow
 def test_two_that_need_the_phantom_images_at_once_both_find_them(tmp_path):
-    words = ("-m", "phantom.dataset", "phantom_grades", "--root", str(tmp_path / "data"))
+    words = ("-m", "ogkd.phantom.dataset", "phantom_grades", "--root", str(tmp_path / "data"))
     both = [start(*words), start(*words)]
     outputs = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs

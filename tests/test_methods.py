@@ -2,7 +2,7 @@
 
 import pytest
 
-from runs.registry import benchmark_methods, method_class
+from ogkd.runs.registry import benchmark_methods, method_class
 from tests.conftest import ROOT
 from tests.support.check_method import CHECKS, SmallRuns
 

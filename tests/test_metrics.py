@@ -16,10 +16,10 @@ from scipy.optimize import minimize_scalar
 from sklearn import metrics as sklearn_metrics
 from sklearn.calibration import calibration_curve
 
-from dassl.utils import UserError
-from reports import metrics
-from reports.metrics import METRICS, compute, compute_all, fit_temperature, metric, summary, with_temperature
-from reports.predictions import Predictions
+from ogkd.core import UserError
+from ogkd.evaluation import metrics
+from ogkd.evaluation.metrics import (METRICS, compute, compute_all, fit_temperature, metric, summary, with_temperature)
+from ogkd.evaluation.predictions import Predictions
 from tests.test_predictions import predictions
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,9 +13,9 @@ from download_server import encrypted
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dassl.utils.errors import brief, first_line
-from dassl.utils.network import trouble
-from datasets.fetch.transfer import TransferError, read_small
+from ogkd.core.errors import brief, first_line
+from ogkd.core.network import trouble
+from ogkd.data.fetch.transfer import TransferError, read_small
 
 
 def caused_by(inner: BaseException) -> Exception:
@@ -43,7 +43,7 @@ def caused_by(inner: BaseException) -> Exception:
     ],
 )
 def test_the_reason_behind_an_error_is_said_with_its_mend(monkeypatch, inner, reason, mend):
-    monkeypatch.setattr("dassl.utils.network.getproxies", dict)
+    monkeypatch.setattr("ogkd.core.network.getproxies", dict)
     found = trouble(caused_by(inner))
     assert reason in found.reason and mend in found.mend
 

@@ -11,13 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import train
+from ogkd.cli import train
 from dassl.engine import build_trainer
-from dassl.utils import UserError
-from reports.collect import read_run
-from reports.tables import few_shot_tables
-from runs.config import build_config
-from runs.spec import RunSpec
+from ogkd.core import UserError
+from ogkd.evaluation.collect import read_run
+from ogkd.reports.tables import few_shot_tables
+from ogkd.runs.config import build_config
+from ogkd.runs.spec import RunSpec
 from trainers import ogkd
 
 GROUPS = (

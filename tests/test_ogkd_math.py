@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainers import ogkd
-from trainers.parts import teacher as teacher_module
+from ogkd.tuning import teacher as teacher_module
 
 
 def np_log_softmax(x):

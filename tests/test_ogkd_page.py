@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from runs.registry import method_class
+from ogkd.runs.registry import method_class
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "ogkd.md").read_text(encoding="utf-8")

@@ -11,13 +11,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dassl.utils import UserError, read_image
-from datasets.catalogue import PARTS
-from datasets.inspection import inspect
-from datasets.patient_split import SHARES, split_by_patient
-from datasets.patients import patients_of, read_patients
-from datasets.splits import parse_split
-from prompts.bank import load_prompts
+from ogkd.core import UserError, read_image
+from ogkd.data.catalogue import PARTS
+from ogkd.data.inspection import inspect
+from ogkd.data.patient_split import SHARES, split_by_patient
+from ogkd.data.patients import patients_of, read_patients
+from ogkd.data.splits import parse_split
+from ogkd.prompts.bank import load_prompts
 
 ORIENTATION = 274
 

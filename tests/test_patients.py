@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dassl.utils import UserError, read_json
-from datasets.image_folder import ImageFolder
-from datasets.patients import across_parts, patients_file, patients_of, read_patients
-from datasets.splits import part_of_image, read_split
+from ogkd.core import UserError, read_json
+from ogkd.data.image_folder import ImageFolder
+from ogkd.data.patients import across_parts, patients_file, patients_of, read_patients
+from ogkd.data.splits import part_of_image, read_split
 from tests.test_datasets_image_folder import config
 from tests.test_dicom import made
 

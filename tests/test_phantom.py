@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-import train
-from dassl.utils import UserError
-from phantom import png
+from ogkd.cli import train
+from ogkd.core import UserError
+from ogkd.phantom import png
 from phantom.captions import LOOKALIKES, LOOKS, caption, loosely
 from phantom.corpus import FINDINGS
-from phantom.dataset import DATASETS, draw_class, ensure_dataset, write_dataset
-from phantom.findings import CLASSES, GRADES, GROUPS
-from phantom.images import MODALITIES, draw_with_mask
-from phantom.sentences import FORMS, compose
-from prompts.bank import FOLDER, read_bank
-from prompts.check import check_bank
-from prompts.token_counts import tower_of
+from ogkd.phantom.dataset import DATASETS, draw_class, ensure_dataset, write_dataset
+from ogkd.phantom.findings import CLASSES, GRADES, GROUPS
+from ogkd.phantom.images import MODALITIES, draw_with_mask
+from ogkd.phantom.sentences import FORMS, compose
+from ogkd.prompts.bank import FOLDER, read_bank
+from ogkd.prompts.check import check_bank
+from ogkd.prompts.token_counts import tower_of
 from tests.conftest import ROOT
 
 COUNTS = {"train": 2, "val": 1, "test": 1}

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dassl.data.opening import open_images
-from dassl.utils import UserError
-from dassl.utils.images import check_image, read_image
-from dassl.utils.rgb import to_rgb
-from datasets.inspection import inspect
+from ogkd.data.opening import open_images
+from ogkd.core import UserError
+from ogkd.core.images import check_image, read_image
+from ogkd.core.rgb import to_rgb
+from ogkd.data.inspection import inspect
 
 FORMATS = {"u": 1, "i": 2, "f": 3}
 

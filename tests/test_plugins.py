@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-import train
+from ogkd.cli import train
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
-from dassl.utils import UserError
-from reports.predictions import Predictions
-from runs import registry
-from runs.config import build_config
-from runs.execute import class_names
-from runs.folder import notes
-from runs.plugins import Plugins
-from runs.spec import RunSpec
+from ogkd.core import UserError
+from ogkd.evaluation.predictions import Predictions
+from ogkd.runs import registry
+from ogkd.runs.config import build_config
+from ogkd.runs.execute import class_names
+from ogkd.runs.folder import notes
+from ogkd.runs.plugins import Plugins
+from ogkd.runs.spec import RunSpec
 from tests import toy_trainer
 
 TRAINER = """from dassl.engine import TRAINER_REGISTRY, TrainerX

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dassl.utils import UserError
-from phantom.dataset import draw_class
-from phantom.findings import CLASSES
-from reports.metrics import fit_temperature
-from reports.predictions import Predictions
-from runs import heatmaps
-from runs.predict import main
-from runs.predictor import Predictor, probabilities
-from runs.registry import benchmark_methods
-from runs.trained import from_run
+from ogkd.core import UserError
+from ogkd.phantom.dataset import draw_class
+from ogkd.phantom.findings import CLASSES
+from ogkd.evaluation.metrics import fit_temperature
+from ogkd.evaluation.predictions import Predictions
+from ogkd.predict import heatmaps
+from ogkd.predict.command import main
+from ogkd.predict.predictor import Predictor, probabilities
+from ogkd.runs.registry import benchmark_methods
+from ogkd.predict.trained import from_run
 from tests.support import tiny_models
 from tests.support.check_method import SmallRuns
 

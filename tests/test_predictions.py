@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax, softmax
 
-from dassl.utils import UserError
-from reports.predictions import Predictions
+from ogkd.core import UserError
+from ogkd.evaluation.predictions import Predictions
 
 ANY_TEXT = st.text(st.characters(exclude_characters="\0"), max_size=20)  # line breaks, commas, surrogate escapes too
 LOGITS = st.one_of(st.integers(-2, 2).map(float), st.floats(width=32, allow_nan=False, allow_infinity=False))

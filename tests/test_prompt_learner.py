@@ -3,17 +3,17 @@
 import pytest
 import torch
 
-import clip
-from dassl.utils import UserError
+from ogkd import models
+from ogkd.core import UserError
 from tests.support import tiny_models
-from trainers.parts.prompt_learner import PromptLearner
+from ogkd.tuning.prompt_learner import PromptLearner
 
 NAMES = ["cyst", "glioma_tumor", "lung squamous cell carcinoma"]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return clip.load(str(tiny_models.biomedclip(tmp_path_factory.mktemp("weights"))))
+    return models.load(str(tiny_models.biomedclip(tmp_path_factory.mktemp("weights"))))
 
 
 def sentence(model, words):

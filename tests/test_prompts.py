@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.tokenizer import SimpleTokenizer
 
-import clip
-from dassl.utils import UserError
-from datasets import catalogue
-from datasets.splits import class_names, read_split
-from phantom.dataset import DATASETS as EMBEDDED
-from prompts.bank import FOLDER, PROMPTS_A_CLASS, load_prompts, read_bank, template_prompts
-from prompts.check import MOST_WORDS, NEAR_DUPLICATE, check_bank, content_words, fold, likeness
-from prompts.check_cli import known_classes, main
-from prompts.token_counts import TextTower, bound_word_pieces, default_towers, tower_of
+from ogkd import models
+from ogkd.core import UserError
+from ogkd.data import catalogue
+from ogkd.data.splits import class_names, read_split
+from ogkd.phantom.dataset import DATASETS as EMBEDDED
+from ogkd.prompts.bank import (FOLDER, PROMPTS_A_CLASS, load_prompts, read_bank, template_prompts)
+from ogkd.prompts.check import (MOST_WORDS, NEAR_DUPLICATE, check_bank, content_words, fold, likeness)
+from ogkd.prompts.check_cli import known_classes, main
+from ogkd.prompts.token_counts import TextTower, bound_word_pieces, default_towers, tower_of
 from tests.support import random_weights
 
 EMBEDDED_SETS = [made.folder for made in EMBEDDED.values()]
@@ -297,7 +297,7 @@ def test_clips_tokens_are_counted_as_open_clip_counts_them(sentences) -> None:
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_the_projects_sentences_have_the_tokens_that_the_towers_own_tokenizers_make(dataset) -> None:
     sentences = [sentence for of_class in read_bank(FOLDER / f"{dataset}.json").values() for sentence in of_class]
-    phantomclip = clip.load("PhantomCLIP")
+    phantomclip = models.load("PhantomCLIP")
     counts = {tower.name: tower.count(sentences) for tower in default_towers()}
     assert counts["CLIP"] == [len(CLIP_TOKENIZER.encode(sentence)) + 2 for sentence in sentences]
     if dataset in EMBEDDED_SETS:
@@ -309,5 +309,5 @@ def test_a_models_own_tokenizer_counts_exactly_as_the_model_does(tmp_path) -> No
     tower = tower_of(str(folder))
     sentences = [SOUND["polyps"][0], "polyps " * (tower.context_length + 5)]
     short, long = tower.count(sentences)
-    assert short == clip.load(folder).tokenize(sentences[:1]).ids.shape[1]
+    assert short == models.load(folder).tokenize(sentences[:1]).ids.shape[1]
     assert tower.exact and long > tower.context_length

@@ -6,11 +6,11 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from dassl.utils import UserError
-from reports import published
-from reports.cells import Cell
-from reports.render import Row, Table
-from reports.tables import HM_OF_MEANS, MEAN_OF_HM
+from ogkd.core import UserError
+from ogkd.reports import published
+from ogkd.reports.cells import Cell
+from ogkd.reports.render import Row, Table
+from ogkd.reports.tables import HM_OF_MEANS, MEAN_OF_HM
 from tests.conftest import ROOT
 from tests.test_tables import line_of, parse, rows_of, write_run  # noqa: F401  parse is a fixture
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from phantom.dataset import write_dataset
+from ogkd.phantom.dataset import write_dataset
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reports.page import write
+from ogkd.reports.page import write
 from tests import browser as chromium
 from tests.report_runs import write_output
 

@@ -14,20 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-import report
-from dassl.utils import UserError, run_program
-from geometry import read_geometry
-from reports.page import write
-from reports.page.canvas import COLOURS, Drawing, canvas, drawing, place
-from reports.page.confusion import confusion
-from reports.page.evidence import FEWEST_DRAWS, Evaluation, draws_for
-from reports.page.images import thumbnail
-from reports.page.logs import training_curves
-from reports.page.mistakes import confident_mistakes, costliest
-from reports.page.notes import Notes
-from reports.page.relation import class_tree
-from reports.predictions import Predictions
-from reports.statistics import DRAWS, bootstrap
+from ogkd.cli import report
+from ogkd.core import UserError, run_program
+from ogkd.classes import read_geometry
+from ogkd.reports.page import write
+from ogkd.reports.page.canvas import COLOURS, Drawing, canvas, drawing, place
+from ogkd.reports.page.confusion import confusion
+from ogkd.reports.page.evidence import FEWEST_DRAWS, Evaluation, draws_for
+from ogkd.reports.page.images import thumbnail
+from ogkd.reports.page.logs import training_curves
+from ogkd.reports.page.mistakes import confident_mistakes, costliest
+from ogkd.reports.page.notes import Notes
+from ogkd.reports.page.relation import class_tree
+from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.statistics import DRAWS, bootstrap
 from tests.conftest import ROOT
 from tests.report_runs import LINE, random_predictions, write_log, write_output, write_run
 
@@ -442,8 +442,8 @@ def test_the_most_confident_mistakes_are_mistakes_the_surest_first(data):
 def test_intervals_have_the_usual_draws_or_fewer_where_there_is_much_to_draw(small, runs, images):
     make, folder = small
     make("OGKD", num_test=images)
-    from reports.collect import collect
-    from reports.variants import variants
+    from ogkd.evaluation.collect import collect
+    from ogkd.reports.variants import variants
 
     (run,) = collect(folder / "out")
     (variant,), _ = variants([run])

@@ -9,8 +9,8 @@ import sys
 import pytest
 import torch
 
-import train
-from dassl.utils import UserError
+from ogkd.cli import train
+from ogkd.core import UserError
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow

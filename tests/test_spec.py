@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.catalogue import own_folder
-from runs.config import build_config, changed_keys, merged_config, method_config
-from runs.protocols import Places, job
-from runs.spec import RunSpec, is_name
+from ogkd.data.catalogue import own_folder
+from ogkd.runs.config import build_config, changed_keys, merged_config, method_config
+from ogkd.runs.protocols import Places, job
+from ogkd.runs.spec import RunSpec, is_name
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=("C",)), min_size=1, max_size=12).filter(
     lambda text: not text.startswith("-") and text.strip() == text

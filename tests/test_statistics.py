@@ -10,21 +10,11 @@ import scipy.stats
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dassl.utils import UserError
-from reports import metrics, statistics
-from reports.metrics import METRICS, compute
-from reports.predictions import Predictions
-from reports.statistics import (
-    _draws,
-    bootstrap,
-    combine,
-    compare,
-    friedman,
-    holm,
-    nemenyi_critical_difference,
-    paired_difference,
-    wilcoxon,
-)
+from ogkd.core import UserError
+from ogkd.evaluation import metrics, statistics
+from ogkd.evaluation.metrics import METRICS, compute
+from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.statistics import (_draws, bootstrap, combine, compare, friedman, holm, nemenyi_critical_difference, paired_difference, wilcoxon)
 
 CLASSES = ("cyst", "stone", "tumour")
 

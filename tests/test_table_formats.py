@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openpyxl import load_workbook
 
-from dassl.utils import UserError
-from reports.cells import Cell
-from reports.render import LATEX, Row, Table, document, neutral, plain, render, write_xlsx
+from ogkd.core import UserError
+from ogkd.reports.cells import Cell
+from ogkd.reports.render import (LATEX, Row, Table, document, neutral, plain, render, write_xlsx)
 from tests.test_tables import output, parse  # noqa: F401  fixtures
 
 HOSTILE = [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reports.methods import known_methods, order
+from ogkd.evaluation.methods import known_methods, order
 
 HEAD = "from dassl.engine import TRAINER_REGISTRY\nimport there_is_no_such_module\n"
 

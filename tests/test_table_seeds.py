@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dassl.utils import UserError
-from reports.seeds import seeds_report
+from ogkd.core import UserError
+from ogkd.reports.seeds import seeds_report
 from tests.test_tables import parse, write_run  # noqa: F401  parse is a fixture
 
 RESULT = "=> result\n* total: 10\n* accuracy: {0}%\n* error: {1}%\n* macro_f1: 1.0%\n"

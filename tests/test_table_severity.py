@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from geometry import costs, read_geometry
-from reports.predictions import Predictions
+from ogkd.classes import costs, read_geometry
+from ogkd.evaluation.predictions import Predictions
 from tests.test_tables import line_of, parse, rows_of, write_run  # noqa: F401  parse is a fixture
 
 

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import parse_test_res
-from dassl.utils import UserError, run_program
-from reports.cells import harmonic_mean
-from reports.collect import collect, runs_in
-from reports.metrics import METRICS, compute
-from reports.predictions import Predictions
-from reports.tables import average, base2new_tables, few_shot_tables
+from ogkd.cli import tables as parse_test_res
+from ogkd.core import UserError, run_program
+from ogkd.reports.cells import harmonic_mean
+from ogkd.evaluation.collect import collect, runs_in
+from ogkd.evaluation.metrics import METRICS, compute
+from ogkd.evaluation.predictions import Predictions
+from ogkd.reports.tables import average, base2new_tables, few_shot_tables
 from tests.conftest import ROOT
 
 METHODS = ("ZeroShot", "CoOp", "OGKD")

@@ -4,19 +4,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import clip
-import train
+from ogkd import models
+from ogkd.cli import train
 from dassl.engine import TRAINER_REGISTRY
-from dassl.utils import UserError
-from runs.spec import RunSpec
+from ogkd.core import UserError
+from ogkd.runs.spec import RunSpec
 from tests.support import tiny_models
 from tests.support.runs import configured, killed_at, learned, same, trainer_of
 from tests.test_methods import PROMPT_METHODS
 from trainers.biomedcoop import BiomedCoOp
 from trainers.cocoop import CoCoOp
 from trainers.maple import MaPLe
-from trainers.parts.prompt_learner import PromptLearner
-from trainers.parts.prompt_tuner import PromptTuner
+from ogkd.tuning.prompt_learner import PromptLearner
+from ogkd.tuning.prompt_tuner import PromptTuner
 
 pytestmark = pytest.mark.slow
 
@@ -134,7 +134,7 @@ def test_the_teachers_prototypes_are_those_without_dropout(arguments, monkeypatc
 
 def test_a_text_tower_without_dropout_says_so_once(tmp_path, capsys):
     tiny_models.native_clip(tmp_path / "clip")
-    model = clip.load(str(tmp_path / "clip"))
+    model = models.load(str(tmp_path / "clip"))
     for _ in range(2):
         PromptLearner(model, NAMES, dropout=0.1).train()
     PromptLearner(model, NAMES, dropout=0.0)
@@ -142,6 +142,6 @@ def test_a_text_tower_without_dropout_says_so_once(tmp_path, capsys):
 
 
 def test_a_tower_with_dropout_says_nothing(tmp_path, capsys):
-    model = clip.load(str(tiny_models.biomedclip(tmp_path / "bert")))
+    model = models.load(str(tiny_models.biomedclip(tmp_path / "bert")))
     PromptLearner(model, NAMES, dropout=0.1)
     assert "dropout" not in capsys.readouterr().out

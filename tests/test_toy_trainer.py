@@ -2,7 +2,7 @@
 
 import json
 
-import train
+from ogkd.cli import train
 from tests import toy_trainer
 
 GIVEN = ("TRAINER.COOP.N_CTX", "4")  # what CoOp's train.py would make of its own

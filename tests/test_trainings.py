@@ -12,7 +12,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from clip import ImageFeatures
+from ogkd.models import ImageFeatures
 from tests.support.methods import SPEC, build
 from tests.support.toy_clip import deep_sum
 from tests.test_baseline_math import np_tip_logits, published_search

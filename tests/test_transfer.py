@@ -8,20 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dassl.utils import UserError
-from datasets import catalogue
-from datasets.duplicates import identical, overlap
-from phantom.dataset import write_dataset
-from prompts.bank import load_prompts
-from reports.collect import collect, read_run
-from reports.predictions import Predictions
-from reports.statistics import bootstrap
-from reports.tables import few_shot_tables
-from reports.transfer import transfer_tables
-from runs.config import build_config, changed_keys
-from runs.plan import published_routes, transfer_plan
-from runs.protocols import TRANSFER, Places, job
-from runs.spec import RunSpec
+from ogkd.core import UserError
+from ogkd.data import catalogue
+from ogkd.data.duplicates import identical, overlap
+from ogkd.phantom.dataset import write_dataset
+from ogkd.prompts.bank import load_prompts
+from ogkd.evaluation.collect import collect, read_run
+from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.statistics import bootstrap
+from ogkd.reports.tables import few_shot_tables
+from ogkd.reports.transfer import transfer_tables
+from ogkd.runs.config import build_config, changed_keys
+from ogkd.runs.plan import published_routes, transfer_plan
+from ogkd.runs.protocols import TRANSFER, Places, job
+from ogkd.runs.spec import RunSpec
 
 SOURCE_CLASSES = ["benign tumor", "malignant tumor", "normal scan"]
 TARGET_CLASSES = ["malignant tumor", "benign tumor"]  # in another order than the source has them

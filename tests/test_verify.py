@@ -13,11 +13,11 @@ from download_server import Served, serving
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from dassl.optim.lr_scheduler import ConstantWarmupScheduler
-from dassl.utils import UserError, load_checkpoint
-from phantom.dataset import write_dataset
-from reports.collect import collect
-from reports.tables import base2new_tables
-from runs.released import REPOSITORY, agrees, chosen, fetch, released_accuracies
+from ogkd.core import UserError, load_checkpoint
+from ogkd.phantom.dataset import write_dataset
+from ogkd.evaluation.collect import collect
+from ogkd.reports.tables import base2new_tables
+from ogkd.runs.released import REPOSITORY, agrees, chosen, fetch, released_accuracies
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 
 from dassl.config import get_cfg_default
 from dassl.data.workers import worker_options
-from phantom.dataset import write_dataset
+from ogkd.phantom.dataset import write_dataset
 from tests.conftest import ROOT
 
 LOAD = """

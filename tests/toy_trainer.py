@@ -6,11 +6,11 @@ import torch
 import torch.nn as nn
 from torch.nn import functional as F
 
-import clip
+from ogkd import models
 from dassl.engine import TRAINER_REGISTRY, TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils import load_checkpoint, load_pretrained_weights
+from ogkd.core import load_checkpoint, load_pretrained_weights
 
 
 class CustomCLIP(nn.Module):
@@ -35,7 +35,7 @@ class ToyCoOp(TrainerX):
 
     def build_model(self):
         cfg = self.cfg
-        self.model = CustomCLIP(self.dm.dataset.classnames, clip.load(cfg.MODEL.BACKBONE.NAME))
+        self.model = CustomCLIP(self.dm.dataset.classnames, models.load(cfg.MODEL.BACKBONE.NAME))
         for name, param in self.model.named_parameters():
             if "prompt_learner" not in name:
                 param.requires_grad_(False)

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from yacs.config import CfgNode
 
-from clip import ImageFeatures
+from ogkd.models import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
-from trainers.parts.options import require
-from trainers.parts.prompt_tuner import PromptTuner
-from trainers.parts.teacher import Teacher, check_teacher_options, teacher_options
+from ogkd.tuning.options import require
+from ogkd.tuning.prompt_tuner import PromptTuner
+from ogkd.tuning.teacher import Teacher, check_teacher_options, teacher_options
 
 
 @TRAINER_REGISTRY.register()

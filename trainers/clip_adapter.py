@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from clip import ImageFeatures
+from ogkd.models import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
-from trainers.parts.feature_trainer import FeatureTrainer
-from trainers.parts.options import require
-from trainers.parts.templates import TEMPLATE, template_features
+from ogkd.tuning.feature_trainer import FeatureTrainer
+from ogkd.tuning.options import require
+from ogkd.tuning.templates import TEMPLATE, template_features
 
 
 class Adapter(nn.Module):

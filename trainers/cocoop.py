@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clip import FrozenCLIP, ImageFeatures
+from ogkd.models import FrozenCLIP, ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
-from trainers.parts.prompt_learner import PromptLearner
-from trainers.parts.prompt_tuner import PromptTuner
+from ogkd.tuning.prompt_learner import PromptLearner
+from ogkd.tuning.prompt_tuner import PromptTuner
 
 TEXTS_AT_ONCE = 512  # when testing; bounds the memory of B * C prompts
 

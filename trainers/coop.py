@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from clip import ImageFeatures
+from ogkd.models import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
-from trainers.parts.prompt_tuner import PromptTuner
+from ogkd.tuning.prompt_tuner import PromptTuner
 
 
 @TRAINER_REGISTRY.register()

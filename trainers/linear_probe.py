@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from dassl.engine import TRAINER_REGISTRY
-from trainers.parts.feature_trainer import FeatureTrainer
-from trainers.parts.options import require
+from ogkd.tuning.feature_trainer import FeatureTrainer
+from ogkd.tuning.options import require
 
 EXPONENTS = (6, 4, 2, 0, -2, -4, -6)  # powers of 10 for C; the first wins a tie
 BISECTIONS = 8

@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from clip import ImageFeatures
+from ogkd.models import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils import UserError
-from trainers.parts.feature_trainer import FeatureTrainer
-from trainers.parts.options import require
-from trainers.parts.templates import TEMPLATE, template_features
+from ogkd.core import UserError
+from ogkd.tuning.feature_trainer import FeatureTrainer
+from ogkd.tuning.options import require
+from ogkd.tuning.templates import TEMPLATE, template_features
 
 
 def weight_step(features: Tensor) -> float:

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from clip import FrozenCLIP, ImageFeatures
+from ogkd.models import FrozenCLIP, ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
-from dassl.utils import UserError
-from trainers.parts.clip_trainer import ClipTrainer
-from trainers.parts.options import require, require_choice
-from trainers.parts.prompt_learner import PromptLearner, check_prompt_options, prompt_options
+from ogkd.core import UserError
+from ogkd.tuning.clip_trainer import ClipTrainer
+from ogkd.tuning.options import require, require_choice
+from ogkd.tuning.prompt_learner import PromptLearner, check_prompt_options, prompt_options
 
 
 class CoupledPromptLearner(PromptLearner):

@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from yacs.config import CfgNode
 
-from clip import ImageFeatures
+from ogkd.models import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
-from geometry import TEXT, class_graph_matrix, find_graph, graph_file
-from trainers.parts.options import require, require_choice
-from trainers.parts.prompt_tuner import PromptTuner
-from trainers.parts.teacher import Teacher, check_teacher_options, teacher_options
+from ogkd.classes import TEXT, class_graph_matrix, find_graph, graph_file
+from ogkd.tuning.options import require, require_choice
+from ogkd.tuning.prompt_tuner import PromptTuner
+from ogkd.tuning.teacher import Teacher, check_teacher_options, teacher_options
 
 SMOOTHINGS = ("log", "prob")
 HELD_OUT_WEIGHT = 0.1

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from yacs.config import CfgNode
 
-from clip import ImageFeatures
+from ogkd.models import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
-from trainers.parts.options import require
-from trainers.parts.prompt_tuner import PromptTuner
-from trainers.parts.templates import TEMPLATE, template_features
+from ogkd.tuning.options import require
+from ogkd.tuning.prompt_tuner import PromptTuner
+from ogkd.tuning.templates import TEMPLATE, template_features
 
 NEGLIGIBLE = 5e-7  # relative to the task's gradient; in float32 anything smaller is rounding error
 

@@ -7,11 +7,11 @@ from typing import cast
 
 from torch import Tensor
 
-from clip import ImageFeatures
+from ogkd.models import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
-from trainers.parts.clip_trainer import ClipTrainer
-from trainers.parts.teacher import Teacher, teacher_options
-from trainers.parts.templates import TEMPLATE, template_features
+from ogkd.tuning.clip_trainer import ClipTrainer
+from ogkd.tuning.teacher import Teacher, teacher_options
+from ogkd.tuning.templates import TEMPLATE, template_features
 
 
 @TRAINER_REGISTRY.register()

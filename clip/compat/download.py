@@ -7,8 +7,8 @@ import re
 import warnings
 from pathlib import Path
 
-from dassl.utils.files import atomic_path
-from dassl.utils.network import trouble
+from ogkd.core.files import atomic_path
+from ogkd.core.network import trouble
 
 from .errors import CompatError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clip.errors import ModelError
+from ogkd.models.errors import ModelError
 
 
 class CompatError(ModelError, RuntimeError):

@@ -16,10 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 from yacs.config import CfgNode
 
-from dassl.utils import read_image
+from ogkd.core import read_image
 
 from .datasets import DatasetBase, Datum, build_dataset
-from .opening import open_images
+from ogkd.data.opening import open_images
 from .samplers import build_sampler
 from .transforms import INTERPOLATION_MODES, build_transform
 from .workers import worker_options

@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import RandomSampler, Sampler, SequentialSampler
 from yacs.config import CfgNode
 
-from dassl.utils import WrongValue
+from ogkd.core import WrongValue
 
 from .datasets import Datum
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from yacs.config import CfgNode
 
-from dassl.utils import Registry, check_availability
+from dassl.utils import Registry
+from ogkd.core import check_availability
 
 TRAINER_REGISTRY = Registry("TRAINER")
 

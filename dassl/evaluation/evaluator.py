@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
-from dassl.utils import atomic_path
+from ogkd.core import atomic_path
 
 from .build import EVALUATOR_REGISTRY
 

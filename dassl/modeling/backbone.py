@@ -5,7 +5,8 @@ from __future__ import annotations
 import torchvision
 from torch import Tensor, nn
 
-from dassl.utils import Registry, check_availability
+from dassl.utils import Registry
+from ogkd.core import check_availability
 
 BACKBONE_REGISTRY = Registry("BACKBONE")
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dassl.utils import Registry, check_availability
+from dassl.utils import Registry
+from ogkd.core import check_availability
 
 HEAD_REGISTRY = Registry("HEAD")
 ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from dassl.utils import Registry, check_availability
+from dassl.utils import Registry
+from ogkd.core import check_availability
 
 NETWORK_REGISTRY = Registry("NETWORK")
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, StepLR
 from yacs.config import CfgNode
 
-from dassl.utils import WrongValue
+from ogkd.core import WrongValue
 
 AVAI_SCHEDS = ["single_step", "multi_step", "cosine"]
 

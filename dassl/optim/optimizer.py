@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from yacs.config import CfgNode
 
-from dassl.utils import WrongValue
+from ogkd.core import WrongValue
 
 from .radam import RAdam
 

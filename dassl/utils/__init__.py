@@ -6,57 +6,18 @@ Names that need PyTorch are imported on first use, so that programs which only r
 import importlib
 from typing import TYPE_CHECKING
 
-from .checkpoints import checkpoints_in, find_checkpoint, models_in
-from .errors import (
-    Diverged,
-    MissingFile,
-    MissingKey,
-    UserError,
-    WrongValue,
-    brief,
-    cause_of,
-    first_line,
-    is_out_of_memory,
-    report_error,
-    run_program,
-)
-from .files import (
-    atomic_path,
-    check_availability,
-    check_isfile,
-    did_you_mean,
-    expanded,
-    get_most_similar_str_to_a_from_b,
-    is_disk_full,
-    listdir_nohidden,
-    mkdir_if_missing,
-    parse_json,
-    read_json,
-    sweep,
-    tolist_if_not,
-    write_json,
-)
-from .images import read_image
-from .logger import Logger, setup_logger
-from .progress import progress
+from ogkd.core.checkpoints import checkpoints_in, find_checkpoint, models_in
+from ogkd.core.errors import (Diverged, MissingFile, MissingKey, UserError, WrongValue, brief, cause_of, first_line, is_out_of_memory, report_error, run_program)
+from ogkd.core.files import (atomic_path, check_availability, check_isfile, did_you_mean, expanded, get_most_similar_str_to_a_from_b, is_disk_full, listdir_nohidden, mkdir_if_missing, parse_json, read_json, sweep, tolist_if_not, write_json)
+from ogkd.core.images import read_image
+from ogkd.core.logger import Logger, setup_logger
+from ogkd.core.progress import progress
 from .registry import Registry
 
 if TYPE_CHECKING:
     from .meters import AverageMeter, MetricMeter
-    from .tools import collect_env_info, download_url, random_states, restore_random_states, set_random_seed
-    from .torchtools import (
-        adjust_learning_rate,
-        count_num_param,
-        init_network_weights,
-        load_checkpoint,
-        load_pretrained_weights,
-        open_all_layers,
-        open_specified_layers,
-        restore,
-        resume_from_checkpoint,
-        save_checkpoint,
-        set_bn_to_eval,
-    )
+    from ogkd.core.tools import (collect_env_info, download_url, random_states, restore_random_states, set_random_seed)
+    from ogkd.core.torchtools import (adjust_learning_rate, count_num_param, init_network_weights, load_checkpoint, load_pretrained_weights, open_all_layers, open_specified_layers, restore, resume_from_checkpoint, save_checkpoint, set_bn_to_eval)
 
 __all__ = [
     "AverageMeter",

@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 
 from dassl.engine import TRAINER_REGISTRY
-from dassl.utils import UserError
-from phantom.dataset import write_dataset
-from reports.predictions import Predictions
-from runs.config import method_config
-from runs.execute import execute
-from runs.registry import method_class
-from runs.spec import RunSpec
+from ogkd.core import UserError
+from ogkd.phantom.dataset import write_dataset
+from ogkd.evaluation.predictions import Predictions
+from ogkd.runs.config import method_config
+from ogkd.runs.execute import execute
+from ogkd.runs.registry import method_class
+from ogkd.runs.spec import RunSpec
 from tests.support.runs import killed_at, learned, same
 
 TEST_IMAGES = 4  # per class

@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from datasets.inspection import inspect
+from ogkd.data.inspection import inspect
 from tests.support.pictures import mask, numbered, picture, put
 
 SOUND = numbered("benign", "malignant", "normal", count=8, form="p{}.png")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from runs.protocols import Job, Places, job
+from ogkd.runs.protocols import Job, Places, job
 
 
 def phantom_job(

@@ -16,17 +16,17 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-import clip
-from clip import ImageFeatures
+from ogkd import models
+from ogkd.models import ImageFeatures
 from dassl.data.datasets import DatasetBase, Datum
-from runs.config import build_config, method_config
-from runs.registry import method_class
-from runs.spec import RunSpec
+from ogkd.runs.config import build_config, method_config
+from ogkd.runs.registry import method_class
+from ogkd.runs.spec import RunSpec
 from tests.support.toy_clip import ToyCLIP
-from trainers.parts import clip_trainer
+from ogkd.tuning import clip_trainer
 
 BACKBONE = "PhantomCLIP"  # whose image size the toy model takes; its weights are not read
-SPEC = clip.image_spec(BACKBONE)
+SPEC = models.image_spec(BACKBONE)
 
 
 class Built:

@@ -18,9 +18,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clip.configurations import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG
-from clip.open_clip_models import build
-from clip.sources import OPEN_CLIP_WEIGHTS
+from ogkd.models.configurations import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG
+from ogkd.models.open_clip_models import build
+from ogkd.models.sources import OPEN_CLIP_WEIGHTS
 
 from .wordpiece import write_tokenizer
 

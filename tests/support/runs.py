@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from dassl.engine import TRAINER_REGISTRY, TrainerBase
-from dassl.utils import models_in
-from runs.config import build_config, method_config
-from runs.execute import execute
-from runs.spec import RunSpec
+from ogkd.core import models_in
+from ogkd.runs.config import build_config, method_config
+from ogkd.runs.execute import execute
+from ogkd.runs.spec import RunSpec
 
 
 def configured(arguments: Callable, method: str, *more: str, output: Path | None = None) -> list[str]:

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clip import FrozenCLIP, ImageFeatures, ImageSpec
-from clip.text_dropout import TextDropout
+from ogkd.models import FrozenCLIP, ImageFeatures, ImageSpec
+from ogkd.models.text_dropout import TextDropout
 
 GRID = 4  # patches per side
 LAYERS = 3

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from dassl.utils import MissingFile, UserError, WrongValue
+from ogkd.core import MissingFile, UserError, WrongValue
 
 
 class Datum:

@@ -27,7 +27,7 @@ from torchvision.transforms import (
 from torchvision.transforms import functional as TF
 from yacs.config import CfgNode
 
-from dassl.utils import WrongValue
+from ogkd.core import WrongValue
 
 from .randaugment import RandAugment, RandAugment2, RandAugmentFixMatch
 

@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+"""Describe a folder of images and report faults: `python scripts/check_data.py FOLDER [--labels TABLE]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ogkd.core import run_program
+from ogkd.core.words import counted
+from ogkd.data.inspection import inspect
+from ogkd.data.labels import add_options, labels_of
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns 0 if there are no faults, else 1. Exits with 2 (by UserError) if the folder cannot be checked."""
+    parser = argparse.ArgumentParser(
+        prog="python scripts/check_data.py",
+        description="Read every image of FOLDER/<class>/** and print images per class, sizes and modes; then what "
+        "is not used, folders and names that cannot be classes, files that cannot be read, and images that have the "
+        "same pixels as another. The exit status is 1 if there are faults to fix.",
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="a folder with one folder per class, or a data set")
+    add_options(parser)
+    args = parser.parse_args(argv)
+    seen = inspect(args.folder, labels_of(Path(args.folder), args) if args.labels else None)
+    print(seen.table())
+    faults = seen.faults()
+    for sentence in seen.remarks():
+        print(f"note: {sentence}")
+    for sentence in faults:
+        print(f"FAULT: {sentence}")
+    print(f"{counted(len(faults), 'fault')}." if faults else "No faults.")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

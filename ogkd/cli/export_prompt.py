@@ -1,0 +1,36 @@
+#!/usr/bin/env python3
+"""Export a trained prompt: `python scripts/export_prompt.py RUN FOLDER [--push org/name]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ogkd.core import run_program
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python scripts/export_prompt.py",
+        description="Write what a finished run learned as prompt.safetensors, config.json and README.md (a model "
+        "card), without images, file names or paths of the training data. predict.py reads the folder.",
+    )
+    parser.add_argument("run", metavar="RUN", help="a finished run's folder")
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="where to write")
+    parser.add_argument("--push", metavar="ORG/NAME", help="upload it to this repository on the Hugging Face hub")
+    parser.add_argument("--public", action="store_true", help="make a new repository public (default: private)")
+    args = parser.parse_args(argv)
+    from ogkd.predict.export import export, push
+
+    for name, size in export(args.run, args.folder).items():
+        print(f"{args.folder / name}: {size:,} bytes")
+    if args.push:
+        print(f"Uploaded to {push(args.folder, args.push, args.public)}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""One HTML page over finished runs, to read, print and send.
+
+    python report.py OUTPUT [-o report.html] [--no-images] [--plots FOLDER]
+
+shows what was run, tables with intervals, figures, mistakes and what is missing. The page is one self-contained file.
+It includes thumbnails of images of the data set with their names, unless --no-images leaves them out.
+
+    python report.py --recompute RUN [RUN ...]
+
+recomputes the metrics in results.json from the stored predictions of each run. Nothing is trained or tested.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ogkd.core import UserError, run_program
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("output", nargs="*", metavar="OUTPUT", type=Path, help="folders with results, at any depth")
+    p.add_argument("-o", "--page", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html")
+    p.add_argument("--title", help="heading of the page")
+    p.add_argument("--methods", nargs="+", help="methods in detailed figures (default: the best, OGKD and zero-shot)")
+    p.add_argument("--no-images", action="store_true", help="leave out all images and their names")
+    p.add_argument("--plots", type=Path, metavar="FOLDER", help="also write each figure as PNG and PDF")
+    p.add_argument("--recompute", nargs="+", type=Path, metavar="RUN", help="run folders")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(argv)
+    if bool(args.output) == bool(args.recompute):
+        raise UserError("Give a folder with results, or run folders with --recompute: python report.py OUTPUT.")
+    if args.recompute:
+        from ogkd.reports.recompute import recompute
+
+        for folder in args.recompute:
+            results = recompute(folder)
+            print(f"{folder}: accuracy {results['accuracy']:.2f} %")
+        return
+    from ogkd.reports.page import TITLE, write
+
+    print(
+        write(
+            args.output,
+            args.page,
+            images=not args.no_images,
+            plots=args.plots,
+            methods=args.methods,
+            title=args.title or TITLE,
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

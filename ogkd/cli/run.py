@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Run one protocol of one method and print a table.
+
+    python scripts/run.py METHOD base2new DATASET SEED [KEY VALUE ...]
+    python scripts/run.py METHOD few_shot DATASET SHOTS SEED [KEY VALUE ...]
+    python scripts/run.py METHOD transfer SOURCE TARGET SHOTS SEED [KEY VALUE ...]
+
+A data set is one of configs/datasets/, a folder of your own images in DATA (folder:NAME if it has the name of a
+published data set), or the path of one. METHOD may be in any case. SHOTS is a number of images per class, or
+all. Environment: DATA (default data), OUTPUT (default output), BACKBONE (default BiomedCLIP; PhantomCLIP for phantom).
+KEY VALUE pairs change the configuration. A complete run is not repeated; an unfinished one resumes after its last
+epoch. With --rerun, anywhere on the line, the runs' earlier files are removed and the runs start afresh.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ogkd.core import UserError, run_program
+from ogkd.evaluation.methods import named
+from ogkd.reports.variants import BASE2NEW_SHOTS
+from ogkd.runs.protocols import (TRANSFER, Places, ensure_generated, integer, job, locate, shots_of)
+
+RERUN = "--rerun"
+# The arguments of each protocol after the method, and an example.
+ARGUMENTS = {
+    "base2new": ("DATASET SEED", "phantom 1"),
+    "few_shot": ("DATASET SHOTS SEED", "phantom 16 1"),
+    TRANSFER: ("SOURCE TARGET SHOTS SEED", "busi buid 16 1"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int | None:
+    words = list(sys.argv[1:] if argv is None else argv)
+    asked_for_help = any(word in ("-h", "--help") for word in words)
+    rerun = RERUN in words
+    words = [word for word in words if word != RERUN]
+    if asked_for_help or len(words) < 2 or words[1] not in ARGUMENTS:
+        print(__doc__.strip(), file=sys.stdout if asked_for_help else sys.stderr)
+        return 0 if asked_for_help else 2
+    method, protocol, *rest = named(words[0]), *words[1:]
+    names, example = ARGUMENTS[protocol]
+    wanted = names.split()
+    if len(rest) < len(wanted):
+        raise UserError(f"Give {names}, as in: bash scripts/run.sh {method} {protocol} {example}.")
+    if protocol == "base2new" and _has_shots(rest):
+        raise UserError(f"base2new takes no SHOTS, it always has {BASE2NEW_SHOTS}: give {names}, as in {example}.")
+    given = dict(zip(wanted, rest, strict=False))
+    dataset, *targets = [given[name] for name in ("DATASET", "SOURCE", "TARGET") if name in given]
+    shots = shots_of(given["SHOTS"]) if "SHOTS" in given else BASE2NEW_SHOTS
+    seed = integer(given["SEED"], "SEED", 0)
+    dataset, places = locate(dataset, Places())
+    for number, target in enumerate(targets):
+        targets[number], of_target = locate(target, places)
+        if of_target != places:
+            raise UserError(f"{target} is not in {places.data}: SOURCE and TARGET must be in the same folder.")
+    pairs = rest[len(wanted) :]
+    chosen = job(protocol, method, dataset, shots, seed, places, pairs, targets).afresh(rerun)
+    for name in (dataset, *targets):
+        ensure_generated(name, places.data)
+    chosen()
+
+    if protocol == TRANSFER:
+        from ogkd.reports.transfer import transfer_report
+
+        print("\n" + transfer_report(chosen.folders(), [cast("tuple[str, str]", (dataset, *targets))], places.data)[0])
+        return None
+    from ogkd.evaluation.collect import runs_in
+    from ogkd.reports.render import render
+    from ogkd.reports.tables import TABLES
+
+    (table,) = TABLES[protocol](runs_in(chosen.folders()), seconds=True)
+    print("\n" + render(table))
+    if protocol == "base2new" and len(chosen.specs) == 1:
+        print(f"What {method} learned here applies only to the base classes: it has no head for novel ones.")
+    return None
+
+
+def _has_shots(rest: Sequence[str]) -> bool:
+    """Whether DATASET SHOTS SEED was given instead of DATASET SEED."""
+    return rest[1] == "all" or (len(rest) > 2 and rest[2].isdecimal())
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Split a folder of images by patient: `python scripts/split.py FOLDER --patients TABLE_OR_REGEX [--labels TABLE]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ogkd.core import UserError, run_program, write_json
+from ogkd.data import labels
+from ogkd.data.layout import read_layout, sentence
+from ogkd.data.patient_split import divide, groups_file, split_file, table
+from ogkd.data.patients import (Patients, across_parts, known_patients, one_each, patients_in, patients_of, write_patients)
+from ogkd.data.splits import part_of_image, write_split
+from ogkd.data.tables import listed
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python scripts/split.py",
+        description="Write split_<folder>.json for FOLDER/<class>/**/<image>, or for images with labels in a table, so "
+        "that no patient is in two parts: about 50 %% of each class's images for training, 20 %% for validation and "
+        "30 %% for testing, or as the table says. Also write patients_<folder>.json, so that intervals can be computed "
+        "by patient.",
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the folder with one folder per class")
+    parser.add_argument(
+        "--patients",
+        metavar="TABLE_OR_REGEX",
+        help="a CSV, TSV or Excel table with a column for the image and one for the patient, or a regular expression "
+        "that finds the patient in an image's path below FOLDER, such as '(P\\d+)_' (default: the patient's column of "
+        "the labels' table, or the PatientID of DICOM files)",
+    )
+    parser.add_argument(
+        "--else-one-per-image",
+        action="store_true",
+        help="count each image whose patient is unknown as a patient of its own",
+    )
+    parser.add_argument("--by-image", action="store_true", help="split image by image, ignoring patients")
+    labels.add_options(parser)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random split (default: 0)")
+    parser.add_argument("--replace", action="store_true", help="replace an existing split")
+    args = parser.parse_args(argv)
+    if not args.folder.is_dir():
+        raise UserError(f"There is no folder {args.folder}.")
+    if args.seed < 0:
+        raise UserError(f"--seed must be at least 0, not {args.seed}.")
+    if args.by_image and args.patients:
+        raise UserError("--by-image ignores patients: leave out --patients or --by-image.")
+    file = split_file(args.folder)
+    if file.exists() and not args.replace:
+        raise UserError(f"{file} exists already, and finished runs may have used it: add --replace for a new split.")
+    found = labels.labels_of(args.folder, args) if args.labels else _class_folders(args.folder)
+    images = [path for paths in found.classes.values() for path in paths]
+    patients = Patients({}) if args.by_image else _patients(args, found, images)
+    for note in (*found.notes, *patients.notes):
+        print(f"note: {note}")
+    owners = one_each(patients.of, images) if patients.of else {}
+    split = divide(args.folder, found.classes, owners, found.parts, args.seed)
+    write_split(split, file)
+    print(table(split, owners))
+    written = [file, *_write(found.groups, groups_file(args.folder))]
+    if owners:
+        written.append(write_patients(owners, args.folder))
+    print(f"Wrote {' and '.join(map(str, written))}.{_verdict(across_parts(part_of_image(split), owners), owners)}")
+
+
+def _class_folders(folder: Path) -> labels.Labels:
+    layout = read_layout(folder)
+    layout.check()
+    return labels.Labels(layout.classes, layout.parts, notes=[sentence(note) for note in layout.notes])
+
+
+def _patients(args: argparse.Namespace, found: labels.Labels, images: Sequence[str]) -> Patients:
+    """Find the patients as the options say, in the labels' table or in DICOM files."""
+    alone = args.else_one_per_image
+    if args.patients:
+        column, image_column = ("", "") if args.labels else (args.patient_column, args.image_column)
+        return patients_of(images, args.patients, column, image_column, alone)
+    if found.table and found.rows and found.patient_column:
+        return patients_in(found.table, found.rows, images, args.patient_column, alone)
+    known = known_patients(args.folder, images)
+    if not known.of and not args.labels:
+        raise UserError(
+            f"{' '.join([*known.notes, ''])}Nothing says which patient an image belongs to: give --patients with a "
+            "table or an expression, or --by-image if there is one image per patient."
+        )
+    without = [image for image in images if image not in known.of]
+    if known.of and without and not alone:
+        raise UserError(
+            f"{len(without)} of {len(images)} images have no patient (the first is {without[0]}): give --patients, or "
+            "--else-one-per-image to count each of them as a patient of its own."
+        )
+    return known
+
+
+def _write(groups: Mapping[str, Mapping[str, str]], file: Path) -> list[Path]:
+    """Write the groups of the images, if there are any, and return the files that were written."""
+    if not groups:
+        return []
+    write_json(groups, file)
+    return [file]
+
+
+def _verdict(across: Sequence[str], owners: Mapping[str, str]) -> str:
+    if not owners:
+        return " The patients are not known: images of one patient may be in two parts."
+    if across:
+        return (
+            f" Warning: patients in several parts of the given split: {len(across)} ({listed(across)}), so the results "
+            "will be too good."
+        )
+    return " No patient is in two parts." if len(set(owners.values())) < len(owners) else ""
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

@@ -1,0 +1,121 @@
+"""Hashes of files, remembered so that unchanged files are not read again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ogkd.core.errors import UserError
+from ogkd.core.files import atomic_path, sweep
+from ogkd.core.progress import progress
+
+READERS = 8
+NUMBERS = 4  # in a file's signature
+TOO_RECENT = 2 * 10**9  # nanoseconds: a file as recent as this may change again and keep its times
+
+
+class FileMemory:
+    """Texts computed from files, stored by name in the JSON file `path`; with None nothing is stored.
+
+    A text is valid while the files' `signature` is unchanged. If the JSON file cannot be read it is ignored; if it
+    cannot be written, the next run computes the texts again.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path, self._known, self._changed = path, {}, False
+        if path is not None:
+            try:
+                found = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError, RecursionError):
+                return
+            self._known = found if isinstance(found, dict) else {}
+
+    def get(self, name: str, signature: list) -> str | None:
+        """Return the text called `name`, or None if its files have changed."""
+        entry = self._known.get(name)
+        intact = isinstance(entry, list) and len(entry) == 2 and entry[0] == signature and isinstance(entry[1], str)
+        return entry[1] if entry and intact else None
+
+    def put(self, name: str, signature: list, text: str) -> None:
+        times = signature[1::NUMBERS] + signature[2::NUMBERS]
+        if self.path is not None and time.time_ns() - max(times) > TOO_RECENT:
+            self._known[name], self._changed = [signature, text], True
+
+    def save(self) -> None:
+        if self.path is None or not self._changed:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            sweep(self.path.parent)
+            with atomic_path(self.path) as temporary:
+                temporary.write_text(json.dumps(self._known))
+        except OSError:  # with a full or read-only disk, the next run only takes longer
+            return
+        self._changed = False
+
+
+def signature(*paths: str | Path) -> list[int]:
+    """Return what changes when files are written: each one's size, modification time, change time and inode.
+
+    Raises OSError.
+    """
+    found = [Path(path).stat() for path in paths]
+    return [number for one in found for number in (one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino)]
+
+
+def memory_file(cache: str | Path, folder: str | Path) -> Path | None:
+    """Return the file in the cache folder that remembers the hashes of files below `folder`; None without a cache."""
+    if not cache:
+        return None
+    folder = Path(folder).absolute()
+    return Path(cache) / "hashes" / f"{folder.name}-{text_hash(str(folder))[:12]}.json"
+
+
+def file_hashes(paths: Iterable[str], memory: FileMemory) -> dict[str, str]:
+    """Return path -> hash of the file's bytes (BLAKE2b, 128 bits in hex).
+
+    Raises:
+        UserError: a file is missing or cannot be read.
+    """
+    paths = list(dict.fromkeys(paths))
+
+    def look(path: str) -> str:
+        try:
+            before = signature(path)
+            found = memory.get(path, before)
+            if found is None:
+                found = content_hash(path)
+                memory.put(path, before, found)
+            return found
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror}): replace it with an intact copy.") from None
+
+    with ThreadPoolExecutor(READERS) as pool:
+        found = dict(zip(paths, progress(pool.map(look, paths), "hash files", len(paths), "file"), strict=True))
+    memory.save()
+    return found
+
+
+def content_hash(path: str | Path) -> str:
+    """Return the BLAKE2b hash of a file's bytes (128 bits in hex). Raises OSError."""
+    return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
+
+
+def text_hash(value: object) -> str:
+    """Return the SHA-256 (hex) of anything that JSON can express, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def remembered(memory: FileMemory, name: str, files: Iterable[Path], compute: Callable[[], str]) -> str:
+    """Return the text that `compute` makes from the files, or the remembered one if they are unchanged."""
+    now = signature(*sorted(files))
+    found = memory.get(name, now)
+    if found is None:
+        found = compute()
+        memory.put(name, now, found)
+        memory.save()
+    return found

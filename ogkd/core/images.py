@@ -1,0 +1,137 @@
+"""Reads images in the formats that clinics use."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from PIL import Image, UnidentifiedImageError
+
+from ogkd.core.dicom import MIDDLE, PREAMBLE, frame_index, read_dicom, starts_as_dicom
+from ogkd.core.errors import UserError
+from ogkd.core.rgb import to_rgb
+
+READING = 4  # increased when `read_image` returns different pixels, so that older cached features are not used
+FLAT = 2  # levels by which the pixels of a blank image may differ
+SEVERAL = ("TIFF", "GIF", "WEBP", "PNG")  # formats with frames; the second picture of a JPEG (MPO) is a preview
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# TIFF 6.0: the tag for kinds of pages, and its bits for reduced copies and masks.
+SUBFILE, COPY = 254, 1 | 4
+
+
+class Checked(NamedTuple):
+    """How many frames an image file holds, and whether the one that is read is blank."""
+
+    frames: int
+    blank: bool
+
+
+def read_image(path: str | Path, frame: int = MIDDLE) -> Image.Image:
+    """Read an image as 8-bit RGB, turned upright by its EXIF orientation.
+
+    16-bit and floating-point greys are stretched (`ogkd.core.levels.stretched`); 16-bit colours are scaled by the
+    bits that they use; transparent pixels are put on black. DICOM files, recognised by the suffix .dcm or by their
+    preamble, are read by `ogkd.core.dicom`. `frame` chooses one of several frames or pages, counted from 1; 0 is the
+    middle one.
+
+    Raises:
+        UserError: the file is missing, is not an image, is corrupt or too large, or has no such frame.
+    """
+    return load_image(path, frame)[0]
+
+
+def check_image(path: str | Path, frame: int = MIDDLE) -> Checked:
+    """Read an image in full and say what it holds.
+
+    Raises:
+        UserError: `read_image` would raise it.
+    """
+    image, frames = load_image(path, frame)
+    return Checked(frames, is_blank(image))
+
+
+def is_blank(image: Image.Image) -> bool:
+    """Whether all pixels of an RGB image have nearly the same colour."""
+    return all(high - low <= FLAT for low, high in cast(tuple, image.getextrema()))
+
+
+def load_image(path: str | Path, frame: int = MIDDLE) -> tuple[Image.Image, int]:
+    """Return what `read_image` returns, and the number of frames in the file."""
+    path = Path(path)
+    check_regular(path)
+    name, head = f"The image {path}", b""
+    try:
+        # Given a path, Pillow 13 maps an uncompressed TIFF into memory and garbles it if its orientation is 5 to 8.
+        with path.open("rb") as file:
+            head = file.read(PREAMBLE)
+            if is_dicom(path, head):
+                pixels, frames = read_dicom(path, frame)
+                return Image.fromarray(pixels).convert("RGB"), frames
+            file.seek(0)
+            with Image.open(file) as image:
+                pages = _pages(image)
+                image.seek(pages[frame_index(name, len(pages), frame)])
+                return to_rgb(image, name), len(pages)
+    except UserError:
+        raise
+    except (Image.DecompressionBombError, MemoryError):
+        raise UserError(
+            f"{name} is too large to be read (more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels): reduce it to a "
+            "few thousand pixels a side, or cut it into tiles."
+        ) from None
+    except UnidentifiedImageError:
+        what, mend = "it is no image", "replace it with an intact copy"
+        if head.startswith(TIFF_STARTS):
+            what = "it is a TIFF that is corrupt or of an unsupported kind"
+            mend += ", or save it with interleaved samples of 8 or 16 bits, greyscale or RGB"
+        raise UserError(f"{name} cannot be read ({what}): {mend}.") from None
+    except Exception as error:  # a corrupt file can make a library raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{name} cannot be read ({reason}): replace it with an intact copy.") from None
+
+
+def _pages(image: Any) -> list[int]:
+    """Return the indices of an open file's frames or pages, without masks and reduced copies of the first."""
+    number = getattr(image, "n_frames", 1) if image.format in SEVERAL else 1
+    if image.format != "TIFF" or number == 1:
+        return list(range(number))
+    (width, height), pages = image.size, [0]
+    for page in range(1, number):
+        image.seek(page)
+        reduced = image.width < width and abs(image.width * height - image.height * width) <= max(width, height)
+        if not (reduced or image.tag_v2.get(SUBFILE, 0) & COPY):
+            pages.append(page)
+    return pages
+
+
+def is_dicom(path: Path, head: bytes) -> bool:
+    """Whether a file is DICOM, judged by its suffix or its first 132 bytes."""
+    return path.suffix.lower() == ".dcm" or starts_as_dicom(head)
+
+
+def has_preamble(path: Path) -> bool:
+    """Whether a file begins with a DICOM preamble; False if it cannot be opened or reading it would block."""
+    try:
+        check_regular(path)
+        with path.open("rb") as file:
+            return starts_as_dicom(file.read(PREAMBLE))
+    except (UserError, OSError):
+        return False
+
+
+def check_regular(path: Path) -> os.stat_result:
+    """Return the file system's status of a file.
+
+    Raises:
+        UserError: it is missing, a folder, or a pipe, socket or device, on which reading could block.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        raise UserError(f"The image {path} is missing.") from None
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, socket or device"
+        raise UserError(f"The image {path} is {kind}, not a file: remove it.")
+    return found

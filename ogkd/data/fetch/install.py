@@ -1,0 +1,280 @@
+"""Installs a published data set in the data folder, from the network or from local files.
+
+An interrupted call can be repeated: a partial download is resumed and a complete zip is reused. Images are unpacked
+beside their folder and moved into it when all are unpacked; the split file is written last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ogkd.core import UserError, atomic_path, progress
+from ogkd.core.locks import alone
+from ogkd.core.network import trouble
+
+from ogkd.data import catalogue
+from ogkd.data.catalogue import PARTS, Facts
+from ogkd.data.splits import missing_images, parse_split
+from ogkd.data.fetch.archive import (ArchiveError, FolderSource, Limits, Source, ZipSource, find_prefix)
+from ogkd.data.fetch.check import Report, check, has_image_header
+from ogkd.data.fetch.hashes import git_blob_sha1
+from ogkd.data.fetch.transfer import TransferError, download, read_small, require_space, writing
+
+
+@dataclass(frozen=True)
+class Places:
+    """The servers that files are downloaded from; each can be replaced by a mirror."""
+
+    hub: str = "https://huggingface.co"
+    drive: str = "https://drive.google.com"
+    raw: str = "https://raw.githubusercontent.com"
+    pause: float = 1.0  # seconds before the first retry of a failed request
+    limits: Limits = field(default_factory=Limits)
+
+    @classmethod
+    def from_environment(cls, endpoint: str | None = None) -> Places:
+        """Return the servers, replaced by HF_ENDPOINT (or `endpoint`), GDRIVE_ENDPOINT and GITHUB_RAW_ENDPOINT if
+        set."""
+        chosen: dict[str, str | None] = {
+            "hub": endpoint or os.environ.get("HF_ENDPOINT"),
+            "drive": os.environ.get("GDRIVE_ENDPOINT"),
+            "raw": os.environ.get("GITHUB_RAW_ENDPOINT"),
+        }
+        servers: dict[str, Any] = {name: url.rstrip("/") for name, url in chosen.items() if url}
+        return cls(**servers)
+
+    def zip_url(self, facts: Facts) -> str:
+        return f"{self.hub}/datasets/{catalogue.load().zip_repository}/resolve/main/{facts.zip_name}"
+
+    def drive_url(self, facts: Facts) -> str:
+        return f"{self.drive}/uc?id={facts.gdrive_id}"
+
+    def split_url(self, facts: Facts) -> str:
+        published = catalogue.load()
+        place = facts.splits or f"{published.split_repository}/{published.split_commit}"
+        return f"{self.raw}/{place}/data/{facts.name}/split_{facts.name}.json"
+
+
+def install(facts: Facts, root: Path, places: Places, given: Path | None = None) -> Report:
+    """Complete the data set in `root`, from the zip or folder `given` or otherwise from the network.
+
+    Returns the report of the final check. Raises UserError if the data set is still incomplete.
+    """
+    report = check(facts, root)
+    if report.complete and not _leftovers(facts, root):
+        return report
+    with writing(facts.name, root):
+        facts.folder(root).mkdir(parents=True, exist_ok=True)
+    with _alone(facts, root):
+        report = check(facts, root)  # another process may have completed it in the meantime
+        if not report.complete:
+            if not _only_split_was_missing(facts, root, places, report):
+                if given is None:
+                    _from_network(facts, root, places)
+                else:
+                    _from_files(facts, root, places, given)
+            report = check(facts, root)
+        if not report.complete:
+            print(report.table())
+            raise UserError(f"{facts.name} is incomplete, {report.fault()}: remove that folder and run this again.")
+        with writing(facts.name, root):
+            for path in _leftovers(facts, root):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return report
+
+
+def _leftovers(facts: Facts, root: Path) -> list[Path]:
+    """Find the temporary files of interrupted calls: zips, partial downloads, unpacked images and split files."""
+    patterns = (f".{facts.zip_name}*", f".{facts.split_file(root).name}*", ".unpacked")
+    return [path for pattern in patterns for path in facts.folder(root).glob(pattern)]
+
+
+@contextlib.contextmanager
+def _alone(facts: Facts, root: Path) -> Iterator[None]:
+    """Hold the lock of the data set's folder; wait while another process holds it."""
+    with contextlib.ExitStack() as stack:
+        with writing("a lock file", facts.folder(root)):
+            stack.enter_context(alone(facts.folder(root) / ".download.lock", f"the download of {facts.name} to {root}"))
+        yield
+
+
+def _only_split_was_missing(facts: Facts, root: Path, places: Places, report: Report) -> bool:
+    if report.split is not None or not facts.image_folder(root).is_dir():
+        return False
+    try:
+        content = read_small(places.split_url(facts), pause=places.pause)
+    except TransferError:
+        return False  # the zip may contain the split too
+    if git_blob_sha1(content) != facts.split_blob_sha1:
+        return False
+    split = parse_split(content, places.split_url(facts))
+    if missing_images(facts.image_folder(root), [item.path for part in PARTS for item in split[part]]):
+        return False
+    _put_split(facts, root, content)
+    return True
+
+
+def _from_network(facts: Facts, root: Path, places: Places) -> None:
+    """Download the zip from the hub, or else from Google Drive, first reusing what an interrupted call left."""
+    zip_file = facts.folder(root) / f".{facts.zip_name}"
+    ways: list[tuple[str, Callable[[], None]]] = [
+        ("the Hugging Face hub", lambda: download(places.zip_url(facts), zip_file, beside=1.0, pause=places.pause)),
+    ]
+    if facts.gdrive_id:
+        ways.append(("Google Drive", lambda: _from_drive(places.drive_url(facts), zip_file)))
+    reasons = []
+    for name, fetch in ways:
+        try:
+            if not zip_file.exists():
+                print(f"Fetching {facts.zip_name} from {name}.")
+                fetch()
+            with ZipSource(zip_file, places.limits) as source:
+                _place(source, facts, root, places)
+        except TransferError as error:
+            reasons.append(f"from {name}: {error}")
+        except ArchiveError as error:
+            zip_file.unlink()
+            reasons.append(f"from {name}: the download is unusable, {error}")
+        else:
+            zip_file.unlink()
+            return
+    raise UserError(
+        f"{facts.name} could not be fetched ({'; '.join(reasons)}): run this again later (partial downloads resume), "
+        f"or download {facts.zip_name} yourself and give it with --from."
+    )
+
+
+def _from_drive(url: str, target: Path) -> None:
+    """Download with gdown, which keeps and resumes partial downloads. Raises TransferError."""
+    import gdown
+    import requests
+
+    part = target.with_name(f"{target.name}.drive")
+
+    def kept() -> dict[Path, int]:
+        return {file: file.stat().st_size for file in part.parent.glob(f"{part.name}*")}
+
+    looked = False
+
+    def has_room(done: int, total: int | None) -> None:
+        nonlocal looked
+        if total is not None and not looked:
+            looked = True
+            require_space(part.parent, 2 * total - done, f"{target.name.lstrip('.')} and its content")
+
+    refused = gdown.exceptions.FileURLRetrievalError
+    refused = getattr(gdown.exceptions, "DownloadError", refused)  # its base class since gdown 6
+    newer: dict[str, Any] = {"timeout": 30, "progress": has_room}
+    known = inspect.signature(gdown.download).parameters
+    options = {name: value for name, value in newer.items() if name in known}
+    before = kept()
+    try:
+        gdown.download(url, str(part), quiet=not sys.stderr.isatty(), resume=True, **options)
+    except (refused, requests.RequestException, OSError, RuntimeError) as error:
+        if kept() == before:  # the partial download is of no use: the next call starts over
+            for file in before:
+                file.unlink()
+        raise TransferError(f"{url} failed ({'; '.join(filter(None, trouble(error, '')))})") from error
+    if not part.is_file():
+        raise TransferError(f"{url} sent no file")
+    part.replace(target)
+
+
+def _from_files(facts: Facts, root: Path, places: Places, given: Path) -> None:
+    given = given / facts.zip_name if (given / facts.zip_name).is_file() else given
+    if not given.exists():
+        raise UserError(f"{given} does not exist: give --from the folder or zip that has the images of {facts.name}.")
+    try:
+        with FolderSource(given) if given.is_dir() else ZipSource(given, places.limits) as source:
+            _place(source, facts, root, places)
+    except ArchiveError as error:
+        raise UserError(f"{given} is unusable for {facts.name}, {error}: give --from another folder or zip.") from error
+
+
+def _place(source: Source, facts: Facts, root: Path, places: Places) -> None:
+    """Copy the images listed in the split from `source` into the image folder; other files there are kept.
+
+    Raises ArchiveError if images are neither in the source nor in the image folder.
+    """
+    content = _split_content(source, facts, root, places)
+    split = parse_split(content, f"split_{facts.name}.json")
+    wanted = list(dict.fromkeys(item.path for part in PARTS for item in split[part]))
+    prefix = find_prefix(source.sizes, wanted)
+    here = [path for path in wanted if prefix + path in source.sizes]
+    images = facts.image_folder(root)
+    absent = [path for path in wanted if prefix + path not in source.sizes and not has_image_header(images / path)]
+    if absent:
+        raise ArchiveError(f"it lacks {len(absent)} of the {len(wanted)} images, the first is {absent[0]}")
+    unpacked = facts.folder(root) / ".unpacked"
+    with writing(facts.name, unpacked):
+        shutil.rmtree(unpacked, ignore_errors=True)
+        unpacked.mkdir()
+    require_space(unpacked, sum(source.sizes[prefix + path] for path in here), f"the images of {facts.name}")
+    for path in progress(here, f"Unpacking {facts.name}", unit="image"):
+        target = unpacked / path
+        with writing(path, unpacked):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        source.copy(prefix + path, target)
+        if not has_image_header(target):
+            raise ArchiveError(f"its file {prefix + path} is not a readable image")
+    with writing(facts.name, images):
+        if images.exists():
+            for path in here:
+                (images / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(unpacked / path, images / path)
+            shutil.rmtree(unpacked)
+        else:
+            unpacked.replace(images)
+    _put_split(facts, root, content)
+
+
+def _split_content(source: Source, facts: Facts, root: Path, places: Places) -> bytes:
+    """Return the published split file's content, from the data folder, the source or the public repository."""
+    name = f"split_{facts.name}.json"
+    candidates: list[Callable[[], bytes]] = []
+    if facts.split_file(root).is_file():
+        candidates.append(facts.split_file(root).read_bytes)
+    for path, size in source.sizes.items():
+        if path.rpartition("/")[2] == name and size <= 64 << 20:
+            candidates.append(partial(source.read, path))
+    for candidate in candidates:
+        content = candidate()
+        if git_blob_sha1(content) == facts.split_blob_sha1:
+            return content
+    url = places.split_url(facts)
+    try:
+        content = read_small(url, pause=places.pause)
+    except TransferError as error:
+        raise UserError(
+            f"The split file of {facts.name} could not be fetched ({error}): run this again later, or put {name} into "
+            f"{facts.folder(root)}."
+        ) from error
+    if git_blob_sha1(content) != facts.split_blob_sha1:
+        raise UserError(
+            f"{url} did not send the published split (git blob {git_blob_sha1(content)} instead of "
+            f"{facts.split_blob_sha1}): put the published {name} into {facts.folder(root)}."
+        )
+    return content
+
+
+def _put_split(facts: Facts, root: Path, content: bytes) -> None:
+    """Write the published split; a different file already there is renamed and kept."""
+    file = facts.split_file(root)
+    with writing(file.name, file.parent):
+        if file.exists():
+            if file.read_bytes() == content:
+                return
+            kept = next(path for n in range(1, 1000) if not (path := file.with_suffix(f".{n}.json")).exists())
+            file.replace(kept)
+            print(f"{file} was not the published split; it was renamed to {kept}.")
+        with atomic_path(file) as temporary:
+            temporary.write_bytes(content)

@@ -1,0 +1,122 @@
+"""Lists the files in a folder: images, others, hidden ones, links."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ogkd.core import UserError
+from ogkd.core.images import has_preamble
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm")
+
+
+@dataclass
+class Listing:
+    """The files in a folder and its subfolders as sorted paths relative to it, with forward slashes.
+
+    Images are files with a suffix in `SUFFIXES`, and files of any name that begin with a DICOM preamble. Linked folders
+    are listed like others, but a folder that is reached twice is listed once, so loops end.
+    """
+
+    images: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)  # files, and folders that were not entered
+    linked: list[str] = field(default_factory=list)  # links to folders whose files are listed
+    again: list[str] = field(default_factory=list)  # links to folders that are listed already or contain this one
+    broken: list[str] = field(default_factory=list)  # links to nothing
+
+    def sort(self) -> Listing:
+        for paths in vars(self).values():
+            paths.sort()
+        return self
+
+
+def list_files(folder: str | Path) -> Listing:
+    """Raises UserError if a folder cannot be listed or a name is not valid text."""
+    found, top = Listing(), Path(folder)
+    listed = {_identity(place) for place in (top, *top.resolve().parents)}
+    waiting, links = deque([""]), deque[str]()  # linked folders come last: a folder's own name goes before a link's
+
+    def enter(path: str) -> bool:
+        """Queue a folder, unless it is listed already."""
+        identity = _identity(top / path)
+        new = identity not in listed
+        listed.add(identity)
+        (waiting if new else found.again).append(path)
+        return new
+
+    while waiting or links:
+        if not waiting:
+            link = links.popleft()
+            if not enter(link):
+                continue
+            found.linked.append(link)
+        if waiting[0]:
+            found.folders.append(waiting[0])
+        for entry in _entries(top / waiting[0]):
+            path = f"{waiting[0]}/{entry.name}".removeprefix("/")
+            _check_name(path, top)
+            if not shown(entry.name):
+                found.hidden.append(path)
+            elif Path(entry.path).is_dir():  # False for a link to itself, at which entry.is_dir() raises OSError
+                if entry.is_symlink():
+                    links.append(path)
+                else:
+                    enter(path)
+            elif entry.is_symlink() and not Path(entry.path).exists():
+                found.broken.append(path)
+            else:
+                is_image = entry.name.lower().endswith(SUFFIXES) or has_preamble(Path(entry.path))
+                (found.images if is_image else found.others).append(path)
+        waiting.popleft()
+    return found.sort()
+
+
+def images_below(folder: str | Path) -> list[str]:
+    """Return the images of `list_files`."""
+    return list_files(folder).images
+
+
+def shown(name: str) -> bool:
+    """Whether a file or folder is neither hidden nor what macOS puts into archives."""
+    return not name.startswith(".") and name != "__MACOSX"
+
+
+def tally(paths: Iterable[str], what: str) -> str:
+    """Return "<what>: 3 (.gif 2, no suffix 1; the first is a.gif)"."""
+    paths = list(paths)
+    kinds = Counter(Path(path).suffix.lower() or "no suffix" for path in paths).most_common(5)
+    listed = ", ".join(f"{kind} {number}" for kind, number in kinds)
+    return f"{what}: {len(paths)} ({listed}; the first is {paths[0]})"
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"Cannot list the folder {folder}: {error.strerror}.") from error
+
+
+def _identity(folder: Path) -> tuple[int, int] | str:
+    """What is the same for a folder under each of its names; the path where there are no inode numbers."""
+    found = folder.stat()
+    return (found.st_dev, found.st_ino) if found.st_ino else str(folder.resolve())
+
+
+def _check_name(name: str, folder: Path) -> None:
+    """Raise UserError for a name whose bytes are not valid text: neither a split file nor a prompt can hold it."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        encoding = sys.getfilesystemencoding()
+        raise UserError(
+            f"The name {os.fsencode(name)!r} in {folder} is not valid {encoding}, the encoding of file names here: "
+            f"rename it{'' if encoding == 'utf-8' else ', or set PYTHONUTF8=1'}."
+        ) from None

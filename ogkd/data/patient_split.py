@@ -1,0 +1,172 @@
+"""Splits by patient: a patient in both training and test would make results look too good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ogkd.core import UserError
+
+from ogkd.data.catalogue import PARTS
+from ogkd.data.folders import make_split
+from ogkd.data.names import class_words
+from ogkd.data.patients import one_each
+from ogkd.data.splits import Item, Split
+
+SHARES = (0.5, 0.2, 0.3)  # of each class's images in train, val and test, as in the published splits
+SHARES_WITHOUT_TEST = (0.8, 0.2)
+MISSING = 10.0  # the cost of a part without images of a class, compared with squared deviations of shares
+ROUNDS = 50  # of moving single patients; the search ends sooner when no move helps
+
+
+def split_by_patient(
+    images: Mapping[str, Sequence[str]],
+    patients: Mapping[str, str],
+    seed: int = 0,
+    shares: Sequence[float] = SHARES,
+) -> Split:
+    """Split the images of each class so that each patient is in only one part.
+
+    Each class is divided as close to `shares` for train, val and test as possible; with two of them, test is empty.
+    Patients are assigned in order of their number of images (ties by the seed), each to the part that keeps the squared
+    deviations of all shares smallest; then single patients are moved as long as that helps. Every part gets images of
+    each class.
+
+    Raises UserError if a class has fewer patients than parts and so cannot be in each, or if no such split was found.
+    """
+    names, parts = list(images), PARTS[: len(shares)]
+    people = sorted({patients[path] for paths in images.values() for path in paths})
+    places = {patient: row for row, patient in enumerate(people)}
+    counts = np.zeros((len(people), len(names)))  # images of each patient in each class
+    for label, paths in enumerate(images.values()):
+        for path in paths:
+            counts[places[patients[path]], label] += 1
+    for label, name in enumerate(names):
+        number = int((counts[:, label] > 0).sum())
+        if number < len(parts):
+            raise UserError(
+                f"The class {name} has images of {number} patient{'s' * (number != 1)}: it needs at least "
+                f"{len(parts)}, one each for {', '.join(parts)}, or remove it. With --by-image, scripts/split.py "
+                "ignores the patients, but then the test may be of patients seen in training."
+            )
+    part_of = _assign(counts, seed, np.array(shares))
+    split: Split = {part: [] for part in PARTS}
+    for label, (name, paths) in enumerate(images.items()):
+        for path in paths:
+            split[PARTS[part_of[places[patients[path]]]]].append(Item(path, label, class_words(name) or name))
+    for label, name in enumerate(names):
+        empty = [part for part in parts if all(item.label != label for item in split[part])]
+        if empty:
+            raise UserError(
+                f"No split was found that has images of {name} in the part '{empty[0]}' too, since its patients have "
+                "images of other classes: try another --seed, or write the split file by hand."
+            )
+    return split
+
+
+def divide(
+    folder: str | Path,
+    images: Mapping[str, Sequence[str]],
+    patients: Mapping[str, str],
+    parts: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> Split:
+    """Split the images of each class as `parts` (image -> train, val or test) says; without parts by patient; without
+    patients image by image. An image without a patient counts as one of its own.
+
+    Raises UserError if a class has too few patients or images.
+    """
+    owners = one_each(patients, [path for paths in images.values() for path in paths])
+    if parts:
+        return _as_given(images, parts, owners, seed)
+    if patients:
+        return split_by_patient(images, owners, seed)
+    return make_split(folder, {name: list(paths) for name, paths in images.items()})
+
+
+def _as_given(
+    images: Mapping[str, Sequence[str]], parts: Mapping[str, str], patients: Mapping[str, str], seed: int
+) -> Split:
+    """Make the split that `parts` says; images without a part are left out. Without validation images, they are drawn
+    from those for training, by patient."""
+    split: Split = {part: [] for part in PARTS}
+    for label, (name, paths) in enumerate(images.items()):
+        for path in paths:
+            if path in parts:
+                split[parts[path]].append(Item(path, label, class_words(name) or name))
+    for part in ("train", "test"):
+        lacking = [name for label, name in enumerate(images) if all(item.label != label for item in split[part])]
+        if lacking:
+            raise UserError(
+                f"The part {part} has no image of {', '.join(lacking)}: every class needs some in each part."
+            )
+    if not split["val"]:
+        left = {
+            name: [item.path for item in split["train"] if item.label == label] for label, name in enumerate(images)
+        }
+        drawn = split_by_patient(left, patients, seed, SHARES_WITHOUT_TEST)
+        split = {"train": drawn["train"], "val": drawn["val"], "test": split["test"]}
+    return split
+
+
+def _assign(counts: np.ndarray, seed: int, wanted: np.ndarray) -> np.ndarray:
+    """Return the part of each patient, (N,), from their images per class (N, C) and each part's wanted share (P,)."""
+    generator = np.random.default_rng(seed)
+    shares = counts / counts.sum(0)
+    order = generator.permutation(len(counts))
+    order = order[np.argsort(-shares[order].max(1), kind="stable")]
+    filled, part_of = np.zeros((len(wanted), counts.shape[1])), np.zeros(len(counts), dtype=int)
+    for row in order:
+        part_of[row] = int(np.argmin([_cost(filled, part, shares[row], wanted) for part in range(len(wanted))]))
+        filled[part_of[row]] += shares[row]
+    for _ in range(ROUNDS):
+        moved = False
+        for row in order:
+            before = part_of[row]
+            filled[before] -= shares[row]
+            costs = [_cost(filled, part, shares[row], wanted) for part in range(len(wanted))]
+            best = int(np.argmin(costs))
+            if costs[best] < costs[before] - 1e-12:
+                part_of[row], moved = best, True
+            filled[part_of[row]] += shares[row]
+        if not moved:
+            break
+    return part_of
+
+
+def _cost(filled: np.ndarray, part: int, share: np.ndarray, wanted: np.ndarray) -> float:
+    """Return the cost of the shares (P, C) with one patient's images (C,) added to a part."""
+    filled = filled.copy()
+    filled[part] += share
+    deviation = np.square(filled - wanted[:, None]).sum()
+    return float(deviation + MISSING * (filled < 1e-9).sum())
+
+
+def table(split: Split, patients: Mapping[str, str]) -> str:
+    """Return a text table of images, and of patients where they are known, per class and part."""
+    from tabulate import tabulate
+
+    def cell(items: Sequence[Item]) -> str:
+        return f"{len(items)} ({len({patients[item.path] for item in items})})" if patients else f"{len(items)}"
+
+    names = {item.label: item.classname for part in PARTS for item in split[part]}
+    rows = [
+        [name, *(cell([item for item in split[part] if item.label == label]) for part in PARTS)]
+        for label, name in sorted(names.items())
+    ]
+    rows.append(["all", *(cell(split[part]) for part in PARTS)])
+    return tabulate(rows, headers=["images (patients)" if patients else "images", *PARTS])
+
+
+def split_file(folder: str | Path) -> Path:
+    """Return the path of the split file for a folder of class folders."""
+    folder = Path(folder).absolute()
+    return folder / f"split_{folder.name}.json"
+
+
+def groups_file(folder: str | Path) -> Path:
+    """Return the path of the file of the images' groups, {image: {column: value}}, such as sex or site."""
+    folder = Path(folder).absolute()
+    return folder / f"groups_{folder.name}.json"

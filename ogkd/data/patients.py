@@ -1,0 +1,245 @@
+"""Finds which patient each image belongs to, and records it: patients_<name>.json beside a split, {image: patient}.
+
+The file stays with the data. If it exists, confidence intervals resample whole patients.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from ogkd.core import UserError, read_json, write_json
+
+from ogkd.data.listing import SUFFIXES
+from ogkd.data.splits import Split, part_of_image
+from ogkd.data.tables import Rows, Table, is_table, read_table, squeezed, tally
+
+READERS = 4
+# The usual names of a patient's column, best first, without spaces and marks; then of what a patient can have several.
+PATIENT_COLUMNS = (
+    re.compile(r"(anon(ymi[sz]ed)?|pseudo)?(patient(en)?|pat|pt|participant|subject|subj|person)(id|ids|no|nr|num|number|nummer|code|key)?|pid|mrn"),
+    re.compile(r"(case|lesion|study|studyinstance|exam|examination|accession|session)(id|uid|no|nr|num|number|code)?"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Patients:
+    """The patient of each image, where known, and sentences about how it was found."""
+
+    of: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+
+def patients_file(folder: str | Path) -> Path:
+    """Return the path of the patients file for a folder of images."""
+    folder = Path(folder).absolute()
+    return folder / f"patients_{folder.name}.json"
+
+
+def read_patients(folder: str | Path) -> dict[str, str]:
+    """Read image -> patient for a folder of images; empty if nothing is known. Raises UserError for a corrupt file."""
+    path = patients_file(folder)
+    if not path.is_file():
+        return {}
+    found = read_json(path)
+    if not isinstance(found, dict) or not all(isinstance(patient, str) for patient in found.values()):
+        raise UserError(f"{path} is corrupt: make it again with `python scripts/split.py`.")
+    return found
+
+
+def write_patients(patients: Mapping[str, str], folder: str | Path) -> Path:
+    """Write image -> patient beside the split and return the file's path."""
+    path = patients_file(folder)
+    write_json(dict(patients), path)
+    return path
+
+
+def patients_of(
+    images: Iterable[str], given: str, column: str = "", image_column: str = "", one_per_image: bool = False
+) -> Patients:
+    """Find each image's patient with `given`: a table with a column that names the image (its path relative to the
+    folder, its file name, or that without suffix) and one that names the patient; or a regular expression whose group,
+    or whole match, is the patient.
+
+    Args:
+        images: paths relative to the folder.
+        given: the table's path, or the expression.
+        column, image_column: the table's columns, if they have other names than usual.
+        one_per_image: an image without a patient counts as a patient of its own.
+
+    Raises UserError if an image has no patient, a name fits several images or several columns, or rows contradict each
+    other.
+    """
+    images = list(images)
+    if is_table(given):
+        table = read_table(given)
+        rows = table.rows_of(images, image_column)
+        patients = patients_in(table, rows, images, column, one_per_image)
+        return Patients(patients.of, (*table.notes, *patients.notes, *rows.without_image(table)))
+    if column or image_column:
+        raise UserError(f"--patient-column and --image-column are for a table, but '{given}' is an expression.")
+    found = {image: _group(match) if (match := _pattern(given).search(image)) else "" for image in images}
+    return _complete(found, images, one_per_image, f"match '{given}'", f"the expression '{given}'")
+
+
+def patients_in(
+    table: Table, rows: Rows, images: Sequence[str], column: str = "", one_per_image: bool = False
+) -> Patients:
+    """Find each image's patient in a table whose rows of the images are known, as `patients_of` does."""
+    chosen, column = column, patient_column(table, column)
+    if not column:
+        raise UserError(
+            f"{table.path} has no column of patients, such as patient_id ({', '.join(table.columns)}): choose one with "
+            "--patient-column."
+        )
+    if column == rows.column:
+        raise UserError(
+            f"The column {column} of {table.path} names the images: choose others with --image-column and "
+            "--patient-column."
+        )
+    found = table.one_value(rows, column)
+    source = f"the column {column} of {table.path}"
+    patients = _complete(found, images, one_per_image, f"have one in {source}", source)
+    notes = [*patients.notes]
+    if not chosen and PATIENT_COLUMNS[1].fullmatch(squeezed(column)):
+        notes.append(f"{column} may be less than a patient: if one can have several, choose with --patient-column.")
+    return Patients(patients.of, tuple(notes))
+
+
+def patient_column(table: Table, chosen: str = "") -> str:
+    """Return the table's column of patients, the chosen one or else by its usual names; "" without one.
+
+    Raises UserError if several with usual names differ.
+    """
+    if chosen:
+        return table.named(chosen, "--patient-column")
+    for names in PATIENT_COLUMNS:
+        if fits := [name for name in table.columns if names.fullmatch(squeezed(name))]:
+            return table.choose(fits, "patient", "--patient-column")
+    return ""
+
+
+def dicom_patients(folder: str | Path, images: Iterable[str]) -> Patients:
+    """Read the PatientID of the DICOM files among the images. One that all files share says nothing and is ignored."""
+    other = tuple(suffix for suffix in SUFFIXES if suffix != ".dcm")
+    files = [image for image in images if not image.lower().endswith(other)]
+    with ThreadPoolExecutor(READERS) as pool:
+        found = dict(zip(files, pool.map(lambda image: _patient_id(Path(folder, image)), files), strict=True))
+    known = {image: patient for image, patient in found.items() if patient}
+    without = len(files) - len(known)
+    if not known:
+        return Patients({}, (f"None of the {len(files)} DICOM files has a PatientID.",) if files else ())
+    if len(set(known.values())) == 1 and len(known) > 1:
+        return Patients({}, ("All DICOM files have the same PatientID, which does not tell patients apart.",))
+    notes = [summary(known, "the PatientID of the DICOM files")]
+    if without:
+        notes.append(f"DICOM files without a PatientID: {without}.")
+    return Patients(known, tuple(notes))
+
+
+def known_patients(folder: str | Path, images: Iterable[str], image_folder: str | Path = "") -> Patients:
+    """Return the patients that are recorded in a folder or, for other images, in their DICOM files, which are below
+    `image_folder` (default: the folder). The notes name no file and no patient."""
+    recorded = read_patients(folder)
+    images = list(images)
+    of = {image: recorded[image] for image in images if image in recorded}
+    notes = [summary(of, patients_file(folder).name)] if of else []
+    dicom = dicom_patients(image_folder or folder, [image for image in images if image not in of])
+    return Patients(of | dicom.of, (*notes, *dicom.notes))
+
+
+def one_each(patients: Mapping[str, str], images: Iterable[str]) -> dict[str, str]:
+    """Return the patients with each image that has none as a patient of its own."""
+    return {image: patients.get(image) or image for image in images}
+
+
+def across_parts(parts: Mapping[str, str], patients: Mapping[str, str]) -> list[str]:
+    """Return the patients with images in several parts, sorted; `parts` is image -> part."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for image in parts.keys() & patients.keys():
+        found[patients[image]].add(parts[image])
+    return sorted(patient for patient, parts_of in found.items() if len(parts_of) > 1)
+
+
+def patient_warnings(split: Split, patients: Mapping[str, str]) -> list[str]:
+    """Return a phrase about patients with images in several parts of a split; [] if there are none."""
+    if not (across := across_parts(part_of_image(split), patients)):
+        return []
+    return [
+        f"patients with images in several parts of the split: {len(across)} of {len(set(patients.values()))}, which "
+        "makes the test too easy (scripts/split.py splits by patient)"
+    ]
+
+
+def summary(patients: Mapping[str, str], source: str) -> str:
+    """Return a sentence on how many patients there are, which says if there are as many as images."""
+    images, people = len(patients), len(set(patients.values()))
+    if people == images:
+        return (
+            f"There are as many patients as images ({images}) by {source}: each image is its own patient. If patients "
+            "have several images, this is not what tells them apart."
+        )
+    return f"{images} images of {people} patient{'s' * (people != 1)} by {source}."
+
+
+def _complete(found: Mapping[str, str], images: Sequence[str], one_per_image: bool, must: str, source: str) -> Patients:
+    without = [image for image in images if not found.get(image)]
+    if without and not one_per_image:
+        raise UserError(
+            f"{len(without)} of {len(images)} images have no patient (the first is {without[0]}): all must {must}, or "
+            "add --else-one-per-image to count each of the others as a patient of its own."
+        )
+    if len(without) == len(images):
+        raise UserError(f"None of the {len(images)} images has a patient by {source}: correct it.")
+    patients = one_each(found, images)
+    notes = (
+        summary(patients, source),
+        *tally("Images without a patient, which count as one each", without),
+        *tally("Patients that are written in several ways and count as different", _alike(patients.values())),
+    )
+    return Patients(patients, notes)
+
+
+def _alike(patients: Iterable[str]) -> list[str]:
+    """Return names of patients that differ only in case, spaces, leading zeros or a decimal: "P1 = p01"."""
+    spelled: dict[str, list[str]] = defaultdict(list)
+    for patient in sorted(set(patients)):
+        name = re.sub(r"\.0+$", "", "".join(patient.casefold().split()))
+        spelled[re.sub(r"(?<!\d)0+(?=\d)", "", name)].append(patient)
+    return [" = ".join(names) for names in spelled.values() if len(names) > 1]
+
+
+def _pattern(given: str) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(given)
+    except re.error as error:
+        raise UserError(
+            f"'{given}' is neither a table nor a regular expression ({error}): give a CSV file with the columns image "
+            "and patient, or an expression such as '(P\\d+)_'."
+        ) from None
+    if pattern.groups > 1 and "patient" not in pattern.groupindex:
+        raise UserError(
+            f"'{given}' has {pattern.groups} groups: write (?P<patient>...) for the one that is the patient, or "
+            "(?:...) for the others."
+        )
+    return pattern
+
+
+def _group(match: re.Match[str]) -> str:
+    groups = match.re.groupindex
+    return (match["patient"] if "patient" in groups else match[1] if match.re.groups else match[0]) or ""
+
+
+def _patient_id(file: Path) -> str:
+    """Return a DICOM file's PatientID; "" if there is none or the file cannot be read, which is reported elsewhere."""
+    import pydicom
+
+    try:
+        data = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=["PatientID"])
+        return str(data.get("PatientID") or "").strip(" \0")
+    except Exception:
+        return ""

@@ -1,0 +1,236 @@
+"""Finding runs and reading their results. results.json determines what a run is, wherever its folder is."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ogkd.core import UserError, checkpoints_in, models_in, parse_json
+from ogkd.core.rules import Rule, one_of
+from ogkd.core.shapes import departure
+from ogkd.core.words import counted
+from ogkd.data import catalogue
+
+from ogkd.evaluation.metrics import METRICS
+
+ROOT = Path(__file__).resolve().parents[1]
+# Kinds of runs by the classes tested; a run that was trained and tested on novel classes is "train_new".
+KINDS = {"base": "train_base", "new": "test_new", "all": "few_shot"}
+DEEPEST_CONFIG = 20  # levels of sections and lists
+_NAME = Rule(lambda value: isinstance(value, str) and bool(value), "a name")
+_SHAPE = {
+    "method": _NAME, "dataset": _NAME, "backbone": _NAME, "subsample": one_of(*KINDS), "shots": int, "seed": int,
+    "seconds": float, "config": dict, "fingerprints": dict, "title?": str, "source?": str, "changed?": dict,
+    "threads?": int, "trained?": bool, "novel?": bool, "notes?": [str], "warnings?": [str],
+    "confusion_matrix?": ([[int]], None), "classnames?": ([str], None),
+}  # fmt: skip
+RESULTS, DIVERGED = "results.json", "diverged.json"
+SHAPES = {
+    RESULTS: _SHAPE | {"accuracy": float} | {f"{name}?": (float, None) for name in METRICS if name != "accuracy"},
+    DIVERGED: _SHAPE | {"diverged": {"message": str, "epoch": int, "step": int, "term": str}},
+}
+ELSEWHERE = "elsewhere"  # the source of parameters that were not trained by a run of this project
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run, or one that diverged and so has no metrics.
+
+    kind: train_base (tested on the base classes), test_new (on the novel ones), few_shot (on all), train_new (trained
+        on the novel ones), or transfer (trained on another data set, `source`).
+    dataset: the name on the command line, such as btmri, or a folder of the user's own images.
+    backbone: the name, or the last part of the path or hub name.
+    """
+
+    kind: str
+    dataset: str
+    backbone: str
+    method: str
+    shots: int
+    seed: int
+    results: dict
+    path: Path
+
+    @property
+    def source(self) -> str:
+        """The data set that a transfer run was trained on, by its name on the command line."""
+        name = self.results.get("source", "")
+        return command_names().get(name, name)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the training diverged, so that there are no accuracy and no predictions."""
+        return "diverged" in self.results
+
+    @property
+    def changed(self) -> dict[str, object] | None:
+        """The configuration keys that the user changed, with their values; None if the run did not record them."""
+        return self.results.get("changed")
+
+
+def collect(folder: Path, diverged: bool = False) -> list[Run]:
+    """All finished runs below a folder, that is, those with a results.json. A corrupt one is reported and left out.
+
+    diverged: whether to include runs that diverged.
+
+    Raises:
+        UserError: the folder does not exist, or no run in it is finished (or diverged, if these are included).
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder} with results.")
+    runs = runs_in(folders_below(folder), diverged)
+    if not runs:
+        raise UserError(f"No run below {folder} is finished{begun_below([folder])}.")
+    return runs
+
+
+def folders_below(folder: Path) -> list[Path]:
+    """The folders of the finished and diverged runs below a folder."""
+    return sorted({path.parent for name in (RESULTS, DIVERGED) for path in Path(folder).rglob(name)})
+
+
+def begun_below(folders: Iterable[Path]) -> str:
+    """The end of a sentence on folders without finished runs: which unfinished and diverged runs there are."""
+    folders = list(map(Path, folders))
+    waiting = [path for folder in folders for path, _ in unfinished(folder)]
+    broken = [path for folder in folders for path in folders_below(folder) if not (path / RESULTS).exists()]
+    number = counted(len(waiting), "run is", "runs are")
+    text = f"; {number} unfinished, the first is {waiting[0]}" if waiting else ""
+    return text + (f"; {len(broken)} diverged, the first is {broken[0]}" if broken else "")
+
+
+def runs_in(folders: Iterable[Path], diverged: bool = False) -> list[Run]:
+    """The finished runs in these run folders, with `diverged` also those that diverged. A corrupt one is reported and
+    left out."""
+    runs = []
+    for folder in map(Path, folders):
+        names = (RESULTS, DIVERGED) if diverged else (RESULTS,)
+        if not any((folder / name).exists() for name in names):
+            continue
+        try:
+            runs.append(read_run(folder))
+        except UserError as error:
+            warn(f"a run is left out: {error}")
+    return runs
+
+
+def read_run(folder: Path) -> Run:
+    """The finished run in a folder, or the diverged one in a folder without results.json.
+
+    Raises:
+        UserError: its results.json is missing or corrupt; the message says why.
+    """
+    done = (folder / RESULTS).exists() or not (folder / DIVERGED).exists()
+    results = read_results(folder / (RESULTS if done else DIVERGED))
+    kind = KINDS[results["subsample"]]
+    if kind == "test_new" and _trained(results, folder):
+        kind = "train_new"
+    if results.get("source", "") not in ("", ELSEWHERE, results["dataset"]):
+        kind = "transfer"
+    return Run(
+        kind,
+        _command_name(results),
+        re.split(r"[/\\]", results["backbone"].removeprefix("hf-hub:").rstrip("/\\"))[-1],
+        results["method"],
+        results["shots"],
+        results["seed"],
+        results,
+        folder,
+    )
+
+
+def read_results(path: Path) -> dict:
+    """The content of a run's results.json (or diverged.json), with all fields that tables use, of the right types.
+
+    Raises:
+        UserError: the file is missing or corrupt; the message says why.
+    """
+    try:
+        results = parse_json(path.read_text(encoding="utf-8"))
+        _check(results, SHAPES[path.name])
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except (ValueError, OverflowError, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+    else:
+        return results
+    raise UserError(f"{path} is corrupt ({reason}): delete it and test the run again.")
+
+
+def _check(results: Any, shape: dict) -> None:
+    found = departure(results, shape)
+    if found:
+        raise ValueError(found)
+    if _depth(results["config"]) > DEEPEST_CONFIG:
+        raise RecursionError
+
+
+def _depth(node: object) -> int:
+    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return 1 + max(map(_depth, inner), default=0)
+
+
+def _trained(results: dict, folder: Path) -> bool:
+    """Whether the run was trained. For runs that did not record it, checkpoints decide."""
+    if "trained" in results:
+        return results["trained"]
+    return results["fingerprints"].get("checkpoint") is None and bool(models_in(folder))
+
+
+def _command_name(results: dict) -> str:
+    """The data set's name on the command line: btmri for BTMRI; a folder of the user's own images keeps its name."""
+    name, config = results["dataset"], results["config"].get("DATASET")
+    if isinstance(config, dict) and config.get("FOLDER"):
+        return name
+    return command_names().get(name, name)
+
+
+@cache
+def command_names() -> dict[str, str]:
+    """Name of a data set -> name on the command line, for the catalogue and configs/datasets/."""
+    import yaml
+
+    names = {}
+    for path in sorted((ROOT / "configs" / "datasets").glob("*.yaml")):
+        names[yaml.safe_load(path.read_text(encoding="utf-8"))["DATASET"]["NAME"]] = path.stem
+    return names | {facts.name: facts.config for facts in catalogue.load().everything()}
+
+
+def select(
+    runs: Iterable[Run],
+    methods: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    backbone: str | None = None,
+    datasets: Sequence[str] | None = None,
+) -> list[Run]:
+    """The runs with the given values; None selects all."""
+    return [
+        run
+        for run in runs
+        if (methods is None or run.method in methods)
+        and (seeds is None or run.seed in seeds)
+        and (backbone is None or run.backbone == backbone)
+        and (datasets is None or run.dataset in datasets)
+    ]
+
+
+def unfinished(folder: Path) -> list[tuple[Path, int]]:
+    """Folders of runs that were started but neither finished nor diverged, with the last saved epoch (0: none)."""
+    found = []
+    for config in sorted(Path(folder).rglob("config.yaml")):
+        run = config.parent
+        if not any((run / name).exists() for name in (RESULTS, DIVERGED)):
+            epochs = (epoch for model in models_in(run) for epoch in checkpoints_in(model))
+            found.append((run, max(epochs, default=0)))
+    return found
+
+
+def warn(sentence: str) -> None:
+    """Print a warning for readers of the tables on stderr; stdout is only for tables."""
+    print(f"warning: {sentence}", file=sys.stderr)

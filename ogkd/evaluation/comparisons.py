@@ -1,0 +1,141 @@
+"""Comparisons of methods: paired differences per data set, and tests over data sets.
+
+Differences are paired: same test images, same seeds, same bootstrap draws. Seeds are repeated measurements on a data
+set: they are averaged, so a data set counts once in every test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import cast
+
+from ogkd.core import UserError
+
+from ogkd.reports.cells import Values, combined, harmonic_mean, mean
+from ogkd.evaluation.collect import Run
+from ogkd.evaluation.statistics import Interval, combine
+from ogkd.reports.variants import Variant, by_shots, shots_name, variants
+
+PARTS = {"base": "train_base", "novel": "test_new"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method as configured, or a variant of it, with its runs on each data set."""
+
+    name: str
+    method: str
+    variant: str
+    on: dict[str, Variant]
+
+
+class Contest:
+    """The runs of one protocol and one backbone, to be compared by any metric.
+
+    columns: what is compared: base, novel and their HM, or each number of shots.
+    entries: the rows of the protocol's tables.
+    notes: sentences on why runs could not be compared, without duplicates.
+    """
+
+    def __init__(self, runs: Sequence[Run], protocol: str) -> None:
+        kinds = PARTS.values() if protocol == "base2new" else ("few_shot",)
+        chosen = [run for run in runs if run.kind in kinds]
+        found, notes = variants(chosen)
+        rows: dict[tuple[str, str], Entry] = {}
+        for one in found:
+            rows.setdefault((one.method, one.key), Entry(one.name, one.method, one.key, {})).on[one.dataset] = one
+        self.entries = list(rows.values())
+        self.datasets = sorted({run.dataset for run in chosen})
+        shots = sorted({run.shots for run in chosen}, key=by_shots)
+        self.columns = [*PARTS, "HM"] if protocol == "base2new" else [shots_name(number) for number in shots]
+        self._shots = dict(zip(self.columns, shots, strict=True)) if protocol == "few_shot" else {}
+        self._notes = dict.fromkeys(notes)
+        self._values: dict[tuple[str, bool], Values] = {}
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on the runs for the reader."""
+        return list(dict.fromkeys(chain(self._notes, *(values.notes() for values in self._values.values()))))
+
+    def entry(self, method: str) -> Entry:
+        """The method as configured, or its only variant.
+
+        Raises:
+            UserError: it was not run, or only as several variants.
+        """
+        found = [one for one in self.entries if one.method == method]
+        if not found:
+            known = ", ".join(dict.fromkeys(one.method for one in self.entries)) or "no method"
+            raise UserError(f"There is no finished run of {method} to compare with; there is {known}.")
+        plain = [one for one in found if not one.variant] or found
+        if len(plain) > 1:
+            names = "; ".join(one.name for one in plain)
+            raise UserError(
+                f"{method} was run in several configurations ({names}), none of them as configured: run that one."
+            )
+        return plain[0]
+
+    def score(self, metric: str, entry: Entry, dataset: str, column: str) -> float | None:
+        """The mean over seeds; for HM, the HM of the means."""
+        if dataset not in entry.on:
+            return None
+        values = self._of(metric, False)
+        cells = [values.cell(self._runs(entry, dataset, part)) for part in self._parts(column)]
+        found = combined(harmonic_mean, *cells) if column == "HM" else cells[0]
+        return found.mean if found else None
+
+    def difference(self, metric: str, first: Entry, second: Entry, dataset: str, column: str) -> Interval | None:
+        """First minus second, paired over the seeds that both have; None, with a note, if they cannot be paired."""
+        if dataset not in first.on or dataset not in second.on:
+            return None
+        parts = self._parts(column)
+        every = [self._runs(entry, dataset, part) for entry in (first, second) for part in parts]
+        values, what = self._of(metric, True), f"{first.name} and {second.name} on {dataset}, {column},"
+        kept = [[run for run in runs if (run.path / "predictions.npz").is_file()] for runs in every]
+        values.cell([run for runs, left in zip(every, kept, strict=True) for run in runs if run not in left])
+        seeds = set.intersection(*({run.seed for run in runs} for runs in kept))
+        if not seeds:
+            if all(kept):
+                self._note(f"{what} have no seed in common, so no difference is computed.")
+            return None
+        if any(len(runs) > len(seeds) for runs in every):
+            self._note(f"{what} are compared only on seeds {', '.join(map(str, sorted(seeds)))}.")
+        cells = [values.cell([run for run in runs if run.seed in seeds]) for runs in kept]
+        found = [cast(Interval, one.interval) for one in cells if one and one.seeds >= len(seeds)]
+        if len(found) < len(cells):
+            return None
+        ours, theirs = found[: len(parts)], found[len(parts) :]
+        if any(a.images != b.images for a, b in zip(ours, theirs, strict=True)):
+            self._note(f"{what} were tested on different images, so no difference is computed.")
+            return None
+        return combine(_minus(harmonic_mean if column == "HM" else mean), *ours, *theirs)
+
+    def differences(self, metric: str, first: Entry, second: Entry, column: str) -> dict[str, Interval]:
+        """The differences by data set, where there are any."""
+        found = {name: self.difference(metric, first, second, name, column) for name in self.datasets}
+        return {name: interval for name, interval in found.items() if interval is not None}
+
+    def _note(self, sentence: str) -> None:
+        self._notes[sentence] = None
+
+    def _parts(self, column: str) -> list[str]:
+        return list(PARTS) if column == "HM" else [column]
+
+    def _runs(self, entry: Entry, dataset: str, part: str) -> list[Run]:
+        variant = entry.on[dataset]
+        return variant.of(PARTS[part]) if part in PARTS else variant.of("few_shot", self._shots[part])
+
+    def _of(self, metric: str, intervals: bool) -> Values:
+        return self._values.setdefault((metric, intervals), Values(metric, intervals))
+
+
+def _minus(function: Callable[..., float]) -> Callable[..., float]:
+    """The function of the first half of its arguments minus that of the second half."""
+    return lambda *v: function(*v[: len(v) // 2]) - function(*v[len(v) // 2 :])
+
+
+def mean_difference(differences: dict[str, Interval]) -> Interval:
+    """The mean over data sets, with its interval over their test images."""
+    return combine(mean, *differences.values())

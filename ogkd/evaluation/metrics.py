@@ -1,0 +1,469 @@
+"""Metrics: functions of predictions, registered by name with title, unit and direction.
+
+A new metric is a function here:
+
+    @metric(title="error rate", unit="%", lower_is_better=True)
+    def error_rate(predictions: Predictions) -> float | None:
+        "Share of the images that are misclassified."
+        return 100.0 - accuracy(predictions)
+
+Tables, reports and intervals find it in METRICS. It may only use attributes with one row per image (labels, logits,
+log_probabilities, probabilities, predicted, correct, confidence, by_confidence) and classnames, since intervals pass it
+resampled rows.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ogkd.core import UserError
+
+from ogkd.evaluation.predictions import Predictions
+
+CALIBRATION_BINS = 15
+COVERAGE = Fraction(4, 5)
+NEEDS = ("costs", "order")
+TEMPERATURES = (0.01, 100.0)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A registered metric. `function` returns a number in `unit`, or None if it is undefined.
+
+    needs: keyword arguments of the function besides the predictions: "costs", a (C, C) matrix with the cost of
+        predicting the column's class for the row's, 0 on the diagonal; "order", the classes' grades: C different
+        numbers, e.g. 0 to 4 for Kellgren-Lawrence.
+    inflated: whether repeated images increase it, as with calibration errors over bins; bootstrap draws are then
+        shifted so that their mean is the value.
+    resampled: computes the metric on many samples at once, for fast intervals. From predictions and counts (R, N), the
+        number of times each image is in each of R samples, it returns (R,) values, NaN where undefined. Without it the
+        metric is computed sample by sample.
+    """
+
+    name: str
+    title: str
+    unit: str
+    lower_is_better: bool
+    function: Callable[..., float | None]
+    needs: frozenset[str] = frozenset()
+    inflated: bool = False
+    resampled: Callable[..., np.ndarray] | None = None
+
+
+METRICS: dict[str, Metric] = {}
+Function = TypeVar("Function", bound=Callable[..., float | None])
+
+
+def metric(
+    *,
+    title: str,
+    unit: str,
+    lower_is_better: bool,
+    needs: set[str] | frozenset[str] = frozenset(),
+    inflated: bool = False,
+    resampled: Callable[..., np.ndarray] | None = None,
+) -> Callable[[Function], Function]:
+    """Register a function of predictions by its name. unit: "%" or "" (a plain number)."""
+
+    def register(function: Function) -> Function:
+        name = function.__name__
+        if name in METRICS:
+            raise ValueError(f"The metric {name} is registered twice.")
+        METRICS[name] = Metric(name, title, unit, lower_is_better, function, frozenset(needs), inflated, resampled)
+        return function
+
+    return register
+
+
+def find(name: str) -> Metric:
+    """The metric with a name. Raises UserError, suggesting the nearest name, if there is none."""
+    if name not in METRICS:
+        near = difflib.get_close_matches(name, METRICS, 1)
+        raise UserError(
+            f"There is no metric {name!r}{f', do you mean {near[0]!r}?' if near else '.'} "
+            f"Known are {', '.join(METRICS)}."
+        )
+    return METRICS[name]
+
+
+def compute(name: str, predictions: Predictions, *, costs: object = None, order: object = None) -> float | None:
+    """A metric's value; None if it is undefined or its other inputs are not given.
+
+    costs: (C, C) numbers, costs[true, predicted], finite, at least 0 and 0 on the diagonal.
+    order: the grade of each class, C different numbers.
+    Raises UserError for an unknown name, or for invalid costs or grades.
+    """
+    return bound(name, len(predictions.classnames), costs=costs, order=order)(predictions)
+
+
+def compute_all(predictions: Predictions, *, costs: object = None, order: object = None) -> dict[str, float | None]:
+    """Every metric's value, by name, in the order of METRICS."""
+    return {name: compute(name, predictions, costs=costs, order=order) for name in METRICS}
+
+
+def bound(
+    name: str, num_classes: int, *, costs: object = None, order: object = None
+) -> Callable[[Predictions], float | None]:
+    """The metric as a function of predictions only; costs and order are checked once."""
+    needed = _needed(find(name), num_classes, costs, order)
+    return lambda predictions: None if needed is None else find(name).function(predictions, **needed)
+
+
+def bound_resampled(
+    name: str, num_classes: int, *, costs: object = None, order: object = None
+) -> Callable[[Predictions, np.ndarray], np.ndarray] | None:
+    """The metric's `resampled`, bound likewise; None if it has none or its other inputs are not given."""
+    function, needed = find(name).resampled, _needed(find(name), num_classes, costs, order)
+    if function is None or needed is None:
+        return None
+    return lambda predictions, counts: function(predictions, counts, **needed)
+
+
+def _needed(found: Metric, num_classes: int, costs: object, order: object) -> dict[str, np.ndarray] | None:
+    given = {"costs": _costs(costs, num_classes), "order": _order(order, num_classes)}
+    needed = {need: given[need] for need in NEEDS if need in found.needs}
+    known = {need: value for need, value in needed.items() if value is not None}
+    return known if len(known) == len(needed) else None
+
+
+def _costs(costs: object, num_classes: int) -> np.ndarray | None:
+    if costs is None:
+        return None
+    costs = np.asarray(costs, dtype=np.float64)
+    if costs.shape != (num_classes, num_classes):
+        raise UserError(f"Costs for {num_classes} classes have shape {costs.shape}: give a row and a column per class.")
+    if not np.isfinite(costs).all() or (costs < 0).any() or costs.diagonal().any():
+        raise UserError("Costs must be finite, at least 0, and 0 on the diagonal (correct predictions).")
+    return costs
+
+
+def _order(order: object, num_classes: int) -> np.ndarray | None:
+    if order is None:
+        return None
+    grades = np.asarray(order, dtype=np.float64)
+    if grades.shape != (num_classes,):
+        raise UserError(f"Grades for {num_classes} classes have shape {grades.shape}: give one number per class.")
+    if not np.isfinite(grades).all() or len(np.unique(grades)) < num_classes:
+        raise UserError("Grades must be finite and differ from class to class.")
+    return grades
+
+
+def _mean_of(values: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """`resampled` for a metric that is the mean of one number per image, (N,)."""
+    return lambda predictions, counts, **needed: counts @ values(predictions, **needed) / counts.sum(1)
+
+
+# Metrics in results.json
+
+
+@metric(title="accuracy", unit="%", lower_is_better=False, resampled=_mean_of(lambda found: 100.0 * found.correct))
+def accuracy(predictions: Predictions) -> float:
+    """Percentage of the images whose predicted class is the label."""
+    return 100.0 * float(predictions.correct.mean())
+
+
+@metric(title="error rate", unit="%", lower_is_better=True, resampled=_mean_of(lambda found: 100.0 * ~found.correct))
+def error_rate(predictions: Predictions) -> float:
+    """100 - accuracy."""
+    return 100.0 - accuracy(predictions)
+
+
+@metric(title="macro F1", unit="%", lower_is_better=False)
+def macro_f1(predictions: Predictions) -> float:
+    """Mean F1 over the classes that have images; a class without correct predictions counts as 0."""
+    counts = _counts(predictions)
+    images = counts.sum(1)
+    present = images > 0
+    return 100.0 * float((2 * counts.diagonal() / np.maximum(images + counts.sum(0), 1))[present].mean())
+
+
+def _resampled_ece(predictions: Predictions, counts: np.ndarray) -> np.ndarray:
+    """Computed as a product with the images' gaps, each in the column of its bin."""
+    gaps = np.zeros((len(predictions), CALIBRATION_BINS))
+    gaps[np.arange(len(gaps)), _bins(predictions.confidence)] = predictions.correct - predictions.confidence
+    return 100.0 * np.abs(counts @ gaps).sum(1) / counts.sum(1)
+
+
+@metric(title="ECE", unit="%", lower_is_better=True, inflated=True, resampled=_resampled_ece)
+def expected_calibration_error(predictions: Predictions) -> float:
+    """Mean |accuracy - confidence| over 15 equal bins of confidence in (0, 1], weighted by their share of the images.
+
+    Naeini et al., AAAI 2015.
+    """
+    gap = predictions.correct - predictions.confidence
+    return 100.0 * float(np.abs(np.bincount(_bins(predictions.confidence), weights=gap)).sum() / len(gap))
+
+
+def confusion_matrix(predictions: Predictions) -> list[list[int]]:
+    """Images by true class (rows) and predicted class (columns)."""
+    return _counts(predictions).tolist()
+
+
+def per_class_accuracy(predictions: Predictions) -> dict[str, float | None]:
+    """Accuracy in percent on the images of each class, which is its sensitivity; None for a class without images."""
+    counts = _counts(predictions)
+    return _shares(predictions, counts.diagonal(), counts.sum(1))
+
+
+def summary(predictions: Predictions) -> dict[str, Any]:
+    """The entries of results.json that depend on the predictions. Equal predictions give bit-identical values."""
+    return {
+        **{name: compute(name, predictions) for name in ("accuracy", "macro_f1", "expected_calibration_error")},
+        "per_class_accuracy": per_class_accuracy(predictions),
+        "confusion_matrix": confusion_matrix(predictions),
+        "classnames": list(predictions.classnames),
+        "num_test": len(predictions.labels),
+    }
+
+
+# Discrimination
+
+
+@metric(title="balanced accuracy", unit="%", lower_is_better=False)
+def balanced_accuracy(predictions: Predictions) -> float:
+    """Mean accuracy over the classes that have images, that is, the macro sensitivity (recall)."""
+    counts = _counts(predictions)
+    images = counts.sum(1)
+    return 100.0 * float((counts.diagonal()[images > 0] / images[images > 0]).mean())
+
+
+def per_class_specificity(predictions: Predictions) -> dict[str, float | None]:
+    """Percentage of other classes' images that are not predicted as the class; None if others have no images."""
+    counts = _counts(predictions)
+    others = len(predictions.labels) - counts.sum(1)
+    return _shares(predictions, others - (counts.sum(0) - counts.diagonal()), others)
+
+
+@metric(title="macro specificity", unit="%", lower_is_better=False)
+def macro_specificity(predictions: Predictions) -> float | None:
+    """Mean specificity over the classes for which it is defined; None for a single class."""
+    values = [value for value in per_class_specificity(predictions).values() if value is not None]
+    return float(np.mean(values)) if values else None
+
+
+@metric(title="macro AUROC", unit="%", lower_is_better=False)
+def macro_auroc(predictions: Predictions) -> float | None:
+    """Mean area under the one-vs-rest ROC curve of a class's probability, over the classes that have images.
+
+    None unless two classes have images. Ties count as half: the Mann-Whitney statistic (Hanley and McNeil, Radiology
+    1982).
+    """
+    areas = []
+    for label in range(len(predictions.classnames)):
+        own = predictions.labels == label
+        if own.any() and not own.all():
+            scores = predictions.probabilities[:, label]
+            others = np.sort(scores[~own])
+            below = np.searchsorted(others, scores[own], "left") + np.searchsorted(others, scores[own], "right")
+            areas.append(below.mean() / (2 * len(others)))
+    return 100.0 * float(np.mean(areas)) if areas else None
+
+
+# Calibration
+
+
+@metric(title="adaptive ECE", unit="%", lower_is_better=True, inflated=True)
+def adaptive_ece(predictions: Predictions) -> float:
+    """ECE over 15 bins with equal numbers of images in order of confidence (sizes differ by at most one).
+
+    Images with equal confidence share their mean correctness, so that their order does not matter.
+    Mukhoti et al., NeurIPS 2020 (arXiv 2002.09437), after Nguyen and O'Connor, EMNLP 2015.
+    """
+    correct, confidence = _by_confidence(predictions)
+    place = np.arange(len(correct)) * CALIBRATION_BINS // len(correct)
+    return 100.0 * float(np.abs(np.bincount(place, weights=correct - confidence)).sum() / len(correct))
+
+
+@metric(title="classwise ECE", unit="%", lower_is_better=True, inflated=True)
+def classwise_ece(predictions: Predictions) -> float:
+    """Mean over all classes of the ECE of a class's probability, in 15 equal bins.
+
+    Kull et al., NeurIPS 2019 (arXiv 1910.12656).
+    """
+    number, size = predictions.probabilities.shape
+    gap = -predictions.probabilities
+    gap[np.arange(number), predictions.labels] += 1
+    place = _bins(predictions.probabilities) + CALIBRATION_BINS * np.arange(size)
+    return 100.0 * float(np.abs(np.bincount(place.ravel(), weights=gap.ravel())).sum() / (number * size))
+
+
+def _surprise(predictions: Predictions) -> np.ndarray:
+    """Negative log-likelihood of each label in nats, (N,)."""
+    return 0.0 - np.take_along_axis(predictions.log_probabilities, predictions.labels[:, None], 1)[:, 0]
+
+
+@metric(title="NLL", unit="", lower_is_better=True, resampled=_mean_of(_surprise))
+def nll(predictions: Predictions) -> float:
+    """Mean negative log-likelihood of the labels, in nats."""
+    return float(_surprise(predictions).mean())
+
+
+def _squared_distance(predictions: Predictions) -> np.ndarray:
+    """Squared distance of each image's probabilities from its one-hot label, (N,)."""
+    distance = predictions.probabilities.copy()
+    distance[np.arange(len(distance)), predictions.labels] -= 1
+    return np.square(distance).sum(1)
+
+
+@metric(title="Brier score", unit="", lower_is_better=True, resampled=_mean_of(_squared_distance))
+def brier(predictions: Predictions) -> float:
+    """Mean squared distance of the probabilities from the one-hot label, 0 to 2.
+
+    Brier, Monthly Weather Review 1950.
+    """
+    return float(_squared_distance(predictions).mean())
+
+
+def fit_temperature(validation: Predictions) -> float:
+    """The temperature that minimises the NLL of validation logits divided by it (Guo et al., ICML 2017).
+
+    Limited to 0.01 to 100. Validation images without mistakes give 0.01, which means that they are too few. 1 if all
+    temperatures are equivalent.
+    """
+    from scipy.optimize import brentq
+
+    logits = validation.logits.astype(np.float64)
+    logits -= logits.max(1, keepdims=True)
+    true = np.take_along_axis(logits, validation.labels[:, None], 1).mean()
+
+    def slope(log_inverse: float) -> float:
+        """Derivative of the NLL with respect to the inverse temperature, in which it is convex."""
+        weights = np.exp(logits * np.exp(log_inverse))
+        return float(((weights * logits).sum(1) / weights.sum(1)).mean() - true)
+
+    low, high = (-float(np.log(bound)) for bound in reversed(TEMPERATURES))
+    if slope(low) >= 0:
+        return 1.0 if slope(high) <= 0 else TEMPERATURES[1]
+    return TEMPERATURES[0] if slope(high) <= 0 else float(np.exp(-brentq(slope, low, high)))
+
+
+def with_temperature(predictions: Predictions, temperature: float) -> Predictions:
+    """The predictions with their logits divided by a temperature."""
+    if not 0 < temperature < float("inf"):
+        raise UserError(f"A temperature must be a finite number above 0, not {temperature}.")
+    logits = predictions.logits.astype(np.float64) / temperature
+    return Predictions(predictions.images, predictions.labels, logits, predictions.classnames)
+
+
+# Selective prediction
+
+
+@metric(title="AURC", unit="%", lower_is_better=True)
+def aurc(predictions: Predictions) -> float:
+    """Area under the risk-coverage curve: the mean, over k = 1 to N, of the error rate on the k most confident images.
+
+    Images with equal confidence share their mean correctness, as if their order were random.
+    Geifman et al., ICLR 2019 (arXiv 1805.08206).
+    """
+    return 100.0 * float(risk_coverage(predictions)[1].mean())
+
+
+@metric(title="accuracy at 80 % coverage", unit="%", lower_is_better=False)
+def accuracy_at_80_coverage(predictions: Predictions) -> float:
+    """Accuracy on the most confident 80 % of the images, rounded up to a whole number; ties as in AURC.
+
+    Geifman and El-Yaniv, NeurIPS 2017 (arXiv 1705.08500).
+    """
+    correct, _ = _by_confidence(predictions)
+    return 100.0 * float(correct[: math.ceil(len(correct) * COVERAGE)].mean())
+
+
+def risk_coverage(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """The risk-coverage curve: the fraction of images kept, 1/N to 1, and the error rate on them, both (N,)."""
+    correct, _ = _by_confidence(predictions)
+    kept = np.arange(1, len(correct) + 1)
+    return kept / len(correct), 1.0 - np.cumsum(correct) / kept
+
+
+# Severity of mistakes
+
+
+def _cost(predictions: Predictions, costs: np.ndarray) -> np.ndarray:
+    """The cost of each prediction, (N,)."""
+    return costs[predictions.labels, predictions.predicted]
+
+
+@metric(title="expected cost", unit="", lower_is_better=True, needs={"costs"}, resampled=_mean_of(_cost))
+def expected_cost(predictions: Predictions, costs: np.ndarray) -> float:
+    """Mean cost over all images; a correct prediction costs nothing."""
+    return float(_cost(predictions, costs).mean())
+
+
+def _resampled_severity(predictions: Predictions, counts: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    mistakes = counts @ (~predictions.correct).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return counts @ _cost(predictions, costs) / mistakes
+
+
+@metric(title="mistake severity", unit="", lower_is_better=True, needs={"costs"}, resampled=_resampled_severity)
+def mistake_severity(predictions: Predictions, costs: np.ndarray) -> float | None:
+    """Mean cost over the mistakes only; None without mistakes. Only compare methods with similar accuracy.
+
+    Bertinetto et al., CVPR 2020 (arXiv 1912.09393).
+    """
+    wrong = ~predictions.correct
+    return float(costs[predictions.labels[wrong], predictions.predicted[wrong]].mean()) if wrong.any() else None
+
+
+@metric(title="quadratic weighted kappa", unit="", lower_is_better=False, needs={"order"})
+def quadratic_weighted_kappa(predictions: Predictions, order: np.ndarray) -> float | None:
+    """Agreement beyond chance, disagreements weighted by the squared difference in grades: 1 is perfect, 0 is chance.
+
+    None if all labels and predictions are the same class. Cohen, Psychological Bulletin 1968.
+    """
+    counts = _counts(predictions)
+    weights = np.square(order[:, None] - order)
+    by_chance = (weights * np.outer(counts.sum(1), counts.sum(0))).sum() / counts.sum()
+    return float(1.0 - (weights * counts).sum() / by_chance) if by_chance else None
+
+
+def _grade_error(predictions: Predictions, order: np.ndarray) -> np.ndarray:
+    """|grade of the prediction - grade of the label| of each image, (N,)."""
+    return np.abs(order[predictions.predicted] - order[predictions.labels])
+
+
+@metric(
+    title="mean absolute grade error", unit="", lower_is_better=True, needs={"order"}, resampled=_mean_of(_grade_error)
+)
+def mean_absolute_grade_error(predictions: Predictions, order: np.ndarray) -> float:
+    """Mean |grade of the prediction - grade of the label|, in grades."""
+    return float(_grade_error(predictions, order).mean())
+
+
+# Helpers
+
+
+def _counts(predictions: Predictions) -> np.ndarray:
+    """The confusion matrix as an array, (C, C) int64."""
+    size = len(predictions.classnames)
+    return np.bincount(predictions.labels * size + predictions.predicted, minlength=size * size).reshape(size, size)
+
+
+def _shares(predictions: Predictions, parts: np.ndarray, totals: np.ndarray) -> dict[str, float | None]:
+    """Percentages by class name; None if the total is 0."""
+    return {
+        name: 100.0 * float(part / total) if total else None
+        for name, part, total in zip(predictions.classnames, parts, totals, strict=True)
+    }
+
+
+def _bins(values: np.ndarray) -> np.ndarray:
+    """Index of each value's bin among CALIBRATION_BINS equal bins, open below and closed above; 0 is in the first."""
+    return np.clip(np.ceil(values * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
+
+
+def _by_confidence(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """Correctness and confidence, most confident first; images with equal confidence share their mean correctness."""
+    order = predictions.by_confidence
+    confidence = predictions.confidence[order]
+    starts = np.flatnonzero(np.append(True, confidence[1:] != confidence[:-1]))
+    sizes = np.diff(np.append(starts, len(order)))
+    shared = np.add.reduceat(predictions.correct[order].astype(np.float64), starts) / sizes
+    return np.repeat(shared, sizes), confidence

@@ -1,0 +1,389 @@
+"""Intervals and tests: is a difference larger than the chance of test images and data sets explains?
+
+Within a data set the images are resampled (bootstrap); over data sets the tests are those of Demsar, "Statistical
+comparisons of classifiers over multiple data sets", JMLR 2006. Seeds are repeated measurements on the same test images:
+they are averaged, never counted as additional images or data sets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import zlib
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import cast
+
+import numpy as np
+
+from ogkd.core import UserError
+
+from ogkd.evaluation.metrics import bound, bound_resampled, find
+from ogkd.evaluation.predictions import Predictions
+
+DRAWS = 2000
+LEVEL = 0.95
+COUNTS_AT_ONCE = 2**18  # images times draws: 2 MiB, which fits into a core's cache
+DECIMALS = 9  # smaller differences are rounding errors, as between 70.1 - 70 and 60.1 - 60
+
+
+# Within a data set: bootstrap over images
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its percentile bootstrap interval.
+
+    samples: (draws,) the value on each draw; NaN where undefined. Draws of the same images are paired.
+    images: a fingerprint of the images, labels and classes; None if computed from several intervals.
+    """
+
+    value: float
+    low: float
+    high: float
+    level: float
+    samples: np.ndarray = field(repr=False, compare=False)
+    images: str | None = field(default=None, repr=False, compare=False)
+
+
+def bootstrap(
+    metric: str,
+    predictions: Predictions | Sequence[Predictions],
+    *,
+    groups: Sequence[Hashable] | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    level: float = LEVEL,
+    costs: object = None,
+    order: object = None,
+) -> Interval | None:
+    """A metric, averaged over seeds, with its percentile interval over test images.
+
+    Each draw samples the images with replacement, the same ones for all seeds. The interval shows what other images
+    would have given with these trained prompts; it does not include variation between trainings. Draws of a metric that
+    increases when images are repeated (Metric.inflated) are shifted so that their mean is the value.
+
+    predictions: those of one run, or of one run per seed on the same images in the same order.
+    groups: the patient (or another cluster) of each image; whole groups are drawn. An image whose group is None or ""
+        is a separate group.
+    seed: the seed of the draws. The same images, groups and seed give the same draws for every method and metric.
+    costs, order: as in metrics.compute.
+
+    Returns None if the metric is undefined on the data. Draws on which it is undefined are left out.
+    Raises UserError if the predictions are of different images or a setting is out of range.
+    """
+    return _interval(metric, [_seeds(predictions)], groups, draws, seed, level, costs, order)
+
+
+def paired_difference(
+    metric: str,
+    first: Predictions | Sequence[Predictions],
+    second: Predictions | Sequence[Predictions],
+    *,
+    groups: Sequence[Hashable] | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    level: float = LEVEL,
+    costs: object = None,
+    order: object = None,
+) -> Interval | None:
+    """The metric of the first method minus the second's, both averaged over seeds, with its percentile interval.
+
+    Both are computed on the same resampled images. A method without seeds (zero-shot) may have a single run. Arguments,
+    None and errors are as in `bootstrap`.
+    """
+    return _interval(metric, [_seeds(first), _seeds(second)], groups, draws, seed, level, costs, order)
+
+
+def combine(function: Callable[..., float], *intervals: Interval) -> Interval:
+    """A number computed from several, with its interval: combine(harmonic_mean, base, novel).
+
+    Draws of different images are independent, draws of the same images are paired. So an average over data sets gets
+    the interval for exactly these data sets, and a difference of HMs stays paired.
+    """
+    draws, levels = {len(one.samples) for one in intervals}, {one.level for one in intervals}
+    if len(draws) > 1 or len(levels) > 1:
+        raise UserError("Intervals with different numbers of draws or levels cannot be combined: use the same for all.")
+    samples = np.array([function(*row) for row in zip(*(one.samples for one in intervals), strict=True)])
+    return _percentiles(function(*(one.value for one in intervals)), samples, levels.pop())
+
+
+class _Rows:
+    """Images drawn from predictions; each array is gathered when a metric uses it."""
+
+    def __init__(self, source: Predictions, rows: np.ndarray) -> None:
+        self._source, self._rows = source, rows
+        self.classnames = source.classnames
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        values = getattr(self._source, name)[self._rows]
+        setattr(self, name, values)
+        return values
+
+    @cached_property
+    def by_confidence(self) -> np.ndarray:
+        """As in Predictions, but sorts indices instead of numbers, which is several times as fast."""
+        order = self._source.by_confidence
+        places = np.empty(len(order), np.uint16 if len(order) <= 2**16 else np.int64)
+        places[order] = np.arange(len(order))
+        return np.argsort(places[self._rows], kind="stable")
+
+
+def _interval(
+    metric: str,
+    methods: list[list[Predictions]],
+    groups: Sequence[Hashable] | None,
+    draws: int,
+    seed: int,
+    level: float,
+    costs: object,
+    order: object,
+) -> Interval | None:
+    if not 0 < level < 1 or draws < 1:
+        raise UserError(f"An interval needs a level between 0 and 1 and at least one draw, not {level} and {draws}.")
+    base = methods[0][0]
+    for run in (run for runs in methods for run in runs):
+        same = (run.images, run.classnames) == (base.images, base.classnames)
+        if not same or (run.labels != base.labels).any():
+            raise UserError(
+                "Runs are only averaged or compared on the same test images, labels and classes in the same order; "
+                f"here one has {len(base)} images in {len(base.classnames)} classes, another {len(run)} in "
+                f"{len(run.classnames)}: test them all on one data set."
+            )
+    function = bound(metric, len(base.classnames), costs=costs, order=order)
+
+    def value(rows: np.ndarray | None = None) -> float:
+        """The mean over a method's seeds, for two methods their difference; NaN if undefined."""
+        means = []
+        for runs in methods:
+            values = [function(run if rows is None else cast(Predictions, _Rows(run, rows))) for run in runs]
+            means.append(np.nan if None in values else sum(cast("list[float]", values)) / len(values))
+        return float(means[0] - sum(means[1:]))
+
+    found = value()
+    if np.isnan(found):
+        return None
+    drawn = _draws(base.images, groups, draws, seed)
+    resampled = bound_resampled(metric, len(base.classnames), costs=costs, order=order)
+    if resampled is None:
+        samples = np.array([value(rows) for rows in drawn])
+    else:
+        samples = np.concatenate(
+            [
+                _mean_over_runs([resampled(run, counts) for run in methods[0]])
+                - sum(_mean_over_runs([resampled(run, counts) for run in runs]) for runs in methods[1:])
+                for counts in _counts(drawn, len(base))
+            ]
+        )
+    if find(metric).inflated:
+        samples += found - samples.mean()
+    return _percentiles(found, samples, level, _fingerprint(base, groups))
+
+
+def _fingerprint(predictions: Predictions, groups: Sequence[Hashable] | None) -> str:
+    """Equal for equal images, labels, classes and groups in the same order."""
+    facts = repr((predictions.images, predictions.labels.tolist(), predictions.classnames, groups and tuple(groups)))
+    return hashlib.sha256(facts.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _percentiles(value: float, samples: np.ndarray, level: float, images: str | None = None) -> Interval:
+    defined = samples[~np.isnan(samples)]
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]) if len(defined) else (np.nan, np.nan)
+    return Interval(float(value), float(low), float(high), level, samples, images)
+
+
+def _draws(images: Sequence[str], groups: Sequence[Hashable] | None, draws: int, seed: int) -> Iterator[np.ndarray]:
+    """Rows of each draw. They depend on the images, so that draws on different data sets are independent."""
+    random = np.random.default_rng([seed, zlib.crc32("\0".join(images).encode("utf-8", "surrogatepass"))])
+    number = len(images)
+    if groups is None:
+        for _ in range(draws):
+            yield random.integers(number, size=number)
+        return
+    if len(groups) != number:
+        raise UserError(f"Groups (patients) are given for {len(groups)} images, but {number} were tested.")
+    keys = [("image", row) if key in (None, "") else ("group", key) for row, key in enumerate(groups)]
+    places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    codes = np.array([places[key] for key in keys])
+    order, sizes = np.argsort(codes, kind="stable"), np.bincount(codes)
+    starts = np.cumsum(sizes) - sizes
+    for _ in range(draws):
+        drawn = random.integers(len(sizes), size=len(sizes))
+        taken = sizes[drawn]
+        before = np.cumsum(taken) - taken
+        yield order[np.repeat(starts[drawn] - before, taken) + np.arange(taken.sum())]
+
+
+def _counts(draws: Iterator[np.ndarray], number: int) -> Iterator[np.ndarray]:
+    """How often each image is drawn, (R, N) float64, for R draws at a time."""
+    while rows := list(itertools.islice(draws, max(1, COUNTS_AT_ONCE // number))):
+        yield np.array([np.bincount(drawn, minlength=number) for drawn in rows], dtype=np.float64)
+
+
+def _mean_over_runs(values: Sequence[np.ndarray]) -> np.ndarray:
+    return cast(np.ndarray, sum(values) / len(values))
+
+
+def _seeds(predictions: Predictions | Sequence[Predictions]) -> list[Predictions]:
+    runs = [predictions] if isinstance(predictions, Predictions) else list(predictions)
+    if not runs:
+        raise UserError("An interval needs the predictions of at least one run.")
+    return runs
+
+
+# Over data sets: Wilcoxon with Holm, Friedman with Nemenyi
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison of two methods over the data sets that both have.
+
+    difference: the mean of method - other.
+    better, worse: the numbers of data sets, by the metric's direction; the rest are ties.
+    p: the p value of the exact Wilcoxon signed-rank test. p_holm: corrected for all comparisons made together.
+    """
+
+    method: str
+    other: str
+    datasets: tuple[str, ...]
+    difference: float
+    better: int
+    worse: int
+    p: float
+    p_holm: float
+
+
+def compare(
+    scores: Mapping[str, Mapping[str, float | None]],
+    method: str,
+    against: Sequence[str],
+    *,
+    lower_is_better: bool = False,
+) -> list[Comparison]:
+    """Test a method against others over data sets, corrected together.
+
+    scores: {method: {data set: score}}; a score is the mean over seeds, so that a data set counts once.
+    Raises UserError for a method without scores, or two methods without a data set in common.
+    """
+    for name in (method, *against):
+        if not any(score is not None for score in scores.get(name, {}).values()):
+            raise UserError(f"There are no scores of {name} to compare: run it, or leave it out.")
+    differences = {}
+    for other in against:
+        theirs = scores[other]
+        common = {
+            name: (a, b) for name, a in scores[method].items() if a is not None and (b := theirs.get(name)) is not None
+        }
+        if not common:
+            raise UserError(f"{method} and {other} have no data set in common, so they cannot be compared.")
+        differences[method, other] = {name: a - b for name, (a, b) in common.items()}
+    return compare_differences(differences, lower_is_better=lower_is_better)
+
+
+def compare_differences(
+    differences: Mapping[tuple[str, str], Mapping[str, float]], *, lower_is_better: bool = False
+) -> list[Comparison]:
+    """As `compare`, for any pairs of methods, corrected together: {(method, other): {data set: method - other}}."""
+    found = []
+    for (method, other), by_dataset in differences.items():
+        values = np.array(list(by_dataset.values()))
+        gains = np.round(-values if lower_is_better else values, DECIMALS)
+        better, worse = int((gains > 0).sum()), int((gains < 0).sum())
+        p = wilcoxon(values)
+        found.append(Comparison(method, other, tuple(by_dataset), float(values.mean()), better, worse, p, p))
+    corrected = holm([one.p for one in found])
+    return [replace(one, p_holm=p_holm) for one, p_holm in zip(found, corrected, strict=True)]
+
+
+def wilcoxon(differences: Sequence[float] | np.ndarray) -> float:
+    """Two-sided p of the Wilcoxon signed-rank test, exact even with ties; differences of 0 are left out.
+
+    The smallest possible value is 2^(1 - n) for n differences: 0.002 for 10, 0.001 for 11.
+    """
+    from scipy.stats import rankdata
+
+    rounded = np.round(np.asarray(differences, dtype=np.float64), DECIMALS)
+    signed = rounded[rounded != 0]
+    ranks = np.rint(2 * rankdata(np.abs(signed))).astype(np.int64)  # twice the ranks, whole with ties too
+    positive = int(ranks[signed > 0].sum())
+    # Distribution of the sum of positive ranks under the null hypothesis of random signs, built up rank by rank.
+    chance = np.ones(1)
+    for rank in ranks:
+        chance = (np.append(chance, np.zeros(rank)) + np.append(np.zeros(rank), chance)) / 2
+    return min(1.0, 2 * float(chance[: min(positive, int(ranks.sum()) - positive) + 1].sum()))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P values corrected for multiple comparisons (Holm, Scandinavian Journal of Statistics 1979)."""
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    corrected = np.empty_like(values)
+    corrected[order] = np.minimum(stepped, 1.0)
+    return corrected.tolist()
+
+
+@dataclass(frozen=True)
+class Friedman:
+    """Methods ranked within each data set, 1 the best.
+
+    ranks: {method: mean rank}, best first. p: the p value of the Friedman test that all methods are equal.
+    critical_difference: mean ranks at least this far apart differ by the Nemenyi test at level alpha.
+    cliques: maximal groups of methods that do not differ; each is a bar of the critical-difference diagram.
+    """
+
+    datasets: tuple[str, ...]
+    ranks: dict[str, float]
+    statistic: float
+    p: float
+    alpha: float
+    critical_difference: float
+    cliques: tuple[tuple[str, ...], ...]
+
+
+def friedman(
+    scores: Mapping[str, Mapping[str, float | None]], *, lower_is_better: bool = False, alpha: float = 0.05
+) -> Friedman:
+    """The Friedman test with the Nemenyi post-hoc test over the data sets that all methods have (Demsar 2006).
+
+    scores: as in `compare`. Ties share their mean rank. Read the cliques only where p is below alpha.
+    Raises UserError for fewer than three methods (use `compare`) or fewer than two data sets in common.
+    """
+    from scipy.stats import friedmanchisquare, rankdata
+
+    methods = list(scores)
+    if len(methods) < 3:
+        raise UserError("The Friedman test needs three methods: compare two with the Wilcoxon test.")
+    datasets = tuple(name for name in scores[methods[0]] if all(scores[m].get(name) is not None for m in methods))
+    if len(datasets) < 2:
+        raise UserError(f"The Friedman test needs two data sets that all of {', '.join(methods)} were run on.")
+    table = np.round([[scores[method][name] for method in methods] for name in datasets], DECIMALS)
+    table = table if lower_is_better else -table
+    means = rankdata(table, axis=1).mean(0)
+    alike = bool((table == table[:, :1]).all())
+    statistic, p = (0.0, 1.0) if alike else friedmanchisquare(*table.T)
+    distance = nemenyi_critical_difference(len(methods), len(datasets), alpha)
+    ranks = {methods[i]: float(means[i]) for i in np.argsort(means, kind="stable")}
+    return Friedman(datasets, ranks, float(statistic), float(p), alpha, distance, _cliques(ranks, distance))
+
+
+def nemenyi_critical_difference(methods: int, datasets: int, alpha: float = 0.05) -> float:
+    """Smallest significant difference of two mean ranks: q sqrt(k (k + 1) / (6 N)) (Demsar 2006)."""
+    from scipy.stats import studentized_range
+
+    q = studentized_range.ppf(1 - alpha, methods, np.inf) / np.sqrt(2)
+    return float(q * np.sqrt(methods * (methods + 1) / (6 * datasets)))
+
+
+def _cliques(ranks: Mapping[str, float], distance: float) -> tuple[tuple[str, ...], ...]:
+    names, values = list(ranks), np.array(list(ranks.values()))
+    ends = [int(np.searchsorted(values, value + distance, "left")) for value in values]
+    return tuple(
+        tuple(names[start:end])
+        for start, end in enumerate(ends)
+        if end - start > 1 and (start == 0 or end > ends[start - 1])
+    )

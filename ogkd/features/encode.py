@@ -1,0 +1,69 @@
+"""Normalised features of images and texts by the frozen towers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ogkd.models import FrozenCLIP, ImageFeatures
+from ogkd.core import progress
+from ogkd.features.cache import FeatureCache
+from ogkd.features.keys import content_digest, image_key, model_key
+
+
+def images_at_once(device: torch.device) -> int:
+    """Images per pass of the image tower: enough to keep the device busy with modest memory."""
+    return 256 if device.type == "cuda" else 32
+
+
+@torch.no_grad()
+def encode_images(model: FrozenCLIP, images: Tensor, patches: bool = False) -> ImageFeatures:
+    """Normalised global tokens (B, D) and, when asked for, patch tokens (B, P, D) of images (B, 3, H, W)."""
+    out = model.encode_image(images.to(model.device, non_blocking=True), patches=patches)
+    return ImageFeatures(
+        F.normalize(out.global_token, dim=-1),
+        F.normalize(cast(Tensor, out.patch_tokens), dim=-1) if patches else None,
+    )
+
+
+def image_features(model: FrozenCLIP, loader: DataLoader, cache: FeatureCache, what: str) -> Tensor:
+    """Normalised global tokens (N, D) of a loader's images in order, on the CPU.
+
+    The key depends on the images' bytes, not on their names or dates, so a moved data set keeps its entries and a
+    changed image never gets an outdated one.
+    """
+    key = image_key(model, loader, content_digest(loader)) | {"kind": "image"}
+
+    def compute() -> Tensor:
+        batches = progress(loader, f"encode {what} images", total=len(loader), unit="batch")
+        return torch.cat([encode_images(model, batch["img"]).global_token.cpu() for batch in batches])
+
+    return cache.get(key, compute)
+
+
+def text_features(model: FrozenCLIP, texts: list[str], cache: FeatureCache, what: str, batch: int = 100) -> Tensor:
+    """Normalised text features (N, D) of sentences, on the CPU.
+
+    Sentences are encoded in order of length, so that batches need little padding.
+    """
+    digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+    key = model_key(model) | {"kind": "text", "texts": digest, "batch": batch}
+
+    @torch.no_grad()
+    def compute() -> Tensor:
+        lengths = model.tokenize(texts).mask.sum(1)
+        order = torch.argsort(lengths, stable=True).tolist()
+        features = torch.empty(len(texts), model.embed_dim)
+        for start in progress(range(0, len(texts), batch), f"encode {what}", unit="batch"):
+            rows = order[start : start + batch]
+            tokens = model.tokenize([texts[row] for row in rows])
+            features[rows] = F.normalize(model.encode_text(model.embed(tokens.ids), tokens.mask), dim=-1).cpu()
+        return features
+
+    return cache.get(key, compute)

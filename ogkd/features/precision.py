@@ -1,0 +1,92 @@
+"""The precision of the frozen towers: fp32, or bf16 for matrix products on devices that support it."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from contextlib import nullcontext
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ogkd.models import FrozenCLIP, ImageFeatures
+from ogkd.core import UserError
+
+FP32, BF16 = PRECISIONS = ("fp32", "bf16")
+AMPERE = (8, 0)  # the first CUDA capability with bf16
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device has native bf16 matrix products: a CPU with AVX-512 BF16 or AMX, a GPU since Ampere.
+
+    A CPU that PyTorch is set to use below AVX-512 (ATEN_CPU_CAPABILITY) counts as one without.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= AMPERE
+    if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        return False
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def at_precision(model: FrozenCLIP, precision: str) -> FrozenCLIP:
+    """`model` itself in fp32, or a view of it that computes in bf16.
+
+    Raises:
+        UserError: the model's device has no bf16.
+    """
+    if precision == FP32:
+        return model
+    if not has_bf16(model.device):
+        what = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else "this CPU"
+        raise UserError(
+            f"FEATURES.PRECISION is bf16, but {what} has no bf16 (it needs AVX-512 BF16, AMX, or a GPU since Ampere): "
+            f"leave it at fp32."
+        )
+    if model not in _views:
+        _views[model] = LowPrecisionCLIP(model)
+    return cast(FrozenCLIP, _views[model])
+
+
+class LowPrecisionCLIP:
+    """A frozen model with FrozenCLIP's interface whose towers compute matrix products in bf16; outputs are fp32.
+
+    The weights of linear layers are also kept in bf16, so that no pass converts them; everything else is shared with
+    the fp32 model. Normalisation, softmax and residual sums are in fp32, as in autocast.
+    """
+
+    precision = BF16
+
+    def __init__(self, model: FrozenCLIP) -> None:
+        shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+        self._model = copy.deepcopy(model, shared)
+        for layer in self._model.modules():
+            if isinstance(layer, nn.Linear):
+                for name, parameter in list(layer.named_parameters(recurse=False)):
+                    setattr(layer, name, nn.Parameter(parameter.to(torch.bfloat16), requires_grad=False))
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_model":  # not made yet, as while unpickling
+            raise AttributeError(name)
+        return getattr(self._model, name)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._model.device.type, dtype=torch.bfloat16)
+
+    def encode_image(self, *args: Any, **kwargs: Any) -> ImageFeatures:
+        """As FrozenCLIP.encode_image."""
+        with self._autocast():
+            out = self._model.encode_image(*args, **kwargs)
+        patches = out.patch_tokens
+        return ImageFeatures(out.global_token.float(), None if patches is None else patches.float())
+
+    def encode_text(self, *args: Any, **kwargs: Any) -> Tensor:
+        """As FrozenCLIP.encode_text."""
+        on_cpu = self._model.device.type == "cpu"
+        # On texts this short, the backward pass of the CPU's fused attention takes a fifth of a bf16 step.
+        with self._autocast(), sdpa_kernel(SDPBackend.MATH) if on_cpu else nullcontext():
+            return self._model.encode_text(*args, **kwargs).float()
+
+
+_views: weakref.WeakKeyDictionary[FrozenCLIP, LowPrecisionCLIP] = weakref.WeakKeyDictionary()

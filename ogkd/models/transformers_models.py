@@ -1,0 +1,61 @@
+"""Models in transformers' CLIPModel format: PubMedCLIP and folders whose config.json has model_type clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ogkd.core.errors import first_line
+
+from ogkd.models import weights
+from ogkd.models.configurations import (TRANSFORMERS_CONFIG, read_json, transformers_spec, without_code)
+from ogkd.models.errors import ModelError
+from ogkd.models.image_towers import TransformersViT
+from ogkd.models.interface import FrozenCLIP, Report
+from ogkd.models.sources import TRANSFORMERS_WEIGHTS, Repository, weights_in
+from ogkd.models.text_towers import TransformersCLIPText
+from ogkd.models.tokenizers import require_pooling_at_end, transformers_tokenizer
+
+_OLD_EOS = 2
+_IGNORED = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
+
+
+def load_folder(
+    name: str, folder: Path, report: Report | None = None, repository: Repository | None = None
+) -> FrozenCLIP:
+    """Load the model of a folder with config.json, weights and tokenizer, on the CPU.
+
+    `repository` is the hub repository that the folder is a copy of, if any. Raises ModelError if files are missing,
+    corrupt or do not belong together.
+    """
+    from transformers import CLIPConfig, CLIPModel
+
+    content = read_json(folder / TRANSFORMERS_CONFIG)
+    spec = transformers_spec(folder)
+    path = weights_in(folder, TRANSFORMERS_WEIGHTS)
+    fingerprint = weights.fingerprint(path, content, report)
+    state = weights.read(path, report)
+    try:
+        config: Any = CLIPConfig(**without_code(content))
+        with weights.no_initialisation():
+            model = CLIPModel(config)
+    except Exception as error:  # a wrong configuration can make transformers raise anything
+        raise ModelError(
+            f"transformers cannot build the model that {folder / TRANSFORMERS_CONFIG} describes "
+            f"({first_line(error)}): replace it with an intact copy."
+        ) from error
+    weights.fill(model, state, path, name, ignored=_IGNORED)
+    tokenizer = transformers_tokenizer(folder, repository)
+    eos = config.text_config.eos_token_id  # 2 in old configurations, which are pooled at the highest id
+    require_pooling_at_end(tokenizer, None if eos == _OLD_EOS else eos, folder / TRANSFORMERS_CONFIG)
+    return FrozenCLIP(
+        name=name,
+        image=TransformersViT(model.vision_model, model.visual_projection),
+        text=TransformersCLIPText(model.text_model, model.text_projection),
+        tokenizer=tokenizer,
+        spec=spec,
+        embed_dim=config.projection_dim,
+        context_length=config.text_config.max_position_embeddings,
+        log_logit_scale=float(model.logit_scale),
+        fingerprint=fingerprint,
+    )

@@ -1,0 +1,119 @@
+"""Reads weights files without running anything in them, checks them against the model and uses them without a copy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from ogkd.core.errors import first_line
+
+from ogkd.models.errors import ModelError
+from ogkd.models.interface import Report
+
+_MEND = "replace it with an intact copy"
+
+
+def read(path: Path, report: Report | None = None) -> dict[str, Tensor]:
+    """Read the state dict of a .safetensors or PyTorch weights file, as fp32; memory-mapped if the file holds fp32.
+
+    A mapped file may be replaced while the model is in use, but not overwritten in place. Only tensors are read: a
+    pickle that holds anything else is refused before it runs. Raises ModelError if the file is empty, truncated or not
+    a weights file.
+    """
+    if path.stat().st_size == 0:
+        raise ModelError(f"The weights file {path} is empty: {_MEND}.")
+    try:
+        if path.suffix == ".safetensors":
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"The weights file {path} is damaged or holds something other than tensors, so it was not loaded: {_MEND}."
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise ModelError(f"The weights file {path} is damaged ({first_line(error)}): {_MEND}.") from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise ModelError(f"The weights file {path} holds no state dict of tensors: {_MEND}.")
+    state = {}
+    for done, (key, value) in enumerate(content.items(), start=1):
+        state[key.removeprefix("module.")] = value.float() if value.is_floating_point() else value
+        if report is not None:
+            report("weights", done, len(content))
+    return state
+
+
+@contextmanager
+def no_initialisation() -> Iterator[None]:
+    """Build modules inside the block with parameters on the meta device, without memory, but with real buffers.
+
+    Buffers that are in no checkpoint, such as position ids, are thus correct without a list of their names.
+    """
+
+    def to_meta(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+        if parameter is None or parameter.is_meta:
+            return parameter
+        return nn.Parameter(parameter.to("meta"), requires_grad=False)
+
+    # PyTorch annotates the hook as returning nothing, but documents that what it returns is registered.
+    handle = register_module_parameter_registration_hook(to_meta)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, name: str, ignored: Iterable[str] = ()) -> None:
+    """Use the tensors of `state` as the model's parameters, without copying them.
+
+    `ignored` are names that may be in published files but not in the model. Raises ModelError if any other tensor is
+    missing, unexpected or has the wrong shape.
+    """
+    wanted = model.state_dict()
+    state = {key: value for key, value in state.items() if key in wanted or key not in set(ignored)}
+    faults = []
+    for fault, keys in (
+        ("missing", [key for key in wanted if key not in state]),
+        ("unexpected", [key for key in state if key not in wanted]),
+        ("of another shape", [k for k, v in wanted.items() if k in state and state[k].shape != v.shape]),
+    ):
+        if keys:
+            faults.append(f"{len(keys)} {fault}, first {keys[0]}")
+    if faults:
+        raise ModelError(
+            f"The tensors in {path} are not weights of {name}: {'; '.join(faults)}; use the weights file that belongs "
+            "to this configuration."
+        )
+    model.load_state_dict(state, assign=True)
+
+
+def fingerprint(weights: Path, config: Mapping | Sequence, report: Report | None = None) -> str:
+    """Return the SHA-256 (hex) of the weights file's bytes and the configuration. Raises ModelError if it is
+    unreadable."""
+    digest = hashlib.sha256()
+    try:
+        total, done = weights.stat().st_size, 0
+        with weights.open("rb") as file:
+            while chunk := file.read(1 << 24):
+                digest.update(chunk)
+                done += len(chunk)
+                if report is not None:
+                    report("fingerprint", done, total)
+    except OSError as error:
+        raise ModelError(f"The weights file {weights} cannot be read ({first_line(error)}): {_MEND}.") from error
+    digest.update(json.dumps(config, sort_keys=True).encode())
+    return digest.hexdigest()

@@ -1,0 +1,125 @@
+"""The model card of an exported prompt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ogkd.core import expanded
+from ogkd.data.patients import read_patients
+from ogkd.evaluation.collect import read_results
+from ogkd.evaluation.metrics import METRICS, expected_calibration_error, with_temperature
+from ogkd.evaluation.predictions import Predictions
+from ogkd.reports.render import markdown
+from ogkd.evaluation.statistics import bootstrap
+from ogkd.runs.folder import PREDICTIONS, RESULTS
+from ogkd.runs.records import drawn_images
+from ogkd.predict.trained import TrainedPrompt
+
+MEASURED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "expected_calibration_error", "nll")
+
+
+def model_card(prompt: TrainedPrompt, run: Path, config: dict) -> str:
+    """README.md for what a run learned; `config` is the exported config.json. It contains no image names or paths."""
+    results, drawn = read_results(run / RESULTS), drawn_images(run)
+    predictions = Predictions.load(run / PREDICTIONS)
+    groups = _patients(prompt, predictions)
+    title, backbone, dataset = map(
+        markdown, (results.get("title", prompt.method), config["backbone"]["name"], prompt.dataset)
+    )
+    images = {
+        "training": list(prompt.labels),
+        "validation": [label for _, label, _ in drawn["val"]],
+        "test": predictions.labels.tolist(),
+    }
+    revision = f", revision `{config['backbone']['revision']}`" if config["backbone"]["revision"] else ""
+    tested_by = "patients" if groups else "images"
+    calibration = "No temperature could be fitted to the validation images."
+    if prompt.temperature is not None:
+        after = expected_calibration_error(with_temperature(predictions, prompt.temperature))
+        calibration = (
+            f"The temperature {prompt.temperature:.3f}, fitted to the {len(images['validation'])} validation images, "
+            f"makes the calibration error {after:.2f} % (`--calibrated`)."
+        )
+    names = ", ".join(map(markdown, prompt.classnames))
+    notes = "".join(f"\n**{markdown(note)}**\n" for note in results.get("notes", ()))
+    return f"""---
+tags: [prompt-tuning, vision-language, medical-imaging, few-shot]
+---
+# {title} on {dataset}
+
+A prompt that {title} learned for the frozen vision-language model {backbone}. It tells {len(prompt.classnames)} classes
+apart: {names}. The files hold what was learned and how to use it, and nothing of the images.
+{notes}
+**Research software, not a medical device.** Nobody reviewed it for clinical use: do not base a diagnosis or a treatment
+on its answers.
+
+## Data
+
+{dataset}, {results["shots"] if results["shots"] > 0 else "all"} training images per class, seed {results["seed"]}.
+
+{
+        _table(
+            ["class", *images],
+            [[name, *(of.count(label) for of in images.values())] for label, name in enumerate(predictions.classnames)],
+        )
+    }
+
+## Results
+
+On the {len(predictions)} test images of the same data set, with 95 % bootstrap intervals over {tested_by}:
+
+{_table(["metric", "value", "95 % interval"], _measured(predictions, groups))}
+
+Always answering with the commonest class would be right in {
+        _majority(predictions):.2f} % of them. The intervals say what
+other test images of the same origin would have given; they do not include variation between trainings. {calibration}
+
+## Use
+
+```bash
+python predict.py FOLDER image.png --calibrated
+```
+
+or `PromptClassifier.load(FOLDER).predict([...])` in Python. The weights of {backbone}{revision} are needed; their
+fingerprint is checked when the prompt is loaded.
+
+## Intended use and limits
+
+- Intended for research on few-shot prompt tuning, and for reproducing or comparing these results.
+- It was trained and tested on one data set. Images of other scanners, hospitals, protocols or patient groups may be
+  classified much worse, and with the same confidence.
+- It always answers with one of its classes, even for an image that shows none of them. `--abstain` says "uncertain"
+  if no class is likely enough, but this is no guarantee either.
+- With so few training images the result depends on which were drawn.
+- Heat maps show which patches agree with a class's text; they are not a segmentation of the finding.
+"""
+
+
+def _table(header: list[str], rows: list[list]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(markdown(str(cell)) for cell in row) + " |" for row in lines)
+
+
+def _measured(predictions: Predictions, groups: list | None) -> list[list[str]]:
+    rows = []
+    for name in MEASURED:
+        interval = bootstrap(name, predictions, groups=groups)
+        if interval is not None:
+            title = f"{METRICS[name].title} (%)" if METRICS[name].unit else METRICS[name].title
+            rows.append([title, f"{interval.value:.2f}", f"{interval.low:.2f} to {interval.high:.2f}"])
+    return rows
+
+
+def _majority(predictions: Predictions) -> float:
+    return 100 * np.bincount(predictions.labels).max() / len(predictions)
+
+
+def _patients(prompt: TrainedPrompt, predictions: Predictions) -> list[str] | None:
+    """The patient of each test image, if the data are on this machine and record patients."""
+    place = prompt.config.get("DATASET", {})
+    if not place.get("FOLDER"):
+        return None
+    patients = read_patients(Path(expanded(place["ROOT"] or ".")) / place["FOLDER"])
+    return [patients.get(image, "") for image in predictions.images] if patients else None

@@ -1,0 +1,318 @@
+"""The command line of predict.py: takes a trained prompt and images, prints one line per image."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TextIO
+
+import numpy as np
+from PIL import Image
+
+from ogkd.core import UserError, atomic_path, progress
+from ogkd.core.images import is_blank, load_image
+from ogkd.data.listing import images_below
+from ogkd.reports.render import FORMULA
+
+if TYPE_CHECKING:
+    from ogkd.predict.predictor import Predictor
+
+SHOWN = 3  # classes per image
+READERS = 4  # images read at a time
+LONG_LIST = 50  # number of images from which progress is shown
+FEW_TO_CALIBRATE = 100  # with fewer validation images a temperature is unreliable
+UNCERTAIN = "uncertain"
+ONE_OF_SEVERAL = "have several frames or pages, of which only one was read"
+HUB = "hf-hub:"
+
+
+class Named(NamedTuple):
+    """An image file, its name in the output, which is its path as given, and the folder in which it was found."""
+
+    path: Path
+    name: str
+    folder: Path
+
+    @classmethod
+    def file(cls, word: str) -> Named:
+        return cls(Path(word), word, Path(word).parent)
+
+
+class Answer(NamedTuple):
+    """The answer for one image: the most likely classes with probabilities, the probabilities of all classes in class
+    order, or why it could not be read; its number of frames, and whether the one that was read is blank."""
+
+    image: Named
+    decision: str = ""
+    likeliest: tuple[tuple[str, float], ...] = ()
+    chances: tuple[float, ...] = ()
+    problem: str = ""
+    frames: int = 1
+    blank: bool = False
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python predict.py",
+        description="Classify images with a trained prompt. Prints one line per image with the most likely classes and "
+        "their probabilities. An image that cannot be read gets a line that says so, and the rest continue. Research "
+        "software, not a medical device.",
+    )
+    p.add_argument("run", metavar="RUN", help=f"a run's folder, an exported folder, or {HUB}org/name")
+    p.add_argument(
+        "images", metavar="IMAGE_OR_FOLDER", nargs="+", help="PNG, JPEG, TIFF, BMP, WebP or DICOM files; "
+        "folders, searched recursively; - reads a list of paths from standard input",
+    )  # fmt: skip
+    p.add_argument("--csv", type=Path, metavar="FILE", help="write a CSV table instead of printing lines")
+    p.add_argument("--heatmaps", type=Path, metavar="FOLDER", help="write each image next to its evidence as PNG")
+    p.add_argument("--calibrated", action="store_true", help="use the temperature fitted to the validation images")
+    p.add_argument("--abstain", type=float, metavar="P", help="answer 'uncertain' if no class reaches P (0 to 1)")
+    p.add_argument("--classes", metavar='"A, B"', help="classify into other classes, if the method can")
+    p.add_argument("--batch", type=int, default=0, metavar="N", help="images per pass (default: 8; 64 on a GPU)")
+    p.add_argument("--backbone", default="", metavar="NAME_OR_FOLDER", help="location of the backbone's weights")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns 0, even if some images could not be read (their number is printed). If none could, exits with 2.
+
+    Raises:
+        UserError: something that the user can fix; the message is one sentence.
+    """
+    args = parser().parse_args(argv)
+    if args.abstain is not None and not 0 <= args.abstain <= 1:
+        raise UserError(f"--abstain must be a probability from 0 to 1, not {args.abstain}.")
+    if args.batch < 0:
+        raise UserError(f"--batch must be a number of images, 1 or more, not {args.batch}.")
+    classes = class_list(args.classes) if args.classes is not None else None
+    images = list(named_images(args.images, sys.stdin))
+    with contextlib.redirect_stdout(sys.stderr):  # standard output is only for answers
+        predictor, temperature = ready(args.run, classes, args.backbone, args.calibrated)
+        if args.heatmaps:
+            predictor.require_patches()
+    answers = classify(predictor, images, temperature, args.abstain, args.batch, args.heatmaps)
+    unread = several = blank = 0
+    with writer(args.csv, predictor.classnames) as write:
+        for answer in shown_progress(answers, len(images), bool(args.csv)):
+            unread += bool(answer.problem)
+            several += answer.frames > 1
+            blank += answer.blank
+            write(answer)
+            if answer.problem and args.csv:
+                print(line(answer), file=sys.stderr)
+    if unread == len(images):
+        raise UserError(f"None of the {len(images)} images could be read: check the paths.")
+    for number, what in ((unread, "could not be read"), (several, ONE_OF_SEVERAL), (blank, "are blank")):
+        if number:
+            print(f"warning: {number} of {len(images)} images {what}.", file=sys.stderr)
+    return 0
+
+
+def class_list(text: str) -> list[str]:
+    """Class names from a comma-separated list."""
+    names = [" ".join(name.split()) for name in text.split(",")]
+    if len(names) < 2 or not all(names) or len(set(names)) < len(names):
+        raise UserError(f"--classes must be two or more different class names separated by commas, not '{text}'.")
+    return names
+
+
+def named_images(words: Iterable[str], standard_input: TextIO) -> Iterator[Named]:
+    """The image files on the command line.
+
+    Raises UserError for a folder without images and for an empty list. A missing file is yielded, too: it gets its own
+    line among the answers.
+    """
+    found = 0
+    for word in words:
+        if word == "-":
+            named = [Named.file(path) for row in standard_input if (path := row.rstrip("\r\n")).strip()]
+        elif Path(word).is_dir():
+            named = [Named(Path(word, path), str(Path(word, path)), Path(word)) for path in images_below(word)]
+            if not named:
+                raise UserError(f"The folder {word} contains no images.")
+        else:
+            named = [Named.file(word)]
+        found += len(named)
+        yield from named
+    if not found:
+        raise UserError("No images were given: the list on standard input is empty.")
+
+
+def ready(run: str, classes: list[str] | None, backbone: str, calibrated: bool) -> tuple[Predictor, float]:
+    """The prompt ready to classify and the temperature for its logits; prints what is used to standard output."""
+    from ogkd.predict.export import load_prompt  # only now, so that wrong arguments are reported before PyTorch is loaded
+    from ogkd.runs.folder import phantom_note
+    from ogkd.predict.predictor import Predictor
+
+    prompt = load_prompt(run)
+    temperature = 1.0
+    if calibrated:
+        if prompt.temperature is None:
+            raise UserError(
+                f"{run} has no temperature, as its validation images are missing, too few or all classified correctly: "
+                "leave out --calibrated."
+            )
+        temperature = prompt.temperature
+    predictor = Predictor(prompt, classes, backbone)
+    what = f"{prompt.method} on {prompt.backbone}, trained on {prompt.dataset}"
+    print(f"{what}: {', '.join(predictor.classnames)}.")
+    if calibrated:
+        number = prompt.validation_images
+        doubt = ", too few to be reliable: treat the probabilities as rough" if number < FEW_TO_CALIBRATE else ""
+        print(f"Temperature {temperature:.3f}, fitted to {number} validation images{doubt}.")
+    print("Research software, not a medical device: do not base a diagnosis on its answers.")
+    note = phantom_note(prompt.backbone)
+    if note:
+        print(f"Note: {note}")
+    return predictor, temperature
+
+
+def classify(
+    predictor: Predictor,
+    images: Sequence[Named],
+    temperature: float = 1.0,
+    abstain: float | None = None,
+    batch: int = 0,
+    heatmaps: Path | None = None,
+) -> Iterator[Answer]:
+    """The answer for each image, in order."""
+    size = batch or predictor.images_at_once
+    base = common_folder(images) if heatmaps else None
+    taken: set[Path] = set()
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(images), size):
+            piece = images[start : start + size]
+            pictures = list(pool.map(lambda image: read(image, predictor.frame), piece))
+            sound = [picture for picture, _ in pictures if isinstance(picture, Image.Image)]
+            results = iter(_results(predictor, sound, temperature, bool(heatmaps)) if sound else ())
+            for image, (picture, frames) in zip(piece, pictures, strict=True):
+                if not isinstance(picture, Image.Image):
+                    yield Answer(image, problem=picture)
+                    continue
+                chances, patches = next(results)
+                answer = answered(image, predictor.classnames, chances, abstain)
+                answer = answer._replace(frames=frames, blank=is_blank(picture))
+                if heatmaps:
+                    best = int(chances.argmax())
+                    target = free_path(heatmaps, image, base, taken)
+                    _save_heatmap(target, predictor.view(picture), patches[:, best], answer)
+                yield answer
+
+
+def _results(predictor: Predictor, pictures: list[Image.Image], temperature: float, patches: bool) -> Iterator[tuple]:
+    from ogkd.predict.predictor import probabilities
+
+    answers = predictor(pictures, patches)
+    chances = probabilities(answers.logits, temperature)
+    return zip(chances, [None] * len(chances) if answers.patch_logits is None else answers.patch_logits, strict=True)
+
+
+def read(image: Named, frame: int) -> tuple[Image.Image | str, int]:
+    """The image, or the reason why it could not be read, and the number of frames in its file."""
+    try:
+        return load_image(image.path, frame)
+    except UserError as error:
+        return str(error), 1
+
+
+def answered(image: Named, classnames: Sequence[str], chances: np.ndarray, abstain: float | None) -> Answer:
+    """The most likely classes by their probabilities (C,), in class order in a tie."""
+    order = np.argsort(-chances, kind="stable")[:SHOWN]
+    likeliest = tuple((classnames[place], float(chances[place])) for place in order)
+    sure = abstain is None or likeliest[0][1] >= abstain
+    return Answer(image, likeliest[0][0] if sure else UNCERTAIN, likeliest, tuple(map(float, chances)))
+
+
+def common_folder(images: Iterable[Named]) -> Path | None:
+    """The deepest folder that holds all folders of the images; None if they are on several drives."""
+    try:
+        return Path(os.path.commonpath({folder.resolve() for folder in {image.folder for image in images}}))
+    except ValueError:
+        return None
+
+
+def free_path(folder: Path, image: Named, base: Path | None, taken: set[Path]) -> Path:
+    """The path of an image's heat map: <its path below the folder `base`>.png, so that images of equal names in two
+    folders are told apart; with a number for an image that is given twice."""
+    place = image.folder.resolve()
+    relative = place.relative_to(base or place.anchor) / image.path.relative_to(image.folder)
+    target, number = folder / f"{relative}.png", 2
+    while target in taken:
+        target, number = folder / f"{relative}-{number}.png", number + 1
+    taken.add(target)
+    return target
+
+
+def _save_heatmap(target: Path, view: Image.Image, evidence: np.ndarray, answer: Answer) -> None:
+    from ogkd.predict.heatmaps import draw
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    page = draw(view, evidence, f"{answer.likeliest[0][0]} {answer.likeliest[0][1]:.1%}")
+    with atomic_path(target) as temporary:
+        page.save(temporary, format="PNG")
+
+
+# Output
+
+
+def line(answer: Answer) -> str:
+    """The answer as a line of text."""
+    name = answer.image.name.encode("utf-8", "backslashreplace").decode()
+    if answer.problem:
+        return f"{name}: not read. {answer.problem}".encode("utf-8", "backslashreplace").decode()
+    classes = ", ".join(f"{classname} {chance:.1%}" for classname, chance in answer.likeliest)
+    return f"{name}: {f'{UNCERTAIN} ({classes})' if answer.decision == UNCERTAIN else classes}"
+
+
+@contextlib.contextmanager
+def writer(path: Path | None, classnames: Sequence[str]):
+    """A function that writes an answer to standard output or, atomically, to a CSV file, whose last columns are the
+    probabilities of all classes in class order."""
+    if path is None:
+        yield lambda answer: print(line(answer), flush=True)
+        return
+    if not path.parent.is_dir():
+        raise UserError(f"The folder of {path} does not exist: create it first.")
+    ranks = range(1, SHOWN + 1)
+    header = [
+        "image",
+        "decision",
+        *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability")),
+        "problem",
+        *(f"probability of {name}" for name in classnames),
+    ]
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
+    ):
+        rows = csv.writer(f)
+        rows.writerow(header)
+        blank = [""] * len(classnames)
+
+        def write(answer: Answer) -> None:
+            cells = [cell for classname, chance in answer.likeliest for cell in (classname, f"{chance:.6f}")]
+            cells += [""] * (2 * SHOWN - len(cells))
+            chances = [f"{chance:.6f}" for chance in answer.chances] or blank
+            rows.writerow(map(no_formula, [answer.image.name, answer.decision, *cells, answer.problem, *chances]))
+
+        yield write
+
+
+def no_formula(cell: str) -> str:
+    """A cell that no spreadsheet interprets as a formula; names of images and classes are untrusted."""
+    return f"'{cell}" if cell.startswith((*FORMULA, "\t", "\r")) else cell
+
+
+def shown_progress(answers: Iterable[Answer], total: int, silent: bool) -> Iterator[Answer]:
+    """The answers, with progress on standard error if a long list does not print line by line."""
+    if not silent or total < LONG_LIST:
+        yield from answers
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        yield from progress(answers, "classify", total=total, unit="image")

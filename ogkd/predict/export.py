@@ -1,0 +1,220 @@
+"""Exporting a trained prompt: a folder of three small files that contain nothing of the training images.
+
+prompt.safetensors   what was learned
+config.json          method, options, classes, backbone, image preparation, temperature, versions
+README.md            a model card
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from ogkd.models.sources import HUB_MODELS, Repository, from_hub
+from ogkd.core.config_ranges import MOST_SHOTS
+from ogkd.core import (UserError, atomic_path, first_line, models_in, read_json, write_json)
+from ogkd.core.dicom import MIDDLE
+from ogkd.core.network import trouble
+from ogkd.core.rules import Rule, number, one_of, whole
+from ogkd.core.shapes import departure, read_record
+from ogkd.runs.config import defaults
+from ogkd.runs.folder import RESULTS, versions
+from ogkd.runs.registry import method_class
+from ogkd.predict.trained import TrainedPrompt, from_run
+
+TENSORS, CONFIG, CARD = FILES = ("prompt.safetensors", "config.json", "README.md")
+KIND, FORMAT = "trained prompt", 1
+HUB = "hf-hub:"
+IMAGE_KEYS = ("FRAME", "RESIZE", "SIZE", "INTERPOLATION", "TRANSFORMS", "PIXEL_MEAN", "PIXEL_STD", "NO_TRANSFORM")
+_TEXTS = Rule(lambda names: len(set(names)) == len(names) > 0 and all(map(str.strip, names)), "a list of names")
+_SENTENCES = Rule(
+    lambda found: all(isinstance(said, list) and said and all(map(str.strip, said)) for said in found.values()),
+    "{class name: [sentences]}",
+)
+SHAPE = {
+    "method": str,
+    "options": dict,
+    "classes": _TEXTS,
+    "training_images": [Rule(lambda count: whole(count) and 1 <= count <= MOST_SHOTS, "a number of images")],
+    "dataset": str,
+    "backbone": {"name": str, "fingerprint": str},
+    "images": dict.fromkeys(IMAGE_KEYS[2:], (str, bool, list)) | {"FRAME?": number(0), "RESIZE?": str},
+    "temperature": (number(above=0), None),
+    "validation_images": int,
+    "sentences": (_SENTENCES, None),
+}
+"""The shape of config.json, besides kind and format."""
+PLACES = ("PROMPT_BANK", "GRAPH")  # options that may be a path on the machine where the prompt was trained
+
+
+def load_prompt(source: str | Path) -> TrainedPrompt:
+    """The trained prompt of a run's folder, an exported folder or "hf-hub:org/name".
+
+    Raises:
+        UserError: there is no prompt, or its files are corrupt or cannot be fetched.
+    """
+    if str(source).startswith(HUB):
+        name = str(source).removeprefix(HUB)
+        return read_prompt(from_hub(Repository(name, (CONFIG, TENSORS), ()), weights=False), source)
+    folder = Path(source)
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}: give a run's folder, an exported folder or {HUB}org/name.")
+    if (folder / CONFIG).is_file() and not (folder / RESULTS).is_file():
+        return read_prompt(folder)
+    return from_run(folder)
+
+
+# The files
+
+
+def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, object] | None = None) -> None:
+    """Write prompt.safetensors and config.json; `estimator` holds the parameters of a PromptClassifier.
+
+    Raises:
+        UserError: what the method learned includes a feature of each training image.
+    """
+    method = method_class(prompt.method)
+    if getattr(method, "keeps_training_images", False):
+        raise UserError(
+            f"What {prompt.method} learns includes a feature of each training image, so it is not exported: use a "
+            "method that learns a prompt or a probe."
+        )
+    options = prompt.config["TRAINER"][prompt.method.upper()]
+    sentences = prompt.sentences
+    if sentences is None and getattr(method, "needs_sentences", False):
+        from ogkd.tuning.teacher import teacher_sentences
+
+        found = teacher_sentences(
+            prompt.prompts_name, list(prompt.classnames), prompt.configuration().TRAINER[prompt.method.upper()]
+        )
+        sentences = dict(zip(prompt.classnames, found, strict=True))
+    backbone = _nameable(prompt.backbone)
+    config = {
+        "kind": KIND,
+        "format": FORMAT,
+        "method": prompt.method,
+        "options": options | {key: method.default_options()[key] for key in PLACES if _is_file(options.get(key, ""))},
+        "classes": list(prompt.classnames),
+        "training_images": [prompt.labels.count(label) for label in range(len(prompt.classnames))],
+        "dataset": prompt.dataset,
+        "backbone": {
+            "name": backbone,
+            "revision": HUB_MODELS[backbone].revision if backbone in HUB_MODELS else None,
+            "fingerprint": prompt.fingerprint,
+        },
+        "images": {key: (defaults()["INPUT"] | prompt.config["INPUT"])[key] for key in IMAGE_KEYS},
+        "temperature": prompt.temperature,
+        "validation_images": prompt.validation_images,
+        "sentences": sentences,
+        "versions": versions(),
+    }
+    if estimator is not None:
+        config["estimator"] = dict(estimator)
+    tensors = {
+        f"{model}.{name}": value.contiguous()
+        for model, state in prompt.learned.items()
+        for name, value in state.items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / TENSORS) as temporary:
+        temporary.write_bytes(save(tensors, metadata={"format": "pt"}))
+    write_json(config, folder / CONFIG)
+
+
+def _is_file(value: str) -> bool:
+    return any(sign in value for sign in "/\\:")
+
+
+def _nameable(backbone: str) -> str:
+    """A backbone's name; for a folder only the last part, since the rest of the path is private."""
+    return backbone if backbone.startswith(HUB) else Path(backbone).name
+
+
+def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt:
+    """The prompt in an exported folder.
+
+    Raises:
+        UserError: a file is missing, corrupt or not part of an exported prompt.
+    """
+    path = folder / CONFIG
+    config = read_record(path, {"kind": one_of(KIND)}, "give a folder that scripts/export_prompt.py made")
+    if config.get("format") != FORMAT:
+        raise UserError(f"{path} has the format {config.get('format')}, this version reads {FORMAT}: update it.")
+    found = departure(config, SHAPE)
+    if found or len(config["classes"]) != len(config["training_images"]):
+        reason = found or "classes and training_images differ in length"
+        raise UserError(f"{path} is corrupt ({reason}): fetch or export it again.")
+    try:
+        with safe_open(folder / TENSORS, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        learned: dict[str, dict] = {}
+        for name, value in tensors.items():
+            model, _, rest = name.partition(".")
+            learned.setdefault(model, {})[rest] = value
+        method = config["method"]
+        images = {"FRAME": MIDDLE, "RESIZE": ""} | config["images"]  # older folders lack these keys
+        return TrainedPrompt(
+            config={
+                "TRAINER": {"NAME": method, method.upper(): config["options"]},
+                "INPUT": {key: images[key] for key in IMAGE_KEYS},
+                "MODEL": {"BACKBONE": {"NAME": config["backbone"]["name"]}},
+            },
+            classnames=tuple(config["classes"]),
+            labels=tuple(label for label, count in enumerate(config["training_images"]) for _ in range(count)),
+            learned=learned,
+            fingerprint=config["backbone"]["fingerprint"],
+            stored_temperature=config["temperature"],
+            validation=None,
+            validation_images=config["validation_images"],
+            dataset=config["dataset"],
+            prompts_name=config["dataset"],
+            sentences=config["sentences"],
+            origin=Path(origin) if origin is not None and not str(origin).startswith(HUB) else folder,
+        )
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{folder / TENSORS} cannot be read ({first_line(error)}): fetch or export it again.") from None
+
+
+# A whole folder, and the hub
+
+
+def export(run: str | Path, folder: str | Path) -> dict[str, int]:
+    """Write a finished run's prompt with its model card. Returns the size of each file in bytes.
+
+    Raises:
+        UserError: the run has no prompt to export.
+    """
+    from ogkd.predict.card import model_card  # loading a prompt does not need its statistics
+
+    run, folder = Path(run), Path(folder)
+    if run.resolve() == folder.resolve() or (folder / RESULTS).exists() or models_in(folder):
+        raise UserError(f"{folder} is a run's folder: export to a different folder.")
+    prompt = from_run(run)
+    write_prompt(prompt, folder)
+    with atomic_path(folder / CARD) as temporary:
+        temporary.write_text(model_card(prompt, run, read_json(folder / CONFIG)), encoding="utf-8")
+    return {name: (folder / name).stat().st_size for name in FILES}
+
+
+def push(folder: Path, name: str, public: bool = False) -> str:
+    """Upload an exported folder to the repository "org/name" on the hub, creating it (private unless `public`) if
+    necessary. Returns the repository's address.
+
+    Raises:
+        UserError: the name is invalid, or the hub refuses the upload or cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    try:
+        address = api.create_repo(name, private=not public, exist_ok=True)
+        api.upload_folder(
+            repo_id=name, folder_path=folder, allow_patterns=list(FILES), commit_message="A trained prompt"
+        )
+    except Exception as error:  # the hub's client passes on errors of its HTTP library, which depend on the version
+        reason, mend = trouble(error, "check the name, the network and your token (`hf auth login`)")
+        raise UserError(f"The hub did not accept {name} ({reason}): {mend}, and run the same command again.") from error
+    return str(address)

@@ -1,0 +1,143 @@
+"""A trained prompt ready to classify: turns images into logits with its trainer's classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ogkd.models import available_models
+from ogkd.core import UserError, read_image
+from ogkd.core.dicom import MIDDLE
+from ogkd.core.rgb import to_rgb
+from ogkd.data.given import GivenImages
+from ogkd.runs.folder import names_novel_classes
+from ogkd.runs.registry import method_class
+from ogkd.predict.trained import TrainedPrompt
+from ogkd.tuning.clip_trainer import ClipTrainer
+
+IMAGES_AT_ONCE = {"cuda": 64}
+IMAGES_AT_ONCE_ON_CPU = 8  # more would delay the first answer without making the tower faster
+
+
+class Answers(NamedTuple):
+    """Logits (B, C) and, on request, the logits (B, P, C) of each patch."""
+
+    logits: np.ndarray
+    patch_logits: np.ndarray | None
+
+
+class Predictor:
+    """Classifies images with a trained prompt. It builds no data set and stores nothing about an image.
+
+    classes: class names to use instead of those trained on, if the method can.
+    backbone: a name or folder to use instead of the recorded one, if the weights are elsewhere.
+
+    Raises UserError if the method cannot classify these classes, or the backbone's weights are not those that the
+    prompt was trained with.
+    """
+
+    def __init__(self, prompt: TrainedPrompt, classes: Sequence[str] | None = None, backbone: str = "") -> None:
+        self.prompt = prompt
+        cfg = prompt.configuration(backbone)
+        method = method_class(prompt.method)
+        if not (isinstance(method, type) and issubclass(method, ClipTrainer)):
+            raise UserError(
+                f"{prompt.method} is not built on ClipTrainer, so its runs can be tested but not used here."
+            )
+        if classes is not None and not names_novel_classes(cfg):
+            raise UserError(
+                f"What {prompt.method} learned in {prompt.origin} applies only to its classes "
+                f"({', '.join(prompt.classnames)}): leave out --classes."
+            )
+        self.frame = cfg.INPUT.FRAME
+        self._check_backbone(cfg.MODEL.BACKBONE.NAME)
+        self.classnames = prompt.classnames if classes is None else tuple(classes)
+        dataset = GivenImages.of_classes(
+            self.classnames,
+            prompt.labels if classes is None else None,
+            prompts_name=prompt.prompts_name,
+            sentences=prompt.sentences,
+        )
+        self.trainer = method(cfg, dataset, predicts_only=True)
+        self._check_weights()
+        self.trainer.load_learned(prompt.learned, prompt.origin)
+        self.trainer.set_model_mode("eval")
+        with torch.inference_mode():
+            self._classify = self.trainer.classifier()
+
+    def _check_backbone(self, name: str) -> None:
+        if name not in available_models() and not name.startswith("hf-hub:") and not Path(name).is_dir():
+            raise UserError(
+                f"The prompt in {self.prompt.origin} was trained with the model folder {self.prompt.backbone}, but "
+                f"{name} does not exist: give its location with --backbone FOLDER."
+            )
+
+    def _check_weights(self) -> None:
+        model, prompt = self.trainer.clip_model, self.prompt
+        if model.fingerprint != prompt.fingerprint:
+            raise UserError(
+                f"The prompt in {prompt.origin} was trained with weights of {prompt.backbone} with the fingerprint "
+                f"{prompt.fingerprint[:12]}, but those of {model.name} here have {model.fingerprint[:12]}: give the "
+                "model that it was trained with by --backbone NAME_OR_FOLDER."
+            )
+
+    @property
+    def images_at_once(self) -> int:
+        """The default number of images per pass."""
+        return IMAGES_AT_ONCE.get(self.trainer.device.type, IMAGES_AT_ONCE_ON_CPU)
+
+    @cached_property
+    def _classify_patches(self):
+        with torch.inference_mode():
+            classify = self.trainer.patch_classifier()
+        if classify is None:
+            raise UserError(
+                f"{self.prompt.method} does not compare images with text features, so patches have no evidence "
+                "to draw: leave out --heatmaps."
+            )
+        return classify
+
+    def require_patches(self) -> None:
+        """Raise UserError for a method whose classifier does not apply to patches."""
+        _ = self._classify_patches
+
+    def view(self, image: Image.Image) -> Image.Image:
+        """The image as the model sees it: resized and cropped."""
+        for step in self.trainer.dm.tfm_test.transforms[:2]:
+            image = step(image)
+        return image
+
+    @torch.inference_mode()
+    def __call__(self, images: Sequence[Image.Image], patches: bool = False) -> Answers:
+        """The answers for a batch of RGB images, as returned by `read_image`."""
+        batch = torch.stack([self.trainer.dm.tfm_test(image) for image in images])
+        features = self.trainer.encode(batch, patches)
+        logits = self._classify(features.global_token).float().cpu().numpy()
+        return Answers(logits, self._classify_patches(features).float().cpu().numpy() if patches else None)
+
+    def logits(self, images: Sequence[str | Path | Image.Image], batch: int = 0) -> np.ndarray:
+        """Logits (N, C) of images or image files.
+
+        Raises UserError for a file that cannot be read.
+        """
+        size = batch or self.images_at_once
+        pieces = [images[start : start + size] for start in range(0, len(images), size)]
+        return np.concatenate([self([opened(image, self.frame) for image in piece]).logits for piece in pieces])
+
+
+def opened(image: str | Path | Image.Image, frame: int = MIDDLE) -> Image.Image:
+    """An image, or the image in a file, as 8-bit RGB."""
+    return to_rgb(image) if isinstance(image, Image.Image) else read_image(image, frame)
+
+
+def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Softmax of logits (N, C) divided by a temperature, in double precision."""
+    scaled = logits.astype(np.float64) / temperature
+    scaled = np.exp(scaled - scaled.max(1, keepdims=True))
+    return scaled / scaled.sum(1, keepdims=True)

@@ -1,0 +1,158 @@
+"""A trained prompt: what a run learned, with everything needed to classify with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+from torch import Tensor
+from yacs.config import CfgNode
+
+from ogkd.models import model_named
+from dassl.config import clean_cfg, get_cfg_default
+from ogkd.core import UserError, find_checkpoint, load_checkpoint, models_in
+from ogkd.data.given import GivenImages
+from ogkd.evaluation.collect import read_results
+from ogkd.evaluation.metrics import TEMPERATURES, fit_temperature
+from ogkd.evaluation.predictions import Predictions
+from ogkd.runs.config import check_values, extend_config, merge_plain, plain
+from ogkd.runs.folder import RESULTS, VALIDATION, trained_on
+from ogkd.runs.learned_classes import learned_classes
+from ogkd.runs.records import CONFIG, drawn_images, run_config
+from ogkd.runs.registry import is_built_here
+from ogkd.tuning.clip_trainer import ClipTrainer
+
+
+@dataclass(frozen=True)
+class TrainedPrompt:
+    """What a method learned on some classes.
+
+    config: configuration sections as plain values: the method's options and the image preparation.
+    labels: the labels of the training images, as indices into `classnames`.
+    learned: for each registered model, tensors by name; empty for a method that learns nothing.
+    fingerprint: the fingerprint of the backbone's weights.
+    stored_temperature, validation: a temperature fitted earlier, or the validation predictions to fit one to.
+    validation_images: the number of validation images.
+    prompts_name, sentences: the name of the teacher's sentences, or the sentences themselves, for a method that uses
+        them to classify.
+    origin: the folder that it was read from.
+    """
+
+    config: dict
+    classnames: tuple[str, ...]
+    labels: tuple[int, ...]
+    learned: Mapping[str, dict[str, Tensor]] = field(repr=False)
+    fingerprint: str
+    stored_temperature: float | None
+    validation: Predictions | Path | None = field(repr=False)
+    validation_images: int
+    dataset: str
+    prompts_name: str
+    sentences: Mapping[str, list[str]] | None
+    origin: Path
+
+    @cached_property
+    def temperature(self) -> float | None:
+        """Divide logits by it for calibrated probabilities. None without validation images, or if there are too few to
+        fit it, in which case the best temperature is unbounded."""
+        found = self.stored_temperature
+        if found is None and self.validation is not None:
+            kept = self.validation
+            found = fit_temperature(Predictions.load(kept) if isinstance(kept, Path) else kept)
+        return found if found is not None and TEMPERATURES[0] < found < TEMPERATURES[1] else None
+
+    @property
+    def method(self) -> str:
+        return self.config["TRAINER"]["NAME"]
+
+    @property
+    def backbone(self) -> str:
+        return self.config["MODEL"]["BACKBONE"]["NAME"]
+
+    def configuration(self, backbone: str = "") -> CfgNode:
+        """The configuration of a trainer that classifies with this prompt.
+
+        Raises UserError if this version of the method lacks an option, or if the trainer is not built on ClipTrainer.
+        """
+        if not is_built_here(self.method):
+            raise UserError(
+                f"{self.origin} was trained by {self.method}, which is not built on this project's ClipTrainer: test "
+                f"it with train.py --eval-only --model-dir {self.origin}."
+            )
+        cfg = get_cfg_default()
+        extend_config(cfg)
+        merge_plain(cfg, self.config, str(self.origin))
+        cfg.TRAINER.NAME = self.method
+        check_values(cfg)
+        clean_cfg(cfg, self.method)
+        cfg.OUTPUT_DIR = cfg.RESUME = ""
+        cfg.VERBOSE = False
+        cfg.MODEL.BACKBONE.NAME = model_named(backbone or self.backbone)
+        cfg.DATALOADER.NUM_WORKERS = 0
+        cfg.freeze()
+        return cfg
+
+
+def from_run(folder: str | Path) -> TrainedPrompt:
+    """What the finished run in a folder learned.
+
+    Raises:
+        UserError: the folder has no finished run, or one that only tested what another run had learned.
+    """
+    folder = Path(folder)
+    if not (folder / RESULTS).is_file():
+        begun = (folder / CONFIG).is_file()
+        raise UserError(
+            f"The run in {folder} is not finished: repeat its command to resume it."
+            if begun
+            else f"{folder} is neither a run's folder (it has no {RESULTS}) nor an exported prompt: give one of them."
+        )
+    results = read_results(folder / RESULTS)
+    if not results.get("trained", True) and not models_in(folder):
+        raise UserError(
+            f"{folder} only tested what another run had learned: give the folder of that run"
+            f"{', and the novel classes with --classes' if results.get('subsample') == 'new' else ''}."
+        )
+    config, split = run_config(folder), drawn_images(folder)
+    drawn = split["train"]
+    name = trained_on(config)
+    return TrainedPrompt(
+        config=config,
+        classnames=learned_classes(folder),
+        labels=tuple(label for _, label, _ in drawn),
+        learned={model.name: load_checkpoint(str(find_checkpoint(model)))["state_dict"] for model in models_in(folder)},
+        fingerprint=results["fingerprints"].get("weights") or "",
+        stored_temperature=None,
+        validation=folder / VALIDATION if (folder / VALIDATION).is_file() else None,
+        validation_images=len(split["val"]),
+        dataset=Path(name).name,
+        prompts_name=Path(name).name,
+        sentences=None,
+        origin=folder,
+    )
+
+
+def from_trainer(trainer: ClipTrainer, validation: Predictions | None, origin: Path) -> TrainedPrompt:
+    """What a trainer on a data set that was passed in has learned so far."""
+    dataset = cast(GivenImages, trainer.dm.dataset)
+    return TrainedPrompt(
+        config=plain(trainer.cfg),
+        classnames=tuple(dataset.classnames),
+        labels=tuple(item.label for item in dataset.train_x),
+        learned={name: _copied(model.state_dict()) for name, model in trainer._models.items()},
+        fingerprint=trainer.clip_model.fingerprint,
+        stored_temperature=None,
+        validation=validation,
+        validation_images=0 if validation is None else len(validation),
+        dataset=dataset.prompts_name,
+        prompts_name=dataset.prompts_name,
+        sentences=dataset.sentences if trainer.needs_sentences else None,
+        origin=origin,
+    )
+
+
+def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in state.items()}

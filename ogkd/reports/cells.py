@@ -1,0 +1,160 @@
+"""A cell of a table: a metric's mean over the seeds of one variant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from ogkd.core import UserError
+
+from ogkd.evaluation.collect import Run
+from ogkd.evaluation.doubts import about_run
+from ogkd.evaluation.metrics import compute, find
+from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.relations import relations
+from ogkd.evaluation.statistics import Interval, bootstrap, combine
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A mean over seeds with its population standard deviation, or with its interval over test images.
+
+    interval: shown instead of the deviation.
+    decimals: digits after the point, if they differ from the table's.
+    doubtful: whether the answers are no better than one and the same answer, so that the cell is never the best.
+    """
+
+    mean: float
+    std: float = 0.0
+    seeds: int = 1
+    interval: Interval | None = None
+    decimals: int | None = None
+    doubtful: bool = False
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Text in a table where there is no number, for a reason that the reader must see. Falsy, like a missing cell."""
+
+    text: str
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+
+DIVERGED = Gap("diverged")  # for a cell whose runs all diverged
+
+
+def cell(values: Sequence[float]) -> Cell | None:
+    """Mean and population standard deviation of values, one per seed; None without values."""
+    return Cell(float(np.mean(values)), float(np.std(values)), len(values)) if len(values) else None
+
+
+def combined(function: Callable[..., float], *cells: Cell | Gap | None) -> Cell | Gap | None:
+    """A number computed from several cells, with an interval if they have intervals; a gap or None if one is missing.
+
+    It has no deviation, since it is computed from means over seeds. A mean is doubtful if all of its cells are, an HM
+    if one of them is.
+    """
+    known = [one for one in cells if one]
+    if len(known) < len(cells):
+        return next((one for one in cells if isinstance(one, Gap)), None)
+    if not cells:
+        return None
+    intervals = [one.interval for one in known if one.interval is not None]
+    interval = None if len(intervals) < len(known) else combine(function, *intervals)
+    doubtful = (any if function is harmonic_mean else all)(one.doubtful for one in known)
+    return Cell(function(*(one.mean for one in known)), interval=interval, doubtful=doubtful)
+
+
+def mean(*values: float) -> float:
+    """The arithmetic mean."""
+    return sum(values) / len(values)
+
+
+def harmonic_mean(base: float, novel: float) -> float:
+    """2 base novel / (base + novel); 0 where both are 0."""
+    return 0.0 if base + novel == 0 else 2 * base * novel / (base + novel)
+
+
+@dataclass
+class Values:
+    """A metric's values for runs, and the runs without a value, by reason.
+
+    A value is read from results.json or else computed from the predictions in the run's folder. Intervals are always
+    computed from the predictions.
+    """
+
+    metric: str
+    intervals: bool = False
+    missing: dict[str, list[Run]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        find(self.metric)
+        self._known: dict[tuple, Cell | None] = {}
+
+    def cell(self, runs: Sequence[Run]) -> Cell | Gap | None:
+        """The mean over the runs (one per seed) that have a value. Runs that diverged have none; if all of them
+        diverged, the result is a gap that says so."""
+        finished = [run for run in runs if not run.diverged]
+        if runs and not finished:
+            return DIVERGED
+        found = self._mean(finished)
+        return found and replace(found, doubtful=any(map(about_run, finished)))
+
+    def _mean(self, runs: Sequence[Run]) -> Cell | None:
+        if not self.intervals:
+            values = [self.of(run) for run in runs]
+            return cell([value for value in values if value is not None])
+        key = tuple(run.path for run in runs)
+        if key not in self._known:
+            self._known[key] = self._with_interval(runs)
+        return self._known[key]
+
+    def of(self, run: Run) -> float | None:
+        """The value of one run; None, with a reason in `missing`, if it has none."""
+        if self.metric in run.results:
+            value = run.results[self.metric]
+        elif (found := self._evidence(run)) is None:
+            return None
+        else:
+            predictions, needed = found
+            value = compute(self.metric, predictions, **needed)
+        return self._lacking(run, "is undefined on") if value is None else value
+
+    def notes(self) -> list[str]:
+        """A sentence for each reason why runs have no value."""
+        return [
+            f"{self.metric} {reason} {runs[0].path}" + (f" and {len(runs) - 1} more runs." if runs[1:] else ".")
+            for reason, runs in self.missing.items()
+        ]
+
+    def _with_interval(self, runs: Sequence[Run]) -> Cell | None:
+        found = [one for one in map(self._evidence, runs) if one is not None]
+        if not found:
+            return None
+        try:
+            interval = bootstrap(self.metric, [predictions for predictions, _ in found], **found[0][1])
+        except UserError as error:
+            return self._lacking(runs[0], f"has no interval ({error}) on")
+        if interval is None:
+            return self._lacking(runs[0], "is undefined on")
+        return Cell(interval.value, seeds=len(found), interval=interval)
+
+    def _evidence(self, run: Run) -> tuple[Predictions, dict[str, Any]] | None:
+        """The predictions and the metric's other inputs; None, with a reason in `missing`, if either is missing."""
+        path = run.path / "predictions.npz"
+        if not path.is_file():
+            return self._lacking(run, "cannot be computed, since no predictions were kept, for")
+        try:
+            predictions = Predictions.load(path)
+            return predictions, relations(self.metric, run, predictions.classnames)
+        except UserError as error:
+            return self._lacking(run, f"cannot be computed ({str(error).rstrip('.')}) for")
+
+    def _lacking(self, run: Run, reason: str) -> Any:
+        self.missing.setdefault(reason, []).append(run)
+        return None

@@ -1,0 +1,215 @@
+"""Tables of the two protocols: per data set, and averaged over data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from ogkd.core import UserError
+
+from ogkd.reports.cells import Cell, Values, cell, combined, harmonic_mean, mean
+from ogkd.evaluation.collect import Run
+from ogkd.evaluation.doubts import about_run
+from ogkd.evaluation.methods import order
+from ogkd.evaluation.metrics import Metric, find
+from ogkd.reports.render import Row, Table
+from ogkd.reports.variants import Variant, by_shots, shots_name, variants
+
+HM_OF_MEANS, MEAN_OF_HM = "HM of means", "mean of HM"  # the two averages of HM
+DISPERSION = "mean ± population standard deviation over seeds"
+INTERVALS = "mean over seeds with its 95 % bootstrap interval over test images"
+
+
+def base2new_tables(
+    runs: Sequence[Run], metric: str = "accuracy", seconds: bool = False, intervals: bool = False
+) -> list[Table]:
+    """One table per data set, one row per variant: base, novel and, for percentages where higher is better, their HM.
+
+    All runs must have the same backbone; base and novel in a row have the same configuration, data and weights. Runs of
+    other protocols are ignored. Runs that diverged are left out of means: a footnote lists them, and a cell without
+    other runs says so. `intervals`: show intervals over test images instead of the deviation over seeds.
+
+    Raises:
+        UserError: there are several backbones, or the metric is unknown.
+    """
+    measured, values = find(metric), Values(metric, intervals)
+    with_hm = has_hm(measured)
+    headers = ["method", "base", "novel", *(["HM"] if with_hm else []), *(["seconds"] if seconds else [])]
+    found, notes = _variants(runs, "train_base", "test_new")
+    groups = []
+    for run in runs:
+        if run.kind == "train_new":
+            notes.append(f"{run.path} was trained on the novel classes, so it is left out: they must be new to a run.")
+    tables: dict[str, Table] = {}
+    for variant in found:
+        base, novel = variant.of("train_base"), variant.of("test_new")
+        broken = [run for run in base if run.diverged]
+        # A run that diverged on the base classes has no novel test; it records whether it would have had one.
+        novel = [*novel, *(run for run in broken if run.results.get("novel", True))]
+        if not base:
+            notes.append(f"{_what(variant, novel)} is left out: the run on the base classes is missing.")
+            continue
+        cells = [values.cell(base), values.cell(novel)]
+        cells += [combined(harmonic_mean, *cells)] if with_hm else []
+        if seconds:
+            took = cell([_seconds(run, novel) for run in base if not run.diverged])
+            cells.append(took and Cell(took.mean))
+        table = tables.setdefault(variant.dataset, _table(variant.dataset, "base2new", headers, measured))
+        table.rows.append(Row(variant.name, cells, variant.method, variant.key))
+        table.footnotes += footnotes(variant.name, "base", base)
+        table.footnotes += footnotes(variant.name, "novel", variant.of("test_new"))
+        groups += [(variant, base), (variant, novel)]
+    return _finished(tables, measured, notes + values.notes() + _uneven(groups), intervals)
+
+
+def few_shot_tables(
+    runs: Sequence[Run], metric: str = "accuracy", seconds: bool = False, intervals: bool = False
+) -> list[Table]:
+    """One table per data set. One column per shot count, one row per variant; see `base2new_tables`."""
+    measured, values = find(metric), Values(metric, intervals)
+    found, notes = _variants(runs, "few_shot")
+    shots: dict[str, set[int]] = {}
+    for variant in found:
+        shots.setdefault(variant.dataset, set()).update(run.shots for run in variant.runs)
+    tables: dict[str, Table] = {}
+    groups = []
+    for variant in found:
+        numbers = sorted(shots[variant.dataset], key=by_shots)
+        of_shots = [variant.of("few_shot", number) for number in numbers]
+        groups += [(variant, group) for group in of_shots]
+        headers = ["method", *map(shots_name, numbers), *(["seconds"] if seconds else [])]
+        cells = [values.cell(group) for group in of_shots]
+        if seconds:
+            took = cell([run.results["seconds"] for run in variant.runs if not run.diverged])
+            cells.append(took and Cell(took.mean))
+        table = tables.setdefault(variant.dataset, _table(variant.dataset, "few-shot", headers, measured))
+        table.rows.append(Row(variant.name, cells, variant.method, variant.key))
+        for number, group in zip(numbers, of_shots, strict=True):
+            table.footnotes += footnotes(variant.name, shots_name(number), group)
+    return _finished(tables, measured, notes + values.notes() + _uneven(groups), intervals)
+
+
+TABLES = {"base2new": base2new_tables, "few_shot": few_shot_tables}
+
+
+def has_hm(metric: Metric) -> bool:
+    """Whether base and novel values have an HM: percentages where higher is better."""
+    return metric.unit == "%" and not metric.lower_is_better
+
+
+def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
+    """Means over the data sets that all rows have, and a sentence for each data set or row that is left out.
+
+    base and novel are arithmetic means. HM has two definitions with one column each: the HM of these means, and the
+    mean of the data sets' HM. If a variant lacks a data set that all methods as configured have, the variant is left
+    out, not the data set.
+
+    Raises:
+        UserError: there are no tables.
+    """
+    if not tables:
+        raise UserError("There are no tables to average: no run of this protocol is finished.")
+    rows = {row.key: row for table in tables for row in table.rows}
+    needed = {key for key in rows if not key[1]} or set(rows)
+    complete = [t for t in tables if {row.key for row in t.rows} >= needed and t.headers == tables[0].headers]
+    by_key = [{row.key: row for row in table.rows} for table in complete]
+    shared = [key for key in rows if by_key and all(key in of_table for of_table in by_key)]
+    result = replace(tables[0], title=f"average {protocol}", rows=[], footnotes=[], notes=[])
+    what = tables[0].caption.partition(",")[0].rstrip(".")
+    spread = " with 95 % bootstrap intervals over their test images" if INTERVALS in tables[0].caption else ""
+    sets = f"{len(complete)} data set{'s' if len(complete) != 1 else ''}"
+    result.caption = f"{what}, means over {sets}{spread}."
+    result.datasets = tuple(name for table in complete for name in table.datasets)
+    if "HM" in result.headers:
+        place = result.headers.index("HM")
+        result.headers = [*result.headers[:place], HM_OF_MEANS, MEAN_OF_HM, *result.headers[place + 1 :]]
+        result.ranked = [*result.ranked[:place], *result.ranked[place - 1 :]]
+    for key in sorted(shared, key=lambda key: (*order(key[0]), rows[key].name)):
+        columns = [
+            combined(mean, *column) for column in zip(*(of_table[key].cells for of_table in by_key), strict=True)
+        ]
+        if HM_OF_MEANS in result.headers:
+            columns.insert(2, combined(harmonic_mean, *columns[:2]))
+        result.rows.append(replace(rows[key], cells=columns))
+    finished = "method" if protocol == "base2new" else "method and number of shots"
+    left_out = [table.title for table in tables if table not in complete]
+    notes = [f"{title} is not in the average, as not every {finished} is finished on it." for title in left_out]
+    if complete:
+        lacking = [row.name for key, row in rows.items() if key not in shared]
+        notes += [f"{name} is not in the average, as it was not run on every data set there." for name in lacking]
+    return result, notes
+
+
+def _variants(runs: Sequence[Run], *kinds: str) -> tuple[list[Variant], list[str]]:
+    chosen = [run for run in runs if run.kind in kinds]
+    backbones = sorted({run.backbone for run in chosen})
+    if len(backbones) > 1:
+        raise UserError(f"There are runs with several backbones: choose one of {', '.join(backbones)}.")
+    return variants(chosen)
+
+
+def _table(dataset: str, protocol: str, headers: list[str], metric: Metric) -> Table:
+    ranked = [name != "seconds" for name in headers[1:]]
+    return Table(
+        f"{dataset} {protocol}", headers, ranked=ranked, lower=metric.lower_is_better, decimals=decimals(metric),
+        datasets=(dataset,),
+    )  # fmt: skip
+
+
+def decimals(metric: Metric) -> int:
+    """Digits after the decimal point for a metric."""
+    return 2 if metric.unit else 3
+
+
+def _finished(tables: dict[str, Table], metric: Metric, notes: list[str], intervals: bool) -> list[Table]:
+    """The tables by data set, with captions; notes on all tables are attached to the first."""
+    ordered = [tables[dataset] for dataset in sorted(tables)]
+    for table in ordered:
+        several = any(cell and cell.seeds > 1 for row in table.rows for cell in row.cells)
+        what = f"{metric.title[:1].upper()}{metric.title[1:]}" + (f" in {metric.unit}" if metric.unit else "")
+        spread = f", {INTERVALS}" if intervals else f", {DISPERSION}" if several else ""
+        table.caption = f"{what}{spread}."
+    for table in ordered[:1]:
+        table.notes += notes
+    return ordered
+
+
+def footnotes(name: str, column: str, runs: Sequence[Run]) -> list[str]:
+    """Problems with a cell's runs: that they diverged, or a doubt, recorded or about their answers."""
+    reasons: dict[str, list[int]] = {}
+    for run in runs:
+        recorded = run.results.get("warnings") or []
+        for doubt in ["diverged"] if run.diverged else dict.fromkeys([*recorded, *about_run(run)]):
+            reasons.setdefault(doubt, []).append(run.seed)
+    sentences = []
+    for reason, seeds in reasons.items():
+        which = f"{'seed' if len(seeds) == 1 else 'seeds'} {_listed(seeds)}"
+        if reason == "diverged":
+            reason = f"{len(seeds)} of {len(runs)} run{'s' if len(runs) > 1 else ''} diverged"
+        sentences.append(f"{name}, {column}: {reason} ({which}).")
+    return sentences
+
+
+def _uneven(groups: Sequence[tuple[Variant, list[Run]]]) -> list[str]:
+    """Sentences on cells that lack seeds that other cells have."""
+    every = {run.seed for _, runs in groups for run in runs}
+    lacking = [(variant, runs) for variant, runs in groups if runs and {run.seed for run in runs} != every]
+    return [
+        f"{_what(variant, runs)} has seeds {_listed(run.seed for run in runs)}, others have {_listed(every)}."
+        for variant, runs in lacking
+    ]
+
+
+def _what(variant: Variant, runs: Sequence[Run]) -> str:
+    """The cell that the runs belong to, in words."""
+    classes = {"train_base": "base", "test_new": "novel", "few_shot": f"few-shot {shots_name(runs[0].shots)}"}
+    return f"{variant.name} on {variant.dataset}, {classes[runs[0].kind]},"
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(seeds)))
+
+
+def _seconds(base: Run, novel: Sequence[Run]) -> float:
+    """Seconds for one seed: training with the base test, plus the novel test."""
+    return base.results["seconds"] + sum(run.results["seconds"] for run in novel if run.seed == base.seed)

@@ -1,0 +1,402 @@
+"""The configuration of a run: defaults, YAML files, arguments and KEY VALUE pairs, in that order."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from yacs.config import CfgNode
+
+from ogkd import models
+from ogkd.models.configurations import OPENAI_SPEC, ImageSpec
+from dassl.config import clean_cfg, get_cfg_default
+from ogkd.core.config_files import read_config
+from ogkd.core.config_ranges import MOST_EPOCHS, MOST_IMAGES
+from ogkd.core.config_ranges import RANGES as DASSL_RANGES
+from ogkd.core.config_values import typed
+from dassl.engine import TRAINER_REGISTRY
+from dassl.evaluation import EVALUATOR_REGISTRY
+from dassl.modeling import BACKBONE_REGISTRY
+from ogkd.core import UserError, check_availability, did_you_mean, expanded
+from ogkd.core.rules import Rule, number, one_of, or_empty, shown
+from ogkd.data.catalogue import load
+from ogkd.features.precision import PRECISIONS
+from ogkd.evaluation.methods import named
+from ogkd.reports.variants import PLACES
+from ogkd.runs.foreign_settings import TRAIN, settings_of
+from ogkd.runs.free_keys import allow_new_keys, asking, is_allowed
+from ogkd.runs.registry import (check_imported, is_built_here, method_class, register_everything)
+from ogkd.runs.spec import (METHOD_CONFIGS, ROOT, SUBSETS, RunSpec, is_name, place_and_name)
+
+_SIZE = DASSL_RANGES["INPUT.SIZE"]
+RANGES = {
+    **DASSL_RANGES,
+    "FEATURES.IMAGES_AT_ONCE": number(0, MOST_IMAGES),
+    "FEATURES.PRECISION": one_of(*PRECISIONS),
+    "FEATURES.CROPS": number(0, MOST_EPOCHS),
+    "FEATURES.CROPS_GB": number(above=0),
+    "FEATURES.TRAIN_VIEW": one_of("plain", "augmented"),
+    "DATASET.SUBSAMPLE_CLASSES": one_of(*SUBSETS),
+    "INPUT.SIZE": Rule(
+        lambda size: size == (0, 0) or _SIZE.holds(size), f"{_SIZE.description}, or (0, 0) for the backbone's"
+    ),
+    "INPUT.INTERPOLATION": or_empty(DASSL_RANGES["INPUT.INTERPOLATION"]),
+    "INPUT.PIXEL_MEAN": or_empty(DASSL_RANGES["INPUT.PIXEL_MEAN"]),
+    "INPUT.PIXEL_STD": or_empty(DASSL_RANGES["INPUT.PIXEL_STD"]),
+}
+"""Valid values of the keys of `extend_config`, and of Dassl's keys that may also be left to the backbone."""
+
+OPENAI_SIZES = {
+    **dict.fromkeys(("RN50", "RN101", "ViT-B/32", "ViT-B/16", "ViT-L/14"), 224),
+    **{"RN50x4": 288, "ViT-L/14@336px": 336, "RN50x16": 384, "RN50x64": 448},
+}
+"""Image side in pixels of OpenAI's models, by their names in OpenAI's package."""
+
+
+def extend_config(cfg: CfgNode) -> None:
+    """Add this project's keys, the protocol's defaults and every method's own keys."""
+    cfg.MODEL.BACKBONE.NAME = "BiomedCLIP"
+    cfg.FEATURES = CfgNode()
+    cfg.FEATURES.CACHE_DIR = str(ROOT / "cache")  # features of frozen towers, shared by all runs; "": no cache
+    cfg.FEATURES.IMAGES_AT_ONCE = 0  # images per pass of the image tower; 0: 256 on a GPU, 32 on a CPU
+    cfg.FEATURES.TRAIN_VIEW = "plain"  # views that adapters and probes learn from: plain (as in the test) or augmented
+    cfg.FEATURES.PRECISION = "fp32"  # of the frozen towers; bf16, if the device supports it, is faster but less exact
+    cfg.FEATURES.CROPS = 0  # crops per training image, reused by all epochs; 0: a new one each epoch, as published
+    cfg.FEATURES.CROPS_GB = 8.0  # limit for these crops on disk, or in memory without CACHE_DIR
+
+    cfg.DATASET.NUM_SHOTS = 16
+    cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base or new
+    cfg.DATASET.FOLDER = ""  # ImageFolder: the folder of the images below DATASET.ROOT
+    cfg.DATASET.TEST_ON = ""  # another data set to test on; its classes must be among this one's
+
+    cfg.INPUT.SIZE = (0, 0)  # 0 and empty: the values that the backbone was trained with
+    cfg.INPUT.PIXEL_MEAN = []
+    cfg.INPUT.PIXEL_STD = []
+    cfg.INPUT.INTERPOLATION = ""
+    cfg.INPUT.TRANSFORMS = ("random_resized_crop", "normalize")
+    cfg.INPUT.RRCROP_SCALE = (0.08, 1.0)
+
+    cfg.DATALOADER.NUM_WORKERS = 2
+    cfg.DATALOADER.TRAIN_X.BATCH_SIZE = 4
+    cfg.DATALOADER.TEST.BATCH_SIZE = 64
+
+    cfg.OPTIM.NAME = "sgd"
+    cfg.OPTIM.LR = 0.0025
+    cfg.OPTIM.MAX_EPOCH = 50
+    cfg.OPTIM.LR_SCHEDULER = "cosine"
+    cfg.OPTIM.WARMUP_EPOCH = 1
+    cfg.OPTIM.WARMUP_TYPE = "constant"
+    cfg.OPTIM.WARMUP_CONS_LR = 1e-5
+
+    cfg.TRAIN.RESEED_EPOCHS = True
+    cfg.TRAIN.PRINT_FREQ = 5
+    cfg.TRAIN.CHECKPOINT_FREQ = 1
+    cfg.TRAIN.KEEP_CHECKPOINTS = False
+
+    for name in TRAINER_REGISTRY.registered_names():
+        extend = getattr(TRAINER_REGISTRY.get(name), "extend_config", None)
+        if extend is not None:
+            extend(cfg)
+
+
+def defaults() -> dict:
+    """The default of every key, as plain values."""
+    cfg = get_cfg_default()
+    extend_config(cfg)
+    return plain(cfg)
+
+
+def build_config(spec: RunSpec) -> CfgNode:
+    """The complete configuration of a run, checked and frozen.
+
+    Raises:
+        UserError: a key, method or data set is unknown, a value has the wrong type, or a YAML file or model is missing.
+    """
+    cfg = merged_config(spec)
+    fill_image_spec(cfg)
+    cfg.freeze()
+    return cfg
+
+
+def merged_config(spec: RunSpec) -> CfgNode:
+    """The configuration without the settings that depend on the backbone, so that planning a run needs no weights."""
+    register_everything()
+    pairs = spec.all_pairs()
+    given = dict(zip(pairs[::2], pairs[1::2], strict=False)).get("TRAINER.NAME", spec.method)
+    method = named(given or _method_in(spec.method_file))
+    check_trainer(method)
+    cfg = get_cfg_default()
+    extend_config(cfg)
+    brings_keys = not hasattr(method_class(method), "extend_config")
+    if brings_keys:
+        cfg.TRAINER = CfgNode({"NAME": ""})  # no default of ours may replace a key that nobody set
+    own: Collection[str] = ()
+    if not is_built_here(method):
+        cfg.TRAIN.RESEED_EPOCHS, cfg.INPUT.INTERPOLATION = False, "bicubic"
+        theirs = settings_of(method_class(method))
+        own = theirs.words
+    known = tuple(cfg)
+    if brings_keys:
+        allow_new_keys(cfg, known, own)
+        for key, value in theirs.defaults.items():
+            _set(cfg, key, value, f"{TRAIN} of {theirs.checkout}")
+    for path in (spec.dataset_config(), spec.method_file):
+        if brings_keys:
+            allow_new_keys(cfg, known, own)
+        if path:
+            ours = path == spec.dataset_config() and not spec.dataset_file  # whatever the current folder has there
+            merge_yaml(cfg, ROOT / path if ours else _config_path(path), method)
+    if brings_keys:
+        allow_new_keys(cfg, known, own)
+    merge_fields(cfg, spec)
+    merge_pairs(cfg, pairs)
+    cfg.TRAINER.NAME, cfg.MODEL.BACKBONE.NAME = method, models.model_named(cfg.MODEL.BACKBONE.NAME)
+    if brings_keys and cfg.DATASET.NUM_SHOTS == 0:
+        cfg.DATASET.NUM_SHOTS = -1  # all images, as CoOp's data sets read it
+    resolve_places(cfg)
+    check(cfg, own)
+    if brings_keys:
+        return asking(cfg)
+    clean_cfg(cfg, cfg.TRAINER.NAME)  # options of other methods have no effect, so they are not recorded
+    return cfg
+
+
+def changed_keys(spec: RunSpec, cfg: CfgNode, source: str = "") -> dict[str, object]:
+    """The settings in which a run's configuration differs from the benchmark's: dotted key -> value.
+
+    The benchmark's settings are those of the method's and the data set's configuration files for the protocol. The
+    run's identity (data, classes, shots, seed, backbone) and its paths do not count as changes. If the method was
+    trained on another data set, `source` is that data set, and its file is the reference.
+    """
+    facts = load().find(source)
+    source = facts.config if facts else source
+    method, protocol = cfg.TRAINER.NAME, "few_shot" if cfg.DATASET.SUBSAMPLE_CLASSES == "all" else "base2new"
+    standard = RunSpec(
+        method=method,
+        folder=spec.folder,
+        dataset=spec.dataset,
+        dataset_file=spec.dataset_file,
+        backbone=spec.backbone,
+        method_file=method_config(method, protocol, source or spec.dataset),
+        pairs=() if spec.dataset or spec.dataset_file else ("DATASET.NAME", cfg.DATASET.NAME),
+    )
+    usual = merged_config(standard)
+    usual.DATASET, usual.MODEL.BACKBONE.NAME = cfg.DATASET, cfg.MODEL.BACKBONE.NAME
+    if is_built_here(method):
+        fill_image_spec(usual)
+    else:  # only its own files may specify its input images
+        for key in ("SIZE", "RESIZE", "PIXEL_MEAN", "PIXEL_STD"):
+            usual.INPUT[key] = cfg.INPUT[key]
+    mine, theirs = dict(flat(plain(cfg))), dict(flat(plain(usual)))
+    own = ("SEED", "USE_CUDA", "MODEL.BACKBONE.NAME", *PLACES)
+    return {key: value for key, value in mine.items() if key not in own and theirs.get(key) != value}
+
+
+def method_config(method: str, protocol: str, dataset: str) -> str:
+    """The method's YAML for a data set, else its default, else "". A subclass of a method that has no files uses those
+    of its base class."""
+    for name in (named(method), *_bases(named(method))):
+        folder = METHOD_CONFIGS / name / protocol
+        for path in (folder / f"{dataset or 'default'}.yaml", folder / "default.yaml"):
+            if (ROOT / path).is_file():
+                return path.as_posix()
+    return ""
+
+
+def _bases(method: str) -> list[str]:
+    """The names of a method's registered base classes, nearest first."""
+    register_everything()
+    names = TRAINER_REGISTRY.registered_names()
+    classes = TRAINER_REGISTRY.get(method).__mro__[1:] if method in names else ()
+    return [base.__name__ for base in classes if base.__name__ in names]
+
+
+def _method_in(path: str) -> str:
+    """The method that a configuration file names as TRAINER.NAME; "" if it names none."""
+    section = read_config(_config_path(path)).get("TRAINER") if path else None
+    name = section.get("NAME") if isinstance(section, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def _config_path(path: str) -> Path:
+    return Path(path) if Path(path).is_file() else ROOT / path
+
+
+def merge_yaml(cfg: CfgNode, path: Path, method: str = "", above: Sequence[Path] = ()) -> None:
+    """Merge a YAML file after its `_BASE_`, a path relative to the file. `above` are the files that are based on it.
+
+    Options of a base class of the method are read as the method's own.
+    """
+    content = read_config(path)
+    base, above = content.pop("_BASE_", ""), (*above, path.resolve())
+    if not isinstance(base, str):
+        raise UserError(f"{path} has {shown(base)} as _BASE_, but it must be the path of another configuration.")
+    if base and (path.parent / base).resolve() in above:
+        raise UserError(f"{path} is based on itself: set _BASE_ to another configuration, or remove it.")
+    if base:
+        merge_yaml(cfg, path.parent / base, method, above)
+    options, bases = content.get("TRAINER"), [name.upper() for name in _bases(method)]
+    if isinstance(options, dict) and method.upper() not in options:
+        content["TRAINER"] = {method.upper() if name in bases else name: node for name, node in options.items()}
+    merge_plain(cfg, content, str(path))
+
+
+def merge_fields(cfg: CfgNode, spec: RunSpec) -> None:
+    """Merge the settings from the spec's fields."""
+    cfg.SEED = spec.seed
+    for node, key, value in (
+        (cfg.DATASET, "ROOT", spec.data),
+        (cfg, "OUTPUT_DIR", spec.folder),
+        (cfg, "RESUME", spec.resume),
+        (cfg.DATASET, "SOURCE_DOMAINS", spec.source_domains),
+        (cfg.DATASET, "TARGET_DOMAINS", spec.target_domains),
+        (cfg.INPUT, "TRANSFORMS", spec.transforms),
+        (cfg.TRAINER, "NAME", spec.method),
+        (cfg.MODEL.BACKBONE, "NAME", spec.backbone),
+        (cfg.MODEL.HEAD, "NAME", spec.head),
+    ):
+        if value:
+            node[key] = value
+
+
+def merge_pairs(cfg: CfgNode, pairs: Sequence[str]) -> None:
+    """Merge KEY VALUE pairs from the command line."""
+    if len(pairs) % 2:
+        raise UserError(f"The configuration is changed by KEY VALUE pairs, but the last word, '{pairs[-1]}', is alone.")
+    for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+        _set(cfg, key, value, "the command line")
+
+
+def merge_plain(cfg: CfgNode, values: dict, where: str) -> None:
+    """Merge sections of a configuration given as plain values, such as a stored one."""
+    for key, value in flat(values):
+        _set(cfg, key, value, where)
+
+
+def _set(cfg: CfgNode, key: str, value: object, where: str) -> None:
+    """Change the value of a dotted key, which must exist and have the value's type."""
+    *sections, name = key.split(".")
+    node: object = cfg
+    for section in sections:
+        if isinstance(node, CfgNode) and section not in node and is_allowed(node, section):
+            node[section] = CfgNode(new_allowed=True)
+        node = node.get(section) if isinstance(node, CfgNode) else None
+    if not isinstance(node, CfgNode) or not (name in node or is_allowed(node, name)):
+        near = difflib.get_close_matches(key, [known for known, _ in flat(cfg)], 1)
+        hint = f"; did you mean {near[0]}?" if near else "; see the defaults in ogkd/runs/config.py and the method's file."
+        raise UserError(f"Unknown configuration key {shown(key)} from {where}{hint}")
+    if isinstance(node.get(name), CfgNode):
+        raise UserError(f"{key} is {shown(value)} in {where}, but it is a section: give one of the keys in it.")
+    default = None if node.is_new_allowed() else node.get(name)  # the type of a new key is not known
+    node[name] = typed(value, default, key, where)
+
+
+def plain(value: Any) -> Any:
+    """A configuration as JSON types: dicts, lists and scalars."""
+    return json.loads(json.dumps(value))
+
+
+def flat(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """(dotted key, value) of a nested dict."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def resolve_places(cfg: CfgNode) -> None:
+    """Expand `~`, and split DATASET.FOLDER given as a path into its parent, DATASET.ROOT, and its name."""
+    for node, key in ((cfg.DATASET, "ROOT"), (cfg, "OUTPUT_DIR"), (cfg, "RESUME")):
+        node[key] = expanded(node[key])
+    folder = expanded(cfg.DATASET.FOLDER)
+    if folder and not is_name(folder):
+        root, cfg.DATASET.FOLDER = place_and_name(Path(cfg.DATASET.ROOT or ".", folder))
+        cfg.DATASET.ROOT = str(root)
+    if cfg.DATASET.TEST_ON and not is_name(cfg.DATASET.TEST_ON):
+        raise UserError(f"DATASET.TEST_ON is {cfg.DATASET.TEST_ON}: give the name of a data set in DATASET.ROOT.")
+
+
+def check_trainer(name: str) -> None:
+    """Raise UserError if there is no such trainer."""
+    check_imported("TRAINER", name)
+    known = TRAINER_REGISTRY.registered_names()
+    if name not in known:
+        raise UserError(f"There is no trainer '{name}'{did_you_mean(name, known)}; there are {', '.join(known)}.")
+
+
+def check(cfg: CfgNode, own: Collection[str] = ()) -> None:
+    """Raise UserError for mistakes that would otherwise fail late or not at all: a missing method, folder or data set,
+    values that are out of range or contradict each other. `own`: names that the trainer may define itself."""
+    check_trainer(cfg.TRAINER.NAME)
+    if not cfg.OUTPUT_DIR:
+        raise UserError("Give the run a folder: --output-dir FOLDER.")
+    if not cfg.DATASET.NAME:
+        raise UserError("Give the run a data set: --dataset-config-file configs/datasets/<name>.yaml.")
+    check_imported("DATASET", cfg.DATASET.NAME)
+    check_values(cfg, own)
+    check_availability(cfg.TEST.EVALUATOR, EVALUATOR_REGISTRY.registered_names())
+    if cfg.OPTIM.NAME == "sgd" and cfg.OPTIM.SGD_NESTEROV and not cfg.OPTIM.MOMENTUM > cfg.OPTIM.SGD_DAMPNING == 0:
+        raise UserError("OPTIM.SGD_NESTEROV needs an OPTIM.MOMENTUM greater than 0 and an OPTIM.SGD_DAMPNING of 0.")
+    if cfg.DATASET.TEST_ON and cfg.TEST.SPLIT != "test":
+        raise UserError(
+            f"DATASET.TEST_ON {cfg.DATASET.TEST_ON} tests on that data set's test images: leave out TEST.SPLIT."
+        )
+
+
+def check_values(cfg: CfgNode, own: Collection[str] = ()) -> None:
+    """Check the range of every value, including the method's own options; names in `own` are allowed.
+
+    Raises:
+        UserError: a value is out of range; the message has the key, its value and the range.
+    """
+    for key, value in flat(cfg):
+        if key in RANGES and not (isinstance(value, str) and value in own):
+            RANGES[key].check(key, value)
+    method = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    if hasattr(method, "check_options"):
+        method.check_options(cfg.TRAINER[cfg.TRAINER.NAME.upper()])
+
+
+def fill_image_spec(cfg: CfgNode) -> None:
+    """Fill in the backbone's image size, resizing and normalisation where the configuration leaves them open.
+
+    A trainer that is not built on ClipTrainer may use other backbones. OpenAI's models and those in Dassl's registry
+    are known; for all others the configuration must give size, mean and standard deviation.
+    """
+    given = all(cfg.INPUT.SIZE) and cfg.INPUT.PIXEL_MEAN and cfg.INPUT.PIXEL_STD
+    if given and not is_built_here(cfg.TRAINER.NAME):
+        return
+    spec = image_spec(cfg.MODEL.BACKBONE.NAME, is_built_here(cfg.TRAINER.NAME))
+    if not all(cfg.INPUT.SIZE):
+        cfg.INPUT.SIZE = (spec.size, spec.size)
+    cfg.INPUT.PIXEL_MEAN = list(cfg.INPUT.PIXEL_MEAN or spec.mean)
+    cfg.INPUT.PIXEL_STD = list(cfg.INPUT.PIXEL_STD or spec.std)
+    cfg.INPUT.INTERPOLATION = cfg.INPUT.INTERPOLATION or spec.interpolation
+    cfg.INPUT.RESIZE = cfg.INPUT.RESIZE or spec.resize
+
+
+def image_spec(backbone: str, ours: bool) -> ImageSpec:
+    """The image size and normalisation of a backbone; `ours`: the method loads it with models.load.
+
+    Raises UserError for an unknown backbone.
+    """
+    if not ours and backbone in OPENAI_SIZES:
+        return OPENAI_SPEC._replace(size=OPENAI_SIZES[backbone])
+    if not ours and backbone in BACKBONE_REGISTRY.registered_names():
+        size, mean, std = (get_cfg_default().INPUT[key] for key in ("SIZE", "PIXEL_MEAN", "PIXEL_STD"))
+        return ImageSpec(size[0], tuple(mean), tuple(std))
+    try:
+        return models.image_spec(backbone)
+    except UserError as error:
+        if ours:
+            raise
+        raise UserError(
+            f"The image size and normalisation of the backbone '{backbone}' are unknown: give INPUT.SIZE, "
+            f"INPUT.PIXEL_MEAN and INPUT.PIXEL_STD, "
+            f'for example INPUT.SIZE "(224, 224)" INPUT.PIXEL_MEAN "[0.5, 0.5, 0.5]" '
+            f'INPUT.PIXEL_STD "[0.5, 0.5, 0.5]".'
+        ) from error

@@ -1,0 +1,198 @@
+"""Executing one run."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import torch
+from yacs.config import CfgNode
+
+from ogkd.models.errors import MissingWeights
+from dassl.data.data_manager import seeded
+from dassl.data.datasets import Datum
+from dassl.engine import SimpleTrainer, build_trainer
+from ogkd.core import (Diverged, UserError, collect_env_info, set_random_seed, setup_logger)
+from ogkd.core.phases import Phases
+from ogkd.data.same_classes import places
+from ogkd.evaluation.predictions import Predictions
+from ogkd.runs.config import build_config
+from ogkd.runs.folder import RunFolder, data_warnings, is_phantom, notes, relative
+from ogkd.runs.learned_classes import with_learned_classes
+from ogkd.runs.ready import with_remedy
+from ogkd.runs.spec import RunSpec
+from ogkd.tuning.clip_trainer import ClipTrainer
+
+
+def execute(spec: RunSpec) -> dict | None:
+    """Execute a run unless it is complete. Returns its results.json, or None for a run that neither trains nor tests.
+
+    Raises:
+        UserError: something that the user can fix; the message is one sentence.
+    """
+    try:
+        return _execute(spec)
+    except MissingWeights as error:
+        raise with_remedy(error) from error
+
+
+def _execute(spec: RunSpec) -> dict | None:
+    cfg = build_config(spec)
+    folder = RunFolder(spec, cfg)
+    if folder.has_results and not spec.rerun:
+        return _told(cast(dict, folder.finished_results()), folder)
+    folder.check()
+    with folder.alone():
+        if spec.rerun:
+            folder.clear()
+        finished = folder.finished_results()  # another process may have done the run meanwhile
+        return _told(finished, folder) if finished is not None else _logged(spec, cfg, folder)
+
+
+def _told(finished: dict, folder: RunFolder) -> dict:
+    print(f"{folder.path} is complete: accuracy {finished['accuracy']:.2f} %. Nothing to do.")
+    return finished
+
+
+def _logged(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
+    folder.prepare()
+    restore_output = setup_logger(cfg.OUTPUT_DIR)
+    try:
+        if cfg.SEED >= 0:
+            set_random_seed(cfg.SEED)
+        with threads_for(cfg.MODEL.BACKBONE.NAME):
+            return _run(spec, cfg, folder)
+    except UserError as error:
+        restore_output()  # flushes the log, so that the sentence comes last
+        with folder.log() as log:
+            print(f"error: {error}", file=log)
+        raise
+    finally:
+        restore_output()
+
+
+@contextlib.contextmanager
+def threads_for(backbone: str) -> Iterator[None]:
+    """One thread during the block for PhantomCLIP: sums over several round differently, and programs that do one run
+    or several side by side would disagree in the last digits. Other backbones keep PyTorch's number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if is_phantom(backbone) else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
+    print(f"{folder.chosen()}\n")
+    for note in notes(cfg):
+        print(f"Note: {note}\n")
+    print(f"Collecting environment information\n{collect_env_info()}\n")
+    started = time.perf_counter()
+    phases = Phases()
+    with phases("setup"):
+        trainer = build_trainer(cfg)
+    for note in folder.data_notes(trainer):
+        print(f"Note: {note}\n")
+    for warning in data_warnings(trainer):
+        print(f"Warning: {warning}\n")
+    folder.write_split(dataset_of(trainer))
+    with phases("fingerprints"):
+        folder.write_fingerprints(trainer)
+    if spec.eval_only and spec.model_dir:
+        trainer, folder.warnings = with_learned_classes(trainer, spec.model_dir, spec.load_epoch)
+    try:
+        return _train_and_test(spec, trainer, folder, phases, started)
+    except Diverged as error:
+        if not spec.eval_only:
+            folder.write_diverged(trainer, error, phases, time.perf_counter() - started)
+        raise
+
+
+def _train_and_test(
+    spec: RunSpec, trainer: SimpleTrainer, folder: RunFolder, phases: Phases, started: float
+) -> dict | None:
+    if spec.eval_only:
+        more = {"cfg": trainer.cfg} if "cfg" in inspect.signature(trainer.load_model).parameters else {}  # as CLAP's
+        trainer.load_model(spec.model_dir, epoch=spec.load_epoch, **more)
+        with phases("test"):
+            trainer.test()
+    elif spec.no_train:
+        return None
+    else:
+        with phases("train and test"):
+            trainer.train()
+            if not trainer.evaluator.has_results:
+                trainer.test()
+    if not spec.eval_only:
+        folder.write_validation(validation_predictions_of(trainer))
+    if isinstance(trainer, ClipTrainer):
+        phases.record.update(trainer.phases.record)
+    predictions = predictions_of(trainer)
+    results = folder.write_results(trainer, predictions, phases, time.perf_counter() - started)
+    if len(predictions.classnames) < trainer.num_classes:
+        print(f"=> among the {len(predictions.classnames)} classes of {results['dataset']}: {results['accuracy']:.1f}%")
+    print(f"* expected calibration error: {results['expected_calibration_error']:.1f}%")
+    for note in results["notes"]:
+        print(f"Note: {note}")
+    for doubt in results["warnings"]:
+        print(f"Warning: {doubt}")
+    return results
+
+
+def dataset_of(trainer: SimpleTrainer) -> Any:
+    """A trainer's data set; without a DataManager, an object with the class names and no images."""
+    dm = getattr(trainer, "dm", None)
+    if dm is not None:
+        return dm.dataset
+    return SimpleNamespace(train_x=[], val=[], classnames=[name for _, name in sorted(trainer.lab2cname.items())])
+
+
+def predictions_of(trainer: SimpleTrainer) -> Predictions:
+    """The logits of a trainer's last test with the names of the images.
+
+    Since a trainer may run its own test, images are named only if the labels are in the order of one of its loaders,
+    and classes as its images name them. For a test on another data set, only the logits of that data set's classes are
+    kept, in its class order.
+    """
+    dataset, logits, labels = dataset_of(trainer), trainer.evaluator.logits, trainer.evaluator.labels.tolist()
+    tested = getattr(dataset, "tested", dataset)
+    images, shown = ("",) * len(labels), list[Datum]()
+    for loader in (getattr(trainer, "val_loader", None), trainer.test_loader):
+        items = getattr(getattr(loader, "dataset", None), "data_source", [])
+        if [item.label for item in items] == labels:
+            images, shown = tuple(relative(item.impath, tested) for item in items), items
+    if tested is dataset:
+        names = class_names(dataset.classnames, {item.label: item.classname for item in shown}, logits.shape[1])
+    else:
+        names = tested.classnames
+        columns = list(places(tested.classnames, dataset.classnames).values())
+        labels, logits = [columns.index(label) for label in labels], logits[:, columns]
+    return Predictions(images, labels, logits.numpy(), tuple(names))
+
+
+def class_names(trained: Sequence[str], tested: Mapping[int, str], columns: int) -> list[str]:
+    """The names of the classes of `columns` logits, given those of the training images and those of the labels of the
+    tested ones, which a data set may number apart. A class that neither names is called by its number."""
+    apart = any(trained[label : label + 1] != [name] for label, name in tested.items())
+    known = tested if apart else dict(enumerate(trained))
+    return [known.get(column) or f"class {column}" for column in range(columns)]
+
+
+def validation_predictions_of(trainer: SimpleTrainer) -> Predictions | None:
+    """The logits of the validation images, for fitting a temperature. Random states are left unchanged.
+
+    None without validation images, for a method with prompts in the image tower, and for one that is not built on
+    ClipTrainer.
+    """
+    if not isinstance(trainer, ClipTrainer) or not trainer.frozen_images or trainer.val_loader is None:
+        return None
+    with seeded(0):
+        logits, labels = map(torch.cat, zip(*trainer.logits_of("val"), strict=True))
+    dataset = trainer.dm.dataset
+    images = tuple(relative(item.impath, dataset) for item in dataset.val or ())
+    return Predictions(images, labels.cpu().numpy(), logits.float().cpu().numpy(), tuple(dataset.classnames))

@@ -1,0 +1,205 @@
+"""Fingerprints of what a run trains and tests on: its split, images, sentences, graph and weights.
+
+A run folder records them at the start, so that a run is never reused or resumed after any of these has changed. They
+depend only on contents: data that were moved to another folder count as the same data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from yacs.config import CfgNode
+
+from ogkd.models import folder_of
+from dassl.data.data_manager import seeded
+from dassl.data.datasets import DatasetBase, build_dataset
+from ogkd.core import UserError, atomic_path
+from ogkd.core.hashes import FileMemory, file_hashes, memory_file, remembered, text_hash
+from ogkd.data.catalogue import load
+from ogkd.runs.registry import method_class
+from ogkd.runs.spec import RunSpec
+from ogkd.tuning.clip_trainer import ClipTrainer, load_backbone
+from ogkd.tuning.teacher import sentences_of
+
+Fingerprints = dict[str, str | dict[str, str]]
+
+# How a change of each is reported. For mappings (image -> hash, class -> hash), the changed entries are counted.
+WORDS = {
+    "dataset": "another split",
+    "test_images": "other test images",
+    "images": "other images",
+    "sentences": "other teacher sentences",
+    "graph": "another graph, whose file has changed since",
+    "weights": "other weights of the backbone",
+}
+COUNTED = {"images": "images", "test_images": "images", "sentences": "classes"}
+
+
+def relative(path: str, dataset: object) -> str:
+    """An image's path relative to its data set's image folder, with forward slashes; for a data set without an image
+    folder, relative to the data set's folder."""
+    root = getattr(dataset, "image_dir", None) or getattr(dataset, "dataset_dir", None)
+    return Path(os.path.relpath(path, root) if root else path).as_posix()
+
+
+def of_dataset(cfg: CfgNode, dataset: DatasetBase) -> Fingerprints:
+    """The split, and a hash of each image that the run reads.
+
+    Without a seed, the shots differ each time, so only the test images are fingerprinted.
+    """
+    tested = getattr(dataset, "tested", dataset)
+    learned = [] if cfg.SEED < 0 else [*(dataset.train_x or []), *(dataset.train_u or []), *(dataset.val or [])]
+    folder = getattr(dataset, "image_dir", None) or getattr(dataset, "dataset_dir", None) or cfg.DATASET.ROOT
+    memory = FileMemory(memory_file(cfg.FEATURES.CACHE_DIR, folder))
+    tests = [item.impath for item in dataset.test or []]
+    hashes = file_hashes([*(item.impath for item in learned), *tests], memory)
+    images = {relative(item.impath, dataset): hashes[item.impath] for item in learned}
+    split = getattr(dataset, "fingerprint", None)
+    if split is None:
+        items = [*learned, *(dataset.test or [])]
+        split = text_hash([[relative(item.impath, dataset), item.label, item.classname] for item in items])
+    return {
+        "dataset": split,
+        "images": images,
+        "test_images": {relative(path, tested): hashes[path] for path in tests},
+    }
+
+
+def of_sentences(spec: RunSpec, cfg: CfgNode, dataset: DatasetBase) -> Fingerprints:
+    """A hash of the teacher's sentences of each class, for a run that needs them."""
+    method = method_class(cfg.TRAINER.NAME)
+    options = cfg.TRAINER.get(cfg.TRAINER.NAME.upper()) or {}
+    if (
+        not issubclass(method, ClipTrainer)
+        or "PROMPTS" not in options
+        or (spec.eval_only and not method.needs_sentences)
+    ):
+        return {}
+    held_out = getattr(dataset, "all_classnames", []) if options.get("FOLD_HELD_OUT") else []
+    names = list(dict.fromkeys([*dataset.classnames, *held_out]))
+    sentences = sentences_of(dataset, names, options, cfg.DATASET.NAME)
+    return {"sentences": {name: text_hash(of_class) for name, of_class in zip(names, sentences, strict=True)}}
+
+
+def of_graph(spec: RunSpec, cfg: CfgNode) -> Fingerprints:
+    """Files other than data and sentences that affect what the run learns."""
+    method = method_class(cfg.TRAINER.NAME)
+    return {} if spec.eval_only or not hasattr(method, "fingerprints") else method.fingerprints(cfg)
+
+
+def of_weights(cfg: CfgNode) -> Fingerprints:
+    """The backbone's fingerprint; {} if its files are not on this machine or the method has no backbone.
+
+    The model is loaded unless its files are known from an earlier run.
+    """
+    if not issubclass(method_class(cfg.TRAINER.NAME), ClipTrainer):
+        return {}
+    name, device = cfg.MODEL.BACKBONE.NAME, "cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu"
+    return _remembered_weights(cfg, lambda: load_backbone(name, device).fingerprint)
+
+
+def _remembered_weights(cfg: CfgNode, compute: Callable[[], str]) -> Fingerprints:
+    folder = folder_of(cfg.MODEL.BACKBONE.NAME)
+    if folder is None:
+        return {}
+    files = [path for path in folder.iterdir() if path.is_file()]
+    memory = FileMemory(memory_file(cfg.FEATURES.CACHE_DIR, folder))
+    return {"weights": remembered(memory, "weights", files, compute)}
+
+
+def now(spec: RunSpec, cfg: CfgNode) -> Fingerprints:
+    """The fingerprints that a run would have if it started now, computed before anything heavy is loaded.
+
+    Anything that is not on this machine is left out: removed data or weights do not count as changed.
+
+    Raises:
+        UserError: a file in the configuration is missing or unusable.
+    """
+    found = of_graph(spec, cfg) | of_weights(cfg)
+    if not _data_are_there(cfg):
+        return found
+    with contextlib.redirect_stdout(io.StringIO()), seeded(max(cfg.SEED, 0)):  # the run itself prints the same
+        dataset = build_dataset(cfg)
+        return found | of_dataset(cfg, dataset) | of_sentences(spec, cfg, dataset)
+
+
+def of_trainer(spec: RunSpec, cfg: CfgNode, trainer: object) -> Fingerprints:
+    """The fingerprints of a run whose trainer has been built."""
+    manager = getattr(trainer, "dm", None)
+    found = of_graph(spec, cfg)
+    if manager is not None:  # a trainer may make its loaders without one
+        found |= of_dataset(cfg, manager.dataset)
+        with contextlib.redirect_stdout(io.StringIO()):  # the trainer prints which sentences it reads
+            found |= of_sentences(spec, cfg, manager.dataset)
+    if isinstance(trainer, ClipTrainer):
+        fingerprint = trainer.clip_model.fingerprint
+        found["weights"] = fingerprint
+        _remembered_weights(cfg, lambda: fingerprint)
+    return found
+
+
+def _data_are_there(cfg: CfgNode) -> bool:
+    facts, root = load().find(cfg.DATASET.NAME), Path(cfg.DATASET.ROOT or ".").expanduser()
+    return (facts is None and not cfg.DATASET.FOLDER) or (
+        facts.folder(root) if facts else root / cfg.DATASET.FOLDER
+    ).is_dir()
+
+
+# Kept and compared
+
+
+def summary(found: Fingerprints) -> dict[str, str]:
+    """One hash per fingerprint."""
+    return {name: value if isinstance(value, str) else text_hash(value) for name, value in found.items()}
+
+
+def write(found: Fingerprints, path: Path) -> None:
+    """Write fingerprints atomically as JSON."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(found) + "\n")
+
+
+def read(path: Path) -> Fingerprints:
+    """Read what `write` wrote; {} if there is no such file, as in runs of older versions.
+
+    Raises:
+        UserError: the file is corrupt.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(value, str | dict) for value in found.values()):
+        raise UserError(f"{path} is corrupt, so changes since the run started cannot be detected: add --rerun.")
+    return found
+
+
+def changes(before: Mapping[str, object], mine: Fingerprints) -> list[str]:
+    """What has changed, in words: "other images (3 of 96 changed, the first is cyst/001.png)".
+
+    Anything that was not recorded, or no longer exists, is not compared. Values of `before` may come from `summary`.
+    """
+    hashes, found = summary(mine), []
+    for name, words in WORDS.items():
+        if not before.get(name) or name not in mine:
+            continue
+        old = before[name]
+        if (old if isinstance(old, str) else text_hash(old)) == hashes[name]:
+            continue
+        found.append(f"{words}{_counted(old, mine[name], COUNTED.get(name, ''))}")
+    return found
+
+
+def _counted(old: object, new: object, noun: str) -> str:
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return ""
+    differing = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    return f" ({len(differing)} of {len(old.keys() | new.keys())} {noun}, the first is {differing[0]})"

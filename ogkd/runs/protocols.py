@@ -1,0 +1,270 @@
+"""The protocols as sequences of runs: base-to-novel and few-shot (the benchmark) and transfer."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from ogkd.models import model_named
+from ogkd.core import UserError, did_you_mean, expanded
+from ogkd.data.catalogue import (DEFAULT_BACKBONE, OWN, Facts, config_name, load, name_of_folder, own_folder)
+from ogkd.data.folders import own_classes
+from ogkd.data.listing import shown
+from ogkd.data.same_classes import places as places_of
+from ogkd.data.splits import class_names, read_split
+from ogkd.evaluation.methods import named
+from ogkd.runs.spec import (DATASET_CONFIGS, ROOT, RunSpec, is_name, place_and_name, shots_word)
+
+PROTOCOLS = ("base2new", "few_shot")
+TRANSFER = "transfer"
+
+
+def _place(variable: str, default: str) -> Path:
+    """A folder from the environment; as an absolute path, unless the current folder is the repository."""
+    path = Path(expanded(os.environ.get(variable) or default))
+    return path if Path.cwd() == ROOT else path.absolute()
+
+
+@dataclass(frozen=True)
+class Places:
+    """The locations of data, results and weights; by default DATA, OUTPUT and BACKBONE from the environment."""
+
+    data: Path = field(default_factory=lambda: _place("DATA", "data"))
+    output: Path = field(default_factory=lambda: _place("OUTPUT", "output"))
+    backbone: str = field(default_factory=lambda: os.environ.get("BACKBONE") or "")
+
+    def backbone_for(self, dataset: str) -> str:
+        """The requested backbone, else the data set's default."""
+        facts = load().find(dataset)
+        return model_named(self.backbone) or (facts.backbone if facts else DEFAULT_BACKBONE)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One protocol of one method on one data set with one seed: its runs, each of which may depend on earlier ones."""
+
+    protocol: str
+    specs: tuple[RunSpec, ...]
+
+    def folders(self) -> list[Path]:
+        return [Path(spec.folder) for spec in self.specs]
+
+    def waiting(self) -> list[RunSpec]:
+        """The runs that are left: those without results, and those that start afresh."""
+        return [spec for spec in self.specs if spec.rerun or not (Path(spec.folder) / "results.json").is_file()]
+
+    def afresh(self, rerun: bool = True) -> Job:
+        """The same job, whose runs remove their earlier files and start afresh."""
+        return replace(self, specs=tuple(replace(spec, rerun=rerun) for spec in self.specs))
+
+    def __call__(self) -> list[dict]:
+        """Execute all runs. Returns their results."""
+        from ogkd.runs.execute import execute
+
+        return [cast(dict, execute(spec)) for spec in self.specs]
+
+    def __str__(self) -> str:
+        first = self.specs[0]
+        shots = shots_word(cast(int, first.shots))
+        words = self.protocol, first.dataset, first.method, shots, "shots seed", first.seed, *first.pairs
+        return " ".join(map(str, words))
+
+
+def job(
+    protocol: str,
+    method: str,
+    dataset: str,
+    shots: int,
+    seed: int,
+    places: Places,
+    pairs: Sequence[str] = (),
+    targets: Sequence[str] = (),
+) -> Job:
+    """The runs of a protocol.
+
+    Base-to-novel trains on the base classes and, if what was learned applies to unseen classes, also tests on the novel
+    ones. Transfer trains as few-shot does, in the same folder, and tests what was learned on each of the `targets` with
+    the target's class names. A method that does not apply to unseen classes is tested by its logits for the target's
+    classes, which must be a subset of the data set's.
+
+    `method` and the data sets may be in any case, see `ogkd.evaluation.methods.named` and `ogkd.data.catalogue.config_name`.
+
+    Raises:
+        UserError: the method or data set is unknown, the method does not apply to a target's classes, or the
+            configuration is invalid.
+    """
+    from ogkd.runs.config import check_trainer, merged_config, method_config
+    from ogkd.runs.folder import names_novel_classes
+    from ogkd.runs.registry import register_everything
+
+    register_everything()
+    method = named(method)
+    check_trainer(method)
+    for name in (dataset, *targets):
+        check_dataset(name, places.data)
+    dataset, *targets = map(config_name, (dataset, *targets))
+    backbone = places.backbone_for(dataset)
+
+    def folder(*kind: str) -> str:
+        level = Path(backbone.removeprefix("hf-hub:")).name
+        parts = [part.replace(":", "_") for part in kind]  # Windows has no colon in a name
+        return str(places.output.joinpath(*parts, f"shots_{shots_word(shots)}", method, level, f"seed{seed}"))
+
+    def spec(*kind: str, **more: Any) -> RunSpec:
+        return RunSpec(
+            method=method,
+            folder=folder(*kind, dataset),
+            dataset=dataset,
+            shots=shots,
+            seed=seed,
+            backbone=backbone,
+            data=str(places.data),
+            method_file=method_config(method, "few_shot" if protocol == TRANSFER else protocol, dataset),
+            pairs=tuple(pairs),
+            **more,
+        )
+
+    if protocol == "few_shot":
+        return Job(protocol, (spec("few_shot", subsample="all"),))
+    if protocol == TRANSFER:
+        learned, tests = spec("few_shot", subsample="all"), []
+        names_any_class = names_novel_classes(merged_config(learned))
+        for target in targets:
+            reason = "" if names_any_class else cannot_transfer(learned, target)
+            if reason:
+                raise UserError(reason)
+            test = replace(learned, folder=folder(TRANSFER, dataset, target), eval_only=True, model_dir=learned.folder)
+            own = {"dataset": target} if names_any_class else {"pairs": (*pairs, "DATASET.TEST_ON", target)}
+            tests.append(replace(test, **own))
+        return Job(protocol, (learned, *tests))
+    base = spec("base2new", "train_base", subsample="base")
+    if not names_novel_classes(merged_config(base)):
+        return Job(protocol, (base,))
+    novel = spec("base2new", "test_new", subsample="new", eval_only=True, model_dir=base.folder)
+    return Job(protocol, (base, novel))
+
+
+def cannot_transfer(learned: RunSpec, target: str) -> str:
+    """Why a run that does not apply to unseen classes cannot be tested on `target`, as a sentence; "" if it can, or if
+    the data needed to decide are not there yet."""
+    source = learned.dataset
+    known, wanted = (classes_of(name, Path(learned.data)) for name in (source, target))
+    missing = [name for name in wanted if name not in places_of(wanted, known)] if known else []
+    if not missing:
+        return ""
+    return (
+        f"{learned.method} only learns to distinguish the classes of {source}, and '{missing[0]}' of {target} is not "
+        f"one of them: it is left out of {source} -> {target}."
+    )
+
+
+def classes_of(dataset: str, data: Path) -> list[str]:
+    """The class names of a data set; [] if neither the catalogue nor a split file lists them."""
+    facts = load().find(dataset)
+    if facts and facts.classes:
+        return list(facts.classes)
+    split = facts.split_file(data) if facts else data / own_folder(dataset) / f"split_{own_folder(dataset)}.json"
+    return class_names(read_split(split)) if split.is_file() else []
+
+
+def is_there(dataset: str, data: Path) -> bool:
+    """Whether a data set is in the data folder, or can be generated there."""
+    facts = load().find(dataset)
+    if facts is None:
+        return (data / own_folder(dataset)).is_dir()
+    return bool(facts.generator) or (facts.split_file(data).is_file() and facts.image_folder(data).is_dir())
+
+
+def known_datasets() -> list[str]:
+    """Data sets known by name, without a folder of images: those of configs/datasets/ and the catalogue."""
+    catalogue = load()
+    configured = {path.stem for path in (ROOT / DATASET_CONFIGS).glob("*.yaml")}
+    return sorted(
+        configured | {facts.config for facts in (*catalogue.datasets.values(), *catalogue.generated.values())}
+    )
+
+
+def locate(dataset: str, places: Places) -> tuple[str, Places]:
+    """A data set's name, and the places with its parent folder as data folder.
+
+    A name is returned as `ogkd.data.catalogue.config_name` has it. A path, such as `moles/`, `../pics` or `.`, means a
+    folder of images relative to the current folder, else to the data folder; its last part is the name. If it has the
+    name of a published data set but not its files, `folder:` is put before the name.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    word = expanded(own_folder(dataset))
+    if is_name(word):
+        if dataset.startswith(OWN):
+            return name_of_folder(word), places
+        return dataset if own_classes(dataset, places.data) else config_name(dataset), places
+    found = [path for path in (Path(word), places.data / word) if path.is_dir()]
+    if not word or not found:
+        raise UserError(
+            f"There is no data set '{dataset}': neither {Path(word).absolute()} nor {places.data / word} is a folder."
+        )
+    data, name = place_and_name(found[0])
+    if not name:
+        raise UserError(f"'{dataset}' is the folder {data}, which has no name: give a folder below it.")
+    own = dataset.startswith(OWN) or own_classes(name, data)
+    return name_of_folder(name) if own else name, replace(places, data=data)
+
+
+def _there(data: Path) -> list[str]:
+    """The names of the known data sets and of the folders in the data folder."""
+    return [
+        *known_datasets(),
+        *(sorted(path.name for path in data.iterdir() if path.is_dir() and shown(path.name)) if data.is_dir() else ()),
+    ]
+
+
+def check_dataset(dataset: str, data: Path) -> None:
+    """Raise UserError unless a data set is known or is a folder of images, and it is clear which one is meant."""
+    known = dataset in known_datasets() or load().find(dataset) or (data / own_folder(dataset)).is_dir()
+    if not is_name(dataset) or not known:
+        folder, near = own_folder(dataset) or "NAME", did_you_mean(dataset, _there(data))
+        raise UserError(
+            f"There is no data set '{dataset}'{near}: it can be {', '.join(known_datasets())}, "
+            f"or a folder of your own images, {data / folder}/<class>/*.png."
+        )
+    if own_classes(dataset, data):
+        facts = cast(Facts, load().find(dataset))
+        raise UserError(
+            f"'{dataset}' is the data set {facts.name} of the catalogue, which is not in {data}, and the folder "
+            f"{data / dataset} has classes of your own: give {OWN}{dataset} for your images; for {facts.name}, "
+            f"{facts.remedy(data)}."
+        )
+
+
+def ensure_generated(dataset: str, data: Path) -> None:
+    """Generate a synthetic data set unless it is there."""
+    facts = load().find(dataset)
+    if facts is not None and facts.generator:
+        importlib.import_module(facts.generator).ensure_dataset(data, name=facts.config)
+
+
+def takes_part(protocol: str, dataset: str) -> bool:
+    """Whether a data set is part of the benchmark for a protocol."""
+    facts = load().find(dataset)
+    return protocol != "base2new" or facts is None or facts.base2new
+
+
+def shots_of(text: str, what: str = "SHOTS") -> int:
+    """Images per class from the command line: a whole number, or `all`, which is -1."""
+    return -1 if text == "all" else integer(text, what, 1)
+
+
+def integer(text: str, what: str, least: int) -> int:
+    """A whole number from the command line."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise UserError(f"{what} must be a whole number, not '{text}'.") from None
+    if value < least:
+        raise UserError(f"{what} must be at least {least}, not {value}.")
+    return value

@@ -1,0 +1,62 @@
+"""Everything that a run can refer to by name: the methods and data sets of this project, then those of plugins/."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from ogkd.core.errors import UserError
+from ogkd.evaluation.methods import named
+from ogkd.runs.plugins import Plugins, import_plugins
+from ogkd.runs.spec import ROOT
+
+
+@functools.cache
+def register_everything() -> Plugins:
+    """Register all trainers and data sets with Dassl, those of plugins/ last."""
+    from ogkd import data as datasets
+    import trainers  # noqa: F401  registers the methods
+    from dassl.data.datasets import DATASET_REGISTRY
+    from dassl.engine import TRAINER_REGISTRY
+
+    datasets.register_all()
+    return import_plugins(ROOT / "plugins", (TRAINER_REGISTRY, DATASET_REGISTRY))
+
+
+def check_imported(kind: str, name: str) -> None:
+    """Raise UserError if a plugin has a class of that name but could not be imported: another class of the name, such
+    as this project's, is not what was meant. `kind`: "TRAINER" or "DATASET"."""
+    if (kind, name) in register_everything().failed:
+        raise UserError(register_everything().failed[kind, name])
+
+
+def method_class(name: str) -> type[Any]:
+    """The trainer class of that name, see `ogkd.evaluation.methods.named`.
+
+    Raises:
+        UserError: there is none, and the message suggests the nearest name, or its plugin could not be imported.
+    """
+    from dassl.engine import TRAINER_REGISTRY
+    from ogkd.core import check_availability
+
+    name = named(name)
+    check_imported("TRAINER", name)
+    check_availability(name, TRAINER_REGISTRY.registered_names())
+    return TRAINER_REGISTRY.get(name)
+
+
+def is_built_here(name: str) -> bool:
+    """Whether the trainer of that name is built on ClipTrainer; trainers written for CoOp's code base are not."""
+    from ogkd.tuning.clip_trainer import ClipTrainer
+
+    return issubclass(method_class(name), ClipTrainer)
+
+
+def benchmark_methods() -> list[str]:
+    """The methods for tables and comparisons: those built on ClipTrainer, in table order."""
+    from dassl.engine import TRAINER_REGISTRY
+
+    failed = register_everything().failed
+    names = [name for name in TRAINER_REGISTRY.registered_names() if ("TRAINER", name) not in failed]
+    ours = [name for name in names if is_built_here(name)]
+    return sorted(ours, key=lambda name: (method_class(name).row, name))

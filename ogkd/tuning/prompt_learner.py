@@ -1,0 +1,160 @@
+"""Learnable context vectors around a class name, shared by all prompt-tuning methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from ogkd.models import FrozenCLIP
+from ogkd.core import UserError
+from ogkd.data.names import class_words
+from ogkd.tuning.options import require, require_choice
+from ogkd.tuning.templates import check_distinct
+
+POSITIONS = ("end", "middle", "front")
+MOST_CONTEXT = 1000  # more than any text tower can read
+
+
+def prompt_options() -> dict[str, object]:
+    """The options of every method that learns a prompt."""
+    return {
+        "N_CTX": 4,  # number of context vectors
+        "CTX_INIT": "a photo of a",  # words they start from; "" starts them at random
+        "CSC": False,  # class-specific contexts (always start at random)
+        "CLASS_TOKEN_POSITION": "end",  # position of the class name: end | middle | front
+        "TEXT_DROPOUT": 0.0,  # dropout rate of the student's text tower in training, 0 <= rate < 1
+    }
+
+
+def check_prompt_options(options: CfgNode) -> None:
+    """Raise UserError if an option of `prompt_options` has an invalid value."""
+    require(options, "N_CTX", least=1, most=MOST_CONTEXT)
+    require(options, "TEXT_DROPOUT", least=0, below=1)
+    require_choice(options, "CLASS_TOKEN_POSITION", *POSITIONS)
+
+
+class PromptLearner(nn.Module):
+    """Context vectors V and the sentences that they form with each class name (Zhou et al., CoOp, IJCV 2022).
+
+    A sentence is `[start] V_1 .. V_n <class name> . [end]`; with position "middle" the name comes after the first half
+    of the context, with "front" before all of it. `ctx`, (n_ctx, width) or class-specific (C, n_ctx, width), is the
+    only parameter and the only entry of the state dict. `dropout` is the text tower's dropout rate while the learner is
+    in train mode.
+    """
+
+    prefix: Tensor
+    suffix: Tensor
+    mask: Tensor
+    order: Tensor | None
+
+    def __init__(
+        self,
+        model: FrozenCLIP,
+        classnames: Sequence[str],
+        n_ctx: int = 4,
+        ctx_init: str = "a photo of a",
+        csc: bool = False,
+        position: str = "end",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if n_ctx < 1:
+            raise UserError(f"N_CTX is {n_ctx}, but a prompt needs at least 1 context vector.")
+        if position not in POSITIONS:
+            raise UserError(f"CLASS_TOKEN_POSITION is '{position}'; it can be {', '.join(POSITIONS)}.")
+        if dropout > 0 and not model.has_text_dropout:
+            _say_that_nothing_drops(model.name)
+        self.dropout = dropout
+        names = [class_words(name) for name in classnames]
+        self.n_ctx, self.n_cls = n_ctx, len(names)
+        self.ctx = nn.Parameter(self._initial_context(model, n_ctx, ctx_init, csc, len(names)))
+
+        endings = [f"{name}." for name in names]
+        check_distinct(model, classnames, [[ending] for ending in endings])
+        tokens = model.tokenize(endings)
+        length = tokens.ids.shape[1] + n_ctx
+        if length > model.context_length:
+            longest = names[int(tokens.mask.sum(1).argmax())]
+            raise UserError(
+                f"The prompt of class '{longest}' has {length} tokens, but {model.name} reads {model.context_length}: "
+                f"shorten the class name or lower N_CTX."
+            )
+        embedded = model.embed(tokens.ids)
+        context_mask = tokens.mask.new_ones(len(names), n_ctx)
+        self.register_buffer("prefix", embedded[:, :1], persistent=False)
+        self.register_buffer("suffix", embedded[:, 1:], persistent=False)
+        self.register_buffer("mask", torch.cat([context_mask, tokens.mask], dim=1), persistent=False)
+        self.register_buffer("order", self._order(model, names, n_ctx, position, length), persistent=False)
+
+    @classmethod
+    def of(cls, model: FrozenCLIP, classnames: Sequence[str], options: CfgNode) -> PromptLearner:
+        """The prompt learner described by a method's options (see `prompt_options`)."""
+        return cls(
+            model, classnames, options.N_CTX, options.CTX_INIT, options.CSC, options.CLASS_TOKEN_POSITION,
+            options.TEXT_DROPOUT,
+        )  # fmt: skip
+
+    @property
+    def text_dropout(self) -> float:
+        """The current dropout rate for `encode_text`: 0 outside train mode."""
+        return self.dropout if self.training else 0.0
+
+    @staticmethod
+    def _initial_context(model: FrozenCLIP, n_ctx: int, words: str, csc: bool, n_cls: int) -> Tensor:
+        if csc or not words:
+            shape = (n_cls, n_ctx, model.context_width) if csc else (n_ctx, model.context_width)
+            return torch.empty(shape).normal_(std=0.02).to(model.device)
+        tokens = model.tokenize([words])
+        count = int(tokens.mask.sum()) - 2
+        if count != n_ctx:
+            raise UserError(
+                f"CTX_INIT '{words}' has {count} tokens but N_CTX is {n_ctx}: "
+                f'give as many words as context vectors, or CTX_INIT "" for a random start.'
+            )
+        return model.embed(tokens.ids)[0, 1 : 1 + n_ctx].clone()
+
+    @staticmethod
+    def _order(model: FrozenCLIP, names: list[str], n_ctx: int, position: str, length: int) -> Tensor | None:
+        """(C, L) indices into the sequence [start, context, name, rest]; None if the order stays as it is."""
+        if position == "end":
+            return None
+        before = n_ctx // 2 if position == "middle" else 0
+        lengths = (model.tokenize(names).mask.sum(1) - 2).tolist()
+        rows = []
+        for name_length in lengths:
+            context = list(range(1, 1 + n_ctx))
+            name = list(range(1 + n_ctx, 1 + n_ctx + name_length))
+            rest = list(range(1 + n_ctx + name_length, length))
+            rows.append([0, *context[:before], *name, *context[before:], *rest])
+        return torch.tensor(rows, device=model.device)
+
+    def context_positions(self) -> Tensor:
+        """Positions of the context vectors in each class's sentence, (C, n_ctx)."""
+        first = torch.arange(1, 1 + self.n_ctx, device=self.mask.device)
+        if self.order is None:
+            return first.expand(self.n_cls, -1)
+        return (self.order[:, None] == first[:, None]).long().argmax(-1)
+
+    def assemble(self, ctx: Tensor) -> Tensor:
+        """Put contexts (..., C, n_ctx, width) into the class sentences: (..., C, L, width)."""
+        lead = ctx.shape[:-2]
+        prefix, suffix = (part.expand(*lead, *part.shape[-2:]) for part in (self.prefix, self.suffix))
+        sequence = torch.cat([prefix, ctx, suffix], dim=-2)
+        if self.order is None:
+            return sequence
+        return sequence.gather(-2, self.order[..., None].expand_as(sequence))
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Embedded sentences (C, L, width) and the mask of their real tokens (C, L)."""
+        ctx = self.ctx if self.ctx.dim() == 3 else self.ctx.expand(self.n_cls, -1, -1)
+        return self.assemble(ctx), self.mask
+
+
+@cache
+def _say_that_nothing_drops(model: str) -> None:
+    """Print, once per process and model, that its text tower has no dropout."""
+    print(f"The text tower of {model} has no dropout, so TEXT_DROPOUT has no effect.")

@@ -1,0 +1,115 @@
+"""The teacher: written prompts for each class, encoded once, and the prototypes computed from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from yacs.config import CfgNode
+
+from ogkd.models import FrozenCLIP
+from ogkd.core import UserError
+from ogkd.features.cache import FeatureCache
+from ogkd.features.encode import text_features
+from ogkd.prompts.bank import load_prompts, template_prompts
+from ogkd.tuning.clip_trainer import ClipTrainer
+from ogkd.tuning.options import require_choice
+from ogkd.tuning.templates import check_distinct
+
+
+def teacher_options() -> dict[str, object]:
+    """The options of a method that has a teacher."""
+    return {
+        "PROMPTS": "bank",  # bank: sentences written per class; templates: generic ones, for classes without
+        "PROMPT_BANK": "",  # folder below prompts/, or a path elsewhere; "" is the project's own bank
+    }
+
+
+def check_teacher_options(options: CfgNode) -> None:
+    """Raise UserError if an option of `teacher_options` has an invalid value."""
+    require_choice(options, "PROMPTS", "bank", "templates")
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Normalised features of each class's prompts, (C, M, D), on the model's device."""
+
+    prompts: Tensor
+
+    @classmethod
+    def of(cls, trainer: ClipTrainer, classnames: list[str]) -> Teacher:
+        """The teacher described by a trainer's options, for classes of its data set.
+
+        Raises:
+            UserError: a class has no prompts, two have the same, or the source of prompts is unknown.
+        """
+        with trainer.phases("encode teacher prompts"):
+            sentences = sentences_of(trainer.dm.dataset, classnames, trainer.options, trainer.cfg.DATASET.NAME)
+            check_distinct(trainer.clip_model, classnames, sentences)
+            return cls(encode_sentences(trainer.clip_model, sentences, trainer.cache))
+
+    @property
+    def prototypes(self) -> Tensor:
+        """Mean prototypes e (C, D), normalised."""
+        return F.normalize(self.prompts.mean(-2), dim=-1)
+
+    def selected_prototypes(self, image: Tensor, scale: float, tau: float) -> Tensor:
+        """Prototypes u (C, D) of the prompts that suit a batch of global tokens (B, D).
+
+        A prompt's score is its largest logit over the classes, averaged over the batch; one matrix product computes all
+        scores.
+        """
+        n_cls, n_prompts, _ = self.prompts.shape
+        logits = scale * image @ self.prompts.flatten(0, 1).t()
+        scores = logits.view(-1, n_cls, n_prompts).amax(1).mean(0)
+        kept = select_prompts(scores, tau).to(self.prompts.dtype)
+        mean = torch.einsum("cmd,m->cd", self.prompts, kept) / kept.sum()
+        return F.normalize(mean, dim=-1)
+
+
+def sentences_of(dataset: object, classnames: list[str], options: CfgNode, name: str) -> list[list[str]]:
+    """The sentences of each class: those passed in with the data set, or else those that the options select, stored
+    under the data set's own name for them or, if it has none, under `name`.
+
+    Raises:
+        UserError: a class has no sentences, or their source is unknown.
+    """
+    given = getattr(dataset, "sentences", None)
+    if given is None:
+        return teacher_sentences(getattr(dataset, "prompts_name", name), classnames, options)
+    missing = [name for name in classnames if not given.get(name)]
+    if missing:
+        raise UserError(f"There are no sentences for the class '{missing[0]}': give some for every class.")
+    return [given[name] for name in classnames]
+
+
+def teacher_sentences(dataset: str, classnames: list[str], options: CfgNode) -> list[list[str]]:
+    """The sentences of each class, equally many per class, from the source that the options select."""
+    if options.PROMPTS == "templates":
+        return template_prompts(classnames)
+    return load_prompts(dataset, classnames, bank=options.PROMPT_BANK)
+
+
+def encode_sentences(model: FrozenCLIP, sentences: list[list[str]], cache: FeatureCache) -> Tensor:
+    """Normalised features (C, M, D) of M sentences for each of C classes, on the model's device."""
+    flat = [sentence for of_class in sentences for sentence in of_class]
+    features = text_features(model, flat, cache, "teacher prompts").to(model.device)
+    return features.unflatten(0, (len(sentences), -1))
+
+
+def select_prompts(scores: Tensor, tau: float) -> Tensor:
+    """Which of M prompts to keep, (M,) bool, by the distance of their scores (M,) from the median.
+
+    zeta = (score - median) / mad, and a prompt is kept if its zeta is within tau standard deviations of the mean zeta.
+    If the scores do not differ (mad or standard deviation 0), or none is within tau, every prompt is kept.
+    """
+    everything = torch.ones_like(scores, dtype=torch.bool)
+    if len(scores) < 2:
+        return everything
+    deviation = scores - scores.median()
+    zeta = deviation / deviation.abs().median()
+    standardised = (zeta - zeta.mean()) / zeta.std()
+    kept = standardised.abs() <= tau  # False where mad or std is 0, since NaN <= tau is False
+    return torch.where(kept.any(), kept, everything)

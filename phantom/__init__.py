@@ -1,3 +1,0 @@
-"""Phantom: synthetic scan-like images of made-up findings, data sets of them, and a model pre-trained on others."""
-
-import dassl.utils.errors  # noqa: F401  before NumPy, so that interrupting its import prints no traceback
