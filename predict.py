@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Classify images with a trained prompt: `python predict.py RUN IMAGE_OR_FOLDER...`."""
-
-from __future__ import annotations
+"""A front of ogkd/predict/command.py."""
 
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[0]))
 
 from ogkd.core import run_program
 from ogkd.predict.command import main

@@ -19,9 +19,9 @@ from typing import Any, cast
 import torch
 from tabulate import tabulate
 
-from ogkd.features.precision import has_bf16
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.statistics import Interval, paired_difference
+from ogkd.features.precision import has_bf16
 from ogkd.runs.folder import PREDICTIONS
 from ogkd.runs.protocols import PROTOCOLS, Places, ensure_generated, job
 

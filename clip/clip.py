@@ -14,13 +14,13 @@ from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
 from ogkd.core.errors import brief
-
 from ogkd.models import weights
+from ogkd.models.configurations import OPENAI_SPEC
+
 from .compat.archive import is_archive, read_archive
 from .compat.download import fetch
 from .compat.errors import CompatError
 from .compat.model import CLIP, build_model
-from ogkd.models.configurations import OPENAI_SPEC
 from .simple_tokenizer import END, START
 from .simple_tokenizer import SimpleTokenizer as _Tokenizer
 

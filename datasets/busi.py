@@ -1,10 +1,5 @@
-"""BUSI: its facts are in catalogue.json."""
+"""BUSI under CoOp's name; its facts are in ogkd/data/catalogue.json."""
 
-from dassl.data.datasets import DATASET_REGISTRY
+from ogkd.data.registered import catalogued
 
-from ogkd.data.biomedical import BiomedicalDataset
-
-
-@DATASET_REGISTRY.register()
-class BUSI(BiomedicalDataset):
-    dataset_dir = "BUSI"
+BUSI = catalogued()["BUSI"]

@@ -1,10 +1,5 @@
-"""COVID_19: its facts are in catalogue.json."""
+"""COVID_19 under CoOp's name; its facts are in ogkd/data/catalogue.json."""
 
-from dassl.data.datasets import DATASET_REGISTRY
+from ogkd.data.registered import catalogued
 
-from ogkd.data.biomedical import BiomedicalDataset
-
-
-@DATASET_REGISTRY.register()
-class COVID_19(BiomedicalDataset):
-    dataset_dir = "COVID_19"
+COVID_19 = catalogued()["COVID_19"]

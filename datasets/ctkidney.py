@@ -1,10 +1,5 @@
-"""CTKidney: its facts are in catalogue.json."""
+"""CTKidney under CoOp's name; its facts are in ogkd/data/catalogue.json."""
 
-from dassl.data.datasets import DATASET_REGISTRY
+from ogkd.data.registered import catalogued
 
-from ogkd.data.biomedical import BiomedicalDataset
-
-
-@DATASET_REGISTRY.register()
-class CTKidney(BiomedicalDataset):
-    dataset_dir = "CTKidney"
+CTKidney = catalogued()["CTKidney"]

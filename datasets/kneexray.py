@@ -1,10 +1,5 @@
-"""KneeXray: its facts are in catalogue.json."""
+"""KneeXray under CoOp's name; its facts are in ogkd/data/catalogue.json."""
 
-from dassl.data.datasets import DATASET_REGISTRY
+from ogkd.data.registered import catalogued
 
-from ogkd.data.biomedical import BiomedicalDataset
-
-
-@DATASET_REGISTRY.register()
-class KneeXray(BiomedicalDataset):
-    dataset_dir = "KneeXray"
+KneeXray = catalogued()["KneeXray"]

@@ -1,10 +1,5 @@
-"""LungColon: its facts are in catalogue.json."""
+"""LungColon under CoOp's name; its facts are in ogkd/data/catalogue.json."""
 
-from dassl.data.datasets import DATASET_REGISTRY
+from ogkd.data.registered import catalogued
 
-from ogkd.data.biomedical import BiomedicalDataset
-
-
-@DATASET_REGISTRY.register()
-class LungColon(BiomedicalDataset):
-    dataset_dir = "LungColon"
+LungColon = catalogued()["LungColon"]

@@ -1,10 +1,5 @@
-"""OCTMNIST: its facts are in catalogue.json."""
+"""OCTMNIST under CoOp's name; its facts are in ogkd/data/catalogue.json."""
 
-from dassl.data.datasets import DATASET_REGISTRY
+from ogkd.data.registered import catalogued
 
-from ogkd.data.biomedical import BiomedicalDataset
-
-
-@DATASET_REGISTRY.register()
-class OCTMNIST(BiomedicalDataset):
-    dataset_dir = "OCTMNIST"
+OCTMNIST = catalogued()["OCTMNIST"]

@@ -1,10 +1,5 @@
-"""PhantomShift: its facts are in catalogue.json."""
+"""PhantomShift under CoOp's name; its facts are in ogkd/data/catalogue.json."""
 
-from dassl.data.datasets import DATASET_REGISTRY
+from ogkd.data.registered import catalogued
 
-from ogkd.data.biomedical import BiomedicalDataset
-
-
-@DATASET_REGISTRY.register()
-class PhantomShift(BiomedicalDataset):
-    dataset_dir = "PhantomShift"
+PhantomShift = catalogued()["PhantomShift"]

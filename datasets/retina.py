@@ -1,10 +1,5 @@
-"""RETINA: its facts are in catalogue.json."""
+"""RETINA under CoOp's name; its facts are in ogkd/data/catalogue.json."""
 
-from dassl.data.datasets import DATASET_REGISTRY
+from ogkd.data.registered import catalogued
 
-from ogkd.data.biomedical import BiomedicalDataset
-
-
-@DATASET_REGISTRY.register()
-class RETINA(BiomedicalDataset):
-    dataset_dir = "RETINA"
+RETINA = catalogued()["RETINA"]

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from .corpus import FINDINGS, Corpus
 from ogkd.phantom.images import MODALITIES, SIZE
+
+from .corpus import FINDINGS, Corpus
 
 PATCH = 16  # side in pixels, of timm's test_vit
 INPUT_SIZE, SMALL_SIZE = (

@@ -23,8 +23,8 @@ from torch import nn
 from tqdm import tqdm
 
 from ogkd.core import UserError, run_program
-
 from ogkd.phantom import corpus, image_stage, text_stage
+
 from .captions import every_phrase
 
 SEED = corpus.SEED

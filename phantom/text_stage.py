@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from ogkd.phantom.images import MODALITIES
+
 from .captions import caption
 from .corpus import FINDINGS, Corpus
-from ogkd.phantom.images import MODALITIES
 
 BATCH, LR, WARMUP = 128, 5e-4, 100
 EMBEDDING_SCALE = 0.5

@@ -1,11 +1,13 @@
-"""Fetch and check the published data sets and BiomedCLIP's weights; `python scripts/download.py --help` says how."""
+#!/usr/bin/env python3
+"""A front of ogkd/data/fetch/cli.py."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ogkd.core import run_program
 from ogkd.data.fetch.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

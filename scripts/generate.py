@@ -18,13 +18,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ogkd.cli.run import ARGUMENTS
 from ogkd.core import UserError, run_program
 from ogkd.data import catalogue
 from ogkd.runs.registry import benchmark_methods, method_class
-from ogkd.runs.spec import ROOT
-from ogkd.cli.run import ARGUMENTS
 from ogkd.tuning.clip_trainer import ClipTrainer
 
+ROOT = Path(__file__).resolve().parents[1]
 WHAT = {
     "base2new": "trains on the base classes, tests base and novel",
     "few_shot": "trains and tests on all classes",

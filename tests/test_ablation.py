@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ogkd.cli import ablation
 from ogkd.core import UserError
-from ogkd.reports.ablation import ablation_table
 from ogkd.evaluation.collect import collect
+from ogkd.reports.ablation import ablation_table
 from ogkd.reports.plots import PLOTS, plot, save, sensitivity
 from ogkd.runs.config import merged_config
 from ogkd.runs.protocols import Places, job
-from ogkd.cli import ablation
 from tests.test_tables import write_run
 
 GAMMA = "TRAINER.OGKD.GAMMA"

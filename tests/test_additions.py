@@ -35,7 +35,7 @@ def checkout(tmp_path_factory, page):
     (name,) = re.findall(r"^`(trainers/\w+\.py)`:", page, re.M)
     (folder / name).write_text(source, encoding="utf-8")
 
-    catalogue = folder / "datasets" / "catalogue.json"
+    catalogue = folder / "ogkd" / "data" / "catalogue.json"
     content = json.loads(catalogue.read_text(encoding="utf-8"))
     content["generated"]["Spots"] = {"config": "spots", "modality": "test", "organ": "none", "backbone": "PhantomCLIP"}
     catalogue.write_text(json.dumps(content), encoding="utf-8")

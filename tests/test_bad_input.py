@@ -42,8 +42,8 @@ def table(text: str) -> list:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, data, cache):
     """The input of the commands: a finished run, the data, folders of images and empty folders."""
-    from ogkd.predict.export import export
     from ogkd.cli.train import main
+    from ogkd.predict.export import export
 
     place = tmp_path_factory.mktemp("world")
     (place / "empty").mkdir()
@@ -61,11 +61,11 @@ def world(tmp_path_factory, data, cache):
              "DATALOADER.NUM_WORKERS", "0", "DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "1"]  # fmt: skip
     main(["--output-dir", str(place / "run"), *words])
     export(place / "run", place / "prompt")
-    shutil.copytree(ROOT / "clip" / "phantomclip", place / "model")
+    shutil.copytree(ROOT / "ogkd" / "models" / "phantomclip", place / "model")
     shutil.copytree(data / "Phantom", place / "copy" / "Phantom")
     (place / "prompts").mkdir()
-    shutil.copy(ROOT / "prompts" / "Phantom.json", place / "prompts")
-    shutil.copy(ROOT / "geometry" / "Phantom.yaml", place / "geometry.yaml")
+    shutil.copy(ROOT / "ogkd" / "prompts" / "Phantom.json", place / "prompts")
+    shutil.copy(ROOT / "ogkd" / "classes" / "Phantom.yaml", place / "geometry.yaml")
     return SimpleNamespace(place=place, run=place / "run", data=data, words=words, images=images)
 
 
@@ -639,7 +639,7 @@ def test_a_truncated_image_is_named(script, data, tmp_path):
 
 
 def test_zero_byte_weights_are_named(script, tmp_path):
-    shutil.copytree(ROOT / "clip" / "phantomclip", tmp_path / "weights")
+    shutil.copytree(ROOT / "ogkd" / "models" / "phantomclip", tmp_path / "weights")
     (tmp_path / "weights" / "open_clip_model.safetensors").write_bytes(b"")
     done = script("ZeroShot", "base2new", "phantom", "1", BACKBONE=str(tmp_path / "weights"))
     refused(done, "open_clip_model.safetensors")

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from ogkd.cli import train
-from ogkd.models import registry
 from ogkd.core import UserError
 from ogkd.core.hashes import FileMemory, content_hash, file_hashes
+from ogkd.models import registry
 from ogkd.phantom.dataset import write_dataset
 from tests.conftest import ROOT
 from tests.support.check_method import SmallRuns, same
@@ -27,7 +27,7 @@ def own_data(tmp_path) -> Path:
 @pytest.fixture
 def bank(tmp_path) -> Path:
     """A folder with the teacher's sentences on Phantom, two per class, that the test may change."""
-    sentences = json.loads((ROOT / "prompts" / "Phantom.json").read_text())
+    sentences = json.loads((ROOT / "ogkd" / "prompts" / "Phantom.json").read_text())
     (tmp_path / "bank").mkdir()
     path = tmp_path / "bank" / "Phantom.json"
     path.write_text(json.dumps({name: of_class[:2] for name, of_class in sentences.items()}))

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ogkd.classes import costs, read_geometry
-from ogkd.reports.claims import LIKE_ACCURACY, verdicts
 from ogkd.evaluation.metrics import METRICS
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.statistics import Interval, combine, paired_difference
+from ogkd.reports.claims import LIKE_ACCURACY, verdicts
 from tests.test_comparisons import grid, seeds  # noqa: F401  grid is a fixture
 from tests.test_tables import parse, write_run  # noqa: F401  parse is a fixture
 

@@ -21,9 +21,9 @@ from sklearn.utils import estimator_checks
 from ogkd.cli import train
 from ogkd.core import UserError, find_checkpoint, read_json
 from ogkd.data.splits import read_split
+from ogkd.evaluation.predictions import Predictions
 from ogkd.phantom.dataset import draw_class
 from ogkd.phantom.findings import CLASSES as FINDINGS
-from ogkd.evaluation.predictions import Predictions
 from ogkd.predict.classifier import PromptClassifier
 from tests.conftest import ROOT
 

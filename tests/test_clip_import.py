@@ -1,4 +1,4 @@
-"""Importing clip is cheap: names, configurations and errors need no PyTorch."""
+"""Importing ogkd.models is cheap: names, configurations and errors need no PyTorch."""
 
 import json
 import pickle
@@ -10,8 +10,8 @@ import open_clip
 import pytest
 
 from ogkd import models
-from ogkd.models import sources
 from ogkd.core import UserError
+from ogkd.models import sources
 from tests.support import tiny_models
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,11 +31,11 @@ def imported_by(code, *arguments):
 @pytest.mark.parametrize(
     "code",
     [
-        "import clip",
-        "from models.sources import BIOMEDCLIP",
-        "from models.errors import MissingWeights, ModelError",
-        "import clip; models.available_models(); dir(clip)",
-        "import clip; models.image_spec('PhantomCLIP'), models.image_spec('CLIP'), models.image_spec('PMC-CLIP')",
+        "from ogkd import models",
+        "from ogkd.models.sources import BIOMEDCLIP",
+        "from ogkd.models.errors import MissingWeights, ModelError",
+        "from ogkd import models; models.available_models(); dir(models)",
+        "from ogkd import models; models.image_spec('PhantomCLIP'), models.image_spec('CLIP'), models.image_spec('PMC-CLIP')",
     ],
 )
 def test_names_errors_and_image_specs_need_no_pytorch(code):
@@ -45,17 +45,19 @@ def test_names_errors_and_image_specs_need_no_pytorch(code):
 @pytest.mark.parametrize("make", [tiny_models.biomedclip, tiny_models.transformers_clip, tiny_models.pmc_clip])
 def test_the_image_spec_of_a_folder_needs_no_pytorch(tmp_path, make):
     make(tmp_path)
-    assert imported_by("import clip, sys; print(models.image_spec(sys.argv[1]))", str(tmp_path)) == []
+    assert (
+        imported_by("from ogkd import models; import sys; print(models.image_spec(sys.argv[1]))", str(tmp_path)) == []
+    )
 
 
 @pytest.mark.slow
 def test_the_model_classes_bring_pytorch_when_they_are_asked_for():
-    assert "torch" in imported_by("from clip import FrozenCLIP, ImageFeatures, Tokens")
+    assert "torch" in imported_by("from ogkd.models import FrozenCLIP, ImageFeatures, Tokens")
 
 
 def test_every_public_name_is_there_and_no_other():
-    assert all(hasattr(clip, name) for name in models.__all__)
-    assert set(models.__all__) <= set(dir(clip))
+    assert all(hasattr(models, name) for name in models.__all__)
+    assert set(models.__all__) <= set(dir(models))
     with pytest.raises(AttributeError, match="has no attribute 'tokenise'"):
         models.tokenise  # noqa: B018
 

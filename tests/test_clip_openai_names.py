@@ -14,12 +14,12 @@ from open_clip.model import build_model_from_openai_state_dict, convert_weights_
 from PIL import Image
 from torch import nn
 
-from ogkd import models as package
 from clip import clip
-from ogkd.models.deep_prompts import in_image, in_text
 from clip.model import CLIP, ModifiedResNet, VisionTransformer, build_model, convert_weights
 from clip.simple_tokenizer import SimpleTokenizer
+from ogkd import models as package
 from ogkd.core import UserError
+from ogkd.models.deep_prompts import in_image, in_text
 from tests.conftest import ROOT
 from tests.support.openai_clip import PUBLISHED_CONSTANTS, RESNET, RESOLUTION, VIT, published, tiny
 

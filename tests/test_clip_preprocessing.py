@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor
 
-from ogkd import models
 from dassl.data import build_transform
+from ogkd import models
 from ogkd.runs.config import build_config
 from ogkd.runs.spec import RunSpec
 from tests.support import tiny_models

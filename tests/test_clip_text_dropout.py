@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from ogkd import models
+from ogkd.models import load
 from ogkd.models.text_dropout import TextDropout
 from ogkd.models.text_towers import TransformersText
 from tests.support import tiny_models
@@ -27,7 +27,7 @@ def models(tmp_path_factory):
     folders = {name: tmp_path_factory.mktemp(name) for name in MAKERS}
     for name, make in MAKERS.items():
         make(folders[name])
-    return {name: models.load(folder) for name, folder in folders.items()}
+    return {name: load(folder) for name, folder in folders.items()}
 
 
 @pytest.fixture
@@ -168,9 +168,9 @@ def test_mean_and_variance_are_those_of_train_mode(model):
 def test_the_rate_is_the_arguments_whatever_the_configuration_says(tmp_path):
     rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0}
     folder = tiny_models.biomedclip(tmp_path)
-    plain = models.load(folder)
+    plain = load(folder)
     tiny_models.write_text_config(folder, **rates)
-    other = models.load(folder)
+    other = load(folder)
     assert other.has_text_dropout
     assert torch.equal(seeded(other, 5, dropout=0.2), seeded(plain, 5, dropout=0.2))
     assert torch.equal(encode(other), encode(plain))

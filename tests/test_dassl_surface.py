@@ -25,7 +25,18 @@ from dassl.modeling import Backbone, build_head
 from dassl.modeling.ops import ReverseGrad, cross_entropy, mixup
 from dassl.modeling.ops.utils import create_onehot, ema_model_update, linear_rampup, sharpen_prob, sigmoid_rampup
 from dassl.optim import build_lr_scheduler, build_optimizer
-from ogkd.core import (Logger, UserError, adjust_learning_rate, check_availability, download_url, load_checkpoint, read_json, save_checkpoint, set_bn_to_eval, set_random_seed)
+from ogkd.core import (
+    Logger,
+    UserError,
+    adjust_learning_rate,
+    check_availability,
+    download_url,
+    load_checkpoint,
+    read_json,
+    save_checkpoint,
+    set_bn_to_eval,
+    set_random_seed,
+)
 
 SEEDS = st.integers(0, 2**32 - 1)
 TOOLS = (

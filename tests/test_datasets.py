@@ -18,7 +18,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 from ogkd.core import UserError
 from ogkd.data import catalogue
 from ogkd.data.sampling import draw_shots, take_classes
-from ogkd.data.splits import (PARTS, Item, class_names, fingerprint, is_below, parse_split, read_split)
+from ogkd.data.splits import PARTS, Item, class_names, fingerprint, is_below, parse_split, read_split
 
 ROOT = Path(__file__).resolve().parents[1]
 datasets.register_all()

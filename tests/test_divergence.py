@@ -13,13 +13,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ogkd.cli import train
 from dassl.engine import TRAINER_REGISTRY, TrainerX
+from ogkd.cli import train
 from ogkd.core import Diverged, UserError, read_json, write_json
 from ogkd.evaluation.collect import collect, runs_in
 from ogkd.evaluation.doubts import AT_CHANCE, LOSS_ROSE
-from ogkd.reports.page import write as write_page
 from ogkd.evaluation.predictions import Predictions
+from ogkd.reports.page import write as write_page
 from ogkd.reports.render import render, write_xlsx
 from ogkd.reports.tables import average, base2new_tables, few_shot_tables
 from ogkd.runs.execute import execute

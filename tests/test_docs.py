@@ -12,8 +12,8 @@ from packaging.utils import canonicalize_name
 from PIL import Image
 
 from ogkd import runs
-from ogkd.models import available_models
 from ogkd.data import catalogue
+from ogkd.models import available_models
 from tests.conftest import ROOT
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*/README.md"))]

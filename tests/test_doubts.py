@@ -7,12 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ogkd.cli import train
 from dassl.engine import TRAINER_REGISTRY
+from ogkd.cli import train
 from ogkd.evaluation.collect import collect
 from ogkd.evaluation.doubts import AT_CHANCE, LOSS_ROSE, doubts
-from ogkd.reports.page import write as write_page
 from ogkd.evaluation.predictions import Predictions
+from ogkd.reports.page import write as write_page
 from ogkd.reports.render import render
 from ogkd.reports.tables import average, base2new_tables, few_shot_tables
 from ogkd.reports.transfer import transfer_tables

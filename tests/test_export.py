@@ -19,14 +19,14 @@ from PIL import Image
 from safetensors import safe_open
 
 from ogkd.core import UserError
-from ogkd.phantom.dataset import draw_class
-from ogkd.phantom.findings import CLASSES as FINDINGS
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.statistics import bootstrap
+from ogkd.phantom.dataset import draw_class
+from ogkd.phantom.findings import CLASSES as FINDINGS
 from ogkd.predict.classifier import PromptClassifier
-from ogkd.runs.execute import execute
 from ogkd.predict.export import FILES, export, load_prompt, read_prompt
 from ogkd.predict.predictor import Predictor
+from ogkd.runs.execute import execute
 from ogkd.runs.spec import RunSpec
 from tests.conftest import ROOT
 from tests.support import random_weights

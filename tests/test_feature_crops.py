@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from ogkd.cli import train
-from ogkd.models import load
 from ogkd.core import UserError
 from ogkd.features.crops import CropStore
 from ogkd.features.encode import encode_images
 from ogkd.features.keys import model_key
 from ogkd.features.precision import at_precision, has_bf16
+from ogkd.models import load
 from ogkd.phantom.dataset import write_dataset
 from ogkd.runs.spec import RunSpec
 from tests.conftest import ROOT
@@ -212,7 +212,7 @@ def test_bf16_is_deterministic_and_gives_finite_fp32_parameters(arguments, tmp_p
 
 @needs_bf16
 def test_features_of_both_precisions_are_near_but_kept_apart():
-    model = load(str(ROOT / "clip/phantomclip"))
+    model = load(str(ROOT / "ogkd/models/phantomclip"))
     low = at_precision(model, "bf16")
     images = torch.randn(3, 3, model.image_size, model.image_size)
     exact, fast = encode_images(model, images, patches=True), encode_images(low, images, patches=True)
@@ -225,7 +225,7 @@ def test_features_of_both_precisions_are_near_but_kept_apart():
 
 @needs_bf16
 def test_a_view_in_bf16_leaves_the_model_as_it_is():
-    model = load(str(ROOT / "clip/phantomclip"))
+    model = load(str(ROOT / "ogkd/models/phantomclip"))
     images = torch.randn(2, 3, model.image_size, model.image_size)
     before = encode_images(model, images).global_token
     low = at_precision(model, "bf16")

@@ -11,10 +11,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ogkd.cli import train
 from dassl.config import get_cfg_default
 from dassl.optim import build_lr_scheduler, build_optimizer
-from ogkd.core import (UserError, load_checkpoint, random_states, restore_random_states, resume_from_checkpoint, save_checkpoint, set_random_seed)
+from ogkd.cli import train
+from ogkd.core import (
+    UserError,
+    load_checkpoint,
+    random_states,
+    restore_random_states,
+    resume_from_checkpoint,
+    save_checkpoint,
+    set_random_seed,
+)
 from tests import toy_trainer  # noqa: F401  registers ToyCoOp
 
 GIVEN = ("TRAINER.COOP.N_CTX", "4")

@@ -17,22 +17,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ogkd import models
 from dassl.config import get_cfg_default
-from ogkd.core import (UserError, load_checkpoint, read_image, restore, save_checkpoint)
-from ogkd.data.splits import parse_split
+from ogkd import models
 from ogkd.classes import read_geometry
 from ogkd.classes.graphs import read_graph
+from ogkd.core import UserError, load_checkpoint, read_image, restore, save_checkpoint
+from ogkd.data.splits import parse_split
+from ogkd.evaluation.collect import collect
+from ogkd.evaluation.predictions import Predictions
+from ogkd.predict.export import IMAGE_KEYS, KIND, read_prompt
+from ogkd.predict.predictor import Predictor
 from ogkd.prompts.bank import read_bank
 from ogkd.prompts.importing import parse_bank
-from ogkd.evaluation.collect import collect
 from ogkd.reports.page import write as write_page
-from ogkd.evaluation.predictions import Predictions
 from ogkd.reports.render import document
 from ogkd.reports.tables import TABLES, average
 from ogkd.runs.config import check_values, extend_config, merge_yaml
-from ogkd.predict.export import IMAGE_KEYS, KIND, read_prompt
-from ogkd.predict.predictor import Predictor
 from ogkd.runs.records import drawn_images, run_config
 from ogkd.runs.registry import register_everything
 from tests.conftest import ROOT
@@ -172,7 +172,7 @@ def test_a_published_bank(content):
     quietly(parse_bank, content, ["TEMPLATES"], "prompts.py")
 
 
-GEOMETRY = yaml.safe_load((ROOT / "geometry" / "Phantom.yaml").read_text())
+GEOMETRY = yaml.safe_load((ROOT / "ogkd" / "classes" / "Phantom.yaml").read_text())
 GRADES = {"order": ["none", "mild", "severe"], "costs": {"none": {"severe": 1.0}}, "source": "a book", "reviewed": True}
 
 

@@ -14,8 +14,21 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ogkd.classes import (
+    FOLDER,
+    GRAPHS,
+    Geometry,
+    class_graph_matrix,
+    costs,
+    distances,
+    find_graph,
+    read_geometry,
+    read_graph,
+    register_graph,
+    row_softmax,
+    similarity,
+)
 from ogkd.core import UserError
-from ogkd.classes import (FOLDER, GRAPHS, Geometry, class_graph_matrix, costs, distances, find_graph, read_geometry, read_graph, register_graph, row_softmax, similarity)
 from ogkd.phantom.dataset import DATASETS
 
 ROOT = Path(__file__).resolve().parents[1]

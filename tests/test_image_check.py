@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ogkd.data.opening import SHOWN, open_images
 from ogkd.core import UserError
 from ogkd.core.images import check_image, read_image
 from ogkd.data.duplicates import identical
 from ogkd.data.folders import find_images
 from ogkd.data.image_folder import ImageFolder
 from ogkd.data.layout import read_layout
+from ogkd.data.opening import SHOWN, open_images
 from ogkd.data.sampling import draw_shots, shortage
 from ogkd.data.splits import Item, check_images, parse_split
 from tests.test_datasets_image_folder import config

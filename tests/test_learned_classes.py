@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 import tests.toy_trainer  # noqa: F401  registers ToyCoOp
-from ogkd.cli import train
 from dassl.engine import TRAINER_REGISTRY
+from ogkd.cli import train
 from ogkd.core import UserError, load_checkpoint
 from ogkd.data.same_classes import places
 from ogkd.evaluation.predictions import Predictions
-from ogkd.runs.learned_classes import learned_classes
 from ogkd.predict.trained import from_run
+from ogkd.runs.learned_classes import learned_classes
 from trainers.coop import CoOp
 
 HEADS = ("LinearProbe", "TipAdapter", "TipAdapterF", "LPPlusPlus", "CLIPAdapter")

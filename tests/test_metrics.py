@@ -18,7 +18,7 @@ from sklearn.calibration import calibration_curve
 
 from ogkd.core import UserError
 from ogkd.evaluation import metrics
-from ogkd.evaluation.metrics import (METRICS, compute, compute_all, fit_temperature, metric, summary, with_temperature)
+from ogkd.evaluation.metrics import METRICS, compute, compute_all, fit_temperature, metric, summary, with_temperature
 from ogkd.evaluation.predictions import Predictions
 from tests.test_predictions import predictions
 

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ogkd.cli import train
 from dassl.engine import build_trainer
+from ogkd.cli import train
 from ogkd.core import UserError
 from ogkd.evaluation.collect import read_run
 from ogkd.reports.tables import few_shot_tables

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers import ogkd
 from ogkd.tuning import teacher as teacher_module
+from trainers import ogkd
 
 
 def np_log_softmax(x):

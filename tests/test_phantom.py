@@ -14,8 +14,6 @@ from PIL import Image
 from ogkd.cli import train
 from ogkd.core import UserError
 from ogkd.phantom import png
-from phantom.captions import LOOKALIKES, LOOKS, caption, loosely
-from phantom.corpus import FINDINGS
 from ogkd.phantom.dataset import DATASETS, draw_class, ensure_dataset, write_dataset
 from ogkd.phantom.findings import CLASSES, GRADES, GROUPS
 from ogkd.phantom.images import MODALITIES, draw_with_mask
@@ -23,6 +21,8 @@ from ogkd.phantom.sentences import FORMS, compose
 from ogkd.prompts.bank import FOLDER, read_bank
 from ogkd.prompts.check import check_bank
 from ogkd.prompts.token_counts import tower_of
+from phantom.captions import LOOKALIKES, LOOKS, caption, loosely
+from phantom.corpus import FINDINGS
 from tests.conftest import ROOT
 
 COUNTS = {"train": 2, "val": 1, "test": 1}
@@ -132,7 +132,7 @@ def test_a_loose_name_is_anothers_of_the_group_or_the_lookalikes(finding, seed):
 
 
 def test_the_models_files_are_small_enough_for_a_repository():
-    assert sum(path.stat().st_size for path in (ROOT / "clip/phantomclip").iterdir()) < 6e6
+    assert sum(path.stat().st_size for path in (ROOT / "ogkd/models/phantomclip").iterdir()) < 6e6
 
 
 @pytest.mark.slow

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ogkd.data.opening import open_images
 from ogkd.core import UserError
 from ogkd.core.images import check_image, read_image
 from ogkd.core.rgb import to_rgb
 from ogkd.data.inspection import inspect
+from ogkd.data.opening import open_images
 
 FORMATS = {"u": 1, "i": 2, "f": 3}
 

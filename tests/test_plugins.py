@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ogkd.cli import train
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
+from ogkd.cli import train
 from ogkd.core import UserError
 from ogkd.evaluation.predictions import Predictions
 from ogkd.runs import registry

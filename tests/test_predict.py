@@ -13,15 +13,15 @@ import pytest
 from PIL import Image
 
 from ogkd.core import UserError
-from ogkd.phantom.dataset import draw_class
-from ogkd.phantom.findings import CLASSES
 from ogkd.evaluation.metrics import fit_temperature
 from ogkd.evaluation.predictions import Predictions
+from ogkd.phantom.dataset import draw_class
+from ogkd.phantom.findings import CLASSES
 from ogkd.predict import heatmaps
 from ogkd.predict.command import main
 from ogkd.predict.predictor import Predictor, probabilities
-from ogkd.runs.registry import benchmark_methods
 from ogkd.predict.trained import from_run
+from ogkd.runs.registry import benchmark_methods
 from tests.support import tiny_models
 from tests.support.check_method import SmallRuns
 

@@ -5,8 +5,8 @@ import torch
 
 from ogkd import models
 from ogkd.core import UserError
-from tests.support import tiny_models
 from ogkd.tuning.prompt_learner import PromptLearner
+from tests.support import tiny_models
 
 NAMES = ["cyst", "glioma_tumor", "lung squamous cell carcinoma"]
 

@@ -16,8 +16,8 @@ from ogkd.core import UserError
 from ogkd.data import catalogue
 from ogkd.data.splits import class_names, read_split
 from ogkd.phantom.dataset import DATASETS as EMBEDDED
-from ogkd.prompts.bank import (FOLDER, PROMPTS_A_CLASS, load_prompts, read_bank, template_prompts)
-from ogkd.prompts.check import (MOST_WORDS, NEAR_DUPLICATE, check_bank, content_words, fold, likeness)
+from ogkd.prompts.bank import FOLDER, PROMPTS_A_CLASS, load_prompts, read_bank, template_prompts
+from ogkd.prompts.check import MOST_WORDS, NEAR_DUPLICATE, check_bank, content_words, fold, likeness
 from ogkd.prompts.check_cli import known_classes, main
 from ogkd.prompts.token_counts import TextTower, bound_word_pieces, default_towers, tower_of
 from tests.support import random_weights

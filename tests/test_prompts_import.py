@@ -19,7 +19,7 @@ from ogkd.core import UserError
 from ogkd.data import catalogue
 from ogkd.prompts.bank import load_prompts
 from ogkd.prompts.import_cli import main
-from ogkd.prompts.importing import (MOST_BYTES, Published, git_blob_sha1, import_prompts, parse_bank, published_files)
+from ogkd.prompts.importing import MOST_BYTES, Published, git_blob_sha1, import_prompts, parse_bank, published_files
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIABLES = [file.variable for file in published_files()]

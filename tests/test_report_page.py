@@ -14,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from ogkd.classes import read_geometry
 from ogkd.cli import report
 from ogkd.core import UserError, run_program
-from ogkd.classes import read_geometry
+from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.statistics import DRAWS, bootstrap
 from ogkd.reports.page import write
 from ogkd.reports.page.canvas import COLOURS, Drawing, canvas, drawing, place
 from ogkd.reports.page.confusion import confusion
@@ -26,8 +28,6 @@ from ogkd.reports.page.logs import training_curves
 from ogkd.reports.page.mistakes import confident_mistakes, costliest
 from ogkd.reports.page.notes import Notes
 from ogkd.reports.page.relation import class_tree
-from ogkd.evaluation.predictions import Predictions
-from ogkd.evaluation.statistics import DRAWS, bootstrap
 from tests.conftest import ROOT
 from tests.report_runs import LINE, random_predictions, write_log, write_output, write_run
 
@@ -520,7 +520,7 @@ def test_averages_over_data_sets_have_intervals_that_hold_the_data_sets_fixed(tm
     assert f"{np.mean([one.value for one in of_sets]):.2f} {low:.1f} to {high:.1f}" in section
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "geometry").glob("*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", sorted((ROOT / "ogkd" / "classes").glob("*.yaml")), ids=lambda file: file.stem)
 def test_the_names_of_every_data_sets_classes_fit_into_the_figure_of_their_relations(file):
     figure = class_tree(read_geometry(file))
     with drawing():

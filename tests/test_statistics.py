@@ -14,7 +14,17 @@ from ogkd.core import UserError
 from ogkd.evaluation import metrics, statistics
 from ogkd.evaluation.metrics import METRICS, compute
 from ogkd.evaluation.predictions import Predictions
-from ogkd.evaluation.statistics import (_draws, bootstrap, combine, compare, friedman, holm, nemenyi_critical_difference, paired_difference, wilcoxon)
+from ogkd.evaluation.statistics import (
+    _draws,
+    bootstrap,
+    combine,
+    compare,
+    friedman,
+    holm,
+    nemenyi_critical_difference,
+    paired_difference,
+    wilcoxon,
+)
 
 CLASSES = ("cyst", "stone", "tumour")
 

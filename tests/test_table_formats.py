@@ -11,7 +11,7 @@ from openpyxl import load_workbook
 
 from ogkd.core import UserError
 from ogkd.reports.cells import Cell
-from ogkd.reports.render import (LATEX, Row, Table, document, neutral, plain, render, write_xlsx)
+from ogkd.reports.render import LATEX, Row, Table, document, neutral, plain, render, write_xlsx
 from tests.test_tables import output, parse  # noqa: F401  fixtures
 
 HOSTILE = [

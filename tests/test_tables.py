@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from ogkd.cli import tables as parse_test_res
 from ogkd.core import UserError, run_program
-from ogkd.reports.cells import harmonic_mean
 from ogkd.evaluation.collect import collect, runs_in
 from ogkd.evaluation.metrics import METRICS, compute
 from ogkd.evaluation.predictions import Predictions
+from ogkd.reports.cells import harmonic_mean
 from ogkd.reports.tables import average, base2new_tables, few_shot_tables
 from tests.conftest import ROOT
 

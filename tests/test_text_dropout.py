@@ -4,19 +4,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dassl.engine import TRAINER_REGISTRY
 from ogkd import models
 from ogkd.cli import train
-from dassl.engine import TRAINER_REGISTRY
 from ogkd.core import UserError
 from ogkd.runs.spec import RunSpec
+from ogkd.tuning.prompt_learner import PromptLearner
+from ogkd.tuning.prompt_tuner import PromptTuner
 from tests.support import tiny_models
 from tests.support.runs import configured, killed_at, learned, same, trainer_of
 from tests.test_methods import PROMPT_METHODS
 from trainers.biomedcoop import BiomedCoOp
 from trainers.cocoop import CoCoOp
 from trainers.maple import MaPLe
-from ogkd.tuning.prompt_learner import PromptLearner
-from ogkd.tuning.prompt_tuner import PromptTuner
 
 pytestmark = pytest.mark.slow
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from ogkd.core import UserError
 from ogkd.data import catalogue
 from ogkd.data.duplicates import identical, overlap
-from ogkd.phantom.dataset import write_dataset
-from ogkd.prompts.bank import load_prompts
 from ogkd.evaluation.collect import collect, read_run
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.statistics import bootstrap
+from ogkd.phantom.dataset import write_dataset
+from ogkd.prompts.bank import load_prompts
 from ogkd.reports.tables import few_shot_tables
 from ogkd.reports.transfer import transfer_tables
 from ogkd.runs.config import build_config, changed_keys

@@ -14,8 +14,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from dassl.optim.lr_scheduler import ConstantWarmupScheduler
 from ogkd.core import UserError, load_checkpoint
-from ogkd.phantom.dataset import write_dataset
 from ogkd.evaluation.collect import collect
+from ogkd.phantom.dataset import write_dataset
 from ogkd.reports.tables import base2new_tables
 from ogkd.runs.released import REPOSITORY, agrees, chosen, fetch, released_accuracies
 from tests.conftest import ROOT

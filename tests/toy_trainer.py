@@ -6,10 +6,10 @@ import torch
 import torch.nn as nn
 from torch.nn import functional as F
 
-from ogkd import models
 from dassl.engine import TRAINER_REGISTRY, TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
+from ogkd import models
 from ogkd.core import load_checkpoint, load_pretrained_weights
 
 

@@ -1,8 +1,14 @@
-"""Prompt-tuning methods and their baselines, one per file; importing the package registers all of them."""
+"""Prompt-tuning methods and their baselines, one per file; importing the package registers all of them with Dassl."""
 
 import importlib
 import pkgutil
+import sys
 
-for _module in pkgutil.iter_modules(__path__):
-    if not _module.ispkg:
+if __name__ == "ogkd.trainers":
+    for _module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{_module.name}")
+else:  # CoOp's name for it
+    from ogkd.core.former import alias
+
+    alias({"trainers.parts": "ogkd.tuning", "trainers": "ogkd.trainers"})
+    sys.modules[__name__] = importlib.import_module("ogkd.trainers")

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ogkd.models import FrozenCLIP, ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
+from ogkd.models import FrozenCLIP, ImageFeatures
 from ogkd.tuning.prompt_learner import PromptLearner
 from ogkd.tuning.prompt_tuner import PromptTuner
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from ogkd.models import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
+from ogkd.models import ImageFeatures
 from ogkd.tuning.prompt_tuner import PromptTuner
 
 

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from ogkd.models import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_lr_scheduler, build_optimizer
 from ogkd.core import UserError
+from ogkd.models import ImageFeatures
 from ogkd.tuning.feature_trainer import FeatureTrainer
 from ogkd.tuning.options import require
 from ogkd.tuning.templates import TEMPLATE, template_features

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from ogkd.models import FrozenCLIP, ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
 from ogkd.core import UserError
+from ogkd.models import FrozenCLIP, ImageFeatures
 from ogkd.tuning.clip_trainer import ClipTrainer
 from ogkd.tuning.options import require, require_choice
 from ogkd.tuning.prompt_learner import PromptLearner, check_prompt_options, prompt_options

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from yacs.config import CfgNode
 
-from ogkd.models import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
 from ogkd.classes import TEXT, class_graph_matrix, find_graph, graph_file
+from ogkd.models import ImageFeatures
 from ogkd.tuning.options import require, require_choice
 from ogkd.tuning.prompt_tuner import PromptTuner
 from ogkd.tuning.teacher import Teacher, check_teacher_options, teacher_options

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from yacs.config import CfgNode
 
-from ogkd.models import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
+from ogkd.models import ImageFeatures
 from ogkd.tuning.options import require
 from ogkd.tuning.prompt_tuner import PromptTuner
 from ogkd.tuning.templates import TEMPLATE, template_features

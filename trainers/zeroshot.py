@@ -7,8 +7,8 @@ from typing import cast
 
 from torch import Tensor
 
-from ogkd.models import ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
+from ogkd.models import ImageFeatures
 from ogkd.tuning.clip_trainer import ClipTrainer
 from ogkd.tuning.teacher import Teacher, teacher_options
 from ogkd.tuning.templates import TEMPLATE, template_features

@@ -17,9 +17,9 @@ from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 from yacs.config import CfgNode
 
 from ogkd.core import read_image
+from ogkd.data.opening import open_images
 
 from .datasets import DatasetBase, Datum, build_dataset
-from ogkd.data.opening import open_images
 from .samplers import build_sampler
 from .transforms import INTERPOLATION_MODES, build_transform
 from .workers import worker_options

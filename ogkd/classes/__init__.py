@@ -5,7 +5,17 @@ Needs only PyYAML and NumPy, so that a table of results prints at once.
 
 from ogkd.classes.costs import costs, distances
 from ogkd.classes.files import FOLDER, Geometry, geometry_file, read_geometry
-from ogkd.classes.graphs import (GRAPHS, TEXT, class_graph_matrix, find_graph, graph_file, read_graph, register_graph, row_softmax, similarity)
+from ogkd.classes.graphs import (
+    GRAPHS,
+    TEXT,
+    class_graph_matrix,
+    find_graph,
+    graph_file,
+    read_graph,
+    register_graph,
+    row_softmax,
+    similarity,
+)
 
 __all__ = [
     "FOLDER",

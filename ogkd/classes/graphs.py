@@ -19,10 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ogkd.core import UserError, get_most_similar_str_to_a_from_b
-
 from ogkd.classes.costs import distances
 from ogkd.classes.files import Geometry, read_geometry
+from ogkd.core import UserError, get_most_similar_str_to_a_from_b
 
 ROW_SUM_TOLERANCE = 1e-6
 TEXT = "text"  # needs a text tower, so the method computes it itself

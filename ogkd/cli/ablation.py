@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """OGKD's ablation on one data set: without each loss, with each graph, each number over its range.
 
 Prints one table and draws two plots, of GAMMA and of TOP_K_RATIO. OGKD as configured is the benchmark's own run, in
@@ -9,18 +8,15 @@ and the rest continue.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import cast
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from ogkd.core import UserError, run_program
+from ogkd.core import UserError
 from ogkd.runs.engines.options import add_options, settings_of
-from ogkd.runs.protocols import (PROTOCOLS, Job, Places, ensure_generated, integer, locate, shots_of)
+from ogkd.runs.protocols import PROTOCOLS, Job, Places, ensure_generated, integer, locate, shots_of
 from ogkd.runs.spec import shots_word
 
 METHOD = "OGKD"
@@ -62,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     dataset, places = locate(args.dataset, Places())
     jobs = planned(args.protocol, dataset, seeds, shots, places, pairs)
 
-    from ogkd.reports.ablation import ablation_table
     from ogkd.evaluation.collect import runs_in, warn
+    from ogkd.reports.ablation import ablation_table
     from ogkd.reports.plots import save, sensitivity
     from ogkd.reports.render import document
     from ogkd.runs.engines import dry_run, go_through
@@ -127,12 +123,8 @@ def planned(
 
 def has_geometry(dataset: str) -> bool:
     """Whether there is a file that describes how the data set's classes relate."""
-    from ogkd.data.catalogue import load
     from ogkd.classes import geometry_file
+    from ogkd.data.catalogue import load
 
     facts = load().find(dataset)
     return geometry_file(facts.name if facts else Path(dataset).name).is_file()
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(main))

@@ -1,16 +1,11 @@
-#!/usr/bin/env python3
 """Describe a folder of images and report faults: `python scripts/check_data.py FOLDER [--labels TABLE]`."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from ogkd.core import run_program
 from ogkd.core.words import counted
 from ogkd.data.inspection import inspect
 from ogkd.data.labels import add_options, labels_of
@@ -36,7 +31,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"FAULT: {sentence}")
     print(f"{counted(len(faults), 'fault')}." if faults else "No faults.")
     return 1 if faults else 0
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(main))

@@ -1,19 +1,13 @@
-#!/usr/bin/env python3
 """Run several methods over several seeds on one data set and print a table for each protocol."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from ogkd.core import run_program
 from ogkd.runs.engines.options import add_options, settings_of
-from ogkd.runs.protocols import (PROTOCOLS, Places, ensure_generated, integer, locate, shots_of)
+from ogkd.runs.protocols import PROTOCOLS, Places, ensure_generated, integer, locate, shots_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -77,7 +71,3 @@ def main(argv: Sequence[str] | None = None) -> None:
         page = write(folders, places.output / f"{dataset.replace(':', '_')}.html", title=f"{dataset}: methods compared")
         print(f"Figures, intervals and mistakes: {page}")
     report.conclude()
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(main))

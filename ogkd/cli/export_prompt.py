@@ -1,16 +1,10 @@
-#!/usr/bin/env python3
 """Export a trained prompt: `python scripts/export_prompt.py RUN FOLDER [--push org/name]`."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from ogkd.core import run_program
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,7 +24,3 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{args.folder / name}: {size:,} bytes")
     if args.push:
         print(f"Uploaded to {push(args.folder, args.push, args.public)}")
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(main))

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Print the words of the vocabulary nearest to each learned context vector.
 
 RUN is a run folder, or any folder with a subfolder that has a checkpoint from CoOp's code base. A learned vector need
@@ -8,13 +7,10 @@ not be near any word: the distances show how near these words are.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from ogkd.core import UserError, run_program
+from ogkd.core import UserError
 from ogkd.runs.protocols import Places, integer
 
 
@@ -51,7 +47,3 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"{name}:")
         for vector, near in enumerate(words[place * n_ctx : (place + 1) * n_ctx], 1):
             print(f"{vector}: " + ", ".join(f"{word} {distance:.4f}" for word, distance in near))
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(main))

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """One HTML page over finished runs, to read, print and send.
 
     python report.py OUTPUT [-o report.html] [--no-images] [--plots FOLDER]
@@ -14,11 +13,10 @@ recomputes the metrics in results.json from the stored predictions of each run. 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ogkd.core import UserError, run_program
+from ogkd.core import UserError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,7 +54,3 @@ def main(argv: Sequence[str] | None = None) -> None:
             title=args.title or TITLE,
         )
     )
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(main))

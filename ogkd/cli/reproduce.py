@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Execute all runs of a paper's table (all methods, data sets, seeds and shots) and print the table.
 
 Complete runs are skipped, unfinished ones are resumed; a run that fails is reported and the rest continue. If
@@ -8,13 +7,8 @@ interrupted, run the same command again; it resumes and gives the same result.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from ogkd.core import run_program
 from ogkd.runs.engines.options import add_options, settings_of
 from ogkd.runs.protocols import PROTOCOLS, Places, ensure_generated, shots_of
 
@@ -72,7 +66,3 @@ def main(argv: Sequence[str] | None = None) -> None:
         page = write(folders, places.output / f"{args.protocol}.html")
         print(f"Figures, intervals and mistakes: {page}")
     report.conclude()
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(main))

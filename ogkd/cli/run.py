@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Run one protocol of one method and print a table.
 
     python scripts/run.py METHOD base2new DATASET SEED [KEY VALUE ...]
@@ -16,15 +15,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import cast
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from ogkd.core import UserError, run_program
+from ogkd.core import UserError
 from ogkd.evaluation.methods import named
 from ogkd.reports.variants import BASE2NEW_SHOTS
-from ogkd.runs.protocols import (TRANSFER, Places, ensure_generated, integer, job, locate, shots_of)
+from ogkd.runs.protocols import TRANSFER, Places, ensure_generated, integer, job, locate, shots_of
 
 RERUN = "--rerun"
 # The arguments of each protocol after the method, and an example.
@@ -84,7 +80,3 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 def _has_shots(rest: Sequence[str]) -> bool:
     """Whether DATASET SHOTS SEED was given instead of DATASET SEED."""
     return rest[1] == "all" or (len(rest) > 2 and rest[2].isdecimal())
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(main))

@@ -1,20 +1,24 @@
-#!/usr/bin/env python3
 """Split a folder of images by patient: `python scripts/split.py FOLDER --patients TABLE_OR_REGEX [--labels TABLE]`."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from ogkd.core import UserError, run_program, write_json
+from ogkd.core import UserError, write_json
 from ogkd.data import labels
 from ogkd.data.layout import read_layout, sentence
 from ogkd.data.patient_split import divide, groups_file, split_file, table
-from ogkd.data.patients import (Patients, across_parts, known_patients, one_each, patients_in, patients_of, write_patients)
+from ogkd.data.patients import (
+    Patients,
+    across_parts,
+    known_patients,
+    one_each,
+    patients_in,
+    patients_of,
+    write_patients,
+)
 from ogkd.data.splits import part_of_image, write_split
 from ogkd.data.tables import listed
 
@@ -115,7 +119,3 @@ def _verdict(across: Sequence[str], owners: Mapping[str, str]) -> str:
             "will be too good."
         )
     return " No patient is in two parts." if len(set(owners.values())) < len(owners) else ""
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(main))

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Tables over finished runs.
 
     python parse_test_res.py OUTPUT --table base2new|few_shot [--metric NAME] [--format FORMAT] [-o FILE]
@@ -24,14 +23,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ogkd.models import model_named
 from ogkd.core import UserError, atomic_path, did_you_mean
 from ogkd.data.catalogue import config_name
-from ogkd.reports.against import against_tables, draw_diagrams
-from ogkd.reports.claims import report
 from ogkd.evaluation.collect import Run, collect, select, unfinished, warn
 from ogkd.evaluation.methods import named_among
 from ogkd.evaluation.metrics import METRICS, find
+from ogkd.models import model_named
+from ogkd.reports.against import against_tables, draw_diagrams
+from ogkd.reports.claims import report
 from ogkd.reports.published import sources, with_published
 from ogkd.reports.render import FORMATS, Table, document, write_xlsx
 from ogkd.reports.seeds import seeds_report

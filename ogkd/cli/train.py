@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Train or test one method on one data set: the entry point of a run, with CoOp's arguments."""
 
 from __future__ import annotations
@@ -6,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ogkd.core import run_program
 from ogkd.core.garbage import no_collection
 from ogkd.runs.spec import RunSpec
 
@@ -25,7 +23,3 @@ def main(argv: Sequence[str] | None = None) -> dict | None:
         register_everything()
 
     return execute(spec)
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(main))

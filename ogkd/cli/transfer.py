@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Train on one data set and test on another: all methods along the published routes. Prints tables.
 
 The routes are those of Evi-Steer (arXiv 2605.26292), BUSI -> BUID, BUSBRA, UDIAT and BTMRI -> BTMRI-P, BTMRI-S, BRISC,
@@ -11,11 +10,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from ogkd.core import UserError, run_program
+from ogkd.core import UserError
 from ogkd.core.words import counted
 from ogkd.data.catalogue import config_name
 from ogkd.runs.protocols import Places, ensure_generated, integer, shots_of
@@ -76,7 +72,3 @@ def asked_for(routes: Sequence[str]) -> list[tuple[str, str]]:
         if len(pair) != 2 or not all(pair):
             raise UserError(f"'{route}' is not a route: give SOURCE:TARGET, such as busi:buid.")
     return [(config_name(source), config_name(target)) for source, target in pairs]
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(main))

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Test BiomedCoOp's released prompts on the available data sets and compare with the published accuracies.
 
 Nothing is trained: if the accuracies agree, the data, transforms, towers and text path match those of the published
@@ -16,9 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from ogkd.core import UserError, run_program
+from ogkd.core import UserError
 from ogkd.data.catalogue import config_name
 from ogkd.runs.protocols import PROTOCOLS, Places, integer, is_there
 
@@ -98,7 +95,3 @@ def verified(released, folder: Path | None, places: Places) -> list[bool]:
         verdict = f"within {TOLERANCE}" if agreed[-1] else f"NOT within {TOLERANCE}"
         print(f"{published:>10.2f}{ours:>8.2f}{ours - published:>+12.2f}  {verdict}", flush=True)
     return agreed
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(main))

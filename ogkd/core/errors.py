@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-PROJECT = Path(__file__).resolve().parents[2]
-PROGRAMS = (PROJECT, PROJECT / "scripts", PROJECT / "phantom")  # the folders that hold programs
+from ogkd.core.places import HOME
+
+PROGRAMS = (HOME, HOME / "scripts", HOME / "phantom")  # the folders that hold programs
 INTERRUPTED = 130
 # What PyTorch says when a data loader's worker finds no shared memory, or is killed for want of memory.
 _WORKER_ENDED = ("unable to allocate shared memory", "is killed by signal", "exited unexpectedly")

@@ -15,7 +15,17 @@ import torch
 import torchvision
 
 from ogkd.core.errors import UserError
-from ogkd.core.files import (atomic_path, check_availability, check_isfile, get_most_similar_str_to_a_from_b, listdir_nohidden, mkdir_if_missing, read_json, tolist_if_not, write_json)
+from ogkd.core.files import (
+    atomic_path,
+    check_availability,
+    check_isfile,
+    get_most_similar_str_to_a_from_b,
+    listdir_nohidden,
+    mkdir_if_missing,
+    read_json,
+    tolist_if_not,
+    write_json,
+)
 from ogkd.core.images import read_image
 
 __all__ = [

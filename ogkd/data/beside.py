@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image
 
 from ogkd.core import read_image
-
 from ogkd.data.names import folded
 
 CLASSES_TOO = {"mask", "masks", "masked", "thumb", "thumbs"}  # words that may also name a class

@@ -9,11 +9,10 @@ from yacs.config import CfgNode
 
 from dassl.data.datasets import DatasetBase, Datum, build_dataset
 from ogkd.core import UserError, expanded
-
 from ogkd.data.catalogue import PARTS, load, own_folder
 from ogkd.data.same_classes import places
 from ogkd.data.sampling import draw_shots, shortage, take_classes
-from ogkd.data.splits import (Item, Split, check_images, class_names, fingerprint, read_split)
+from ogkd.data.splits import Item, Split, check_images, class_names, fingerprint, read_split
 
 SUBSETS = ("all", "base", "new")
 FEWEST_CLASSES = 4  # for base-to-novel: with fewer, one half is a single class, which cannot be confused with another

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ogkd.core.hashes import content_hash
-
 from ogkd.data.catalogue import load, own_folder
 from ogkd.data.splits import read_split
 

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 from ogkd.core import UserError
-
 from ogkd.data.catalogue import PARTS, load
 from ogkd.data.layout import Layout, read_layout
 from ogkd.data.listing import SUFFIXES, images_below, shown

@@ -8,16 +8,15 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY
-from ogkd.data.opening import open_images
 from ogkd.core import UserError, expanded
-
 from ogkd.data.beside import masks_among
 from ogkd.data.biomedical import BiomedicalDataset
 from ogkd.data.folders import SUFFIXES, find_images, make_split, split_of
 from ogkd.data.layout import Layout, read_layout, sentence
+from ogkd.data.opening import open_images
 from ogkd.data.patient_split import divide
 from ogkd.data.patients import known_patients, one_each, patient_warnings, write_patients
-from ogkd.data.splits import (Split, by_class, check_images, check_parts, class_names, read_split, write_split)
+from ogkd.data.splits import Split, by_class, check_images, check_parts, class_names, read_split, write_split
 
 __all__ = ["SUFFIXES", "ImageFolder", "find_images", "make_split"]
 

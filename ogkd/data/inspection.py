@@ -14,7 +14,6 @@ from PIL import Image
 from ogkd.core import UserError, progress
 from ogkd.core.images import has_preamble, is_blank, load_image
 from ogkd.core.words import counted
-
 from ogkd.data.beside import beside_by_content, is_mask
 from ogkd.data.catalogue import PARTS
 from ogkd.data.folders import split_of

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ogkd.core import UserError
-
 from ogkd.data.beside import beside_by_name
 from ogkd.data.catalogue import PARTS
 from ogkd.data.listing import images_below

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ogkd.core import UserError
-
 from ogkd.data.beside import BESIDE, IMAGES, beside_by_name, words_of
 from ogkd.data.catalogue import PARTS
 from ogkd.data.listing import Listing, list_files, tally

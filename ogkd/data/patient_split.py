@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from ogkd.core import UserError
-
 from ogkd.data.catalogue import PARTS
 from ogkd.data.folders import make_split
 from ogkd.data.names import class_words

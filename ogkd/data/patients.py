@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ogkd.core import UserError, read_json, write_json
-
 from ogkd.data.listing import SUFFIXES
 from ogkd.data.splits import Split, part_of_image
 from ogkd.data.tables import Rows, Table, is_table, read_table, squeezed, tally

@@ -11,7 +11,6 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ogkd.core import UserError, atomic_path
-
 from ogkd.data.catalogue import PARTS
 from ogkd.data.names import name_faults, tidy
 

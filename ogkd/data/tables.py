@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ogkd.core import UserError
-
 from ogkd.data.listing import SUFFIXES
 from ogkd.data.names import MISSING
 

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ogkd.core import UserError, checkpoints_in, models_in, parse_json
+from ogkd.core.places import HOME
 from ogkd.core.rules import Rule, one_of
 from ogkd.core.shapes import departure
 from ogkd.core.words import counted
 from ogkd.data import catalogue
-
 from ogkd.evaluation.metrics import METRICS
 
-ROOT = Path(__file__).resolve().parents[1]
 # Kinds of runs by the classes tested; a run that was trained and tested on novel classes is "train_new".
 KINDS = {"base": "train_base", "new": "test_new", "all": "few_shot"}
 DEEPEST_CONFIG = 20  # levels of sections and lists
@@ -197,7 +196,7 @@ def command_names() -> dict[str, str]:
     import yaml
 
     names = {}
-    for path in sorted((ROOT / "configs" / "datasets").glob("*.yaml")):
+    for path in sorted((HOME / "configs" / "datasets").glob("*.yaml")):
         names[yaml.safe_load(path.read_text(encoding="utf-8"))["DATASET"]["NAME"]] = path.stem
     return names | {facts.name: facts.config for facts in catalogue.load().everything()}
 

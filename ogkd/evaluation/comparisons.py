@@ -12,10 +12,9 @@ from itertools import chain
 from typing import cast
 
 from ogkd.core import UserError
-
-from ogkd.reports.cells import Values, combined, harmonic_mean, mean
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.statistics import Interval, combine
+from ogkd.reports.cells import Values, combined, harmonic_mean, mean
 from ogkd.reports.variants import Variant, by_shots, shots_name, variants
 
 PARTS = {"base": "train_base", "novel": "test_new"}

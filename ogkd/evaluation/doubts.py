@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ogkd.core import UserError
-
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.metrics import confusion_matrix
 from ogkd.evaluation.predictions import Predictions

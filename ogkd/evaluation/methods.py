@@ -17,8 +17,8 @@ from functools import cache
 from pathlib import Path
 
 from ogkd.core import UserError, did_you_mean
+from ogkd.core.places import HOME
 
-ROOT = Path(__file__).resolve().parents[1]
 # A class in a later file replaces an earlier one of the same name, as in the registry.
 SOURCES = ("trainers/*.py", "plugins/*.py", "plugins/*/*.py", "plugins/*/trainers/*.py", "plugins/*/trainers/*/*.py")
 ATTRIBUTES = ("title", "paper", "row")
@@ -42,7 +42,7 @@ class _Class:
 
 
 @cache
-def known_methods(root: Path = ROOT) -> dict[str, Method]:
+def known_methods(root: Path = HOME) -> dict[str, Method]:
     """The registered methods of a checkout by class name.
 
     `row` is inherited. `title` is not, since two methods must not have the same title; its default is the class name.

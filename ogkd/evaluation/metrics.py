@@ -24,7 +24,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ogkd.core import UserError
-
 from ogkd.evaluation.predictions import Predictions
 
 CALIBRATION_BINS = 15

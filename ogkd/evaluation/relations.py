@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ogkd.core import UserError
 from ogkd.classes import FOLDER, costs, geometry_file, read_geometry
-
+from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.metrics import find
 

@@ -18,7 +18,6 @@ from typing import cast
 import numpy as np
 
 from ogkd.core import UserError
-
 from ogkd.evaluation.metrics import bound, bound_resampled, find
 from ogkd.evaluation.predictions import Predictions
 

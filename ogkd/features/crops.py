@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ogkd.models import FrozenCLIP, ImageFeatures
 from dassl.data.data_manager import derived_seed, seeded
 from ogkd.core import UserError, progress, read_image
 from ogkd.core.images import READING
 from ogkd.features.cache import FeatureCache
 from ogkd.features.encode import encode_images
 from ogkd.features.keys import image_hash, images_of, model_key
+from ogkd.models import FrozenCLIP, ImageFeatures
 
 
 class EncodedCrops(NamedTuple):

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ogkd.models import FrozenCLIP, ImageFeatures
 from ogkd.core import progress
 from ogkd.features.cache import FeatureCache
 from ogkd.features.keys import content_digest, image_key, model_key
+from ogkd.models import FrozenCLIP, ImageFeatures
 
 
 def images_at_once(device: torch.device) -> int:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ogkd.models import FrozenCLIP, ImageFeatures
 from ogkd.features.cache import FeatureCache
 from ogkd.features.encode import encode_images
 from ogkd.features.keys import images_of
 from ogkd.features.views import Views
+from ogkd.models import FrozenCLIP, ImageFeatures
 
 
 class EncodeAhead:

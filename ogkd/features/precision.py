@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ogkd.models import FrozenCLIP, ImageFeatures
 from ogkd.core import UserError
+from ogkd.models import FrozenCLIP, ImageFeatures
 
 FP32, BF16 = PRECISIONS = ("fp32", "bf16")
 AMPERE = (8, 0)  # the first CUDA capability with bf16

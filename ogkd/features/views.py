@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
-from ogkd.models import FrozenCLIP
 from dassl.data import DatasetWrapper, Datum, build_transform
 from dassl.data.data_manager import seeded
 from dassl.data.workers import worker_options
 from ogkd.features.cache import FeatureCache
 from ogkd.features.encode import encode_images
 from ogkd.features.keys import content_digest, image_key, images_of
+from ogkd.models import FrozenCLIP
 
 LEAST_AREA = 0.5  # share of the image that an augmented view keeps
 

@@ -12,7 +12,6 @@ from typing import NamedTuple, cast
 
 from ogkd.core.rules import Rule, each, number, whole
 from ogkd.core.shapes import departure
-
 from ogkd.models.errors import ModelError
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"

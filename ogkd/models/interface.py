@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from ogkd.core.errors import brief
-
 from ogkd.models.configurations import ImageSpec
 from ogkd.models.errors import ModelError
 

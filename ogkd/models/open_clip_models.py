@@ -14,16 +14,29 @@ from typing import Any
 from torch import Tensor, nn
 
 from ogkd.core.errors import first_line
-
 from ogkd.models import weights
 from ogkd.models.bert import config_of_state
-from ogkd.models.configurations import (OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG, image_spec_of, open_clip_config, read_json, unsupported, without_code)
+from ogkd.models.configurations import (
+    OPEN_CLIP_CONFIG,
+    TRANSFORMERS_CONFIG,
+    image_spec_of,
+    open_clip_config,
+    read_json,
+    unsupported,
+    without_code,
+)
 from ogkd.models.errors import ModelError
 from ogkd.models.image_towers import tower_of
 from ogkd.models.interface import FrozenCLIP, Report
-from ogkd.models.sources import (OPEN_CLIP_WEIGHTS, TRANSFORMERS_WEIGHTS, Repository, weights_in)
+from ogkd.models.sources import OPEN_CLIP_WEIGHTS, TRANSFORMERS_WEIGHTS, Repository, weights_in
 from ogkd.models.text_towers import NativeText, TransformersText
-from ogkd.models.tokenizers import (CLEANINGS, Tokenizer, native_tokenizer, require_pooling_at_end, transformers_tokenizer)
+from ogkd.models.tokenizers import (
+    CLEANINGS,
+    Tokenizer,
+    native_tokenizer,
+    require_pooling_at_end,
+    transformers_tokenizer,
+)
 
 _TEXT = "text.transformer."
 # Buffers and heads in published files that the model, as it is used here, does not have.

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ogkd.core.files import did_you_mean
 from ogkd.core.garbage import no_collection
-
 from ogkd.models import configurations, sources
-from ogkd.models.configurations import (OPEN_CLIP_CONFIG, OPENAI_SPEC, TRANSFORMERS_CONFIG, ImageSpec)
+from ogkd.models.configurations import OPEN_CLIP_CONFIG, OPENAI_SPEC, TRANSFORMERS_CONFIG, ImageSpec
 from ogkd.models.errors import ModelError
 
 if TYPE_CHECKING:

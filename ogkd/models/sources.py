@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from ogkd.core.network import trouble
-
 from ogkd.models.configurations import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG
 from ogkd.models.errors import MissingWeights, ModelError
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ogkd.models.configurations import unsupported
 from ogkd.models.errors import ModelError
-from ogkd.models.sources import (VOCABULARIES, Repository, first_file, from_hub, tokenizer_repository)
+from ogkd.models.sources import VOCABULARIES, Repository, first_file, from_hub, tokenizer_repository
 
 CLEANINGS = ("lower", "whitespace", "canonicalize")
 """open_clip's ways to clean a text; the last removes punctuation."""

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ogkd.core.errors import first_line
-
 from ogkd.models import weights
-from ogkd.models.configurations import (TRANSFORMERS_CONFIG, read_json, transformers_spec, without_code)
+from ogkd.models.configurations import TRANSFORMERS_CONFIG, read_json, transformers_spec, without_code
 from ogkd.models.errors import ModelError
 from ogkd.models.image_towers import TransformersViT
 from ogkd.models.interface import FrozenCLIP, Report

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ogkd.core.errors import first_line
-
 from ogkd.models.errors import ModelError
 from ogkd.models.interface import Report
 

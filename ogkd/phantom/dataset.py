@@ -16,9 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ogkd.core import (UserError, atomic_path, did_you_mean, expanded, run_program, sweep)
+from ogkd.core import UserError, atomic_path, did_you_mean, expanded, run_program, sweep
 from ogkd.core.locks import alone
-
 from ogkd.phantom import png
 from ogkd.phantom.findings import CLASSES, GRADES, Array
 from ogkd.phantom.images import USUAL, Scanner, draw_with_mask

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ogkd.prompts.check import NEAR_DUPLICATE, content_words, likeness
-
 from ogkd.phantom.dataset import DATASETS
+from ogkd.prompts.check import NEAR_DUPLICATE, content_words, likeness
 
 SENTENCES = 50  # per class
 
@@ -332,7 +331,7 @@ def compose(name: str, forms: list[str], seed: int) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=Path("prompts"))
+    parser.add_argument("--folder", type=Path, default=Path("ogkd/prompts"))
     args = parser.parse_args()
     for data in DATASETS.values():
         bank = {name: compose(name, FORMS[data.folder], seed) for seed, name in enumerate(data.classes)}

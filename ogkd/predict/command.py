@@ -146,9 +146,11 @@ def named_images(words: Iterable[str], standard_input: TextIO) -> Iterator[Named
 
 def ready(run: str, classes: list[str] | None, backbone: str, calibrated: bool) -> tuple[Predictor, float]:
     """The prompt ready to classify and the temperature for its logits; prints what is used to standard output."""
-    from ogkd.predict.export import load_prompt  # only now, so that wrong arguments are reported before PyTorch is loaded
-    from ogkd.runs.folder import phantom_note
+    from ogkd.predict.export import (
+        load_prompt,  # only now, so that wrong arguments are reported before PyTorch is loaded
+    )
     from ogkd.predict.predictor import Predictor
+    from ogkd.runs.folder import phantom_note
 
     prompt = load_prompt(run)
     temperature = 1.0

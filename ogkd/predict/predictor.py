@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ogkd.models import available_models
 from ogkd.core import UserError, read_image
 from ogkd.core.dicom import MIDDLE
 from ogkd.core.rgb import to_rgb
 from ogkd.data.given import GivenImages
+from ogkd.models import available_models
+from ogkd.predict.trained import TrainedPrompt
 from ogkd.runs.folder import names_novel_classes
 from ogkd.runs.registry import method_class
-from ogkd.predict.trained import TrainedPrompt
 from ogkd.tuning.clip_trainer import ClipTrainer
 
 IMAGES_AT_ONCE = {"cuda": 64}

@@ -11,13 +11,13 @@ from typing import cast
 from torch import Tensor
 from yacs.config import CfgNode
 
-from ogkd.models import model_named
 from dassl.config import clean_cfg, get_cfg_default
 from ogkd.core import UserError, find_checkpoint, load_checkpoint, models_in
 from ogkd.data.given import GivenImages
 from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.metrics import TEMPERATURES, fit_temperature
 from ogkd.evaluation.predictions import Predictions
+from ogkd.models import model_named
 from ogkd.runs.config import check_values, extend_config, merge_plain, plain
 from ogkd.runs.folder import RESULTS, VALIDATION, trained_on
 from ogkd.runs.learned_classes import learned_classes

@@ -12,9 +12,8 @@ from ogkd.core import UserError, report_error
 from ogkd.data import catalogue
 from ogkd.data.splits import class_names, read_split
 from ogkd.phantom.dataset import DATASETS as EMBEDDED
-
 from ogkd.prompts.bank import FOLDER, PROMPTS_A_CLASS, bank_file, read_bank
-from ogkd.prompts.check import (FEWEST_WORDS, MOST_WORDS, NEAR_DUPLICATE, Report, Row, check_bank)
+from ogkd.prompts.check import FEWEST_WORDS, MOST_WORDS, NEAR_DUPLICATE, Report, Row, check_bank
 from ogkd.prompts.token_counts import TextTower, default_towers, tower_of
 
 EPILOG = f"""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ogkd.core import UserError, report_error
-
 from ogkd.prompts.bank import FOLDER
 from ogkd.prompts.importing import import_prompts, published_files
 

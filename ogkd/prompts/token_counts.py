@@ -15,11 +15,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ogkd.core.places import PACKAGE
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 Counter = Callable[[Sequence[str]], list[int]]
-PHANTOMCLIP = Path(__file__).resolve().parents[1] / "clip" / "phantomclip"
+PHANTOMCLIP = PACKAGE / "models" / "phantomclip"
 CLIP_MERGES = 49152 - 256 - 2  # the merges in the vocabulary file that OpenAI's CLIP uses
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ogkd.core import UserError
-
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.metrics import find
 from ogkd.reports.render import Table

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ogkd.core import UserError
-
-from ogkd.reports.cells import Cell, Gap
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.comparisons import Contest, Entry, mean_difference
-from ogkd.reports.critical_difference import critical_difference_diagram
 from ogkd.evaluation.metrics import Metric, find
-from ogkd.reports.render import Row, Table
 from ogkd.evaluation.statistics import Friedman, Interval, compare_differences, friedman
+from ogkd.reports.cells import Cell, Gap
+from ogkd.reports.critical_difference import critical_difference_diagram
+from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import decimals, has_hm
 
 ALPHA = 0.05

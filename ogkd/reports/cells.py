@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 
 from ogkd.core import UserError
-
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.doubts import about_run
 from ogkd.evaluation.metrics import compute, find

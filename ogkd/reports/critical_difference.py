@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from ogkd.core import atomic_path
-
 from ogkd.evaluation.statistics import Friedman
 
 ROW = 0.28  # inches between two names

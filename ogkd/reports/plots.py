@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ogkd.core import UserError, atomic_path
-
-from ogkd.reports.cells import Cell
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.metrics import find
+from ogkd.reports.cells import Cell
 from ogkd.reports.tables import TABLES
 
 if TYPE_CHECKING:

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import cast
 
 from ogkd.core import UserError
-
-from ogkd.reports.cells import Cell, harmonic_mean, mean
 from ogkd.evaluation.collect import Run
+from ogkd.reports.cells import Cell, harmonic_mean, mean
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import HM_OF_MEANS, MEAN_OF_HM, average
 from ogkd.reports.variants import by_shots, shots_name, variants

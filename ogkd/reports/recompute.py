@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from ogkd.core import UserError, write_json
-
 from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.doubts import about_answers
 from ogkd.evaluation.metrics import summary

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ogkd.core import UserError, atomic_path
-
 from ogkd.reports.cells import Cell, Gap
 
 FORMATS = ("markdown", "latex", "csv", "xlsx")

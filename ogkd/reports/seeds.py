@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from ogkd.core import UserError
-
 from ogkd.evaluation.collect import DIVERGED, read_results, warn
 from ogkd.evaluation.metrics import METRICS
 

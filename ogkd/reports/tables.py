@@ -6,12 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ogkd.core import UserError
-
-from ogkd.reports.cells import Cell, Values, cell, combined, harmonic_mean, mean
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.doubts import about_run
 from ogkd.evaluation.methods import order
 from ogkd.evaluation.metrics import Metric, find
+from ogkd.reports.cells import Cell, Values, cell, combined, harmonic_mean, mean
 from ogkd.reports.render import Row, Table
 from ogkd.reports.variants import Variant, by_shots, shots_name, variants
 

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from ogkd.core import UserError
 from ogkd.data.duplicates import overlap
-
-from ogkd.reports.cells import Cell, Values
 from ogkd.evaluation.collect import Run, runs_in
 from ogkd.evaluation.metrics import Metric, find
 from ogkd.evaluation.predictions import Predictions
-from ogkd.reports.render import Row, Table, document
 from ogkd.evaluation.statistics import LEVEL, Interval, bootstrap
+from ogkd.reports.cells import Cell, Values
+from ogkd.reports.render import Row, Table, document
 from ogkd.reports.tables import DISPERSION, footnotes
 from ogkd.reports.variants import Variant, shots_name, variants
 

@@ -17,8 +17,8 @@ from typing import TypeVar, cast
 import yaml
 
 from ogkd.core import UserError
-
-from ogkd.evaluation.collect import ELSEWHERE, ROOT, Run
+from ogkd.core.places import HOME
+from ogkd.evaluation.collect import ELSEWHERE, Run
 from ogkd.evaluation.methods import known_methods, order
 from ogkd.evaluation.metrics import METRICS
 
@@ -260,7 +260,7 @@ def _words(name: str, value: object) -> str:
 
 
 @cache
-def method_file(method: str, protocol: str, dataset: str, root: Path = ROOT) -> dict[str, object]:
+def method_file(method: str, protocol: str, dataset: str, root: Path = HOME) -> dict[str, object]:
     """The keys of a method's YAML for a data set, or of its default, including `_BASE_`; {} without a file."""
     methods = {path.name: path for path in (root / "configs" / "trainers").glob("*")}
     if method not in methods:

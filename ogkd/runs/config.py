@@ -10,26 +10,27 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from ogkd import models
-from ogkd.models.configurations import OPENAI_SPEC, ImageSpec
 from dassl.config import clean_cfg, get_cfg_default
+from dassl.engine import TRAINER_REGISTRY
+from dassl.evaluation import EVALUATOR_REGISTRY
+from dassl.modeling import BACKBONE_REGISTRY
+from ogkd import models
+from ogkd.core import UserError, check_availability, did_you_mean, expanded
 from ogkd.core.config_files import read_config
 from ogkd.core.config_ranges import MOST_EPOCHS, MOST_IMAGES
 from ogkd.core.config_ranges import RANGES as DASSL_RANGES
 from ogkd.core.config_values import typed
-from dassl.engine import TRAINER_REGISTRY
-from dassl.evaluation import EVALUATOR_REGISTRY
-from dassl.modeling import BACKBONE_REGISTRY
-from ogkd.core import UserError, check_availability, did_you_mean, expanded
+from ogkd.core.places import HOME, cache_folder
 from ogkd.core.rules import Rule, number, one_of, or_empty, shown
 from ogkd.data.catalogue import load
-from ogkd.features.precision import PRECISIONS
 from ogkd.evaluation.methods import named
+from ogkd.features.precision import PRECISIONS
+from ogkd.models.configurations import OPENAI_SPEC, ImageSpec
 from ogkd.reports.variants import PLACES
 from ogkd.runs.foreign_settings import TRAIN, settings_of
 from ogkd.runs.free_keys import allow_new_keys, asking, is_allowed
-from ogkd.runs.registry import (check_imported, is_built_here, method_class, register_everything)
-from ogkd.runs.spec import (METHOD_CONFIGS, ROOT, SUBSETS, RunSpec, is_name, place_and_name)
+from ogkd.runs.registry import check_imported, is_built_here, method_class, register_everything
+from ogkd.runs.spec import METHOD_CONFIGS, SUBSETS, RunSpec, is_name, place_and_name
 
 _SIZE = DASSL_RANGES["INPUT.SIZE"]
 RANGES = {
@@ -60,7 +61,7 @@ def extend_config(cfg: CfgNode) -> None:
     """Add this project's keys, the protocol's defaults and every method's own keys."""
     cfg.MODEL.BACKBONE.NAME = "BiomedCLIP"
     cfg.FEATURES = CfgNode()
-    cfg.FEATURES.CACHE_DIR = str(ROOT / "cache")  # features of frozen towers, shared by all runs; "": no cache
+    cfg.FEATURES.CACHE_DIR = str(cache_folder())  # features of frozen towers, shared by all runs; "": no cache
     cfg.FEATURES.IMAGES_AT_ONCE = 0  # images per pass of the image tower; 0: 256 on a GPU, 32 on a CPU
     cfg.FEATURES.TRAIN_VIEW = "plain"  # views that adapters and probes learn from: plain (as in the test) or augmented
     cfg.FEATURES.PRECISION = "fp32"  # of the frozen towers; bf16, if the device supports it, is faster but less exact
@@ -148,7 +149,7 @@ def merged_config(spec: RunSpec) -> CfgNode:
             allow_new_keys(cfg, known, own)
         if path:
             ours = path == spec.dataset_config() and not spec.dataset_file  # whatever the current folder has there
-            merge_yaml(cfg, ROOT / path if ours else _config_path(path), method)
+            merge_yaml(cfg, HOME / path if ours else _config_path(path), method)
     if brings_keys:
         allow_new_keys(cfg, known, own)
     merge_fields(cfg, spec)
@@ -201,7 +202,7 @@ def method_config(method: str, protocol: str, dataset: str) -> str:
     for name in (named(method), *_bases(named(method))):
         folder = METHOD_CONFIGS / name / protocol
         for path in (folder / f"{dataset or 'default'}.yaml", folder / "default.yaml"):
-            if (ROOT / path).is_file():
+            if (HOME / path).is_file():
                 return path.as_posix()
     return ""
 
@@ -222,7 +223,7 @@ def _method_in(path: str) -> str:
 
 
 def _config_path(path: str) -> Path:
-    return Path(path) if Path(path).is_file() else ROOT / path
+    return Path(path) if Path(path).is_file() else HOME / path
 
 
 def merge_yaml(cfg: CfgNode, path: Path, method: str = "", above: Sequence[Path] = ()) -> None:
@@ -286,7 +287,9 @@ def _set(cfg: CfgNode, key: str, value: object, where: str) -> None:
         node = node.get(section) if isinstance(node, CfgNode) else None
     if not isinstance(node, CfgNode) or not (name in node or is_allowed(node, name)):
         near = difflib.get_close_matches(key, [known for known, _ in flat(cfg)], 1)
-        hint = f"; did you mean {near[0]}?" if near else "; see the defaults in ogkd/runs/config.py and the method's file."
+        hint = (
+            f"; did you mean {near[0]}?" if near else "; see the defaults in ogkd/runs/config.py and the method's file."
+        )
         raise UserError(f"Unknown configuration key {shown(key)} from {where}{hint}")
     if isinstance(node.get(name), CfgNode):
         raise UserError(f"{key} is {shown(value)} in {where}, but it is a section: give one of the keys in it.")

@@ -12,14 +12,14 @@ from typing import Any, cast
 import torch
 from yacs.config import CfgNode
 
-from ogkd.models.errors import MissingWeights
 from dassl.data.data_manager import seeded
 from dassl.data.datasets import Datum
 from dassl.engine import SimpleTrainer, build_trainer
-from ogkd.core import (Diverged, UserError, collect_env_info, set_random_seed, setup_logger)
+from ogkd.core import Diverged, UserError, collect_env_info, set_random_seed, setup_logger
 from ogkd.core.phases import Phases
 from ogkd.data.same_classes import places
 from ogkd.evaluation.predictions import Predictions
+from ogkd.models.errors import MissingWeights
 from ogkd.runs.config import build_config
 from ogkd.runs.folder import RunFolder, data_warnings, is_phantom, notes, relative
 from ogkd.runs.learned_classes import with_learned_classes

@@ -14,11 +14,11 @@ import torch
 import yaml
 from yacs.config import CfgNode
 
-from ogkd.core.config_files import read_config
 from dassl.data.data_manager import DataManager
 from dassl.engine import SimpleTrainer, TrainerBase
-from ogkd.core import (Diverged, UserError, atomic_path, checkpoints_in, find_checkpoint, models_in, sweep, write_json)
+from ogkd.core import Diverged, UserError, atomic_path, checkpoints_in, find_checkpoint, models_in, sweep, write_json
 from ogkd.core.checkpoints import BEST
+from ogkd.core.config_files import read_config
 from ogkd.core.hashes import text_hash
 from ogkd.core.locks import alone
 from ogkd.core.phases import Phases

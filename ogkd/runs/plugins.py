@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.abc import Loader, MetaPathFinder
+from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -207,18 +207,3 @@ class _OtherNames(MetaPathFinder):
             if (root / place).is_dir() or (root / f"{place}.py").is_file()
         ]
         return next((f"{name}.{fullname}" for name in (self.current, *having) if name in having), None)
-
-
-class _Alias(Loader):
-    """Loads a module that already exists under another name."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = importlib.import_module(self.name)
-        self.spec = module.__spec__
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self.spec  # the import system has set the alias's spec

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from ogkd.models import model_named
 from ogkd.core import UserError, did_you_mean, expanded
-from ogkd.data.catalogue import (DEFAULT_BACKBONE, OWN, Facts, config_name, load, name_of_folder, own_folder)
+from ogkd.core.places import HOME, work_folder
+from ogkd.data.catalogue import DEFAULT_BACKBONE, OWN, Facts, config_name, load, name_of_folder, own_folder
 from ogkd.data.folders import own_classes
 from ogkd.data.listing import shown
 from ogkd.data.same_classes import places as places_of
 from ogkd.data.splits import class_names, read_split
 from ogkd.evaluation.methods import named
-from ogkd.runs.spec import (DATASET_CONFIGS, ROOT, RunSpec, is_name, place_and_name, shots_word)
+from ogkd.models import model_named
+from ogkd.runs.spec import DATASET_CONFIGS, RunSpec, is_name, place_and_name, shots_word
 
 PROTOCOLS = ("base2new", "few_shot")
 TRANSFER = "transfer"
@@ -26,7 +27,7 @@ TRANSFER = "transfer"
 def _place(variable: str, default: str) -> Path:
     """A folder from the environment; as an absolute path, unless the current folder is the repository."""
     path = Path(expanded(os.environ.get(variable) or default))
-    return path if Path.cwd() == ROOT else path.absolute()
+    return path if Path.cwd() == work_folder() else path.absolute()
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def is_there(dataset: str, data: Path) -> bool:
 def known_datasets() -> list[str]:
     """Data sets known by name, without a folder of images: those of configs/datasets/ and the catalogue."""
     catalogue = load()
-    configured = {path.stem for path in (ROOT / DATASET_CONFIGS).glob("*.yaml")}
+    configured = {path.stem for path in (HOME / DATASET_CONFIGS).glob("*.yaml")}
     return sorted(
         configured | {facts.config for facts in (*catalogue.datasets.values(), *catalogue.generated.values())}
     )

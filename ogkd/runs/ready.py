@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from ogkd.core import UserError
+from ogkd.data.catalogue import Facts
 from ogkd.models.errors import MissingWeights
 from ogkd.models.registry import locate
 from ogkd.models.sources import BIOMEDCLIP
-from ogkd.core import UserError
-from ogkd.data.catalogue import Facts
 from ogkd.runs.protocols import is_there
 from ogkd.runs.spec import RunSpec
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ogkd.core.config_files import read_config
 from ogkd.core import UserError
+from ogkd.core.config_files import read_config
 from ogkd.core.rules import Rule, whole
 from ogkd.core.shapes import departure, read_record
 

@@ -6,21 +6,20 @@ import functools
 from typing import Any
 
 from ogkd.core.errors import UserError
+from ogkd.core.places import work_folder
 from ogkd.evaluation.methods import named
 from ogkd.runs.plugins import Plugins, import_plugins
-from ogkd.runs.spec import ROOT
 
 
 @functools.cache
 def register_everything() -> Plugins:
     """Register all trainers and data sets with Dassl, those of plugins/ last."""
-    from ogkd import data as datasets
-    import trainers  # noqa: F401  registers the methods
+    import ogkd.trainers  # noqa: F401  registers the methods
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY
 
-    datasets.register_all()
-    return import_plugins(ROOT / "plugins", (TRAINER_REGISTRY, DATASET_REGISTRY))
+    register_all()
+    return import_plugins(work_folder() / "plugins", (TRAINER_REGISTRY, DATASET_REGISTRY))
 
 
 def check_imported(kind: str, name: str) -> None:

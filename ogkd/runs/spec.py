@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ogkd.models import available_models, model_named
+from ogkd.core.places import HOME, IN_CHECKOUT
 from ogkd.data.catalogue import Facts, config_name, load, name_of_folder, own_folder
 from ogkd.evaluation.methods import known_methods, named, order
+from ogkd.models import available_models, model_named
 
-ROOT = Path(__file__).resolve().parents[1]
 DATASET_CONFIGS = Path("configs/datasets")
 METHOD_CONFIGS = Path("configs/trainers")
 SUBSETS = ("all", "base", "new")
@@ -26,7 +26,7 @@ class RunSpec:
     `RunSpec.parse(spec.arguments())` gives the same spec, so whatever can start a command can start a run. Empty values
     and None leave a setting to the configuration files. Relative paths are relative to the current folder; those of
     configuration files also to the repository, if the current folder has no such file. The method, the data set and the
-    backbone may be in any case, see `ogkd.evaluation.methods.named`, `ogkd.data.catalogue.config_name` and `clip.model_named`.
+    backbone may be in any case, see `ogkd.evaluation.methods.named`, `ogkd.data.catalogue.config_name` and `ogkd.models.model_named`.
     """
 
     method: str
@@ -87,7 +87,7 @@ class RunSpec:
 
     def command(self) -> str:
         """The shell command that executes this run from the repository's folder."""
-        return shlex.join(["python", "train.py", *self.arguments()])
+        return shlex.join([*(("python", "train.py") if IN_CHECKOUT else ("ogkd", "train")), *self.arguments()])
 
     def again(self) -> RunSpec:
         """The same run, resuming instead of starting afresh."""
@@ -98,7 +98,7 @@ class RunSpec:
         """The run described by train.py's arguments; argparse exits if they are invalid."""
         args = parser().parse_args(words)
         dataset_file, dataset = args.dataset_config_file, ""
-        if dataset_file and _place(dataset_file).parent == ROOT / DATASET_CONFIGS:
+        if dataset_file and _place(dataset_file).parent == HOME / DATASET_CONFIGS:
             dataset, dataset_file = Path(dataset_file).stem, ""
         shots, subsample, pairs = None, "", list(args.opts)
         if pairs[:1] == ["DATASET.NAME"] and not dataset and not dataset_file:
@@ -143,7 +143,7 @@ class RunSpec:
         if self.dataset_file:
             return self.dataset_file
         path = DATASET_CONFIGS / f"{self.dataset}.yaml"
-        return path.as_posix() if self.dataset and (ROOT / path).is_file() else ""
+        return path.as_posix() if self.dataset and (HOME / path).is_file() else ""
 
     def all_pairs(self) -> list[str]:
         """All KEY VALUE pairs: those for the typed fields, then `pairs`."""
@@ -223,7 +223,7 @@ def _named_by(pairs: list[str]) -> tuple[str, list[str]]:
     """The data set given by DATASET.NAME and DATASET.FOLDER at the front of `pairs`, as written by `all_pairs`, and the
     remaining pairs; "" and all pairs if it is not given in that way."""
     facts = load().find(pairs[1]) if len(pairs) > 1 else None
-    if facts is not None and facts.name == pairs[1] and not (ROOT / DATASET_CONFIGS / f"{facts.config}.yaml").is_file():
+    if facts is not None and facts.name == pairs[1] and not (HOME / DATASET_CONFIGS / f"{facts.config}.yaml").is_file():
         return facts.config, pairs[2:]
     if pairs[1:3] == ["ImageFolder", "DATASET.FOLDER"] and len(pairs) > 3 and is_name(pairs[3]):
         return name_of_folder(pairs[3]), pairs[4:]

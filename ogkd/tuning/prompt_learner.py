@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from ogkd.models import FrozenCLIP
 from ogkd.core import UserError
 from ogkd.data.names import class_words
+from ogkd.models import FrozenCLIP
 from ogkd.tuning.options import require, require_choice
 from ogkd.tuning.templates import check_distinct
 

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from yacs.config import CfgNode
 
-from ogkd.models import FrozenCLIP
 from ogkd.core import UserError
 from ogkd.features.cache import FeatureCache
 from ogkd.features.encode import text_features
+from ogkd.models import FrozenCLIP
 from ogkd.prompts.bank import load_prompts, template_prompts
 from ogkd.tuning.clip_trainer import ClipTrainer
 from ogkd.tuning.options import require_choice

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ogkd.models import FrozenCLIP
 from ogkd.core import UserError
 from ogkd.data.names import class_words
 from ogkd.features.cache import FeatureCache
 from ogkd.features.encode import text_features
+from ogkd.models import FrozenCLIP
 
 TEMPLATE = "a photo of a {}."
 

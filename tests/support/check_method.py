@@ -19,8 +19,8 @@ import torch
 
 from dassl.engine import TRAINER_REGISTRY
 from ogkd.core import UserError
-from ogkd.phantom.dataset import write_dataset
 from ogkd.evaluation.predictions import Predictions
+from ogkd.phantom.dataset import write_dataset
 from ogkd.runs.config import method_config
 from ogkd.runs.execute import execute
 from ogkd.runs.registry import method_class

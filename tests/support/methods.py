@@ -16,14 +16,14 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from dassl.data.datasets import DatasetBase, Datum
 from ogkd import models
 from ogkd.models import ImageFeatures
-from dassl.data.datasets import DatasetBase, Datum
 from ogkd.runs.config import build_config, method_config
 from ogkd.runs.registry import method_class
 from ogkd.runs.spec import RunSpec
-from tests.support.toy_clip import ToyCLIP
 from ogkd.tuning import clip_trainer
+from tests.support.toy_clip import ToyCLIP
 
 BACKBONE = "PhantomCLIP"  # whose image size the toy model takes; its weights are not read
 SPEC = models.image_spec(BACKBONE)

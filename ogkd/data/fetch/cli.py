@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 from ogkd.core import UserError, expanded, report_error
-
 from ogkd.data import catalogue
 from ogkd.data.catalogue import Catalogue, Facts
 from ogkd.data.fetch.check import check
@@ -74,7 +73,9 @@ def _jobs(options: argparse.Namespace, published: Catalogue) -> list[Callable[[]
         elif name == "transfer":
             sets |= published.transfer
         elif name.lower() == "phantom":
-            raise UserError("Phantom is not downloaded: run `python -m ogkd.phantom.dataset --root data` to generate it.")
+            raise UserError(
+                "Phantom is not downloaded: run `python -m ogkd.phantom.dataset --root data` to generate it."
+            )
         elif name != "weights":
             facts = published.lookup(name)
             sets[facts.name] = facts

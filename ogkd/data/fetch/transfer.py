@@ -16,7 +16,6 @@ from pathlib import Path
 
 from ogkd.core import UserError, brief, is_disk_full
 from ogkd.core.network import trouble
-
 from ogkd.data.fetch.hashes import matches_etag
 
 CONNECTION_ERRORS = (OSError, http.client.HTTPException)

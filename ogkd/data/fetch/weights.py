@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ogkd.models.sources import BIOMEDCLIP, OPEN_CLIP_CONFIG, TRANSFORMERS_WEIGHTS
 from ogkd.core import UserError, atomic_path, progress, sweep
 from ogkd.core.network import trouble
-
 from ogkd.data.fetch.hashes import matches_etag
 from ogkd.data.fetch.transfer import quiet_hub_client, require_space, writing
+from ogkd.models.sources import BIOMEDCLIP, OPEN_CLIP_CONFIG, TRANSFORMERS_WEIGHTS
 
 TOKENIZERS = ("tokenizer.json", "vocab.txt")  # with either of them the model needs no second repository
 NAMES = (*BIOMEDCLIP.required, *BIOMEDCLIP.optional, *BIOMEDCLIP.weights)

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ogkd.core import UserError, atomic_path
-
 from ogkd.reports.page.canvas import COLOURS, Drawing
 from ogkd.reports.page.chosen import check
 from ogkd.reports.page.contents import Contents, contents

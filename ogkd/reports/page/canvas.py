@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ogkd.core import atomic_path
-
 from ogkd.reports.render import plain
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ogkd.core import UserError
-
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.methods import named_among
 from ogkd.reports.page.evidence import Evaluation

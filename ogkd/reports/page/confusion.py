@@ -9,7 +9,7 @@ import numpy as np
 
 from ogkd.evaluation.metrics import confusion_matrix
 from ogkd.evaluation.predictions import Predictions
-from ogkd.reports.page.canvas import (INK, MUTED, SERIES, SMALL, WIDTH, canvas, drawing, place, room, short, tint)
+from ogkd.reports.page.canvas import INK, MUTED, SERIES, SMALL, WIDTH, canvas, drawing, place, room, short, tint
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

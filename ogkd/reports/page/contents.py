@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from ogkd.core import progress
-
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.methods import known_methods, order
 from ogkd.evaluation.metrics import METRICS
-from ogkd.reports.variants import by_shots
 from ogkd.reports.page.canvas import Drawing
 from ogkd.reports.page.gather import Material
 from ogkd.reports.page.grids import Grid, GridCell
 from ogkd.reports.page.protocol import Protocol
 from ogkd.reports.page.study import Study, anchor_of, study
+from ogkd.reports.variants import by_shots
 
 PROTOCOLS = ("base2new", "few_shot")
 KINDS = {

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from ogkd.classes import costs
-
 from ogkd.reports.page.canvas import Drawing
 from ogkd.reports.page.confusion import confusion
 from ogkd.reports.page.evidence import Evaluation

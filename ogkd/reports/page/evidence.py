@@ -10,17 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from ogkd.core import UserError
 from ogkd.classes import Geometry, geometry_file, read_geometry
-
+from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.doubts import about_run
 from ogkd.evaluation.metrics import METRICS, compute, find
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.relations import relations
 from ogkd.evaluation.statistics import DRAWS, Interval, bootstrap
-from ogkd.reports.variants import Variant
 from ogkd.reports.page.notes import Notes
+from ogkd.reports.variants import Variant
 
 FEWEST_DRAWS = 300
 CALLS = 300_000  # total number of draws, which bounds the time for intervals

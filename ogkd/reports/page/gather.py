@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ogkd.core import UserError
-
 from ogkd.evaluation.collect import Run, begun_below, folders_below, read_run, unfinished
 from ogkd.reports.page.notes import Notes
 

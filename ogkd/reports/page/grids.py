@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ogkd.evaluation.metrics import METRICS
-from ogkd.reports.render import Table, text
 from ogkd.evaluation.statistics import Interval
 from ogkd.reports.page.evidence import Evaluation
+from ogkd.reports.render import Table, text
 
 RANKS = ("best", "second")
 OVERVIEW = (

@@ -11,9 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from ogkd.core import UserError, expanded, read_image
+from ogkd.core.places import work_folder
 from ogkd.data.splits import is_below
-
-from ogkd.evaluation.collect import ROOT, Run
+from ogkd.evaluation.collect import Run
 
 SIDE = 128  # pixels of a thumbnail's longer side
 QUALITY = 82
@@ -40,7 +40,7 @@ def image_folder(run: Run) -> Path | None:
     below = Path(folder) if folder else Path(name) / name
     if not (folder or name) or not is_below(below.as_posix()):
         return None
-    for place in (root, ROOT / root):
+    for place in (root, work_folder() / root):
         with contextlib.suppress(UserError):  # the path may belong to a user on another machine
             if (found := Path(expanded(place)) / below).is_dir():
                 return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ogkd.reports.page.canvas import (DASHES, MUTED, SERIES, WIDTH, canvas, drawing, place, short, tint)
+from ogkd.reports.page.canvas import DASHES, MUTED, SERIES, WIDTH, canvas, drawing, place, short, tint
 from ogkd.reports.page.logs import Curves
 
 if TYPE_CHECKING:

@@ -7,17 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from ogkd.core import UserError
-
-from ogkd.reports.cells import harmonic_mean
 from ogkd.evaluation.collect import Run
-from ogkd.reports.render import Table
 from ogkd.evaluation.statistics import Interval, combine
-from ogkd.reports.tables import TABLES, average
-from ogkd.reports.variants import by_shots, variants
+from ogkd.reports.cells import harmonic_mean
 from ogkd.reports.page.evidence import Evaluation, draws_for
 from ogkd.reports.page.grids import Grid, grid_of
 from ogkd.reports.page.notes import Notes
 from ogkd.reports.page.scores import Score
+from ogkd.reports.render import Table
+from ogkd.reports.tables import TABLES, average
+from ogkd.reports.variants import by_shots, variants
 
 TITLES = {"base2new": "Base to novel", "few_shot": "Few-shot"}
 PARTS = {"base": "train_base", "novel": "test_new"}

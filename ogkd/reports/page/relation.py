@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ogkd.classes import Geometry, costs
-
-from ogkd.reports.page.canvas import (INK, MUTED, SERIES, SMALL, WIDTH, canvas, drawing, place, room, short)
+from ogkd.reports.page.canvas import INK, MUTED, SERIES, SMALL, WIDTH, canvas, drawing, place, room, short
 from ogkd.reports.page.confusion import matrix
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ogkd.evaluation.metrics import risk_coverage
 from ogkd.evaluation.predictions import Predictions
-from ogkd.reports.page.canvas import (DASHES, MARKERS, MUTED, SERIES, TEXT, WIDTH, canvas, drawing, place, short, tint)
+from ogkd.reports.page.canvas import DASHES, MARKERS, MUTED, SERIES, TEXT, WIDTH, canvas, drawing, place, short, tint
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

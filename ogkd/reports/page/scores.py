@@ -6,7 +6,23 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ogkd.reports.page.canvas import (DASHES, GRID, HATCHES, INK, MARKERS, MUTED, SERIES, SMALL, WIDTH, canvas, drawing, place, room, short, tint)
+from ogkd.reports.page.canvas import (
+    DASHES,
+    GRID,
+    HATCHES,
+    INK,
+    MARKERS,
+    MUTED,
+    SERIES,
+    SMALL,
+    WIDTH,
+    canvas,
+    drawing,
+    place,
+    room,
+    short,
+    tint,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

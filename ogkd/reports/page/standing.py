@@ -9,7 +9,6 @@ from typing import cast
 import numpy as np
 
 from ogkd.core import UserError
-
 from ogkd.evaluation.statistics import Interval, paired_difference
 from ogkd.reports.page.canvas import Drawing
 from ogkd.reports.page.evidence import Evaluation

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ogkd.core import UserError
-
 from ogkd.evaluation.collect import Run
 from ogkd.reports.page.canvas import Drawing
 from ogkd.reports.page.evidence import Evaluation
 from ogkd.reports.page.gather import Material
-from ogkd.reports.page.images import (Thumbnail, frame_of, image_folder, thumbnail, training_images)
+from ogkd.reports.page.images import Thumbnail, frame_of, image_folder, thumbnail, training_images
 from ogkd.reports.page.learning import learning_curves
 from ogkd.reports.page.logs import training_curves
 

@@ -9,10 +9,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ogkd.runs.protocols import Job
-
     from ogkd.runs.engines.options import Settings
     from ogkd.runs.engines.report import Report
+    from ogkd.runs.protocols import Job
 
 # An engine is a module with start(todo, settings) -> Report and, if it submits more than the commands themselves,
 # preview(todo, settings) -> str.

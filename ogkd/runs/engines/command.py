@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import IO, cast
 
 from ogkd.core import read_json
-from ogkd.runs.protocols import Job
-from ogkd.runs.spec import ROOT, RunSpec
-
+from ogkd.core.places import work_folder
 from ogkd.runs.engines.report import Outcome, scores_of
+from ogkd.runs.protocols import Job
+from ogkd.runs.spec import RunSpec
 
 RESULTS, DIVERGED = "results.json", "diverged.json"
 # Kills a process group as soon as the process at the other end of its standard input is gone.
@@ -35,7 +35,7 @@ def do(job: Job, threads: int = 1, retries: int = 0) -> Outcome:
                 break
         if code:
             return _without_result(job, spec, code, said, time.perf_counter() - started)
-    found = [read_json(Path(ROOT, folder, RESULTS)) for folder in job.folders()]
+    found = [read_json(Path(work_folder(), folder, RESULTS)) for folder in job.folders()]
     return Outcome(job, time.perf_counter() - started, scores_of(job, found))
 
 
@@ -45,7 +45,7 @@ def _without_result(job: Job, spec: RunSpec, code: int, said: str, seconds: floa
         sentence = f"its process was killed by {signal.Signals(-code).name}: the machine's memory may be full."
     else:
         sentence = lines[-1].removeprefix("error: ") if lines else f"`{spec.command()}` ended with exit code {code}."
-    diverged = code == 2 and Path(ROOT, spec.folder, DIVERGED).is_file()
+    diverged = code == 2 and Path(work_folder(), spec.folder, DIVERGED).is_file()
     details = said.strip() if "Traceback (most recent call last)" in said else ""
     return Outcome(job, seconds, error=sentence, diverged=diverged, details=details)
 
@@ -53,11 +53,11 @@ def _without_result(job: Job, spec: RunSpec, code: int, said: str, seconds: floa
 def _run(spec: RunSpec, threads: int) -> tuple[int, str]:
     """Exit code of a run's command (negative if a signal killed it) and its output on stderr. Its standard output is in
     the run's log.txt."""
-    words = [sys.executable, "train.py", *spec.arguments()]
+    words = [sys.executable, "-m", "ogkd", "train", *spec.arguments()]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     process = subprocess.Popen(
         words,
-        cwd=ROOT,
+        cwd=work_folder(),
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

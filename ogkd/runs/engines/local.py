@@ -14,10 +14,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import cast
 
-from ogkd.runs.protocols import Job, integer
-
 from ogkd.runs.engines.options import Settings
 from ogkd.runs.engines.report import Outcome, Report, attempt
+from ogkd.runs.protocols import Job, integer
 
 ATTEMPTS = 2  # for a job whose process is killed
 SECONDS_BETWEEN_LOOKS = 1.0  # to check whether processes are alive

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ogkd.core import UserError
-from ogkd.runs.protocols import integer
-
 from ogkd.runs.engines import ENGINES
+from ogkd.runs.protocols import integer
 
 RETRIES = 3
 _OF_ENGINE = {

@@ -11,12 +11,11 @@ from types import ModuleType
 from typing import Any
 
 from ogkd.core import UserError, atomic_path
-from ogkd.runs.protocols import Job
-from ogkd.runs.spec import ROOT
-
+from ogkd.core.places import work_folder
 from ogkd.runs.engines.command import RESULTS, do
 from ogkd.runs.engines.options import Settings
 from ogkd.runs.engines.report import Outcome, Report
+from ogkd.runs.protocols import Job
 
 SECONDS_BETWEEN_LOOKS = 1.0
 OBJECT_STORE_BYTES = 100 * 1024**2  # tasks pass a few kilobytes; by default Ray takes 30 % of the memory
@@ -116,14 +115,16 @@ def _outcome(ray: ModuleType, job: Job, reference: object, settings: Settings) -
 
 def files_of(job: Job) -> dict[str, bytes]:
     """The files in a job's run folders, by path relative to the repository's folder."""
-    files = (file for folder in job.folders() for file in sorted(Path(ROOT, folder).rglob("*")) if file.is_file())
-    return {os.path.relpath(file, ROOT): file.read_bytes() for file in files if file.name != LOCK}
+    files = (
+        file for folder in job.folders() for file in sorted(Path(work_folder(), folder).rglob("*")) if file.is_file()
+    )
+    return {os.path.relpath(file, work_folder()): file.read_bytes() for file in files if file.name != LOCK}
 
 
 def write(files: dict[str, bytes]) -> None:
     """Write the files of run folders to their original paths; those that mark a run as complete come last."""
     for name in sorted(files, key=lambda name: Path(name).name == RESULTS):
-        target = Path(ROOT, name)
+        target = Path(work_folder(), name)
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(target) as temporary:
             temporary.write_bytes(files[name])

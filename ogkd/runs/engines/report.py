@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ogkd.core import (Diverged, UserError, cause_of, is_out_of_memory, report_error)
+from ogkd.core import Diverged, UserError, cause_of, is_out_of_memory, report_error
 from ogkd.runs.protocols import Job
 
 MOST_NAMED = 5  # jobs listed in the last sentence

@@ -11,12 +11,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ogkd.core import UserError
-from ogkd.runs.protocols import Job
-from ogkd.runs.spec import ROOT
-
+from ogkd.core.places import work_folder
 from ogkd.runs.engines.command import do
 from ogkd.runs.engines.options import Settings
 from ogkd.runs.engines.report import Outcome, Report
+from ogkd.runs.protocols import Job
 
 if TYPE_CHECKING:
     from submitit import Job as SubmittedJob
@@ -144,7 +143,7 @@ def _parameters(settings: Settings) -> dict[str, Any]:
         "slurm_partition": settings.partition or None,
         "slurm_mem": settings.memory or None,
         "slurm_array_parallelism": settings.jobs or MOST_AT_ONCE,
-        "slurm_setup": [f"cd {shlex.quote(str(ROOT))}"],  # the folder that the task imports code from
+        "slurm_setup": [f"cd {shlex.quote(str(work_folder()))}"],  # the folder that the task imports code from
         "slurm_additional_parameters": {"requeue": True, **further},
     }
     return {name: value for name, value in given.items() if value is not None}

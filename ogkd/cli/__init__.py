@@ -1,0 +1,65 @@
+"""The command line: `ogkd COMMAND ARGUMENTS`. Each command is one module with a `main`, which scripts/ calls too."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from ogkd.core import run_program
+
+
+class Command(NamedTuple):
+    """A command: its module, words that are put before the user's arguments, and one line of help."""
+
+    module: str
+    words: tuple[str, ...]
+    help: str
+
+
+DEMO = ("phantom", "--protocol", "base2new", "--seeds", "1", "--methods", "ZeroShot", "CoOp", "OGKD", "--seconds")
+COMMANDS = {
+    "demo": Command("cli.compare", DEMO, "zero-shot, CoOp and OGKD on the bundled data set Phantom"),
+    "base2new": Command("cli.run", ("base2new",), "train on the base classes, test base and novel: DATASET SEED"),
+    "few-shot": Command("cli.run", ("few_shot",), "train and test on all classes: DATASET SHOTS SEED"),
+    "transfer": Command("cli.run", ("transfer",), "train on one data set, test on another: SOURCE TARGET SHOTS SEED"),
+    "compare": Command("cli.compare", (), "several methods and seeds on one data set"),
+    "ablation": Command("cli.ablation", (), "what each part of OGKD contributes"),
+    "reproduce": Command("cli.reproduce", (), "the papers' tables"),
+    "transfers": Command("cli.transfer", (), "the transfer table of several methods"),
+    "verify": Command("cli.verify", (), "test released prompts beside their published accuracies"),
+    "train": Command("cli.train", (), "one run, with CoOp's arguments"),
+    "predict": Command("predict.command", (), "classify images with a trained prompt"),
+    "tables": Command("cli.tables", (), "tables of finished runs"),
+    "report": Command("cli.report", (), "one HTML page over finished runs"),
+    "export": Command("cli.export_prompt", (), "pack a trained prompt to hand over"),
+    "interpret": Command("cli.interpret_prompt", (), "the words nearest to learned vectors"),
+    "download": Command("data.fetch.cli", (), "weights and data sets"),
+    "check-data": Command("cli.check_data", (), "look through a folder of images"),
+    "split": Command("cli.split", (), "split a folder of images by patient"),
+    "check-prompts": Command("prompts.check_cli", (), "check banks of teacher sentences"),
+    "import-prompts": Command("prompts.import_cli", (), "read a published bank of sentences"),
+}
+
+
+def usage() -> str:
+    """The list of commands."""
+    lines = [f"  {name:15} {command.help}" for name, command in COMMANDS.items()]
+    return "\n".join(["usage: ogkd COMMAND [ARGUMENTS]; `ogkd COMMAND --help` explains one", "", *lines])
+
+
+def entry(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    name, *words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    command = COMMANDS.get(name.replace("_", "-"))
+    if command is None:
+        asked = name in ("-h", "--help")
+        print(
+            usage() if asked else f"error: there is no command '{name}'.\n\n{usage()}",
+            file=sys.stdout if asked else sys.stderr,
+        )
+        return 0 if asked else 2
+    sys.argv[0] = f"ogkd {name}"  # what argparse prints
+    main: Callable[[Sequence[str]], object] = importlib.import_module(f"ogkd.{command.module}").main
+    return run_program(lambda: main([*command.words, *words]))

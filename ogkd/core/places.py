@@ -1,0 +1,24 @@
+"""Where this project's own files are: in a checkout of the repository, or inside the installed package."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+_ABOVE = PACKAGE.parent
+IN_CHECKOUT = all((_ABOVE / name).exists() for name in ("pyproject.toml", "trainers", "configs"))
+HOME = _ABOVE if IN_CHECKOUT else PACKAGE
+"""The folder that holds trainers/, datasets/ and configs/."""
+
+
+def work_folder() -> Path:
+    """Where runs write and plugins are: the checkout, or the current folder for an installed package."""
+    return _ABOVE if IN_CHECKOUT else Path.cwd()
+
+
+def cache_folder() -> Path:
+    """Where features of frozen towers are cached: the checkout's cache/, or the user's cache folder."""
+    if IN_CHECKOUT:
+        return _ABOVE / "cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ogkd"
