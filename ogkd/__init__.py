@@ -3,8 +3,8 @@
 `from ogkd import PromptClassifier` trains and predicts from Python; `ogkd --help` lists the commands. In anybody's CoOp
 checkout, `import ogkd.trainers` registers the methods with Dassl, and `ogkd.extend_cfg(cfg)` adds their options.
 
-The package uses the names of Dassl (`dassl`) and OpenAI's CLIP (`clip`): those that are installed or beside the program,
-else the ones that come with it.
+The package uses the names of Dassl (`dassl`) and OpenAI's CLIP (`clip`): those that are installed or beside the
+program, else the ones that come with it.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def imported_by(code, *arguments):
         "from ogkd.models.sources import BIOMEDCLIP",
         "from ogkd.models.errors import MissingWeights, ModelError",
         "from ogkd import models; models.available_models(); dir(models)",
-        "from ogkd import models; models.image_spec('PhantomCLIP'), models.image_spec('CLIP'), models.image_spec('PMC-CLIP')",
+        "from ogkd.models import image_spec; image_spec('PhantomCLIP'), image_spec('CLIP'), image_spec('PMC-CLIP')",
     ],
 )
 def test_names_errors_and_image_specs_need_no_pytorch(code):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ogkd.core import run_program
+from ogkd.core import UserError, run_program
 
 
 class Command(NamedTuple):
@@ -51,15 +51,16 @@ def usage() -> str:
 
 def entry(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    name, *words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    return run_program(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
+
+
+def _run(words: list[str]) -> object:
+    name, *words = words or ["--help"]
+    if name in ("-h", "--help"):
+        return print(usage())
     command = COMMANDS.get(name.replace("_", "-"))
     if command is None:
-        asked = name in ("-h", "--help")
-        print(
-            usage() if asked else f"error: there is no command '{name}'.\n\n{usage()}",
-            file=sys.stdout if asked else sys.stderr,
-        )
-        return 0 if asked else 2
+        raise UserError(f"There is no command '{name}': `ogkd --help` lists them.")
     sys.argv[0] = f"ogkd {name}"  # what argparse prints
     main: Callable[[Sequence[str]], object] = importlib.import_module(f"ogkd.{command.module}").main
-    return run_program(lambda: main([*command.words, *words]))
+    return main([*command.words, *words])

@@ -37,7 +37,7 @@ def transfer_tables(runs: Sequence[Run], metric: str = "accuracy") -> list[Table
     """One table per source, target and shot count, one row per variant with its interval over test images.
 
     All runs must have the same backbone; runs of other protocols are ignored. The interval is that of the mean over
-    seeds (`ogkd.evaluation.statistics.bootstrap`); it shows what other target images would have given with these prompts.
+    seeds (`bootstrap`); it shows what other target images would have given with these prompts.
 
     Raises:
         UserError: there are several backbones, or the metric is unknown.

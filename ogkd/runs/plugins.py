@@ -186,11 +186,11 @@ class _OtherNames(MetaPathFinder):
             return None
         package, _, last = fullname.rpartition(".")
         if package and _is_plugins(package):
-            return importlib.util.spec_from_loader(fullname, _Alias(f"{sys.modules[package].__name__}.{last}"))
+            return importlib.util.spec_from_loader(fullname, Alias(f"{sys.modules[package].__name__}.{last}"))
         name = self._of_parts(part, rest) if part in PARTS else self._beside(fullname)
         if name is None or PathFinder.find_spec(fullname, path) is not None:
             return None
-        return importlib.util.spec_from_loader(fullname, _Alias(name))
+        return importlib.util.spec_from_loader(fullname, Alias(name))
 
     def _of_parts(self, part: str, rest: str) -> str | None:
         (other,) = set(PARTS) - {part}

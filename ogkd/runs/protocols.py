@@ -92,7 +92,7 @@ def job(
     the target's class names. A method that does not apply to unseen classes is tested by its logits for the target's
     classes, which must be a subset of the data set's.
 
-    `method` and the data sets may be in any case, see `ogkd.evaluation.methods.named` and `ogkd.data.catalogue.config_name`.
+    `method` and the data sets may be in any case, see `methods.named` and `catalogue.config_name`.
 
     Raises:
         UserError: the method or data set is unknown, the method does not apply to a target's classes, or the

@@ -7,6 +7,7 @@ from typing import Any
 
 from ogkd.core.errors import UserError
 from ogkd.core.places import work_folder
+from ogkd.data.registered import register_all
 from ogkd.evaluation.methods import named
 from ogkd.runs.plugins import Plugins, import_plugins
 

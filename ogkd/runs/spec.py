@@ -26,7 +26,7 @@ class RunSpec:
     `RunSpec.parse(spec.arguments())` gives the same spec, so whatever can start a command can start a run. Empty values
     and None leave a setting to the configuration files. Relative paths are relative to the current folder; those of
     configuration files also to the repository, if the current folder has no such file. The method, the data set and the
-    backbone may be in any case, see `ogkd.evaluation.methods.named`, `ogkd.data.catalogue.config_name` and `ogkd.models.model_named`.
+    backbone may be in any case, see `methods.named`, `catalogue.config_name` and `models.model_named`.
     """
 
     method: str
@@ -216,7 +216,7 @@ def parser() -> argparse.ArgumentParser:
 def _place(file: str) -> Path:
     """A configuration file's path: in the current folder, such as another checkout, if it is there, else in ours."""
     path = Path(file)
-    return path.resolve() if path.is_file() else ROOT / path
+    return path.resolve() if path.is_file() else HOME / path
 
 
 def _named_by(pairs: list[str]) -> tuple[str, list[str]]:
