@@ -65,7 +65,8 @@ class TestKilled:
 
     def test_a_run_ends_with_the_process_that_started_it_even_if_that_one_is_killed(self, data, cache, tmp_path):
         job = phantom_job("CoOp", data, tmp_path, cache, LONG)
-        program = "import pickle, sys; from ogkd.runs.engines.command import do\ndo(pickle.loads(bytes.fromhex(sys.argv[1])))\n"
+        do = "from ogkd.runs.engines.command import do\ndo(pickle.loads(bytes.fromhex(sys.argv[1])))\n"
+        program = f"import pickle, sys\n{do}"
         words = [sys.executable, "-c", program, pickle.dumps(job).hex()]
         starter = subprocess.Popen(words, cwd=ROOT)
         assert wait_for(lambda: trains(job))

@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from dassl.utils.registry import Registry
+from ogkd.core.former import Alias
 
 PACKAGE = "plugins"
 PARTS = ("trainers", "datasets")
