@@ -23,7 +23,6 @@ from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 from dassl.data import DataManager
-from dassl.data.data_manager import derived_seed
 from dassl.evaluation import build_evaluator
 from dassl.modeling import build_backbone, build_head
 from dassl.optim import build_lr_scheduler, build_optimizer
@@ -43,6 +42,7 @@ from ogkd.core import (
     set_random_seed,
     tolist_if_not,
 )
+from ogkd.core.seeds import derived_seed
 from ogkd.core.torchtools import name_checkpoint
 
 if TYPE_CHECKING:
