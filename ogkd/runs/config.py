@@ -20,12 +20,13 @@ from ogkd.core.config_files import read_config
 from ogkd.core.config_ranges import MOST_EPOCHS, MOST_IMAGES
 from ogkd.core.config_ranges import RANGES as DASSL_RANGES
 from ogkd.core.config_values import typed
-from ogkd.core.places import HOME, cache_folder
+from ogkd.core.places import HOME
 from ogkd.core.rules import Rule, number, one_of, or_empty, shown
 from ogkd.data.catalogue import load
 from ogkd.evaluation.methods import named
 from ogkd.features.precision import PRECISIONS
-from ogkd.models.configurations import OPENAI_SPEC, ImageSpec
+from ogkd.features.settings import feature_settings
+from ogkd.models.configurations import OPENAI_SIZES, OPENAI_SPEC, ImageSpec
 from ogkd.reports.variants import PLACES
 from ogkd.runs.foreign_settings import TRAIN, settings_of
 from ogkd.runs.free_keys import allow_new_keys, asking, is_allowed
@@ -50,23 +51,11 @@ RANGES = {
 }
 """Valid values of the keys of `extend_config`, and of Dassl's keys that may also be left to the backbone."""
 
-OPENAI_SIZES = {
-    **dict.fromkeys(("RN50", "RN101", "ViT-B/32", "ViT-B/16", "ViT-L/14"), 224),
-    **{"RN50x4": 288, "ViT-L/14@336px": 336, "RN50x16": 384, "RN50x64": 448},
-}
-"""Image side in pixels of OpenAI's models, by their names in OpenAI's package."""
-
 
 def extend_config(cfg: CfgNode) -> None:
     """Add this project's keys, the protocol's defaults and every method's own keys."""
     cfg.MODEL.BACKBONE.NAME = "BiomedCLIP"
-    cfg.FEATURES = CfgNode()
-    cfg.FEATURES.CACHE_DIR = str(cache_folder())  # features of frozen towers, shared by all runs; "": no cache
-    cfg.FEATURES.IMAGES_AT_ONCE = 0  # images per pass of the image tower; 0: 256 on a GPU, 32 on a CPU
-    cfg.FEATURES.TRAIN_VIEW = "plain"  # views that adapters and probes learn from: plain (as in the test) or augmented
-    cfg.FEATURES.PRECISION = "fp32"  # of the frozen towers; bf16, if the device supports it, is faster but less exact
-    cfg.FEATURES.CROPS = 0  # crops per training image, reused by all epochs; 0: a new one each epoch, as published
-    cfg.FEATURES.CROPS_GB = 8.0  # limit for these crops on disk, or in memory without CACHE_DIR
+    cfg.FEATURES = feature_settings()
 
     cfg.DATASET.NUM_SHOTS = 16
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base or new
