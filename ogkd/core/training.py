@@ -30,6 +30,7 @@ from ogkd.core.torchtools import (
     name_checkpoint,
     restore,
     save_checkpoint,
+    schedule_state,
 )
 
 
@@ -73,7 +74,7 @@ class Checkpoints:
                     "state_dict": self._models[name].state_dict(),
                     "epoch": epoch + 1,
                     "optimizer": None if optim is None else optim.state_dict(),
-                    "scheduler": None if sched is None else sched.state_dict(),
+                    "scheduler": None if sched is None else schedule_state(sched),
                     "val_result": val_result,
                     "training": self._mean_losses,
                     "meta": self._checkpoint_meta(),
