@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from ogkd.core.errors import MissingFile, UserError, brief, first_line
 from ogkd.core.files import atomic_path, mkdir_if_missing
-from ogkd.core.rules import Rule, whole
-from ogkd.core.shapes import departure
+from ogkd.core.schema import Rule, mismatch, whole
 from ogkd.core.stand_ins import read_inert
 
 STATE = Rule(
@@ -71,7 +70,7 @@ def load_checkpoint(fpath: str) -> dict:
         UserError: the file is missing, corrupt, or holds anything else.
     """
     checkpoint = _read(Path(fpath))
-    found = departure(checkpoint, CHECKPOINT)
+    found = mismatch(checkpoint, CHECKPOINT)
     if found:
         raise UserError(f"{fpath} is not a checkpoint ({found}): delete it and train again.")
     return checkpoint
