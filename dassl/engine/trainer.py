@@ -27,21 +27,18 @@ from dassl.data.data_manager import derived_seed
 from dassl.evaluation import build_evaluator
 from dassl.modeling import build_backbone, build_head
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils import AverageMeter, MetricMeter
+from dassl.utils import AverageMeter, MetricMeter, count_num_param, load_pretrained_weights, tolist_if_not
 from ogkd.core import (
     Diverged,
     UserError,
     checkpoints_in,
-    count_num_param,
     load_checkpoint,
-    load_pretrained_weights,
     progress,
     random_states,
     restore,
     restore_random_states,
     save_checkpoint,
     set_random_seed,
-    tolist_if_not,
 )
 from ogkd.core.torchtools import name_checkpoint
 
