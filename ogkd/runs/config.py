@@ -21,7 +21,7 @@ from ogkd.core.config_ranges import MOST_EPOCHS, MOST_IMAGES
 from ogkd.core.config_ranges import RANGES as DASSL_RANGES
 from ogkd.core.config_values import typed
 from ogkd.core.places import HOME, cache_folder
-from ogkd.core.rules import Rule, number, one_of, or_empty, shown
+from ogkd.core.schema import Rule, number, one_of, or_empty, shown
 from ogkd.data.catalogue import load
 from ogkd.evaluation.methods import named
 from ogkd.features.precision import PRECISIONS
