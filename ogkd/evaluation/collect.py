@@ -32,6 +32,10 @@ SHAPES = {
     RESULTS: _SHAPE | {"accuracy": float} | {f"{name}?": (float, None) for name in METRICS if name != "accuracy"},
     DIVERGED: _SHAPE | {"diverged": {"message": str, "epoch": int, "step": int, "term": str}},
 }
+BASE2NEW_SHOTS = 16  # of the protocol
+# Locations and display settings, which do not change what a run computes.
+PLACES = ("OUTPUT_DIR", "RESUME", "VERBOSE", "DATASET.ROOT", "FEATURES.CACHE_DIR", "FEATURES.CROPS_GB",
+          "TRAIN.PRINT_FREQ", "DATALOADER.NUM_WORKERS")  # fmt: skip
 ELSEWHERE = "elsewhere"  # the source of parameters that were not trained by a run of this project
 
 
