@@ -21,13 +21,13 @@ from ogkd.core.config_ranges import MOST_EPOCHS, MOST_IMAGES
 from ogkd.core.config_ranges import RANGES as DASSL_RANGES
 from ogkd.core.config_values import typed
 from ogkd.core.places import HOME
-from ogkd.core.rules import Rule, number, one_of, or_empty, shown
+from ogkd.core.schema import Rule, number, one_of, or_empty, shown
 from ogkd.data.catalogue import load
+from ogkd.evaluation.collect import PLACES
 from ogkd.evaluation.methods import named
 from ogkd.features.precision import PRECISIONS
 from ogkd.features.settings import feature_settings
 from ogkd.models.configurations import OPENAI_SIZES, OPENAI_SPEC, ImageSpec
-from ogkd.reports.variants import PLACES
 from ogkd.runs.foreign_settings import TRAIN, settings_of
 from ogkd.runs.free_keys import allow_new_keys, asking, is_allowed
 from ogkd.runs.registry import check_imported, is_built_here, method_class, register_everything
