@@ -41,6 +41,16 @@ class _BaseWarmupScheduler(LRScheduler):
         else:
             super().step(epoch)
 
+    def state_dict(self) -> dict:
+        """The plain values of the warm-up and of the successor."""
+        own = {name: value for name, value in super().state_dict().items() if name != "successor"}
+        return {**own, "successor": self.successor.state_dict()}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        state_dict = dict(state_dict)
+        self.successor.load_state_dict(state_dict.pop("successor"))
+        super().load_state_dict(state_dict)
+
 
 class ConstantWarmupScheduler(_BaseWarmupScheduler):
     """A constant learning rate during the warm-up."""

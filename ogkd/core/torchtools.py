@@ -158,10 +158,12 @@ def schedule_state(scheduler: LRScheduler) -> dict:
 
 
 def _load_schedule(scheduler: LRScheduler, state: dict) -> None:
-    inner = {key: value for key, value in vars(scheduler).items() if isinstance(value, LRScheduler)}
-    for key, schedule in inner.items():
-        _load_schedule(schedule, state[key])
-    scheduler.load_state_dict({**state, **inner})
+    if type(scheduler).load_state_dict is LRScheduler.load_state_dict:  # it would replace a schedule by its state
+        inner = {key: value for key, value in vars(scheduler).items() if isinstance(value, LRScheduler)}
+        for key, schedule in inner.items():
+            _load_schedule(schedule, state[key])
+        state = {**state, **inner}
+    scheduler.load_state_dict(state)
 
 
 def _alike(fresh: Any, loaded: Any) -> bool:

@@ -6,7 +6,10 @@ Two lines in its train.py add them: `import ogkd.trainers` and, after its own ex
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from collections.abc import Collection, Iterator
+from importlib.metadata import distribution
+from pathlib import Path
 
 from yacs.config import CfgNode
 
@@ -55,6 +58,7 @@ def extend_cfg(cfg: CfgNode) -> None:
 
     Call it after the code base's own extend_cfg.
     """
+    _complete_open_clip()
     register_methods(cfg.TRAINER)
     for method in _registered.values():
         if method.__name__.upper() not in cfg.TRAINER:
@@ -71,3 +75,16 @@ def extend_cfg(cfg: CfgNode) -> None:
         (cfg.TRAIN, "KEEP_CHECKPOINTS", True),
     ):
         section.setdefault(key, value)
+
+
+def _complete_open_clip() -> None:
+    """Give a checkout's folder open_clip, which hides the library of that name from everyone, the library's modules
+    and names; the folder's own stay first."""
+    library = Path(str(distribution("open_clip_torch").locate_file("open_clip")))
+    spec = importlib.util.find_spec("open_clip")
+    if spec is None or spec.origin == str(library / "__init__.py"):
+        return
+    module = importlib.import_module("open_clip")
+    if str(library) not in module.__path__:
+        module.__path__.append(str(library))
+        exec(compile((library / "__init__.py").read_bytes(), spec.origin or "open_clip", "exec"), vars(module))
