@@ -16,7 +16,7 @@ from dassl.evaluation import EVALUATOR_REGISTRY
 from dassl.modeling import BACKBONE_REGISTRY
 from ogkd import models
 from ogkd.core import UserError, check_availability, did_you_mean, expanded
-from ogkd.core.config_files import read_config
+from ogkd.core.config_files import DEFAULT, PROTOCOLS, configs_in, read_config
 from ogkd.core.config_ranges import MOST_EPOCHS, MOST_IMAGES
 from ogkd.core.config_ranges import RANGES as DASSL_RANGES
 from ogkd.core.config_values import typed
@@ -197,13 +197,13 @@ def changed_keys(spec: RunSpec, cfg: CfgNode, source: str = "") -> dict[str, obj
 
 
 def method_config(method: str, protocol: str, dataset: str) -> str:
-    """The method's YAML for a data set, else its default, else "". A subclass of a method that has no files uses those
-    of its base class."""
+    """The method's configuration for a data set, else its default, else "". A subclass of a method that has none uses
+    those of its base class."""
     for name in (named(method), *_bases(named(method))):
         folder = METHOD_CONFIGS / name / protocol
-        for path in (folder / f"{dataset or 'default'}.yaml", folder / "default.yaml"):
-            if (HOME / path).is_file():
-                return path.as_posix()
+        there = configs_in(HOME / folder)
+        if there & {dataset, DEFAULT}:
+            return (folder / f"{dataset if dataset in there else DEFAULT}.yaml").as_posix()
     return ""
 
 
@@ -231,7 +231,10 @@ def merge_yaml(cfg: CfgNode, path: Path, method: str = "", above: Sequence[Path]
 
     Options of a base class of the method are read as the method's own.
     """
-    content = read_config(path)
+    content = dict(read_config(path))
+    if "common" in content:
+        where = path.with_suffix("") / PROTOCOLS[0] / f"{DEFAULT}.yaml"
+        raise UserError(f"{path} has a method's settings for every protocol: give those of one, such as {where}.")
     base, above = content.pop("_BASE_", ""), (*above, path.resolve())
     if not isinstance(base, str):
         raise UserError(f"{path} has {shown(base)} as _BASE_, but it must be the path of another configuration.")

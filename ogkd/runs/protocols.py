@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ogkd.core import UserError, did_you_mean, expanded
+from ogkd.core.config_files import configs_in
 from ogkd.core.places import HOME, work_folder
 from ogkd.data.catalogue import DEFAULT_BACKBONE, OWN, Facts, config_name, load, name_of_folder, own_folder
 from ogkd.data.folders import own_classes
@@ -183,7 +184,7 @@ def is_there(dataset: str, data: Path) -> bool:
 def known_datasets() -> list[str]:
     """Data sets known by name, without a folder of images: those of configs/datasets/ and the catalogue."""
     catalogue = load()
-    configured = {path.stem for path in (HOME / DATASET_CONFIGS).glob("*.yaml")}
+    configured = configs_in(HOME / DATASET_CONFIGS)
     return sorted(
         configured | {facts.config for facts in (*catalogue.datasets.values(), *catalogue.generated.values())}
     )
