@@ -24,9 +24,9 @@ from ogkd.core.places import HOME, cache_folder
 from ogkd.core.rules import Rule, number, one_of, or_empty, shown
 from ogkd.data.catalogue import load
 from ogkd.evaluation.methods import named
+from ogkd.evaluation.protocol import PLACES
 from ogkd.features.precision import PRECISIONS
 from ogkd.models.configurations import OPENAI_SPEC, ImageSpec
-from ogkd.reports.variants import PLACES
 from ogkd.runs.foreign_settings import TRAIN, settings_of
 from ogkd.runs.free_keys import allow_new_keys, asking, is_allowed
 from ogkd.runs.registry import check_imported, is_built_here, method_class, register_everything

@@ -28,7 +28,7 @@ from ogkd.evaluation.collect import DIVERGED, ELSEWHERE, read_results
 from ogkd.evaluation.doubts import doubts
 from ogkd.evaluation.metrics import summary
 from ogkd.evaluation.predictions import Predictions
-from ogkd.reports.variants import PLACES
+from ogkd.evaluation.protocol import PLACES
 from ogkd.runs import fingerprints
 from ogkd.runs.config import changed_keys, defaults, flat, plain
 from ogkd.runs.fingerprints import relative

@@ -10,7 +10,7 @@ from ogkd.core import UserError
 from ogkd.data.catalogue import config_name, load
 from ogkd.evaluation.collect import DIVERGED, RESULTS, Run, runs_in
 from ogkd.evaluation.methods import named
-from ogkd.reports.variants import BASE2NEW_SHOTS
+from ogkd.evaluation.protocol import BASE2NEW_SHOTS
 from ogkd.runs.protocols import TRANSFER, Job, Places, cannot_transfer, is_there, job, takes_part
 
 
