@@ -10,6 +10,8 @@ from dassl.data.transforms import AVAI_CHOICES, INTERPOLATION_MODES
 from dassl.optim.lr_scheduler import AVAI_SCHEDS
 from dassl.optim.optimizer import AVAI_OPTIMS
 from ogkd.core.rules import Rule, each, number, one_of, or_empty, whole
+from ogkd.features.precision import PRECISIONS
+from ogkd.runs.spec import SUBSETS
 
 MOST_EPOCHS = MOST_IMAGES = 1_000_000
 MOST_SHOTS = 100_000  # images of one class
@@ -32,10 +34,10 @@ def _is_scale(values: tuple[float, float]) -> bool:
 RANGES = {
     "SEED": number(most=LARGEST_SEED),
     "INPUT.SIZE": Rule(
-        lambda size: len(size) == 2 and all(whole(side) and 1 <= side <= LARGEST_SIDE for side in size),
-        f"a height and a width of 1 to {LARGEST_SIDE} pixels, such as (224, 224)",
+        lambda size: len(size) == 2 and (size == (0, 0) or all(whole(s) and 1 <= s <= LARGEST_SIDE for s in size)),
+        f"a height and a width of 1 to {LARGEST_SIDE} pixels, such as (224, 224), or (0, 0) for the backbone's",
     ),
-    "INPUT.INTERPOLATION": one_of(*INTERPOLATION_MODES),
+    "INPUT.INTERPOLATION": or_empty(one_of(*INTERPOLATION_MODES)),
     "INPUT.RESIZE": or_empty(one_of("shortest", "squash", "longest")),
     "INPUT.TRANSFORMS": Rule(
         lambda names: all(name in AVAI_CHOICES for name in names), f"a list of names out of {', '.join(AVAI_CHOICES)}"
@@ -43,8 +45,8 @@ RANGES = {
     "DATASET.SOURCE_DOMAINS": words,
     "DATASET.TARGET_DOMAINS": words,
     "OPTIM.NEW_LAYERS": words,
-    "INPUT.PIXEL_MEAN": each(number(), 3),
-    "INPUT.PIXEL_STD": each(positive, 3),
+    "INPUT.PIXEL_MEAN": or_empty(each(number(), 3)),
+    "INPUT.PIXEL_STD": or_empty(each(positive, 3)),
     "INPUT.CROP_PADDING": number(0, LARGEST_SIDE),
     "INPUT.RRCROP_SCALE": Rule(_is_scale, "two shares of the image's area with 0 < least <= greatest <= 1"),
     "INPUT.CUTOUT_N": number(0, 1000),
@@ -65,6 +67,7 @@ RANGES = {
     "DATASET.NUM_SHOTS": Rule(
         lambda shots: shots == -1 or 1 <= shots <= MOST_SHOTS, f"1 to {MOST_SHOTS:,}, or -1 for all images"
     ),
+    "DATASET.SUBSAMPLE_CLASSES": one_of(*SUBSETS),
     "DATASET.VAL_PERCENT": share,
     "DATASET.STL10_FOLD": number(-1, 9),
     "DATASET.CIFAR_C_LEVEL": number(1, 5),
@@ -75,6 +78,11 @@ RANGES = {
     "DATALOADER.TEST.BATCH_SIZE": _batch,
     "DATALOADER.TRAIN_X.N_INS": _batch,
     "DATALOADER.TRAIN_U.N_INS": _batch,
+    "FEATURES.IMAGES_AT_ONCE": number(0, MOST_IMAGES),
+    "FEATURES.PRECISION": one_of(*PRECISIONS),
+    "FEATURES.CROPS": number(0, MOST_EPOCHS),
+    "FEATURES.CROPS_GB": positive,
+    "FEATURES.TRAIN_VIEW": one_of("plain", "augmented"),
     "MODEL.HEAD.DROPOUT": decay,
     "MODEL.HEAD.HIDDEN_LAYERS": Rule(lambda widths: all(whole(width) and width > 0 for width in widths), "widths"),
     "OPTIM.NAME": one_of(*AVAI_OPTIMS),
