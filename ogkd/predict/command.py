@@ -218,7 +218,8 @@ def _results(predictor: Predictor, pictures: list[Image.Image], temperature: flo
 def read(image: Named, frame: int) -> tuple[Image.Image | str, int]:
     """The image, or the reason why it could not be read, and the number of frames in its file."""
     try:
-        return load_image(image.path, frame)
+        loaded = load_image(image.path, frame)
+        return loaded.image, loaded.frames
     except UserError as error:
         return str(error), 1
 
