@@ -17,7 +17,6 @@ from PIL import Image
 from ogkd.core import UserError, atomic_path, progress
 from ogkd.core.hashes import signature, text_hash
 from ogkd.core.images import READING, is_blank, load_image
-from ogkd.core.schema import mismatch
 
 READERS = 4
 SHOWN = 20  # the most unreadable images that an error lists
@@ -88,10 +87,9 @@ def open_images(paths: Iterable[str], frame: int = 0, cache: str | Path | None =
 @functools.lru_cache(maxsize=4)
 def _opened(paths: tuple[str, ...], frame: int, cache: Path | None, stamps: tuple) -> Opened:
     file = cache / f"opened-{text_hash([READING, frame, paths, stamps])[:32]}.json" if cache else None
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        content = json.loads(file.read_text(encoding="utf-8")) if file else None
-        if not mismatch(content, [int]):
-            several, blank, *masks = content
+    with contextlib.suppress(OSError, ValueError, TypeError, IndexError, RecursionError):  # a cache may be corrupt
+        if file:
+            several, blank, *masks = json.loads(file.read_text(encoding="utf-8"))
             return Opened(several, blank, [paths[place] for place in masks])
     looks = look_at(paths, frame=frame)
     if problems := [look.problem for look in looks if look.problem]:

@@ -15,8 +15,8 @@ from ogkd.data.labels import labels_in
 from ogkd.data.patients import read_patients
 from ogkd.data.splits import class_names, read_split
 from ogkd.data.tables import read_table
-from tests.test_datasets_image_folder import config
-from tests.test_patients import picture
+from tests.data.test_patients import picture
+from tests.support.folders import config
 
 CLASSES = ("nv", "mel", "bkl")  # the table's order, which is not the alphabet's
 

@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ogkd.core import UserError
-from ogkd.data.folders import find_images, split_of
 from ogkd.data.image_folder import ImageFolder
 from ogkd.data.inspection import inspect
 from ogkd.data.layout import read_layout
 from ogkd.data.listing import list_files
 from ogkd.data.parts import parts_of
-from ogkd.data.splits import PARTS, read_split
+from ogkd.data.splits import PARTS, Split, read_split
+from ogkd.data.splitting import divide
 from tests.support.dirty_folder import dirty_folder
+from tests.support.folders import config, faults, find_images, remarks
 from tests.support.pictures import mask, numbered, put
-from tests.test_datasets_image_folder import config
 
 CLASSES = ("benign", "malignant")
 
@@ -30,19 +30,16 @@ def both(*tops: str, count: int = 4, form: str = "{}.png") -> list[str]:
     return numbered(*(f"{top}/{name}" for top in tops for name in CLASSES), count=count, form=form)
 
 
+def split_of(folder: Path) -> Split:
+    layout = read_layout(folder)
+    layout.check()
+    return divide(folder, layout.classes, {}, layout.parts)
+
+
 def parts_in(folder: Path) -> dict[str, set[str]]:
     """Part -> the folders of its images."""
-    split = split_of(read_layout(folder))
+    split = split_of(folder)
     return {part: {item.path.rpartition("/")[0] for item in split[part]} for part in PARTS}
-
-
-def faults(folder: Path) -> str:
-    """What check_data says is wrong."""
-    return "\n".join(inspect(folder).faults())
-
-
-def remarks(folder: Path) -> str:
-    return "\n".join(inspect(folder).remarks())
 
 
 # Parts
@@ -67,7 +64,7 @@ def test_folders_of_parts_are_the_split_and_validation_is_drawn_from_training(tm
     parts = parts_in(tmp_path)
     assert parts["test"] == {f"{test}/{name}" for name in CLASSES}
     assert parts["train"] == parts["val"] == {f"{train}/{name}" for name in CLASSES}
-    split = split_of(read_layout(tmp_path))
+    split = split_of(tmp_path)
     assert [len(split[part]) for part in PARTS] == [10, 2, 12]
     assert {item.classname for item in split["train"]} == set(CLASSES)
     assert "drawn for validation" in remarks(tmp_path) and not faults(tmp_path)
@@ -113,7 +110,7 @@ def test_test_images_without_labels_are_left_out_and_counted(tmp_path):
 
 def test_one_class_is_spelled_differently_in_two_parts(tmp_path):
     put(tmp_path, numbered("train/Glioma_tumor", "train/no tumor", "test/glioma tumor", "test/No_Tumor"))
-    split = split_of(read_layout(tmp_path))
+    split = split_of(tmp_path)
     assert {item.classname for part in PARTS for item in split[part]} == {"Glioma tumor", "no tumor"}
 
 
@@ -349,7 +346,7 @@ def test_links_are_followed_once_and_loops_end(tmp_path):
     assert {name: len(paths) for name, paths in found.items()} == {"benign": 4, "malignant": 4, "normal": 4}
     said = remarks(scans)
     assert "Linked folders, which are followed: 3" in said
-    assert "not followed" in said and "(the first is a)" in said
+    assert "not followed" in said and "(a, " in said
 
 
 def test_broken_links_are_a_fault(tmp_path):

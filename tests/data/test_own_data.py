@@ -14,9 +14,9 @@ from PIL import Image
 from ogkd.core import UserError, read_image
 from ogkd.data.catalogue import PARTS
 from ogkd.data.inspection import inspect
-from ogkd.data.patient_split import SHARES, split_by_patient
 from ogkd.data.patients import patients_of, read_patients
 from ogkd.data.splits import parse_split
+from ogkd.data.splitting import SHARES, split_by_patient
 from ogkd.prompts.bank import load_prompts
 
 ORIENTATION = 274
@@ -151,7 +151,7 @@ def test_every_fault_of_a_folder_is_listed(command, scans):
 def test_a_published_set_is_read_in_its_own_layout(data):
     seen = inspect(data / "Phantom")
     assert len(seen.classes) == 12 and all(len(of) == 13 for of in seen.classes.values())
-    assert not seen.faults()
+    assert not seen.faults
 
 
 def test_one_fault_is_not_written_as_several(command, scans):
