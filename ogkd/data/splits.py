@@ -24,10 +24,8 @@ class Item(NamedTuple):
 
 Split = dict[str, list[Item]]
 _ENTRY = Rule(
-    lambda entry: (
-        isinstance(entry[0], str) and whole(entry[1]) and entry[1] >= 0 and tidy(entry[2]) and len(entry) == 3
-    ),
-    "[image, label, class name], with labels from 0",
+    lambda entry: bool(len(entry) == 3 and isinstance(entry[0], str) and whole(entry[1]) and tidy(entry[2])),
+    "[image, label, class name]",
 )
 SHAPE = {part: [_ENTRY] for part in PARTS}
 
@@ -80,6 +78,8 @@ def parse_split(content: bytes, origin: str) -> Split:
         for number, (path, label, classname) in enumerate(raw[part]):
             where = f"its {part}[{number}]"
             path, classname = path.replace("\\", "/"), tidy(classname)  # backslashes were written on Windows
+            if label < 0:
+                raise fault(f"{where} has a negative label")
             if not is_below(path):
                 raise fault(f"{where} names an image outside the image folder, {path!r}")
             if names.setdefault(label, classname) != classname:

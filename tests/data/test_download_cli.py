@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import multiprocessing
@@ -162,6 +163,17 @@ def test_a_wrong_split_from_the_repository_is_refused_by_its_hash(world):
     world.put("split_url", world.kidney.split)
     assert world.download("kidney")[0] == 0 and world.tree() == world.whole()
     assert len([request for request in world.asked("zip_url") if request.sent]) == 1, "the zip is used again"
+
+
+def test_a_zip_whose_published_hash_differs_is_refused_from_both_servers(world):
+    world.put("zip_url", world.kidney.zip())
+    world.put("drive_url", world.kidney.zip())
+    sha256 = hashlib.sha256(world.kidney.zip()).hexdigest()
+    for known, code in ((sha256[::-1], 2), (sha256, 0)):
+        facts = replace(world.kidney.facts, sha256=known)
+        world.catalogue = replace(world.catalogue, datasets={"Kidney": facts})
+        status, out, err = world.download("kidney")
+        assert status == code and err.count("differs from the published one") == code and "does not know" not in out
 
 
 @pytest.fixture
