@@ -10,6 +10,7 @@ from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY
 from ogkd.core import UserError, expanded
+from ogkd.core.words import sentence
 from ogkd.data.beside import beside_by_content
 from ogkd.data.biomedical import BiomedicalDataset
 from ogkd.data.findings import Findings, sentences
@@ -67,7 +68,8 @@ class ImageFolder(BiomedicalDataset):
         if not stored:
             self._store(split, patients.of)
         masks, found = set(opened.masks), layout.review(split)
-        self.notes += sentences(found.notes)
+        # A model card repeats the notes, so they name no files, whose names may be patients'.
+        self.notes += [sentence(note.partition(" (")[0]) for note in found.notes]
         self.warnings += [*found.faults, *found.warnings]
         self.warnings += beside_by_content(
             {name: [path in masks for path in paths] for name, paths in of_class.items()}

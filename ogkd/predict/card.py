@@ -43,8 +43,7 @@ def model_card(prompt: TrainedPrompt, run: Path, config: dict) -> str:
             f"makes the calibration error {after:.2f} % (`--calibrated`)."
         )
     names = ", ".join(map(markdown, prompt.classnames))
-    own = notes(prompt.config)  # those on the images may name files
-    said = "".join(f"\n**{markdown(note)}**\n" for note in results.get("notes", ()) if note in own)
+    notes = "".join(f"\n**{markdown(note)}**\n" for note in results.get("notes", ()))
     return f"""---
 tags: [prompt-tuning, vision-language, medical-imaging, few-shot]
 ---
@@ -52,7 +51,7 @@ tags: [prompt-tuning, vision-language, medical-imaging, few-shot]
 
 A prompt that {title} learned for the frozen vision-language model {backbone}. It tells {len(prompt.classnames)} classes
 apart: {names}. The files hold what was learned and how to use it, and nothing of the images.
-{said}
+{notes}
 **Research software, not a medical device.** Nobody reviewed it for clinical use: do not base a diagnosis or a treatment
 on its answers.
 

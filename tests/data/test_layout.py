@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import unicodedata
 from pathlib import Path
@@ -18,6 +19,7 @@ from ogkd.data.listing import list_files
 from ogkd.data.parts import parts_of
 from ogkd.data.splits import PARTS, Split, read_split
 from ogkd.data.splitting import divide
+from ogkd.predict.command import beside, named_images
 from tests.support.dirty_folder import dirty_folder
 from tests.support.folders import config, faults, find_images, remarks
 from tests.support.pictures import mask, numbered, put
@@ -262,6 +264,17 @@ def test_masks_in_a_stored_split_are_a_fault(tmp_path):
     file.write_text(json.dumps(split))
     assert "in the split: 1" in faults(tmp_path / "scans")
     assert "in the split: 1" in "".join(ImageFolder(config(tmp_path)).warnings)
+
+
+def test_masks_among_images_to_classify_are_counted(tmp_path):
+    put(tmp_path, ["a.png", "a_mask.png", "b.png", "thumb_b.png", "face mask.png"])
+    assert beside(list(named_images([str(tmp_path)], io.StringIO()))) == 2
+
+
+def test_notes_for_a_model_card_name_no_file(tmp_path):
+    put(tmp_path / "scans", [*numbered(*CLASSES), "benign/Jane Doe.txt", "benign/.Jane Doe.png"])
+    data = ImageFolder(config(tmp_path))
+    assert len(data.notes) == 2 and "Jane" not in "".join(data.notes) and "Jane" in remarks(tmp_path / "scans")
 
 
 # Names
