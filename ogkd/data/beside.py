@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from ogkd.core.opening import look_at
 from ogkd.core.words import listed
 from ogkd.data.names import folded
-from ogkd.data.opening import look_at
 
 CLASSES_TOO = {"mask", "masks", "masked", "thumb", "thumbs"}  # words that may also name a class
 BESIDE = CLASSES_TOO | {

@@ -10,12 +10,12 @@ from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY
 from ogkd.core import UserError, expanded
+from ogkd.core.opening import open_images
 from ogkd.core.words import sentence
 from ogkd.data.beside import beside_by_content
 from ogkd.data.biomedical import BiomedicalDataset
 from ogkd.data.findings import Findings, sentences
 from ogkd.data.layout import Layout, read_layout
-from ogkd.data.opening import open_images
 from ogkd.data.patients import known_patients, one_each, patient_warnings, write_patients
 from ogkd.data.splits import (
     Split,

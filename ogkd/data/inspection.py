@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ogkd.core import UserError
+from ogkd.core.opening import Look, look_at
 from ogkd.core.words import counted, tally
 from ogkd.data.beside import beside_by_content
 from ogkd.data.catalogue import PARTS
 from ogkd.data.findings import Findings
 from ogkd.data.labels import Labels
 from ogkd.data.layout import read_layout
-from ogkd.data.opening import Look, look_at
 from ogkd.data.patients import across_parts, known_patients
 from ogkd.data.splits import by_class, check_images, part_of_image, read_split, split_file
 from ogkd.data.splitting import divide

@@ -15,10 +15,10 @@ from PIL import Image
 
 from ogkd.core import UserError
 from ogkd.core.images import load_image, read_image
+from ogkd.core.opening import open_images
 from ogkd.core.rgb import to_rgb
 from ogkd.data.findings import sentences
 from ogkd.data.inspection import inspect
-from ogkd.data.opening import open_images
 
 FORMATS = {"u": 1, "i": 2, "f": 3}
 

@@ -16,10 +16,10 @@ from PIL import Image
 
 from ogkd.core import UserError
 from ogkd.core.images import load_image, read_image
+from ogkd.core.opening import SHOWN, _opened, open_images
 from ogkd.data.duplicates import identical
 from ogkd.data.image_folder import ImageFolder
 from ogkd.data.layout import read_layout
-from ogkd.data.opening import SHOWN, _opened, open_images
 from ogkd.data.sampling import draw_shots, shortage
 from ogkd.data.splits import Item, check_images, parse_split
 from tests.support.folders import config, find_images

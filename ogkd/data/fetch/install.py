@@ -20,12 +20,12 @@ from ogkd.core import UserError, atomic_path, progress
 from ogkd.core.hashes import file_sha256, git_blob_sha1
 from ogkd.core.locks import alone
 from ogkd.core.network import trouble
+from ogkd.core.transfer import TransferError, download, read_small, require_space, writing
 from ogkd.data import catalogue
 from ogkd.data.catalogue import PARTS, Facts
 from ogkd.data.fetch.archive import ArchiveError, FolderSource, Limits, Source, ZipSource, find_prefix
 from ogkd.data.fetch.check import Report, check, has_image_header
-from ogkd.data.fetch.transfer import TransferError, download, read_small, require_space, writing
-from ogkd.data.splits import missing_images, parse_split
+from ogkd.data.splits import parse_split
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,15 @@ def install(facts: Facts, root: Path, places: Places, given: Path | None = None)
         facts.folder(root).mkdir(parents=True, exist_ok=True)
     with _alone(facts, root):
         report = check(facts, root)  # another process may have completed it in the meantime
+        if report.split is None and facts.image_folder(root).is_dir():  # the split may be all that is missing
+            with contextlib.suppress(ArchiveError, UserError):
+                _place(FolderSource(facts.folder(root) / ".nothing"), facts, root, places)
+                report = check(facts, root)
         if not report.complete:
-            if not _only_split_was_missing(facts, root, places, report):
-                if given is None:
-                    _from_network(facts, root, places)
-                else:
-                    _from_files(facts, root, places, given)
+            if given is None:
+                _from_network(facts, root, places)
+            else:
+                _from_files(facts, root, places, given)
             report = check(facts, root)
         if not report.complete:
             print(report.table())
@@ -105,22 +108,6 @@ def _alone(facts: Facts, root: Path) -> Iterator[None]:
         with writing("a lock file", facts.folder(root)):
             stack.enter_context(alone(facts.folder(root) / ".download.lock", f"the download of {facts.name} to {root}"))
         yield
-
-
-def _only_split_was_missing(facts: Facts, root: Path, places: Places, report: Report) -> bool:
-    if report.split is not None or not facts.image_folder(root).is_dir():
-        return False
-    try:
-        content = read_small(places.split_url(facts), pause=places.pause)
-    except TransferError:
-        return False  # the zip may contain the split too
-    if git_blob_sha1(content) != facts.split_blob_sha1:
-        return False
-    split = parse_split(content, places.split_url(facts))
-    if missing_images(facts.image_folder(root), [item.path for part in PARTS for item in split[part]]):
-        return False
-    _put_split(facts, root, content)
-    return True
 
 
 def _from_network(facts: Facts, root: Path, places: Places) -> None:
