@@ -142,7 +142,7 @@ def test_a_data_set_comes_from_the_hub_and_is_not_fetched_twice(world):
     assert world.download("Kidney")[0] == 0 and len(world.server.requests) == asked
 
 
-@pytest.mark.parametrize("prefix", ["", "Kidney/", "some/where/else/", "Kidney/Kidney/Kidney/"])
+@pytest.mark.parametrize("prefix", ["", "some/where/else/"])
 def test_the_images_are_found_wherever_the_zip_has_them(world, prefix):
     world.put("zip_url", world.kidney.zip(prefix=prefix))
     assert world.download("kidney")[0] == 0 and world.tree() == world.whole()
@@ -235,7 +235,7 @@ def harmful(published: Published, kind: str) -> bytes | Served:
     return what if isinstance(what, bytes) else published.zip(more=what)
 
 
-@pytest.mark.parametrize("kind", HARM)
+@pytest.mark.parametrize("kind", ["404", "a zip cut short", "a zip without the images"])
 def test_google_drive_helps_when_the_hub_gives(world, kind):
     world.put("zip_url", harmful(world.kidney, kind))
     world.put("drive_url", world.kidney.zip())
@@ -308,7 +308,7 @@ def received(world: World) -> int:
     return sum(file.stat().st_size for file in world.root.glob("Kidney/.Kidney.zip*"))
 
 
-@pytest.mark.parametrize("after", [0.001, 0.005, 0.01, 0.02, 0.04, 0.08])
+@pytest.mark.parametrize("after", [0.005, 0.02, 0.08])
 def test_killed_at_any_time_and_run_again_it_ends_the_same(world, after):
     world.put("zip_url", world.kidney.zip(split=b""))
     world.put("split_url", world.kidney.split)

@@ -179,8 +179,7 @@ def test_a_folder_that_cannot_be_checked_is_refused_in_one_sentence(command, tmp
 # Reading
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+@pytest.mark.parametrize(("orientation", "suffix"), [*((n, "tif") for n in range(1, 9)), (6, "jpg"), (6, "png")])
 def test_an_image_is_turned_as_its_orientation_says(tmp_path, orientation, suffix):
     stored = Image.fromarray(np.kron(np.arange(6).reshape(2, 3) * 40, np.ones((16, 16))).astype(np.uint8))
     exif = Image.Exif()
