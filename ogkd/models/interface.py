@@ -64,7 +64,7 @@ class FrozenCLIP(nn.Module):
         super().__init__()
         self.image_tower = image
         self.text_tower = text
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self.name = name
         self.fingerprint = fingerprint
         self.image_size, self.mean, self.std = spec.size, spec.mean, spec.std
@@ -156,7 +156,7 @@ class FrozenCLIP(nn.Module):
         texts = list(texts)
         if not texts:
             return Tokens(torch.zeros(0, 0, dtype=torch.long), torch.zeros(0, 0, dtype=torch.bool))
-        sequences = self._tokenizer(texts)
+        sequences = self.tokenizer(texts)
         for text, sequence in zip(texts, sequences, strict=True):
             if len(sequence) > self.context_length:
                 raise ModelError(
@@ -176,7 +176,7 @@ class FrozenCLIP(nn.Module):
 
         Raises ModelError if the tokenizer cannot name its ids.
         """
-        words = getattr(self._tokenizer, "words", None)
+        words = getattr(self.tokenizer, "words", None)
         if words is None:
             raise ModelError(
                 f"The tokenizer of {self.name} cannot name its token ids: use one in transformers' format."
