@@ -16,10 +16,6 @@ from ogkd.models.configurations import ImageSpec
 from ogkd.models.errors import ModelError
 from ogkd.models.hooks import Deep
 
-Report = Callable[[str, int, int], None]
-"""Called as report(stage, done, total) during long work; done and total count bytes or tensors. Stages may run at the
-same time, in separate threads."""
-
 
 class ImageFeatures(NamedTuple):
     """The global token (B, D) and, with patches, the patch tokens (B, P, D); not normalised."""
