@@ -78,7 +78,7 @@ def load_folder(name: str, folder: Path, repository: Repository | None = None) -
     return FrozenCLIP(
         name=name,
         image=image_tower_of(model.visual),
-        text=_text_tower(model, tokenizer, folder / OPEN_CLIP_CONFIG),
+        text=text_tower_of(model, tokenizer, folder / OPEN_CLIP_CONFIG),
         tokenizer=tokenizer,
         spec=spec,
         embed_dim=model_cfg["embed_dim"],
@@ -148,7 +148,7 @@ def build(model_cfg: Mapping, folder: Path, custom_text: bool = False) -> nn.Mod
         ) from error
 
 
-def _text_tower(model: Any, tokenizer: Tokenizer, path: Path) -> nn.Module:
+def text_tower_of(model: Any, tokenizer: Tokenizer, path: Path) -> nn.Module:
     """The text tower of a model.
 
     Raises ModelError if it would not read the tokenizer's texts as open_clip does: a tower of transformers ignores the

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ogkd.core.files import did_you_mean
 from ogkd.core.garbage import no_collection
 from ogkd.core.network import trouble
 from ogkd.models import configurations
-from ogkd.models.configurations import OPEN_CLIP_CONFIG, OPENAI_SPEC, TRANSFORMERS_CONFIG, ImageSpec
+from ogkd.models.configurations import OPEN_CLIP_CONFIG, OPENAI_SIZES, OPENAI_SPEC, TRANSFORMERS_CONFIG, ImageSpec
 from ogkd.models.errors import MissingWeights, ModelError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _spelling(name: str) -> str:
 
 
 def load(name: str | Path, device: str | torch.device = "cpu") -> FrozenCLIP:
-    """Load a frozen model by name, folder or "hf-hub:org/name" onto `device`.
+    """Load a frozen model by name, folder, file in OpenAI's format or "hf-hub:org/name" onto `device`.
 
     Raises ModelError, in one sentence that says how to fix it, if the name is unknown or files are corrupt or do not
     belong together, and its subclass MissingWeights if files are missing and cannot be downloaded.
@@ -105,31 +106,49 @@ def load(name: str | Path, device: str | torch.device = "cpu") -> FrozenCLIP:
     repository, folder = _repository(name), locate(name)
     title = name if name in available_models() else Path(name.removeprefix(_HUB_PREFIX)).resolve().name
     with no_collection():  # the formats import open_clip or transformers, and timm
+        if folder.is_file():
+            return _openai().load(name if name in OPENAI_SIZES else folder.stem, folder).to(device)
         module = import_module(f"{__package__}.{_format_of(folder, repository).module}")
         return module.load_folder(title, folder, repository).to(device)
 
 
 def locate(name: str | Path) -> Path:
-    """Return the folder with a model's files; files missing from the hub's cache are downloaded. Errors as for
-    `load`."""
+    """Return the folder with a model's files, or a file in OpenAI's format; those missing from the cache are
+    downloaded. Errors as for `load`."""
     repository = _repository(name := model_named(str(name)))
+    if _is_openai(name):
+        return _openai().file_of(name)
     return _folder(name) if repository is None else from_hub(repository)
 
 
 def folder_of(name: str | Path) -> Path | None:
-    """Return the folder with a model's files on this machine; None if they are not downloaded yet. ModelError as for
-    `load`."""
+    """Return the folder with a model's files on this machine, or its file; None if they are not downloaded yet.
+    ModelError as for `load`."""
     repository = _repository(name := model_named(str(name)))
+    if _is_openai(name):
+        return Path(name) if Path(name).is_file() else None
     return _folder(name) if repository is None else _in_cache(repository, _wanted(repository))
 
 
 def image_spec(name: str | Path) -> ImageSpec:
     """Return a model's image size, mean and standard deviation, from its configuration alone; errors as for `load`."""
     repository = _repository(name := model_named(str(name)))
+    if _is_openai(name):
+        size = OPENAI_SIZES.get(name)
+        return OPENAI_SPEC._replace(size=size) if size else _openai().image_spec(Path(name))
     if repository in (OPENAI_CLIP, PMC_CLIP):
         return OPENAI_SPEC
     folder = _folder(name) if repository is None else from_hub(repository, weights=False)
     return _format_of(folder).image_spec(folder)
+
+
+def _is_openai(name: str) -> bool:
+    """Whether a name is one of OpenAI's, or a file."""
+    return name in OPENAI_SIZES or Path(name).is_file()
+
+
+def _openai() -> ModuleType:
+    return import_module(f"{__package__}.openai_models")  # with PyTorch
 
 
 def _repository(name: str) -> Repository | None:
