@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NoReturn, Union
+from typing import Any, NoReturn, Union
 
 import yaml
 
@@ -20,7 +20,9 @@ Tree = Mapping[str, Union["Tree", None]]  # a name with nothing below it is a cl
 
 
 _TEXT = Rule(lambda value: isinstance(value, str) and bool(value.strip()), "text (some words need quotes in YAML)")
-_TEXTS = Rule(lambda values: isinstance(values, list) and values and all(map(_TEXT.allows, values)), "a list of texts")
+_TEXTS = Rule(
+    lambda values: isinstance(values, list) and len(values) > 0 and all(map(_TEXT.allows, values)), "a list of texts"
+)
 _COST = Rule(lambda value: not isinstance(value, bool) and 0 <= value <= 1, "a number from 0 to 1")
 _NO_COST = Rule(lambda _value: False, "a mistake: leave it out")
 _SHAPE = {
@@ -105,7 +107,7 @@ def read_geometry(path_or_dataset: str | Path, classnames: Sequence[str] | None 
     tree, order = content.get("tree"), content.get("order")
     if (tree is None) == (order is None):
         _fail(path, f"has {'neither' if tree is None else 'both'} of 'tree' and 'order'", "give one of the two")
-    known = tuple(order or _classes_below(tree, path))
+    known = tuple(order or _classes_below(tree or {}, path))
     twice = [name for name, times in Counter(known).items() if times > 1]
     if twice:
         _fail(path, f"names the class '{twice[0]}' twice", "keep one of the two")
@@ -171,7 +173,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _load(path: Path) -> dict[object, object]:
+def _load(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_bytes(), Loader=_Loader)
     except OSError as error:
