@@ -46,6 +46,11 @@ class ImageSpec(NamedTuple):
 
 OPENAI_SPEC = ImageSpec(224, _OPENAI_MEAN, _OPENAI_STD)
 """OpenAI's CLIP ViT-B/16; PMC-CLIP was trained with the same."""
+OPENAI_SIZES = {
+    "RN50": 224, "RN101": 224, "RN50x4": 288, "RN50x16": 384, "RN50x64": 448,
+    "ViT-B/32": 224, "ViT-B/16": 224, "ViT-L/14": 224, "ViT-L/14@336px": 336,
+}  # fmt: skip
+"""Image side in pixels of OpenAI's models, by their names in OpenAI's package."""
 
 
 def _size(least: int, most: int) -> Rule:

@@ -17,10 +17,10 @@ from PIL import Image
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from dassl.data.data_manager import seeded
 from dassl.data.datasets import Datum
 from ogkd.core import UserError, read_json, set_random_seed
 from ogkd.core.rgb import to_rgb
+from ogkd.core.seeds import seeded
 from ogkd.data.given import GivenImages
 from ogkd.data.names import name_faults
 from ogkd.data.sampling import VAL_SHOTS, draw_shots

@@ -26,7 +26,7 @@ from ogkd.data.catalogue import config_name, load, name_of_folder
 from ogkd.evaluation.collect import ELSEWHERE
 from ogkd.evaluation.methods import named
 from ogkd.evaluation.protocol import PLACES
-from ogkd.models.configurations import OPENAI_SPEC, ImageSpec
+from ogkd.models.configurations import OPENAI_SIZES, OPENAI_SPEC, ImageSpec
 from ogkd.runs.foreign_settings import TRAIN, ForeignSettings, settings_of
 from ogkd.runs.free_keys import allow_new_keys, asking, is_allowed
 from ogkd.runs.ranges import RANGES
@@ -34,12 +34,6 @@ from ogkd.runs.records import CONFIG, run_config
 from ogkd.runs.registry import check_imported, is_built_here, method_class, register_everything
 from ogkd.runs.spec import METHOD_CONFIGS, RunSpec, is_name, place_and_name
 from ogkd.runs.typed import typed
-
-OPENAI_SIZES = {
-    **dict.fromkeys(("RN50", "RN101", "ViT-B/32", "ViT-B/16", "ViT-L/14"), 224),
-    **{"RN50x4": 288, "ViT-L/14@336px": 336, "RN50x16": 384, "RN50x64": 448},
-}
-"""Image side in pixels of OpenAI's models, by their names in OpenAI's package."""
 
 
 def extend_config(cfg: CfgNode) -> None:
