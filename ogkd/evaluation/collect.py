@@ -13,8 +13,7 @@ from typing import Any
 from ogkd.core import UserError, checkpoints_in, models_in, parse_json
 from ogkd.core.config_files import configs_in, read_config
 from ogkd.core.places import HOME
-from ogkd.core.rules import Rule, one_of
-from ogkd.core.shapes import departure
+from ogkd.core.schema import Rule, mismatch, one_of
 from ogkd.core.words import counted
 from ogkd.data import catalogue
 from ogkd.evaluation.metrics import METRICS
@@ -164,7 +163,7 @@ def read_results(path: Path) -> dict:
 
 
 def _check(results: Any, shape: dict) -> None:
-    found = departure(results, shape)
+    found = mismatch(results, shape)
     if found:
         raise ValueError(found)
     if _depth(results["config"]) > DEEPEST_CONFIG:

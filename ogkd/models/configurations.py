@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from ogkd.core.rules import Rule, each, number, whole
-from ogkd.core.shapes import departure
+from ogkd.core.schema import Rule, each, mismatch, number, whole
 from ogkd.models.errors import ModelError
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
@@ -112,7 +111,7 @@ def read_json(path: Path, shape: Mapping = _TRANSFORMERS) -> dict:
     """Read a configuration file and check that it has the shape. Raises ModelError if it does not."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        found = departure(content, shape)
+        found = mismatch(content, shape)
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"The configuration {path} is not readable JSON: replace it with an intact copy.") from error
     if found:

@@ -21,7 +21,7 @@ from ogkd import models
 from ogkd.core import UserError, check_availability, did_you_mean, expanded
 from ogkd.core.config_files import DEFAULT, PROTOCOLS, configs_in, read_config
 from ogkd.core.places import HOME, cache_folder
-from ogkd.core.rules import shown
+from ogkd.core.schema import shown
 from ogkd.data.catalogue import config_name, load, name_of_folder
 from ogkd.evaluation.collect import ELSEWHERE
 from ogkd.evaluation.methods import named

@@ -76,8 +76,8 @@ class Released:
 
 
 def released_accuracies() -> list[Released]:
-    """The released prompts whose accuracy is known (`released_checkpoints` in ogkd/reports/published.json)."""
-    path = PACKAGE / "reports" / "published.json"
+    """The released prompts whose accuracy is known (`released_checkpoints` in ogkd/evaluation/published.json)."""
+    path = PACKAGE / "evaluation" / "published.json"
     rows = json.loads(path.read_text(encoding="utf-8"))["released_checkpoints"]["rows"]
     return [
         Released(protocol, dataset, shots, seed, tuple(accuracies))
