@@ -105,8 +105,8 @@ class RunSpec:
         given["seed"] = max(given["seed"], -1)
         if file and _place(file).parent == HOME / DATASET_CONFIGS:
             given |= {"dataset": Path(file).stem, "dataset_file": ""}
-        if not file and pairs[:3] == ["DATASET.NAME", "ImageFolder", "DATASET.FOLDER"] and is_name("".join(pairs[3:4])):
-            given["dataset"], pairs = name_of_folder(pairs[3]), pairs[4:]
+        elif not file and pairs[:1] == ["DATASET.NAME"]:
+            given["dataset"], pairs = _named_by(pairs)
         if pairs[:1] == ["DATASET.NUM_SHOTS"] and _is_integer(pairs[1:2]):
             given["shots"], pairs = int(pairs[1]), pairs[2:]
         if pairs[:1] == ["DATASET.SUBSAMPLE_CLASSES"] and pairs[1:2] and pairs[1] in SUBSETS:
@@ -131,7 +131,9 @@ class RunSpec:
         """All KEY VALUE pairs: those for the fields that are not arguments, then `pairs`."""
         words = []
         if self.dataset and not self.dataset_config():
-            words += ["DATASET.NAME", "ImageFolder", "DATASET.FOLDER", own_folder(self.dataset)]
+            facts = self.facts
+            words += ["DATASET.NAME", facts.name if facts else "ImageFolder"]
+            words += [] if facts else ["DATASET.FOLDER", own_folder(self.dataset)]
         if self.shots is not None:
             words += ["DATASET.NUM_SHOTS", str(self.shots)]
         if self.subsample:
@@ -185,6 +187,16 @@ def _place(file: str) -> Path:
     """A configuration file's path: in the current folder, such as another checkout, if it is there, else in ours."""
     path = Path(file)
     return path.resolve() if path.is_file() else HOME / path
+
+
+def _named_by(pairs: list[str]) -> tuple[str, list[str]]:
+    """The data set that `all_pairs` names at the front of the pairs, and the others; "" and all pairs without one."""
+    facts = load().find("".join(pairs[1:2]))
+    if facts and facts.name == pairs[1] and facts.config not in configs_in(HOME / DATASET_CONFIGS):
+        return facts.config, pairs[2:]
+    if pairs[1:3] == ["ImageFolder", "DATASET.FOLDER"] and is_name("".join(pairs[3:4])):
+        return name_of_folder(pairs[3]), pairs[4:]
+    return "", pairs
 
 
 def _is_integer(words: Sequence[str]) -> bool:
