@@ -1,166 +1,149 @@
-"""Results of the runs of one backbone and one protocol: tables, tests and intervals by data set."""
+"""Runs of one backbone and one protocol: their tables with intervals, and the tests behind each column."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import cache
+
+import numpy as np
 
 from ogkd.core import UserError
-from ogkd.evaluation.collect import Run
-from ogkd.evaluation.statistics import Interval, combine
+from ogkd.evaluation.statistics import combine, paired_difference
 from ogkd.reports.cells import harmonic_mean
 from ogkd.reports.page.evidence import Evaluation, draws_for
-from ogkd.reports.page.grids import Grid, grid_of
-from ogkd.reports.page.notes import Notes
-from ogkd.reports.page.scores import Score
+from ogkd.reports.page.figures import Drawing, Score, score_bars, shot_curves
+from ogkd.reports.page.grids import Grid, GridCell, bracket, grid_of
+from ogkd.reports.page.material import Material
 from ogkd.reports.render import Table
 from ogkd.reports.tables import TABLES, average
-from ogkd.reports.variants import by_shots, variants
+from ogkd.reports.variants import by_shots, shots_name, variants
 
 TITLES = {"base2new": "Base to novel", "few_shot": "Few-shot"}
 PARTS = {"base": "train_base", "novel": "test_new"}
 
 
-Intervals = dict[tuple[tuple[str, str], str], Interval]  # {(a row's key, header of the table): interval}
-
-
 class Protocol:
-    """name: base2new or few_shot. diverged: runs to mark in tables, on data sets with finished runs. Everything else is
-    requested by data set."""
+    """name: base2new or few_shot. tables: {data set: table}. columns: {data set: {column: its tests}}."""
 
-    def __init__(
-        self,
-        name: str,
-        runs: Sequence[Run],
-        notes: Notes,
-        shown: Callable[[Path], str],
-        diverged: Sequence[Run] = (),
-    ) -> None:
-        self.name, self.title = name, TITLES[name]
+    def __init__(self, name: str, backbone: str, material: Material) -> None:
+        self.name, self.title, self.material = name, TITLES[name], material
         kinds = tuple(PARTS.values()) if name == "base2new" else ("few_shot",)
-        chosen = [run for run in runs if run.kind in kinds]
-        datasets = {run.dataset for run in chosen}
-        marked = [*chosen, *(run for run in diverged if run.kind in kinds and run.dataset in datasets)]
-        self._shots = {
-            dataset: sorted({run.shots for run in marked if run.dataset == dataset}, key=by_shots)
-            for dataset in datasets
-        }
-        others = [run for run in runs if run.kind not in kinds]
-        self.tables: dict[str, Table] = {}
-        for table in TABLES[name]([*marked, *others]) if chosen else ():
-            self.tables[table.title.rpartition(" ")[0]] = table
-            for note in table.notes:
-                notes.remark(note)
-        self._tests = [
-            Evaluation(variant, kind, shots, sorted(finished, key=_seed), notes, shown)
-            for variant in (variants(marked)[0] if chosen else ())
-            for kind in kinds
-            for shots in sorted({run.shots for run in variant.of(kind)}, key=by_shots)
-            if (finished := [run for run in variant.of(kind, shots) if not run.diverged])
-        ]
-        self.draws = draws_for(self._tests)
-        self._intervals: dict[str, Intervals] = {}
+        finished = [run for run in material.runs if run.backbone == backbone]
+        datasets = {run.dataset for run in finished if run.kind in kinds}
+        runs = [*finished, *(run for run in material.diverged if run.backbone == backbone and run.dataset in datasets)]
+        tables = TABLES[name](runs)
+        material.remark(*(note for table in tables for note in table.notes))
+        self.tables: dict[str, Table] = {table.datasets[0]: table for table in tables}
+        self.columns: dict[str, dict[str, list[Evaluation]]] = {}
+        of_kinds = [run for run in runs if run.kind in kinds]
+        for dataset in self.tables:
+            shots = sorted({run.shots for run in of_kinds if run.dataset == dataset}, key=by_shots)
+            self.columns[dataset] = {header: [] for header in (PARTS if len(kinds) > 1 else map(shots_name, shots))}
+        for variant in variants(of_kinds)[0]:
+            for run_kind, number in dict.fromkeys((run.kind, run.shots) for run in variant.runs):
+                header = next((part for part, kind in PARTS.items() if kind == run_kind), shots_name(number))
+                seeds = sorted(
+                    (run for run in variant.of(run_kind, number) if not run.diverged), key=lambda run: run.seed
+                )
+                if seeds and variant.dataset in self.tables:
+                    self.columns[variant.dataset][header].append(Evaluation(variant, seeds, material))
+        every = [test for dataset in self.tables for test in self.tests(dataset)]
+        self.draws = draws_for(every)
+        self.has_predictions = any((run.path / "predictions.npz").is_file() for test in every for run in test.runs)
+        self.table = cache(self._table)
 
-    def tests(self, dataset: str, part: str, shots: int | None = None) -> list[Evaluation]:
-        """The tests of all methods, in table order."""
-        return [
-            test
-            for test in self._tests
-            if test.variant.dataset == dataset and test.part == part and shots in (None, test.shots)
-        ]
-
-    def of(self, dataset: str) -> list[Evaluation]:
+    def tests(self, dataset: str) -> Iterator[Evaluation]:
         """All tests on a data set."""
-        return [test for test in self._tests if test.variant.dataset == dataset]
+        for tests in self.columns[dataset].values():
+            yield from tests
 
-    def columns(self, dataset: str) -> list[tuple[str, int]]:
-        """For few-shot: (header, shots) of the table's columns."""
-        return list(zip(self.tables[dataset].headers[1:], self._shots[dataset], strict=False))
-
-    def details(self, dataset: str) -> list[tuple[str, list[Evaluation]]]:
-        """The tests for detailed figures, with titles: base and novel classes, or the largest shot count."""
+    def details(self, dataset: str) -> dict[str, list[Evaluation]]:
+        """The tests for detailed figures, by title: base and novel classes, or the largest number of shots."""
         if self.name == "base2new":
-            found = [(f"{header} classes", self.tests(dataset, part)) for header, part in PARTS.items()]
-        else:
-            parts = [(f"all classes, {name}", self.tests(dataset, "few_shot", n)) for name, n in self.columns(dataset)]
-            found = [part for part in parts if part[1]][-1:]
-        return [(title, tests) for title, tests in found if tests]
+            return {f"{part} classes": tests for part, tests in self.columns[dataset].items() if tests}
+        return {f"all classes, {shots}": tests for shots, tests in [*self.columns[dataset].items()][-1:] if tests}
 
-    def intervals(self, dataset: str) -> Intervals:
-        """{(a row's key, header of the table): accuracy with its interval} for tests with predictions."""
-        if dataset not in self._intervals:
-            self._intervals[dataset] = self._drawn(dataset)
-        return self._intervals[dataset]
-
-    def _drawn(self, dataset: str) -> Intervals:
-        found: Intervals = {}
-        for header, tests in self._by_column(dataset):
+    def _table(self, dataset: str) -> Table:
+        """A data set's table with intervals over test images."""
+        table, intervals = self.tables[dataset], {}
+        for header, tests in self.columns[dataset].items():
             for test in tests:
-                interval = test.interval("accuracy", self.draws)
-                if interval is not None:
-                    found[(test.variant.method, test.variant.key), header] = interval
-        for key in {key for key, _ in found}:
-            base, novel = found.get((key, "base")), found.get((key, "novel"))
-            if base and novel:
-                found[key, "HM"] = combine(harmonic_mean, base, novel)
-        return found
-
-    def _by_column(self, dataset: str) -> list[tuple[str, list[Evaluation]]]:
-        if self.name == "base2new":
-            return [(header, self.tests(dataset, part)) for header, part in PARTS.items()]
-        return [(header, self.tests(dataset, "few_shot", shots)) for header, shots in self.columns(dataset)]
-
-    def forget(self, dataset: str) -> None:
-        """Drop the predictions on a data set to free memory."""
-        for test in self.of(dataset):
-            test.forget()
-
-    @property
-    def has_predictions(self) -> bool:
-        """Whether any run has predictions, so that there are intervals."""
-        return any(test.predictions for test in self._tests)
-
-    def grid(self, dataset: str) -> Grid:
-        """The table of a data set with intervals."""
-        return grid_of(self._with_intervals(dataset))
-
-    def scores(self, dataset: str) -> dict[str, dict[str, Score]]:
-        """{row: {column: accuracy}} of a data set's table, without empty cells."""
-        table, intervals = self.tables[dataset], self.intervals(dataset)
-        found: dict[str, dict[str, Score]] = {}
-        for row in table.rows:
-            of_row = found.setdefault(row.name, {})
-            for header, cell in zip(table.headers[1:], row.cells, strict=True):
-                if cell:
-                    interval = intervals.get((row.key, header))
-                    of_row[header] = Score(cell.mean, interval.low, interval.high) if interval else Score(cell.mean)
-        return found
-
-    def average(self, notes: Notes) -> Grid | None:
-        """The means over data sets with intervals for these fixed data sets; None with fewer than two data sets, or if
-        no method was run on all of them."""
-        if len(self.tables) < 2:
-            return None
-        try:
-            table, left_out = average([self._with_intervals(dataset) for dataset in self.tables], self.name)
-        except UserError as error:
-            notes.remark(str(error))
-            return None
-        for note in left_out:
-            notes.remark(note)
-        return grid_of(table) if table.rows else None
-
-    def _with_intervals(self, dataset: str) -> Table:
-        """A data set's table with the cells' intervals, which the page and the means over data sets need."""
-        table, intervals = self.tables[dataset], self.intervals(dataset)
+                key = (test.variant.method, test.variant.key)
+                intervals[key, header] = test.interval("accuracy", self.draws)
         rows = []
         for row in table.rows:
-            columns = zip(table.headers[1:], row.cells, strict=True)
-            cells = [cell and replace(cell, interval=intervals.get((row.key, header))) for header, cell in columns]
+            of_row = {header: intervals.get((row.key, header)) for header in table.headers[1:]}
+            if "HM" in of_row and (base := of_row["base"]) and (novel := of_row["novel"]):
+                of_row["HM"] = combine(harmonic_mean, base, novel)
+            cells = [cell and replace(cell, interval=one) for cell, one in zip(row.cells, of_row.values(), strict=True)]
             rows.append(replace(row, cells=cells))
         return replace(table, rows=rows)
 
+    def average(self) -> Grid | None:
+        """The means over data sets with intervals for these fixed data sets; None if not even two can be averaged."""
+        if len(self.tables) < 2:
+            return None
+        try:
+            table, notes = average([self.table(dataset) for dataset in self.tables], self.name)
+        except UserError as error:
+            self.material.remark(str(error))
+            return None
+        self.material.remark(*notes)
+        return grid_of(table) if table.rows and len(table.datasets) > 1 else None
 
-def _seed(run: Run) -> int:
-    return run.seed
+    def figure(self, anchor: str, dataset: str, colours: Mapping[str, int]) -> Drawing:
+        """The table as a figure: bars or, for several numbers of shots, curves. colours: {method: its number}."""
+        table = self.table(dataset)
+        scores: dict[str, dict[str, Score]] = {}
+        for row in table.rows:
+            cells = {header: cell for header, cell in zip(table.headers[1:], row.cells, strict=True) if cell}
+            scores[row.name] = {
+                header: Score(cell.mean, *((one.low, one.high) if (one := cell.interval) else ()))
+                for header, cell in cells.items()
+            }
+        scores = {name: of_row for name, of_row in scores.items() if of_row}
+        name, title = f"{anchor}-{self.name.replace('_', '-')}", f"{self.title} accuracy"
+        if self.name == "base2new" or len(self.columns[dataset]) == 1:
+            return Drawing(name, title, "Horizontal bars of the accuracies in the table.", score_bars(scores))
+        shots = {shots_name(run.shots): run.shots for test in self.tests(dataset) for run in test.runs}
+        curves = {name: [(shots[header], one) for header, one in of.items()] for name, of in scores.items()}
+        floor = next(filter(None, map(most_frequent, self.details(dataset).values())), None)
+        alt = "Curves of the accuracies in the table over the shots."
+        return Drawing(name, title, alt, shot_curves(curves, colours, floor))
+
+    def glance(self, dataset: str) -> Iterator[list[GridCell]]:
+        """The summary's rows: for each set of test images the best method, zero-shot, and the most frequent class."""
+        for title, tests in self.details(dataset).items():
+            zero = next((test for test in tests if test.variant.method == "ZeroShot"), None)
+            best = max((test for test in tests if not test.doubtful), key=lambda test: test.accuracy, default=None)
+            floor = most_frequent(tests)
+            yield [
+                GridCell(title),
+                GridCell(best.name) if best else GridCell("–", "all results are doubtful"),
+                GridCell(f"{best.accuracy:.1f}", bracket(best.interval("accuracy", self.draws)))
+                if best
+                else GridCell("–"),
+                GridCell(f"{zero.accuracy:.1f}" if zero else "–"),
+                self._gain(best, zero),
+                GridCell("–" if floor is None else f"{floor:.1f}"),
+            ]
+
+    def _gain(self, best: Evaluation | None, zero: Evaluation | None) -> GridCell:
+        """The gain of the best method over zero-shot on the same images."""
+        if not (best and zero and best is not zero and best.predictions and zero.predictions):
+            return GridCell("–")
+        try:
+            gain = paired_difference("accuracy", best.predictions, zero.predictions, draws=self.draws)
+        except UserError:  # they were tested on different images
+            return GridCell("–")
+        return GridCell(f"{gain.value:+z.1f}", bracket(gain, "+z.1f")) if gain else GridCell("–")
+
+
+def most_frequent(tests: Sequence[Evaluation]) -> float | None:
+    """Accuracy in percent of always naming the class that has the most test images; None without predictions."""
+    for test in tests:
+        if test.predictions:
+            labels = test.predictions[0].labels
+            return 100 * float(np.bincount(labels).max() / len(labels))
+    return None
