@@ -33,7 +33,7 @@ from benchmarks.step import make_weights
 from dassl.engine import TrainerBase, build_trainer
 from ogkd.core import read_json, set_random_seed, write_json
 from ogkd.data.catalogue import Facts, load
-from ogkd.reports.variants import BASE2NEW_SHOTS as SHOTS
+from ogkd.evaluation.collect import BASE2NEW_SHOTS as SHOTS
 from ogkd.runs.config import build_config, merged_config
 from ogkd.runs.protocols import Places, job
 from ogkd.runs.spec import RunSpec
