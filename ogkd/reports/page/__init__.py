@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ogkd.core import UserError, atomic_path
+from ogkd.core.escape import plain
 from ogkd.evaluation.methods import named_among
 from ogkd.reports.page.contents import contents
 from ogkd.reports.page.evidence import MOST
 from ogkd.reports.page.material import gather
-from ogkd.reports.render import plain
 
 TITLE = "Results of prompt tuning"
 

@@ -33,9 +33,9 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> d
     backbones = sorted({run.backbone for run in runs})
     protocols = {one: [Protocol(name, one, material) for name in TITLES] for one in backbones}
     places = [
-        (dataset, [protocol for protocol in of_backbone if dataset in protocol.tables])
+        (dataset, [protocol for protocol in of_backbone if dataset in protocol.tested])
         for of_backbone in protocols.values()
-        for dataset in sorted({name for protocol in of_backbone for name in protocol.tables})
+        for dataset in sorted(set().union(*(protocol.tested for protocol in of_backbone)))
     ]
     studies = [
         study(number, dataset, of_dataset, methods, material)
@@ -59,7 +59,7 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> d
         "studies": studies,
         "transfers": transfers,
         "backbones": len(backbones),
-        "draws": min((one.draws for of in protocols.values() for one in of if one.has_predictions), default=0),
+        "draws": min((part.draws for one in studies for part in one.parts if part.draws), default=0),
         "waiting": [
             f"{material.shown(path)}, " + (f"after epoch {epoch}" if epoch else "before its first saved epoch")
             for path, epoch in material.waiting
@@ -77,7 +77,8 @@ def _glance(studies: Sequence[Study], several: bool) -> Grid:
     headers = ["data set", "tested on", "best method", "its accuracy, %", "zero-shot, %", "gain over zero-shot"]
     grid = Grid([*headers, "most frequent class, %"])
     for one in studies:
-        grid.rows += [(f"{one.dataset}, {one.backbone}" if several else one.dataset, cells) for cells in one.glance]
+        name = f"{one.dataset}, {one.backbone}" if several else one.dataset
+        grid.rows += [(name, cells) for part in one.parts for cells in part.glance]
     return grid
 
 

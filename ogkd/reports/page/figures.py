@@ -10,19 +10,21 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ogkd.core.escape import plain
 from ogkd.evaluation.metrics import risk_coverage
 from ogkd.evaluation.predictions import Predictions
+from ogkd.reports.cells import Cell
 from ogkd.reports.plots import save
-from ogkd.reports.render import plain
+from ogkd.reports.render import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,14 +49,6 @@ LARGEST_CELL, WITH_NUMBERS = 46, 24  # pixels of a matrix's cell; maximum number
 POINTS = 120  # maximum number of points drawn per risk-coverage curve
 PANELS = 6  # maximum number of a method's training curves
 LEARNED = {"loss": "loss", "acc": "accuracy in %"}
-
-
-class Score(NamedTuple):
-    """A value with the ends of its interval, NaN if it has none."""
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
 
 
 @contextmanager
@@ -108,62 +102,62 @@ def canvas(width: float, height: float) -> Figure:
 
 
 @style()
-def score_bars(scores: Mapping[str, Mapping[str, Score]]) -> Figure:
-    """Horizontal bars with intervals: {method: {column: accuracy in percent}}, the first on top."""
-    columns = list(dict.fromkeys(column for of_method in scores.values() for column in of_method))
+def score_bars(table: Table) -> Figure:
+    """A table of accuracies in percent as horizontal bars with intervals, the first row on top."""
+    columns, names = table.headers[1:], [short(row.name) for row in table.rows]
     step = 0.84 / len(columns)
-    figure = canvas(WIDTH, (14 * len(columns) + 12) * len(scores) + 86)
-    axes = figure.add_subplot(xlabel="accuracy in %", xlim=(0, 100))
+    figure = canvas(WIDTH, (14 * len(columns) + 12) * len(names) + 86)
+    axes = figure.add_subplot(xlabel="accuracy in %", xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))
     for number, column in enumerate(columns):
         colour = PALETTE[number % len(PALETTE)]
-        for row, score in enumerate(of_method.get(column) for of_method in scores.values()):
-            if score:
-                y = row - 0.42 + (number + 0.5) * step
-                label = column if column not in axes.get_legend_handles_labels()[1] else None
-                axes.barh(y, score.value, 0.86 * step, color=colour, alpha=0.5, label=label)
-                axes.hlines(y, score.low, score.high, color=colour, linewidth=2)
-                axes.text(np.nanmax(score[::2]) + 1.5, y, f"{score.value:.1f}", va="center", fontsize=7.5)
-    axes.set_yticks(range(len(scores)), map(short, scores), fontsize=8.5)
+        axes.barh(0, 0, color=colour, alpha=0.5, label=column)
+        for place, row in enumerate(table.rows):
+            if cell := row.cells[number]:
+                y, (low, high) = place - 0.42 + (number + 0.5) * step, ends(cell)
+                axes.barh(y, cell.mean, 0.86 * step, color=colour, alpha=0.5)
+                axes.hlines(y, low, high, color=colour, linewidth=2)
+                axes.text(np.nanmax([cell.mean, high]) + 1.5, y, f"{cell.mean:.1f}", va="center", fontsize=7.5)
+    axes.set_yticks(range(len(names)), names, fontsize=8.5)
     axes.tick_params(axis="y", length=0)
-    axes.set_ylim(len(scores) - 0.5, -0.5)
     axes.grid(axis="x")
     figure.legend(loc="outside upper center", ncols=len(columns))
     return figure
 
 
 @style()
-def shot_curves(
-    curves: Mapping[str, Sequence[tuple[int, Score]]], colours: Mapping[str, int], floor: float | None = None
-) -> Figure:
-    """Accuracy in percent over the number of shots: {method: [(shots, score)]}; all images (-1) are on the right.
+def shot_curves(table: Table, shots: Sequence[int], colours: Mapping[str, int], floor: float | None) -> Figure:
+    """A table of accuracies in percent as curves over the shots of its columns; all images (-1) are on the right.
 
     colours: {method with a colour and a band: the colour's number}; the others are thin and grey. floor: accuracy of
         always naming the most frequent class.
     """
-    shots = sorted({n for points in curves.values() for n, _ in points}, key=lambda n: n if n > 0 else math.inf)
-    at = {n: n if n > 0 else 2 * max(*shots, 0.5) for n in shots}
-    others = [name for name in curves if name not in colours]
-    figure = canvas(WIDTH, 310 + 9 * len(curves))
+    at = [n if n > 0 else 2 * max(*shots, 1) for n in shots]
+    figure = canvas(WIDTH, 310 + 9 * len(colours))
     axes = figure.add_subplot(xlabel="training images per class (shots)", ylabel="accuracy in %")
-    for name in [*others, *(name for name in curves if name in colours)]:
-        x, (values, low, high) = (
-            [at[n] for n, _ in curves[name]],
-            zip(*(score for _, score in curves[name]), strict=True),
-        )
-        if name in others:
-            label = "other methods" if name == others[0] else None
+    axes.set_xscale("log", base=2)
+    label = "other methods"
+    for row in sorted(table.rows, key=lambda row: row.name in colours):
+        x, cells = zip(*((n, cell) for n, cell in zip(at, row.cells, strict=True) if cell), strict=True)
+        values = [cell.mean for cell in cells]
+        if row.name in colours:
+            number = colours[row.name]
+            axes.fill_between(x, *np.transpose(list(map(ends, cells))), color=PALETTE[number], alpha=0.15, linewidth=0)
+            axes.plot(x, values, linewidth=2, label=short(row.name), **_look(number))
+        else:
             axes.plot(x, values, color=GREY, alpha=0.7, linewidth=1, marker=".", markersize=4, label=label)
-            continue
-        axes.fill_between(x, low, high, color=PALETTE[colours[name]], alpha=0.15, linewidth=0)
-        axes.plot(x, values, linewidth=2, label=short(name), **_look(colours[name]))
+            label = ""
     if floor is not None:
         axes.axhline(floor, color=GREY, linewidth=1, linestyle=":", label="most frequent class")
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(list(at.values()), [str(n) if n > 0 else "all" for n in shots])
+    axes.set_xticks(at, [str(n) if n > 0 else "all" for n in shots])
     axes.minorticks_off()
     axes.grid(axis="y")
     figure.legend(loc="outside lower center", ncols=2)
     return figure
+
+
+def ends(cell: Cell) -> tuple[float, float]:
+    """The ends of a cell's interval, NaN if it has none."""
+    return (cell.interval.low, cell.interval.high) if cell.interval else (math.nan, math.nan)
 
 
 @style()
@@ -215,8 +209,8 @@ def risk_coverage_curves(of_methods: Mapping[str, Sequence[Predictions]], colour
 
 
 @style()
-def matrix(title: str, shares: np.ndarray, classnames: Sequence[str], texts: Sequence[Sequence[str]]) -> Figure:
-    """A matrix (C, C) of shares in 0..1 as colours with a text in each cell; true classes are rows."""
+def matrix(title: str, shares: np.ndarray, classnames: Sequence[str], text: Callable[[float], str]) -> Figure:
+    """A matrix (C, C) of shares in 0..1, true classes as rows, as colours with a text in each cell."""
     from matplotlib.colors import LinearSegmentedColormap, to_rgba
 
     size, names = len(classnames), [short(name, 24) for name in classnames]
@@ -228,11 +222,9 @@ def matrix(title: str, shares: np.ndarray, classnames: Sequence[str], texts: Seq
     # Text is legible on the strongest colour, in light and in dark.
     blues = LinearSegmentedColormap.from_list("blues", [to_rgba(PALETTE[0], 0), to_rgba(PALETTE[0], 0.55)])
     axes.pcolormesh(shares, cmap=blues, vmin=0, vmax=1)
-    for (row, column), _ in np.ndenumerate(shares) if size <= WITH_NUMBERS else ():
-        if texts[row][column] != "0":
-            axes.text(
-                column + 0.5, row + 0.5, texts[row][column], ha="center", va="center", fontsize=min(8, cell * 0.33)
-            )
+    for (row, column), share in np.ndenumerate(shares):
+        if size <= WITH_NUMBERS and text(share) != "0":
+            axes.text(column + 0.5, row + 0.5, text(share), ha="center", va="center", fontsize=min(8, cell * 0.33))
     for i in range(size):
         axes.plot([i, i + 1, i + 1, i, i], [i, i, i + 1, i + 1, i], color=GREY, linewidth=1)
     axes.set(xlim=(0, size), ylim=(size, 0))

@@ -1,26 +1,43 @@
-"""Runs of one backbone and one protocol: their tables with intervals, and the tests behind each column."""
+"""Runs of one backbone and one protocol: tables with intervals, their figures, and the tests behind each column."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
 from ogkd.core import UserError
+from ogkd.evaluation.collect import Run
 from ogkd.evaluation.statistics import combine, paired_difference
 from ogkd.reports.cells import harmonic_mean
 from ogkd.reports.page.evidence import Evaluation, draws_for
-from ogkd.reports.page.figures import Drawing, Score, score_bars, shot_curves
+from ogkd.reports.page.figures import Drawing, score_bars, shot_curves
 from ogkd.reports.page.grids import Grid, GridCell, bracket, grid_of
 from ogkd.reports.page.material import Material
 from ogkd.reports.render import Table
 from ogkd.reports.tables import TABLES, average
-from ogkd.reports.variants import by_shots, shots_name, variants
+from ogkd.reports.variants import shots_name, variants
 
 TITLES = {"base2new": "Base to novel", "few_shot": "Few-shot"}
-PARTS = {"base": "train_base", "novel": "test_new"}
+COLUMNS = {"base2new": {"train_base": "base", "test_new": "novel"}, "few_shot": {"few_shot": ""}}  # by kind of run
+
+
+@dataclass
+class Part:
+    """A protocol's results on one data set.
+
+    draws: those of an interval, 0 if there are none. floors: {set of test images: accuracy in percent of the most
+    frequent class}. glance: rows of the page's summary.
+    """
+
+    title: str
+    grid: Grid
+    drawing: Drawing
+    draws: int
+    floors: dict[str, float]
+    glance: list[list[GridCell]]
 
 
 class Protocol:
@@ -28,29 +45,24 @@ class Protocol:
 
     def __init__(self, name: str, backbone: str, material: Material) -> None:
         self.name, self.title, self.material = name, TITLES[name], material
-        kinds = tuple(PARTS.values()) if name == "base2new" else ("few_shot",)
         finished = [run for run in material.runs if run.backbone == backbone]
-        datasets = {run.dataset for run in finished if run.kind in kinds}
+        datasets = {run.dataset for run in finished if run.kind in COLUMNS[name]}
         runs = [*finished, *(run for run in material.diverged if run.backbone == backbone and run.dataset in datasets)]
         tables = TABLES[name](runs)
         material.remark(*(note for table in tables for note in table.notes))
         self.tables: dict[str, Table] = {table.datasets[0]: table for table in tables}
-        self.columns: dict[str, dict[str, list[Evaluation]]] = {}
-        of_kinds = [run for run in runs if run.kind in kinds]
-        for dataset in self.tables:
-            shots = sorted({run.shots for run in of_kinds if run.dataset == dataset}, key=by_shots)
-            self.columns[dataset] = {header: [] for header in (PARTS if len(kinds) > 1 else map(shots_name, shots))}
-        for variant in variants(of_kinds)[0]:
-            for run_kind, number in dict.fromkeys((run.kind, run.shots) for run in variant.runs):
-                header = next((part for part, kind in PARTS.items() if kind == run_kind), shots_name(number))
-                seeds = sorted(
-                    (run for run in variant.of(run_kind, number) if not run.diverged), key=lambda run: run.seed
-                )
-                if seeds and variant.dataset in self.tables:
-                    self.columns[variant.dataset][header].append(Evaluation(variant, seeds, material))
-        every = [test for dataset in self.tables for test in self.tests(dataset)]
-        self.draws = draws_for(every)
-        self.has_predictions = any((run.path / "predictions.npz").is_file() for test in every for run in test.runs)
+        self.columns: dict[str, dict[str, list[Evaluation]]] = {
+            dataset: {header: [] for header in table.headers[1:]} for dataset, table in self.tables.items()
+        }
+        for variant in variants([run for run in runs if run.kind in COLUMNS[name]])[0]:
+            by_column: dict[str, list[Run]] = {}
+            for run in sorted(variant.runs, key=lambda run: run.seed):
+                if not run.diverged and run.dataset in self.tables:
+                    by_column.setdefault(COLUMNS[name][run.kind] or shots_name(run.shots), []).append(run)
+            for header, seeds in by_column.items():
+                self.columns[variant.dataset][header].append(Evaluation(variant, seeds, material))
+        self.draws = draws_for([test for dataset in self.tables for test in self.tests(dataset)])
+        self.tested = {dataset for dataset in self.tables if any(self.tests(dataset))}
         self.table = cache(self._table)
 
     def tests(self, dataset: str) -> Iterator[Evaluation]:
@@ -60,90 +72,71 @@ class Protocol:
 
     def details(self, dataset: str) -> dict[str, list[Evaluation]]:
         """The tests for detailed figures, by title: base and novel classes, or the largest number of shots."""
+        columns = [(header, tests) for header, tests in self.columns[dataset].items() if tests]
         if self.name == "base2new":
-            return {f"{part} classes": tests for part, tests in self.columns[dataset].items() if tests}
-        return {f"all classes, {shots}": tests for shots, tests in [*self.columns[dataset].items()][-1:] if tests}
-
-    def _table(self, dataset: str) -> Table:
-        """A data set's table with intervals over test images."""
-        table, intervals = self.tables[dataset], {}
-        for header, tests in self.columns[dataset].items():
-            for test in tests:
-                key = (test.variant.method, test.variant.key)
-                intervals[key, header] = test.interval("accuracy", self.draws)
-        rows = []
-        for row in table.rows:
-            of_row = {header: intervals.get((row.key, header)) for header in table.headers[1:]}
-            if "HM" in of_row and (base := of_row["base"]) and (novel := of_row["novel"]):
-                of_row["HM"] = combine(harmonic_mean, base, novel)
-            cells = [cell and replace(cell, interval=one) for cell, one in zip(row.cells, of_row.values(), strict=True)]
-            rows.append(replace(row, cells=cells))
-        return replace(table, rows=rows)
+            return {f"{part} classes": tests for part, tests in columns}
+        return {f"all classes, {shots}": tests for shots, tests in columns[-1:]}
 
     def average(self) -> Grid | None:
         """The means over data sets with intervals for these fixed data sets; None if not even two can be averaged."""
         if len(self.tables) < 2:
             return None
-        try:
-            table, notes = average([self.table(dataset) for dataset in self.tables], self.name)
-        except UserError as error:
-            self.material.remark(str(error))
-            return None
+        table, notes = average([self.table(dataset) for dataset in self.tables], self.name)
         self.material.remark(*notes)
         return grid_of(table) if table.rows and len(table.datasets) > 1 else None
 
-    def figure(self, anchor: str, dataset: str, colours: Mapping[str, int]) -> Drawing:
-        """The table as a figure: bars or, for several numbers of shots, curves. colours: {method: its number}."""
-        table = self.table(dataset)
-        scores: dict[str, dict[str, Score]] = {}
-        for row in table.rows:
-            cells = {header: cell for header, cell in zip(table.headers[1:], row.cells, strict=True) if cell}
-            scores[row.name] = {
-                header: Score(cell.mean, *((one.low, one.high) if (one := cell.interval) else ()))
-                for header, cell in cells.items()
-            }
-        scores = {name: of_row for name, of_row in scores.items() if of_row}
-        name, title = f"{anchor}-{self.name.replace('_', '-')}", f"{self.title} accuracy"
+    def part(self, anchor: str, dataset: str, colours: Mapping[str, int]) -> Part:
+        """The results on a data set. anchor: start of the figure's name. colours: {method: number of its colour}."""
+        table, details = self.table(dataset), self.details(dataset)
+        floors = {title: floor for title, tests in details.items() if (floor := _most_frequent(tests)) is not None}
+        title, name = f"{self.title}: accuracy", f"{anchor}-{self.name.replace('_', '-')}"
         if self.name == "base2new" or len(self.columns[dataset]) == 1:
-            return Drawing(name, title, "Horizontal bars of the accuracies in the table.", score_bars(scores))
-        shots = {shots_name(run.shots): run.shots for test in self.tests(dataset) for run in test.runs}
-        curves = {name: [(shots[header], one) for header, one in of.items()] for name, of in scores.items()}
-        floor = next(filter(None, map(most_frequent, self.details(dataset).values())), None)
-        alt = "Curves of the accuracies in the table over the shots."
-        return Drawing(name, title, alt, shot_curves(curves, colours, floor))
+            drawing = Drawing(name, title, "Horizontal bars of the accuracies in the table.", score_bars(table))
+        else:
+            number = {shots_name(run.shots): run.shots for run in [*self.material.runs, *self.material.diverged]}
+            shots = [number[header] for header in table.headers[1:]]
+            figure = shot_curves(table, shots, colours, next(iter(floors.values()), None))
+            drawing = Drawing(name, title, "Curves of the accuracies in the table over the shots.", figure)
+        measured = any(cell and cell.interval for row in table.rows for cell in row.cells)
+        glance = [self._glance(title, tests, floors.get(title)) for title, tests in details.items()]
+        return Part(self.title, grid_of(table), drawing, self.draws if measured else 0, floors, glance)
 
-    def glance(self, dataset: str) -> Iterator[list[GridCell]]:
-        """The summary's rows: for each set of test images the best method, zero-shot, and the most frequent class."""
-        for title, tests in self.details(dataset).items():
-            zero = next((test for test in tests if test.variant.method == "ZeroShot"), None)
-            best = max((test for test in tests if not test.doubtful), key=lambda test: test.accuracy, default=None)
-            floor = most_frequent(tests)
-            yield [
-                GridCell(title),
-                GridCell(best.name) if best else GridCell("–", "all results are doubtful"),
-                GridCell(f"{best.accuracy:.1f}", bracket(best.interval("accuracy", self.draws)))
-                if best
-                else GridCell("–"),
-                GridCell(f"{zero.accuracy:.1f}" if zero else "–"),
-                self._gain(best, zero),
-                GridCell("–" if floor is None else f"{floor:.1f}"),
-            ]
+    def _table(self, dataset: str) -> Table:
+        """A data set's table with intervals over test images."""
+        rows = []
+        intervals = {
+            (test.variant.method, test.variant.key, header): test.interval("accuracy", self.draws)
+            for header, tests in self.columns[dataset].items()
+            for test in tests
+        }
+        for row in self.tables[dataset].rows:
+            of_row = {header: intervals.get((*row.key, header)) for header in self.columns[dataset]}
+            if "HM" in of_row and (base := of_row["base"]) and (novel := of_row["novel"]):
+                of_row["HM"] = combine(harmonic_mean, base, novel)
+            cells = [cell and replace(cell, interval=one) for cell, one in zip(row.cells, of_row.values(), strict=True)]
+            rows.append(replace(row, cells=cells))
+        return replace(self.tables[dataset], rows=rows)
 
-    def _gain(self, best: Evaluation | None, zero: Evaluation | None) -> GridCell:
-        """The gain of the best method over zero-shot on the same images."""
-        if not (best and zero and best is not zero and best.predictions and zero.predictions):
-            return GridCell("–")
-        try:
-            gain = paired_difference("accuracy", best.predictions, zero.predictions, draws=self.draws)
-        except UserError:  # they were tested on different images
-            return GridCell("–")
-        return GridCell(f"{gain.value:+z.1f}", bracket(gain, "+z.1f")) if gain else GridCell("–")
+    def _glance(self, title: str, tests: Sequence[Evaluation], floor: float | None) -> list[GridCell]:
+        """The best method on a set of test images, its gain over zero-shot on the same images, and the floor."""
+        zero = next((test for test in tests if test.variant.method == "ZeroShot"), None)
+        best = max((test for test in tests if not test.doubtful), key=lambda test: test.accuracy, default=None)
+        gain = None
+        if best and zero and best is not zero and best.predictions and zero.predictions:
+            try:
+                gain = paired_difference("accuracy", best.predictions, zero.predictions, draws=self.draws)
+            except UserError:  # they were tested on different images
+                gain = None
+        cells = [GridCell(title), GridCell("–", "all results are doubtful"), GridCell("–")]
+        if best:
+            interval = best.interval("accuracy", self.draws)
+            cells[1:] = GridCell(best.name), GridCell(f"{best.accuracy:.1f}", bracket(interval))
+        cells.append(GridCell(f"{zero.accuracy:.1f}" if zero else "–"))
+        cells.append(GridCell(f"{gain.value:+z.1f}", bracket(gain, "+z.1f")) if gain else GridCell("–"))
+        return [*cells, GridCell("–" if floor is None else f"{floor:.1f}")]
 
 
-def most_frequent(tests: Sequence[Evaluation]) -> float | None:
+def _most_frequent(tests: Sequence[Evaluation]) -> float | None:
     """Accuracy in percent of always naming the class that has the most test images; None without predictions."""
-    for test in tests:
-        if test.predictions:
-            labels = test.predictions[0].labels
-            return 100 * float(np.bincount(labels).max() / len(labels))
-    return None
+    labels = next((test.predictions[0].labels for test in tests if test.predictions), None)
+    return None if labels is None else 100 * float(np.bincount(labels).max() / len(labels))
