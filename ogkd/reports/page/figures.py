@@ -218,7 +218,7 @@ def matrix(title: str, shares: np.ndarray, classnames: Sequence[str], text: Call
     room = 6.2 * max(map(len, names)) + 24  # pixels of the longest name
     figure = canvas(max(cell * size + room, 250), cell * size + room + 24)
     axes = figure.add_subplot(aspect="equal")
-    axes.set_title(f"{title}, predicted class →")
+    figure.suptitle(short(title), x=0.01, ha="left", fontsize=9, fontweight="bold")
     # Text is legible on the strongest colour, in light and in dark.
     blues = LinearSegmentedColormap.from_list("blues", [to_rgba(PALETTE[0], 0), to_rgba(PALETTE[0], 0.55)])
     axes.pcolormesh(shares, cmap=blues, vmin=0, vmax=1)

@@ -100,7 +100,7 @@ def study(
     first = next(filter(None, shown), None) or choose(tests[0][2], methods)
     if first and (geometry := first[0].geometry):
         result.geometry = replace(geometry, classnames=geometry.all_classnames)
-        drawn = matrix("Cost", costs(result.geometry), result.geometry.classnames, "{:.2g}".format)
+        drawn = matrix("Cost of a mistake", costs(result.geometry), result.geometry.classnames, "{:.2g}".format)
         alt = "The cost of predicting each class for each other."
         result.costs = Drawing(f"{anchor}-costs", "Costs of mistakes", alt, drawn)
     result.training = training(anchor, first, material)
