@@ -2,9 +2,7 @@
 
 import pytest
 
-from ogkd.reports.page import write
 from tests import browser as chromium
-from tests.report_runs import write_output
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(chromium.missing()), reason=chromium.missing())]
 
@@ -29,17 +27,10 @@ def browser():
         yield started
 
 
-@pytest.fixture(scope="module")
-def page(data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("report")
-    write_output(folder / "output", data)
-    return write(folder / "output", folder / "report.html")
-
-
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_overflows_every_image_loads_and_the_console_is_silent(browser, page, width, scheme):
-    browser.open(page, width, scheme=scheme)
+def test_nothing_overflows_every_image_loads_and_the_console_is_silent(browser, page_file, width, scheme):
+    browser.open(page_file, width, scheme=scheme)
     browser.run(OPEN)
     assert browser.run("return document.documentElement.scrollWidth") == width
     assert browser.run(OVERFLOWING) == []
@@ -49,10 +40,10 @@ def test_nothing_overflows_every_image_loads_and_the_console_is_silent(browser, 
     assert browser.log() == []
 
 
-def test_figures_take_the_colours_of_the_readers_scheme(browser, page):
+def test_figures_take_the_colours_of_the_readers_scheme(browser, page_file):
     colours = {}
     for scheme in ("light", "dark"):
-        browser.open(page, 1280, scheme=scheme)
+        browser.open(page_file, 1280, scheme=scheme)
         colours[scheme] = browser.run(
             "const of = one => getComputedStyle(one);"
             "return [of(document.querySelector('svg text')).fill, of(document.querySelector('h2')).color,"
@@ -63,9 +54,9 @@ def test_figures_take_the_colours_of_the_readers_scheme(browser, page):
     assert all(light != dark for light, dark in zip(colours["light"], colours["dark"], strict=True))
 
 
-def test_on_paper_everything_is_light_open_and_within_the_sheet(browser, page, tmp_path):
+def test_on_paper_everything_is_light_open_and_within_the_sheet(browser, page_file, tmp_path):
     sheet = 695  # pixels: 210 mm less the margins
-    browser.open(page, sheet, scheme="dark")
+    browser.open(page_file, sheet, scheme="dark")
     assert "hidden" in {browser.run("return getComputedStyle(document.querySelector('details:not([open])'), "
                                     "'::details-content').contentVisibility")}  # fmt: skip
     browser.devtools(
@@ -83,8 +74,8 @@ def test_on_paper_everything_is_light_open_and_within_the_sheet(browser, page, t
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF-")
 
 
-def test_links_of_the_contents_lead_somewhere_and_open_nothing_else(browser, page):
-    browser.open(page, 1280)
+def test_links_of_the_contents_lead_somewhere_and_open_nothing_else(browser, page_file):
+    browser.open(page_file, 1280)
     targets = browser.run("return [...document.querySelectorAll('a[href^=\"#\"]')].map(one => one.hash.slice(1))")
     assert len(targets) > 8
     assert browser.run("return [...document.querySelectorAll('[id]')].map(one => one.id)").count("summary") == 1
