@@ -269,7 +269,7 @@ CHANGED = {
     "shots": ["16", [16]],
     "method": [None, ["CoOp"], ""],
     "subsample": ["some", 3, None],
-    "config": [[], None, {"OPTIM": {"LR": float("nan")}}, {"A": json.loads("[" * 500 + "]" * 500)}],
+    "config": [[], None, {"OPTIM": {"LR": float("nan")}}],
     "fingerprints": [None, "x"],
     "changed": [[], "OPTIM.LR"],
     "title": [3],

@@ -6,6 +6,7 @@ Each table has the mean differences of the method from the others with their int
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
@@ -37,7 +38,7 @@ def claim_tables(
             computed.
     """
     base2new, few_shot = contests = [Contest(runs, protocol) for protocol in ("base2new", "few_shot")]
-    known = list(dict.fromkeys(entry.method for contest in contests for entry in contest.entries))
+    known = {entry.method: entry.title for contest in contests for entry in contest.entries}
     for name in (method, *(against or ())):
         if name not in known:
             raise UserError(f"There is no finished run of {name}; there is {', '.join(known) or 'none at all'}.")
@@ -70,7 +71,7 @@ def claim_tables(
         )
         for place in places["Reliability"]
     ]
-    tables = [table for table in tables if table.rows]
+    tables = [replace(t, headers=[f"{known[method]} against", *t.headers[1:]]) for t in tables if t.rows]
     notes = list(dict.fromkeys(note for contest in contests for note in contest.notes))
     if not tables:
         raise UserError(f"Nothing can be compared with {method}{f': {notes[0]}' if notes else '.'}")
