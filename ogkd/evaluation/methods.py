@@ -2,8 +2,8 @@
 
 A method's class says how it is printed:
 
-    @TRAINER_REGISTRY.register()
-    class CoOp(PromptTuner):
+    @register
+    class CoOp(PromptMethod):
         title, paper, row = "CoOp", "2109.01134", 80
 """
 
@@ -125,7 +125,7 @@ def _classes(path: Path) -> Iterator[tuple[str, _Class]]:
 
 def _registers(decorator: ast.expr) -> bool:
     called = decorator.func if isinstance(decorator, ast.Call) else decorator
-    return ast.unparse(called).endswith("TRAINER_REGISTRY.register")
+    return ast.unparse(called).rpartition(".")[2] == "register"
 
 
 def _literals(node: ast.ClassDef) -> Iterator[tuple[str, object]]:

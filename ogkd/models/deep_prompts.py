@@ -27,21 +27,23 @@ def _pre_hook(stack: ExitStack, layer: nn.Module, change) -> None:
 
 
 def _rows(prompt: Tensor, hidden: Tensor) -> Tensor:
-    return prompt.to(hidden.dtype).unsqueeze(0).expand(hidden.shape[0], -1, -1)
+    return prompt.to(hidden.dtype).expand(hidden.shape[0], -1, -1)
 
 
 @contextmanager
 def in_text(
-    layers: Sequence[nn.Module], prompts: Sequence[Tensor] | None, positions: Tensor | None = None
+    layers: Sequence[nn.Module], prompts: Sequence[Tensor | None] | None, positions: Tensor | None = None
 ) -> Iterator[None]:
-    """Inside the context, prompts[i] (n, width) replaces the tokens at `positions` (N, n), by default 1 .. n in each
-    row, at the input of layer i + 1."""
+    """Inside the context, prompts[i], (n, width) or (N, n, width), replaces the tokens at `positions` (N, n), by
+    default 1 .. n in each row, at the input of layer i + 1; None leaves that layer as it is."""
     with ExitStack() as stack:
         for layer, prompt in zip(layers[1:], prompts or (), strict=False):
+            if prompt is None:
+                continue
 
             def replace(hidden: Tensor, prompt: Tensor = prompt) -> Tensor:
                 if positions is None:
-                    return torch.cat([hidden[:, :1], _rows(prompt, hidden), hidden[:, 1 + len(prompt) :]], dim=1)
+                    return torch.cat([hidden[:, :1], _rows(prompt, hidden), hidden[:, 1 + prompt.shape[-2] :]], dim=1)
                 index = positions.to(hidden.device)[..., None].expand(-1, -1, hidden.shape[-1])
                 return hidden.scatter(1, index, _rows(prompt, hidden))
 

@@ -37,6 +37,12 @@ class OpenClipViT(nn.Module):
             )
         self.layers = len(self._layers)
 
+    def projections(self) -> list[tuple[nn.Module, str]]:
+        """The modules, by owner and name, that project tokens into the space shared with texts."""
+        if hasattr(self.visual, "trunk"):
+            return [(self.visual.trunk, "head"), (self.visual, "head")]
+        return [] if self.visual.proj is None else [(self.visual, "proj")]
+
     def _project(self, tokens: Tensor) -> Tensor:
         visual = self.visual
         if hasattr(visual, "trunk"):
@@ -89,6 +95,9 @@ class TransformersViT(nn.Module):
         self._layers = vision_model.encoder.layers
         self.layers = len(self._layers)
         self.width = projection.in_features
+
+    def projections(self) -> list[tuple[nn.Module, str]]:
+        return [(self, "projection")]
 
     def forward(self, images: Tensor, patches: bool, prompts: DeepPrompts | None) -> ImageFeatures:
         with deep_prompts.in_image(self._layers, prompts):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,13 +12,14 @@ from torch import Tensor, nn
 
 from ogkd.core.errors import brief
 from ogkd.models.configurations import ImageSpec
+from ogkd.models.edits import called, unprojected
 from ogkd.models.errors import ModelError
 
 Report = Callable[[str, int, int], None]
 """Called as report(stage, done, total) during long work; done and total count bytes or tensors. Stages may run at the
 same time, in separate threads."""
 
-DeepPrompts = Sequence[Tensor]
+DeepPrompts = Sequence[Tensor | None]
 
 Foreign = Any  # a module of another library, or a tower: PyTorch does not say what attributes a module has
 
@@ -108,13 +110,20 @@ class FrozenCLIP(nn.Module):
         return next(self.parameters()).dtype
 
     def encode_image(
-        self, images: Tensor, patches: bool = False, deep_prompts: DeepPrompts | None = None
+        self,
+        images: Tensor,
+        patches: bool = False,
+        deep_prompts: DeepPrompts | None = None,
+        weights: Mapping[str, Tensor] | None = None,
+        project: bool = True,
     ) -> ImageFeatures:
         """Encode normalised images (B, 3, H, W) with H = W = image_size.
 
         `deep_prompts`: up to vision_layers tensors (n, vision_width). The first is appended as n tokens to the input of
         layer 0, the i-th replaces these tokens at the input of layer i, and their outputs are dropped (MaPLe, arXiv
-        2210.03117). Raises ModelError if the images have the wrong shape or the tower takes no deep prompts.
+        2210.03117). `weights`: parameters of `image_tower` by name that replace its own in this call, see edits.py.
+        Without `project`, tokens are those before the projection into the space shared with texts. Raises ModelError
+        if the images have the wrong shape or the tower takes no deep prompts.
         """
         expected = (3, self.image_size, self.image_size)
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
@@ -128,7 +137,8 @@ class FrozenCLIP(nn.Module):
                     f"{self.name}'s image tower is a ResNet, which has no deep prompts: choose a model with a ViT."
                 )
             self._check_deep_prompts(deep_prompts, self.vision_width, self.vision_layers, "image")
-        return self.image_tower(images, patches, deep_prompts)
+        with contextlib.nullcontext() if project else unprojected(self.image_tower):
+            return called(self.image_tower, weights, images, patches, deep_prompts)
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         """Return token ids and mask of the texts, padded to the longest of them, on the CPU.
@@ -178,16 +188,18 @@ class FrozenCLIP(nn.Module):
         deep_prompts: DeepPrompts | None = None,
         deep_positions: Tensor | None = None,
         dropout: float = 0.0,
+        weights: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """Encode word embeddings (N, L, context_width) to features (N, D), not normalised; differentiable.
 
         `mask` (N, L) is true for real tokens, which come first in each row; the last real one ends the text.
-        `deep_prompts`: up to text_layers - 1 tensors (n, context_width). The i-th replaces the tokens at
-        `deep_positions` (N, n), by default 1 .. n in each row, at the input of layer i + 1 (layer 0's are in the
-        embeddings).
+        `deep_prompts`: up to text_layers - 1 tensors, (n, context_width) for all texts or (N, n, context_width) for
+        each. The i-th replaces the tokens at `deep_positions` (N, n), by default 1 .. n in each row, at the input of
+        layer i + 1 (layer 0's are in the embeddings); None leaves that layer as it is.
         `dropout`: the rate of all the tower's dropout for this call, whatever its configuration says; in a BERT it
         applies to hidden states and attention probabilities, as in its own train mode. It draws from PyTorch's global
         generator of the device. A tower without dropout (see has_text_dropout) ignores it. Not thread-safe.
+        `weights`: parameters of `text_tower` by name that replace its own in this call, see edits.py.
 
         Raises ModelError for a wrong shape, length or rate.
         """
@@ -203,15 +215,16 @@ class FrozenCLIP(nn.Module):
             )
         if deep_prompts is not None:
             self._check_deep_prompts(deep_prompts, self.context_width, self.text_layers - 1, "text")
-            if deep_prompts and 1 + deep_prompts[0].shape[0] > embeddings.shape[1]:
+            count = max((prompt.shape[-2] for prompt in deep_prompts if prompt is not None), default=0)
+            if 1 + count > embeddings.shape[1]:
                 raise ModelError(
-                    f"{deep_prompts[0].shape[0]} deep prompts do not fit into texts of {embeddings.shape[1]} tokens: "
-                    "use fewer."
+                    f"{count} deep prompts do not fit into texts of {embeddings.shape[1]} tokens: use fewer."
                 )
         if not 0 <= dropout < 1:
             raise ModelError(f"The text dropout rate must be at least 0 and below 1, not {dropout}.")
         with self.text_tower.dropout.at(dropout):
-            return self.text_tower(embeddings, mask.to(embeddings.device), deep_prompts, deep_positions)
+            args = embeddings, mask.to(embeddings.device), deep_prompts, deep_positions
+            return called(self.text_tower, weights, *args)
 
     def _check_deep_prompts(self, prompts: DeepPrompts, width: int, most: int, tower: str) -> None:
         if len(prompts) > most:
@@ -219,8 +232,9 @@ class FrozenCLIP(nn.Module):
                 f"The {tower} tower of {self.name} takes deep prompts for at most {most} layers, not {len(prompts)}: "
                 "lower the prompt depth."
             )
-        shapes = {tuple(prompt.shape) for prompt in prompts}
-        if len(shapes) > 1 or any(len(shape) != 2 or shape[1] != width for shape in shapes):
+        shapes = {tuple(prompt.shape) for prompt in prompts if prompt is not None}
+        sizes = (2, 3) if tower == "text" else (2,)
+        if len(shapes) > 1 or any(len(shape) not in sizes or shape[-1] != width for shape in shapes):
             raise ModelError(
                 f"The {tower} tower of {self.name} takes deep prompts of one shape (n, {width}), not {sorted(shapes)}."
             )

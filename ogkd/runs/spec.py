@@ -188,6 +188,7 @@ def parser() -> argparse.ArgumentParser:
         "predictions.npz, results.json and the learned parameters to the run's folder. A finished run is not repeated; "
         "an unfinished one resumes after its last epoch.",
     )
+    methods = sorted(known_methods(), key=order)
     p.add_argument("--root", default="", help="folder of the data sets")
     p.add_argument("--output-dir", default="", help="folder of this run")
     p.add_argument("--resume", default="", help="run folder to resume from (default: --output-dir itself)")
@@ -197,7 +198,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--transforms", nargs="+", help="names of the training transforms")
     p.add_argument("--config-file", default="", help="YAML of the method")
     p.add_argument("--dataset-config-file", default="", help="YAML of the data set")
-    p.add_argument("--trainer", default="", help=f"one of {', '.join(sorted(known_methods(), key=order))}")
+    p.add_argument("--trainer", default="", help=f"one of {', '.join(methods)}; with --help: its options")
     p.add_argument("--backbone", default="", help=f"{', '.join(available_models())}, a folder, or hf-hub:org/name")
     p.add_argument("--head", default="", help="for trainers written for Dassl")
     p.add_argument("--eval-only", action="store_true", help="test only")
