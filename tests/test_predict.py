@@ -325,5 +325,5 @@ def test_validation_predictions_change_nothing_of_a_run(runs):
     assert sorted(set(validation.labels.tolist())) == list(range(len(CLASSES)))
 
 
-def test_a_method_whose_image_tower_sees_prompts_has_no_validation_predictions(runs):
-    assert not (runs("MaPLe")[0] / "val_predictions.npz").exists()
+def test_a_method_whose_image_tower_sees_prompts_has_validation_predictions_too(runs):
+    assert len(Predictions.load(runs("MaPLe")[0] / "val_predictions.npz")) == 24

@@ -1,6 +1,7 @@
 """Prompt-tuning methods and their baselines, one per file; importing the package defines all of them.
 
-A file that cannot be imported is reported and named in `FAILED`, and its methods are not offered; the others are.
+To register them with Dassl see ogkd/tuning/checkout.py. A file that cannot be imported is reported and named in
+`FAILED`, and its methods are not offered; the others are.
 """
 
 import importlib

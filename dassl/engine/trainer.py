@@ -17,8 +17,8 @@ from dassl.data import DataManager
 from dassl.evaluation import build_evaluator
 from dassl.modeling import build_backbone, build_head
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils import AverageMeter, MetricMeter
-from ogkd.core import UserError, count_num_param, load_pretrained_weights, progress, tolist_if_not
+from dassl.utils import AverageMeter, MetricMeter, count_num_param, load_pretrained_weights, tolist_if_not
+from ogkd.core import UserError, progress
 from ogkd.core.training import Checkpoints, RobustTraining
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import cast
 
 from ogkd.core import UserError
 from ogkd.evaluation.methods import named
-from ogkd.reports.variants import BASE2NEW_SHOTS
+from ogkd.evaluation.protocol import BASE2NEW_SHOTS
 from ogkd.runs.protocols import TRANSFER, Places, ensure_generated, integer, job, locate, shots_of
 
 RERUN = "--rerun"

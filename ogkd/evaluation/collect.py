@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ogkd.core import UserError, checkpoints_in, models_in, parse_json
+from ogkd.core.config_files import configs_in, read_config
 from ogkd.core.places import HOME
-from ogkd.core.rules import Rule, one_of
-from ogkd.core.shapes import departure
+from ogkd.core.schema import Rule, mismatch, one_of
 from ogkd.core.words import counted
 from ogkd.data import catalogue
 from ogkd.evaluation.metrics import METRICS
@@ -163,7 +163,7 @@ def read_results(path: Path) -> dict:
 
 
 def _check(results: Any, shape: dict) -> None:
-    found = departure(results, shape)
+    found = mismatch(results, shape)
     if found:
         raise ValueError(found)
     if _depth(results["config"]) > DEEPEST_CONFIG:
@@ -193,11 +193,8 @@ def _command_name(results: dict) -> str:
 @cache
 def command_names() -> dict[str, str]:
     """Name of a data set -> name on the command line, for the catalogue and configs/datasets/."""
-    import yaml
-
-    names = {}
-    for path in sorted((HOME / "configs" / "datasets").glob("*.yaml")):
-        names[yaml.safe_load(path.read_text(encoding="utf-8"))["DATASET"]["NAME"]] = path.stem
+    folder = HOME / "configs" / "datasets"
+    names = {read_config(folder / f"{name}.yaml")["DATASET"]["NAME"]: name for name in sorted(configs_in(folder))}
     return names | {facts.name: facts.config for facts in catalogue.load().everything()}
 
 

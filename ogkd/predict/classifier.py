@@ -26,10 +26,10 @@ from ogkd.data.names import name_faults
 from ogkd.data.sampling import VAL_SHOTS, draw_shots
 from ogkd.data.splits import Item
 from ogkd.evaluation.methods import named
+from ogkd.evaluation.protocol import PLACES
 from ogkd.predict.export import CONFIG, load_prompt, write_prompt
 from ogkd.predict.predictor import Predictor, probabilities
 from ogkd.predict.trained import TrainedPrompt, from_trainer
-from ogkd.reports.variants import PLACES
 from ogkd.runs.config import build_config, method_config
 from ogkd.runs.execute import threads_for, validation_predictions_of
 from ogkd.runs.registry import is_built_here, method_class, trainer_class

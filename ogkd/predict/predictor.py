@@ -20,7 +20,7 @@ from ogkd.core.rgb import to_rgb
 from ogkd.features.precision import BF16, FP32, at_precision, has_bf16
 from ogkd.models import FrozenCLIP, available_models
 from ogkd.predict.trained import TrainedPrompt
-from ogkd.runs.folder import names_novel_classes
+from ogkd.runs.config import names_novel_classes
 from ogkd.runs.registry import method_class
 from ogkd.tuning.backbone import load_backbone
 from ogkd.tuning.method import Method

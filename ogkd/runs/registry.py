@@ -18,11 +18,11 @@ def register_everything() -> Plugins:
     import ogkd.trainers
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY
+    from ogkd.tuning.checkout import register_methods
     from ogkd.tuning.method import Method
-    from ogkd.tuning.registration import register_all as register_methods
     from ogkd.tuning.registration import trainer_of
 
-    register_methods(TRAINER_REGISTRY)
+    register_methods()
     register_all()
     plugins = import_plugins(work_folder() / "plugins", (TRAINER_REGISTRY, DATASET_REGISTRY))
     for name, kind in TRAINER_REGISTRY._obj_map.items():

@@ -5,37 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
-from dassl.data.data_manager import DataManager
-from dassl.engine import TrainerX
+from dassl.data import DataManager
 from dassl.metrics import compute_accuracy
 from ogkd import models
 from ogkd.core import UserError, find_checkpoint, load_checkpoint, progress
 from ogkd.core.phases import Phases
-from ogkd.core.training import RobustTraining
 from ogkd.features.cache import FeatureCache
 from ogkd.features.encode import encode_images
 from ogkd.features.loaders import batches_of
 from ogkd.features.precision import at_precision
 from ogkd.models import ImageFeatures
 from ogkd.tuning.backbone import load_backbone
+from ogkd.tuning.engine import TrainerX
 from ogkd.tuning.method import Method, own_parameters
 from ogkd.tuning.task import Task, dataset_name
 from ogkd.tuning.teacher import sentences_of
 
-if TYPE_CHECKING or issubclass(TrainerX, RobustTraining):
-    _Base = TrainerX
-else:  # upstream's Dassl
 
-    class _Base(RobustTraining, TrainerX): ...
-
-
-class ClipTrainer(_Base):
+class ClipTrainer(TrainerX):
     """Trains and tests the method `method_class` on the images of a Dassl data set.
 
     `ogkd.tuning.registration` makes a subclass per method, whose name is the method's in Dassl's registry and, in
@@ -52,6 +45,11 @@ class ClipTrainer(_Base):
         self.learned_from: dict[str, str] = {}  # fingerprints of the training run, even in a run that only tests
         self._accuracies: list[float] = []  # on the validation images, after each epoch
         self._sum: tuple[float, dict[str, Tensor]] = (0.0, {})  # of the epochs' weights and weighted parameters
+        if self.method_class.views > 1 and cfg.DATALOADER.K_TRANSFORMS == 1:
+            cfg = cfg.clone()
+            cfg.defrost()
+            cfg.DATALOADER.K_TRANSFORMS = self.method_class.views
+            cfg.freeze()
         super().__init__(cfg)
 
     @classmethod
@@ -77,8 +75,8 @@ class ClipTrainer(_Base):
             )
         if cfg.INPUT.NO_TRANSFORM:
             raise UserError("INPUT.NO_TRANSFORM leaves images that no model takes: set it to False.")
-        if cfg.DATALOADER.K_TRANSFORMS > 1:
-            views = cfg.DATALOADER.K_TRANSFORMS
+        views = cfg.DATALOADER.K_TRANSFORMS
+        if views != self.method_class.views:
             raise UserError(f"DATALOADER.K_TRANSFORMS is {views}, but {name} decides itself how many views it sees.")
         backbone, (height, width) = cfg.MODEL.BACKBONE.NAME, cfg.INPUT.SIZE
         side = models.image_spec(backbone).size
@@ -91,16 +89,10 @@ class ClipTrainer(_Base):
 
     # Building
 
-    def build_data_loader(self) -> None:
-        """Build the data manager and keep its loaders as attributes."""
-        cfg = self.cfg.clone()
-        cfg.defrost()
-        cfg.DATALOADER.K_TRANSFORMS = self.method_class.views
-        dm = DataManager(cfg) if self.given_dataset is None else DataManager(cfg, dataset=self.given_dataset)
-        self.dm, self.lab2cname, self.num_classes = dm, dm.lab2cname, dm.num_classes
-        self.num_source_domains = dm.num_source_domains
-        self.train_loader_x, self.train_loader_u = dm.train_loader_x, dm.train_loader_u
-        self.val_loader, self.test_loader = dm.val_loader, dm.test_loader
+    def _build_data_manager(self) -> DataManager:
+        if self.given_dataset is None:
+            return super()._build_data_manager()
+        return DataManager(self.cfg, dataset=self.given_dataset)
 
     def build_model(self) -> None:
         cfg, method = self.cfg, self.method_class

@@ -10,7 +10,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from ogkd.core.rules import Rule, number, one_of
+from ogkd.core.schema import Rule, number, one_of
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ogkd.tuning.method import Method
@@ -9,25 +10,20 @@ from ogkd.tuning.method import Method
 METHODS: dict[str, type[Method]] = {}
 """Every method that was defined with `register`, by name."""
 
-_registries: list[Any] = []
+offers: list[Callable[[type[Method]], object]] = []
+"""What is called with each method that is defined from now on."""
+
 _Kind = TypeVar("_Kind", bound=type[Method])
 
 
 def register(method: _Kind) -> _Kind:
-    """Decorator: offer a method under its class's name. Dassl's registry gets a trainer for it as soon as
-    `register_all` is called, so that importing a method changes nothing in a program that has its own trainers."""
+    """Decorator: offer a method under its class's name. Dassl's registry gets its trainer when
+    `ogkd.tuning.checkout.register_methods` is called, so that importing a method changes nothing in a program that has
+    trainers of its own; those of plugins, which are defined later, at once."""
     METHODS[method.__name__] = method
-    for registry in _registries:
-        registry.register(trainer_of(method))
+    for offer in offers:
+        offer(method)
     return method
-
-
-def register_all(registry: Any) -> None:
-    """Register the trainers of all methods with Dassl, and from now on of each further one."""
-    if registry not in _registries:
-        _registries.append(registry)
-        for method in METHODS.values():
-            registry.register(trainer_of(method))
 
 
 def trainer_of(method: type[Method], name: str = "") -> type[Any]:

@@ -44,11 +44,7 @@ class ClassAware(PromptMethod):
         sentences, mask = learner()
         vectors = self.to_vectors(self.frozen).unflatten(1, (learner.n_ctx, -1))  # (C, n_ctx, width)
         text = self.clip_model.encode_text(
-            sentences,
-            mask,
-            deep_prompts=[*[None] * (self.layer - 1), vectors],
-            deep_positions=learner.context_positions(),
-            dropout=learner.text_dropout,
+            sentences, mask, {self.layer: vectors}, learner.context_positions(), learner.text_dropout
         )
         return F.normalize(text, dim=-1)
 

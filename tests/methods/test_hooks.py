@@ -7,11 +7,11 @@ from torch import nn
 
 from ogkd import models
 from ogkd.core import UserError
-from ogkd.models.edits import LowRank, SingularValues, WeightEdits, linear_weights
 from ogkd.predict.predictor import Predictor
 from ogkd.predict.trained import from_run
 from ogkd.runs.registry import method_class
 from ogkd.tuning.backbone import load_backbone
+from ogkd.tuning.edits import Edits, LowRank, SingularValues
 from ogkd.tuning.method import Method
 from ogkd.tuning.options import Option, Options
 from ogkd.tuning.prompt_method import PromptMethod
@@ -145,8 +145,7 @@ class ClassVectors(PromptMethod):
 
     def text_features(self):
         sentences, mask = self.prompt_learner()
-        deep = [*[None] * (self.clip_model.text_layers - 2), self.vectors]
-        places = self.prompt_learner.context_positions()
+        deep, places = {self.clip_model.text_layers - 1: self.vectors}, self.prompt_learner.context_positions()
         return F.normalize(self.clip_model.encode_text(sentences, mask, deep, places), dim=-1)
 
 
@@ -157,22 +156,22 @@ class Edited(Method):
     options = Options(RANK=Option(2, "rank of the edits", least=1))
 
     def build(self):
-        model = self.clip_model
-        self.image = WeightEdits(model.image_tower, lambda weight: LowRank(weight, self.options.RANK))
-        self.text = WeightEdits(model.text_tower, SingularValues)
+        model, rank = self.clip_model, self.options.RANK
+        self.image = Edits(model, lambda weight: LowRank(weight, rank), lambda name: name.startswith("image_tower"))
+        self.text = Edits(model, SingularValues, lambda name: name.startswith("text_tower"))
         self.head = nn.Linear(model.vision_width, model.embed_dim, bias=False)
         with torch.no_grad():
             for parameter in self.image.parameters():
                 parameter.normal_(std=0.2)
+        self.edited = (self.text.applied(self.image.applied(model)),)
 
     def encode(self, images, patches=False):
-        out = self.clip_model.encode_image(images.to(self.device), weights=self.image(), project=False)
+        out = self.edited[0].encode_image(images.to(self.device), projected=False)
         return out._replace(global_token=F.normalize(out.global_token, dim=-1))
 
     def text_features(self):
         tokens = self.clip_model.tokenize([TEMPLATE.format(name) for name in self.classnames])
-        embedded = self.clip_model.embed(tokens.ids)
-        return F.normalize(self.clip_model.encode_text(embedded, tokens.mask, weights=self.text()), dim=-1)
+        return F.normalize(self.edited[0].encode_text(self.clip_model.embed(tokens.ids), tokens.mask), dim=-1)
 
     def losses(self, inputs, label):
         logits = self.classifier()(self.encode(inputs).global_token)
@@ -196,55 +195,27 @@ def test_a_method_that_changes_the_towers_trains_validates_and_predicts_what_it_
         torch.testing.assert_close(torch.tensor(predicted), torch.tensor(tested.logits), rtol=1e-4, atol=1e-3)
 
 
-TOWERS = ["biomedclip", "native_clip", "transformers_clip"]
-
-
-@pytest.fixture(scope="module", params=TOWERS)
-def model(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param) / "model"
-    getattr(tiny_models, request.param)(folder)
-    return models.load(str(folder))
-
-
-def test_vectors_of_one_class_change_that_class_alone(model):
-    frozen = model.tokenize(["a photo of a cyst.", "a photo of a tumor."])
-    embedded = model.embed(frozen.ids)
-    deep = torch.randn(2, 2, model.context_width)
-    with torch.no_grad():
-        one = model.encode_text(embedded, frozen.mask, [deep])
-        deep[0] = torch.randn_like(deep[0])
-        other = model.encode_text(embedded, frozen.mask, [deep])
-        plain = model.encode_text(embedded, frozen.mask, [None])
-    assert not torch.allclose(one[0], other[0])
-    torch.testing.assert_close(one[1], other[1])
-    torch.testing.assert_close(plain, model.encode_text(embedded, frozen.mask))
-
-
+@pytest.mark.parametrize("tower", ["biomedclip", "native_clip", "transformers_clip"])
 @pytest.mark.parametrize("make", [lambda weight: LowRank(weight, 2), SingularValues], ids=["low rank", "singular"])
-def test_every_linear_map_of_both_towers_can_be_edited_and_the_model_stays_as_it_is(model, make):
+def test_every_linear_map_of_both_towers_can_be_edited_and_the_model_stays_as_it_is(tmp_path, tower, make):
+    getattr(tiny_models, tower)(tmp_path / "model")
+    model = models.load(str(tmp_path / "model"))
     images, tokens = torch.randn(1, 3, model.image_size, model.image_size), model.tokenize(["a cyst."])
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    for tower, encode in (
-        (model.image_tower, lambda weights: model.encode_image(images, weights=weights).global_token),
-        (model.text_tower, lambda weights: model.encode_text(model.embed(tokens.ids), tokens.mask, weights=weights)),
-    ):
-        edits = WeightEdits(tower, make)
-        assert edits().keys() == linear_weights(tower).keys()
-        packed = any(isinstance(module, nn.MultiheadAttention) for module in tower.modules())
-        assert packed == any(name.endswith("in_proj_weight") for name in edits())
-        torch.testing.assert_close(encode(edits()), encode(None), rtol=1e-4, atol=1e-4)
-        encode(edits()).square().sum().backward()
-        moved = [name for name, edit in edits.edits.items() if any(p.grad.abs().sum() > 0 for p in edit.parameters())]
-        assert len(moved) >= 0.8 * len(edits.edits)  # all but maps that a pooled output does not use
-        assert all(isinstance(weight, nn.Parameter) for weight in linear_weights(tower).values())
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-def test_features_before_the_projection_are_as_wide_as_the_tower(model):
-    images = torch.randn(2, 3, model.image_size, model.image_size)
-    before = model.encode_image(images).global_token
-    assert model.encode_image(images, project=False).global_token.shape == (2, model.vision_width)
-    torch.testing.assert_close(model.encode_image(images).global_token, before, rtol=0, atol=0)
+    edits = Edits(model, make)
+    assert len(edits.of) == len(model.linear_layers())
+    features = []
+    for one in (model, edits.applied(model)):
+        text = one.encode_text(one.embed(tokens.ids), tokens.mask)
+        features.append(torch.cat([one.encode_image(images).global_token, text]))
+    torch.testing.assert_close(*features, rtol=1e-4, atol=1e-4)
+    features[1].square().sum().backward()
+    moved = [
+        edit
+        for edit in edits.of.values()
+        if any(p.grad.abs().sum() > 0 for p in edit.parameters() if p.grad is not None)
+    ]
+    assert len(moved) >= 0.8 * len(edits.of)  # all but maps that a pooled output does not use
+    assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
 def test_a_method_that_encodes_images_in_its_own_way_says_so():
