@@ -27,7 +27,7 @@ from ogkd.runs.registry import benchmark_methods
 from ogkd.runs.spec import RunSpec
 from tests.report_runs import random_predictions, write_run
 from tests.support.runs import configured, killed_at, learned
-from tests.test_toy_trainer import GIVEN
+from tests.dassl.test_toy_trainer import GIVEN
 from tests.toy_trainer import ToyCoOp
 
 AT_ONCE = ("OPTIM.WARMUP_EPOCH", "0")
