@@ -13,9 +13,9 @@ from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 from yacs.config import CfgNode
 
 from ogkd.core import read_image
+from ogkd.core.opening import open_images
 from ogkd.core.seeds import derived_seed, seeded
 from ogkd.core.workers import worker_options
-from ogkd.data.opening import open_images
 
 from .datasets import DatasetBase, Datum, build_dataset
 from .samplers import build_sampler
