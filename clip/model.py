@@ -64,7 +64,7 @@ class Transformer(transformer.Transformer):
     the first prompts, `deeper` the prompts (n, width) of the following layers, and `used` counts those already used."""
 
     @classmethod
-    def of(cls, stack: nn.Module, mask: Tensor | None, depth: int, length: int) -> Transformer:
+    def of(cls, stack: Any, mask: Tensor | None, depth: int, length: int) -> Transformer:
         """Turn open_clip's stack into one of this class, with prompts of its own in layers 1 to depth - 1. The text
         tower's has a mask."""
         stack.__class__ = cls

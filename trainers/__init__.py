@@ -1,6 +1,6 @@
 """Prompt-tuning methods and their baselines, one per file; importing the package makes them known.
 
-To register them with Dassl see ogkd/tuning/checkout.py.
+ogkd/tuning/registration.py registers them with Dassl.
 """
 
 import importlib
@@ -8,7 +8,7 @@ import pkgutil
 import sys
 
 if __name__ == "ogkd.trainers":
-    from ogkd.tuning.checkout import collected
+    from ogkd.tuning.registration import collected
 
     with collected():
         for _module in pkgutil.iter_modules(__path__):

@@ -55,7 +55,7 @@ class SimpleNet(nn.Module):
         self.backbone = build_backbone(
             model_cfg.BACKBONE.NAME, verbose=cfg.VERBOSE, pretrained=model_cfg.BACKBONE.PRETRAINED, **kwargs
         )
-        self.fdim: Any = self.backbone.out_features
+        self.fdim = cast(int, self.backbone.out_features)
         self.classifier = nn.Linear(self.fdim, num_classes) if num_classes > 0 else None
 
     def forward(self, x: Tensor, return_feature: bool = False) -> Tensor | tuple[Tensor, Tensor]:

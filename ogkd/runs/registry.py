@@ -18,7 +18,7 @@ def register_everything() -> Plugins:
     import ogkd.trainers  # noqa: F401
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY
-    from ogkd.tuning.checkout import register_methods
+    from ogkd.tuning.registration import register_methods
 
     register_methods()
     register_all()
