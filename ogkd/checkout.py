@@ -6,36 +6,14 @@ Two lines in its train.py add them: `import ogkd.trainers` and, after its own ex
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Collection
 from importlib.metadata import distribution
 from pathlib import Path
 
 from yacs.config import CfgNode
 
-from dassl.engine import TRAINER_REGISTRY
+import ogkd.trainers  # noqa: F401  fills METHODS
 from ogkd.features.settings import feature_settings
-from ogkd.tuning.registration import METHODS, offers, trainer_of
-
-PREFIX = "OGKD_"
-_registered: dict[str, type] = {}
-
-
-def register_methods(sections: Collection[str] = ()) -> None:
-    """Register a trainer for every method with Dassl, each once, and from now on for each further one.
-
-    One whose name is taken, by another trainer or by one of the `sections` of the configuration, gets a prefix.
-    """
-    for name, method in METHODS.items():
-        if name in _registered:
-            continue
-        if name in TRAINER_REGISTRY.registered_names() or name.upper() in sections:
-            print(f"ogkd: {name} is this code base's own; ours is {PREFIX}{name}.")
-            _registered[name] = trainer_of(method, f"{PREFIX}{name}")
-        else:
-            _registered[name] = trainer_of(method)
-        TRAINER_REGISTRY.register(_registered[name])
-    if not offers:
-        offers.append(lambda method: TRAINER_REGISTRY.register(trainer_of(method)))
+from ogkd.tuning.registration import register_methods
 
 
 def extend_cfg(cfg: CfgNode) -> None:
@@ -45,8 +23,7 @@ def extend_cfg(cfg: CfgNode) -> None:
     Call it after the code base's own extend_cfg.
     """
     _complete_open_clip()
-    register_methods(cfg.TRAINER)
-    for method in _registered.values():
+    for method in register_methods(cfg.TRAINER):
         if method.__name__.upper() not in cfg.TRAINER:
             method.extend_config(cfg)
     cfg.setdefault("FEATURES", feature_settings())
