@@ -33,8 +33,8 @@ from benchmarks.step import make_weights
 from dassl.engine import TrainerBase, build_trainer
 from ogkd.core import read_json, set_random_seed, write_json
 from ogkd.data.catalogue import Facts, load
-from ogkd.evaluation.collect import BASE2NEW_SHOTS as SHOTS
-from ogkd.runs.config import build_config, merged_config
+from ogkd.evaluation.protocol import BASE2NEW_SHOTS as SHOTS
+from ogkd.runs.config import build_config, resolve
 from ogkd.runs.protocols import Places, job
 from ogkd.runs.spec import RunSpec
 from ogkd.tuning.clip_trainer import load_backbone
@@ -65,7 +65,7 @@ class Work:
 
 
 def work_of(facts: Facts, spec: RunSpec) -> Work:
-    cfg = merged_config(spec)
+    cfg = resolve(spec).cfg
     base = math.ceil(len(facts.classes) / 2)
     epochs, batch = cfg.OPTIM.MAX_EPOCH, cfg.DATALOADER.TRAIN_X.BATCH_SIZE
     images = base * SHOTS

@@ -24,12 +24,15 @@ from ogkd.core.checkpoints import checkpoints_in
 from ogkd.core.errors import Diverged, UserError
 from ogkd.core.progress import progress
 from ogkd.core.seeds import derived_seed
-from ogkd.core.tools import random_states, restore_random_states, set_random_seed
 from ogkd.core.torchtools import (
     load_checkpoint,
     name_checkpoint,
+    random_states,
     restore,
+    restore_random_states,
     save_checkpoint,
+    schedule_state,
+    set_random_seed,
 )
 
 
@@ -73,7 +76,7 @@ class Checkpoints:
                     "state_dict": self._models[name].state_dict(),
                     "epoch": epoch + 1,
                     "optimizer": None if optim is None else optim.state_dict(),
-                    "scheduler": None if sched is None else sched.state_dict(),
+                    "scheduler": None if sched is None else schedule_state(sched),
                     "val_result": val_result,
                     "training": self._mean_losses,
                     "meta": self._checkpoint_meta(),
