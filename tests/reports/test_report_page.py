@@ -303,6 +303,11 @@ def test_two_runs_of_one_seed_that_disagree_are_named_and_left_out(small, tmp_pa
     assert "different results, so seed 1 is left out" in page.text and "CoOp" in page.section("summary")
 
 
+def test_a_run_that_no_table_shows_is_named(small):
+    small("OGKD", subsample="new")  # without its run on the base classes
+    assert "OGKD/1 is in no table" in small.page().section("missing")
+
+
 def test_unfinished_runs_and_seeds_with_other_test_images_are_named(small, tmp_path):
     small("OGKD"), small("OGKD", 2, predictions(images=IMAGES[:30]))
     (tmp_path / "out" / "begun").mkdir()

@@ -41,6 +41,10 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> d
         study(number, dataset, of_dataset, methods, material)
         for number, (dataset, of_dataset) in enumerate(progress(places, "report", unit="data set"), 1)
     ]
+    tests = [test for of in protocols.values() for one in of for name in one.tables for test in one.tests(name)]
+    tested = {_what(run) for test in tests for run in test.runs}
+    lost = [run for run in runs if run.kind != "transfer" and _what(run) not in tested]
+    material.remark(*(f"{material.shown(run.path)} is in no table." for run in lost))
     averages, transfers = [], []
     for backbone in backbones:
         end = f", {backbone}" if len(backbones) > 1 else ""
@@ -144,6 +148,11 @@ def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
         more = f" and {len(changed) - OPTIONS_SHOWN} more" if len(changed) > OPTIONS_SHOWN else ""
         facts.append(("options that were changed", "; ".join(changed[:OPTIONS_SHOWN]) + more))
     return facts
+
+
+def _what(run: Run) -> tuple:
+    """What a run and its copies have in common."""
+    return run.kind, run.backbone, run.dataset, run.method, run.shots, run.seed
 
 
 def _methods(runs: Iterable[Run]) -> list[str]:
