@@ -30,7 +30,7 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> d
     methods: classes in detailed figures; None: the best, OGKD and zero-shot.
     """
     runs = material.runs
-    backbones = sorted({run.backbone for run in runs})
+    backbones, methods_run = sorted({run.backbone for run in runs}), sorted({run.method for run in runs}, key=order)
     protocols = {one: [Protocol(name, one, material) for name in TITLES] for one in backbones}
     places = [
         (dataset, [protocol for protocol in of_backbone if dataset in protocol.tested])
@@ -72,7 +72,7 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> d
         "without": [material.shown(run.path) for run in runs if not (run.path / "predictions.npz").is_file()],
         "unread": list(material.unread),
         "remarks": list(material.remarks),
-        "methods": [known_methods()[name] for name in _methods(runs) if name in known_methods()],
+        "methods": [known_methods()[name] for name in methods_run if name in known_methods()],
         "metrics": [(one.title, (one.function.__doc__ or "").strip().partition("\n")[0]) for one in METRICS.values()],
     }
 
@@ -153,10 +153,6 @@ def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
 def _what(run: Run) -> tuple:
     """What a run and its copies have in common."""
     return run.kind, run.backbone, run.dataset, run.method, run.shots, run.seed
-
-
-def _methods(runs: Iterable[Run]) -> list[str]:
-    return sorted({run.method for run in runs}, key=order)
 
 
 def _title(method: str) -> str:
