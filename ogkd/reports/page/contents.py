@@ -6,14 +6,16 @@ import datetime
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ogkd.core import progress
+from ogkd.core import UserError, progress
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.methods import known_methods, order
 from ogkd.evaluation.metrics import METRICS
+from ogkd.evaluation.predictions import Predictions
 from ogkd.reports.page.grids import Grid, GridCell, grid_of
 from ogkd.reports.page.material import Material
 from ogkd.reports.page.protocol import TITLES, Protocol
 from ogkd.reports.page.study import Study, study
+from ogkd.reports.render import Table
 from ogkd.reports.transfer import transfer_tables
 from ogkd.reports.variants import by_shots
 
@@ -49,9 +51,7 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> d
     for backbone in backbones:
         end = f", {backbone}" if len(backbones) > 1 else ""
         averages += [(f"{one.title}{end}", mean) for one in protocols[backbone] if (mean := one.average())]
-        tables = transfer_tables([run for run in [*runs, *material.diverged] if run.backbone == backbone])
-        material.remark(*(note for table in tables for note in table.notes))
-        transfers += [(f"{table.title}{end}", grid_of(table)) for table in tables]
+        transfers += [(f"{table.title}{end}", grid_of(table)) for table in _transfer_tables(material, backbone)]
     return {
         "title": title,
         "made": _day(datetime.datetime.now()),
@@ -75,6 +75,19 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> d
         "methods": [known_methods()[name] for name in methods_run if name in known_methods()],
         "metrics": [(one.title, (one.function.__doc__ or "").strip().partition("\n")[0]) for one in METRICS.values()],
     }
+
+
+def _transfer_tables(material: Material, backbone: str) -> list[Table]:
+    runs = [run for run in [*material.runs, *material.diverged] if (run.kind, run.backbone) == ("transfer", backbone)]
+    for path in (run.path / "predictions.npz" for run in runs):
+        try:
+            _ = path.is_file() and Predictions.load(path)
+        except UserError as error:
+            material.unreadable(path, error)
+    tables = transfer_tables(runs)
+    if material.images:  # notes on predictions may quote names of images
+        material.remark(*(note for table in tables for note in table.notes))
+    return tables
 
 
 def _glance(studies: Sequence[Study], several: bool) -> Grid:
