@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict, cross_val_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict, cross_val_score
 from sklearn.utils import estimator_checks
 
 from ogkd.cli import train
@@ -45,6 +45,12 @@ def own_images(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def fitted(listed, cache) -> PromptClassifier:
+    """CoOp, fitted to all images; not to be changed."""
+    return classifier(cache, method="Co-Op", backbone="phantomclip").fit(*listed)
+
+
+@pytest.fixture(scope="module")
 def listed(own_images) -> tuple[list[str], list[str]]:
     """The paths of all images, and their class names."""
     paths = sorted((own_images / "scans").glob("*/*.png"))
@@ -60,7 +66,7 @@ def learned(estimator: PromptClassifier) -> dict[str, torch.Tensor]:
     return estimator.prompt_.learned["prompt_learner"]
 
 
-@pytest.mark.parametrize("method", ["OGKD", "CoOp", "CLIPAdapter"])
+@pytest.mark.parametrize("method", ["OGKD", "CLIPAdapter"])
 def test_fit_learns_bit_for_bit_what_train_py_learns(own_images, cache, tmp_path, method):
     pairs = [word for key, value in SHORT.items() for word in (key, str(value))]
     teacher = ["TRAINER.OGKD.PROMPTS", "templates"] if method == "OGKD" else []
@@ -96,12 +102,12 @@ def test_all_images_in_the_drawn_order_give_the_prompt_of_the_draw(arguments, da
     torch.testing.assert_close(learned(fitted)["ctx"], theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_images_in_memory_give_what_their_files_give(listed, cache):
+def test_images_in_memory_give_what_their_files_give(listed, cache, fitted):
     paths, labels = listed
     pictures = [Image.open(path) for path in paths]
-    from_files, from_memory = classifier(cache).fit(paths, labels), classifier(cache).fit(pictures, labels)
-    assert torch.equal(learned(from_files)["ctx"], learned(from_memory)["ctx"])
-    assert (from_files.predict_proba(paths[:4]) == from_memory.predict_proba(pictures[:4])).all()
+    from_memory = classifier(cache).fit(pictures, labels)
+    assert torch.equal(learned(fitted)["ctx"], learned(from_memory)["ctx"])
+    assert (fitted.predict_proba(paths[:4]) == from_memory.predict_proba(pictures[:4])).all()
 
 
 def test_fit_leaves_the_caller_s_random_numbers_and_folder_alone(listed, cache, tmp_path, monkeypatch, capsys):
@@ -123,13 +129,6 @@ def test_parameters_are_read_set_and_cloned_with_the_options_of_the_method():
     assert copy is not estimator and copy.get_params() == estimator.get_params()
     assert copy.set_params(gamma=0.5, seed=5) is copy
     assert (copy.get_params()["gamma"], copy.seed, estimator.get_params()["gamma"]) == (0.5, 5, 0.25)
-
-
-def test_a_method_and_a_backbone_may_have_any_of_their_names(listed, cache):
-    named = classifier(cache, method="Clip-Adapter", backbone="phantomclip", **{"TEST.FINAL_MODEL": "last_step"})
-    named.fit(*listed)
-    assert (named.prompt_.method, named.prompt_.backbone) == ("CLIPAdapter", "PhantomCLIP")
-    assert clone(named).get_params()["method"] == "Clip-Adapter"
 
 
 def test_the_contract_of_a_classifier(listed, cache):
@@ -158,24 +157,19 @@ def test_it_works_in_cross_validation_and_calibration(listed, cache):
 
 
 @pytest.mark.slow
-def test_processes_of_joblib_fit_what_this_process_fits(listed, cache):
+def test_processes_and_threads_fit_what_this_process_fits(listed, cache):
     paths, labels = listed
     estimator = classifier(cache, **{"DATALOADER.NUM_WORKERS": 2})
     apart = cross_val_score(estimator, paths, labels, cv=2, n_jobs=2, error_score="raise")
-    assert (apart == cross_val_score(estimator, paths, labels, cv=2)).all()
-
-
-def test_threads_fit_what_one_after_another_fits(listed, cache):
+    here = cross_val_score(estimator, paths, labels, cv=2)
+    assert (apart == here).all()
     with parallel_backend("threading"):
-        search = GridSearchCV(classifier(cache), {"seed": [1, 2]}, cv=2, n_jobs=4).fit(*listed)
-    alone = GridSearchCV(classifier(cache), {"seed": [1, 2]}, cv=2).fit(*listed)
-    assert (search.cv_results_["mean_test_score"] == alone.cv_results_["mean_test_score"]).all()
+        assert (cross_val_score(classifier(cache), paths, labels, cv=2, n_jobs=2) == here).all()
 
 
-@pytest.mark.parametrize("names", [sorted(CLASSES), dict(enumerate(sorted(CLASSES)))])
-def test_where_scikit_learn_numbers_the_classes_their_names_are_given(listed, cache, names):
+def test_where_scikit_learn_numbers_the_classes_their_names_are_given(listed, cache):
     paths, labels = listed
-    plain, named = classifier(cache), classifier(cache, class_names=names)
+    plain, named = classifier(cache), classifier(cache, class_names=sorted(CLASSES))
     chances = cross_val_predict(named, paths, labels, cv=2, method="predict_proba")
     halves = StratifiedKFold(2).split(paths, labels)
     for train_rows, test_rows in halves:
@@ -185,12 +179,12 @@ def test_where_scikit_learn_numbers_the_classes_their_names_are_given(listed, ca
     assert (voting.predict(paths) == clone(plain).fit(paths, labels).predict(paths)).all()
 
 
-def test_numbers_are_answered_with_numbers_also_when_loaded(listed, cache, tmp_path):
+def test_numbers_are_answered_with_numbers_also_when_loaded(listed, cache, tmp_path, fitted):
     paths, labels = listed
     numbers = [10 * CLASSES.index(label) for label in labels]
     names = {10 * number: name for number, name in enumerate(CLASSES)}
     estimator = classifier(cache, class_names=names).fit(paths, numbers)
-    words = classifier(cache).fit(paths, labels)
+    words = fitted
     assert estimator.classes_.tolist() == [0, 10, 20]
     assert estimator.prompt_.classnames == CLASSES
     order = [list(CLASSES).index(name) for name in words.classes_]
@@ -202,9 +196,8 @@ def test_numbers_are_answered_with_numbers_also_when_loaded(listed, cache, tmp_p
     assert (loaded.predict(paths) == estimator.predict(paths)).all()
 
 
-def test_one_image_is_answered_as_a_list_of_one(listed, cache, monkeypatch, tmp_path):
-    paths, labels = listed
-    estimator = classifier(cache).fit(paths, labels)
+def test_one_image_is_answered_as_a_list_of_one(listed, fitted):
+    paths, estimator = listed[0], fitted
     expected = estimator.predict(paths[:1])
     column = np.array(paths[:1], dtype=object)[:, None]
     for one in (paths[0], Path(paths[0]), Image.open(paths[0]), column, np.array(paths[:1])):
@@ -232,7 +225,7 @@ def test_scikit_learns_own_checks_that_need_no_numbers_as_images(check):
     check("PromptClassifier", PromptClassifier())
 
 
-@pytest.mark.parametrize("method", ["OGKD", "LinearProbe", "ZeroShotEnsemble"])
+@pytest.mark.parametrize("method", ["OGKD", "ZeroShotEnsemble"])
 def test_what_is_saved_is_loaded_with_its_parameters_and_answers(listed, cache, tmp_path, method):
     paths, labels = listed
     prompts = {name: [f"a scan of a {name}.", f"{name} in an image."] for name in CLASSES}
@@ -262,8 +255,6 @@ def test_the_sentences_that_are_given_decide_what_the_teacher_says(listed, cache
     ("params", "labels", "sentence"),
     [
         ({}, [0, 1, 2] * 10, r"The label 0 is not .* give words.* VotingClassifier.*class_names=sorted"),
-        ({}, [None, "mass", "cyst"] * 10, "The label None is not"),
-        ({"class_names": ["cyst", "mass"]}, [0, 1, 2] * 10, "The label 2 is not"),
         ({"class_names": {0: "mass"}}, [0, "cyst"] * 15, "of several types"),
         ({"class_names": ["mass", "cyst"]}, [0, 1] * 15, "not in alphabetical order"),
         ({"class_names": {0: "mass", 1: "mass"}}, [0, 1] * 15, "Several labels have one class name"),
@@ -271,7 +262,6 @@ def test_the_sentences_that_are_given_decide_what_the_teacher_says(listed, cache
         ({}, ["mass", "cyst"], "give each image one label"),
         ({}, ["mass", "nan"] * 15, "missing label"),
         ({}, ["mass", None] * 15, "None is not a class name"),
-        ({}, ["mass", float("nan")] * 15, "nan is not a class name"),
         ({}, ["mass", "Mass "] * 15, "'mass' and 'Mass ' both give the class"),
         ({}, ["塊", "瘤"] * 15, "have the same prompt"),
         ({"shots": 0}, ["mass", "cyst"] * 15, "shots is 0"),

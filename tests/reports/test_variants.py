@@ -11,7 +11,7 @@ from ogkd.core.config_files import read_config
 from ogkd.evaluation.collect import collect
 from ogkd.evaluation.protocol import PLACES
 from ogkd.reports.tables import average, base2new_tables, few_shot_tables
-from ogkd.reports.variants import _short_names, _words, method_file, variants
+from ogkd.reports.variants import _short_names, _words, variants
 from tests.conftest import ROOT
 from tests.test_tables import line_of, parse, write_run  # noqa: F401  parse is a fixture
 
@@ -45,11 +45,12 @@ def test_a_run_with_another_option_has_its_own_row(tmp_path, parse):  # noqa: F8
     assert done.stderr == ""
 
 
-def test_older_runs_are_labelled_by_their_methods_files(tmp_path):
+def test_runs_that_did_not_record_what_was_changed_have_a_row_and_are_told_apart_by_their_configuration(tmp_path):
     ogkd(tmp_path / "a", 1, 60.0)
     ogkd(tmp_path / "b", 2, 70.0)
+    assert labels(tmp_path) == {"OGKD": (65.0, 2)}
     ogkd(tmp_path / "c", 1, 40.0, options={"GAMMA": 0.999})
-    assert labels(tmp_path) == {"OGKD": (65.0, 2), "OGKD, GAMMA 0.999": (40.0, 1)}
+    assert labels(tmp_path) == {f"OGKD, GAMMA {GAMMA}": (65.0, 2), "OGKD, GAMMA 0.999": (40.0, 1)}
 
 
 def test_older_runs_that_differ_in_what_no_file_names_are_told_apart_by_it(tmp_path):
@@ -221,9 +222,3 @@ def test_long_values_are_cut_and_stay_different():
     first, second = (_words("CTX_INIT", "a photo of a " * 9 + end) for end in ("cyst", "mass"))
     assert first != second
     assert len(first) < 70
-
-
-def test_a_data_set_without_a_file_has_the_methods_default():
-    assert method_file("OGKD", "few_shot", "moles") == method_file("OGKD", "few_shot", "default")
-    assert method_file("../OGKD", "few_shot", "btmri") == {}
-    assert method_file("Unheard", "few_shot", "btmri") == {}
