@@ -198,10 +198,10 @@ def risk_coverage_curves(of_methods: Mapping[str, Sequence[Predictions]], colour
         coverage, risk = of_seeds[0][0], np.mean([risk for _, risk in of_seeds], axis=0)
         # Curves start at 2 % of the images, since the first few make them jump.
         first = max(len(coverage) // 50, 1) - 1
-        drawn = np.unique(np.linspace(first, len(coverage) - 1, min(POINTS, len(coverage) - first)).astype(int))
-        every = (4 * colours[name], max(len(drawn) // 6, 1))
+        rows = np.unique(np.linspace(first, len(coverage) - 1, min(POINTS, len(coverage) - first)).astype(int))
+        every = (4 * colours[name], max(len(rows) // 6, 1))
         axes.plot(
-            100 * coverage[drawn], 100 * risk[drawn], linewidth=1.8, markevery=every, label=short(name),
+            100 * coverage[rows], 100 * risk[rows], linewidth=1.8, markevery=every, label=short(name),
             **_look(colours[name]),
         )  # fmt: skip
     axes.set(xlim=(0, 100), ylim=(0, None))
