@@ -384,7 +384,7 @@ def test_better_predictions_are_better_by_every_metric():
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
-    with pytest.raises(UserError, match="no metric 'acuracy'.*mean 'accuracy'"):
+    with pytest.raises(UserError, match=r"no metric 'acuracy'.*mean 'accuracy'"):
         compute("acuracy", random_predictions(5))
 
 

@@ -220,7 +220,7 @@ def test_the_source_is_named_with_what_a_reader_should_know_of_it(tmp_path, pars
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--published", "biomedcop"], "do you mean 'biomedcoop'"),
+        (["--published", "biomedcop"], "mean 'biomedcoop'"),
         (["--published", "--metric", "macro_f1"], "accuracies"),
         (["--published", "--against", "CoOp"], "leave out --published"),
     ],
