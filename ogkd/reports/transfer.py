@@ -46,7 +46,8 @@ def transfer_tables(runs: Sequence[Run], metric: str = "accuracy") -> list[Table
     for route in sorted({(run.source, run.dataset, run.shots) for run in chosen}):
         source, target, shots = route
         table = Table(
-            f"{source} -> {target}, {shots_name(shots)}", ["method", measured.title, f"{percent} from", f"{percent} to"],
+            f"{source} -> {target}, {shots_name(shots)}",
+            ["method", measured.title, f"{percent} from", f"{percent} to"],
             ranked=[True, False, False], lower=measured.lower_is_better, decimals=decimals(measured),
         )  # fmt: skip
         found, conflicts = variants([run for run in chosen if (run.source, run.dataset, run.shots) == route])
