@@ -108,7 +108,7 @@ def of_weights(cfg: CfgNode, fingerprint: str = "") -> Fingerprints:
         device = "cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu"
         return fingerprint or load_backbone(cfg.MODEL.BACKBONE.NAME, device).fingerprint
 
-    files = [path for path in folder.iterdir() if path.is_file()]
+    files = [folder] if folder.is_file() else [path for path in folder.iterdir() if path.is_file()]
     memory = FileMemory(memory_file(cfg.FEATURES.CACHE_DIR, folder))
     return {"weights": remembered(memory, "weights", files, compute)}
 
