@@ -162,7 +162,7 @@ def ready(run: str, classes: list[str] | None, backbone: str, calibrated: bool) 
         load_prompt,  # only now, so that wrong arguments are reported before PyTorch is loaded
     )
     from ogkd.predict.predictor import Predictor
-    from ogkd.runs.folder import phantom_note
+    from ogkd.runs.notes import phantom_note
 
     prompt = load_prompt(run)
     temperature = 1.0

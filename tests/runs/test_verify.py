@@ -12,11 +12,11 @@ import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from dassl.optim.lr_scheduler import ConstantWarmupScheduler
-from ogkd.core import UserError, load_checkpoint
+from ogkd.core import load_checkpoint
 from ogkd.evaluation.collect import collect
 from ogkd.phantom.dataset import write_dataset
 from ogkd.reports.tables import base2new_tables
-from ogkd.runs.released import REPOSITORY, agrees, chosen, fetch, released_accuracies
+from ogkd.runs.released import REPOSITORY, agrees, chosen, released_accuracies
 from tests.conftest import ROOT
 from tests.download_server import Served, serving
 
@@ -181,13 +181,6 @@ def test_a_folder_of_prompts_is_used_without_a_network_and_what_it_lacks_is_said
     assert f"{copy} has none of the prompts" in done.stderr
 
 
-def test_without_a_network_one_sentence_is_said(verify):
-    done = verify("http://127.0.0.1:9", "busi", "--shots", "1")
-    (sentence,) = [line for line in done.stderr.splitlines() if not line.startswith("note:")]
-    assert done.returncode == 2
-    assert sentence.startswith("error: The released prompt few_shot/busi/shots_1/") and "--from" in sentence
-
-
 def test_a_prompt_that_the_hub_does_not_have_is_named(verify, context):
     wanted = chosen(["busi"], [], [1], [])
     with serving() as server:
@@ -233,9 +226,3 @@ def test_every_released_prompt_has_a_published_accuracy_and_a_path_of_its_own():
     assert all(len(one.accuracies) == len(one.subsets) and 0 < min(one.accuracies) <= 100 for one in released)
     few_shot = {(one.dataset, one.shots, one.seed) for one in released if one.protocol == "few_shot"}
     assert len(few_shot) == 11 * 5 * 3
-
-
-def test_a_prompt_that_cannot_be_had_is_a_user_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match="could not be fetched"):
-        fetch(released_accuracies()[0], "http://127.0.0.1:9")

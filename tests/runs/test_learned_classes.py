@@ -15,7 +15,6 @@ from ogkd.cli import train
 from ogkd.core import UserError, load_checkpoint
 from ogkd.data.same_classes import places
 from ogkd.evaluation.predictions import Predictions
-from ogkd.predict.trained import from_run
 from ogkd.runs.learned_classes import learned_classes
 from ogkd.tuning.registration import register
 from trainers.coop import CoOp
@@ -179,11 +178,6 @@ def test_training_is_not_resumed_with_the_classes_in_another_order(arguments, tm
     words = words_of(arguments, "CoOp", *CSC, root=copied(data, tmp_path / "data", turned), output=tmp_path / "more")
     with pytest.raises(UserError, match=r"was trained on the classes .* in their order"):
         train.main(["--resume", str(tmp_path / "run"), *words])
-
-
-def test_a_prompt_has_the_classes_of_its_checkpoint(arguments, tmp_path):
-    results = train.main(arguments("LinearProbe"))
-    assert from_run(tmp_path / "run").classnames == tuple(results["classnames"])
 
 
 NAMES = st.lists(st.text("abAB_ -+é", min_size=1, max_size=4), min_size=1, max_size=6, unique=True)
