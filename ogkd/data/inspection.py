@@ -42,7 +42,7 @@ class Inspection(Findings):
         self.faults += [
             f"the image {look.path} is blank (all its pixels have the same value): remove it or export it again"
             for look in looks
-            if not (look.problem or look.pixels)
+            if look.blank
         ]
         masks = beside_by_content({name: [look.mask for look in of] for name, of in self.classes.items()})
         self.faults += [f"{phrase}: if they are no images, move them elsewhere" for phrase in masks]
@@ -72,7 +72,7 @@ class Inspection(Findings):
         """Find images with identical pixels; return phrases about those that may be intended."""
         groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for name, look in self.looks():
-            if look.pixels:
+            if look.pixels and not look.blank:
                 groups[look.pixels].append((name, look.path))
         twice = []
         for group in groups.values():
@@ -139,7 +139,7 @@ def inspect(folder: str | Path, labels: Labels | None = None) -> Inspection:
         except UserError as error:
             findings.faults.append(str(error))
     everything = [path for of_class in paths.values() for path in of_class]
-    looks = {look.path: look for look in look_at(everything, images)}
+    looks = {look.path: look for look in look_at(everything, images, hash_pixels=True)}
     patients = known_patients(folder, everything, images)
     seen = Inspection(
         {name: [looks[path] for path in of_class] for name, of_class in paths.items()},
