@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from download_server import Served, encrypted, serving
 
 from ogkd.models import sources
 from tests.support import tiny_models
+from tests.support.download_server import Served, encrypted, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT = sources.BIOMEDCLIP.revision

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from download_server import serving
 from PIL import Image
 from safetensors import safe_open
 
@@ -30,6 +29,7 @@ from ogkd.runs.execute import execute
 from ogkd.runs.spec import RunSpec
 from tests.conftest import ROOT
 from tests.support import random_weights
+from tests.support.download_server import serving
 
 CLASSES = ("smooth mass", "lobulated mass", "nodular opacity")
 ROOT_NAME = "St Elsewhere radiology 2019"
