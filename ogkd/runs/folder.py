@@ -17,7 +17,7 @@ from ogkd.core import Diverged, UserError, atomic_path, checkpoints_in, find_che
 from ogkd.core.checkpoints import BEST
 from ogkd.core.config_files import read_config
 from ogkd.core.hashes import text_hash
-from ogkd.core.locks import alone
+from ogkd.core.locks import locked
 from ogkd.core.phases import Phases
 from ogkd.evaluation.collect import DIVERGED, read_results
 from ogkd.evaluation.doubts import doubts
@@ -65,7 +65,7 @@ class RunFolder:
     def alone(self) -> contextlib.AbstractContextManager[None]:
         """Create the folder and hold its lock, so that a second process for the same run waits for the first."""
         self.path.mkdir(parents=True, exist_ok=True)
-        return alone(self.path / LOCK, f"the run in {self.path}")
+        return locked(self.path / LOCK, f"the run in {self.path}")
 
     def check(self) -> None:
         """Raise UserError if a file in the configuration is missing or unusable, before anything is written."""

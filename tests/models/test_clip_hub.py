@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ogkd.models import sources
-from tests.download_server import Served, encrypted, serving
 from tests.support import tiny_models
+from tests.support.download_server import Served, encrypted, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT = sources.BIOMEDCLIP.revision
