@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO, cast
 
 import numpy as np
 from PIL import Image
@@ -204,7 +204,7 @@ def classify(
                 row = next(rows)
                 answer = answered(image, predictor.classnames, chances[row], abstain)
                 if target is not None:
-                    evidence = results.patch_logits[row, :, chances[row].argmax()]
+                    evidence = cast(np.ndarray, results.patch_logits)[row, :, chances[row].argmax()]
                     _save_heatmap(target, predictor.view(picture), evidence, answer)
                 yield answer._replace(frames=frames, blank=is_blank(picture))
 

@@ -47,9 +47,9 @@ def bank_folders(bank: str = "", folder: Path | None = None) -> list[Path]:
 
 
 def bank_file(dataset: str, bank: str = "", folder: Path | None = None) -> Path:
-    """A data set's file <DATASET>.json in a bank, whether or not it exists."""
+    """A data set's file <DATASET>.json in a bank; one's own, whether or not it exists, if there is none."""
     files = [place / f"{dataset}.json" for place in bank_folders(bank, folder)]
-    return next((file for file in files if file.is_file()), files[0])
+    return next((file for file in files if file.is_file()), files[0 if bank else -1])
 
 
 def find_bank(dataset: str, bank: str = "", folder: Path | None = None) -> Path:
@@ -121,7 +121,7 @@ def load_prompts(
         path = find_bank(facts.source_set, bank, folder)
     otherwise = "or set TRAINER.<METHOD>.PROMPTS templates for general sentences"
     if not path.is_file():
-        source = f"write it as {{class name: [sentences]}} in {own_banks()}"
+        source = "write it as {class name: [sentences]}"
         if bank and not _is_path(bank):
             source = f"import it with `python scripts/import_prompts.py FILE_OR_URL --name {bank}`"
         raise UserError(f"There are no teacher prompts for {dataset}, as {path} does not exist: {source}, {otherwise}.")
