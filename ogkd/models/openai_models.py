@@ -18,7 +18,7 @@ from torch import Tensor
 from ogkd.core.files import atomic_path
 from ogkd.core.network import trouble
 from ogkd.models import open_clip_models, weights
-from ogkd.models.configurations import OPENAI_SIZES, OPENAI_SPEC, ImageSpec
+from ogkd.models.configurations import OPENAI_SPEC, ImageSpec
 from ogkd.models.errors import ModelError, OpenAIError
 from ogkd.models.interface import FrozenCLIP
 from ogkd.models.openai_archive import is_archive, read_archive
@@ -34,10 +34,10 @@ SIZES = ("input_resolution", "context_length", "vocab_size")
 
 def load(name: str, path: Path) -> FrozenCLIP:
     """Load the model of a file in OpenAI's format, in fp32, on the CPU. Raises ModelError if it has another format."""
-    state = read(path)
+    state = {key: value.float() for key, value in read(path).items() if key not in SIZES}
     config = config_of(state)
     model: Any = open_clip_models.build(config, path)
-    weights.fill(model, state, path, name, ignored=SIZES)
+    weights.fill(model, state, path, name)
     tokenizer = native_tokenizer("lower")
     return FrozenCLIP(
         name=name,
@@ -154,14 +154,10 @@ def read(path: Path, only_shapes: bool = False) -> dict[str, Tensor]:
     return read_archive(path, only_shapes) if is_archive(path) else weights.read(path)
 
 
-def file_of(name: str, folder: Path = CACHE) -> Path | None:
-    """The file of a model with one of OpenAI's names, downloaded to `folder` unless it is there, or `name` itself if it
-    is a file; None for another name. Raises ModelError if it cannot be downloaded."""
-    if Path(name).is_file():
-        return Path(name)
-    if name not in OPENAI_SIZES:
-        return None
-    return download(address(name), folder.expanduser())
+def file_of(name: str) -> Path:
+    """The file of a model with one of OpenAI's names, downloaded unless it is in OpenAI's cache; `name` itself if it is
+    a file. Raises ModelError if it cannot be downloaded."""
+    return Path(name) if Path(name).is_file() else download(address(name), CACHE.expanduser())
 
 
 def address(name: str) -> str:

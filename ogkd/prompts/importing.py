@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ogkd.core import UserError, expanded, write_json
 from ogkd.core.hashes import git_blob_sha1
+from ogkd.core.transfer import TransferError, read_small, writing
 from ogkd.data import catalogue
-from ogkd.data.fetch.transfer import TransferError, read_small, writing
 from ogkd.prompts.bank import Bank, bank_folders, is_bank, own_banks
 
 MOST_BYTES = 8 << 20
