@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from download_server import Served, encrypted, serving
 
 from ogkd.models import sources
+from tests.download_server import Served, encrypted, serving
 from tests.support import tiny_models
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from download_server import serving
 from PIL import Image
 from safetensors import safe_open
 
@@ -29,6 +28,7 @@ from ogkd.predict.predictor import Predictor
 from ogkd.runs.execute import execute
 from ogkd.runs.spec import RunSpec
 from tests.conftest import ROOT
+from tests.download_server import serving
 from tests.support import random_weights
 
 CLASSES = ("smooth mass", "lobulated mass", "nodular opacity")
