@@ -33,9 +33,8 @@ from ogkd.predict.trained import TrainedPrompt, from_trainer
 from ogkd.prompts.bank import of_classes
 from ogkd.runs.config import build_config, method_config
 from ogkd.runs.execute import threads_for, validation_predictions_of
-from ogkd.runs.registry import method_class
+from ogkd.runs.registry import is_built_here, method_class, trainer_class
 from ogkd.runs.spec import RunSpec
-from ogkd.tuning.clip_trainer import ClipTrainer
 
 OneImage = str | os.PathLike | Image.Image
 Images = Sequence[OneImage] | OneImage
@@ -129,15 +128,14 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
             of_classes(self.prompts, order.values(), "prompts")
         with _ONE_FIT, tempfile.TemporaryDirectory(prefix="prompt-classifier-") as folder:
             cfg = build_config(self._spec(folder))
-            method = method_class(self.method)
-            if not issubclass(method, ClipTrainer):
+            if not is_built_here(self.method):
                 raise UserError(f"{self.method} is not built on ClipTrainer: use train.py for it.")
             dataset = self._dataset(images, names, list(order.values()), Path(folder))
             quiet, threads = contextlib.redirect_stdout(io.StringIO()), threads_for(cfg.MODEL.BACKBONE.NAME)
             with quiet, threads, seeded(0):  # the caller's random state is left unchanged
                 if self.seed >= 0:
                     set_random_seed(self.seed)
-                trainer = method(cfg, dataset)
+                trainer = trainer_class(self.method)(cfg, dataset)
                 trainer.train()
                 validation = validation_predictions_of(trainer)
         self.classes_ = np.array(list(order))
@@ -179,7 +177,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         method, options = named(self.method), {name.upper(): value for name, value in self.options.items()}
         node = f"TRAINER.{method.upper()}."
         options = {name if "." in name else node + name: value for name, value in options.items()}
-        has_teacher = "PROMPTS" in getattr(method_class(method), "default_options", dict)()
+        has_teacher = is_built_here(method) and "PROMPTS" in method_class(method).options
         if has_teacher and not {f"{node}PROMPTS", f"{node}PROMPT_BANK"} & options.keys():
             options[f"{node}PROMPTS"] = "templates"
         shots = -1 if self.shots is None else self.shots

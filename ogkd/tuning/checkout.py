@@ -5,9 +5,8 @@ Two lines in its train.py add them: `import ogkd.trainers` and, after its own ex
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -15,28 +14,14 @@ from yacs.config import CfgNode
 
 from dassl.engine import TRAINER_REGISTRY
 from ogkd.features.settings import feature_settings
+from ogkd.tuning.registration import METHODS, offers, trainer_of
 
 PREFIX = "OGKD_"
-METHODS: dict[str, type] = {}
-"""Every method by its own name, whether Dassl knows it or not."""
 _registered: dict[str, type] = {}
 
 
-@contextlib.contextmanager
-def collected() -> Iterator[None]:
-    """Trainers that register with Dassl inside the block become METHODS instead, so that names which are taken, or will
-    be, are no error."""
-    registry = TRAINER_REGISTRY
-    theirs, registry._obj_map = registry._obj_map, {}
-    try:
-        yield
-    finally:
-        METHODS.update(registry._obj_map)
-        registry._obj_map = theirs
-
-
 def register_methods(sections: Collection[str] = ()) -> None:
-    """Register METHODS with Dassl, each once.
+    """Register a trainer for every method with Dassl, each once, and from now on for each further one.
 
     One whose name is taken, by another trainer or by one of the `sections` of the configuration, gets a prefix.
     """
@@ -45,11 +30,12 @@ def register_methods(sections: Collection[str] = ()) -> None:
             continue
         if name in TRAINER_REGISTRY.registered_names() or name.upper() in sections:
             print(f"ogkd: {name} is this code base's own; ours is {PREFIX}{name}.")
-            method = type(
-                f"{PREFIX}{name}", (method,), {"__module__": method.__module__, "title": method.title or name}
-            )
-        TRAINER_REGISTRY.register(method)
-        _registered[name] = method
+            _registered[name] = trainer_of(method, f"{PREFIX}{name}")
+        else:
+            _registered[name] = trainer_of(method)
+        TRAINER_REGISTRY.register(_registered[name])
+    if not offers:
+        offers.append(lambda method: TRAINER_REGISTRY.register(trainer_of(method)))
 
 
 def extend_cfg(cfg: CfgNode) -> None:

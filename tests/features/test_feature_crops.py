@@ -101,7 +101,7 @@ def test_each_crop_of_an_image_is_shown_once_before_any_comes_again(count, seed,
 def test_a_batch_holds_for_each_image_the_tokens_of_the_crop_whose_turn_it_is(arguments, own_cache):
     words = arguments("OGKD", *CROPS, "FEATURES.CACHE_DIR", str(own_cache))
     trainer = trainer_of(words)
-    trainer.before_epoch()
+    trainer.before_train()
     (batch, *_) = trainer.train_loader_x
     crops = trainer.train_loader_x._crops
     tokens = torch.stack([crop.global_tokens for crop in crops])
@@ -125,7 +125,7 @@ def test_crops_are_of_the_frame_that_is_chosen(arguments, tmp_path, own_cache):
     for frame in ("1", "2"):
         options = ("FEATURES.CACHE_DIR", str(own_cache), "DATASET.ROOT", str(tmp_path / "data"), "INPUT.FRAME", frame)
         trainer = trainer_of(arguments("CoOp", *CROPS, "DATASET.NUM_SHOTS", "1", *options))
-        trainer.before_epoch()
+        trainer.before_train()
         (batch, *_) = trainer.train_loader_x
         shown.append(batch["features"].global_token)
     assert not torch.allclose(*shown)
