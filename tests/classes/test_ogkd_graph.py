@@ -175,13 +175,6 @@ def both_losses(made, graph, gamma, smoothing):
     )
 
 
-@given(logits, st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from(ogkd.SMOOTHINGS))
-def test_along_the_identity_nothing_is_diffused_bit_for_bit_where_the_shares_are_exact(made, gamma, smoothing):
-    graph = torch.randn(made["classes"], made["classes"]).softmax(-1)
-    along_identity = both_losses(made, torch.eye(made["classes"]), gamma, smoothing)
-    assert torch.equal(along_identity, both_losses(made, graph, 0.0, smoothing))
-
-
 @given(logits, st.floats(0, 1), st.sampled_from(ogkd.SMOOTHINGS))
 def test_along_the_identity_nothing_is_diffused_but_for_rounding_at_any_share(made, gamma, smoothing):
     # (1 - gamma) q + gamma q rounds both products and their sum.
@@ -196,19 +189,6 @@ def test_a_file_of_the_text_graph_gives_the_prompt_of_the_text_graph_bit_for_bit
     train.main(arguments("OGKD", "TRAINER.OGKD.ALPHA", "2.0", output=tmp_path / "text"))
     train.main(arguments("OGKD", "TRAINER.OGKD.ALPHA", "2.0", GRAPH, f"file+:{path}", output=tmp_path / "file"))
     assert torch.equal(prompt(tmp_path / "file"), prompt(tmp_path / "text"))
-
-
-@pytest.mark.slow
-def test_every_kind_trains_and_each_ends_with_a_prompt_of_its_own(arguments, kinds, tmp_path):
-    prompts = {}
-    for number, kind in enumerate(["text", *kinds]):
-        output = tmp_path / str(number)
-        results = train.main(arguments("OGKD", GRAPH, kind, "TRAINER.OGKD.LAMBDA_GAD", "5.0", output=output))
-        assert math.isfinite(results["accuracy"])
-        assert results["config"]["TRAINER"]["OGKD"]["GRAPH"] == kind
-        prompts[kind] = prompt(output)
-    for kind, one in prompts.items():
-        assert not any(torch.equal(one, other) for name, other in prompts.items() if name != kind), kind
 
 
 # What is wrong is said
@@ -238,12 +218,6 @@ def test_a_data_set_of_which_no_geometry_is_known_is_an_error_that_says_what_to_
     )
     with pytest.raises(UserError, match=r"how the classes of moles relate.*moles\.yaml.* does not exist: write it"):
         train.main(spec.arguments())
-
-
-def test_a_csv_that_lacks_a_class_is_an_error_that_names_it(arguments, tmp_path):
-    path = write_graph(tmp_path / "eleven.csv", CLASSES[1:], np.eye(11))
-    with pytest.raises(UserError, match=r"eleven\.csv has no class 'smooth mass'"):
-        train.main(arguments("OGKD", GRAPH, f"file:{path}"))
 
 
 def test_a_finished_graph_with_classes_that_are_not_in_play_is_an_error(arguments, tmp_path):
@@ -276,20 +250,15 @@ def test_results_hold_the_hash_of_the_graphs_file_and_none_without_one(arguments
     assert "graph" not in recorded(tmp_path / "text")
 
 
-def test_a_finished_run_is_not_taken_for_one_of_a_file_that_has_changed(csv_run, capsys):
+def test_a_run_is_not_taken_for_one_of_a_file_that_has_changed(csv_run, tmp_path, capsys):
     path, words = csv_run
     train.main(words)
     assert "is complete" in capsys.readouterr().out
     write_graph(path, CLASSES, 2 * np.eye(12))
-    with pytest.raises(UserError, match="was made with another graph, whose file has changed since"):
+    with pytest.raises(UserError, match="another graph, whose file has changed since"):
         train.main(words)
-
-
-def test_an_unfinished_run_is_not_continued_with_a_file_that_has_changed(csv_run, tmp_path):
-    path, words = csv_run
-    (tmp_path / "run" / "results.json").unlink()
-    write_graph(path, CLASSES, 2 * np.eye(12))
-    with pytest.raises(UserError, match="was started with another graph, whose file has changed since"):
+    (tmp_path / "run" / "results.json").unlink()  # not finished
+    with pytest.raises(UserError, match="another graph, whose file has changed since"):
         train.main(words)
 
 
