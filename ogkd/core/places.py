@@ -22,3 +22,18 @@ def cache_folder() -> Path:
     if IN_CHECKOUT:
         return _ABOVE / "cache"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ogkd"
+
+
+def command(name: str, *words: object) -> str:
+    """What to type for a command of this project where the user is: `python scripts/check_data.py ...` in a checkout,
+    `ogkd check-data ...` elsewhere."""
+    program = f"ogkd {name}"
+    if IN_CHECKOUT:
+        front = {"tables": "parse_test_res", "train": "train", "predict": "predict", "report": "report"}
+        program = f"python {front[name]}.py" if name in front else f"python scripts/{name.replace('-', '_')}.py"
+    return " ".join([program, *map(str, words)])
+
+
+def install_command(extra: str) -> str:
+    """What to type to install the packages of an extra."""
+    return f"pip install '{'.' if IN_CHECKOUT else 'ogkd'}[{extra}]'"
