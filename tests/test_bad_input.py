@@ -282,7 +282,7 @@ scripts/interpret_prompt.py {{run}} --epoch 9 | There is no checkpoint of epoch 
 scripts/interpret_prompt.py {{run}} --words 0 | --words must be at least 1, not 0.
 scripts/interpret_prompt.py {{run}} --backbone nosuch | There is no model or folder "nosuch"
 scripts/split.py {{place}}/nosuch --patients (p) | There is no folder
-scripts/split.py {{images}} --patients (p --seed 1 | is neither a CSV file nor a regular expression
+scripts/split.py {{images}} --patients (p --seed 1 | is neither a table nor a regular expression
 scripts/split.py {{images}} --patients (p\\\\d+)_ --seed -1 | --seed must be at least 0, not -1.
 scripts/split.py {{images}} --patients {{place}}/none.csv | none.csv
 scripts/split.py {{place}}/empty --patients (p) | empty

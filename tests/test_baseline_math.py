@@ -116,12 +116,12 @@ def test_cocoops_batch_of_prompts_equals_one_image_at_a_time(model, csc, positio
 def test_maples_coupled_prompts_change_both_towers_and_get_gradients(model, position):
     learner = CoupledPromptLearner(model, NAMES, 2, "a photo", False, position, depth=3)
     images = torch.randn(2, 3, model.image_size, model.image_size)
-    prompted = model.encode_image(images, deep_prompts=learner.visual_prompts()).global_token
+    prompted = model.encode_image(images, prompts=learner.visual_prompts()).global_token
     assert not torch.allclose(prompted, model.encode_image(images).global_token)
 
     places = learner.context_positions()
     shallow = model.encode_text(*learner())
-    text = model.encode_text(*learner(), deep_prompts=list(learner.deep), deep_positions=places)
+    text = model.encode_text(*learner(), dict(enumerate(learner.deep, 1)), places)
     assert not torch.allclose(text, shallow)
     (prompted.sum() + text.sum()).backward()
     assert all((parameter.grad != 0).any() for parameter in learner.parameters())
@@ -134,7 +134,7 @@ def test_maples_visual_prompts_are_linear_maps_of_the_textual_ones(model, csc):
     learner = CoupledPromptLearner(model, NAMES, 2, "a photo", csc, "end", depth=2)
     shared = sum(learner.ctx) / len(NAMES) if csc else learner.ctx
     for prompt, textual, layer in zip(
-        learner.visual_prompts(), [shared, *learner.deep], learner.to_visual, strict=True
+        learner.visual_prompts().values(), [shared, *learner.deep], learner.to_visual, strict=True
     ):
         expected = textual.detach().numpy() @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
         np.testing.assert_allclose(prompt.detach().numpy(), expected, rtol=1e-4, atol=1e-5)

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from ogkd.data.catalogue import load
-from ogkd.reports.variants import BASE2NEW_SHOTS
+from ogkd.evaluation.collect import BASE2NEW_SHOTS
 from ogkd.runs.config import merged_config
 from ogkd.runs.plan import plan
 from ogkd.runs.protocols import PROTOCOLS, Places, job

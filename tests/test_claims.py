@@ -178,8 +178,8 @@ def test_no_severity_is_claimed_where_all_accuracies_differ(tmp_path, parse):  #
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--claims", "KgCoOp"], "There is no finished run of KgCoOp; there is CoOp, BiomedCoOp, OGKD"),
-        (["--claims", "OGKD", "--against", "MaPLe"], "There is no finished run of MaPLe"),
+        (["--claims", "KgCoOp"], "no finished run of the method KgCoOp"),
+        (["--claims", "OGKD", "--against", "MaPLe"], "no finished run of the method MaPLe"),
         (["--claims", "OGKD", "--against", "OGKD"], "another method to compare OGKD with"),
         (["--claims", "OGKD", "--format", "csv"], "leave out --format"),
         (["--claims", "OGKD", "--table", "few_shot"], "leave out --format and --table"),

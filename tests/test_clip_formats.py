@@ -112,12 +112,6 @@ def test_a_resnets_patch_is_what_its_pool_gives_for_that_position_alone(pmc):
     torch.testing.assert_close(pooled, expected, rtol=0, atol=1e-5)
 
 
-def test_a_resnet_has_no_deep_prompts(pmc):
-    model, _, _ = pmc
-    with pytest.raises(models.ModelError, match="has no deep prompts"):
-        model.encode_image(images_for(model), deep_prompts=[torch.zeros(2, model.vision_width)])
-
-
 def test_a_checkpoint_of_something_else_is_not_taken_for_pmc_clip(tmp_path):
     torch.save({"state_dict": {"weight": torch.zeros(2)}}, tmp_path / "checkpoint.pt")
     with pytest.raises(models.ModelError, match=r"not weights of PMC-CLIP .text_projection is missing"):

@@ -19,7 +19,7 @@ from clip.model import CLIP, ModifiedResNet, VisionTransformer, build_model, con
 from clip.simple_tokenizer import SimpleTokenizer
 from ogkd import models as package
 from ogkd.core import UserError
-from ogkd.models.deep_prompts import in_image, in_text
+from ogkd.models.hooks import in_image, in_text
 from tests.conftest import ROOT
 from tests.support.openai_clip import PUBLISHED_CONSTANTS, RESNET, RESOLUTION, VIT, published, tiny
 
@@ -166,12 +166,12 @@ def test_prompts_of_a_towers_own_stand_where_deep_prompts_do(vit_state, images):
     ]
     first, second, *text = (value.normal_() for name, value in model.named_parameters() if "VPT" in name)
     assert first.shape == second.shape == (4, 128) and text[0].shape == text[1].shape == (2, 128)
-    with in_image(plain.visual.transformer.resblocks, [plain.visual.ln_pre(first), second]):
+    with in_image(plain.visual.transformer.resblocks, {0: plain.visual.ln_pre(first), 1: second}):
         expected = plain.encode_image(images)
     torch.testing.assert_close(model.encode_image(images), expected, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(expected, plain.encode_image(images), atol=1e-2)
     tokens = clip.tokenize(TEXTS)
-    with in_text(plain.transformer.resblocks, text):
+    with in_text(plain.transformer.resblocks, dict(enumerate(text, 1))):
         expected = plain.encode_text(tokens)
     torch.testing.assert_close(model.encode_text(tokens), expected, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(expected, plain.encode_text(tokens), atol=1e-2)
@@ -183,7 +183,7 @@ def test_prompts_that_maple_gives_stand_where_deep_prompts_do(vit_state, images,
     model, plain = build_model(vit_state, MAPLE).float(), reference(vit_state).float()
     first, *visual = torch.randn(1 + deeper, 2, 128)
     textual = list(torch.randn(deeper, 2, 128))
-    with in_image(plain.visual.transformer.resblocks, [plain.visual.ln_pre(first), *visual]):
+    with in_image(plain.visual.transformer.resblocks, dict(enumerate([plain.visual.ln_pre(first), *visual]))):
         expected = plain.encode_image(images)
     torch.testing.assert_close(model.visual(images, first, visual), expected, rtol=1e-4, atol=1e-4)
     tokens = clip.tokenize(TEXTS)
@@ -191,7 +191,7 @@ def test_prompts_that_maple_gives_stand_where_deep_prompts_do(vit_state, images,
     hidden, prompts, used = model.transformer([hidden.permute(1, 0, 2), textual, 0])
     assert prompts is textual and used == deeper
     features = model.ln_final(hidden.permute(1, 0, 2))[torch.arange(3), tokens.argmax(-1)] @ model.text_projection
-    with in_text(plain.transformer.resblocks, textual):
+    with in_text(plain.transformer.resblocks, dict(enumerate(textual, 1))):
         expected = plain.encode_text(tokens)
     torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4)
 

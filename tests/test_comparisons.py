@@ -10,10 +10,10 @@ import pytest
 import scipy.stats
 
 from ogkd.evaluation.collect import collect
-from ogkd.evaluation.comparisons import Contest
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.statistics import bootstrap, holm, paired_difference
 from ogkd.reports.against import ranks, what_can_be_shown
+from ogkd.reports.comparisons import Contest
 from tests.test_tables import line_of, parse, rows_of, write_run  # noqa: F401  parse is a fixture
 
 CLASSES = ("cyst", "stone", "tumour")

@@ -25,9 +25,8 @@ from dassl.modeling import Backbone, build_head
 from dassl.modeling.ops import ReverseGrad, cross_entropy, mixup
 from dassl.modeling.ops.utils import create_onehot, ema_model_update, linear_rampup, sharpen_prob, sigmoid_rampup
 from dassl.optim import build_lr_scheduler, build_optimizer
-from ogkd.core import (
+from dassl.utils import (
     Logger,
-    UserError,
     adjust_learning_rate,
     check_availability,
     download_url,
@@ -37,6 +36,7 @@ from ogkd.core import (
     set_bn_to_eval,
     set_random_seed,
 )
+from ogkd.core import UserError
 
 SEEDS = st.integers(0, 2**32 - 1)
 TOOLS = (
@@ -68,8 +68,8 @@ TOOLS = (
         ("dassl.optim.radam", "RAdam PlainRAdam AdamW"),
         ("dassl.engine.trainer", "TrainerX SimpleTrainer SimpleNet MetricMeter AverageMeter SummaryWriter"),
         ("dassl.utils", f"{TOOLS} Logger setup_logger AverageMeter MetricMeter Registry save_checkpoint"),
-        ("ogkd.core.tools", TOOLS),
-        ("ogkd.core.torchtools", "adjust_learning_rate set_bn_to_eval open_all_layers load_pretrained_weights"),
+        ("dassl.utils.tools", TOOLS),
+        ("dassl.utils.torchtools", "adjust_learning_rate set_bn_to_eval open_all_layers load_pretrained_weights"),
     ],
 )
 def test_names_are_where_dassl_has_them(module, names):

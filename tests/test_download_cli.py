@@ -20,11 +20,11 @@ from PIL import Image
 from zips import write_zip
 
 from ogkd import models
+from ogkd.core.hashes import git_blob_sha1
 from ogkd.core.locks import SECONDS_BEFORE_SAYING_SO
 from ogkd.data import catalogue
 from ogkd.data.catalogue import Catalogue, Facts
 from ogkd.data.fetch.cli import main
-from ogkd.data.fetch.hashes import git_blob_sha1
 from ogkd.data.fetch.install import Places
 from ogkd.models.sources import BIOMEDCLIP
 from tests.support import tiny_models

@@ -160,7 +160,7 @@ def test_one_fault_is_not_written_as_several(command, scans):
     (scans / "few" / "notes.txt").write_text("one")
     done = command(["scripts/check_data.py", str(scans)])
     assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "1 fault.")
-    assert "has 1 readable image:" in done.stdout and "1 file in" in done.stdout
+    assert "has 1 readable image:" in done.stdout and ": 1 (.txt 1;" in done.stdout
 
 
 @pytest.mark.parametrize("given", ["absent", "", "scans/mass/{image}", "set"])

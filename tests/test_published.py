@@ -14,7 +14,7 @@ from ogkd.reports.tables import HM_OF_MEANS, MEAN_OF_HM
 from tests.conftest import ROOT
 from tests.test_tables import line_of, parse, rows_of, write_run  # noqa: F401  parse is a fixture
 
-CONTENT = json.loads((ROOT / "reports" / "published.json").read_text(encoding="utf-8"))
+CONTENT = json.loads((ROOT / "ogkd/evaluation/published.json").read_text(encoding="utf-8"))
 SETS = CONTENT["sources"]["biomedcoop"]["base2new_sets"]
 NAMES = {"btmri": "BTMRI", "chmnist": "CHMNIST", "covid": "COVID_19", "ctkidney": "CTKidney", "busi": "BUSI",
          "dermamnist": "DermaMNIST", "kneexray": "KneeXray", "kvasir": "Kvasir", "lungcolon": "LungColon",

@@ -8,9 +8,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ogkd.evaluation.collect import collect
+from ogkd.evaluation.collect import PLACES, collect
 from ogkd.reports.tables import average, base2new_tables, few_shot_tables
-from ogkd.reports.variants import IGNORED, PLACES, _short_names, _words, method_file, variants
+from ogkd.reports.variants import IGNORED, _short_names, _words, method_file, variants
 from tests.conftest import ROOT
 from tests.test_tables import line_of, parse, write_run  # noqa: F401  parse is a fixture
 

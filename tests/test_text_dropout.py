@@ -54,7 +54,7 @@ def without_dropout(monkeypatch, method):
         def text_features(self):
             learner = self.prompt_learner
             places = learner.context_positions()
-            encoded = self.clip_model.encode_text(*learner(), deep_prompts=list(learner.deep), deep_positions=places)
+            encoded = self.clip_model.encode_text(*learner(), dict(enumerate(learner.deep, 1)), places)
             return F.normalize(encoded, dim=-1)
 
         monkeypatch.setattr(MaPLe, "text_features", text_features)

@@ -38,10 +38,11 @@ class CoupledPromptLearner(PromptLearner):
             options.TEXT_DROPOUT, depth=options.DEPTH,
         )  # fmt: skip
 
-    def visual_prompts(self) -> list[Tensor]:
+    def visual_prompts(self) -> dict[int, Tensor]:
         """Prompts (n_ctx, vision width) of the image tower's first layers; class-specific contexts are averaged."""
         shared = self.ctx.mean(0) if self.ctx.dim() == 3 else self.ctx
-        return [project(prompt) for project, prompt in zip(self.to_visual, [shared, *self.deep], strict=True)]
+        prompts = zip(self.to_visual, [shared, *self.deep], strict=True)
+        return {layer: project(prompt) for layer, (project, prompt) in enumerate(prompts)}
 
 
 @TRAINER_REGISTRY.register()
@@ -81,7 +82,7 @@ class MaPLe(ClipTrainer):
         learner = self.prompt_learner
         sentences, mask = learner()
         text = self.clip_model.encode_text(
-            sentences, mask, list(learner.deep), learner.context_positions(), dropout=learner.text_dropout
+            sentences, mask, dict(enumerate(learner.deep, 1)), learner.context_positions(), learner.text_dropout
         )
         return F.normalize(text, dim=-1)
 

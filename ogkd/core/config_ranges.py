@@ -9,7 +9,7 @@ from __future__ import annotations
 from dassl.data.transforms import AVAI_CHOICES, INTERPOLATION_MODES
 from dassl.optim.lr_scheduler import AVAI_SCHEDS
 from dassl.optim.optimizer import AVAI_OPTIMS
-from ogkd.core.rules import Rule, each, number, one_of, or_empty, whole
+from ogkd.core.schema import Rule, each, number, one_of, or_empty, whole
 
 MOST_EPOCHS = MOST_IMAGES = 1_000_000
 MOST_SHOTS = 100_000  # images of one class

@@ -6,7 +6,7 @@ import ast
 from typing import Any
 
 from ogkd.core import UserError
-from ogkd.core.rules import shown, whole
+from ogkd.core.schema import shown, whole
 
 KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text", tuple: "a list", list: "a list"}
 

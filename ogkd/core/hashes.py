@@ -1,4 +1,4 @@
-"""Hashes of files, remembered so that unchanged files are not read again."""
+"""Hashes of files: BLAKE2b here, git's and the hub's where these name a file. Unchanged files are not read again."""
 
 from __future__ import annotations
 
@@ -119,3 +119,28 @@ def remembered(memory: FileMemory, name: str, files: Iterable[Path], compute: Ca
         memory.put(name, now, found)
         memory.save()
     return found
+
+
+def git_blob_sha1(content: bytes) -> str:
+    """Return git's hash of a file's content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def file_sha256(file: Path, name: str = "") -> str:
+    """Return the SHA-256 (hex) of a file, which may be large; progress shows `name`. Raises OSError."""
+    digest, size = hashlib.sha256(), file.stat().st_size
+    with file.open("rb") as content, progress(None, f"Checking {name or file.name}", total=size, unit="B") as bar:
+        while chunk := content.read(1 << 20):
+            digest.update(chunk)
+            bar.update(len(chunk))
+    return digest.hexdigest()
+
+
+def matches_etag(file: Path, etag: str, name: str = "") -> bool:
+    """Whether a file's content matches the hub's ETag: a SHA-256 for large files, git's hash for small ones.
+
+    True for an ETag of any other form, which says nothing about the content.
+    """
+    if len(etag) == 40:
+        return git_blob_sha1(file.read_bytes()) == etag
+    return len(etag) != 64 or file_sha256(file, name) == etag

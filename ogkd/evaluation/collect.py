@@ -12,8 +12,7 @@ from typing import Any
 
 from ogkd.core import UserError, checkpoints_in, models_in, parse_json
 from ogkd.core.places import HOME
-from ogkd.core.rules import Rule, one_of
-from ogkd.core.shapes import departure
+from ogkd.core.schema import Rule, mismatch, one_of
 from ogkd.core.words import counted
 from ogkd.data import catalogue
 from ogkd.evaluation.metrics import METRICS
@@ -33,6 +32,10 @@ SHAPES = {
     RESULTS: _SHAPE | {"accuracy": float} | {f"{name}?": (float, None) for name in METRICS if name != "accuracy"},
     DIVERGED: _SHAPE | {"diverged": {"message": str, "epoch": int, "step": int, "term": str}},
 }
+BASE2NEW_SHOTS = 16  # of the protocol
+# Locations and display settings, which do not change what a run computes.
+PLACES = ("OUTPUT_DIR", "RESUME", "VERBOSE", "DATASET.ROOT", "FEATURES.CACHE_DIR", "FEATURES.CROPS_GB",
+          "TRAIN.PRINT_FREQ", "DATALOADER.NUM_WORKERS")  # fmt: skip
 ELSEWHERE = "elsewhere"  # the source of parameters that were not trained by a run of this project
 
 
@@ -163,7 +166,7 @@ def read_results(path: Path) -> dict:
 
 
 def _check(results: Any, shape: dict) -> None:
-    found = departure(results, shape)
+    found = mismatch(results, shape)
     if found:
         raise ValueError(found)
     if _depth(results["config"]) > DEEPEST_CONFIG:

@@ -21,7 +21,12 @@ LIBRARIES = ("torch", "torchvision", "timm", "open_clip_torch", "transformers", 
 
 
 def model_key(model: FrozenCLIP) -> dict[str, object]:
-    """What determines a feature's values besides the input: weights, device, libraries."""
+    """What determines a feature's values besides the input: weights, device, libraries.
+
+    Raises ValueError for a model of `FrozenCLIP.edited`, whose features change while it learns.
+    """
+    if not model.fingerprint:
+        raise ValueError(f"Features of {model.name} with edited weights cannot be cached: encode them without a cache.")
     on_gpu, precision = model.device.type == "cuda", getattr(model, "precision", "fp32")
     return {
         "weights": model.fingerprint,

@@ -26,10 +26,8 @@ from ogkd.models.configurations import (
     without_code,
 )
 from ogkd.models.errors import ModelError
-from ogkd.models.image_towers import tower_of
 from ogkd.models.interface import FrozenCLIP, Report
 from ogkd.models.sources import OPEN_CLIP_WEIGHTS, TRANSFORMERS_WEIGHTS, Repository, weights_in
-from ogkd.models.text_towers import NativeText, TransformersText
 from ogkd.models.tokenizers import (
     CLEANINGS,
     Tokenizer,
@@ -37,6 +35,7 @@ from ogkd.models.tokenizers import (
     require_pooling_at_end,
     transformers_tokenizer,
 )
+from ogkd.models.towers import NativeText, TransformersText, image_tower_of
 
 _TEXT = "text.transformer."
 # Buffers and heads in published files that the model, as it is used here, does not have.
@@ -92,7 +91,7 @@ def _load(name: str, folder: Path, config: dict, report: Report | None, reposito
     tokenizer = _tokenizer(config["model_cfg"]["text_cfg"], folder, repository)
     return FrozenCLIP(
         name=name,
-        image=tower_of(model.visual),
+        image=image_tower_of(model.visual),
         text=_text_tower(model, tokenizer, folder / OPEN_CLIP_CONFIG),
         tokenizer=tokenizer,
         spec=spec,

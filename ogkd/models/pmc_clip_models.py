@@ -19,11 +19,10 @@ from ogkd.models import weights
 from ogkd.models.bert import config_of_state
 from ogkd.models.configurations import pmc_settings, pmc_spec
 from ogkd.models.errors import ModelError
-from ogkd.models.image_towers import OpenClipResNet
 from ogkd.models.interface import FrozenCLIP, Report
 from ogkd.models.sources import PMC_CLIP, PMC_WEIGHTS, Repository, weights_in
-from ogkd.models.text_towers import TransformersText
 from ogkd.models.tokenizers import transformers_tokenizer
+from ogkd.models.towers import OpenClipResNet, TransformersText
 
 _TEXT = "text_encoder."
 _IGNORED = tuple(f"text.{name}" for name in ("embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"))

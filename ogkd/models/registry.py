@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ogkd.core.files import did_you_mean
 from ogkd.core.garbage import no_collection
 from ogkd.models import configurations, sources
-from ogkd.models.configurations import OPEN_CLIP_CONFIG, OPENAI_SPEC, TRANSFORMERS_CONFIG, ImageSpec
+from ogkd.models.configurations import OPEN_CLIP_CONFIG, OPENAI_SIZES, OPENAI_SPEC, TRANSFORMERS_CONFIG, ImageSpec
 from ogkd.models.errors import ModelError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _spelling(name: str) -> str:
 
 
 def load(name: str | Path, device: str | torch.device = "cpu", report: Report | None = None) -> FrozenCLIP:
-    """Load a frozen model by name, folder or "hf-hub:org/name" onto `device`.
+    """Load a frozen model by name, folder, file in OpenAI's format or "hf-hub:org/name" onto `device`.
 
     `report(stage, done, total)` is called while files are read. Raises ModelError, in one sentence that says how to
     fix it, if the name is unknown or files are corrupt or do not belong together, and its subclass MissingWeights if
@@ -64,7 +64,11 @@ def load(name: str | Path, device: str | torch.device = "cpu", report: Report | 
     name = model_named(str(name))
     repository, folder = _repository(name), locate(name)
     with no_collection():  # the formats import open_clip or transformers, and timm
-        if repository is sources.OPENAI_CLIP:
+        if folder.is_file():
+            from ogkd.models import openai_models
+
+            model = openai_models.load(name if name in OPENAI_SIZES else folder.stem, folder, report)
+        elif repository is sources.OPENAI_CLIP:
             from ogkd.models.open_clip_models import load_openai
 
             model = load_openai(name, folder, report)
@@ -75,17 +79,23 @@ def load(name: str | Path, device: str | torch.device = "cpu", report: Report | 
 
 
 def locate(name: str) -> Path:
-    """Return the folder with a model's files; files missing from the hub's cache are downloaded. Errors as for
-    `load`."""
+    """Return the folder with a model's files, or a file in OpenAI's format; those missing from the cache are
+    downloaded. Errors as for `load`."""
     name = model_named(name)
+    if _is_openai(name):
+        from ogkd.models.openai_models import file_of
+
+        return file_of(name)
     repository = _repository(name)
     return _folder(name) if repository is None else sources.from_hub(repository)
 
 
 def folder_of(name: str | Path) -> Path | None:
-    """Return the folder with a model's files on this machine; None if they are not downloaded yet. ModelError as for
-    `load`."""
+    """Return the folder with a model's files on this machine, or its file; None if they are not downloaded yet.
+    ModelError as for `load`."""
     name = model_named(str(name))
+    if _is_openai(name):
+        return Path(name) if Path(name).is_file() else None
     repository = _repository(name)
     return _folder(name) if repository is None else sources.in_cache(repository)
 
@@ -93,6 +103,12 @@ def folder_of(name: str | Path) -> Path | None:
 def image_spec(name: str | Path) -> ImageSpec:
     """Return a model's image size, mean and standard deviation, from its configuration alone; errors as for `load`."""
     name = model_named(str(name))
+    if Path(name).is_file():
+        from ogkd.models import openai_models
+
+        return openai_models.image_spec(Path(name))
+    if name in OPENAI_SIZES:
+        return OPENAI_SPEC._replace(size=OPENAI_SIZES[name])
     repository = _repository(name)
     if repository in (sources.OPENAI_CLIP, sources.PMC_CLIP):
         return OPENAI_SPEC
@@ -102,6 +118,11 @@ def image_spec(name: str | Path) -> ImageSpec:
 
 def _title(name: str) -> str:
     return name if name in available_models() else Path(name.removeprefix(_HUB_PREFIX)).resolve().name
+
+
+def _is_openai(name: str) -> bool:
+    """Whether a name is one of OpenAI's, or a file."""
+    return name in OPENAI_SIZES or Path(name).is_file()
 
 
 def _repository(name: str) -> sources.Repository | None:

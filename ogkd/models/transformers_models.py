@@ -9,11 +9,10 @@ from ogkd.core.errors import first_line
 from ogkd.models import weights
 from ogkd.models.configurations import TRANSFORMERS_CONFIG, read_json, transformers_spec, without_code
 from ogkd.models.errors import ModelError
-from ogkd.models.image_towers import TransformersViT
 from ogkd.models.interface import FrozenCLIP, Report
 from ogkd.models.sources import TRANSFORMERS_WEIGHTS, Repository, weights_in
-from ogkd.models.text_towers import TransformersCLIPText
 from ogkd.models.tokenizers import require_pooling_at_end, transformers_tokenizer
+from ogkd.models.towers import TransformersCLIPText, TransformersViT
 
 _OLD_EOS = 2
 _IGNORED = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")

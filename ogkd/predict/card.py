@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from ogkd.core import expanded
+from ogkd.core.escape import markdown
 from ogkd.data.patients import read_patients
 from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.metrics import METRICS, expected_calibration_error, with_temperature
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.statistics import bootstrap
 from ogkd.predict.trained import TrainedPrompt
-from ogkd.reports.render import markdown
 from ogkd.runs.folder import PREDICTIONS, RESULTS
 from ogkd.runs.records import drawn_images
 

@@ -17,19 +17,19 @@ from PIL import Image
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from dassl.data.data_manager import seeded
 from dassl.data.datasets import Datum
 from ogkd.core import UserError, read_json, set_random_seed
 from ogkd.core.rgb import to_rgb
+from ogkd.core.seeds import seeded
 from ogkd.data.given import GivenImages
 from ogkd.data.names import name_faults
 from ogkd.data.sampling import VAL_SHOTS, draw_shots
 from ogkd.data.splits import Item
+from ogkd.evaluation.collect import PLACES
 from ogkd.evaluation.methods import named
 from ogkd.predict.export import CONFIG, load_prompt, write_prompt
 from ogkd.predict.predictor import Predictor, probabilities
 from ogkd.predict.trained import TrainedPrompt, from_trainer
-from ogkd.reports.variants import PLACES
 from ogkd.runs.config import build_config, method_config
 from ogkd.runs.execute import threads_for, validation_predictions_of
 from ogkd.runs.registry import method_class

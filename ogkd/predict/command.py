@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from ogkd.core import UserError, atomic_path, progress
+from ogkd.core.escape import no_formula
 from ogkd.core.images import is_blank, load_image
 from ogkd.data.listing import images_below
-from ogkd.reports.render import FORMULA
 
 if TYPE_CHECKING:
     from ogkd.predict.predictor import Predictor
@@ -304,11 +304,6 @@ def writer(path: Path | None, classnames: Sequence[str]):
             rows.writerow(map(no_formula, [answer.image.name, answer.decision, *cells, answer.problem, *chances]))
 
         yield write
-
-
-def no_formula(cell: str) -> str:
-    """A cell that no spreadsheet interprets as a formula; names of images and classes are untrusted."""
-    return f"'{cell}" if cell.startswith((*FORMULA, "\t", "\r")) else cell
 
 
 def shown_progress(answers: Iterable[Answer], total: int, silent: bool) -> Iterator[Answer]:

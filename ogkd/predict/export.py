@@ -17,8 +17,7 @@ from ogkd.core import UserError, atomic_path, first_line, models_in, read_json, 
 from ogkd.core.config_ranges import MOST_SHOTS
 from ogkd.core.dicom import MIDDLE
 from ogkd.core.network import trouble
-from ogkd.core.rules import Rule, number, one_of, whole
-from ogkd.core.shapes import departure, read_record
+from ogkd.core.schema import Rule, mismatch, number, one_of, read_record, whole
 from ogkd.models.sources import HUB_MODELS, Repository, from_hub
 from ogkd.predict.trained import TrainedPrompt, from_run
 from ogkd.runs.config import defaults
@@ -143,7 +142,7 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
     config = read_record(path, {"kind": one_of(KIND)}, "give a folder that scripts/export_prompt.py made")
     if config.get("format") != FORMAT:
         raise UserError(f"{path} has the format {config.get('format')}, this version reads {FORMAT}: update it.")
-    found = departure(config, SHAPE)
+    found = mismatch(config, SHAPE)
     if found or len(config["classes"]) != len(config["training_images"]):
         reason = found or "classes and training_images differ in length"
         raise UserError(f"{path} is corrupt ({reason}): fetch or export it again.")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ogkd.core import UserError, expanded, write_json
+from ogkd.core.hashes import git_blob_sha1
 from ogkd.data import catalogue
-from ogkd.data.fetch.hashes import git_blob_sha1
 from ogkd.data.fetch.transfer import TransferError, read_small, writing
 from ogkd.prompts.bank import FOLDER, Bank, bank_file
 

@@ -1,1 +1,1 @@
-"""Results of finished runs: predictions, metrics, statistics and tables. Imports neither torch nor any model."""
+"""Tables, published figures and one HTML page over finished runs. A leaf: nothing but the command line imports it."""

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
-from ogkd.evaluation.comparisons import Contest, Entry, mean_difference
 from ogkd.evaluation.metrics import Metric, find
 from ogkd.evaluation.statistics import Friedman, Interval, compare_differences, friedman
 from ogkd.reports.cells import Cell, Gap
+from ogkd.reports.comparisons import Contest, Entry, mean_difference
 from ogkd.reports.critical_difference import critical_difference_diagram
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import decimals, has_hm

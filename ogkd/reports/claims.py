@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
-from ogkd.evaluation.comparisons import Contest, Entry, mean_difference
 from ogkd.evaluation.metrics import METRICS
 from ogkd.evaluation.statistics import Interval, compare_differences
 from ogkd.reports.against import P_DECIMALS, what_can_be_shown
 from ogkd.reports.cells import Cell, Gap
+from ogkd.reports.comparisons import Contest, Entry, mean_difference
 from ogkd.reports.render import Row, Table, document, markdown, number
 from ogkd.reports.tables import decimals
 

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import cast
 
+from ogkd import evaluation
 from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
 from ogkd.reports.cells import Cell, harmonic_mean, mean
@@ -21,7 +22,7 @@ from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import HM_OF_MEANS, MEAN_OF_HM, average
 from ogkd.reports.variants import by_shots, shots_name, variants
 
-FILE = Path(__file__).with_name("published.json")
+FILE = Path(evaluation.__file__).with_name("published.json")
 DEFINITIONS = {"HM of the means": HM_OF_MEANS, "mean of the sets' HM": MEAN_OF_HM}  # as the file calls them
 PROTOCOLS = {"base2new": ("base", "novel"), "few_shot": ("accuracy",)}
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import csv
 import io
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ogkd.core import UserError, atomic_path
+from ogkd.core.escape import markdown, no_formula, plain
 from ogkd.reports.cells import Cell, Gap
 
 FORMATS = ("markdown", "latex", "csv", "xlsx")
@@ -23,7 +23,6 @@ LATEX = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "±": r"$\pm$", "…": r"\ldots{}",
 }  # fmt: skip
-FORMULA = ("=", "+", "-", "@")
 SHEET_NAME = 31  # maximum number of characters
 
 
@@ -139,25 +138,13 @@ def document(tables: Sequence[Table], fmt: str = "markdown") -> str:
     return "\n\n".join(parts)
 
 
-def plain(name: str) -> str:
-    """A name on one line, without control characters."""
-    kept = (" " if c.isspace() else c for c in name if c.isspace() or unicodedata.category(c)[0] != "C")
-    return " ".join("".join(kept).split())
-
-
-def markdown(name: str) -> str:
-    """A name or sentence on one line, escaped so that no part ends a cell or is HTML."""
-    return plain(name).replace("|", r"\|").replace("<", "&lt;")
-
-
 def _latex(name: str) -> str:
     return "--" if name == "–" else "".join(LATEX.get(c, c) for c in plain(name))
 
 
 def neutral(name: str) -> str:
     """A name that no spreadsheet interprets as a formula."""
-    name = plain(name)
-    return f"'{name}" if name.startswith(FORMULA) else name
+    return no_formula(plain(name))
 
 
 def _csv(tables: Sequence[Table], titles: bool = False) -> str:

@@ -18,14 +18,10 @@ import yaml
 
 from ogkd.core import UserError
 from ogkd.core.places import HOME
-from ogkd.evaluation.collect import ELSEWHERE, Run
+from ogkd.evaluation.collect import BASE2NEW_SHOTS, ELSEWHERE, PLACES, Run
 from ogkd.evaluation.methods import known_methods, order
 from ogkd.evaluation.metrics import METRICS
 
-BASE2NEW_SHOTS = 16  # of the protocol; other shot counts are part of the label
-# Locations and display settings, which do not change what a run computes.
-PLACES = ("OUTPUT_DIR", "RESUME", "VERBOSE", "DATASET.ROOT", "FEATURES.CACHE_DIR", "FEATURES.CROPS_GB",
-          "TRAIN.PRINT_FREQ", "DATALOADER.NUM_WORKERS")  # fmt: skip
 # Keys that tables group by, or compare by a fingerprint.
 GROUPED = ("SEED", "DATASET.NAME", "DATASET.FOLDER", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",
            "MODEL.BACKBONE.NAME", "TRAINER.NAME")  # fmt: skip

@@ -21,12 +21,12 @@ from ogkd.core.config_ranges import MOST_EPOCHS, MOST_IMAGES
 from ogkd.core.config_ranges import RANGES as DASSL_RANGES
 from ogkd.core.config_values import typed
 from ogkd.core.places import HOME, cache_folder
-from ogkd.core.rules import Rule, number, one_of, or_empty, shown
+from ogkd.core.schema import Rule, number, one_of, or_empty, shown
 from ogkd.data.catalogue import load
+from ogkd.evaluation.collect import PLACES
 from ogkd.evaluation.methods import named
 from ogkd.features.precision import PRECISIONS
-from ogkd.models.configurations import OPENAI_SPEC, ImageSpec
-from ogkd.reports.variants import PLACES
+from ogkd.models.configurations import OPENAI_SIZES, OPENAI_SPEC, ImageSpec
 from ogkd.runs.foreign_settings import TRAIN, settings_of
 from ogkd.runs.free_keys import allow_new_keys, asking, is_allowed
 from ogkd.runs.registry import check_imported, is_built_here, method_class, register_everything
@@ -49,12 +49,6 @@ RANGES = {
     "INPUT.PIXEL_STD": or_empty(DASSL_RANGES["INPUT.PIXEL_STD"]),
 }
 """Valid values of the keys of `extend_config`, and of Dassl's keys that may also be left to the backbone."""
-
-OPENAI_SIZES = {
-    **dict.fromkeys(("RN50", "RN101", "ViT-B/32", "ViT-B/16", "ViT-L/14"), 224),
-    **{"RN50x4": 288, "ViT-L/14@336px": 336, "RN50x16": 384, "RN50x64": 448},
-}
-"""Image side in pixels of OpenAI's models, by their names in OpenAI's package."""
 
 
 def extend_config(cfg: CfgNode) -> None:

@@ -12,11 +12,11 @@ from typing import Any, cast
 import torch
 from yacs.config import CfgNode
 
-from dassl.data.data_manager import seeded
 from dassl.data.datasets import Datum
 from dassl.engine import SimpleTrainer, build_trainer
 from ogkd.core import Diverged, UserError, collect_env_info, set_random_seed, setup_logger
 from ogkd.core.phases import Phases
+from ogkd.core.seeds import seeded
 from ogkd.data.same_classes import places
 from ogkd.evaluation.predictions import Predictions
 from ogkd.models.errors import MissingWeights

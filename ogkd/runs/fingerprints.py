@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 from yacs.config import CfgNode
 
-from dassl.data.data_manager import seeded
 from dassl.data.datasets import DatasetBase, build_dataset
 from ogkd.core import UserError, atomic_path
 from ogkd.core.hashes import FileMemory, file_hashes, memory_file, remembered, text_hash
+from ogkd.core.seeds import seeded
 from ogkd.data.catalogue import load
 from ogkd.models import folder_of
 from ogkd.runs.registry import method_class

@@ -24,11 +24,10 @@ from ogkd.core.locks import alone
 from ogkd.core.phases import Phases
 from ogkd.data.catalogue import load, name_of_folder
 from ogkd.data.duplicates import identical
-from ogkd.evaluation.collect import DIVERGED, ELSEWHERE, read_results
+from ogkd.evaluation.collect import DIVERGED, ELSEWHERE, PLACES, read_results
 from ogkd.evaluation.doubts import doubts
 from ogkd.evaluation.metrics import summary
 from ogkd.evaluation.predictions import Predictions
-from ogkd.reports.variants import PLACES
 from ogkd.runs import fingerprints
 from ogkd.runs.config import changed_keys, defaults, flat, plain
 from ogkd.runs.fingerprints import relative

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from dassl.data import DataManager
-from dassl.data.data_manager import seeded
 from dassl.data.datasets import Datum
 from dassl.engine import SimpleTrainer
 from ogkd.core import UserError, find_checkpoint, load_checkpoint, models_in
+from ogkd.core.seeds import seeded
 from ogkd.data.given import GivenImages
 from ogkd.data.same_classes import places
 from ogkd.evaluation.collect import RESULTS, read_results

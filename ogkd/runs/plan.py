@@ -8,9 +8,8 @@ from pathlib import Path
 
 from ogkd.core import UserError
 from ogkd.data.catalogue import config_name, load
-from ogkd.evaluation.collect import DIVERGED, RESULTS, Run, runs_in
+from ogkd.evaluation.collect import BASE2NEW_SHOTS, DIVERGED, RESULTS, Run, runs_in
 from ogkd.evaluation.methods import named
-from ogkd.reports.variants import BASE2NEW_SHOTS
 from ogkd.runs.protocols import TRANSFER, Job, Places, cannot_transfer, is_there, job, takes_part
 
 

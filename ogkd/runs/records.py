@@ -6,8 +6,7 @@ from pathlib import Path
 
 from ogkd.core import UserError
 from ogkd.core.config_files import read_config
-from ogkd.core.rules import Rule, whole
-from ogkd.core.shapes import departure, read_record
+from ogkd.core.schema import Rule, mismatch, read_record, whole
 
 CONFIG, SPLIT = "config.yaml", "split.json"
 REMEDY = "train again, or restore an intact copy"
@@ -33,7 +32,7 @@ def run_config(folder: str | Path) -> dict[str, dict]:
     """
     path = Path(folder) / CONFIG
     config = read_config(path)
-    found = departure(config, _CONFIG)
+    found = mismatch(config, _CONFIG)
     if found:
         raise UserError(f"{path} is corrupt ({found}): {REMEDY}.")
     return config

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ogkd import reports
+from ogkd import evaluation
 from ogkd.core import UserError
 from ogkd.core.network import trouble
 from ogkd.runs.config import method_config
@@ -76,8 +76,8 @@ class Released:
 
 
 def released_accuracies() -> list[Released]:
-    """The released prompts whose accuracy is known (`released_checkpoints` in ogkd/reports/published.json)."""
-    path = Path(reports.__file__).with_name("published.json")
+    """The released prompts whose accuracy is known (`released_checkpoints` in ogkd/evaluation/published.json)."""
+    path = Path(evaluation.__file__).with_name("published.json")
     rows = json.loads(path.read_text(encoding="utf-8"))["released_checkpoints"]["rows"]
     return [
         Released(protocol, dataset, shots, seed, tuple(accuracies))

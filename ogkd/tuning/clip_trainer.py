@@ -16,12 +16,12 @@ from yacs.config import CfgNode
 from dassl.data import DataManager
 from dassl.data.datasets import DatasetBase
 from dassl.engine import TrainerX
-from dassl.engine.trainer import not_finite
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from ogkd import models
 from ogkd.core import UserError, find_checkpoint, load_checkpoint, progress
 from ogkd.core.phases import Phases
+from ogkd.core.training import not_finite
 from ogkd.features.cache import FeatureCache
 from ogkd.features.crops import CropStore
 from ogkd.features.encode import encode_images, image_features, images_at_once

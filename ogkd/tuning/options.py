@@ -6,7 +6,7 @@ import math
 
 from yacs.config import CfgNode
 
-from ogkd.core.rules import number, one_of
+from ogkd.core.schema import number, one_of
 
 
 def require(

@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from ogkd.core import UserError, progress
+from ogkd.core.hashes import git_blob_sha1
 from ogkd.data.catalogue import PARTS, Facts
-from ogkd.data.fetch.hashes import git_blob_sha1
 from ogkd.data.splits import Split, class_names, missing_images, parse_split
 
 

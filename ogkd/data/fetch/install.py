@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from ogkd.core import UserError, atomic_path, progress
+from ogkd.core.hashes import git_blob_sha1
 from ogkd.core.locks import alone
 from ogkd.core.network import trouble
 from ogkd.data import catalogue
 from ogkd.data.catalogue import PARTS, Facts
 from ogkd.data.fetch.archive import ArchiveError, FolderSource, Limits, Source, ZipSource, find_prefix
 from ogkd.data.fetch.check import Report, check, has_image_header
-from ogkd.data.fetch.hashes import git_blob_sha1
 from ogkd.data.fetch.transfer import TransferError, download, read_small, require_space, writing
 from ogkd.data.splits import missing_images, parse_split
 

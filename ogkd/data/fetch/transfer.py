@@ -15,8 +15,8 @@ from http import HTTPStatus
 from pathlib import Path
 
 from ogkd.core import UserError, brief, is_disk_full
+from ogkd.core.hashes import matches_etag
 from ogkd.core.network import trouble
-from ogkd.data.fetch.hashes import matches_etag
 
 CONNECTION_ERRORS = (OSError, http.client.HTTPException)
 TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # status codes after which a retry may help

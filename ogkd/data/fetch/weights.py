@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ogkd.core import UserError, atomic_path, progress, sweep
+from ogkd.core.hashes import matches_etag
 from ogkd.core.network import trouble
-from ogkd.data.fetch.hashes import matches_etag
 from ogkd.data.fetch.transfer import quiet_hub_client, require_space, writing
 from ogkd.models.sources import BIOMEDCLIP, OPEN_CLIP_CONFIG, TRANSFORMERS_WEIGHTS
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .errors import CompatError
+from ogkd.models.errors import OpenAIError
 
 _DTYPES = {
     "HalfStorage": torch.float16,
@@ -45,16 +45,17 @@ def is_archive(path: Path) -> bool:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
-def read_archive(path: Path) -> dict[str, Tensor]:
-    """Return the state dict of a TorchScript archive's module, on the CPU, each tensor in its saved precision.
+def read_archive(path: Path, only_shapes: bool = False) -> dict[str, Tensor]:
+    """Return the state dict of a TorchScript archive's module, on the CPU, each tensor in its saved precision; with
+    `only_shapes` on the meta device.
 
-    Raises CompatError, saying how to convert the file, when the archive is corrupt or has an unknown layout.
+    Raises OpenAIError, saying how to convert the file, when the archive is corrupt or has an unknown layout.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return dict(_Archive(archive).state())
+            return dict(_Archive(archive, only_shapes).state())
     except Exception as error:  # a corrupt pickle can raise anything
-        raise CompatError(
+        raise OpenAIError(
             f"The TorchScript archive {path} is corrupt or has a layout that cannot be read without running it "
             f"({type(error).__name__}): replace it with an intact copy, or, if you trust it, save "
             "torch.jit.load(path).state_dict() with torch.save and give that file."
@@ -110,8 +111,8 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _Archive:
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        self._archive = archive
+    def __init__(self, archive: zipfile.ZipFile, only_shapes: bool) -> None:
+        self._archive, self._only_shapes = archive, only_shapes
         self._root = next(name for name in archive.namelist() if name.endswith("/constants.pkl")).split("/")[0]
         self._storages: dict[_Storage, Tensor] = {}
         self._declared = dict(self._declarations())
@@ -129,8 +130,9 @@ class _Archive:
                 yield prefix + name, self._tensor(value)
 
     def _tensor(self, saved: _SavedTensor) -> Tensor:
-        if 0 in saved.size:
-            return torch.empty(saved.size, dtype=saved.storage.dtype)
+        if 0 in saved.size or self._only_shapes:
+            device = "meta" if self._only_shapes else "cpu"
+            return torch.empty(saved.size, dtype=saved.storage.dtype, device=device)
         if saved.storage not in self._storages:
             content = bytearray(self._archive.read(f"{self._root}/data/{saved.storage.key}"))
             self._storages[saved.storage] = torch.frombuffer(content, dtype=saved.storage.dtype)
