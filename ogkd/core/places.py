@@ -12,6 +12,18 @@ HOME = _ABOVE if IN_CHECKOUT else PACKAGE
 """The folder that holds trainers/, datasets/ and configs/."""
 
 
+# The programs of a checkout whose names are not the commands' own.
+_FRONTS = {
+    "train": "train.py",
+    "predict": "predict.py",
+    "report": "report.py",
+    "tables": "parse_test_res.py",
+    "export": "scripts/export_prompt.py",
+    "interpret": "scripts/interpret_prompt.py",
+    "transfers": "scripts/transfer.py",
+}
+
+
 def work_folder() -> Path:
     """Where runs write and plugins are: the checkout, or the current folder for an installed package."""
     return _ABOVE if IN_CHECKOUT else Path.cwd()
@@ -29,8 +41,7 @@ def command(name: str, *words: object) -> str:
     `ogkd check-data ...` elsewhere."""
     program = f"ogkd {name}"
     if IN_CHECKOUT:
-        front = {"tables": "parse_test_res", "train": "train", "predict": "predict", "report": "report"}
-        program = f"python {front[name]}.py" if name in front else f"python scripts/{name.replace('-', '_')}.py"
+        program = f"python {_FRONTS.get(name) or 'scripts/' + name.replace('-', '_') + '.py'}"
     return " ".join([program, *map(str, words)])
 
 

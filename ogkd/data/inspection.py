@@ -13,6 +13,7 @@ from PIL import Image
 
 from ogkd.core import UserError, progress
 from ogkd.core.images import has_preamble, is_blank, load_image
+from ogkd.core.places import command
 from ogkd.core.words import counted
 from ogkd.data.beside import beside_by_content, is_mask
 from ogkd.data.catalogue import PARTS
@@ -87,7 +88,7 @@ class Inspection:
             if sound < FEWEST:
                 found.append(f"The class {name} has {counted(sound, 'readable image')}: it needs {FEWEST} or more.")
         found += tally(
-            "Patients in several parts of the split, so make it again with scripts/split.py --replace",
+            f"Patients in several parts of the split, so make it again with {command('split')} --replace",
             across_parts(self.parts, self.patients),
         )
         return found
@@ -105,7 +106,7 @@ class Inspection:
                 f"INPUT.FRAME selects another; the first is {several[0].path} ({several[0].frames})."
             )
         if not self.parts:
-            found.append("There is no split yet: scripts/split.py makes one by patient, training makes one by image.")
+            found.append(f"There is no split yet: {command('split')} makes one by patient, training one by image.")
         elif not self.patients:
             found.append("The patients are not known: images of one patient may be in two parts.")
         return [*found, *self.noted]

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ogkd.core import UserError, atomic_path, progress
 from ogkd.core.images import READING, Checked, check_image, check_regular
+from ogkd.core.places import command
 
 READERS = 4
 SHOWN = 20  # the most unreadable images that an error lists
@@ -63,7 +64,7 @@ def _listed(problems: list[str], number: int) -> str:
     if len(problems) == 1:
         return problems[0]
     more = len(problems) - SHOWN
-    rest = [f"... and {more} more: `python scripts/check_data.py FOLDER` lists all of a folder."] if more > 0 else []
+    rest = [f"... and {more} more: `{command('check-data')} FOLDER` lists all of a folder."] if more > 0 else []
     head = f"{len(problems)} of the {number} images cannot be read: replace or remove them."
     return "\n  ".join([head, *problems[:SHOWN], *rest])
 

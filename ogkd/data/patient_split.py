@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ogkd.core import UserError
+from ogkd.core.places import command
 from ogkd.data.catalogue import PARTS
 from ogkd.data.folders import make_split
 from ogkd.data.names import class_words
@@ -47,7 +48,7 @@ def split_by_patient(
         if number < len(parts):
             raise UserError(
                 f"The class {name} has images of {number} patient{'s' * (number != 1)}: it needs at least "
-                f"{len(parts)}, one each for {', '.join(parts)}, or remove it. With --by-image, scripts/split.py "
+                f"{len(parts)}, one each for {', '.join(parts)}, or remove it. With --by-image, {command('split')} "
                 "ignores the patients, but then the test may be of patients seen in training."
             )
     part_of = _assign(counts, seed, np.array(shares))

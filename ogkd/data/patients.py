@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ogkd.core import UserError, read_json, write_json
+from ogkd.core.places import command
 from ogkd.data.listing import SUFFIXES
 from ogkd.data.splits import Split, part_of_image
 from ogkd.data.tables import Rows, Table, is_table, read_table, squeezed, tally
@@ -46,7 +47,7 @@ def read_patients(folder: str | Path) -> dict[str, str]:
         return {}
     found = read_json(path)
     if not isinstance(found, dict) or not all(isinstance(patient, str) for patient in found.values()):
-        raise UserError(f"{path} is corrupt: make it again with `python scripts/split.py`.")
+        raise UserError(f"{path} is corrupt: make it again with `{command('split')}`.")
     return found
 
 
@@ -170,7 +171,7 @@ def patient_warnings(split: Split, patients: Mapping[str, str]) -> list[str]:
         return []
     return [
         f"patients with images in several parts of the split: {len(across)} of {len(set(patients.values()))}, which "
-        "makes the test too easy (scripts/split.py splits by patient)"
+        f"makes the test too easy ({command('split')} splits by patient)"
     ]
 
 

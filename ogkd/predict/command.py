@@ -18,6 +18,7 @@ from PIL import Image
 from ogkd.core import UserError, atomic_path, progress
 from ogkd.core.escape import no_formula
 from ogkd.core.images import is_blank, load_image
+from ogkd.core.places import command
 from ogkd.data.listing import images_below
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Answer(NamedTuple):
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="python predict.py",
+        prog=command("predict"),
         description="Classify images with a trained prompt. Prints one line per image with the most likely classes and "
         "their probabilities. An image that cannot be read gets a line that says so, and the rest continue. Research "
         "software, not a medical device.",

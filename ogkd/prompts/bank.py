@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ogkd.core import UserError, expanded
+from ogkd.core.places import command, work_folder
 from ogkd.data import catalogue
 from ogkd.data.names import class_words
 
@@ -34,10 +35,17 @@ _FORMS = (
 
 
 def bank_file(dataset: str, bank: str = "", folder: Path = FOLDER) -> Path:
-    """Return the path of a data set's prompts: prompts/<DATASET>.json, or prompts/<bank>/<DATASET>.json."""
+    """Return the path of a data set's prompts: this project's <DATASET>.json, else prompts/[<bank>/]<DATASET>.json in
+    the checkout or the current folder."""
     if not re.fullmatch(r"[\w.+-]*", bank) or bank.startswith("."):
         raise UserError(f"'{bank}' is not a valid name of a prompt bank: use letters, digits, '-' and '_'.")
-    return folder / bank / f"{dataset}.json"
+    path = folder / bank / f"{dataset}.json"
+    return path if folder != FOLDER or (not bank and path.is_file()) else banks_folder() / bank / path.name
+
+
+def banks_folder() -> Path:
+    """The folder of imported banks and sentences for own images."""
+    return work_folder() / "prompts"
 
 
 def find_bank(dataset: str, bank: str = "", folder: Path = FOLDER) -> Path:
@@ -103,7 +111,7 @@ def load_prompts(dataset: str, classnames: Sequence[str], bank: str = "", folder
     other_way = "or set TRAINER.<METHOD>.PROMPTS templates for general sentences"
     if not path.is_file():
         source = (
-            f"import it with `python scripts/import_prompts.py FILE_OR_URL --name {bank}`"
+            f"import it with `{command('import-prompts')} FILE_OR_URL --name {bank}`"
             if bank and not _is_path(bank)
             else "write it as {class name: [sentences]}"
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from ogkd.core import UserError, report_error
+from ogkd.core.places import command
 from ogkd.data import catalogue
 from ogkd.data.splits import class_names, read_split
 from ogkd.phantom.dataset import DATASETS as EMBEDDED
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python scripts/check_prompts.py",
+        prog=command("check-prompts"),
         description="Check banks of teacher prompts.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ogkd.core import UserError, report_error
-from ogkd.prompts.bank import FOLDER
+from ogkd.core.places import command
+from ogkd.prompts.bank import banks_folder
 from ogkd.prompts.importing import import_prompts, published_files
 
 
@@ -35,13 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python scripts/import_prompts.py",
+        prog=command("import-prompts"),
         description=f"Convert the prompts published by BiomedCoOp and OGKD ({_paths()}) to a bank in this project's "
         "format. Both files have the same content.",
     )
     parser.add_argument("origin", metavar="FILE_OR_URL", help="the published Python source: a copy, or its raw address")
     parser.add_argument("--name", required=True, help="name of the bank, a folder below prompts/, such as biomedcoop")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="use this folder instead of prompts/")
+    parser.add_argument("--folder", type=Path, default=banks_folder(), help="use this folder instead of prompts/")
     return parser
 
 

@@ -15,7 +15,7 @@ from ogkd.core import UserError, expanded, write_json
 from ogkd.core.hashes import git_blob_sha1
 from ogkd.data import catalogue
 from ogkd.data.fetch.transfer import TransferError, read_small, writing
-from ogkd.prompts.bank import FOLDER, Bank, bank_file
+from ogkd.prompts.bank import Bank, bank_file, banks_folder
 
 MOST_BYTES = 8 << 20
 
@@ -56,7 +56,7 @@ class Imported:
 
 
 def import_prompts(
-    origin: str, name: str, folder: Path = FOLDER, published: Sequence[Published] | None = None
+    origin: str, name: str, folder: Path | None = None, published: Sequence[Published] | None = None
 ) -> Imported:
     """Write folder/<name>/<DATASET>.json for each published data set all of whose classes the source has.
 
@@ -64,6 +64,7 @@ def import_prompts(
     published one and is not, or fits no data set; also if `name` is not valid as a folder name.
     """
     published = published or published_files()
+    folder = folder or banks_folder()
     target = _bank_folder(name, folder)
     source = read_source(origin)
     blob = git_blob_sha1(source)

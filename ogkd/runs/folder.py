@@ -22,6 +22,7 @@ from ogkd.core.config_files import read_config
 from ogkd.core.hashes import text_hash
 from ogkd.core.locks import alone
 from ogkd.core.phases import Phases
+from ogkd.core.places import command
 from ogkd.data.catalogue import load, name_of_folder
 from ogkd.data.duplicates import identical
 from ogkd.evaluation.collect import DIVERGED, ELSEWHERE, PLACES, read_results
@@ -340,7 +341,7 @@ def data_notes(manager: DataManager) -> list[str]:
     if shared:
         found.append(
             f"{len(shared)} of the {len(tested)} test images are byte-identical to training or validation images, "
-            "which makes the test too easy: scripts/check_data.py lists them."
+            f"which makes the test too easy: {command('check-data')} lists them."
         )
     opened = getattr(manager, "opened", None)  # a trainer may have a data manager of its own
     if opened and opened.several_frames:
@@ -356,7 +357,7 @@ def data_warnings(trainer: TrainerBase) -> list[str]:
     manager = getattr(trainer, "dm", None)
     opened = getattr(manager, "opened", None)
     number = opened.blank if opened else 0
-    blank = [f"{number} of the images {'is' if number == 1 else 'are'} blank (see scripts/check_data.py)"] * bool(
+    blank = [f"{number} of the images {'is' if number == 1 else 'are'} blank (see {command('check-data')})"] * bool(
         number
     )
     return [*getattr(getattr(manager, "dataset", None), "warnings", ()), *blank]
