@@ -9,7 +9,7 @@ from ogkd.core import UserError
 from ogkd.evaluation.collect import collect
 from ogkd.reports.ablation import ablation_table
 from ogkd.reports.plots import PLOTS, plot, save, sensitivity
-from ogkd.runs.config import merged_config
+from ogkd.runs.config import resolve
 from ogkd.runs.protocols import Places, job
 from tests.test_tables import write_run
 
@@ -23,7 +23,7 @@ def places(tmp_path):
 
 
 def options_of(job):
-    return merged_config(job.specs[0]).TRAINER.OGKD
+    return resolve(job.specs[0]).cfg.TRAINER.OGKD
 
 
 @pytest.mark.parametrize("protocol", ["base2new", "few_shot"])

@@ -143,7 +143,7 @@ def test_a_damaged_tokenizer_is_an_error_of_one_sentence(folder):
 
 def test_an_unknown_name_lists_the_known_ones():
     for function in (models.load, models.image_spec):
-        with pytest.raises(models.ModelError, match='no model or folder "Clippy".*: choose one of BiomedCLIP, CLIP'):
+        with pytest.raises(models.ModelError, match=r'no model or folder "Clippy".*: choose one of BiomedCLIP, CLIP'):
             function("Clippy")
 
 

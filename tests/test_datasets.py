@@ -16,6 +16,7 @@ from yacs.config import CfgNode
 import datasets.btmri
 from dassl.data.datasets import DATASET_REGISTRY
 from ogkd.core import UserError
+from ogkd.core.config_files import configs_in, read_config
 from ogkd.data import catalogue
 from ogkd.data.sampling import draw_shots, take_classes
 from ogkd.data.splits import PARTS, Item, class_names, fingerprint, is_below, parse_split, read_split
@@ -135,12 +136,12 @@ def test_the_catalogue_agrees_with_the_published_split_files(split_folder, name)
 
 def test_every_data_set_of_the_catalogue_is_registered_and_has_a_config():
     for facts in catalogue.load().datasets.values():
-        settings = CfgNode.load_cfg((ROOT / "configs/datasets" / f"{facts.config}.yaml").read_text())
-        made = DATASET_REGISTRY.get(settings.DATASET.NAME)
+        settings = read_config(ROOT / "configs/datasets" / f"{facts.config}.yaml")
+        made = DATASET_REGISTRY.get(settings["DATASET"]["NAME"])
         assert (made.__name__, made.dataset_dir) == (facts.name, facts.name)
         assert made.__module__ == f"datasets.{facts.config}"
         assert len(facts.counts) == 3 and facts.counts[0] > 0
-    assert {file.stem for file in (ROOT / "configs/datasets").glob("*.yaml")} == {
+    assert configs_in(ROOT / "configs/datasets") == {
         *(facts.config for facts in catalogue.load().everything()),
         "imagefolder",
     }

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from ogkd.core import UserError, expanded
 from ogkd.data.catalogue import load
 from ogkd.reports.variants import by_shots, shots_name
-from ogkd.runs.config import merged_config
+from ogkd.runs.config import resolve
 from ogkd.runs.protocols import Places, check_dataset, job, locate, shots_of
-from ogkd.runs.spec import ROOT, RunSpec, is_name
+from ogkd.runs.spec import RunSpec, is_name
+from tests.conftest import ROOT
 
 SHORT = ("OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0", "VERBOSE", "False")
 
@@ -90,10 +91,10 @@ def test_train_py_takes_a_folder_by_path_too(pics, tmp_path, word):
     root = pics if word == "." else tmp_path / "data"
     pairs = ("DATASET.NAME", "ImageFolder", "DATASET.FOLDER", word.format(pics=pics))
     spec = RunSpec.parse(["--trainer", "CoOp", "--output-dir", "o", "--root", str(root), *pairs])
-    cfg = merged_config(spec)
+    cfg = resolve(spec).cfg
     assert (cfg.DATASET.FOLDER, Path(cfg.DATASET.ROOT)) == ("pics", pics.parent)
     with pytest.raises(UserError, match=r"DATASET\.TEST_ON is a/b: give the name"):
-        merged_config(RunSpec("CoOp", "o", "phantom", pairs=("DATASET.TEST_ON", "a/b")))
+        resolve(RunSpec("CoOp", "o", "phantom", pairs=("DATASET.TEST_ON", "a/b")))
 
 
 # A folder called like a published set
@@ -108,7 +109,7 @@ def test_a_users_folder_with_the_name_of_a_published_set_must_be_marked(pics, pl
     own = job("few_shot", "CoOp", f"folder:{name}", 2, 1, places).specs[0]
     assert own.folder == str(places.output / f"few_shot/folder_{name}/shots_2/CoOp/PhantomCLIP/seed1")
     assert RunSpec.parse(own.arguments()) == own
-    cfg = merged_config(own)
+    cfg = resolve(own).cfg
     assert ("ImageFolder", name) == (cfg.DATASET.NAME, cfg.DATASET.FOLDER)
     # its path says the same
     assert locate(str(places.data / name), places) == (f"folder:{name}", places)
@@ -212,7 +213,7 @@ def test_a_home_is_written_out(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("DATA", "~/d")
     assert Places().data == tmp_path / "d"
-    cfg = merged_config(RunSpec("CoOp", "~/o", "phantom", data="~/d"))
+    cfg = resolve(RunSpec("CoOp", "~/o", "phantom", data="~/d")).cfg
     assert (f"{tmp_path}/o", f"{tmp_path}/d") == (cfg.OUTPUT_DIR, cfg.DATASET.ROOT)
     assert expanded("a/~") == "a/~"
     with pytest.raises(UserError, match="no home folder for ~no_such_user: write out the path ~no_such_user/x"):

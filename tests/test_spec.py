@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ogkd.data.catalogue import own_folder
-from ogkd.runs.config import build_config, changed_keys, merged_config, method_config
+from ogkd.runs.config import method_config, resolve
 from ogkd.runs.protocols import Places, job
 from ogkd.runs.spec import RunSpec, is_name
 
@@ -58,7 +58,7 @@ def test_starting_afresh_is_in_a_runs_command_and_makes_it_no_other_run(spec):
 def test_a_protocols_runs_have_the_same_configuration_when_their_commands_are_parsed(protocol, method, tmp_path):
     places = Places(data=tmp_path / "data", output=tmp_path / "output")
     for spec in job(protocol, method, "phantom", 16, 1, places, ["OPTIM.MAX_EPOCH", "3"]).specs:
-        assert merged_config(RunSpec.parse(spec.arguments())) == merged_config(spec)
+        assert resolve(RunSpec.parse(spec.arguments())).cfg == resolve(spec).cfg
 
 
 def test_base_to_novel_tests_novel_classes_only_with_what_can_name_them(tmp_path):
@@ -87,7 +87,7 @@ def test_a_yaml_in_the_current_folder_is_that_of_the_checkout_there(tmp_path, mo
 def changed(*pairs, method="OGKD", file=None):
     file = method_config(method, "few_shot", "phantom") if file is None else file
     spec = RunSpec(method, "x", "phantom", backbone="PhantomCLIP", method_file=file, pairs=pairs)
-    return changed_keys(spec, build_config(spec))
+    return resolve(spec).complete().changed
 
 
 def test_a_run_says_what_its_user_changed():

@@ -4,17 +4,18 @@ import json
 import shutil
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ogkd.evaluation.collect import PLACES, collect
+from ogkd.core.config_files import read_config
+from ogkd.evaluation.collect import collect
+from ogkd.evaluation.protocol import PLACES
 from ogkd.reports.tables import average, base2new_tables, few_shot_tables
-from ogkd.reports.variants import IGNORED, _short_names, _words, method_file, variants
+from ogkd.reports.variants import _short_names, _words, method_file, variants
 from tests.conftest import ROOT
 from tests.test_tables import line_of, parse, write_run  # noqa: F401  parse is a fixture
 
-BTMRI = yaml.safe_load((ROOT / "configs/trainers/OGKD/few_shot/btmri.yaml").read_text())["TRAINER"]["OGKD"]
+BTMRI = read_config(ROOT / "configs/trainers/OGKD/few_shot/btmri.yaml")["TRAINER"]["OGKD"]
 GAMMA = BTMRI["GAMMA"]
 
 
@@ -220,20 +221,6 @@ def test_long_values_are_cut_and_stay_different():
     first, second = (_words("CTX_INIT", "a photo of a " * 9 + end) for end in ("cyst", "mass"))
     assert first != second
     assert len(first) < 70
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "trainers").glob("*/*/*.yaml")), ids=lambda p: str(p)[-40:])
-def test_a_methods_file_is_read_with_its_base(path):
-    own = yaml.safe_load(path.read_text()) or {}
-    base = own.pop("_BASE_", None)
-    found = method_file(path.parts[-3], path.parts[-2], path.stem)
-    assert not found.keys() & IGNORED
-    if base:
-        assert found.keys() >= method_file(path.parts[-3], path.parts[-2], base.removesuffix(".yaml")).keys()
-    for section, keys in own.items():
-        for name, value in keys.items():
-            if not isinstance(value, dict) and not isinstance(value, list):
-                assert found[f"{section}.{name}"] == (float(value) if isinstance(value, int) else value)
 
 
 def test_a_data_set_without_a_file_has_the_methods_default():

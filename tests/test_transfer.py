@@ -2,9 +2,12 @@
 
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +21,7 @@ from ogkd.phantom.dataset import write_dataset
 from ogkd.prompts.bank import load_prompts
 from ogkd.reports.tables import few_shot_tables
 from ogkd.reports.transfer import transfer_tables
-from ogkd.runs.config import build_config, changed_keys
+from ogkd.runs.config import resolve
 from ogkd.runs.plan import published_routes, transfer_plan
 from ogkd.runs.protocols import TRANSFER, Places, job
 from ogkd.runs.spec import RunSpec
@@ -140,11 +143,17 @@ def test_the_tables_keep_transfer_runs_apart_and_give_the_interval_of_the_seeds_
     assert (low.mean, high.mean) == (expected.low, expected.high)
 
 
-def test_the_sources_configuration_file_is_the_yardstick_of_what_was_changed(places):
+def test_the_sources_configuration_file_is_the_yardstick_of_what_was_changed(places, tmp_path):
+    elsewhere = replace(places, output=tmp_path)
+
     def changed(*pairs):
-        learned, tested = job(TRANSFER, "BiomedCoOp", "busi", 2, 1, places, pairs, ["buid"]).specs
+        learned, tested = job(TRANSFER, "BiomedCoOp", "busi", 2, 1, elsewhere, pairs, ["buid"]).specs
         assert learned.method_file == tested.method_file == "configs/trainers/BiomedCoOp/few_shot/busi.yaml"
-        return changed_keys(tested, build_config(tested), "BUSI")
+        Path(learned.folder).mkdir(parents=True, exist_ok=True)
+        Path(learned.folder, "config.yaml").write_text(yaml.safe_dump(resolve(learned).values))
+        configuration = resolve(tested).complete()
+        assert configuration.source == "BUSI"
+        return configuration.changed
 
     assert changed() == {}
     assert changed("OPTIM.MAX_EPOCH", "3") == {"OPTIM.MAX_EPOCH": 3}

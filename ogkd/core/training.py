@@ -24,12 +24,14 @@ from ogkd.core.checkpoints import checkpoints_in
 from ogkd.core.errors import Diverged, UserError
 from ogkd.core.progress import progress
 from ogkd.core.seeds import derived_seed
-from ogkd.core.tools import random_states, restore_random_states, set_random_seed
 from ogkd.core.torchtools import (
     load_checkpoint,
     name_checkpoint,
+    random_states,
     restore,
+    restore_random_states,
     save_checkpoint,
+    set_random_seed,
 )
 
 

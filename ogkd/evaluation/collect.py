@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ogkd.core import UserError, checkpoints_in, models_in, parse_json
+from ogkd.core.config_files import configs_in, read_config
 from ogkd.core.places import HOME
 from ogkd.core.schema import Rule, mismatch, one_of
 from ogkd.core.words import counted
@@ -32,10 +33,6 @@ SHAPES = {
     RESULTS: _SHAPE | {"accuracy": float} | {f"{name}?": (float, None) for name in METRICS if name != "accuracy"},
     DIVERGED: _SHAPE | {"diverged": {"message": str, "epoch": int, "step": int, "term": str}},
 }
-BASE2NEW_SHOTS = 16  # of the protocol
-# Locations and display settings, which do not change what a run computes.
-PLACES = ("OUTPUT_DIR", "RESUME", "VERBOSE", "DATASET.ROOT", "FEATURES.CACHE_DIR", "FEATURES.CROPS_GB",
-          "TRAIN.PRINT_FREQ", "DATALOADER.NUM_WORKERS")  # fmt: skip
 ELSEWHERE = "elsewhere"  # the source of parameters that were not trained by a run of this project
 
 
@@ -196,11 +193,8 @@ def _command_name(results: dict) -> str:
 @cache
 def command_names() -> dict[str, str]:
     """Name of a data set -> name on the command line, for the catalogue and configs/datasets/."""
-    import yaml
-
-    names = {}
-    for path in sorted((HOME / "configs" / "datasets").glob("*.yaml")):
-        names[yaml.safe_load(path.read_text(encoding="utf-8"))["DATASET"]["NAME"]] = path.stem
+    folder = HOME / "configs" / "datasets"
+    names = {read_config(folder / f"{name}.yaml")["DATASET"]["NAME"]: name for name in sorted(configs_in(folder))}
     return names | {facts.name: facts.config for facts in catalogue.load().everything()}
 
 

@@ -25,8 +25,8 @@ from ogkd.data.given import GivenImages
 from ogkd.data.names import name_faults
 from ogkd.data.sampling import VAL_SHOTS, draw_shots
 from ogkd.data.splits import Item
-from ogkd.evaluation.collect import PLACES
 from ogkd.evaluation.methods import named
+from ogkd.evaluation.protocol import PLACES
 from ogkd.predict.export import CONFIG, load_prompt, write_prompt
 from ogkd.predict.predictor import Predictor, probabilities
 from ogkd.predict.trained import TrainedPrompt, from_trainer

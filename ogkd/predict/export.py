@@ -14,7 +14,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ogkd.core import UserError, atomic_path, first_line, models_in, read_json, write_json
-from ogkd.core.config_ranges import MOST_SHOTS
 from ogkd.core.dicom import MIDDLE
 from ogkd.core.network import trouble
 from ogkd.core.places import command
@@ -23,6 +22,7 @@ from ogkd.models.sources import HUB_MODELS, Repository, from_hub
 from ogkd.predict.trained import TrainedPrompt, from_run
 from ogkd.runs.config import defaults
 from ogkd.runs.folder import RESULTS, versions
+from ogkd.runs.ranges import MOST_SHOTS
 from ogkd.runs.registry import method_class
 
 TENSORS, CONFIG, CARD = FILES = ("prompt.safetensors", "config.json", "README.md")

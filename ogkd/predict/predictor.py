@@ -17,7 +17,7 @@ from ogkd.core.rgb import to_rgb
 from ogkd.data.given import GivenImages
 from ogkd.models import available_models
 from ogkd.predict.trained import TrainedPrompt
-from ogkd.runs.folder import names_novel_classes
+from ogkd.runs.config import names_novel_classes
 from ogkd.runs.registry import method_class
 from ogkd.tuning.clip_trainer import ClipTrainer
 

@@ -18,8 +18,8 @@ from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.metrics import TEMPERATURES, fit_temperature
 from ogkd.evaluation.predictions import Predictions
 from ogkd.models import model_named
-from ogkd.runs.config import check_values, extend_config, merge_plain, plain
-from ogkd.runs.folder import RESULTS, VALIDATION, trained_on
+from ogkd.runs.config import check_values, extend_config, merge_plain, plain, trained_on
+from ogkd.runs.folder import RESULTS, VALIDATION
 from ogkd.runs.learned_classes import learned_classes
 from ogkd.runs.records import CONFIG, drawn_images, run_config
 from ogkd.runs.registry import is_built_here

@@ -14,13 +14,12 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar, cast
 
-import yaml
-
-from ogkd.core import UserError
+from ogkd.core.config_files import DEFAULT, configs_in, merged, read_config
 from ogkd.core.places import HOME
-from ogkd.evaluation.collect import BASE2NEW_SHOTS, ELSEWHERE, PLACES, Run
+from ogkd.evaluation.collect import ELSEWHERE, Run
 from ogkd.evaluation.methods import known_methods, order
 from ogkd.evaluation.metrics import METRICS
+from ogkd.evaluation.protocol import BASE2NEW_SHOTS, PLACES
 
 # Keys that tables group by, or compare by a fingerprint.
 GROUPED = ("SEED", "DATASET.NAME", "DATASET.FOLDER", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",
@@ -28,7 +27,6 @@ GROUPED = ("SEED", "DATASET.NAME", "DATASET.FOLDER", "DATASET.NUM_SHOTS", "DATAS
 Key = TypeVar("Key", bound=Hashable)
 IGNORED = frozenset(PLACES + GROUPED)
 LONGEST_VALUE = 40
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C if available, since parsing takes most of a table's time
 
 
 @dataclass(frozen=True)
@@ -257,32 +255,19 @@ def _words(name: str, value: object) -> str:
 
 @cache
 def method_file(method: str, protocol: str, dataset: str, root: Path = HOME) -> dict[str, object]:
-    """The keys of a method's YAML for a data set, or of its default, including `_BASE_`; {} without a file."""
-    methods = {path.name: path for path in (root / "configs" / "trainers").glob("*")}
-    if method not in methods:
+    """The keys of a method's configuration for a data set, or of its default, including `_BASE_`; {} without one."""
+    trainers = root / "configs" / "trainers"
+    if method not in {path.stem for path in trainers.glob("*")}:
         return {}
-    files = {path.stem: path for path in (methods[method] / protocol).glob("*.yaml")}
-    path = files.get(dataset, files.get("default"))
-    return dict(_flat(_yaml(path))) if path else {}
+    there = configs_in(trainers / method / protocol)
+    name = dataset if dataset in there else DEFAULT
+    return dict(_flat(_settings(trainers / method / protocol / f"{name}.yaml"))) if name in there else {}
 
 
-def _yaml(path: Path) -> dict:
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), LOADER) or {}
-    except (yaml.YAMLError, OSError, ValueError):
-        content = None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a configuration: it must be a YAML mapping of sections to keys.")
+def _settings(path: Path) -> dict:
+    content = dict(read_config(path))
     base = content.pop("_BASE_", None)
-    return _merged(_yaml(path.parent / base), content) if base else content
-
-
-def _merged(below: dict, above: dict) -> dict:
-    merged = dict(below)
-    for key, value in above.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if both else value
-    return merged
+    return merged(_settings(path.parent / base), content) if base else content
 
 
 def _flat(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:

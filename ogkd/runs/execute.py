@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
-from yacs.config import CfgNode
 
 from dassl.data.datasets import Datum
 from dassl.engine import SimpleTrainer, build_trainer
@@ -20,7 +19,7 @@ from ogkd.core.seeds import seeded
 from ogkd.data.same_classes import places
 from ogkd.evaluation.predictions import Predictions
 from ogkd.models.errors import MissingWeights
-from ogkd.runs.config import build_config
+from ogkd.runs.config import Configuration, resolve
 from ogkd.runs.folder import RunFolder, data_warnings, is_phantom, notes, relative
 from ogkd.runs.learned_classes import with_learned_classes
 from ogkd.runs.ready import with_remedy
@@ -28,21 +27,22 @@ from ogkd.runs.spec import RunSpec
 from ogkd.tuning.clip_trainer import ClipTrainer
 
 
-def execute(spec: RunSpec) -> dict | None:
+def execute(spec: RunSpec, configuration: Configuration | None = None) -> dict | None:
     """Execute a run unless it is complete. Returns its results.json, or None for a run that neither trains nor tests.
+
+    `configuration`: the run's, if it has been resolved already.
 
     Raises:
         UserError: something that the user can fix; the message is one sentence.
     """
     try:
-        return _execute(spec)
+        return _execute(spec, (configuration or resolve(spec)).complete())
     except MissingWeights as error:
         raise with_remedy(error) from error
 
 
-def _execute(spec: RunSpec) -> dict | None:
-    cfg = build_config(spec)
-    folder = RunFolder(spec, cfg)
+def _execute(spec: RunSpec, configuration: Configuration) -> dict | None:
+    folder = RunFolder(configuration)
     if folder.has_results and not spec.rerun:
         return _told(cast(dict, folder.finished_results()), folder)
     folder.check()
@@ -50,7 +50,7 @@ def _execute(spec: RunSpec) -> dict | None:
         if spec.rerun:
             folder.clear()
         finished = folder.finished_results()  # another process may have done the run meanwhile
-        return _told(finished, folder) if finished is not None else _logged(spec, cfg, folder)
+        return _told(finished, folder) if finished is not None else _logged(spec, folder)
 
 
 def _told(finished: dict, folder: RunFolder) -> dict:
@@ -58,14 +58,15 @@ def _told(finished: dict, folder: RunFolder) -> dict:
     return finished
 
 
-def _logged(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
+def _logged(spec: RunSpec, folder: RunFolder) -> dict | None:
+    cfg = folder.cfg
     folder.prepare()
     restore_output = setup_logger(cfg.OUTPUT_DIR)
     try:
         if cfg.SEED >= 0:
             set_random_seed(cfg.SEED)
         with threads_for(cfg.MODEL.BACKBONE.NAME):
-            return _run(spec, cfg, folder)
+            return _run(spec, folder)
     except UserError as error:
         restore_output()  # flushes the log, so that the sentence comes last
         with folder.log() as log:
@@ -87,15 +88,15 @@ def threads_for(backbone: str) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _run(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
+def _run(spec: RunSpec, folder: RunFolder) -> dict | None:
     print(f"{folder.chosen()}\n")
-    for note in notes(cfg):
+    for note in notes(folder.configuration):
         print(f"Note: {note}\n")
     print(f"Collecting environment information\n{collect_env_info()}\n")
     started = time.perf_counter()
     phases = Phases()
     with phases("setup"):
-        trainer = build_trainer(cfg)
+        trainer = build_trainer(folder.cfg)
     for note in folder.data_notes(trainer):
         print(f"Note: {note}\n")
     for warning in data_warnings(trainer):

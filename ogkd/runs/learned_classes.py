@@ -15,7 +15,7 @@ from ogkd.core.seeds import seeded
 from ogkd.data.given import GivenImages
 from ogkd.data.same_classes import places
 from ogkd.evaluation.collect import RESULTS, read_results
-from ogkd.runs.folder import names_novel_classes
+from ogkd.runs.config import names_novel_classes
 from ogkd.runs.records import SPLIT, drawn_images
 from ogkd.tuning.clip_trainer import ClipTrainer, own_parameters
 

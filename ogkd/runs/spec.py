@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ogkd.core.config_files import configs_in
 from ogkd.core.places import HOME, IN_CHECKOUT, command
 from ogkd.data.catalogue import Facts, config_name, load, name_of_folder, own_folder
 from ogkd.evaluation.methods import known_methods, named, order
@@ -101,8 +102,9 @@ class RunSpec:
         if dataset_file and _place(dataset_file).parent == HOME / DATASET_CONFIGS:
             dataset, dataset_file = Path(dataset_file).stem, ""
         shots, subsample, pairs = None, "", list(args.opts)
-        if pairs[:1] == ["DATASET.NAME"] and not dataset and not dataset_file:
-            dataset, pairs = _named_by(pairs)
+        named_so = pairs[:3] == ["DATASET.NAME", "ImageFolder", "DATASET.FOLDER"] and is_name("".join(pairs[3:4]))
+        if named_so and not dataset and not dataset_file:
+            dataset, pairs = name_of_folder(pairs[3]), pairs[4:]
         if pairs[:1] == ["DATASET.NUM_SHOTS"] and _is_integer(pairs[1:2]):
             shots, pairs = int(pairs[1]), pairs[2:]
         if pairs[:1] == ["DATASET.SUBSAMPLE_CLASSES"] and pairs[1:2] and pairs[1] in SUBSETS:
@@ -142,16 +144,14 @@ class RunSpec:
         """The data set's YAML; "" if it has none."""
         if self.dataset_file:
             return self.dataset_file
-        path = DATASET_CONFIGS / f"{self.dataset}.yaml"
-        return path.as_posix() if self.dataset and (HOME / path).is_file() else ""
+        known = self.dataset in configs_in(HOME / DATASET_CONFIGS)
+        return (DATASET_CONFIGS / f"{self.dataset}.yaml").as_posix() if known else ""
 
     def all_pairs(self) -> list[str]:
         """All KEY VALUE pairs: those for the typed fields, then `pairs`."""
         words = []
         if self.dataset and not self.dataset_config():
-            facts = self.facts
-            words += ["DATASET.NAME", facts.name if facts else "ImageFolder"]
-            words += [] if facts else ["DATASET.FOLDER", own_folder(self.dataset)]
+            words += ["DATASET.NAME", "ImageFolder", "DATASET.FOLDER", own_folder(self.dataset)]
         if self.shots is not None:
             words += ["DATASET.NUM_SHOTS", str(self.shots)]
         if self.subsample:
@@ -217,17 +217,6 @@ def _place(file: str) -> Path:
     """A configuration file's path: in the current folder, such as another checkout, if it is there, else in ours."""
     path = Path(file)
     return path.resolve() if path.is_file() else HOME / path
-
-
-def _named_by(pairs: list[str]) -> tuple[str, list[str]]:
-    """The data set given by DATASET.NAME and DATASET.FOLDER at the front of `pairs`, as written by `all_pairs`, and the
-    remaining pairs; "" and all pairs if it is not given in that way."""
-    facts = load().find(pairs[1]) if len(pairs) > 1 else None
-    if facts is not None and facts.name == pairs[1] and not (HOME / DATASET_CONFIGS / f"{facts.config}.yaml").is_file():
-        return facts.config, pairs[2:]
-    if pairs[1:3] == ["ImageFolder", "DATASET.FOLDER"] and len(pairs) > 3 and is_name(pairs[3]):
-        return name_of_folder(pairs[3]), pairs[4:]
-    return "", pairs
 
 
 def _is_integer(words: Sequence[str]) -> bool:
