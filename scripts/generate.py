@@ -35,9 +35,9 @@ ARXIV = "https://arxiv.org/abs/"
 
 
 def methods() -> list[type[ClipTrainer]]:
-    """The methods of trainers/, in table order."""
+    """The methods of trainers/, in table order; plugins have no scripts here."""
     found = [method_class(name) for name in benchmark_methods()]
-    return [method for method in found if method.__module__.startswith("ogkd.trainers.")]  # plugins have no scripts here
+    return [method for method in found if method.__module__.startswith("ogkd.trainers.")]
 
 
 def script_folder(title: str) -> str:
