@@ -28,7 +28,7 @@ _LAZY = {
     "PromptClassifier": "ogkd.predict.classifier",
     "Predictor": "ogkd.predict.predictor",
     "RunSpec": "ogkd.runs.spec",
-    "extend_cfg": "ogkd.runs.config",
+    "extend_cfg": "ogkd.tuning.checkout",
     "load_prompt": "ogkd.predict.export",
 }
 __all__ = ["__version__", *_LAZY]

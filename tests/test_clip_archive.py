@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from clip import clip
-from clip.compat.archive import is_archive, read_archive
 from clip.model import build_model
 from ogkd.core import UserError
+from ogkd.models.openai_archive import is_archive, read_archive
 from tests.download_server import Served, serving
 from tests.support.openai_clip import RESOLUTION, published, tiny, write_archive
 

@@ -92,7 +92,7 @@ def plug(tmp_path, monkeypatch):
         registry.register_everything.cache_clear()
         return registry.register_everything()
 
-    monkeypatch.setattr(registry, "ROOT", tmp_path)
+    monkeypatch.setattr(registry, "work_folder", lambda: tmp_path)
     yield put
     for one, objects in zip(registries, before[0], strict=True):
         one._obj_map = objects

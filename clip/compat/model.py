@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from .errors import CompatError
+from ogkd.models.errors import OpenAIError
+
 from .prompts import Design, text_transformer, vision_transformer
 from .resnet import ModifiedResNet
 from .transformer import LayerNorm, VisionTransformer
@@ -21,7 +22,7 @@ _FIRST_LOGIT_SCALE = math.log(1 / 0.07)
 class CLIP(nn.Module):
     """Both towers with their projections. If vision_layers is a tuple the image tower is a ResNet, if a number a ViT.
 
-    `design_details` are those of MaPLe's code base (see compat/prompts.py). Raises CompatError if the tower cannot
+    `design_details` are those of MaPLe's code base (see compat/prompts.py). Raises OpenAIError if the tower cannot
     provide them.
     """
 
@@ -50,7 +51,7 @@ class CLIP(nn.Module):
             self.visual = vision_transformer(design, *sizes)
         else:
             if design.trainer == "MaPLe" or design.vision_depth > 0:
-                raise CompatError(
+                raise OpenAIError(
                     f"The image tower is a ResNet, which cannot take the prompts of the {design.trainer} design: "
                     "choose a ViT, such as ViT-B/16."
                 )
@@ -136,7 +137,7 @@ def build_model(state_dict: Mapping[str, Tensor], design_details: Mapping[str, A
     """Build the model of a state dict in OpenAI's format: fp16, on the CPU, in eval mode. The dict is not changed.
 
     `design_details`, given by trainers of MaPLe's code base, adds prompts to the towers (see compat/prompts.py); the
-    state dict need not contain them. Raises CompatError if the format or the design does not match.
+    state dict need not contain them. Raises OpenAIError if the format or the design does not match.
     """
     sizes = _sizes(state_dict)
     model = CLIP(*sizes, design_details)
@@ -198,7 +199,7 @@ def _sizes(state: Mapping[str, Tensor]) -> _Sizes:
         raise _not_openai(f"it lacks {error.args[0]}") from None
 
 
-def _not_openai(reason: str) -> CompatError:
-    return CompatError(
+def _not_openai(reason: str) -> OpenAIError:
+    return OpenAIError(
         f"The state dict is not that of a CLIP in OpenAI's format ({reason}): use a file that holds one."
     )

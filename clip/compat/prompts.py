@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .errors import CompatError
+from ogkd.models.errors import OpenAIError
+
 from .transformer import ResidualAttentionBlock, Transformer, VisionTransformer, append, new_prompt
 
 if TYPE_CHECKING:
@@ -48,13 +49,13 @@ class Design:
 
     @classmethod
     def of(cls, details: Mapping[str, Any] | None) -> Design:
-        """Read the design from a trainer's dict. Raises CompatError for an unknown trainer or key."""
+        """Read the design from a trainer's dict. Raises OpenAIError for an unknown trainer or key."""
         details = dict(details or {})
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(details) - known)
         if unknown or details.get("trainer", "CoOp") not in (*PLAIN, *OWN, *GIVEN):
             what = f"the key {unknown[0]!r}" if unknown else f"the trainer {details['trainer']!r}"
-            raise CompatError(
+            raise OpenAIError(
                 f"design_details has {what}, which clip.model.build_model does not know (it has the designs of "
                 f"{', '.join((*PLAIN, *OWN, *GIVEN))}): put the model.py that your trainer came with beside it and "
                 "import build_model from there."

@@ -13,9 +13,9 @@ from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 from yacs.config import CfgNode
 
 from ogkd.core import read_image
+from ogkd.core.opening import open_images
 from ogkd.core.seeds import derived_seed, seeded
 from ogkd.core.workers import worker_options
-from ogkd.data.opening import open_images
 
 from .datasets import DatasetBase, Datum, build_dataset
 from .samplers import build_sampler
@@ -29,6 +29,8 @@ class DatasetWrapper(Dataset):
     worker process.
     """
 
+    epoch_seed: int | None = None
+
     def __init__(
         self,
         cfg: CfgNode,
@@ -39,7 +41,6 @@ class DatasetWrapper(Dataset):
         self.cfg, self.data_source, self.transform, self.is_train = cfg, data_source, transform, is_train
         self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
-        self.epoch_seed: int | None = None
         if self.k_tfm > 1 and transform is None:
             raise ValueError(f"{self.k_tfm} views of an image need a transform")
         mode = INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]

@@ -18,6 +18,7 @@ import PIL
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from ogkd.core.errors import MissingFile, UserError, brief, first_line
 from ogkd.core.files import atomic_path
@@ -104,7 +105,7 @@ def resume_from_checkpoint(
     fdir: str,
     model: nn.Module,
     optimizer: torch.optim.Optimizer | None = None,
-    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+    scheduler: LRScheduler | None = None,
 ) -> int:
     """Load the checkpoint that <fdir>/checkpoint names into model, optimizer and scheduler; return the next epoch."""
     pointer = Path(fdir) / "checkpoint"
@@ -118,7 +119,7 @@ def restore(
     checkpoint: dict,
     model: nn.Module,
     optimizer: torch.optim.Optimizer | None = None,
-    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+    scheduler: LRScheduler | None = None,
     origin: str = "the checkpoint",
 ) -> int:
     """Restore the states of a loaded checkpoint and return the next epoch.
@@ -130,10 +131,14 @@ def restore(
     for name, piece in pieces:
         if piece is None or checkpoint.get(name) is None:
             continue
-        fresh = piece.state_dict()
+        kind = type(piece)
+        state_of, load = (
+            (schedule_state, _load_schedule) if piece is scheduler else (kind.state_dict, kind.load_state_dict)
+        )
+        fresh = state_of(piece)
         try:
-            piece.load_state_dict(checkpoint[name])
-            fits = _alike(fresh, piece.state_dict()) and (piece is not optimizer or _steps_fit(optimizer))
+            load(piece, checkpoint[name])
+            fits = _alike(fresh, state_of(piece)) and (piece is not optimizer or _steps_fit(optimizer))
         except Exception as error:  # which error PyTorch raises on a corrupt state depends on the state
             fits, reason = False, f" ({brief(error)})" if str(error) else ""
         else:
@@ -144,6 +149,21 @@ def restore(
                 f"it, or delete that file and train again."
             )
     return checkpoint["epoch"]
+
+
+def schedule_state(scheduler: LRScheduler) -> dict:
+    """Return a schedule's state in plain values; that of a schedule inside it, which follows a warm-up, is nested."""
+    state = scheduler.state_dict()
+    return {key: schedule_state(value) if isinstance(value, LRScheduler) else value for key, value in state.items()}
+
+
+def _load_schedule(scheduler: LRScheduler, state: dict) -> None:
+    if type(scheduler).load_state_dict is LRScheduler.load_state_dict:  # it would replace a schedule by its state
+        inner = {key: value for key, value in vars(scheduler).items() if isinstance(value, LRScheduler)}
+        for key, schedule in inner.items():
+            _load_schedule(schedule, state[key])
+        state = {**state, **inner}
+    scheduler.load_state_dict(state)
 
 
 def _alike(fresh: Any, loaded: Any) -> bool:

@@ -31,6 +31,7 @@ from ogkd.core.torchtools import (
     restore,
     restore_random_states,
     save_checkpoint,
+    schedule_state,
     set_random_seed,
 )
 
@@ -75,7 +76,7 @@ class Checkpoints:
                     "state_dict": self._models[name].state_dict(),
                     "epoch": epoch + 1,
                     "optimizer": None if optim is None else optim.state_dict(),
-                    "scheduler": None if sched is None else sched.state_dict(),
+                    "scheduler": None if sched is None else schedule_state(sched),
                     "val_result": val_result,
                     "training": self._mean_losses,
                     "meta": self._checkpoint_meta(),

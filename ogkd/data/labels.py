@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ogkd.core import UserError
+from ogkd.core.words import counted, listed, tally
 from ogkd.data.beside import beside_by_name
 from ogkd.data.catalogue import PARTS
+from ogkd.data.findings import sentences
+from ogkd.data.layout import by_folder
 from ogkd.data.listing import images_below
 from ogkd.data.names import class_words, folded, name_faults
 from ogkd.data.parts import parts_of, roles
 from ogkd.data.patients import patient_column
 from ogkd.data.splits import Split
-from ogkd.data.tables import Rows, Table, listed, read_table, squeezed, tally
+from ogkd.data.tables import Rows, Table, read_table, squeezed
 
 LABEL_COLUMNS = re.compile(
     r"((class|category|target|label|disease|finding|diagnosis|diagnostic|pathology|condition|grade|level)"
@@ -36,12 +39,12 @@ class Labels:
     parts: dict[str, str] = field(default_factory=dict)  # image -> part, if the table has them
     groups: dict[str, dict[str, str]] = field(default_factory=dict)  # image -> column -> value, such as sex or site
     patient_column: str = ""
-    notes: list[str] = field(default_factory=list)  # sentences about what is missing, doubled or left out
+    notes: list[str] = field(default_factory=list)  # phrases about what is missing, doubled or left out
     table: Table | None = None
     rows: Rows | None = None
 
     def disagree(self, split: Split) -> list[str]:
-        """Return a sentence about images that have another class in a split; [] if there are none."""
+        """Return a phrase about images that have another class in a split; [] if there are none."""
         of = {image: name for name, images in self.classes.items() for image in images}
         items = [item for part in PARTS for item in split[part]]
         wrong = [
@@ -49,7 +52,7 @@ class Labels:
             for item in items
             if item.path in of and folded(of[item.path]) != folded(item.classname)
         ]
-        return tally("Images with another class in the split, so make it again with --replace", wrong)
+        return tally("images with another class in the split, so make it again with --replace", wrong)
 
 
 def labels_in(
@@ -95,16 +98,16 @@ def labels_in(
     notes = [
         *table.notes,
         *rows.without_image(table),
-        *tally(f"Images without a row in {table.path}, which are left out", rows.unlisted),
-        *tally(f"Images with several rows in {table.path}, which agree", doubled),
-        *tally("Images with several labels, which are left out as each image has one class here", several),
-        *tally("Images without a label, which are left out", unlabelled),
-        *tally("Classes without an image, which are left out", empty),
+        *tally(f"images without a row in {table.path}, which are left out", rows.unlisted),
+        *tally(f"images with several rows in {table.path}, which agree", doubled),
+        *tally("images with several labels, which are left out as each image has one class here", several),
+        *tally("images without a label, which are left out", unlabelled),
+        *tally("classes without an image, which are left out", empty),
     ]
     classes = _renamed({name: of_class for name, of_class in classes.items() if of_class}, names)
     if all(map(_is_number, classes)):
         notes.append(
-            f"The class names are numbers ({listed(classes, 10)}), of which a prompt is made: give --class-names."
+            f"the class names are numbers ({listed(classes, 10)}), of which a prompt is made: give --class-names"
         )
     _check_names(classes, table, notes)
     labelled = [image for of_class in classes.values() for image in of_class]
@@ -235,7 +238,13 @@ def labels_of(folder: str | Path, args: argparse.Namespace) -> Labels:
     if not images:
         raise UserError(f"The folder {folder} contains no images.")
     found = labels_in(table, images, args.label_column, args.image_column, args.split_column, patient, names)
-    found.notes += tally("Files beside the images (masks, overlays, thumbnails), which are left out", beside)
+    parts = parts_of(by_folder(images))
+    if parts and not found.parts:
+        found.notes.append(
+            f"the folders {listed(parts)} are parts, but the table does not say so in a column: the split is made of "
+            "all images together"
+        )
+    found.notes += tally("files beside the images (masks, overlays, thumbnails), which are left out", beside)
     return found
 
 
@@ -244,8 +253,8 @@ def _check_names(classes: Mapping[str, list[str]], table: Table, notes: Sequence
         raise UserError(f"In {table.path}, {'; '.join(faults)}: --class-names renames and merges classes.")
     if len(classes) < 2:
         raise UserError(
-            f"{table.path} gives the images {len(classes)} class{'es' * (len(classes) != 1)} "
-            f"({', '.join(classes)}): choose a column with two or more by --label-column. {' '.join(notes)}".rstrip()
+            f"{table.path} gives the images {counted(len(classes), 'class', 'classes')} ({', '.join(classes)}): choose "
+            f"a column with two or more by --label-column. {' '.join(sentences(notes))}".rstrip()
         )
 
 
@@ -276,9 +285,9 @@ def _parts(table: Table, rows: Rows, column: str, images: Sequence[str], notes: 
     role, said = roles(parts)
     of = {image: role[parts[found[image]]] for image in images if found[image] in parts}
     counts = Counter(of.values())
-    notes.append(f"The column {column} is the split ({', '.join(f'{part} {counts[part]}' for part in PARTS)}){said}.")
+    notes.append(f"the column {column} is the split ({', '.join(f'{part} {counts[part]}' for part in PARTS)}){said}")
     without = [image for image in images if image not in of]
-    notes += tally(f"Images without a part in the column {column}, which are left out", without)
+    notes += tally(f"images without a part in the column {column}, which are left out", without)
     return of
 
 

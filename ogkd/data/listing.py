@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,14 +85,6 @@ def images_below(folder: str | Path) -> list[str]:
 def shown(name: str) -> bool:
     """Whether a file or folder is neither hidden nor what macOS puts into archives."""
     return not name.startswith(".") and name != "__MACOSX"
-
-
-def tally(paths: Iterable[str], what: str) -> str:
-    """Return "<what>: 3 (.gif 2, no suffix 1; the first is a.gif)"."""
-    paths = list(paths)
-    kinds = Counter(Path(path).suffix.lower() or "no suffix" for path in paths).most_common(5)
-    listed = ", ".join(f"{kind} {number}" for kind, number in kinds)
-    return f"{what}: {len(paths)} ({listed}; the first is {paths[0]})"
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

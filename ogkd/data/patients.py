@@ -12,11 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ogkd.core import UserError, read_json, write_json
+from ogkd.core import UserError, write_json
 from ogkd.core.places import command
+from ogkd.core.schema import Rule, read_record
+from ogkd.core.words import counted, tally
 from ogkd.data.listing import SUFFIXES
 from ogkd.data.splits import Split, part_of_image
-from ogkd.data.tables import Rows, Table, is_table, read_table, squeezed, tally
+from ogkd.data.tables import Rows, Table, is_table, read_table, squeezed
 
 READERS = 4
 # The usual names of a patient's column, best first, without spaces and marks; then of what a patient can have several.
@@ -25,10 +27,12 @@ PATIENT_COLUMNS = (
     re.compile(r"(case|lesion|study|studyinstance|exam|examination|accession|session)(id|uid|no|nr|num|number|code)?"),
 )  # fmt: skip
 
+_RECORD = Rule(lambda of: all(isinstance(name, str) for name in [*of, *of.values()]), "an object of patients by image")
+
 
 @dataclass(frozen=True)
 class Patients:
-    """The patient of each image, where known, and sentences about how it was found."""
+    """The patient of each image, where known, and phrases about how it was found."""
 
     of: dict[str, str]
     notes: tuple[str, ...] = ()
@@ -43,12 +47,7 @@ def patients_file(folder: str | Path) -> Path:
 def read_patients(folder: str | Path) -> dict[str, str]:
     """Read image -> patient for a folder of images; empty if nothing is known. Raises UserError for a corrupt file."""
     path = patients_file(folder)
-    if not path.is_file():
-        return {}
-    found = read_json(path)
-    if not isinstance(found, dict) or not all(isinstance(patient, str) for patient in found.values()):
-        raise UserError(f"{path} is corrupt: make it again with `{command('split')}`.")
-    return found
+    return read_record(path, _RECORD, f"make it again with `{command('split')}`") if path.is_file() else {}
 
 
 def write_patients(patients: Mapping[str, str], folder: str | Path) -> Path:
@@ -106,7 +105,9 @@ def patients_in(
     patients = _complete(found, images, one_per_image, f"have one in {source}", source)
     notes = [*patients.notes]
     if not chosen and PATIENT_COLUMNS[1].fullmatch(squeezed(column)):
-        notes.append(f"{column} may be less than a patient: if one can have several, choose with --patient-column.")
+        notes.append(
+            f"the column {column} may be less than a patient: if one can have several, choose with --patient-column"
+        )
     return Patients(patients.of, tuple(notes))
 
 
@@ -132,12 +133,12 @@ def dicom_patients(folder: str | Path, images: Iterable[str]) -> Patients:
     known = {image: patient for image, patient in found.items() if patient}
     without = len(files) - len(known)
     if not known:
-        return Patients({}, (f"None of the {len(files)} DICOM files has a PatientID.",) if files else ())
+        return Patients({}, (f"none of the {len(files)} DICOM files has a PatientID",) if files else ())
     if len(set(known.values())) == 1 and len(known) > 1:
-        return Patients({}, ("All DICOM files have the same PatientID, which does not tell patients apart.",))
+        return Patients({}, ("all DICOM files have the same PatientID, which does not tell patients apart",))
     notes = [summary(known, "the PatientID of the DICOM files")]
     if without:
-        notes.append(f"DICOM files without a PatientID: {without}.")
+        notes.append(f"DICOM files without a PatientID: {without}")
     return Patients(known, tuple(notes))
 
 
@@ -176,14 +177,14 @@ def patient_warnings(split: Split, patients: Mapping[str, str]) -> list[str]:
 
 
 def summary(patients: Mapping[str, str], source: str) -> str:
-    """Return a sentence on how many patients there are, which says if there are as many as images."""
+    """Return a phrase on how many patients there are, which says if there are as many as images."""
     images, people = len(patients), len(set(patients.values()))
     if people == images:
         return (
-            f"There are as many patients as images ({images}) by {source}: each image is its own patient. If patients "
-            "have several images, this is not what tells them apart."
+            f"there are as many patients as images ({images}) by {source}: each image is its own patient. If patients "
+            "have several images, this is not what tells them apart"
         )
-    return f"{images} images of {people} patient{'s' * (people != 1)} by {source}."
+    return f"{images} images of {counted(people, 'patient')} by {source}"
 
 
 def _complete(found: Mapping[str, str], images: Sequence[str], one_per_image: bool, must: str, source: str) -> Patients:
@@ -198,8 +199,8 @@ def _complete(found: Mapping[str, str], images: Sequence[str], one_per_image: bo
     patients = one_each(found, images)
     notes = (
         summary(patients, source),
-        *tally("Images without a patient, which count as one each", without),
-        *tally("Patients that are written in several ways and count as different", _alike(patients.values())),
+        *tally("images without a patient, which count as one each", without),
+        *tally("patients that are written in several ways and count as different", _alike(patients.values())),
     )
     return Patients(patients, notes)
 

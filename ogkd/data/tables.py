@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ogkd.core import UserError
+from ogkd.core.words import counted, listed, tally
 from ogkd.data.listing import SUFFIXES
 from ogkd.data.names import MISSING
 
@@ -21,23 +22,10 @@ if TYPE_CHECKING:
 
 TABLES = (".csv", ".tsv", ".tab", ".txt", ".xlsx", ".xlsm", ".xls", ".ods")
 DELIMITERS = ",;\t|"
-SHOWN = 3  # examples in a sentence
 IMAGE_COLUMNS = re.compile(
     r"(image|img|picture|photo|file|filename|path|filepath|slice|scan|isic)s?(id|ids|name|index|path|file|filename|filepath)?"
     r"|id|idcode|(dicom|sopinstance)u?id"
 )
-
-
-def listed(examples: Iterable[str], number: int = SHOWN) -> str:
-    """Return the first examples as words: "a, b, c and 4 more"."""
-    examples = list(examples)
-    more = len(examples) - number
-    return ", ".join(examples[:number]) + (f" and {more} more" if more > 0 else "")
-
-
-def tally(what: str, examples: Sequence[str]) -> list[str]:
-    """Return a sentence with the number of examples and the first of them; [] without any."""
-    return [f"{what}: {len(examples)} ({listed(examples)})."] if examples else []
 
 
 def squeezed(name: str) -> str:
@@ -57,8 +45,8 @@ class Rows:
     unclear: dict[str, list[str]] = field(default_factory=dict)  # a name in the table -> the several images it fits
 
     def without_image(self, table: Table) -> list[str]:
-        """Return a sentence about rows whose image is not in the folder; [] if there are none."""
-        return tally(f"Rows of {table.path} whose image is not in the folder", self.absent)
+        """Return a phrase about rows whose image is not in the folder; [] if there are none."""
+        return tally(f"rows of {table.path} whose image is not in the folder", self.absent)
 
 
 @dataclass(frozen=True)
@@ -152,8 +140,8 @@ class Table:
             found[image] = different[0] if different else ""
         if wrong:
             raise UserError(
-                f"{self.path} contradicts itself in the column {column} about {len(wrong)} "
-                f"image{'s' * (len(wrong) != 1)} ({listed(wrong)}): correct it there."
+                f"{self.path} contradicts itself in the column {column} about "
+                f"{counted(len(wrong), 'image')} ({listed(wrong)}): correct it there."
             )
         return found
 
@@ -179,7 +167,7 @@ def read_table(path: str | Path) -> Table:
     else:
         text, encoding = _decoded(path, content)
         if encoding == "cp1252":
-            notes.append(f"{path} is not in UTF-8 and was read as Windows-1252 (Western European).")
+            notes.append(f"the table {path} is not in UTF-8 and was read as Windows-1252 (Western European)")
         cells = _parsed(path, text)
     cells = cells.fillna("").map(_cell)
     cells = cells[(cells != "").any(axis=1)]

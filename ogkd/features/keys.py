@@ -11,10 +11,10 @@ from typing import cast
 import torch
 from torch.utils.data import DataLoader
 
-from dassl.data import DatasetWrapper
 from ogkd.core import UserError
 from ogkd.core.hashes import content_hash
 from ogkd.core.images import READING
+from ogkd.features.items import DatasetWrapper
 from ogkd.models import FrozenCLIP
 
 LIBRARIES = ("torch", "torchvision", "timm", "open_clip_torch", "transformers", "pillow", "pydicom")

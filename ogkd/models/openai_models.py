@@ -18,10 +18,13 @@ from torch import Tensor
 from ogkd.core.files import atomic_path
 from ogkd.core.network import trouble
 from ogkd.models import weights
-from ogkd.models.configurations import OPENAI_SIZES, OPENAI_SPEC, ImageSpec
+from ogkd.models.configurations import OPENAI_SPEC, ImageSpec
 from ogkd.models.errors import ModelError, OpenAIError
 from ogkd.models.interface import FrozenCLIP, Report
+from ogkd.models.open_clip_models import build
 from ogkd.models.openai_archive import is_archive, read_archive
+from ogkd.models.tokenizers import native_tokenizer
+from ogkd.models.towers import NativeText, image_tower_of
 
 CACHE = Path("~/.cache/clip")
 """OpenAI's own cache."""
@@ -32,17 +35,15 @@ SIZES = ("input_resolution", "context_length", "vocab_size")
 
 def load(name: str, path: Path, report: Report | None = None) -> FrozenCLIP:
     """Load the model of a file in OpenAI's format, in fp32, on the CPU. Raises ModelError if it has another format."""
-    from ogkd.models import open_clip_models
-
-    state = read(path, report)
+    state = {key: value.float() for key, value in read(path, report).items() if key not in SIZES}
     config = config_of(state)
-    model: Any = open_clip_models.build(config, path)
-    weights.fill(model, state, path, name, ignored=SIZES)
-    tokenizer = open_clip_models.native_tokenizer("lower")
+    model: Any = build(config, path)
+    weights.fill(model, state, path, name)
+    tokenizer = native_tokenizer("lower")
     return FrozenCLIP(
         name=name,
-        image=open_clip_models.tower_of(model.visual),
-        text=open_clip_models._text_tower(model, tokenizer, path),
+        image=image_tower_of(model.visual),
+        text=NativeText(model),
         tokenizer=tokenizer,
         spec=OPENAI_SPEC._replace(size=config["vision_cfg"]["image_size"]),
         embed_dim=config["embed_dim"],
@@ -154,14 +155,10 @@ def read(path: Path, report: Report | None = None, only_shapes: bool = False) ->
     return read_archive(path, only_shapes) if is_archive(path) else weights.read(path, report)
 
 
-def file_of(name: str, folder: Path = CACHE) -> Path | None:
-    """The file of a model with one of OpenAI's names, downloaded to `folder` unless it is there, or `name` itself if it
-    is a file; None for another name. Raises ModelError if it cannot be downloaded."""
-    if Path(name).is_file():
-        return Path(name)
-    if name not in OPENAI_SIZES:
-        return None
-    return download(address(name), folder.expanduser())
+def file_of(name: str) -> Path:
+    """The file of a model with one of OpenAI's names, downloaded unless it is in OpenAI's cache; `name` itself if it is
+    a file. Raises ModelError if it cannot be downloaded."""
+    return Path(name) if Path(name).is_file() else download(address(name), CACHE.expanduser())
 
 
 def address(name: str) -> str:

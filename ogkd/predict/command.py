@@ -7,6 +7,7 @@ import contextlib
 import csv
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from ogkd.core import UserError, atomic_path, progress
 from ogkd.core.escape import no_formula
 from ogkd.core.images import is_blank, load_image
 from ogkd.core.places import command
+from ogkd.data.beside import beside_by_name
 from ogkd.data.listing import images_below
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ READERS = 4  # images read at a time
 LONG_LIST = 50  # number of images from which progress is shown
 FEW_TO_CALIBRATE = 100  # with fewer validation images a temperature is unreliable
 UNCERTAIN = "uncertain"
+MASKS = "are named as masks, overlays or thumbnails of others, and were classified like these"
 ONE_OF_SEVERAL = "have several frames or pages, of which only one was read"
 HUB = "hf-hub:"
 
@@ -109,10 +112,19 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(line(answer), file=sys.stderr)
     if unread == len(images):
         raise UserError(f"None of the {len(images)} images could be read: check the paths.")
-    for number, what in ((unread, "could not be read"), (several, ONE_OF_SEVERAL), (blank, "are blank")):
+    said = (unread, "could not be read"), (several, ONE_OF_SEVERAL), (blank, "are blank"), (beside(images), MASKS)
+    for number, what in said:
         if number:
             print(f"warning: {number} of {len(images)} images {what}.", file=sys.stderr)
     return 0
+
+
+def beside(images: Sequence[Named]) -> int:
+    """The number of files in folders that are named as masks and the like of others there."""
+    of_folder: dict[Path, list[str]] = defaultdict(list)
+    for image in images:
+        of_folder[image.folder].append(image.path.relative_to(image.folder).as_posix())
+    return sum(len(beside_by_name(folder, paths)) for folder, paths in of_folder.items())
 
 
 def class_list(text: str) -> list[str]:
@@ -219,7 +231,8 @@ def _results(predictor: Predictor, pictures: list[Image.Image], temperature: flo
 def read(image: Named, frame: int) -> tuple[Image.Image | str, int]:
     """The image, or the reason why it could not be read, and the number of frames in its file."""
     try:
-        return load_image(image.path, frame)
+        loaded = load_image(image.path, frame)
+        return loaded.image, loaded.frames
     except UserError as error:
         return str(error), 1
 

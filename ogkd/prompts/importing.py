@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ogkd.core import UserError, expanded, write_json
 from ogkd.core.hashes import git_blob_sha1
+from ogkd.core.transfer import TransferError, read_small, writing
 from ogkd.data import catalogue
-from ogkd.data.fetch.transfer import TransferError, read_small, writing
 from ogkd.prompts.bank import Bank, bank_file, banks_folder
 
 MOST_BYTES = 8 << 20

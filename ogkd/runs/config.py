@@ -20,12 +20,13 @@ from dassl.modeling import BACKBONE_REGISTRY
 from ogkd import models
 from ogkd.core import UserError, check_availability, did_you_mean, expanded
 from ogkd.core.config_files import DEFAULT, PROTOCOLS, configs_in, read_config
-from ogkd.core.places import HOME, cache_folder
+from ogkd.core.places import HOME
 from ogkd.core.schema import shown
 from ogkd.data.catalogue import config_name, load, name_of_folder
 from ogkd.evaluation.collect import ELSEWHERE
 from ogkd.evaluation.methods import named
 from ogkd.evaluation.protocol import PLACES
+from ogkd.features.settings import feature_settings
 from ogkd.models.configurations import OPENAI_SIZES, OPENAI_SPEC, ImageSpec
 from ogkd.runs.foreign_settings import TRAIN, ForeignSettings, settings_of
 from ogkd.runs.free_keys import allow_new_keys, asking, is_allowed
@@ -39,13 +40,7 @@ from ogkd.runs.typed import typed
 def extend_config(cfg: CfgNode) -> None:
     """Add this project's keys, the protocol's defaults and every method's own keys."""
     cfg.MODEL.BACKBONE.NAME = "BiomedCLIP"
-    cfg.FEATURES = CfgNode()
-    cfg.FEATURES.CACHE_DIR = str(cache_folder())  # features of frozen towers, shared by all runs; "": no cache
-    cfg.FEATURES.IMAGES_AT_ONCE = 0  # images per pass of the image tower; 0: 256 on a GPU, 32 on a CPU
-    cfg.FEATURES.TRAIN_VIEW = "plain"  # views that adapters and probes learn from: plain (as in the test) or augmented
-    cfg.FEATURES.PRECISION = "fp32"  # of the frozen towers; bf16, if the device supports it, is faster but less exact
-    cfg.FEATURES.CROPS = 0  # crops per training image, reused by all epochs; 0: a new one each epoch, as published
-    cfg.FEATURES.CROPS_GB = 8.0  # limit for these crops on disk, or in memory without CACHE_DIR
+    cfg.FEATURES = feature_settings()
 
     cfg.DATASET.NUM_SHOTS = 16
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base or new

@@ -108,7 +108,7 @@ def _remembered_weights(cfg: CfgNode, compute: Callable[[], str]) -> Fingerprint
     folder = folder_of(cfg.MODEL.BACKBONE.NAME)
     if folder is None:
         return {}
-    files = [path for path in folder.iterdir() if path.is_file()]
+    files = [folder] if folder.is_file() else [path for path in folder.iterdir() if path.is_file()]
     memory = FileMemory(memory_file(cfg.FEATURES.CACHE_DIR, folder))
     return {"weights": remembered(memory, "weights", files, compute)}
 

@@ -6,7 +6,8 @@ as a hang or as memory running out. Names from an open set, such as evaluators, 
 
 from __future__ import annotations
 
-from dassl.data.transforms import AVAI_CHOICES, INTERPOLATION_MODES
+from dassl.data.transforms import INTERPOLATION_MODES
+from dassl.data.transforms.transforms import AVAI_CHOICES
 from dassl.optim.lr_scheduler import AVAI_SCHEDS
 from dassl.optim.optimizer import AVAI_OPTIMS
 from ogkd.core.schema import Rule, each, number, one_of, or_empty, whole

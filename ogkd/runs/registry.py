@@ -15,10 +15,12 @@ from ogkd.runs.plugins import Plugins, import_plugins
 @functools.cache
 def register_everything() -> Plugins:
     """Register all trainers and data sets with Dassl, those of plugins/ last."""
-    import ogkd.trainers  # noqa: F401  registers the methods
+    import ogkd.trainers  # noqa: F401
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY
+    from ogkd.tuning.checkout import register_methods
 
+    register_methods()
     register_all()
     return import_plugins(work_folder() / "plugins", (TRAINER_REGISTRY, DATASET_REGISTRY))
 

@@ -136,7 +136,7 @@ def fetch(released: Released, endpoint: str | None = None) -> Path:
         try_to_load_from_cache,
     )
 
-    from ogkd.data.fetch.transfer import quiet_hub_client, require_space
+    from ogkd.core.transfer import quiet_hub_client, require_space
 
     cache = Path(constants.HF_HUB_CACHE)
     cached = try_to_load_from_cache(REPOSITORY, released.file, cache_dir=cache)

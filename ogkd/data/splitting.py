@@ -1,7 +1,10 @@
-"""Splits by patient: a patient in both training and test would make results look too good."""
+"""Makes splits: as folders or a table say; or by patient, since one in both training and test would make results look
+too good; or image by image."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,8 +12,9 @@ import numpy as np
 
 from ogkd.core import UserError
 from ogkd.core.places import command
+from ogkd.core.words import counted, listed
 from ogkd.data.catalogue import PARTS
-from ogkd.data.folders import make_split
+from ogkd.data.listing import SUFFIXES
 from ogkd.data.names import class_words
 from ogkd.data.patients import one_each
 from ogkd.data.splits import Item, Split
@@ -20,9 +24,85 @@ SHARES_WITHOUT_TEST = (0.8, 0.2)
 MISSING = 10.0  # the cost of a part without images of a class, compared with squared deviations of shares
 ROUNDS = 50  # of moving single patients; the search ends sooner when no move helps
 
+Images = Mapping[str, Sequence[str]]  # class folder or name -> images
+
+
+def divide(
+    folder: str | Path,
+    images: Images,
+    patients: Mapping[str, str],
+    parts: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> Split:
+    """Split the images of each class as `parts` (image -> train, val or test) says; without parts by patient; without
+    patients image by image. An image without a patient counts as one of its own.
+
+    Images without a part are left out. If none is for validation, these are drawn from those for training.
+    Raises UserError if a class has too few patients or images.
+    """
+    if patients:
+        patients = one_each(patients, [path for paths in images.values() for path in paths])
+    if not parts:
+        return split_by_patient(images, patients, seed) if patients else make_split(folder, images)
+    chosen = {
+        part: {name: [path for path in paths if parts.get(path) == part] for name, paths in images.items()}
+        for part in PARTS
+    }
+    for part in ("train", "test"):
+        if lacking := [name for name, paths in chosen[part].items() if not paths]:
+            raise UserError(f"The part {part} has no image of {listed(lacking)}: every class needs some in each part.")
+    if any(chosen["val"].values()):
+        return {part: _items(of_part) for part, of_part in chosen.items()}
+    if patients:
+        drawn = split_by_patient(chosen["train"], patients, seed, SHARES_WITHOUT_TEST)
+        return {**drawn, "test": _items(chosen["test"])}
+    for name, paths in chosen["train"].items():
+        if len(paths) < 2:
+            raise UserError(
+                f"The class {name} in {folder} has 1 image for training: it needs 2 or more, since one is taken for "
+                "validation."
+            )
+        mixed, fifth = shuffled(paths), max(1, len(paths) // 5)
+        chosen["val"][name], chosen["train"][name] = sorted(mixed[:fifth]), sorted(mixed[fifth:])
+    return {part: _items(of_part) for part, of_part in chosen.items()}
+
+
+def make_split(folder: str | Path, images: Images) -> Split:
+    """Split each class: half for training, a fifth for validation, the rest for testing, as in the published splits.
+
+    Each part gets at least one image per class; where an image goes depends only on the images' paths.
+    Raises UserError if a class has fewer than three images.
+    """
+    chosen: dict[str, dict[str, Sequence[str]]] = {part: {} for part in PARTS}
+    for name, paths in images.items():
+        if len(paths) < 3:
+            number = counted(len(paths), "image") if paths else "no images"
+            raise UserError(
+                f"The class folder {Path(folder, name)} has {number} ({', '.join(SUFFIXES)}): it needs at least 3, one "
+                "each to train, validate and test, or remove it."
+            )
+        mixed = shuffled(paths)
+        train, val = max(1, len(paths) // 2), max(1, len(paths) // 5)
+        for part, of_part in zip(PARTS, (mixed[:train], mixed[train : train + val], mixed[train + val :]), strict=True):
+            chosen[part][name] = sorted(of_part)
+    return {part: _items(of_part) for part, of_part in chosen.items()}
+
+
+def _items(images: Images) -> list[Item]:
+    return [
+        Item(path, label, class_words(name) or name)
+        for label, (name, paths) in enumerate(images.items())
+        for path in paths
+    ]
+
+
+def shuffled(paths: Sequence[str]) -> list[str]:
+    """Return paths in an order that depends on nothing but themselves."""
+    return sorted(paths, key=lambda path: hashlib.sha256(os.fsencode(path)).digest())
+
 
 def split_by_patient(
-    images: Mapping[str, Sequence[str]],
+    images: Images,
     patients: Mapping[str, str],
     seed: int = 0,
     shares: Sequence[float] = SHARES,
@@ -47,68 +127,25 @@ def split_by_patient(
         number = int((counts[:, label] > 0).sum())
         if number < len(parts):
             raise UserError(
-                f"The class {name} has images of {number} patient{'s' * (number != 1)}: it needs at least "
-                f"{len(parts)}, one each for {', '.join(parts)}, or remove it. With --by-image, {command('split')} "
-                "ignores the patients, but then the test may be of patients seen in training."
+                f"The class {name} has images of {counted(number, 'patient')}: it needs at least {len(parts)}, one "
+                f"each for {', '.join(parts)}, or remove it. With --by-image, {command('split')} ignores the patients, "
+                "but then the test may be of patients seen in training."
             )
     part_of = _assign(counts, seed, np.array(shares))
-    split: Split = {part: [] for part in PARTS}
-    for label, (name, paths) in enumerate(images.items()):
-        for path in paths:
-            split[PARTS[part_of[places[patients[path]]]]].append(Item(path, label, class_words(name) or name))
-    for label, name in enumerate(names):
-        empty = [part for part in parts if all(item.label != label for item in split[part])]
-        if empty:
+    chosen = {
+        part: {
+            name: [path for path in of_class if part_of[places[patients[path]]] == number]
+            for name, of_class in images.items()
+        }
+        for number, part in enumerate(PARTS)
+    }
+    for name in names:
+        if empty := [part for part in parts if not chosen[part][name]]:
             raise UserError(
                 f"No split was found that has images of {name} in the part '{empty[0]}' too, since its patients have "
                 "images of other classes: try another --seed, or write the split file by hand."
             )
-    return split
-
-
-def divide(
-    folder: str | Path,
-    images: Mapping[str, Sequence[str]],
-    patients: Mapping[str, str],
-    parts: Mapping[str, str] | None = None,
-    seed: int = 0,
-) -> Split:
-    """Split the images of each class as `parts` (image -> train, val or test) says; without parts by patient; without
-    patients image by image. An image without a patient counts as one of its own.
-
-    Raises UserError if a class has too few patients or images.
-    """
-    owners = one_each(patients, [path for paths in images.values() for path in paths])
-    if parts:
-        return _as_given(images, parts, owners, seed)
-    if patients:
-        return split_by_patient(images, owners, seed)
-    return make_split(folder, {name: list(paths) for name, paths in images.items()})
-
-
-def _as_given(
-    images: Mapping[str, Sequence[str]], parts: Mapping[str, str], patients: Mapping[str, str], seed: int
-) -> Split:
-    """Make the split that `parts` says; images without a part are left out. Without validation images, they are drawn
-    from those for training, by patient."""
-    split: Split = {part: [] for part in PARTS}
-    for label, (name, paths) in enumerate(images.items()):
-        for path in paths:
-            if path in parts:
-                split[parts[path]].append(Item(path, label, class_words(name) or name))
-    for part in ("train", "test"):
-        lacking = [name for label, name in enumerate(images) if all(item.label != label for item in split[part])]
-        if lacking:
-            raise UserError(
-                f"The part {part} has no image of {', '.join(lacking)}: every class needs some in each part."
-            )
-    if not split["val"]:
-        left = {
-            name: [item.path for item in split["train"] if item.label == label] for label, name in enumerate(images)
-        }
-        drawn = split_by_patient(left, patients, seed, SHARES_WITHOUT_TEST)
-        split = {"train": drawn["train"], "val": drawn["val"], "test": split["test"]}
-    return split
+    return {part: _items(of_part) for part, of_part in chosen.items()}
 
 
 def _assign(counts: np.ndarray, seed: int, wanted: np.ndarray) -> np.ndarray:
@@ -158,15 +195,3 @@ def table(split: Split, patients: Mapping[str, str]) -> str:
     ]
     rows.append(["all", *(cell(split[part]) for part in PARTS)])
     return tabulate(rows, headers=["images (patients)" if patients else "images", *PARTS])
-
-
-def split_file(folder: str | Path) -> Path:
-    """Return the path of the split file for a folder of class folders."""
-    folder = Path(folder).absolute()
-    return folder / f"split_{folder.name}.json"
-
-
-def groups_file(folder: str | Path) -> Path:
-    """Return the path of the file of the images' groups, {image: {column: value}}, such as sex or site."""
-    folder = Path(folder).absolute()
-    return folder / f"groups_{folder.name}.json"

@@ -1,4 +1,4 @@
-"""The command line of `python scripts/download.py`."""
+"""Download data sets and weights, and check that they are complete: `python scripts/download.py NAME`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ogkd.data import catalogue
 from ogkd.data.catalogue import Catalogue, Facts
 from ogkd.data.fetch.check import check
 from ogkd.data.fetch.install import Places, install
-from ogkd.data.fetch.weights import BIOMEDCLIP, export_weights, install_weights
+from ogkd.models.fetching import BIOMEDCLIP, export_weights, install_weights
 
 EPILOG = """
 If interrupted, run the same command again; it resumes (weights: after the last complete file).

@@ -3,57 +3,52 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import http.client
+import os
 import shutil
 import sys
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from http import HTTPStatus
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from ogkd.core import UserError, brief, is_disk_full
-from ogkd.core.hashes import matches_etag
-from ogkd.core.network import trouble
+from ogkd.core.hashes import file_sha256, matches_etag
+from ogkd.core.network import answer, status_of, trouble
 
-CONNECTION_ERRORS = (OSError, http.client.HTTPException)
 TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # status codes after which a retry may help
 PARTIAL = ".hub"  # suffix of a partial download
+RESERVE = 64 << 20  # bytes that stay free on the disk
+
+Content = TypeVar("Content")
 
 
 class TransferError(Exception):
     """A file could not be downloaded from one server; the message is a phrase without a full stop."""
 
 
-def download(url: str, target: Path, *, beside: float = 0.0, attempts: int = 3, pause: float = 1.0) -> None:
+def download(
+    url: str, target: Path, *, sha256: str | None = None, beside: float = 0.0, attempts: int = 3, pause: float = 1.0
+) -> None:
     """Download a file from a Hugging Face hub to `target`, resuming a partial download.
 
-    The hub's client transfers and resumes, and the SHA-256 that the hub announces is checked. A failure that may be
-    temporary is retried after `pause` seconds, which double each time. Raises TransferError, or UserError if the disk
-    has no room for the file and another `beside` times its size.
+    The hub's client transfers and resumes. The file's SHA-256 must be the given one or, without it, the one that the
+    hub announces. Raises TransferError, or UserError if the disk has no room for the file and another `beside` times
+    its size.
     """
     quiet_hub_client()
-    for attempt in range(attempts):
-        try:
-            return _receive(url, target, beside)
-        except (TransferError, UserError):
-            raise
-        except Exception as error:  # the client passes on errors of its HTTP library, which differ by version
-            if is_disk_full(error):
-                raise _unwritable(target.name.lstrip("."), target.parent, error) from error
-            status = getattr(getattr(error, "response", None), "status_code", None)
-            reason, cause = _failed(url, error) if status is None else _answered(url, status), error
-        if status is not None and status not in TEMPORARY:
-            break
-        if attempt + 1 < attempts:
-            time.sleep(pause * 2**attempt)
-    kept = sum(part.stat().st_size for part in _partial(target))
-    raise TransferError(f"{reason}; {kept / 1e6:.1f} MB are kept" if kept else reason) from cause
+    try:
+        with writing(target.name.lstrip("."), target.parent):
+            _retried(url, lambda: _receive(url, target, sha256, beside), attempts, pause)
+    except TransferError as error:
+        rest = sum(part.stat().st_size for part in _partial(target))
+        raise TransferError(f"{error}; {rest / 1e6:.1f} MB are kept" if rest else str(error)) from error.__cause__
 
 
-def _receive(url: str, target: Path, beside: float) -> None:
+def _receive(url: str, target: Path, sha256: str | None, beside: float) -> None:
     """Complete the partial file, whose name contains a hash of the ETag so that only the same content is resumed.
 
     `hf_hub_download` cannot do this: its later versions discard partial downloads.
@@ -86,9 +81,10 @@ def _receive(url: str, target: Path, beside: float) -> None:
             expected_size=announced.size,
             displayed_filename=name,
         )
-    if not matches_etag(part, announced.etag, name):
+    if not (file_sha256(part, name) == sha256 if sha256 else matches_etag(part, announced.etag, name)):
         part.unlink()
-        raise TransferError(f"what {url} sent is corrupt (its SHA-256 differs from the announced one)")
+        whose = "published" if sha256 else "announced"
+        raise TransferError(f"what {url} sent is corrupt (its SHA-256 differs from the {whose} one)")
     part.replace(target)
 
 
@@ -108,43 +104,45 @@ def quiet_hub_client() -> None:
 def read_small(url: str, *, most: int = 64 << 20, attempts: int = 3, pause: float = 1.0) -> bytes:
     """Download a small file's content, at most `most` bytes. Raises TransferError."""
     request = urllib.request.Request(url, headers={"User-Agent": "ogkd-download"})
-    reason: str
-    cause: Exception
-    for attempt in range(attempts):
-        try:
-            with urllib.request.urlopen(request, timeout=30.0) as answer:
-                content = answer.read(most + 1)
-                if answer.length and len(content) <= most:
-                    raise http.client.HTTPException(f"it closed {answer.length} bytes early")
+
+    def read() -> bytes:
+        with urllib.request.urlopen(request, timeout=30.0) as response:
+            content = response.read(most + 1)
             if len(content) > most:
                 raise TransferError(f"{url} is larger than {most >> 20} MiB, the most allowed")
+            if response.length:
+                raise http.client.HTTPException(f"it closed {response.length} bytes early")
             return content
-        except urllib.error.HTTPError as error:
-            reason, cause = _answered(url, error.code), error
-            if error.code not in TEMPORARY:
-                break
-        except CONNECTION_ERRORS as error:
-            reason, cause = _failed(url, error), error
-        if attempt + 1 < attempts:
-            time.sleep(pause * 2**attempt)
-    raise TransferError(reason) from cause
+
+    return _retried(url, read, attempts, pause)
 
 
-def _answered(url: str, status: int) -> str:
-    with contextlib.suppress(ValueError):
-        return f"{url} answered {status} {HTTPStatus(status).phrase}"
-    return f"{url} answered {status}"
+def _retried(url: str, fetch: Callable[[], Content], attempts: int, pause: float) -> Content:
+    """Call `fetch`; after a failure that may be temporary again, after `pause` seconds, which double each time.
 
-
-def _failed(url: str, error: Exception) -> str:
-    return f"the connection to {url} failed ({'; '.join(filter(None, trouble(error, '')))})"
+    Raises TransferError. UserError, and OSError where the disk is full, are passed on.
+    """
+    for attempt in range(attempts):
+        try:
+            return fetch()
+        except (TransferError, UserError):
+            raise
+        except Exception as error:  # the hub's client passes on errors of its HTTP library, which differ by version
+            if is_disk_full(error):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+            status, cause = status_of(error), error
+        if (status is not None and status not in TEMPORARY) or attempt + 1 == attempts:
+            break
+        time.sleep(pause * 2**attempt)
+    said = answer(status).removeprefix("it ") if status is not None else ""
+    reason = "; ".join(filter(None, trouble(cause, "")))
+    raise TransferError(f"{url} {said}" if said else f"the connection to {url} failed ({reason})") from cause
 
 
 def require_space(folder: Path, wanted: int, purpose: str, instead: str = "choose another --root") -> None:
     """Raise UserError unless `wanted` bytes plus a small reserve are free on the disk of `folder`."""
     free = shutil.disk_usage(folder).free
-    reserve = 64 << 20
-    if wanted + reserve > free:
+    if wanted + RESERVE > free:
         raise UserError(
             f"Not enough space in {folder} for {purpose}: {wanted / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free; free "
             f"some space or {instead}."
@@ -157,12 +155,7 @@ def writing(what: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _unwritable(what, folder, error) from error
-
-
-def _unwritable(what: str, folder: Path, error: Exception) -> UserError:
-    reason = getattr(error, "strerror", None) or brief(error)
-    return UserError(
-        f"Cannot write {what} to {folder} ({reason}): free some space there or choose another folder, then run the "
-        "same command again; complete files are kept."
-    )
+        raise UserError(
+            f"Cannot write {what} to {folder} ({error.strerror or brief(error)}): free some space there or choose "
+            "another folder, then run the same command again; complete files are kept."
+        ) from error

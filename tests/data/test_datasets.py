@@ -18,11 +18,12 @@ from dassl.data.datasets import DATASET_REGISTRY
 from ogkd.core import UserError
 from ogkd.core.config_files import configs_in, read_config
 from ogkd.data import catalogue
+from ogkd.data.registered import register_all
 from ogkd.data.sampling import draw_shots, take_classes
-from ogkd.data.splits import PARTS, Item, class_names, fingerprint, is_below, parse_split, read_split
+from ogkd.data.splits import PARTS, class_names, fingerprint, is_below, parse_split, read_split
 
-ROOT = Path(__file__).resolve().parents[1]
-datasets.register_all()
+ROOT = Path(__file__).resolve().parents[2]
+register_all()
 AT_HAND = sorted({facts.name for facts in catalogue.load().published()} - {"OCTMNIST"})
 
 
@@ -75,14 +76,18 @@ def published_draw(entries: dict[str, list[list]], shots: int, seed: int, subset
 
 
 @pytest.mark.parametrize("name", AT_HAND)
-@pytest.mark.parametrize("subset", ["all", "base", "new"])
-def test_the_images_drawn_are_those_that_the_published_sampler_draws(split_folder, name, subset):
+def test_the_images_drawn_are_those_that_the_published_sampler_draws(split_folder, name):
     file = split_folder / f"split_{name}.json"
     split, entries = read_split(file), json.loads(file.read_text())
-    for seed in (1, 2, 3):
-        for shots in (1, 4, 16):
+    for seed, shots in ((1, 1), (2, 4), (3, 16)):
+        for subset in ("all", "base", "new"):
             drawn = take_classes(draw_shots(split, shots, seed), subset)
             assert drawn == published_draw(entries, shots, seed, subset)
+    facts = catalogue.load().lookup(name)
+    assert facts.counts == tuple(len(split[part]) for part in PARTS) and list(facts.classes) == class_names(split)
+    counts = Counter((item.classname, part) for part in PARTS for item in split[part])
+    for classname, known in facts.classes.items():
+        assert known == tuple(counts[classname, part] for part in PARTS)
 
 
 @given(
@@ -125,21 +130,11 @@ def test_base_and_novel_share_the_classes_without_overlap_and_count_from_zero(cl
     assert {(i.label, i.classname) for i in novel["test"]} == {(c - half, f"class {c}") for c in range(half, classes)}
 
 
-@pytest.mark.parametrize("name", AT_HAND)
-def test_the_catalogue_agrees_with_the_published_split_files(split_folder, name):
-    facts, split = catalogue.load().lookup(name), read_split(split_folder / f"split_{name}.json")
-    assert list(facts.classes) == class_names(split)
-    assert facts.counts == tuple(len(split[part]) for part in PARTS)
-    for classname, counts in facts.classes.items():
-        assert counts == tuple(sum(i.classname == classname for i in split[part]) for part in PARTS)
-
-
 def test_every_data_set_of_the_catalogue_is_registered_and_has_a_config():
     for facts in catalogue.load().datasets.values():
         settings = read_config(ROOT / "configs/datasets" / f"{facts.config}.yaml")
         made = DATASET_REGISTRY.get(settings["DATASET"]["NAME"])
         assert (made.__name__, made.dataset_dir) == (facts.name, facts.name)
-        assert made.__module__ == f"datasets.{facts.config}"
         assert len(facts.counts) == 3 and facts.counts[0] > 0
     assert configs_in(ROOT / "configs/datasets") == {
         *(facts.config for facts in catalogue.load().everything()),
@@ -179,17 +174,11 @@ def test_the_fingerprint_is_of_the_whole_split_and_not_of_what_is_drawn(tmp_path
     assert fingerprint(split) in prints and fingerprint(renamed) not in prints
 
 
-@pytest.mark.parametrize("shots", [0, -2])
-def test_shots_that_mean_nothing_are_refused(tmp_path, shots):
+@pytest.mark.parametrize("wrong", [{"shots": 0}, {"shots": -2}, {"subset": "novel"}])
+def test_settings_that_mean_nothing_are_refused(tmp_path, wrong):
     lay_out(tmp_path, made_split(2))
-    with pytest.raises(UserError, match=f"NUM_SHOTS is {shots}: .*-1"):
-        datasets.btmri.BTMRI(config(tmp_path, shots=shots))
-
-
-def test_an_unknown_subset_of_classes_is_refused(tmp_path):
-    lay_out(tmp_path, made_split(2))
-    with pytest.raises(UserError, match="'novel': give one of all, base, new"):
-        datasets.btmri.BTMRI(config(tmp_path, subset="novel"))
+    with pytest.raises(UserError, match=r"NUM_SHOTS is .*-1|'novel': give one of"):
+        datasets.btmri.BTMRI(config(tmp_path, **wrong))
 
 
 def test_base_to_novel_needs_two_base_and_two_novel_classes(tmp_path):
@@ -208,7 +197,7 @@ def test_absent_data_are_answered_with_the_command_that_fetches_them(tmp_path):
     (tmp_path / "BTMRI" / "BTMRI").mkdir(parents=True)
     with pytest.raises(UserError, match=r"split_BTMRI.json is missing: .*download.py btmri"):
         datasets.btmri.BTMRI(config(tmp_path))
-    with pytest.raises(UserError, match=r"python -m phantom\.dataset phantom --root"):
+    with pytest.raises(UserError, match=r"python -m ogkd\.phantom\.dataset phantom --root"):
         DATASET_REGISTRY.get("Phantom")(config(tmp_path, "Phantom"))
 
 
@@ -216,15 +205,8 @@ def test_missing_images_are_counted_and_the_first_is_named(tmp_path):
     folder = lay_out(tmp_path, made_split(3))
     for path in ("c2/train1.png", "c0/test0.png"):
         (folder / "BTMRI" / path).unlink()
+    (folder / "BTMRI/c0/test0.png").mkdir()  # a folder is no image
     with pytest.raises(UserError, match=r"2 of the 21 .* missing \(the first is .*c2/train1.png\): .*download.py"):
-        datasets.btmri.BTMRI(config(tmp_path))
-
-
-def test_a_folder_in_an_images_place_is_a_missing_image(tmp_path):
-    folder = lay_out(tmp_path, made_split(2))
-    (folder / "BTMRI/c1/val0.png").unlink()
-    (folder / "BTMRI/c1/val0.png").mkdir()
-    with pytest.raises(UserError, match=r"1 of the .*c1/val0.png"):
         datasets.btmri.BTMRI(config(tmp_path))
 
 
@@ -265,17 +247,3 @@ def test_an_image_outside_the_image_folder_is_refused(tmp_path, path):
     lay_out(tmp_path, json.dumps(made_split(2) | {"val": [[path, 0, "class 0"]]}))
     with pytest.raises(UserError, match="outside the image folder"):
         datasets.btmri.BTMRI(config(tmp_path))
-
-
-@pytest.mark.slow
-@given(st.text(max_size=12))
-def test_a_path_that_is_let_through_stays_below_its_folder(path):
-    if is_below(path):
-        whole = Path("/images", path)
-        assert whole.is_relative_to("/images") and ".." not in whole.parts and whole != Path("/images")
-
-
-def test_items_keep_their_order_and_types():
-    split = parse_split(json.dumps(made_split(2)).encode(), "made up")
-    assert split["train"][0] == Item("c1/train0.png", 1, "class 1")
-    assert class_names(split) == ["class 0", "class 1"]

@@ -15,15 +15,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ogkd.core import UserError
-from ogkd.core.images import check_image, read_image
+from ogkd.core.images import load_image, read_image
+from ogkd.core.opening import SHOWN, _opened, open_images
 from ogkd.data.duplicates import identical
-from ogkd.data.folders import find_images
 from ogkd.data.image_folder import ImageFolder
-from ogkd.data.layout import read_layout
-from ogkd.data.opening import SHOWN, open_images
 from ogkd.data.sampling import draw_shots, shortage
 from ogkd.data.splits import Item, check_images, parse_split
-from tests.test_datasets_image_folder import config
+from tests.support.folders import config, find_images
 
 KINDS = ("png", "jpg", "tif", "bmp", "webp")
 
@@ -50,19 +48,13 @@ def paths_of(folder: Path) -> list[str]:
 # One image
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_intact_image_passes(tmp_path, kind):
-    picture().save(tmp_path / f"a.{kind}")
-    assert check_image(tmp_path / f"a.{kind}").frames == 1
-
-
 @given(kind=st.sampled_from(KINDS), share=st.floats(0, 0.97))
 def test_a_truncated_image_is_found(tmp_path_factory, kind, share):
     path = tmp_path_factory.mktemp("cut") / f"a.{kind}"
     picture().save(path)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(UserError, match=r"cannot be read .*intact copy"):
-        check_image(path)
+        load_image(path)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg"])
@@ -70,20 +62,16 @@ def test_bytes_after_the_end_are_no_fault(tmp_path, kind):
     picture().save(tmp_path / f"a.{kind}")
     with (tmp_path / f"a.{kind}").open("ab") as file:
         file.write(b"\0" * 5000)
-    read_image(tmp_path / f"a.{kind}")
-    assert check_image(tmp_path / f"a.{kind}").frames == 1
+    assert load_image(tmp_path / f"a.{kind}").frames == 1
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_floating_point_image_with_what_is_no_number_is_refused(tmp_path, bad):
+def test_a_floating_point_image_with_what_is_no_number_is_refused(tmp_path):
     values = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
-    Image.fromarray(values).save(tmp_path / "good.tif")
-    assert check_image(tmp_path / "good.tif").frames == 1
-    values[3, 3] = bad
-    Image.fromarray(values).save(tmp_path / "bad.tif")
-    for look in (read_image, check_image):
+    for bad in (np.nan, -np.inf):
+        values[3, 3] = bad
+        Image.fromarray(values).save(tmp_path / "bad.tif")
         with pytest.raises(UserError, match=r"bad\.tif has values that are NaN or infinite"):
-            look(tmp_path / "bad.tif")
+            read_image(tmp_path / "bad.tif")
 
 
 def test_what_is_no_file_is_never_opened(tmp_path, monkeypatch):
@@ -92,9 +80,8 @@ def test_what_is_no_file_is_never_opened(tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX) as made:
         made.bind("socket.png")
         for name in ("pipe.png", "socket.png", os.devnull):
-            for look in (read_image, check_image):
-                with pytest.raises(UserError, match="is a pipe, socket or device, not a file: remove it"):
-                    look(name)
+            with pytest.raises(UserError, match="is a pipe, socket or device"):
+                read_image(name)
 
 
 # All images of a set
@@ -137,38 +124,29 @@ def test_a_long_list_is_cut(tmp_path):
     assert "... and 7 more" in lines[-1] and "check_data.py" in lines[-1]
 
 
-def test_images_that_were_opened_are_not_opened_again_until_one_changes(scans, tmp_path, monkeypatch):
+def test_images_that_were_opened_are_not_opened_again_until_one_changes(scans, tmp_path):
     paths = paths_of(scans)
-    assert open_images(paths, cache=tmp_path / "cache") == (0, 0)
-    kept = list((tmp_path / "cache").iterdir())
-    assert len(kept) == 1
-    content = Path(paths[0]).read_bytes()
-    stat = Path(paths[0]).stat()
-    Path(paths[0]).write_bytes(bytes(len(content)))  # as long as before
-    os.utime(paths[0], ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert open_images(paths, cache=tmp_path / "cache") == (0, 0)  # nothing says that it changed
-    os.utime(paths[0], ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert open_images(paths, cache=tmp_path / "cache") == (0, 0, [])
+    (stored,) = (tmp_path / "cache").iterdir()
+    stored.write_text("[3, 1, 0]")
+    _opened.cache_clear()
+    assert open_images(paths, cache=tmp_path / "cache") == (3, 1, [min(paths)])  # as the cache says
+    Path(paths[0]).write_bytes(bytes(Path(paths[0]).stat().st_size))
     with pytest.raises(UserError, match="cannot be read"):
         open_images(paths, cache=tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == kept  # what failed is not kept
+    assert [*(tmp_path / "cache").iterdir()] == [stored]  # what failed is not stored
 
 
 def test_a_cache_that_is_corrupt_or_cannot_be_written_only_costs_time(scans, tmp_path):
     paths = paths_of(scans)
     open_images(paths, cache=tmp_path / "cache")
-    for file in (tmp_path / "cache").iterdir():
-        file.write_text("{")
-    assert open_images(paths, cache=tmp_path / "cache") == (0, 0)
+    (stored,) = (tmp_path / "cache").iterdir()
+    for content in ("{", "[1]", '{"a": 1}', "[0, 0, 99]"):
+        stored.write_text(content)
+        _opened.cache_clear()
+        assert open_images(paths, cache=tmp_path / "cache") == (0, 0, [])
     (tmp_path / "file").touch()
-    assert open_images(paths, cache=tmp_path / "file") == (0, 0)
-
-
-def test_files_that_are_no_images_are_counted(scans):
-    for name in ("cyst/a.gif", "cyst/b.gif", "nodule/readme"):
-        (scans / name).touch()
-    assert read_layout(scans).notes == [
-        "files in class folders that are not images and not used: 3 (.gif 2, no suffix 1; the first is cyst/a.gif)"
-    ]
+    assert open_images(paths, cache=tmp_path / "file") == (0, 0, [])
 
 
 def test_a_dicom_file_without_a_suffix_is_an_image(scans):

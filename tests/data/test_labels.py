@@ -15,8 +15,8 @@ from ogkd.data.labels import labels_in
 from ogkd.data.patients import read_patients
 from ogkd.data.splits import class_names, read_split
 from ogkd.data.tables import read_table
-from tests.test_datasets_image_folder import config
-from tests.test_patients import picture
+from tests.data.test_patients import picture
+from tests.support.folders import config, faults
 
 CLASSES = ("nv", "mel", "bkl")  # the table's order, which is not the alphabet's
 
@@ -59,6 +59,22 @@ def test_a_folder_and_its_table_become_a_split_by_patient_that_training_reads(co
     assert groups["images_part_1/ISIC_0002.jpg"] == {"sex": "female"}  # one dx_type, one place; each its own age
     data = ImageFolder(config(ham.parent, "ham"))
     assert (data.classnames, len(data.train_x), data.warnings) == (list(CLASSES), len(split["train"]), [])
+
+
+def test_new_images_in_folders_that_are_no_classes_are_images_outside_the_split(command, ham):
+    command(["scripts/split.py", str(ham), "--labels", str(ham / "HAM10000_metadata.csv")])
+    picture(ham / "images_part_3" / "ISIC_0099.jpg", 99)
+    (warning,) = ImageFolder(config(ham.parent, "ham")).warnings
+    assert warning.startswith("images that are not in the split and not used: 1 ")
+    assert not faults(ham)
+
+
+def test_folders_of_parts_that_a_table_does_not_mention_are_said(command, tmp_path):
+    for number in range(12):
+        picture(tmp_path / "set" / ("train", "test")[number % 2] / f"{number}.png", number)
+    table = table_of(tmp_path, "image,label\n" + "".join(f"{number},{'ab'[number // 6]}\n" for number in range(12)))
+    done = command(["scripts/split.py", str(tmp_path / "set"), "--labels", str(table), "--by-image"])
+    assert done.returncode == 0 and "The folders test and train are parts" in done.stdout
 
 
 def test_masks_of_the_same_names_are_left_out(command, ham):

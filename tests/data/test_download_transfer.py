@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ogkd.core import UserError
-from ogkd.data.fetch.transfer import TransferError, download, read_small, require_space, writing
+from ogkd.core.transfer import TransferError, download, read_small, require_space, writing
 
 CONTENT = random.Random(0).randbytes(300_000)
 

@@ -14,19 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydicom.data import get_testdata_file
-from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY
 from ogkd.core import UserError
-from ogkd.data.image_folder import SUFFIXES, ImageFolder, make_split
+from ogkd.data.image_folder import ImageFolder
+from ogkd.data.listing import SUFFIXES
 from ogkd.data.splits import PARTS, parse_split
+from ogkd.data.splitting import make_split
+from tests.support.folders import config
 
 NAMES = st.text("abcXYZ01 _-é", min_size=1, max_size=6).map(lambda name: f"{name}.png")
-
-
-def config(root: Path, folder: str = "scans", seed: int = 1, shots: int = -1) -> CfgNode:
-    dataset = {"ROOT": str(root), "NAME": "ImageFolder", "NUM_SHOTS": shots, "SUBSAMPLE_CLASSES": "all"}
-    return CfgNode({"SEED": seed, "DATASET": dataset | {"FOLDER": folder}})
 
 
 def contents(suffix: str) -> bytes:

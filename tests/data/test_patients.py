@@ -15,8 +15,8 @@ from ogkd.core import UserError, read_json
 from ogkd.data.image_folder import ImageFolder
 from ogkd.data.patients import across_parts, patients_file, patients_of, read_patients
 from ogkd.data.splits import part_of_image, read_split
-from tests.test_datasets_image_folder import config
-from tests.test_dicom import made
+from tests.core.test_dicom import made
+from tests.support.folders import config
 
 IMAGES = ["nv/ISIC_001.jpg", "nv/ISIC_002.jpg", "mel/ISIC_003.png"]
 OWNERS = {"nv/ISIC_001.jpg": "007", "nv/ISIC_002.jpg": "007", "mel/ISIC_003.png": "012"}
@@ -111,7 +111,7 @@ def test_what_a_table_leaves_unclear_is_refused(tmp_path, text, sentence):
 def test_a_name_that_fits_two_images_is_refused_and_a_path_is_not(tmp_path):
     images = ["a/1.png", "b/1.png"]
     (tmp_path / "short.csv").write_text("image,patient\n1.png,x\n")
-    with pytest.raises(UserError, match=r"fit several images \(1\.png fits a/1\.png, b/1\.png\)"):
+    with pytest.raises(UserError, match=r"fit several images \(1\.png fits a/1\.png and b/1\.png\)"):
         patients_of(images, str(tmp_path / "short.csv"))
     (tmp_path / "long.csv").write_text("image,patient\nroot/a/1.png,x\nb/1.png,y\n")
     assert patients_of(images, str(tmp_path / "long.csv")).of == {"a/1.png": "x", "b/1.png": "y"}
