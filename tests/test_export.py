@@ -193,7 +193,7 @@ def test_a_cache_of_training_features_is_not_handed_over(run, tmp_path):
         (lambda f: (f / "prompt.safetensors").unlink(), "prompt.safetensors cannot be read"),
         (
             lambda f: (f / "config.json").write_text("{}"),
-            "it has no kind): give a folder that scripts/export_prompt.py made",
+            "it has no kind): give a folder that python scripts/export_prompt.py made",
         ),
         (lambda f: (f / "config.json").write_text("{"), "is not valid JSON"),
         (lambda f: change(f, format=99), "has the format 99"),

@@ -65,7 +65,7 @@ class Inspection(Findings):
             )
         if not self.parts:
             remarks.append(
-                f"there is no split yet: {command('split')} makes one by patient, training makes one by image"
+                f"there is no split yet: {command('split')} makes one by patient, training one by image"
             )
         elif not self.patients:
             remarks.append("the patients are not known: images of one patient may be in two parts")
