@@ -64,9 +64,7 @@ class Inspection(Findings):
                 f"INPUT.FRAME selects another; the first is {several[0].path} ({several[0].frames})"
             )
         if not self.parts:
-            remarks.append(
-                f"there is no split yet: {command('split')} makes one by patient, training one by image"
-            )
+            remarks.append(f"there is no split yet: {command('split')} makes one by patient, training one by image")
         elif not self.patients:
             remarks.append("the patients are not known: images of one patient may be in two parts")
         self.warnings[:0] = remarks
