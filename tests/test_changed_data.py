@@ -10,7 +10,7 @@ from PIL import Image
 from ogkd.cli import train
 from ogkd.core import UserError
 from ogkd.core.hashes import FileMemory, content_hash, file_hashes
-from ogkd.models import registry
+from ogkd.models import folder_of
 from ogkd.phantom.dataset import write_dataset
 from tests.conftest import ROOT
 from tests.support.check_method import SmallRuns, same
@@ -195,7 +195,7 @@ def test_results_of_an_older_version_that_recorded_less_are_complete(runs, own_d
 
 def test_a_finished_run_is_not_taken_for_one_of_other_weights(runs, tmp_path, monkeypatch):
     model = tmp_path / "model"
-    shutil.copytree(registry.folder_of("PhantomCLIP"), model)
+    shutil.copytree(folder_of("PhantomCLIP"), model)
     runs.run("run", *ONE_EPOCH, backbone=str(model))
     settings = model / "open_clip_config.json"
     content = json.loads(settings.read_text())

@@ -315,7 +315,7 @@ def test_the_names_are_there_in_any_order_beside_the_projects_own():
         "    exec(order)\n"
         "    assert clip.load.__module__ == 'clip.clip', order\n"
         "    import clip\n"
-        "    assert clip.load.__module__ == 'ogkd.models.registry', order\n"
+        "    assert clip.load.__module__ == 'ogkd.models.sources', order\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,6 @@ import sys
 
 import pytest
 import torch
-from download_server import Served, serving
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from dassl.optim.lr_scheduler import ConstantWarmupScheduler
@@ -19,6 +18,7 @@ from ogkd.phantom.dataset import write_dataset
 from ogkd.reports.tables import base2new_tables
 from ogkd.runs.released import REPOSITORY, agrees, chosen, fetch, released_accuracies
 from tests.conftest import ROOT
+from tests.download_server import Served, serving
 
 pytestmark = pytest.mark.slow
 

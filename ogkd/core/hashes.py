@@ -41,8 +41,7 @@ class FileMemory:
         return entry[1] if entry and intact else None
 
     def put(self, name: str, signature: list, text: str) -> None:
-        times = signature[1::NUMBERS] + signature[2::NUMBERS]
-        if self.path is not None and time.time_ns() - max(times) > TOO_RECENT:
+        if self.path is not None and not is_recent(signature):
             self._known[name], self._changed = [signature, text], True
 
     def save(self) -> None:
@@ -67,6 +66,12 @@ def signature(*paths: str | Path) -> list[int]:
     return [number for one in found for number in (one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino)]
 
 
+def is_recent(signature: list[int]) -> bool:
+    """Whether files were written so lately that they may change again and keep their times."""
+    times = signature[1::NUMBERS] + signature[2::NUMBERS]
+    return time.time_ns() - max(times) <= TOO_RECENT
+
+
 def memory_file(cache: str | Path, folder: str | Path) -> Path | None:
     """Return the file in the cache folder that remembers the hashes of files below `folder`; None without a cache."""
     if not cache:
@@ -85,11 +90,13 @@ def file_hashes(paths: Iterable[str], memory: FileMemory) -> dict[str, str]:
 
     def look(path: str) -> str:
         try:
-            before = signature(path)
-            found = memory.get(path, before)
+            now = signature(path)
+            found = memory.get(path, now)
             if found is None:
                 found = content_hash(path)
-                memory.put(path, before, found)
+                memory.put(path, now, found)
+            elif not is_recent(now):
+                _hashes[path] = now, found
             return found
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror}): replace it with an intact copy.") from None
@@ -100,9 +107,21 @@ def file_hashes(paths: Iterable[str], memory: FileMemory) -> dict[str, str]:
     return found
 
 
+_hashes: dict[str, tuple[list[int], str]] = {}  # path -> signature and hash: a process reads each file's bytes once
+
+
 def content_hash(path: str | Path) -> str:
-    """Return the BLAKE2b hash of a file's bytes (128 bits in hex). Raises OSError."""
-    return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
+    """Return the BLAKE2b hash of a file's bytes (128 bits in hex), which are read once while they are unchanged.
+
+    Raises OSError.
+    """
+    now = signature(path)
+    before, found = _hashes.get(str(path), (None, ""))
+    if before != now:
+        found = hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
+        if not is_recent(now):
+            _hashes[str(path)] = now, found
+    return found
 
 
 def text_hash(value: object) -> str:

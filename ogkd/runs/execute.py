@@ -97,13 +97,13 @@ def _run(spec: RunSpec, folder: RunFolder) -> dict | None:
     phases = Phases()
     with phases("setup"):
         trainer = build_trainer(folder.cfg)
+    folder.write_split(dataset_of(trainer))
+    with phases("fingerprints"):
+        folder.write_fingerprints(trainer)  # first of all that compares images, since it remembers their hashes
     for note in folder.data_notes(trainer):
         print(f"Note: {note}\n")
     for warning in data_warnings(trainer):
         print(f"Warning: {warning}\n")
-    folder.write_split(dataset_of(trainer))
-    with phases("fingerprints"):
-        folder.write_fingerprints(trainer)
     if spec.eval_only and spec.model_dir:
         trainer, folder.warnings = with_learned_classes(trainer, spec.model_dir, spec.load_epoch)
     try:

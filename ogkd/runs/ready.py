@@ -9,8 +9,7 @@ from ogkd.core import UserError
 from ogkd.core.places import command
 from ogkd.data.catalogue import Facts
 from ogkd.models.errors import MissingWeights
-from ogkd.models.registry import locate
-from ogkd.models.sources import BIOMEDCLIP
+from ogkd.models.sources import BIOMEDCLIP, locate
 from ogkd.runs.protocols import is_there
 from ogkd.runs.spec import RunSpec
 

@@ -36,17 +36,7 @@ PROMPT_LEARNER = "prompt_learner."  # prefix of names in the checkpoint of a who
 @functools.lru_cache(maxsize=1)
 def load_backbone(name: str, device: str) -> FrozenCLIP:
     """The frozen model `name`, shared by all runs in a process."""
-    bars = {}
-
-    def report(stage: str, done: int, total: int) -> None:
-        if stage not in bars:
-            bars[stage] = progress(None, f"load {Path(name).name}: {stage}", total=total)
-            bars[stage].__enter__()
-        bars[stage].update(done - bars[stage].n)
-        if done >= total:
-            bars.pop(stage).__exit__(None, None, None)
-
-    return models.load(name, device, report=report)
+    return models.load(name, device)
 
 
 class ClipTrainer(TrainerX):

@@ -16,9 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from download_server import Served, serving
 from PIL import Image
-from zips import write_zip
 
 from ogkd import models
 from ogkd.cli.download import main
@@ -28,7 +26,9 @@ from ogkd.data import catalogue
 from ogkd.data.catalogue import Catalogue, Facts
 from ogkd.data.fetch.install import Places
 from ogkd.models.sources import BIOMEDCLIP
+from tests.download_server import Served, serving
 from tests.support import tiny_models
+from tests.zips import write_zip
 
 COUNTS = {"train": 3, "val": 2, "test": 2}
 

@@ -7,12 +7,12 @@ import random
 from pathlib import Path
 
 import pytest
-from download_server import Served, Server, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ogkd.core import UserError
 from ogkd.core.transfer import TransferError, download, read_small, require_space, writing
+from tests.download_server import Served, Server, serving
 
 CONTENT = random.Random(0).randbytes(300_000)
 
