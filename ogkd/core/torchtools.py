@@ -127,7 +127,7 @@ def restore(
     Raises:
         UserError: a state does not fit; the sentence names the file, `origin`.
     """
-    pieces = (("state_dict", model), ("optimizer", optimizer), ("scheduler", scheduler))
+    pieces: tuple[tuple[str, Any], ...] = (("state_dict", model), ("optimizer", optimizer), ("scheduler", scheduler))
     for name, piece in pieces:
         if piece is None or checkpoint.get(name) is None:
             continue
