@@ -28,13 +28,13 @@ from safetensors.torch import load_file
 from tabulate import tabulate
 
 from ogkd.core import UserError, load_checkpoint, progress, read_json, run_program
+from ogkd.evaluation.protocol import PLACES
 from ogkd.phantom.dataset import ensure_dataset
-from ogkd.runs.config import method_config
+from ogkd.runs.config import flat, method_config
 from ogkd.runs.execute import execute
-from ogkd.runs.folder import differences
 from ogkd.runs.registry import benchmark_methods, method_class
 from ogkd.runs.spec import RunSpec
-from ogkd.tuning.clip_trainer import load_backbone
+from ogkd.tuning.backbone import load_backbone
 
 DRAWING = "drawing Phantom"
 COUNTS = {"train": 2, "val": 1, "test": 1}  # images per class
@@ -186,7 +186,8 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _results_agree(mine: dict, theirs: dict) -> bool:
-    if differences(mine.pop("config"), theirs.pop("config")):
+    configs = [dict(flat(results.pop("config"))) for results in (mine, theirs)]
+    if any(configs[0].get(key) != configs[1].get(key) for key in (configs[0].keys() | configs[1].keys()) - {*PLACES}):
         return False
     return all(mine.get(name) == theirs.get(name) for name in mine.keys() | theirs.keys() if name not in TIMES)
 

@@ -30,12 +30,12 @@ from tabulate import tabulate
 
 from benchmarks import machine
 from ogkd.core import read_json, write_json
+from ogkd.core.places import HOME
 from ogkd.phantom.dataset import write_dataset
 from ogkd.runs.engines import local, ray_cluster, slurm
 from ogkd.runs.engines.options import Settings
 from ogkd.runs.plan import plan
 from ogkd.runs.protocols import Job, Places
-from ogkd.runs.spec import ROOT
 from tests.support.jobs import processes_of
 
 TARGETS = {"until the first run, s": 5.0, "per run, ms": 50.0}
@@ -69,7 +69,7 @@ def until_first_run(engine: str, folder: Path, runs: int, left: Sequence[Job], *
     said = folder / f"{engine}.txt"
     with said.open("w") as log:
         start = time.perf_counter()
-        program = subprocess.Popen(words, cwd=ROOT, env={**os.environ, **places}, stdout=log, stderr=log)
+        program = subprocess.Popen(words, cwd=HOME, env={**os.environ, **places}, stdout=log, stderr=log)
         while not any(processes_of(job) or job.folders()[0].is_dir() for job in left):
             time.sleep(0.01)
             if program.poll() is not None or time.perf_counter() - start > LONGEST:

@@ -7,6 +7,9 @@ mix up names. So a name says little unless the modality is given too, and fifty 
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import yaml
 from numpy.random import Generator
 
 from ogkd.phantom.findings import GRADES, GROUPS
@@ -32,151 +35,7 @@ THIN_WORDS = {
 }
 
 # What can be said of each finding without its name.
-LOOKS: dict[str, list[str]] = {
-    "smooth mass": [
-        "a {dense} round lesion with a sharp even margin",
-        "an oval solid lump with a regular outline",
-        "a well circumscribed {dense} lump",
-        "a homogeneous solid lesion with an even border",
-        "a {dense} ovoid focus without spikes or lobes",
-        "solid tissue of round shape and regular contour",
-        "a {dense} disc with clean even edges",
-    ],
-    "lobulated mass": [
-        "a solid lesion with a scalloped outline",
-        "a {dense} lump with several rounded lobes",
-        "a wavy bordered {dense} lesion",
-        "a solid focus whose margin undulates",
-        "a flower shaped {dense} lesion",
-        "solid tissue with bulging lobes",
-        "a {dense} lump with petals and notches",
-    ],
-    "spiculated mass": [
-        "a {dense} core with fine rays spreading outward",
-        "a stellate lesion",
-        "radiating strands around a {dense} centre",
-        "a star shaped focus with spikes",
-        "a small solid lump with pointed extensions",
-        "straight rays fanning out of a {dense} point",
-        "a {dense} star with needle like spikes",
-    ],
-    "simple cyst": [
-        "a {thin} round hollow with a thin wall",
-        "a homogeneous {thin} space",
-        "an empty {thin} cavity with a clean edge",
-        "a {thin} oval without inner structure",
-        "a uniformly {thin} rounded area",
-        "clear fluid in a thin walled pocket",
-        "an empty hollow with nothing inside",
-    ],
-    "septated cyst": [
-        "a {thin} cavity crossed by thin walls",
-        "a {thin} space divided into chambers",
-        "fine partitions inside a {thin} area",
-        "a multilocular {thin} lesion",
-        "inner walls that split a hollow",
-        "{dense} threads across a {thin} pocket",
-        "chambers and partitions within a hollow",
-    ],
-    "ring enhancing cyst": [
-        "a {thin} centre with a thick {dense} rim",
-        "a {dense} halo around a {thin} core",
-        "a rim of strong {dense} signal",
-        "a hollow lesion with a thick {dense} wall",
-        "a {dense} circle that encloses a {thin} space",
-        "a thick shell around a {thin} middle",
-        "a {dense} annulus with an empty core",
-    ],
-    "clustered calcifications": [
-        "many {dense} specks grouped closely together",
-        "a tight collection of {dense} dots",
-        "grains crowded in one small spot",
-        "a compact group of punctate foci",
-        "tiny {dense} particles gathered in one place",
-        "a bunch of small {dense} points",
-        "crowded specks in a tight group",
-    ],
-    "linear calcifications": [
-        "{dense} specks lined up in a row",
-        "a chain of {dense} dots",
-        "punctate foci along a track",
-        "beads arranged one after another",
-        "tiny grains that follow a straight track",
-        "a dotted {dense} streak",
-        "a row of beads along a duct",
-    ],
-    "scattered calcifications": [
-        "{dense} dots spread over the whole field",
-        "isolated {dense} specks far apart",
-        "sparse grains everywhere",
-        "randomly distributed punctate foci",
-        "tiny {dense} points all over the organ",
-        "single specks without any grouping",
-        "widespread sparse {dense} dots",
-    ],
-    "ground glass opacity": [
-        "a hazy veil over one region",
-        "a cloudy {dense} area with faded borders",
-        "a diffuse haze",
-        "a soft misty region without structure",
-        "faint {dense} clouding that hides nothing beneath",
-        "a blurred {dense} patch",
-        "a broad misty cloud with vague borders",
-    ],
-    "reticular opacity": [
-        "a mesh of fine crossing lines in one region",
-        "a net like {dense} pattern",
-        "interlacing {dense} strands in one patch",
-        "a web of thin curved lines",
-        "a lattice of thickened septa",
-        "tangled {dense} threads over an area",
-        "a net of crossing threads in a patch",
-    ],
-    "nodular opacity": [
-        "many small rounded spots in one region",
-        "multiple tiny soft balls",
-        "a patch made of little {dense} balls",
-        "grouped pea like foci",
-        "numerous small blobs side by side",
-        "a bumpy field of round {dense} foci",
-        "pea sized blobs and balls in a patch",
-    ],
-    "no fibrosis": [
-        "an even texture up to the capsule",
-        "a clear periphery",
-        "no strands beneath the capsule",
-        "an unremarkable organ",
-        "a periphery free of strands",
-    ],
-    "minimal fibrosis": [
-        "a narrow seam of strands just beneath the capsule",
-        "short {dense} strands at the outermost edge",
-        "a thin peripheral fringe",
-        "a fringe confined to the capsule",
-        "a slender seam of mesh along the border",
-    ],
-    "mild fibrosis": [
-        "a peripheral band of mesh about a quarter deep",
-        "strands that reach a little way inwards",
-        "a {dense} peripheral band with a large clear middle",
-        "a shallow band of strands around a wide clear middle",
-        "a modest peripheral band of mesh",
-    ],
-    "moderate fibrosis": [
-        "strands that reach halfway to the middle",
-        "a broad {dense} band of mesh with a small clear middle",
-        "mesh over half of the depth",
-        "a deep peripheral band that spares the middle",
-        "a broad band halfway inwards",
-    ],
-    "severe fibrosis": [
-        "mesh through the whole organ",
-        "strands from capsule to middle",
-        "a {dense} network everywhere with no clear tissue left",
-        "mesh that leaves nothing spared",
-        "the entire organ replaced by strands",
-    ],
-}
+LOOKS: dict[str, list[str]] = yaml.safe_load((Path(__file__).parent / "looks.yaml").read_text())
 GROUP_WORDS = {
     "mass": ["a solid lesion", "a mass", "a tumour like focus"],
     "cyst": ["a cystic lesion", "a fluid space", "a cyst"],

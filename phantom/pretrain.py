@@ -1,4 +1,4 @@
-"""Pre-train PhantomCLIP from scratch: python -m phantom.pretrain [--out clip/phantomclip] [--work FOLDER]
+"""Pre-train PhantomCLIP from scratch: python -m phantom.pretrain [--out ogkd/models/phantomclip] [--work FOLDER]
 
 A small ViT and a small BERT learn from captioned synthetic images that are in no data set: first the image tower, then
 the text tower to match it. Writes a folder in BiomedCLIP's format. `--work` stores the trained image tower and reuses
@@ -23,8 +23,8 @@ from torch import nn
 from tqdm import tqdm
 
 from ogkd.core import UserError, run_program
-from ogkd.phantom import corpus, image_stage, text_stage
 
+from . import corpus, image_stage, text_stage
 from .captions import every_phrase
 
 SEED = corpus.SEED
@@ -104,7 +104,7 @@ def write_model(model: open_clip.CustomTextCLIP, folder: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("clip/phantomclip"))
+    parser.add_argument("--out", type=Path, default=Path("ogkd/models/phantomclip"))
     parser.add_argument("--work", type=Path, help="folder that keeps the trained image tower")
     parser.add_argument("--images", type=int, default=IMAGES)
     parser.add_argument("--image-steps", type=int, default=IMAGE_STEPS)
@@ -123,15 +123,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     log(f"{len(images.images)} images")
 
     trunk = image_stage.new_trunk(SEED)
-    kept = args.work / "image_tower.pt" if args.work else None
-    if kept and kept.is_file():
-        trunk.load_state_dict(torch.load(kept, weights_only=True))
+    tower = args.work / "image_tower.pt" if args.work else None
+    if tower and tower.is_file():
+        trunk.load_state_dict(torch.load(tower, weights_only=True))
         trunk.eval()
     else:
         image_stage.train(trunk, images, args.image_steps, SEED, log)
-        if kept:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(trunk.state_dict(), kept)
+        if tower:
+            tower.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(trunk.state_dict(), tower)
     features = image_stage.features(trunk, images)
     log("features of all images")
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""A front of ogkd/data/fetch/cli.py."""
+"""A front of ogkd/cli/download.py."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ogkd.cli.download import main
 from ogkd.core import run_program
-from ogkd.data.fetch.cli import main
 
 if __name__ == "__main__":
     sys.exit(run_program(main))

@@ -116,12 +116,12 @@ def test_cocoops_batch_of_prompts_equals_one_image_at_a_time(model, csc, positio
 def test_maples_coupled_prompts_change_both_towers_and_get_gradients(model, position):
     learner = CoupledPromptLearner(model, NAMES, 2, "a photo", False, position, depth=3)
     images = torch.randn(2, 3, model.image_size, model.image_size)
-    prompted = model.encode_image(images, deep_prompts=learner.visual_prompts()).global_token
+    prompted = model.encode_image(images, prompts=learner.visual_prompts()).global_token
     assert not torch.allclose(prompted, model.encode_image(images).global_token)
 
     places = learner.context_positions()
     shallow = model.encode_text(*learner())
-    text = model.encode_text(*learner(), deep_prompts=list(learner.deep), deep_positions=places)
+    text = model.encode_text(*learner(), dict(enumerate(learner.deep, 1)), places)
     assert not torch.allclose(text, shallow)
     (prompted.sum() + text.sum()).backward()
     assert all((parameter.grad != 0).any() for parameter in learner.parameters())
@@ -134,7 +134,7 @@ def test_maples_visual_prompts_are_linear_maps_of_the_textual_ones(model, csc):
     learner = CoupledPromptLearner(model, NAMES, 2, "a photo", csc, "end", depth=2)
     shared = sum(learner.ctx) / len(NAMES) if csc else learner.ctx
     for prompt, textual, layer in zip(
-        learner.visual_prompts(), [shared, *learner.deep], learner.to_visual, strict=True
+        learner.visual_prompts().values(), [shared, *learner.deep], learner.to_visual, strict=True
     ):
         expected = textual.detach().numpy() @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
         np.testing.assert_allclose(prompt.detach().numpy(), expected, rtol=1e-4, atol=1e-5)
@@ -165,7 +165,8 @@ def test_tip_adapter_adds_the_cached_labels_weighed_by_similarity():
     features, keys, text = (rng.normal(size=(n, 5)).astype("f") for n in (3, 4, 2))
     labels = [0, 1, 1, 0]
     expected = np_tip_logits(features, keys, labels, text, 3.0, 0.7, 2.5)
-    model = CacheModel(*map(torch.tensor, (keys, labels, text)), scale=3.0, alpha=0.7, beta=2.5)
+    model = CacheModel(torch.tensor(text), scale=3.0, alpha=0.7, beta=2.5)
+    model.fill(torch.tensor(keys), torch.tensor(labels))
     np.testing.assert_allclose(model(torch.tensor(features)).detach().numpy(), expected, rtol=1e-4)
     assert set(model.state_dict()) == {"keys", "values", "alpha", "beta"}
 
@@ -237,7 +238,8 @@ def test_lp_plus_plus_adds_multiplied_text_logits_to_the_linear_ones():
     rng = np.random.default_rng(0)
     features, text = rng.normal(size=(6, 5)).astype("f"), rng.normal(size=(3, 5)).astype("f")
     labels = torch.tensor([0, 1, 2, 0, 1, 2])
-    probe = Probe(torch.tensor(features), labels, torch.tensor(text))
+    probe = Probe(torch.tensor(text))
+    probe.start(torch.tensor(features), labels)
     assert probe.linear.bias is None
     probe.alpha.data = torch.tensor([1.0, 2.0, 3.0])
     sums = np.stack([features[labels.numpy() == k].sum(0) for k in range(3)])

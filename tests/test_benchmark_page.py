@@ -6,8 +6,8 @@ import re
 import pytest
 
 from ogkd.data.catalogue import load
-from ogkd.evaluation.collect import BASE2NEW_SHOTS
-from ogkd.runs.config import merged_config
+from ogkd.evaluation.protocol import BASE2NEW_SHOTS
+from ogkd.runs.config import resolve
 from ogkd.runs.plan import plan
 from ogkd.runs.protocols import PROTOCOLS, Places, job
 from ogkd.runs.registry import benchmark_methods, method_class
@@ -29,7 +29,7 @@ def steps(protocol: str, method: str) -> int:
             continue
         classes = math.ceil(len(facts.classes) / 2) if protocol == "base2new" else len(facts.classes)
         for shots in SHOTS[protocol]:
-            cfg = merged_config(job(protocol, method, facts.config, shots, 1, Places(backbone="BiomedCLIP")).specs[0])
+            cfg = resolve(job(protocol, method, facts.config, shots, 1, Places(backbone="BiomedCLIP")).specs[0]).cfg
             total += cfg.OPTIM.MAX_EPOCH * max(1, shots * classes // cfg.DATALOADER.TRAIN_X.BATCH_SIZE)
     return total
 

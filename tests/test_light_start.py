@@ -63,7 +63,7 @@ def test_everything_imports_without_the_modules_that_only_unix_has():
         "from ogkd.runs.registry import register_everything\n"
         "register_everything()\n"
         "import ogkd.runs.execute, ogkd.runs.plan, ogkd.runs.engines.local\n"
-        "import ogkd.data.fetch.cli, ogkd.prompts.check_cli\n"
+        "import ogkd.cli.download, ogkd.prompts.check_cli\n"
         "import ogkd.evaluation.statistics, ogkd.reports.tables, clip\n"
         "from ogkd.core.phases import peak_memory_bytes\n"
         "print(peak_memory_bytes())\n"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ogkd.core.config_files import configs_in
 from ogkd.runs.registry import benchmark_methods, method_class
 from tests.conftest import ROOT
 from tests.support.check_method import CHECKS, SmallRuns
@@ -69,6 +70,6 @@ def test_class_specific_contexts_make_a_run_headless_and_not_its_class(command, 
 @pytest.mark.parametrize("method", PUBLISHED)
 @pytest.mark.parametrize("protocol", ["base2new", "few_shot"])
 def test_there_is_a_script_and_a_configuration_for_each_protocol(method, protocol):
-    assert (ROOT / "configs/trainers" / method / protocol / "default.yaml").is_file()
+    assert "default" in configs_in(ROOT / "configs/trainers" / method / protocol)
     scripts = [path for path in (ROOT / "scripts").glob(f"*/{protocol}.sh") if f" {method} " in path.read_text()]
     assert len(scripts) == 1

@@ -5,20 +5,21 @@ import re
 import pytest
 import yaml
 
+from ogkd.core.config_files import configs_in, read_config
 from ogkd.runs.registry import method_class
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "ogkd.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\|([^|]*)\| `([A-Z_]+)` \|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|$", PAGE, re.MULTILINE)
-OPTIONS = method_class("OGKD").default_options()
+OPTIONS = method_class("OGKD").options.defaults()
 PROTOCOLS = {"base2new": 5, "few_shot": 6}
 
 
 def values_of(protocol: str, option: str) -> list[float]:
     """What the configuration files of the published data sets have."""
     folder = ROOT / "configs/trainers/OGKD" / protocol
-    files = (yaml.safe_load(path.read_text()) for path in folder.glob("*.yaml") if path.stem != "default")
-    return [values["TRAINER"]["OGKD"][option] for values in files if option in values["TRAINER"]["OGKD"]]
+    published = [read_config(folder / f"{name}.yaml") for name in configs_in(folder) - {"default"}]
+    return [values["TRAINER"]["OGKD"][option] for values in published if option in values["TRAINER"]["OGKD"]]
 
 
 def shown(cell: str) -> object:
@@ -41,7 +42,7 @@ def test_a_row_has_the_default_and_the_span_of_a_protocol(row, protocol):
     option, cell = row[1], row[PROTOCOLS[protocol]]
     if "no effect" in cell:
         return
-    default = yaml.safe_load((ROOT / f"configs/trainers/OGKD/{protocol}/default.yaml").read_text())
+    default = read_config(ROOT / f"configs/trainers/OGKD/{protocol}/default.yaml")
     assert shown(cell) == default["TRAINER"]["OGKD"].get(option, OPTIONS[option])
     published = values_of(protocol, option)
     bracket = re.search(r"\((.*)\)", cell)

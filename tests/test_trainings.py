@@ -138,8 +138,8 @@ def ogkd(learned, features, label, smoothing="log", sccm=0.75, gad=1.75, lgd=0.7
 def maple(learned, images, label, tower, depth=3):
     deep = [learned["ctx"], *(learned[f"deep.{i}"] for i in range(depth - 1))]
     visual = [p @ learned[f"to_visual.{i}.weight"].t() + learned[f"to_visual.{i}.bias"] for i, p in enumerate(deep)]
-    image = unit(tower(images.float(), False, None).global_token.double() + deep_sum(visual))
-    text = unit(of_class(learned["ctx"]) + deep_sum(deep[1:]))
+    image = unit(tower(images.float(), False, None).global_token.double() + deep_sum(dict(enumerate(visual))))
+    text = unit(of_class(learned["ctx"]) + deep_sum(dict(enumerate(deep[1:]))))
     return cross_entropy(SCALE * image @ text.t(), label)
 
 

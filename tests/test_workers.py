@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from dassl.config import get_cfg_default
-from dassl.data.workers import worker_options
+from ogkd.core.workers import worker_options
 from ogkd.phantom.dataset import write_dataset
 from tests.conftest import ROOT
 
@@ -63,7 +63,7 @@ def test_processes_are_forked_where_their_batches_fit_into_shared_memory(monkeyp
     if not sys.platform.startswith("linux"):
         pytest.skip("elsewhere there are none")
     cfg = get_cfg_default()
-    monkeypatch.setattr("dassl.data.workers.SHARED_MEMORY", tmp_path / "absent")
+    monkeypatch.setattr("ogkd.core.workers.SHARED_MEMORY", tmp_path / "absent")
     assert worker_options(cfg, 32) == {"num_workers": 4, "multiprocessing_context": "fork"}
     cfg.DATALOADER.NUM_WORKERS = 0
     assert worker_options(cfg, 32) == {"num_workers": 0}

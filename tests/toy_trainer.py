@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from dassl.engine import TRAINER_REGISTRY, TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
+from dassl.utils import load_checkpoint, load_pretrained_weights
 from ogkd import models
-from ogkd.core import load_checkpoint, load_pretrained_weights
 
 
 class CustomCLIP(nn.Module):

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tabulate import tabulate
 from torch.utils.data import DataLoader, Dataset
@@ -17,33 +13,13 @@ from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 from yacs.config import CfgNode
 
 from ogkd.core import read_image
-from ogkd.data.opening import open_images
+from ogkd.core.opening import open_images
+from ogkd.core.seeds import derived_seed, seeded
+from ogkd.core.workers import worker_options
 
 from .datasets import DatasetBase, Datum, build_dataset
 from .samplers import build_sampler
 from .transforms import INTERPOLATION_MODES, build_transform
-from .workers import worker_options
-
-
-def derived_seed(*numbers: int) -> int:
-    """Return a 63-bit seed that depends on all of the given whole numbers."""
-    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
-
-
-@contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed Python, NumPy and PyTorch (on the CPU) inside the block, and restore their states afterwards."""
-    states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.random.default_generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.random.set_rng_state(states[2])
 
 
 class DatasetWrapper(Dataset):
@@ -52,6 +28,8 @@ class DatasetWrapper(Dataset):
     If `epoch_seed` is set, the transform of item i depends only on `epoch_seed` and i: not on earlier draws, nor on the
     worker process.
     """
+
+    epoch_seed: int | None = None
 
     def __init__(
         self,
@@ -63,7 +41,6 @@ class DatasetWrapper(Dataset):
         self.cfg, self.data_source, self.transform, self.is_train = cfg, data_source, transform, is_train
         self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
-        self.epoch_seed: int | None = None
         if self.k_tfm > 1 and transform is None:
             raise ValueError(f"{self.k_tfm} views of an image need a transform")
         mode = INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]

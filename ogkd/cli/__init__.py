@@ -35,11 +35,11 @@ COMMANDS = {
     "report": Command("cli.report", (), "one HTML page over finished runs"),
     "export": Command("cli.export_prompt", (), "pack a trained prompt to hand over"),
     "interpret": Command("cli.interpret_prompt", (), "the words nearest to learned vectors"),
-    "download": Command("data.fetch.cli", (), "weights and data sets"),
+    "download": Command("cli.download", (), "weights and data sets"),
     "check-data": Command("cli.check_data", (), "look through a folder of images"),
     "split": Command("cli.split", (), "split a folder of images by patient"),
     "check-prompts": Command("prompts.check_cli", (), "check banks of teacher sentences"),
-    "import-prompts": Command("prompts.import_cli", (), "read a published bank of sentences"),
+    "import-prompts": Command("prompts.importing", (), "read a published bank of sentences"),
 }
 
 

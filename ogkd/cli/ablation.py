@@ -100,7 +100,7 @@ def planned(
     Raises:
         UserError: the data set is unknown or not part of the protocol.
     """
-    from ogkd.runs.config import merged_config
+    from ogkd.runs.config import resolve
     from ogkd.runs.plan import plan
 
     def of(places: Places, *more: str) -> list[Job]:
@@ -109,7 +109,7 @@ def planned(
     configured = of(places)
     if not configured:
         raise UserError(f"{dataset} is not part of {protocol}: choose another protocol with --protocol.")
-    options = merged_config(configured[0].specs[0]).TRAINER[METHOD]
+    options = resolve(configured[0].specs[0]).cfg.TRAINER[METHOD]
     jobs = {"": configured}
     for option, values in VARIANTS.items():
         jobs[option] = []

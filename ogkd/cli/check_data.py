@@ -23,11 +23,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_options(parser)
     args = parser.parse_args(argv)
     seen = inspect(args.folder, labels_of(Path(args.folder), args) if args.labels else None)
-    print(seen.table())
-    faults = seen.faults()
-    for sentence in seen.remarks():
-        print(f"note: {sentence}")
-    for sentence in faults:
-        print(f"FAULT: {sentence}")
-    print(f"{counted(len(faults), 'fault')}." if faults else "No faults.")
-    return 1 if faults else 0
+    print(seen.table(), *seen.lines(), sep="\n")
+    print(f"{counted(len(seen.faults), 'fault')}." if seen.faults else "No faults.")
+    return 1 if seen.faults else 0

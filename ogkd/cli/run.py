@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from typing import cast
 
 from ogkd.core import UserError
-from ogkd.evaluation.collect import BASE2NEW_SHOTS
 from ogkd.evaluation.methods import named
+from ogkd.evaluation.protocol import BASE2NEW_SHOTS
 from ogkd.runs.protocols import TRANSFER, Places, ensure_generated, integer, job, locate, shots_of
 
 RERUN = "--rerun"

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ogkd.core import UserError, write_json
+from ogkd.core.words import listed
 from ogkd.data import labels
-from ogkd.data.layout import read_layout, sentence
-from ogkd.data.patient_split import divide, groups_file, split_file, table
+from ogkd.data.findings import sentences
+from ogkd.data.layout import read_layout
 from ogkd.data.patients import (
     Patients,
     across_parts,
@@ -19,8 +20,8 @@ from ogkd.data.patients import (
     patients_of,
     write_patients,
 )
-from ogkd.data.splits import part_of_image, write_split
-from ogkd.data.tables import listed
+from ogkd.data.splits import groups_file, part_of_image, split_file, write_split
+from ogkd.data.splitting import divide, table
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = labels.labels_of(args.folder, args) if args.labels else _class_folders(args.folder)
     images = [path for paths in found.classes.values() for path in paths]
     patients = Patients({}) if args.by_image else _patients(args, found, images)
-    for note in (*found.notes, *patients.notes):
+    for note in sentences([*found.notes, *patients.notes]):
         print(f"note: {note}")
     owners = one_each(patients.of, images) if patients.of else {}
     split = divide(args.folder, found.classes, owners, found.parts, args.seed)
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _class_folders(folder: Path) -> labels.Labels:
     layout = read_layout(folder)
     layout.check()
-    return labels.Labels(layout.classes, layout.parts, notes=[sentence(note) for note in layout.notes])
+    return labels.Labels(layout.classes, layout.parts, notes=[*layout.warnings, *layout.notes])
 
 
 def _patients(args: argparse.Namespace, found: labels.Labels, images: Sequence[str]) -> Patients:
@@ -90,8 +91,13 @@ def _patients(args: argparse.Namespace, found: labels.Labels, images: Sequence[s
     known = known_patients(args.folder, images)
     if not known.of and not args.labels:
         raise UserError(
-            f"{' '.join([*known.notes, ''])}Nothing says which patient an image belongs to: give --patients with a "
-            "table or an expression, or --by-image if there is one image per patient."
+            " ".join(
+                [
+                    *sentences(known.notes),
+                    "Nothing says which patient an image belongs to: give --patients with a table or an expression, or "
+                    "--by-image if there is one image per patient.",
+                ]
+            )
         )
     without = [image for image in images if image not in known.of]
     if known.of and without and not alone:

@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def with_data(wanted: list, places: Places) -> list:
     """The prompts whose data sets are available; a note lists the others."""
+    from ogkd.core.hashes import git_blob_sha1
     from ogkd.data.catalogue import Facts, load
-    from ogkd.data.fetch.hashes import git_blob_sha1
 
     names = list(dict.fromkeys(released.dataset for released in wanted))
     absent = [name for name in names if not is_there(name, places.data)]

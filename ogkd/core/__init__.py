@@ -23,17 +23,13 @@ from ogkd.core.errors import (
 from ogkd.core.files import (
     atomic_path,
     check_availability,
-    check_isfile,
     did_you_mean,
     expanded,
     get_most_similar_str_to_a_from_b,
     is_disk_full,
-    listdir_nohidden,
-    mkdir_if_missing,
     parse_json,
     read_json,
     sweep,
-    tolist_if_not,
     write_json,
 )
 from ogkd.core.images import read_image
@@ -41,79 +37,29 @@ from ogkd.core.logger import Logger, setup_logger
 from ogkd.core.progress import progress
 
 if TYPE_CHECKING:
-    from ogkd.core.tools import collect_env_info, download_url, random_states, restore_random_states, set_random_seed
     from ogkd.core.torchtools import (
-        adjust_learning_rate,
-        count_num_param,
-        init_network_weights,
+        collect_env_info,
         load_checkpoint,
-        load_pretrained_weights,
-        open_all_layers,
-        open_specified_layers,
+        random_states,
         restore,
+        restore_random_states,
         resume_from_checkpoint,
         save_checkpoint,
-        set_bn_to_eval,
+        set_random_seed,
     )
 
 __all__ = [
-    "Diverged",
-    "Logger",
-    "MissingFile",
-    "MissingKey",
-    "UserError",
-    "WrongValue",
-    "adjust_learning_rate",
-    "atomic_path",
-    "brief",
-    "cause_of",
-    "check_availability",
-    "check_isfile",
-    "checkpoints_in",
-    "collect_env_info",
-    "count_num_param",
-    "did_you_mean",
-    "download_url",
-    "expanded",
-    "find_checkpoint",
-    "first_line",
-    "get_most_similar_str_to_a_from_b",
-    "init_network_weights",
-    "is_disk_full",
-    "is_out_of_memory",
-    "listdir_nohidden",
-    "load_checkpoint",
-    "load_pretrained_weights",
-    "mkdir_if_missing",
-    "models_in",
-    "open_all_layers",
-    "open_specified_layers",
-    "parse_json",
-    "progress",
-    "random_states",
-    "read_image",
-    "read_json",
-    "report_error",
-    "restore",
-    "restore_random_states",
-    "resume_from_checkpoint",
-    "run_program",
-    "save_checkpoint",
-    "set_bn_to_eval",
-    "set_random_seed",
-    "setup_logger",
-    "sweep",
-    "tolist_if_not",
-    "write_json",
-]
-_WITH_TORCH = ("tools", "torchtools")
+    "Diverged", "Logger", "MissingFile", "MissingKey", "UserError", "WrongValue", "atomic_path", "brief", "cause_of",
+    "check_availability", "checkpoints_in", "collect_env_info", "did_you_mean", "expanded", "find_checkpoint",
+    "first_line", "get_most_similar_str_to_a_from_b", "is_disk_full", "is_out_of_memory", "load_checkpoint",
+    "models_in", "parse_json", "progress", "random_states", "read_image", "read_json", "report_error", "restore",
+    "restore_random_states", "resume_from_checkpoint", "run_program", "save_checkpoint", "set_random_seed",
+    "setup_logger", "sweep", "write_json",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
-    if name in __all__:
-        for module in _WITH_TORCH:
-            found = getattr(importlib.import_module(f".{module}", __name__), name, None)
-            if found is not None:
-                globals()[name] = found
-                return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module("ogkd.core.torchtools"), name)
+    return value

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -11,13 +9,13 @@ import numpy as np
 
 from ogkd.core.errors import UserError
 from ogkd.core.levels import full_scale, scaled, stretched
+from ogkd.core.words import counted
 
 if TYPE_CHECKING:
     from pydicom import Dataset
     from pydicom.pixels.decoders.base import Decoder
 
 MIDDLE = 0  # the frame number that means the middle frame
-PREAMBLE = 132  # bytes, of which the last four are "DICM"
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 GREYS = ("MONOCHROME1", "MONOCHROME2")
 # What to install for the transfer syntaxes that Pillow and pydicom do not decode by themselves.
@@ -41,12 +39,7 @@ FUNCTIONAL_GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
 PALETTES = tuple(f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue"))
 
 
-def starts_as_dicom(head: bytes) -> bool:
-    """Tell from a file's first 132 bytes whether it is a DICOM file."""
-    return head[128:PREAMBLE] == b"DICM"
-
-
-def read_dicom(path: Path, frame: int = MIDDLE) -> tuple[np.ndarray, int]:
+def read_dicom(path: Path, file: BinaryIO, frame: int = MIDDLE) -> tuple[np.ndarray, int]:
     """Read one frame in 8 bits, RGB (rows, columns, 3) or greyscale (rows, columns), and return it with their number.
 
     Grey values pass through the file's modality table and its first value-of-interest table or window, whose ends
@@ -54,26 +47,30 @@ def read_dicom(path: Path, frame: int = MIDDLE) -> tuple[np.ndarray, int]:
     looked up, other colour spaces are converted to RGB, and more than 8 bits are scaled to 8.
 
     Args:
-        path: the file, with or without a preamble.
+        path: the file's name in errors.
+        file: the open file, with or without a preamble.
         frame: counted from 1; 0 is the middle one.
 
     Raises:
-        UserError: the file is corrupt, holds no image or no such frame, or needs a decoder that is not installed.
+        UserError: the file holds no image or no such frame, or needs a decoder that is not installed.
+        Exception: whatever pydicom or a decoder raises on a corrupt file.
     """
-    with _sentence(path), path.open("rb") as file:
+    try:
         data = _opened(path, file)
-        frames = int(data.get("NumberOfFrames") or 1)
-        index = frame_index(f"The DICOM file {path}", frames, frame)
-        pixels, kind, bits = _decoded(path, data, index)
-        if not np.isfinite(pixels).all():
-            raise UserError(f"The DICOM file {path} has values that are NaN or infinite: export it without them.")
-        if kind == "PALETTE COLOR":
-            return _coloured(pixels, data), frames
-        if kind in GREYS:
-            return _grey(pixels, _of_frame(data, index), kind == "MONOCHROME1"), frames
-        if kind == "RGB":
-            return scaled(pixels, 0, full_scale(pixels) if bits == 16 else 2**bits - 1), frames
-        raise UserError(f"The DICOM file {path} stores colours as {kind}, which is not supported: export it as RGB.")
+    except ImportError:
+        raise UserError(f"Reading {path} needs pydicom: pip install pydicom.") from None
+    frames = int(data.get("NumberOfFrames") or 1)
+    index = frame_index(f"The DICOM file {path}", frames, frame)
+    pixels, kind, bits = _decoded(path, data, index)
+    if not np.isfinite(pixels).all():
+        raise UserError(f"The DICOM file {path} has values that are NaN or infinite: export it without them.")
+    if kind == "PALETTE COLOR":
+        return _coloured(pixels, data), frames
+    if kind in GREYS:
+        return _grey(pixels, _of_frame(data, index), kind == "MONOCHROME1"), frames
+    if kind == "RGB":
+        return scaled(pixels, 0, full_scale(pixels) if bits == 16 else 2**bits - 1), frames
+    raise UserError(f"The DICOM file {path} stores colours as {kind}, which is not supported: export it as RGB.")
 
 
 def frame_index(what: str, frames: int, frame: int) -> int:
@@ -84,26 +81,10 @@ def frame_index(what: str, frames: int, frame: int) -> int:
     """
     if frame > frames:
         raise UserError(
-            f"{what} has {frames} frame{'s' * (frames != 1)} and no frame {frame}: lower INPUT.FRAME, or set it to 0 "
-            "for the middle one."
+            f"{what} has {counted(frames, 'frame')} and no frame {frame}: lower INPUT.FRAME, or set it to 0 for the "
+            "middle one."
         )
     return frames // 2 if frame == MIDDLE else frame - 1
-
-
-@contextlib.contextmanager
-def _sentence(path: Path) -> Iterator[None]:
-    """Turn whatever pydicom or a decoder raises on a corrupt file into a UserError."""
-    try:
-        yield
-    except UserError:
-        raise
-    except ImportError:
-        raise UserError(f"Reading {path} needs pydicom: pip install pydicom.") from None
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"The DICOM file {path} cannot be read ({reason.rstrip('.')}): replace it with an intact copy."
-        ) from None
 
 
 def _opened(path: Path, file: BinaryIO) -> Dataset:
@@ -164,11 +145,11 @@ def _decoded(path: Path, data: Dataset, index: int) -> tuple[np.ndarray, str, in
 
     decoder = _decoder(path, data)
     options = as_pixel_options(data)
-    pixels, found = decoder.as_array(data, index=index, validate=True, raw=False, **options)
-    bits = int(found.get("bits_stored") or 0) or pixels.dtype.itemsize * 8
+    pixels, result = decoder.as_array(data, index=index, validate=True, raw=False, **options)
+    bits = int(result.get("bits_stored") or 0) or pixels.dtype.itemsize * 8
     if pixels.dtype.kind in "iu" and pixels.size and int(pixels.max()) >= 2**bits:  # the header is wrong
         bits = pixels.dtype.itemsize * 8
-    return pixels, str(found["photometric_interpretation"]), bits
+    return pixels, str(result["photometric_interpretation"]), bits
 
 
 def _coloured(indices: np.ndarray, data: Dataset) -> np.ndarray:

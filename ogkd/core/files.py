@@ -103,19 +103,6 @@ def expanded(path: str | Path) -> str:
         raise UserError(f"There is no home folder for {Path(path).parts[0]}: write out the path {path}.") from None
 
 
-def mkdir_if_missing(dirname: str | Path) -> None:
-    """Create a folder and its parents."""
-    Path(dirname).mkdir(parents=True, exist_ok=True)
-
-
-def check_isfile(fpath: str | Path) -> bool:
-    """Whether a file exists; prints a line if it does not."""
-    found = Path(fpath).is_file()
-    if not found:
-        print(f"No file found at {fpath}")
-    return found
-
-
 def read_json(fpath: str | Path) -> Any:
     """Read a JSON file. Raises UserError if it is missing or not valid JSON (NaN and Infinity are not)."""
     try:
@@ -147,7 +134,7 @@ def write_json(obj: object, fpath: str | Path) -> None:
         if (place := _not_finite(obj)) is None:  # a circular object
             raise
         raise UserError(f"{fpath} is not written: {place or 'its content'} is not a finite number.") from None
-    mkdir_if_missing(Path(fpath).parent)
+    Path(fpath).parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(fpath) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
@@ -157,19 +144,8 @@ def _not_finite(value: object, place: str = "") -> str | None:
     if isinstance(value, float):
         return None if math.isfinite(value) else place
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
-    found = (_not_finite(one, f"{place}.{name}" if place else str(name)) for name, one in inner)
-    return next((one for one in found if one is not None), None)
-
-
-def listdir_nohidden(path: str | Path, sort: bool = False) -> list[str]:
-    """List the names in a folder that do not begin with a dot."""
-    names = [entry.name for entry in Path(path).iterdir() if not entry.name.startswith(".")]
-    return sorted(names) if sort else names
-
-
-def tolist_if_not(x: object) -> list:
-    """Return a list as it is, and anything else as a list of one."""
-    return x if isinstance(x, list) else [x]
+    result = (_not_finite(one, f"{place}.{name}" if place else str(name)) for name, one in inner)
+    return next((one for one in result if one is not None), None)
 
 
 def get_most_similar_str_to_a_from_b(a: str, b: Sequence[str]) -> str:

@@ -50,10 +50,19 @@ class Aliases(MetaPathFinder):
             new = self.names.get(".".join(parts[:length]))
             if new is not None:
                 name = ".".join([new, *parts[length:]])
+                if not _exists(name):  # it may be another finder's, such as that of plugins/
+                    return None
                 if self.warn:
                     warnings.warn(f"{fullname} is now {name}", DeprecationWarning, stacklevel=2)
                 return importlib.util.spec_from_loader(fullname, Alias(name))
         return None
+
+
+def _exists(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of a package above it
+        return False
 
 
 def alias(names: Mapping[str, str], warn: bool = False) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 
 from PIL import Image, UnidentifiedImageError
 
-from ogkd.core.dicom import MIDDLE, PREAMBLE, frame_index, read_dicom, starts_as_dicom
+from ogkd.core.dicom import MIDDLE, frame_index, read_dicom
 from ogkd.core.errors import UserError
 from ogkd.core.rgb import to_rgb
 
@@ -17,15 +17,19 @@ READING = 4  # increased when `read_image` returns different pixels, so that old
 FLAT = 2  # levels by which the pixels of a blank image may differ
 SEVERAL = ("TIFF", "GIF", "WEBP", "PNG")  # formats with frames; the second picture of a JPEG (MPO) is a preview
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+PREAMBLE = 132  # bytes of a DICOM file, of which the last four are "DICM"
 # TIFF 6.0: the tag for kinds of pages, and its bits for reduced copies and masks.
 SUBFILE, COPY = 254, 1 | 4
 
 
-class Checked(NamedTuple):
-    """How many frames an image file holds, and whether the one that is read is blank."""
+class Loaded(NamedTuple):
+    """What an image file holds: the frame that was chosen in 8-bit RGB, the number of frames, and the size and mode as
+    they are stored."""
 
+    image: Image.Image
     frames: int
-    blank: bool
+    size: tuple[int, int]
+    mode: str
 
 
 def read_image(path: str | Path, frame: int = MIDDLE) -> Image.Image:
@@ -39,17 +43,7 @@ def read_image(path: str | Path, frame: int = MIDDLE) -> Image.Image:
     Raises:
         UserError: the file is missing, is not an image, is corrupt or too large, or has no such frame.
     """
-    return load_image(path, frame)[0]
-
-
-def check_image(path: str | Path, frame: int = MIDDLE) -> Checked:
-    """Read an image in full and say what it holds.
-
-    Raises:
-        UserError: `read_image` would raise it.
-    """
-    image, frames = load_image(path, frame)
-    return Checked(frames, is_blank(image))
+    return load_image(path, frame).image
 
 
 def is_blank(image: Image.Image) -> bool:
@@ -57,8 +51,8 @@ def is_blank(image: Image.Image) -> bool:
     return all(high - low <= FLAT for low, high in cast(tuple, image.getextrema()))
 
 
-def load_image(path: str | Path, frame: int = MIDDLE) -> tuple[Image.Image, int]:
-    """Return what `read_image` returns, and the number of frames in the file."""
+def load_image(path: str | Path, frame: int = MIDDLE) -> Loaded:
+    """Read what `read_image` reads, and say what the file holds."""
     path = Path(path)
     check_regular(path)
     name, head = f"The image {path}", b""
@@ -66,14 +60,16 @@ def load_image(path: str | Path, frame: int = MIDDLE) -> tuple[Image.Image, int]
         # Given a path, Pillow 13 maps an uncompressed TIFF into memory and garbles it if its orientation is 5 to 8.
         with path.open("rb") as file:
             head = file.read(PREAMBLE)
-            if is_dicom(path, head):
-                pixels, frames = read_dicom(path, frame)
-                return Image.fromarray(pixels).convert("RGB"), frames
             file.seek(0)
+            if path.suffix.lower() == ".dcm" or head.endswith(b"DICM"):
+                name = f"The DICOM file {path}"
+                pixels, frames = read_dicom(path, file, frame)
+                read = Image.fromarray(pixels).convert("RGB")
+                return Loaded(read, frames, read.size, "DICOM")
             with Image.open(file) as image:
-                pages = _pages(image)
+                size, mode, pages = image.size, image.mode, _pages(image)
                 image.seek(pages[frame_index(name, len(pages), frame)])
-                return to_rgb(image, name), len(pages)
+                return Loaded(to_rgb(image, name), len(pages), size, mode)
     except UserError:
         raise
     except (Image.DecompressionBombError, MemoryError):
@@ -88,7 +84,7 @@ def load_image(path: str | Path, frame: int = MIDDLE) -> tuple[Image.Image, int]
             mend += ", or save it with interleaved samples of 8 or 16 bits, greyscale or RGB"
         raise UserError(f"{name} cannot be read ({what}): {mend}.") from None
     except Exception as error:  # a corrupt file can make a library raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise UserError(f"{name} cannot be read ({reason}): replace it with an intact copy.") from None
 
 
@@ -106,17 +102,12 @@ def _pages(image: Any) -> list[int]:
     return pages
 
 
-def is_dicom(path: Path, head: bytes) -> bool:
-    """Whether a file is DICOM, judged by its suffix or its first 132 bytes."""
-    return path.suffix.lower() == ".dcm" or starts_as_dicom(head)
-
-
 def has_preamble(path: Path) -> bool:
     """Whether a file begins with a DICOM preamble; False if it cannot be opened or reading it would block."""
     try:
         check_regular(path)
         with path.open("rb") as file:
-            return starts_as_dicom(file.read(PREAMBLE))
+            return file.read(PREAMBLE)[128:] == b"DICM"
     except (UserError, OSError):
         return False
 
@@ -128,10 +119,10 @@ def check_regular(path: Path) -> os.stat_result:
         UserError: it is missing, a folder, or a pipe, socket or device, on which reading could block.
     """
     try:
-        found = path.stat()
+        status = path.stat()
     except (OSError, ValueError):
         raise UserError(f"The image {path} is missing.") from None
-    if not stat.S_ISREG(found.st_mode):
-        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, socket or device"
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
         raise UserError(f"The image {path} is {kind}, not a file: remove it.")
-    return found
+    return status

@@ -46,8 +46,7 @@ def trouble(error: BaseException, mend: str = "check the network") -> Trouble:
     if is_disk_full(error):
         return Trouble("no space is left on the disk", "free some space, or set HF_HOME to a folder on another disk")
     for cause in causes:
-        status = getattr(getattr(cause, "response", None), "status_code", None) or getattr(cause, "code", None)
-        if isinstance(status, int) and status >= 400:
+        if status := status_of(cause):
             return Trouble(answer(status), _MENDS.get(status, "try again later" if status >= 500 else mend))
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _untrusted(cause)
@@ -65,6 +64,12 @@ def trouble(error: BaseException, mend: str = "check the network") -> Trouble:
     if "ProxyError" in names:
         return Trouble(f"the proxy failed: {brief(causes[-1])}", "check HTTPS_PROXY")
     return Trouble(brief(error), mend)
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status with which a server refused, if it did."""
+    status = getattr(getattr(error, "response", None), "status_code", None) or getattr(error, "code", None)
+    return status if isinstance(status, int) and status >= 400 else None
 
 
 def answer(status: int) -> str:

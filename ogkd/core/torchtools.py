@@ -1,22 +1,28 @@
-"""Checkpoints, and small helpers for modules."""
+"""Checkpoints, random numbers and the environment of a run."""
 
 from __future__ import annotations
 
 import io
 import math
+import os
 import pickle
+import platform
+import random
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import PIL
 import torch
+import torchvision
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from ogkd.core.errors import MissingFile, UserError, brief, first_line
-from ogkd.core.files import atomic_path, mkdir_if_missing
-from ogkd.core.rules import Rule, whole
-from ogkd.core.shapes import departure
+from ogkd.core.files import atomic_path
+from ogkd.core.schema import Rule, mismatch, whole
 from ogkd.core.stand_ins import read_inert
 
 STATE = Rule(
@@ -41,9 +47,9 @@ def save_checkpoint(
 
     <save_dir>/checkpoint then names the file; with `is_best` it is also saved as model-best.pth.tar. Returns the path.
     """
-    mkdir_if_missing(save_dir)
+    Path(save_dir).mkdir(parents=True, exist_ok=True)
     if remove_module_from_keys:
-        state = {**state, "state_dict": _without_module(state["state_dict"])}
+        state = {**state, "state_dict": without_module(state["state_dict"])}
     name = model_name or f"model.pth.tar-{state['epoch']}"
     path = Path(save_dir) / name
     buffer = io.BytesIO()  # PyTorch's own file writer hides why it failed, such as a full disk
@@ -70,14 +76,14 @@ def load_checkpoint(fpath: str) -> dict:
     Raises:
         UserError: the file is missing, corrupt, or holds anything else.
     """
-    checkpoint = _read(Path(fpath))
-    found = departure(checkpoint, CHECKPOINT)
-    if found:
-        raise UserError(f"{fpath} is not a checkpoint ({found}): delete it and train again.")
+    checkpoint = read_checkpoint(Path(fpath))
+    result = mismatch(checkpoint, CHECKPOINT)
+    if result:
+        raise UserError(f"{fpath} is not a checkpoint ({result}): delete it and train again.")
     return checkpoint
 
 
-def _read(path: Path) -> Any:
+def read_checkpoint(path: Path) -> Any:
     """Load a file of torch.save. Raises UserError if it is missing, corrupt or holds code."""
     if not path.is_file():
         raise MissingFile(f"There is no checkpoint {path}.")
@@ -99,7 +105,7 @@ def resume_from_checkpoint(
     fdir: str,
     model: nn.Module,
     optimizer: torch.optim.Optimizer | None = None,
-    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+    scheduler: LRScheduler | None = None,
 ) -> int:
     """Load the checkpoint that <fdir>/checkpoint names into model, optimizer and scheduler; return the next epoch."""
     pointer = Path(fdir) / "checkpoint"
@@ -113,7 +119,7 @@ def restore(
     checkpoint: dict,
     model: nn.Module,
     optimizer: torch.optim.Optimizer | None = None,
-    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+    scheduler: LRScheduler | None = None,
     origin: str = "the checkpoint",
 ) -> int:
     """Restore the states of a loaded checkpoint and return the next epoch.
@@ -125,10 +131,13 @@ def restore(
     for name, piece in pieces:
         if piece is None or checkpoint.get(name) is None:
             continue
-        fresh = piece.state_dict()
+        kind: Any = type(piece)
+        state_of: Any = schedule_state if piece is scheduler else kind.state_dict
+        load: Any = _load_schedule if piece is scheduler else kind.load_state_dict
+        fresh = state_of(piece)
         try:
-            piece.load_state_dict(checkpoint[name])
-            fits = _alike(fresh, piece.state_dict()) and (piece is not optimizer or _steps_fit(optimizer))
+            load(piece, checkpoint[name])
+            fits = _alike(fresh, state_of(piece)) and (piece is not optimizer or _steps_fit(optimizer))
         except Exception as error:  # which error PyTorch raises on a corrupt state depends on the state
             fits, reason = False, f" ({brief(error)})" if str(error) else ""
         else:
@@ -139,6 +148,21 @@ def restore(
                 f"it, or delete that file and train again."
             )
     return checkpoint["epoch"]
+
+
+def schedule_state(scheduler: LRScheduler) -> dict:
+    """Return a schedule's state in plain values; that of a schedule inside it, which follows a warm-up, is nested."""
+    state = scheduler.state_dict()
+    return {key: schedule_state(value) if isinstance(value, LRScheduler) else value for key, value in state.items()}
+
+
+def _load_schedule(scheduler: LRScheduler, state: dict) -> None:
+    if type(scheduler).load_state_dict is LRScheduler.load_state_dict:  # it would replace a schedule by its state
+        inner = {key: value for key, value in vars(scheduler).items() if isinstance(value, LRScheduler)}
+        for key, schedule in inner.items():
+            _load_schedule(schedule, state[key])
+        state = {**state, **inner}
+    scheduler.load_state_dict(state)
 
 
 def _alike(fresh: Any, loaded: Any) -> bool:
@@ -166,102 +190,54 @@ def _steps_fit(optimizer: torch.optim.Optimizer) -> bool:
     )
 
 
-def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
-    """Load the weights of a checkpoint that match by name and shape, and print those that do not."""
-    checkpoint = _read(Path(weight_path))
-    state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, Mapping) else checkpoint
-    if not STATE.allows(state):
-        raise UserError(f"{weight_path} holds no weights: it must be {STATE.description}.")
-    state = _without_module(state)
-    own = model.state_dict()
-    fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
-    left_out = [name for name in state if name not in fitting]
-    model.load_state_dict({**own, **fitting})
-    if not fitting:
-        raise UserError(f"Nothing in {weight_path} fits the model by name and shape.")
-    print(f"Successfully loaded pretrained weights from {weight_path}")
-    if left_out:
-        print(f"Layers discarded due to unmatched keys or size: {left_out}")
-
-
-def _without_module(state: dict) -> OrderedDict:
+def without_module(state: dict) -> OrderedDict:
     return OrderedDict((name.removeprefix("module."), value) for name, value in state.items())
 
 
-def adjust_learning_rate(
-    optimizer: torch.optim.Optimizer,
-    base_lr: float,
-    epoch: int,
-    stepsize: int = 20,
-    gamma: float = 0.1,
-    linear_decay: bool = False,
-    final_lr: float = 0,
-    max_epoch: int = 100,
-) -> None:
-    """Set an epoch's learning rate: base_lr * gamma^(epoch // stepsize), or linear from base_lr to final_lr."""
-    done = epoch / max_epoch
-    lr = (1 - done) * base_lr + done * final_lr if linear_decay else base_lr * gamma ** (epoch // stepsize)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
+def set_random_seed(seed: int) -> None:
+    """Seed python, numpy and torch (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    torch.cuda.manual_seed_all(seed)
 
 
-def set_bn_to_eval(m: nn.Module) -> None:
-    """For `model.apply`: freeze the running statistics of batch normalisation; scale and shift are still learned."""
-    if isinstance(m, nn.modules.batchnorm._BatchNorm):
-        m.eval()
-
-
-def open_all_layers(model: nn.Module) -> None:
-    """Set train mode and enable gradients everywhere."""
-    model.train()
-    for parameter in model.parameters():
-        parameter.requires_grad = True
-
-
-def open_specified_layers(model: nn.Module, open_layers: str | Sequence[str]) -> None:
-    """Set train mode and enable gradients only for the named children."""
-    if isinstance(model, nn.DataParallel):
-        model = model.module
-    names = [open_layers] if isinstance(open_layers, str) else list(open_layers)
-    for name in names:
-        if not hasattr(model, name):
-            raise ValueError(f"'{name}' is not an attribute of the model")
-    for name, module in model.named_children():
-        opened = name in names
-        module.train(opened)
-        for parameter in module.parameters():
-            parameter.requires_grad = opened
-
-
-def count_num_param(model: nn.Module | None = None, params: Iterable | None = None) -> int:
-    """Count the values in a model, or in an iterable of parameters or of groups {"params"}."""
-    if model is not None:
-        return sum(parameter.numel() for parameter in model.parameters())
-    if params is None:
-        raise ValueError("give a model or parameters")
-    count = 0
-    for item in params:
-        group = item["params"] if isinstance(item, dict) else [item]
-        count += sum(parameter.numel() for parameter in group)
-    return count
-
-
-def init_network_weights(model: nn.Module, init_type: str = "normal", gain: float = 0.02) -> None:
-    """Initialise convolutions and linear layers: normal, xavier, kaiming or orthogonal; norms to 1 and 0."""
-    initialise = {
-        "normal": lambda w: nn.init.normal_(w, 0.0, gain),
-        "xavier": lambda w: nn.init.xavier_normal_(w, gain=gain),
-        "kaiming": lambda w: nn.init.kaiming_normal_(w, a=0, mode="fan_in"),
-        "orthogonal": lambda w: nn.init.orthogonal_(w, gain=gain),
+def random_states() -> dict[str, Any]:
+    """Return the states of all random number generators, as tensors and plain values for a checkpoint."""
+    state: Any = np.random.get_state()
+    name, keys, *rest = state
+    return {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
     }
-    if init_type not in initialise:
-        raise NotImplementedError(f"initialisation '{init_type}' is none of {', '.join(initialise)}")
-    for module in model.modules():
-        if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
-            initialise[init_type](module.weight.data)
-        elif isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.InstanceNorm2d)) and module.affine:
-            nn.init.constant_(module.weight.data, 1.0)
-        else:
-            continue
-        if module.bias is not None:
-            nn.init.constant_(module.bias.data, 0.0)
+
+
+def restore_random_states(states: dict[str, Any]) -> None:
+    """Restore the states from `random_states`; those of absent GPUs are ignored."""
+    version, internal, gauss = states["python"]
+    name, keys, *rest = states["numpy"]
+    random.setstate((version, tuple(internal), gauss))
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
+
+
+def collect_env_info() -> str:
+    """Describe the hardware and versions in use, one per line, for the log."""
+    on_gpu = torch.cuda.is_available()
+    facts = {
+        "Python": platform.python_version(),
+        "System": platform.platform(),
+        "PyTorch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "NumPy": np.__version__,
+        "Pillow": PIL.__version__,
+        "CUDA": torch.version.cuda if on_gpu else "not in use",
+        "GPU": ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) if on_gpu else "none",
+        "CPU cores": os.cpu_count(),
+        "Threads": torch.get_num_threads(),
+    }
+    return "\n".join(f"{name}: {value}" for name, value in facts.items())

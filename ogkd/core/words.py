@@ -1,6 +1,12 @@
-"""Numbers in sentences."""
+"""Numbers, lists and examples in sentences."""
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+SHOWN = 3  # examples in a sentence
 
 
 def counted(number: int, one: str, many: str = "") -> str:
@@ -10,3 +16,38 @@ def counted(number: int, one: str, many: str = "") -> str:
     ('1 fault', '2 faults', '0 images are')
     """
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def listed(names: Iterable[object], most: int = SHOWN, last: str = "and") -> str:
+    """Return the first `most` names, and the number of the rest.
+
+    >>> listed("ab"), listed("abcde"), listed("ab", last="or")
+    ('a and b', 'a, b, c and 2 more', 'a or b')
+    """
+    words = [*map(str, names)]
+    if len(words) > most:
+        words = [*words[:most], f"{len(words) - most} more"]
+    return f" {last} ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def tally(what: str, examples: Iterable[str], kinds: bool = False) -> list[str]:
+    """Return a phrase with the number of examples and the first of them; [] without any.
+
+    kinds: the examples are files, which are counted by suffix.
+
+    >>> tally("files", ["a.gif", "b", "c.gif"], kinds=True)
+    ['files: 3 (.gif 2, no suffix 1; the first is a.gif)']
+    """
+    examples = list(examples)
+    if not examples:
+        return []
+    if not kinds:
+        return [f"{what}: {len(examples)} ({listed(examples)})"]
+    number_of = Counter(Path(path).suffix.lower() or "no suffix" for path in examples).most_common(5)
+    suffixes = ", ".join(f"{suffix} {number}" for suffix, number in number_of)
+    return [f"{what}: {len(examples)} ({suffixes}; the first is {examples[0]})"]
+
+
+def sentence(phrase: str) -> str:
+    """Write a phrase as a sentence: with a capital and a full stop."""
+    return f"{phrase[:1].upper()}{phrase[1:].rstrip('.')}."

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from ogkd.core import read_image
+from ogkd.core.opening import look_at
+from ogkd.core.words import listed
 from ogkd.data.names import folded
 
 CLASSES_TOO = {"mask", "masks", "masked", "thumb", "thumbs"}  # words that may also name a class
@@ -28,13 +25,8 @@ IMAGES = {
     "originals", "orig", "raw", "rgb", "scan", "scans", "frame", "frames", "ground", "data", "the", "of", "and",
     "png", "jpg", "jpeg", "tif", "tiff", "bmp",
 }  # fmt: skip
-FEW_COLOURS = 8  # of a mask or label map
-NEAR = 24  # grey levels from black or white that JPEG compression adds to a mask
-PIXELS = 256  # along an edge that are looked at
-LOOKED_AT = 100  # images per class
 ALL = 0.9  # the share of mask-like images in a data set from which they are the data set
 SAMPLE = 8  # images of a folder that decide whether it holds masks
-READERS = 4
 
 Words = tuple[str, ...]
 
@@ -53,13 +45,13 @@ def beside_by_name(folder: Path, paths: Sequence[str]) -> list[str]:
     look like masks, since that can be a class. So does "train_masks" beside "train".
     """
     apart = _beside_folders(folder, paths)
-    found = {path for path in paths if apart(path)}
+    matches = {path for path in paths if apart(path)}
     names: dict[str, set[Words]] = defaultdict(set)
     for path in paths:
         if not _has(BESIDE, path):
             names[path.rpartition("/")[0]].add(_core(path))
-    found |= {path for path in paths if _has(BESIDE, path) and _cores(path) & names[path.rpartition("/")[0]]}
-    return sorted(found)
+    matches |= {path for path in paths if _has(BESIDE, path) and _cores(path) & names[path.rpartition("/")[0]]}
+    return sorted(matches)
 
 
 def _beside_folders(folder: Path, paths: Sequence[str]) -> Callable[[str], bool]:
@@ -93,8 +85,8 @@ def _beside_folders(folder: Path, paths: Sequence[str]) -> Callable[[str], bool]
             return False
         return not words & CLASSES_TOO or _mostly_masks(folder, below[place]) > _mostly_masks(folder, others)
 
-    found = tuple(f"{place}/" for place in below if belongs(place))
-    return lambda path: path.startswith(found)
+    matches = tuple(f"{place}/" for place in below if belongs(place))
+    return lambda path: path.startswith(matches)
 
 
 def _plain(name: str) -> Words:
@@ -123,48 +115,19 @@ def _cores(path: str) -> set[Words]:
 
 
 def _mostly_masks(folder: Path, paths: Sequence[str]) -> bool:
-    chosen = paths[:: max(1, len(paths) // SAMPLE)]
-    return bool(chosen) and 2 * sum(_looks_like_mask(folder / path) for path in chosen) > len(chosen)
+    looks = look_at(paths[:: max(1, len(paths) // SAMPLE)], folder)
+    return 2 * sum(look.mask for look in looks) > len(looks)
 
 
-def _looks_like_mask(path: Path) -> bool:
-    try:
-        return is_mask(read_image(path))
-    except Exception:  # what cannot be read is reported where all images are checked
-        return False
+def beside_by_content(classes: Mapping[str, Sequence[bool]]) -> list[str]:
+    """Return a phrase about images that look like masks among others that do not; [] if there are none.
 
-
-def is_mask(image: Image.Image) -> bool:
-    """Whether an RGB image has few colours, or is black and white apart from what compression added; one colour alone
-    says nothing."""
-    step = max(1, max(image.size) // PIXELS)
-    values = np.asarray(image)[::step, ::step].reshape(-1, 3).astype(np.int64)
-    colours = len(np.unique(values @ (65536, 256, 1)))
-    if colours <= FEW_COLOURS:
-        return 1 < colours < len(values) // 4
-    dark, light = (values < NEAR).all(1), (values > 255 - NEAR).all(1)
-    return bool((dark | light).mean() > 0.95 and dark.any() and light.any())
-
-
-def beside_by_content(classes: Mapping[str, Iterable[bool]]) -> str:
-    """Return a sentence, without its full stop, about images that look like masks among others that do not; "" if there
-    are none. `classes` says of each class's images whether `is_mask`. A data set of nothing else is as it should be."""
-    found = {name: list(flags) for name, flags in classes.items()}
-    masks, total = sum(map(sum, found.values())), sum(map(len, found.values()))
+    classes: class name -> whether each of its images looks like a mask. A data set of nothing else is as it should be.
+    """
+    masks, total = sum(map(sum, classes.values())), sum(map(len, classes.values()))
     if not masks or masks >= ALL * total:
-        return ""
-    whole = [name for name, flags in found.items() if flags and all(flags)]
-    if whole:
-        return f"all images of {', '.join(map(repr, whole))} have only a few colours, as masks do, unlike other classes"
-    parts = ", ".join(f"{sum(flags)} of {name!r}" for name, flags in found.items() if any(flags))
-    return f"{masks} of {total} images have only a few colours, as masks do, unlike the others ({parts})"
-
-
-def masks_among(folder: Path, classes: dict[str, list[str]]) -> str:
-    """Return `beside_by_content` of up to `LOOKED_AT` images per class, evenly chosen."""
-    chosen = {name: paths[:: -(-len(paths) // LOOKED_AT) or 1] for name, paths in classes.items()}
-    with ThreadPoolExecutor(READERS) as pool:
-        seen = {
-            name: list(pool.map(_looks_like_mask, (folder / path for path in paths))) for name, paths in chosen.items()
-        }
-    return beside_by_content(seen)
+        return []
+    if whole := [name for name, flags in classes.items() if flags and all(flags)]:
+        return [f"all images of {listed(map(repr, whole))} have only a few colours, as masks do, unlike other classes"]
+    parts = ", ".join(f"{sum(flags)} of {name!r}" for name, flags in classes.items() if any(flags))
+    return [f"{masks} of {total} images have only a few colours, as masks do, unlike the others ({parts})"]

@@ -24,6 +24,7 @@ class Facts:
     modality: str
     organ: str
     zip_name: str = ""  # of a published set
+    sha256: str | None = None  # of the zip; None if not known
     gdrive_id: str = ""
     split_blob_sha1: str = ""  # git's name for the published split file's content
     counts: tuple[int, ...] = ()  # images in train, val, test
@@ -58,6 +59,7 @@ class Catalogue:
     split_commit: str
     zip_repository: str  # a data set on the Hugging Face hub: <name>.zip
     datasets: dict[str, Facts]
+    zip_revision: str | None = None  # its commit; None if not known
     generated: dict[str, Facts] = field(default_factory=dict)
     transfer: dict[str, Facts] = field(default_factory=dict)  # data sets that only test prompts learned on others
 
@@ -117,7 +119,9 @@ def load() -> Catalogue:
     splits, theirs, zips = raw["splits"], raw["transfer_splits"], raw["zips"]
     at = f"{theirs['repository']}/{theirs['commit']}"
     transfer = {name: replace(facts, splits=at) for name, facts in transfer.items()}
-    return Catalogue(splits["repository"], splits["commit"], zips["repository"], sets, generated, transfer)
+    return Catalogue(
+        splits["repository"], splits["commit"], zips["repository"], sets, zips["revision"], generated, transfer
+    )
 
 
 def _facts(name: str, entry: dict) -> Facts:

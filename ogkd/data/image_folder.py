@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY
 from ogkd.core import UserError, expanded
-from ogkd.data.beside import masks_among
+from ogkd.core.opening import open_images
+from ogkd.core.words import sentence
+from ogkd.data.beside import beside_by_content
 from ogkd.data.biomedical import BiomedicalDataset
-from ogkd.data.folders import SUFFIXES, find_images, make_split, split_of
-from ogkd.data.layout import Layout, read_layout, sentence
-from ogkd.data.opening import open_images
-from ogkd.data.patient_split import divide
+from ogkd.data.findings import Findings, sentences
+from ogkd.data.layout import Layout, read_layout
 from ogkd.data.patients import known_patients, one_each, patient_warnings, write_patients
-from ogkd.data.splits import Split, by_class, check_images, check_parts, class_names, read_split, write_split
+from ogkd.data.splits import (
+    Split,
+    by_class,
+    check_images,
+    check_parts,
+    class_names,
+    read_split,
+    split_file,
+    write_split,
+)
+from ogkd.data.splitting import divide
 
-__all__ = ["SUFFIXES", "ImageFolder", "find_images", "make_split"]
+__all__ = ["ImageFolder"]
 
 
 @DATASET_REGISTRY.register()
@@ -43,39 +54,49 @@ class ImageFolder(BiomedicalDataset):
         if not folder.is_dir():
             raise UserError(f"The data folder {folder} is missing: create it with one folder of images per class.")
         self.dataset_dir = self.image_dir = str(folder)
-        self.split_path = str(folder / f"split_{folder.name}.json")
+        self.split_path = str(split_file(folder))
         layout = read_layout(folder)
         patients = known_patients(folder, layout.listing.images)
-        print(*patients.notes, sep="\n", end="\n" * bool(patients.notes))
+        for line in sentences(patients.notes):
+            print(line)
         stored = Path(self.split_path).exists()
-        split = self._stored(layout) if stored else self._made(cfg, layout, patients.of)
+        split = self._stored(layout) if stored else self._made(layout, patients.of)
         self._finish(cfg, split)
-        faults, warnings = layout.review(split)
-        self.notes += [sentence(note) for note in layout.notes]
-        self.warnings += [*faults, *warnings, *filter(None, [masks_among(folder, by_class(split))])]
+        of_class = {name: [f"{folder}/{path}" for path in paths] for name, paths in by_class(split).items()}
+        cache = cfg.get("FEATURES", {}).get("CACHE_DIR")
+        opened = open_images(chain.from_iterable(of_class.values()), cfg.get("INPUT", {}).get("FRAME", 0), cache)
+        if not stored:
+            self._store(split, patients.of)
+        masks, review = set(opened.masks), layout.review(split)
+        # A model card repeats the notes, so they name no files, whose names may be patients'.
+        self.notes += [sentence(note.partition(" (")[0]) for note in review.notes]
+        self.warnings += [*review.faults, *review.warnings]
+        self.warnings += beside_by_content(
+            {name: [path in masks for path in paths] for name, paths in of_class.items()}
+        )
         self.warnings += patient_warnings(split, patients.of)
 
     def _stored(self, layout: Layout) -> Split:
         split = read_split(self.split_path)
         remedy = "put them back, or delete the split file for a new split"
         check_images(self.image_dir, split, self.split_path, remedy)
-        if fault := layout.misread(class_names(split)):
-            raise UserError(sentence(fault))
+        Findings(faults=layout.misread(class_names(split))).check()
         return split
 
-    def _made(self, cfg: CfgNode, layout: Layout, patients: Mapping[str, str]) -> Split:
+    def _made(self, layout: Layout, patients: Mapping[str, str]) -> Split:
         layout.check()
-        split = divide(self.image_dir, layout.classes, patients, layout.parts) if patients else split_of(layout)
-        # A split that lists unreadable images would have to be deleted once they are replaced.
-        paths = [f"{self.image_dir}/{path}" for of_class in layout.classes.values() for path in of_class]
-        open_images(paths, cfg.get("INPUT", {}).get("FRAME", 0))
+        split = divide(self.image_dir, layout.classes, patients, layout.parts)
         check_parts(self.image_dir, split, self.image_dir)
+        return split
+
+    def _store(self, split: Split, patients: Mapping[str, str]) -> None:
+        """Store a split, of which every image can be read: with others, it would have to be deleted once these are
+        replaced."""
         try:
             write_split(split, self.split_path)
             if patients:
-                write_patients(
-                    one_each(patients, (item.path for part in split.values() for item in part)), self.image_dir
-                )
+                images = [item.path for part in split.values() for item in part]
+                write_patients(one_each(patients, images), self.image_dir)
         except OSError as error:
             print(
                 f"The split could not be stored as {self.split_path} ({error.strerror}); it is the same in every run "
@@ -83,4 +104,3 @@ class ImageFolder(BiomedicalDataset):
             )
         else:
             print(f"Stored the split made of {self.image_dir} as {self.split_path}.")
-        return split

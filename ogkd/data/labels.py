@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ogkd.core import UserError
+from ogkd.core.words import counted, listed, tally
 from ogkd.data.beside import beside_by_name
 from ogkd.data.catalogue import PARTS
+from ogkd.data.findings import sentences
+from ogkd.data.layout import by_folder
 from ogkd.data.listing import images_below
 from ogkd.data.names import class_words, folded, name_faults
 from ogkd.data.parts import parts_of, roles
 from ogkd.data.patients import patient_column
 from ogkd.data.splits import Split
-from ogkd.data.tables import Rows, Table, listed, read_table, squeezed, tally
+from ogkd.data.tables import Rows, Table, read_table, squeezed
 
 LABEL_COLUMNS = re.compile(
     r"((class|category|target|label|disease|finding|diagnosis|diagnostic|pathology|condition|grade|level)"
@@ -36,12 +39,12 @@ class Labels:
     parts: dict[str, str] = field(default_factory=dict)  # image -> part, if the table has them
     groups: dict[str, dict[str, str]] = field(default_factory=dict)  # image -> column -> value, such as sex or site
     patient_column: str = ""
-    notes: list[str] = field(default_factory=list)  # sentences about what is missing, doubled or left out
+    notes: list[str] = field(default_factory=list)  # phrases about what is missing, doubled or left out
     table: Table | None = None
     rows: Rows | None = None
 
     def disagree(self, split: Split) -> list[str]:
-        """Return a sentence about images that have another class in a split; [] if there are none."""
+        """Return a phrase about images that have another class in a split; [] if there are none."""
         of = {image: name for name, images in self.classes.items() for image in images}
         items = [item for part in PARTS for item in split[part]]
         wrong = [
@@ -49,7 +52,7 @@ class Labels:
             for item in items
             if item.path in of and folded(of[item.path]) != folded(item.classname)
         ]
-        return tally("Images with another class in the split, so make it again with --replace", wrong)
+        return tally("images with another class in the split, so make it again with --replace", wrong)
 
 
 def labels_in(
@@ -95,16 +98,16 @@ def labels_in(
     notes = [
         *table.notes,
         *rows.without_image(table),
-        *tally(f"Images without a row in {table.path}, which are left out", rows.unlisted),
-        *tally(f"Images with several rows in {table.path}, which agree", doubled),
-        *tally("Images with several labels, which are left out as each image has one class here", several),
-        *tally("Images without a label, which are left out", unlabelled),
-        *tally("Classes without an image, which are left out", empty),
+        *tally(f"images without a row in {table.path}, which are left out", rows.unlisted),
+        *tally(f"images with several rows in {table.path}, which agree", doubled),
+        *tally("images with several labels, which are left out as each image has one class here", several),
+        *tally("images without a label, which are left out", unlabelled),
+        *tally("classes without an image, which are left out", empty),
     ]
     classes = _renamed({name: of_class for name, of_class in classes.items() if of_class}, names)
     if all(map(_is_number, classes)):
         notes.append(
-            f"The class names are numbers ({listed(classes, 10)}), of which a prompt is made: give --class-names."
+            f"the class names are numbers ({listed(classes, 10)}), of which a prompt is made: give --class-names"
         )
     _check_names(classes, table, notes)
     labelled = [image for of_class in classes.values() for image in of_class]
@@ -129,8 +132,8 @@ def _split_column(table: Table, chosen: str) -> str:
 
 def _parts_in(values: set[str]) -> dict[str, str]:
     """Return value -> part if all values are names of parts; {} otherwise."""
-    found = parts_of(values)
-    return found if len(found) == len(values) else {}
+    result = parts_of(values)
+    return result if len(result) == len(values) else {}
 
 
 def _label_columns(table: Table, free: Sequence[str]) -> list[str]:
@@ -234,9 +237,15 @@ def labels_of(folder: str | Path, args: argparse.Namespace) -> Labels:
     images = sorted(set(images).difference(beside))
     if not images:
         raise UserError(f"The folder {folder} contains no images.")
-    found = labels_in(table, images, args.label_column, args.image_column, args.split_column, patient, names)
-    found.notes += tally("Files beside the images (masks, overlays, thumbnails), which are left out", beside)
-    return found
+    result = labels_in(table, images, args.label_column, args.image_column, args.split_column, patient, names)
+    parts = parts_of(by_folder(images))
+    if parts and not result.parts:
+        result.notes.append(
+            f"the folders {listed(parts)} are parts, but the table does not say so in a column: the split is made of "
+            "all images together"
+        )
+    result.notes += tally("files beside the images (masks, overlays, thumbnails), which are left out", beside)
+    return result
 
 
 def _check_names(classes: Mapping[str, list[str]], table: Table, notes: Sequence[str]) -> None:
@@ -244,8 +253,8 @@ def _check_names(classes: Mapping[str, list[str]], table: Table, notes: Sequence
         raise UserError(f"In {table.path}, {'; '.join(faults)}: --class-names renames and merges classes.")
     if len(classes) < 2:
         raise UserError(
-            f"{table.path} gives the images {len(classes)} class{'es' * (len(classes) != 1)} "
-            f"({', '.join(classes)}): choose a column with two or more by --label-column. {' '.join(notes)}".rstrip()
+            f"{table.path} gives the images {counted(len(classes), 'class', 'classes')} ({', '.join(classes)}): choose "
+            f"a column with two or more by --label-column. {' '.join(sentences(notes))}".rstrip()
         )
 
 
@@ -253,19 +262,19 @@ def _renamed(classes: Mapping[str, list[str]], names: Mapping[str, str] | None) 
     names = {class_words(old): class_words(new) for old, new in (names or {}).items()}
     if unknown := names.keys() - classes.keys():
         raise UserError(f"--class-names has {listed(sorted(unknown))}, but the classes are {', '.join(classes)}.")
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
     for name, of_class in classes.items():
-        found.setdefault(names.get(name, name), []).extend(of_class)
-    return {name: sorted(of_class) for name, of_class in found.items()}
+        result.setdefault(names.get(name, name), []).extend(of_class)
+    return {name: sorted(of_class) for name, of_class in result.items()}
 
 
 def _parts(table: Table, rows: Rows, column: str, images: Sequence[str], notes: list[str]) -> dict[str, str]:
-    found = table.one_value(rows, column)
-    values = {found[image] for image in images} - {""}
+    result = table.one_value(rows, column)
+    values = {result[image] for image in images} - {""}
     if squeezed(column) == "fold":
-        values, found = (
+        values, result = (
             {f"fold {value}" for value in values},
-            {image: f"fold {value}" for image, value in found.items()},
+            {image: f"fold {value}" for image, value in result.items()},
         )
     parts = _parts_in(values)
     if not parts:
@@ -274,11 +283,11 @@ def _parts(table: Table, rows: Rows, column: str, images: Sequence[str], notes: 
             "and test there, or choose another with --split-column."
         )
     role, said = roles(parts)
-    of = {image: role[parts[found[image]]] for image in images if found[image] in parts}
+    of = {image: role[parts[result[image]]] for image in images if result[image] in parts}
     counts = Counter(of.values())
-    notes.append(f"The column {column} is the split ({', '.join(f'{part} {counts[part]}' for part in PARTS)}){said}.")
+    notes.append(f"the column {column} is the split ({', '.join(f'{part} {counts[part]}' for part in PARTS)}){said}")
     without = [image for image in images if image not in of]
-    notes += tally(f"Images without a part in the column {column}, which are left out", without)
+    notes += tally(f"images without a part in the column {column}, which are left out", without)
     return of
 
 
@@ -287,8 +296,8 @@ def _groups(table: Table, rows: Rows, columns: Sequence[str], images: Sequence[s
     groups: dict[str, dict[str, str]] = defaultdict(dict)
     for column in columns:
         values = table[column]
-        found = {image: values[rows.of[image][0]] for image in images}
-        if 1 < len(set(found.values())) <= MOST_GROUPS:
-            for image, value in found.items():
+        result = {image: values[rows.of[image][0]] for image in images}
+        if 1 < len(set(result.values())) <= MOST_GROUPS:
+            for image, value in result.items():
                 groups[image][column] = value
     return dict(groups)

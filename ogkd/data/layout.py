@@ -6,73 +6,74 @@ import posixpath
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from ogkd.core import UserError
+from ogkd.core.words import counted, tally
+from ogkd.core.words import listed as words_for
 from ogkd.data.beside import BESIDE, IMAGES, beside_by_name, words_of
 from ogkd.data.catalogue import PARTS
-from ogkd.data.listing import Listing, list_files, tally
+from ogkd.data.findings import Findings
+from ogkd.data.listing import Listing, list_files
 from ogkd.data.names import folded, name_faults
 from ogkd.data.parts import TEST, TRAIN, parts_of, roles
 from ogkd.data.splits import Split, class_names
 
 Folders = dict[str, list[str]]  # a folder's name -> images in it, at any depth; "" has those in no folder
+ASIDE = "files beside the images (masks, overlays, thumbnails)"
+listed = partial(words_for, most=9)
 
 
 @dataclass
-class Layout:
-    """What a folder holds. Paths are relative to it; sentences have no full stop."""
+class Layout(Findings):
+    """What a folder holds. Paths are relative to it."""
 
     folder: Path
     listing: Listing
     classes: Folders = field(default_factory=dict)  # sorted
     parts: dict[str, str] = field(default_factory=dict)  # image -> train, val or test, if folders say so
     beside: list[str] = field(default_factory=list)  # masks, overlays, thumbnails
-    faults: list[str] = field(default_factory=list)  # reasons why it is not clear which folders are the classes
-    warnings: list[str] = field(default_factory=list)  # what readers of a result must know
-    notes: list[str] = field(default_factory=list)  # what is as it should be, but worth knowing
 
-    def check(self) -> None:
-        """Raise UserError with all faults."""
-        if self.faults:
-            raise UserError("\n  ".join(map(sentence, self.faults)))
-
-    def misread(self, classnames: Collection[str]) -> str:
-        """Return a sentence if the classes of a split are the parts of this folder; else ""."""
+    def misread(self, classnames: Collection[str]) -> list[str]:
+        """Return a phrase if the classes of a split are the parts of this folder; else []."""
         if len(parts_of(classnames)) < len(classnames):
-            return ""
-        return f"the classes of the split in {self.folder} are parts ({_listed(classnames)}): delete the split file"
+            return []
+        return [f"the classes of the split in {self.folder} are parts ({listed(classnames)}): delete the split file"]
 
-    def review(self, split: Split | None = None) -> tuple[list[str], list[str]]:
-        """Return (faults, warnings) about this folder when it is used with a stored split, or without one."""
-        listed = {path for paths in self.classes.values() for path in paths}
-        if split is None:
-            used, faults = listed, list(self.faults)
-        else:
+    def names(self, split: Split) -> bool:
+        """Whether a class of a split has the name of a class folder."""
+        return bool(set(map(folded, class_names(split))) & set(map(folded, self.classes)))
+
+    def sorts(self, split: Split) -> bool:
+        """Whether the class folders are the classes of a split, by any names; those of a table are mixed in folders."""
+        folder_of = {path: name for name, paths in self.classes.items() for path in paths}
+        pairs = {(folder_of[item.path], item.label) for part in PARTS for item in split[part] if item.path in folder_of}
+        return len(pairs) == len({name for name, _ in pairs}) > 0
+
+    def review(self, split: Split | None = None) -> Findings:
+        """Return what is found about this folder when it is used with a stored split, or without one."""
+        images = {path for paths in self.classes.values() for path in paths}
+        used, result = images, Findings(faults=[*self.faults], warnings=[*self.warnings], notes=self.notes)
+        if split is not None:
             used = {posixpath.normpath(item.path) for part in PARTS for item in split[part]}
-            classnames = class_names(split)
             # a split that was written by hand may name the classes in its own way
-            mine = {folded(name) for name in classnames} & {folded(name) for name in self.classes}
-            faults = [*filter(None, [self.misread(classnames)]), *(self.faults if mine else ())]
-        warnings = list(self.warnings)
-        aside = "files beside the images (masks, overlays, thumbnails)"
-        if wrong := [path for path in self.beside if path in used]:
-            faults.append(f"{tally(wrong, f'{aside} in the split')}: delete the split file for one without them")
-        if apart := [path for path in self.beside if path not in used]:
-            warnings.append(tally(apart, f"{aside} that are not used"))
-        known = used.union(self.beside, listed)
-        if loose := [path for path in self.listing.images if path not in known]:
-            warnings.append(tally(loose, "images in no class folder, which are not used"))
-        if used & listed:  # else the images of the split are not in class folders
-            new = [name for name, paths in self.classes.items() if paths and used.isdisjoint(paths)]
-            faults += [
-                f"the class folder {name} is not in the split, so its images ({len(self.classes[name])}) are not used: "
-                "delete the split file for a new one, or move the folder elsewhere"
-                for name in new
-            ]
-            if more := [path for name in self.classes.keys() - new for path in self.classes[name] if path not in used]:
-                warnings.append(tally(sorted(more), "images that are not in the split and not used"))
-        return faults, warnings
+            result.faults = self.misread(class_names(split)) + (self.faults if self.names(split) else [])
+        wrong = tally(f"{ASIDE} in the split", [path for path in self.beside if path in used], kinds=True)
+        result.faults += [f"{phrase}: delete the split file for one without them" for phrase in wrong]
+        result.warnings += tally(f"{ASIDE} that are not used", [p for p in self.beside if p not in used], kinds=True)
+        known = used.union(self.beside, images)
+        loose = [path for path in self.listing.images if path not in known]
+        result.warnings += tally("images in no class folder, which are not used", loose, kinds=True)
+        more = images - used if used & images else set()  # else the images of the split are not in class folders
+        for name, paths in self.classes.items() if split is not None and self.sorts(split) else ():
+            if more.issuperset(paths) and paths:
+                more.difference_update(paths)
+                result.faults.append(
+                    f"the class folder {name} is not in the split, so its images ({len(paths)}) are not used: delete "
+                    "the split file for a new one, or move the folder elsewhere"
+                )
+        result.warnings += tally("images that are not in the split and not used", sorted(more), kinds=True)
+        return result
 
 
 def read_layout(folder: str | Path) -> Layout:
@@ -90,36 +91,29 @@ def read_layout(folder: str | Path) -> Layout:
     tops.pop("", None)
     if base:  # patients of one class also look like this, and have numbers
         said = layout.warnings if all(map(_has_digit, tops)) and not parts_of(tops) else layout.notes
-        said.append(f"all images are in the folder {base}, so its folders are used ({_listed(tops)})")
+        said.append(f"all images are in the folder {base}, so its folders are used ({listed(tops)})")
     parts, inner = parts_of(tops), {name: by_folder(paths, f"{base}{name}/") for name, paths in tops.items()}
-    if parts and any(below.keys() - {""} for below in inner.values()):
-        inside = _read_parts(layout, base, inner, parts)
-    elif parts:
+    if not parts:
+        _check_inside(layout, _read_classes(layout, base, inner))
+    elif any(below.keys() - {""} for below in inner.values()):
+        _check_inside(layout, _read_parts(layout, base, inner, parts))
+    else:
         layout.faults.append(
-            f"the folders {_listed(parts)} in {folder / base} are parts, not classes, and have no folders: make one "
+            f"the folders {listed(parts)} in {folder / base} are parts, not classes, and have no folders: make one "
             "folder per class in each of them"
         )
-        inside = {}
-    else:
-        inside = _read_classes(layout, base, inner)
-    _check_inside(layout, inside)
     _check_names(layout)
     _say_what_else(layout)
     return layout
 
 
-def sentence(phrase: str) -> str:
-    """Write a fault, warning or note as a sentence."""
-    return f"{phrase[:1].upper()}{phrase[1:]}."
-
-
 def by_folder(paths: Iterable[str], base: str = "") -> Folders:
     """Group images by the folder directly below `base`, which is "" or ends with "/"; sorted by the folder's name."""
-    found: Folders = defaultdict(list)
+    folders: Folders = defaultdict(list)
     for path in paths:
         name, slash, _ = path.removeprefix(base).partition("/")
-        found[name if slash else ""].append(path)
-    return dict(sorted(found.items()))
+        folders[name if slash else ""].append(path)
+    return dict(sorted(folders.items()))
 
 
 def _unwrapped(images: list[str], listing: Listing) -> tuple[str, list[str]]:
@@ -127,13 +121,13 @@ def _unwrapped(images: list[str], listing: Listing) -> tuple[str, list[str]]:
     folders are in one folder, that is not a class."""
     base = ""
     while True:
-        found = by_folder(images, base)
-        names = [name for name in found if name]
+        folders = by_folder(images, base)
+        names = [name for name in folders if name]
         if len(names) != 1 or _empty_folders(listing, base, names):
             return base, images
-        if "" in by_folder(found[names[0]], f"{base}{names[0]}/"):  # it has images itself
+        if "" in by_folder(folders[names[0]], f"{base}{names[0]}/"):  # it has images itself
             return base, images
-        base, images = f"{base}{names[0]}/", found[names[0]]
+        base, images = f"{base}{names[0]}/", folders[names[0]]
 
 
 def _read_parts(layout: Layout, base: str, inner: Mapping[str, Folders], parts: dict[str, str]) -> Folders:
@@ -141,7 +135,7 @@ def _read_parts(layout: Layout, base: str, inner: Mapping[str, Folders], parts: 
     place = layout.folder / base
     if others := sorted(inner.keys() - parts.keys()):
         layout.faults.append(
-            f"{place} has the parts {_listed(parts)} beside other folders ({_listed(others)}): if those are not used, "
+            f"{place} has the parts {listed(parts)} beside other folders ({listed(others)}): if those are not used, "
             "move them elsewhere; if they are classes, rename the parts"
         )
     # in competitions, the images of the test lie in no class folder, as their labels are secret
@@ -150,13 +144,14 @@ def _read_parts(layout: Layout, base: str, inner: Mapping[str, Folders], parts: 
     inside: Folders = defaultdict(list)
     has: dict[str, set[str]] = {}
     role, said = roles(parts)
-    for name in sorted(parts, key=lambda name: (PARTS.index(role[parts[name]]), name)):
+    ordered = sorted(parts, key=lambda name: (PARTS.index(role[parts[name]]), name))
+    for name in ordered:
         start, below = f"{base}{name}/", {one: paths for one, paths in inner[name].items() if one}
-        while len(below) == 1 and _is_wrapper(next(iter(below)), name):
+        while len(below) == 1 and folded(next(iter(below))) in {folded(name), *IMAGES}:  # train/train, train/images
             start = f"{start}{next(iter(below))}/"
             below = {one: paths for one, paths in by_folder(next(iter(below.values())), start).items() if one}
         has[name] = {folded(one) for one in below}
-        for one, paths in (below | {empty: [] for empty in _empty_folders(layout.listing, start, below)}).items():
+        for one, paths in (below | _empty_folders(layout.listing, start, below)).items():
             classname = spelled.setdefault(folded(one), one)
             layout.classes[classname] = sorted([*layout.classes.get(classname, ()), *paths])
             inside[classname] += [path.removeprefix(f"{start}{one}/") for path in paths]
@@ -164,46 +159,26 @@ def _read_parts(layout: Layout, base: str, inner: Mapping[str, Folders], parts: 
     layout.classes = dict(sorted(layout.classes.items()))
     if nested := parts_of(layout.classes):
         layout.faults.append(
-            f"the parts {_listed(parts)} in {place} have parts themselves ({_listed(nested)}): use one of them as the "
+            f"the parts {listed(parts)} in {place} have parts themselves ({listed(nested)}): use one of them as the "
             "data folder"
         )
         return {}
     for name, names in has.items():
         if lacking := [classname for one, classname in spelled.items() if one not in names]:
             layout.faults.append(
-                f"the part {name} in {place} has no images of {_listed(lacking, 'or')}, unlike another part: all parts "
-                "need the same classes"
+                f"the part {name} in {place} has no images of {listed(lacking, last='or')}, unlike another part: all "
+                "parts need the same classes"
             )
-    _check_roles(layout, parts, role, said)
+    _use(layout, ordered, role, said)
     return inside
-
-
-def _is_wrapper(name: str, part: str) -> bool:
-    """Whether the only folder in a part is one more level, not its only class: train/train, train/images."""
-    return folded(name) == folded(part) or folded(name) in IMAGES
-
-
-def _check_roles(layout: Layout, parts: Mapping[str, str], role: Mapping[str, str], said: str) -> None:
-    if TRAIN not in role.values():
-        layout.faults.append(
-            f"the parts in {layout.folder} ({_listed(parts)}) have none for training: move all images of a class into "
-            "one folder, and a split is made of them"
-        )
-    elif TEST not in role.values():
-        layout.parts = {}
-        layout.notes.append(f"only {_listed(parts)} has class folders, and the split is made of its images")
-    else:
-        ordered = sorted(parts, key=lambda name: (PARTS.index(role[parts[name]]), name))
-        layout.notes.append(f"the folders {_listed(ordered)} are the split{said}")
 
 
 def _read_classes(layout: Layout, base: str, inner: Mapping[str, Folders]) -> Folders:
     """Read <class>/** or <class>/<part>/**; return class -> its images' paths below the class and part folder."""
     layout.classes = {name: sorted(path for paths in below.values() for path in paths) for name, below in inner.items()}
-    layout.classes |= {name: [] for name in _empty_folders(layout.listing, base, inner)}
-    layout.classes = dict(sorted(layout.classes.items()))
+    layout.classes = dict(sorted({**layout.classes, **_empty_folders(layout.listing, base, inner)}.items()))
     parts = {name: parts_of(below.keys() - {""}) for name, below in inner.items()}
-    every = {part: one for found in parts.values() for one, part in found.items()}
+    every = {part: one for folders in parts.values() for one, part in folders.items()}
     if not any(part.startswith((TRAIN, "fold")) for part in every):
         return {name: [path.removeprefix(f"{base}{name}/") for path in paths] for name, paths in layout.classes.items()}
     inside: Folders = defaultdict(list)
@@ -212,60 +187,73 @@ def _read_classes(layout: Layout, base: str, inner: Mapping[str, Folders]) -> Fo
         lacking = sorted(every.keys() - set(parts[name].values()))
         others = [one or "no folder" for one in below if one not in parts[name]]
         if lacking or others:
-            wrong = f"no images in {_listed(lacking, 'or')}" if lacking else f"images in {_listed(others)}"
+            wrong = f"no images in {listed(lacking, last='or')}" if lacking else f"images in {listed(others)}"
             layout.faults.append(
                 f"the class folder {name} in {layout.folder} has {wrong}, while others are divided into "
-                f"{_listed(sorted(every))}: all need the same parts"
+                f"{listed(sorted(every))}: all need the same parts"
             )
         for one, part in parts[name].items():
             layout.parts |= dict.fromkeys(below[one], role[part])
             inside[name] += [path.removeprefix(f"{base}{name}/{one}/") for path in below[one]]
-    _check_roles(layout, {one: part for part, one in sorted(every.items())}, role, said)
+    _use(layout, [every[part] for part in sorted(every, key=lambda part: (PARTS.index(role[part]), part))], role, said)
     return inside
 
 
-def _empty_folders(listing: Listing, base: str, others: Collection[str]) -> list[str]:
+def _use(layout: Layout, parts: Collection[str], role: Mapping[str, str], said: str) -> None:
+    """Say what the folders `parts`, in order, are used for; `role` is that of each part that they mean."""
+    if TRAIN not in role.values():
+        layout.faults.append(
+            f"the parts in {layout.folder} ({listed(parts)}) have none for training: move all images of a class into "
+            "one folder, and a split is made of them"
+        )
+    elif TEST not in role.values():
+        layout.parts = {}
+        layout.notes.append(f"only {listed(parts)} has class folders, and the split is made of its images")
+    else:
+        layout.notes.append(f"the folders {listed(parts)} are the split{said}")
+
+
+def _empty_folders(listing: Listing, base: str, others: Collection[str]) -> Folders:
     """Return the folders directly below `base` that have no images, other than those for masks or labels.
 
     others: the folders with images.
     """
     names = [path.removeprefix(base) for path in listing.folders if path.startswith(base) and path != base]
-    return [name for name in names if "/" not in name and name not in others and not BESIDE & set(words_of(name))]
+    return {name: [] for name in names if "/" not in name and name not in others and not BESIDE & set(words_of(name))}
 
 
 def _check_inside(layout: Layout, inside: Mapping[str, list[str]]) -> None:
     """Find signs that the folders within the class folders are the classes."""
     inner = {name: _folders_in(paths) for name, paths in inside.items() if paths}
-    names = {name: {folded(one) for one in found} for name, found in inner.items()}
-    every: set[str] = set().union(*names.values())
-    place, classes = layout.folder, {folded(name) for name in layout.classes}
-    times = Counter(one for found in names.values() for one in found)
-    common = {one for one in every if times[one] == len(inner)}
+    names = {name: {folded(one) for one in folders} for name, folders in inner.items()}
+    times = Counter(one for folders in names.values() for one in folders)
+    common = {one for one in times if times[one] == len(inner)}
     # patients, who have numbers, may be in several classes, but hardly in all with no other
-    if len(inner) > 1 and len(common) > 1 and (common == every or not any(map(_has_digit, common))):
+    if len(inner) > 1 and len(common) > 1 and (len(common) == len(times) or not any(map(_has_digit, common))):
         layout.faults.append(
-            f"each class folder in {place} ({_listed(inner)}) has folders of the same names "
-            f"({_listed(sorted(common))}), so it is not clear which are the classes: if the inner ones are, move them "
+            f"each class folder in {layout.folder} ({listed(inner)}) has folders of the same names "
+            f"({listed(sorted(common))}), so it is not clear which are the classes: if the inner ones are, move them "
             "up and merge those of one name; if the outer ones are, give the inner ones different names"
         )
         return
-    for name, found in inner.items():
-        if same := [one for one in found if folded(one) in classes - {folded(name)}]:
+    classes = {folded(name) for name in layout.classes}
+    for name, folders in inner.items():
+        if same := [one for one in folders if folded(one) in classes - {folded(name)}]:
             layout.faults.append(
-                f"the folder {place / name / same[0]} has the name of another class: move or rename it"
+                f"the folder {layout.folder / name / same[0]} has the name of another class: move or rename it"
             )
-    shared = sorted(one for one in every if times[one] > 1)
-    if len(every) > 1 and 2 * len(shared) > len(every):
+    shared = sorted(one for one in times if times[one] > 1)
+    if len(times) > 1 and 2 * len(shared) > len(times):
         layout.warnings.append(
-            f"folders within several class folders have the same names ({_listed(shared)}); their images belong to the "
+            f"folders within several class folders have the same names ({listed(shared)}); their images belong to the "
             "class of the outer folder"
         )
     # folders of patients, visits or series have numbers
-    nested = [name for name, found in inner.items() if len(found) > 1 and not any(map(_has_digit, found))]
+    nested = [name for name, folders in inner.items() if len(folders) > 1 and not any(map(_has_digit, folders))]
     if nested:
-        more = f", as in {len(nested) - 1} more class folders" if nested[1:] else ""
+        more = f", as in {counted(len(nested) - 1, 'more class folder')}" if nested[1:] else ""
         layout.warnings.append(
-            f"the folders in the class folder {nested[0]} ({_listed(inner[nested[0]])}) count as one class{more}: if "
+            f"the folders in the class folder {nested[0]} ({listed(inner[nested[0]])}) count as one class{more}: if "
             "they are classes, move them up"
         )
 
@@ -290,37 +278,22 @@ def _check_names(layout: Layout) -> None:
         layout.faults.append(
             f"{layout.folder} has one class folder, {next(iter(layout.classes))!r}: a classifier needs two or more"
         )
-    if strange := [path for path in layout.listing.images if "\\" in path]:
-        layout.faults.append(
-            f"names of images in {layout.folder} have a backslash, as from an archive made on Windows "
-            f"({len(strange)}; the first is {strange[0]}): extract it with another program, or rename them"
-        )
-    if broken := layout.listing.broken:
-        layout.faults.append(
-            f"broken links in {layout.folder}: {len(broken)} (the first is {broken[0]}): mend or remove them"
-        )
+    strange = [path for path in layout.listing.images if "\\" in path]
+    for paths, what, mend in (
+        (strange, "names of images in {} have a backslash, as from an archive made on Windows",
+         "extract it with another program, or rename them"),
+        (layout.listing.broken, "broken links in {}", "mend or remove them"),
+    ):  # fmt: skip
+        layout.faults += [f"{phrase}: {mend}" for phrase in tally(what.format(layout.folder), paths)]
 
 
 def _say_what_else(layout: Layout) -> None:
     listing = layout.listing
-    if others := [path for path in listing.others if "/" in path]:
-        layout.notes.append(tally(others, "files in class folders that are not images and not used"))
-    for said, paths, what in (
-        (layout.notes, listing.hidden, "hidden files and folders, which are not used"),
-        (layout.notes, listing.linked, "linked folders, which are followed"),
-        (
-            layout.warnings,
-            listing.again,
-            "links that are not followed, to folders that are listed already or contain this",
-        ),
-    ):
-        if paths:
-            said.append(f"{what}: {len(paths)} (the first is {paths[0]})")
-
-
-def _listed(names: Iterable[str], last: str = "and") -> str:
-    """Return "a, b and c"; of more than ten names, the first nine."""
-    names = list(names)
-    if len(names) > 10:
-        names = [*names[:9], f"{len(names) - 9} more"]
-    return f" {last} ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+    others = [path for path in listing.others if "/" in path]
+    layout.notes += [
+        *tally("files in class folders that are not images and not used", others, kinds=True),
+        *tally("hidden files and folders, which are not used", listing.hidden),
+        *tally("linked folders, which are followed", listing.linked),
+    ]
+    again = "links that are not followed, to folders that are listed already or contain this"
+    layout.warnings += tally(again, listing.again)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +38,7 @@ class Listing:
 
 def list_files(folder: str | Path) -> Listing:
     """Raises UserError if a folder cannot be listed or a name is not valid text."""
-    found, top = Listing(), Path(folder)
+    listing, top = Listing(), Path(folder)
     listed = {_identity(place) for place in (top, *top.resolve().parents)}
     waiting, links = deque([""]), deque[str]()  # linked folders come last: a folder's own name goes before a link's
 
@@ -48,7 +47,7 @@ def list_files(folder: str | Path) -> Listing:
         identity = _identity(top / path)
         new = identity not in listed
         listed.add(identity)
-        (waiting if new else found.again).append(path)
+        (waiting if new else listing.again).append(path)
         return new
 
     while waiting or links:
@@ -56,26 +55,26 @@ def list_files(folder: str | Path) -> Listing:
             link = links.popleft()
             if not enter(link):
                 continue
-            found.linked.append(link)
+            listing.linked.append(link)
         if waiting[0]:
-            found.folders.append(waiting[0])
+            listing.folders.append(waiting[0])
         for entry in _entries(top / waiting[0]):
             path = f"{waiting[0]}/{entry.name}".removeprefix("/")
             _check_name(path, top)
             if not shown(entry.name):
-                found.hidden.append(path)
+                listing.hidden.append(path)
             elif Path(entry.path).is_dir():  # False for a link to itself, at which entry.is_dir() raises OSError
                 if entry.is_symlink():
                     links.append(path)
                 else:
                     enter(path)
             elif entry.is_symlink() and not Path(entry.path).exists():
-                found.broken.append(path)
+                listing.broken.append(path)
             else:
                 is_image = entry.name.lower().endswith(SUFFIXES) or has_preamble(Path(entry.path))
-                (found.images if is_image else found.others).append(path)
+                (listing.images if is_image else listing.others).append(path)
         waiting.popleft()
-    return found.sort()
+    return listing.sort()
 
 
 def images_below(folder: str | Path) -> list[str]:
@@ -88,14 +87,6 @@ def shown(name: str) -> bool:
     return not name.startswith(".") and name != "__MACOSX"
 
 
-def tally(paths: Iterable[str], what: str) -> str:
-    """Return "<what>: 3 (.gif 2, no suffix 1; the first is a.gif)"."""
-    paths = list(paths)
-    kinds = Counter(Path(path).suffix.lower() or "no suffix" for path in paths).most_common(5)
-    listed = ", ".join(f"{kind} {number}" for kind, number in kinds)
-    return f"{what}: {len(paths)} ({listed}; the first is {paths[0]})"
-
-
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
@@ -106,8 +97,8 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 def _identity(folder: Path) -> tuple[int, int] | str:
     """What is the same for a folder under each of its names; the path where there are no inode numbers."""
-    found = folder.stat()
-    return (found.st_dev, found.st_ino) if found.st_ino else str(folder.resolve())
+    listing = folder.stat()
+    return (listing.st_dev, listing.st_ino) if listing.st_ino else str(folder.resolve())
 
 
 def _check_name(name: str, folder: Path) -> None:

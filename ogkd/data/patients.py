@@ -12,10 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ogkd.core import UserError, read_json, write_json
+from ogkd.core import UserError, write_json
+from ogkd.core.schema import Rule, read_record
+from ogkd.core.words import counted, tally
 from ogkd.data.listing import SUFFIXES
 from ogkd.data.splits import Split, part_of_image
-from ogkd.data.tables import Rows, Table, is_table, read_table, squeezed, tally
+from ogkd.data.tables import Rows, Table, is_table, read_table, squeezed
 
 READERS = 4
 # The usual names of a patient's column, best first, without spaces and marks; then of what a patient can have several.
@@ -24,10 +26,12 @@ PATIENT_COLUMNS = (
     re.compile(r"(case|lesion|study|studyinstance|exam|examination|accession|session)(id|uid|no|nr|num|number|code)?"),
 )  # fmt: skip
 
+_RECORD = Rule(lambda of: all(isinstance(name, str) for name in [*of, *of.values()]), "an object of patients by image")
+
 
 @dataclass(frozen=True)
 class Patients:
-    """The patient of each image, where known, and sentences about how it was found."""
+    """The patient of each image, where known, and phrases about how it was found."""
 
     of: dict[str, str]
     notes: tuple[str, ...] = ()
@@ -42,12 +46,7 @@ def patients_file(folder: str | Path) -> Path:
 def read_patients(folder: str | Path) -> dict[str, str]:
     """Read image -> patient for a folder of images; empty if nothing is known. Raises UserError for a corrupt file."""
     path = patients_file(folder)
-    if not path.is_file():
-        return {}
-    found = read_json(path)
-    if not isinstance(found, dict) or not all(isinstance(patient, str) for patient in found.values()):
-        raise UserError(f"{path} is corrupt: make it again with `python scripts/split.py`.")
-    return found
+    return read_record(path, _RECORD, "make it again with `python scripts/split.py`") if path.is_file() else {}
 
 
 def write_patients(patients: Mapping[str, str], folder: str | Path) -> Path:
@@ -81,8 +80,8 @@ def patients_of(
         return Patients(patients.of, (*table.notes, *patients.notes, *rows.without_image(table)))
     if column or image_column:
         raise UserError(f"--patient-column and --image-column are for a table, but '{given}' is an expression.")
-    found = {image: _group(match) if (match := _pattern(given).search(image)) else "" for image in images}
-    return _complete(found, images, one_per_image, f"match '{given}'", f"the expression '{given}'")
+    result = {image: _group(match) if (match := _pattern(given).search(image)) else "" for image in images}
+    return _complete(result, images, one_per_image, f"match '{given}'", f"the expression '{given}'")
 
 
 def patients_in(
@@ -100,12 +99,14 @@ def patients_in(
             f"The column {column} of {table.path} names the images: choose others with --image-column and "
             "--patient-column."
         )
-    found = table.one_value(rows, column)
+    result = table.one_value(rows, column)
     source = f"the column {column} of {table.path}"
-    patients = _complete(found, images, one_per_image, f"have one in {source}", source)
+    patients = _complete(result, images, one_per_image, f"have one in {source}", source)
     notes = [*patients.notes]
     if not chosen and PATIENT_COLUMNS[1].fullmatch(squeezed(column)):
-        notes.append(f"{column} may be less than a patient: if one can have several, choose with --patient-column.")
+        notes.append(
+            f"the column {column} may be less than a patient: if one can have several, choose with --patient-column"
+        )
     return Patients(patients.of, tuple(notes))
 
 
@@ -127,16 +128,16 @@ def dicom_patients(folder: str | Path, images: Iterable[str]) -> Patients:
     other = tuple(suffix for suffix in SUFFIXES if suffix != ".dcm")
     files = [image for image in images if not image.lower().endswith(other)]
     with ThreadPoolExecutor(READERS) as pool:
-        found = dict(zip(files, pool.map(lambda image: _patient_id(Path(folder, image)), files), strict=True))
-    known = {image: patient for image, patient in found.items() if patient}
+        result = dict(zip(files, pool.map(lambda image: _patient_id(Path(folder, image)), files), strict=True))
+    known = {image: patient for image, patient in result.items() if patient}
     without = len(files) - len(known)
     if not known:
-        return Patients({}, (f"None of the {len(files)} DICOM files has a PatientID.",) if files else ())
+        return Patients({}, (f"none of the {len(files)} DICOM files has a PatientID",) if files else ())
     if len(set(known.values())) == 1 and len(known) > 1:
-        return Patients({}, ("All DICOM files have the same PatientID, which does not tell patients apart.",))
+        return Patients({}, ("all DICOM files have the same PatientID, which does not tell patients apart",))
     notes = [summary(known, "the PatientID of the DICOM files")]
     if without:
-        notes.append(f"DICOM files without a PatientID: {without}.")
+        notes.append(f"DICOM files without a PatientID: {without}")
     return Patients(known, tuple(notes))
 
 
@@ -158,10 +159,10 @@ def one_each(patients: Mapping[str, str], images: Iterable[str]) -> dict[str, st
 
 def across_parts(parts: Mapping[str, str], patients: Mapping[str, str]) -> list[str]:
     """Return the patients with images in several parts, sorted; `parts` is image -> part."""
-    found: dict[str, set[str]] = defaultdict(set)
+    result: dict[str, set[str]] = defaultdict(set)
     for image in parts.keys() & patients.keys():
-        found[patients[image]].add(parts[image])
-    return sorted(patient for patient, parts_of in found.items() if len(parts_of) > 1)
+        result[patients[image]].add(parts[image])
+    return sorted(patient for patient, parts_of in result.items() if len(parts_of) > 1)
 
 
 def patient_warnings(split: Split, patients: Mapping[str, str]) -> list[str]:
@@ -175,18 +176,18 @@ def patient_warnings(split: Split, patients: Mapping[str, str]) -> list[str]:
 
 
 def summary(patients: Mapping[str, str], source: str) -> str:
-    """Return a sentence on how many patients there are, which says if there are as many as images."""
+    """Return a phrase on how many patients there are, which says if there are as many as images."""
     images, people = len(patients), len(set(patients.values()))
     if people == images:
         return (
-            f"There are as many patients as images ({images}) by {source}: each image is its own patient. If patients "
-            "have several images, this is not what tells them apart."
+            f"there are as many patients as images ({images}) by {source}: each image is its own patient. If patients "
+            "have several images, this is not what tells them apart"
         )
-    return f"{images} images of {people} patient{'s' * (people != 1)} by {source}."
+    return f"{images} images of {counted(people, 'patient')} by {source}"
 
 
-def _complete(found: Mapping[str, str], images: Sequence[str], one_per_image: bool, must: str, source: str) -> Patients:
-    without = [image for image in images if not found.get(image)]
+def _complete(known: Mapping[str, str], images: Sequence[str], one_per_image: bool, must: str, source: str) -> Patients:
+    without = [image for image in images if not known.get(image)]
     if without and not one_per_image:
         raise UserError(
             f"{len(without)} of {len(images)} images have no patient (the first is {without[0]}): all must {must}, or "
@@ -194,11 +195,11 @@ def _complete(found: Mapping[str, str], images: Sequence[str], one_per_image: bo
         )
     if len(without) == len(images):
         raise UserError(f"None of the {len(images)} images has a patient by {source}: correct it.")
-    patients = one_each(found, images)
+    patients = one_each(known, images)
     notes = (
         summary(patients, source),
-        *tally("Images without a patient, which count as one each", without),
-        *tally("Patients that are written in several ways and count as different", _alike(patients.values())),
+        *tally("images without a patient, which count as one each", without),
+        *tally("patients that are written in several ways and count as different", _alike(patients.values())),
     )
     return Patients(patients, notes)
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ogkd.core import UserError, atomic_path
+from ogkd.core.schema import Rule, mismatch, whole
 from ogkd.data.catalogue import PARTS
 from ogkd.data.names import name_faults, tidy
 
@@ -22,6 +23,23 @@ class Item(NamedTuple):
 
 
 Split = dict[str, list[Item]]
+_ENTRY = Rule(
+    lambda entry: bool(len(entry) == 3 and isinstance(entry[0], str) and whole(entry[1]) and tidy(entry[2])),
+    "[image, label, class name]",
+)
+SHAPE = {part: [_ENTRY] for part in PARTS}
+
+
+def split_file(folder: str | Path) -> Path:
+    """Return the path of the split file of a folder of images."""
+    folder = Path(folder).absolute()
+    return folder / f"split_{folder.name}.json"
+
+
+def groups_file(folder: str | Path) -> Path:
+    """Return the path of the file of the images' groups, {image: {column: value}}, such as sex or site."""
+    folder = Path(folder).absolute()
+    return folder / f"groups_{folder.name}.json"
 
 
 def read_split(file: str | Path) -> Split:
@@ -45,11 +63,11 @@ def parse_split(content: bytes, origin: str) -> Split:
 
     try:
         raw = json.loads(content)
+        wrong = mismatch(raw, SHAPE)
     except (ValueError, RecursionError) as error:
         raise fault(f"it is no JSON ({error})") from error
-    if not isinstance(raw, dict) or not all(isinstance(raw.get(part), list) for part in PARTS):
-        raise fault('it must be an object with the lists "train", "val" and "test"')
-
+    if wrong:
+        raise fault(wrong)
     split: Split = {}
     names: dict[int, str] = {}
     parts: dict[str, tuple[str, str]] = {}  # the part of each image by its normalised path
@@ -57,18 +75,13 @@ def parse_split(content: bytes, origin: str) -> Split:
         if not raw[part]:
             raise fault(f'its list "{part}" is empty')
         split[part] = []
-        for number, entry in enumerate(raw[part]):
-            where = f'entry {number} of "{part}"'
-            if not isinstance(entry, list) or len(entry) != 3:
-                raise fault(f"{where} is not [image, label, class name]")
-            path, label, classname = entry
-            if not isinstance(path, str) or type(label) is not int or not isinstance(classname, str):
-                raise fault(f"{where} is not [text, whole number, text]")
+        for number, (path, label, classname) in enumerate(raw[part]):
+            where = f"its {part}[{number}]"
             path, classname = path.replace("\\", "/"), tidy(classname)  # backslashes were written on Windows
+            if label < 0:
+                raise fault(f"{where} has a negative label")
             if not is_below(path):
                 raise fault(f"{where} names an image outside the image folder, {path!r}")
-            if label < 0 or not classname:
-                raise fault(f"{where} has a negative label or no class name")
             if names.setdefault(label, classname) != classname:
                 raise fault(f"{where} calls label {label} {classname!r}, which is {names[label]!r} before")
             before, spelled = parts.setdefault(posixpath.normpath(path), (part, path))
@@ -165,9 +178,9 @@ def check_parts(image_folder: str | Path, split: Split, origin: str | Path) -> N
     seen: dict[tuple[int, int], tuple[str, str]] = {}
     for part in PARTS:
         for item in split[part]:
-            found = Path(image_folder, item.path).stat()
-            before, path = seen.setdefault((found.st_dev, found.st_ino), (part, item.path))
-            if before != part and found.st_ino:  # 0 if the file system has no inode numbers
+            status = Path(image_folder, item.path).stat()
+            before, path = seen.setdefault((status.st_dev, status.st_ino), (part, item.path))
+            if before != part and status.st_ino:  # 0 if the file system has no inode numbers
                 raise UserError(
                     f"{item.path} in the part {part} of {origin} is the same file as {path} in the part {before}, so "
                     "the test would be no test: remove one of the two."

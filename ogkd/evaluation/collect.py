@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 
 from ogkd.core import UserError, checkpoints_in, models_in, parse_json
+from ogkd.core.config_files import configs_in, read_config
 from ogkd.core.places import HOME
-from ogkd.core.rules import Rule, one_of
-from ogkd.core.shapes import departure
+from ogkd.core.schema import Rule, mismatch, one_of
 from ogkd.core.words import counted
 from ogkd.data import catalogue
 from ogkd.evaluation.metrics import METRICS
@@ -31,10 +31,6 @@ SHAPES = {
     RESULTS: _SHAPE | {"accuracy": float} | {f"{name}?": (float, None) for name in METRICS if name != "accuracy"},
     DIVERGED: _SHAPE | {"diverged": {"message": str, "epoch": int, "step": int, "term": str}},
 }
-BASE2NEW_SHOTS = 16  # of the protocol
-# Locations and display settings, which do not change what a run computes.
-PLACES = ("OUTPUT_DIR", "RESUME", "VERBOSE", "DATASET.ROOT", "FEATURES.CACHE_DIR", "FEATURES.CROPS_GB",
-          "TRAIN.PRINT_FREQ", "DATALOADER.NUM_WORKERS")  # fmt: skip
 ELSEWHERE = "elsewhere"  # the source of parameters that were not trained by a run of this project
 
 
@@ -154,7 +150,7 @@ def read_results(path: Path) -> dict:
     """
     try:
         results = parse_json(path.read_text(encoding="utf-8"))
-        reason = departure(results, SHAPES[path.name])
+        reason = mismatch(results, SHAPES[path.name])
     except RecursionError:
         reason = "it is nested too deeply"
     except (ValueError, OSError) as error:
@@ -182,11 +178,8 @@ def _command_name(results: dict) -> str:
 @cache
 def command_names() -> dict[str, str]:
     """Name of a data set -> name on the command line, for the catalogue and configs/datasets/."""
-    import yaml
-
-    names = {}
-    for path in sorted((HOME / "configs" / "datasets").glob("*.yaml")):
-        names[yaml.safe_load(path.read_text(encoding="utf-8"))["DATASET"]["NAME"]] = path.stem
+    folder = HOME / "configs" / "datasets"
+    names = {read_config(folder / f"{name}.yaml")["DATASET"]["NAME"]: name for name in sorted(configs_in(folder))}
     return names | {facts.name: facts.config for facts in catalogue.load().everything()}
 
 

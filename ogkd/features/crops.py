@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dassl.data.data_manager import derived_seed, seeded
 from ogkd.core import UserError, progress, read_image
 from ogkd.core.images import READING
+from ogkd.core.seeds import derived_seed, seeded
 from ogkd.features.cache import FeatureCache
 from ogkd.features.encode import encode_images
 from ogkd.features.keys import image_hash, images_of, model_key

@@ -11,17 +11,22 @@ from typing import cast
 import torch
 from torch.utils.data import DataLoader
 
-from dassl.data import DatasetWrapper
 from ogkd.core import UserError
 from ogkd.core.hashes import content_hash
 from ogkd.core.images import READING
+from ogkd.features.items import DatasetWrapper
 from ogkd.models import FrozenCLIP
 
 LIBRARIES = ("torch", "torchvision", "timm", "open_clip_torch", "transformers", "pillow", "pydicom")
 
 
 def model_key(model: FrozenCLIP) -> dict[str, object]:
-    """What determines a feature's values besides the input: weights, device, libraries."""
+    """What determines a feature's values besides the input: weights, device, libraries.
+
+    Raises ValueError for a model of `FrozenCLIP.edited`, whose features change while it learns.
+    """
+    if not model.fingerprint:
+        raise ValueError(f"Features of {model.name} with edited weights cannot be cached: encode them without a cache.")
     on_gpu, precision = model.device.type == "cuda", getattr(model, "precision", "fp32")
     return {
         "weights": model.fingerprint,

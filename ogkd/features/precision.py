@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import weakref
 from contextlib import nullcontext
 from typing import Any, cast
@@ -59,8 +58,7 @@ class LowPrecisionCLIP:
     precision = BF16
 
     def __init__(self, model: FrozenCLIP) -> None:
-        shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-        self._model = copy.deepcopy(model, shared)
+        self._model = model.sharing_weights()
         for layer in self._model.modules():
             if isinstance(layer, nn.Linear):
                 for name, parameter in list(layer.named_parameters(recurse=False)):

@@ -10,11 +10,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
-from dassl.data import DatasetWrapper, Datum, build_transform
-from dassl.data.data_manager import seeded
-from dassl.data.workers import worker_options
+from dassl.data.datasets import Datum
+from dassl.data.transforms import build_transform
+from ogkd.core.seeds import seeded
+from ogkd.core.workers import worker_options
 from ogkd.features.cache import FeatureCache
 from ogkd.features.encode import encode_images
+from ogkd.features.items import DatasetWrapper
 from ogkd.features.keys import content_digest, image_key, images_of
 from ogkd.models import FrozenCLIP
 

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from ogkd.core.rules import Rule, each, number, whole
-from ogkd.core.shapes import departure
+from ogkd.core.schema import Rule, each, mismatch, number, whole
 from ogkd.models.errors import ModelError
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
@@ -46,6 +45,11 @@ class ImageSpec(NamedTuple):
 
 OPENAI_SPEC = ImageSpec(224, _OPENAI_MEAN, _OPENAI_STD)
 """OpenAI's CLIP ViT-B/16; PMC-CLIP was trained with the same."""
+OPENAI_SIZES = {
+    "RN50": 224, "RN101": 224, "RN50x4": 288, "RN50x16": 384, "RN50x64": 448,
+    "ViT-B/32": 224, "ViT-B/16": 224, "ViT-L/14": 224, "ViT-L/14@336px": 336,
+}  # fmt: skip
+"""Image side in pixels of OpenAI's models, by their names in OpenAI's package."""
 
 
 def _size(least: int, most: int) -> Rule:
@@ -107,7 +111,7 @@ def read_json(path: Path, shape: Mapping = _TRANSFORMERS) -> dict:
     """Read a configuration file and check that it has the shape. Raises ModelError if it does not."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        found = departure(content, shape)
+        found = mismatch(content, shape)
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"The configuration {path} is not readable JSON: replace it with an intact copy.") from error
     if found:

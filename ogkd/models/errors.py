@@ -18,3 +18,7 @@ class MissingWeights(ModelError):
     def __init__(self, message: str, repository: str = "") -> None:
         super().__init__(message)
         self.repository = repository
+
+
+class OpenAIError(ModelError, RuntimeError):
+    """A ModelError where OpenAI's package raises RuntimeError."""

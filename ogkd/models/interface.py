@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from ogkd.core.errors import brief
 from ogkd.models.configurations import ImageSpec
 from ogkd.models.errors import ModelError
-
-Report = Callable[[str, int, int], None]
-"""Called as report(stage, done, total) during long work; done and total count bytes or tensors. Stages may run at the
-same time, in separate threads."""
-
-DeepPrompts = Sequence[Tensor]
-
-Foreign = Any  # a module of another library, or a tower: PyTorch does not say what attributes a module has
+from ogkd.models.hooks import Deep
 
 
 class ImageFeatures(NamedTuple):
-    """The global token (B, D) and, when asked for, the patch tokens (B, P, D); projected, not normalised."""
+    """The global token (B, D) and, with patches, the patch tokens (B, P, D); not normalised."""
 
     global_token: Tensor
     patch_tokens: Tensor | None
@@ -39,12 +34,16 @@ class Tokens(NamedTuple):
 class FrozenCLIP(nn.Module):
     """A frozen pair of towers: eval mode, fp32, no parameter requires a gradient.
 
-    `image` and `text` are towers of image_towers.py and text_towers.py. `tokenizer` maps a list of texts to a list of
-    lists of token ids, without padding; one of tokenizers.py also names the ids.
+    `image` and `text` are towers of towers.py. `tokenizer` maps a list of texts to a list of lists of token ids,
+    without padding; one of tokenizers.py also names the ids.
+
+    A method can change a tower for one call, by vectors at its layers (`prompts`, `deep`) or dropout, leave out the
+    projection (`projected=False`, then `image_projection` or `text_projection`), or make a copy whose weight matrices
+    are its own function of the frozen ones (`linear_layers`, `edited`).
     """
 
-    image_tower: Foreign
-    text_tower: Foreign
+    image_tower: Any
+    text_tower: Any
 
     def __init__(
         self,
@@ -61,7 +60,7 @@ class FrozenCLIP(nn.Module):
         super().__init__()
         self.image_tower = image
         self.text_tower = text
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self.name = name
         self.fingerprint = fingerprint
         self.image_size, self.mean, self.std = spec.size, spec.mean, spec.std
@@ -82,7 +81,12 @@ class FrozenCLIP(nn.Module):
 
     @property
     def text_layers(self) -> int:
-        return self.text_tower.layers
+        return len(self.text_tower.blocks)
+
+    @property
+    def text_projection(self) -> nn.Module:
+        """From pooled texts (N, context_width) to features (N, D)."""
+        return self.text_tower.projection
 
     @property
     def has_text_dropout(self) -> bool:
@@ -96,8 +100,13 @@ class FrozenCLIP(nn.Module):
 
     @property
     def vision_layers(self) -> int:
-        """Number of layers that take deep prompts; 0 for a ResNet."""
-        return self.image_tower.layers
+        """Number of layers that take prompts; 0 for a ResNet."""
+        return len(self.image_tower.blocks)
+
+    @property
+    def image_projection(self) -> nn.Module:
+        """From image tokens (..., vision_width) to features (..., D)."""
+        return self.image_tower.projection
 
     @property
     def device(self) -> torch.device:
@@ -108,13 +117,16 @@ class FrozenCLIP(nn.Module):
         return next(self.parameters()).dtype
 
     def encode_image(
-        self, images: Tensor, patches: bool = False, deep_prompts: DeepPrompts | None = None
+        self, images: Tensor, patches: bool = False, prompts: Deep | None = None, projected: bool = True
     ) -> ImageFeatures:
         """Encode normalised images (B, 3, H, W) with H = W = image_size.
 
-        `deep_prompts`: up to vision_layers tensors (n, vision_width). The first is appended as n tokens to the input of
-        layer 0, the i-th replaces these tokens at the input of layer i, and their outputs are dropped (MaPLe, arXiv
-        2210.03117). Raises ModelError if the images have the wrong shape or the tower takes no deep prompts.
+        `prompts`: vectors (n, vision_width), or (B, n, vision_width) for every image its own, by the number of the
+        layer. The first are appended as n tokens to the input of their layer, those of later layers take their place,
+        and their outputs are dropped (MaPLe, arXiv 2210.03117). A function changes a layer's input (B, L, width).
+        `projected`: without it, tokens are those after the last norm, of width vision_width.
+
+        Raises ModelError if the images have the wrong shape or the tower takes no such prompts.
         """
         expected = (3, self.image_size, self.image_size)
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
@@ -122,13 +134,13 @@ class FrozenCLIP(nn.Module):
                 f"{self.name} takes images of shape (B, {', '.join(map(str, expected))}), not "
                 f"{tuple(images.shape)}: resize them to its image_size."
             )
-        if deep_prompts is not None:
+        if prompts is not None:
             if self.vision_layers == 0:
                 raise ModelError(
                     f"{self.name}'s image tower is a ResNet, which has no deep prompts: choose a model with a ViT."
                 )
-            self._check_deep_prompts(deep_prompts, self.vision_width, self.vision_layers, "image")
-        return self.image_tower(images, patches, deep_prompts)
+            self._check_deep(prompts, self.vision_width, self.vision_layers, "image")
+        return self.image_tower(images, patches, prompts, projected)
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         """Return token ids and mask of the texts, padded to the longest of them, on the CPU.
@@ -140,7 +152,7 @@ class FrozenCLIP(nn.Module):
         texts = list(texts)
         if not texts:
             return Tokens(torch.zeros(0, 0, dtype=torch.long), torch.zeros(0, 0, dtype=torch.bool))
-        sequences = self._tokenizer(texts)
+        sequences = self.tokenizer(texts)
         for text, sequence in zip(texts, sequences, strict=True):
             if len(sequence) > self.context_length:
                 raise ModelError(
@@ -160,7 +172,7 @@ class FrozenCLIP(nn.Module):
 
         Raises ModelError if the tokenizer cannot name its ids.
         """
-        words = getattr(self._tokenizer, "words", None)
+        words = getattr(self.tokenizer, "words", None)
         if words is None:
             raise ModelError(
                 f"The tokenizer of {self.name} cannot name its token ids: use one in transformers' format."
@@ -175,52 +187,87 @@ class FrozenCLIP(nn.Module):
         self,
         embeddings: Tensor,
         mask: Tensor,
-        deep_prompts: DeepPrompts | None = None,
-        deep_positions: Tensor | None = None,
+        deep: Deep | None = None,
+        positions: Tensor | None = None,
         dropout: float = 0.0,
+        projected: bool = True,
     ) -> Tensor:
         """Encode word embeddings (N, L, context_width) to features (N, D), not normalised; differentiable.
 
         `mask` (N, L) is true for real tokens, which come first in each row; the last real one ends the text.
-        `deep_prompts`: up to text_layers - 1 tensors (n, context_width). The i-th replaces the tokens at
-        `deep_positions` (N, n), by default 1 .. n in each row, at the input of layer i + 1 (layer 0's are in the
-        embeddings).
+        `deep`: vectors (n, context_width), or (N, n, context_width) for every text its own, by the number of the layer
+        at whose input they replace the tokens at `positions` (N, n), by default 1 .. n in each row. A function changes
+        a layer's input (N, L, context_width).
         `dropout`: the rate of all the tower's dropout for this call, whatever its configuration says; in a BERT it
         applies to hidden states and attention probabilities, as in its own train mode. It draws from PyTorch's global
         generator of the device. A tower without dropout (see has_text_dropout) ignores it. Not thread-safe.
+        `projected`: without it, features are the pooled states (N, context_width).
 
-        Raises ModelError for a wrong shape, length or rate.
+        Raises ModelError for a wrong shape, length, layer or rate.
         """
         if embeddings.ndim != 3 or embeddings.shape[-1] != self.context_width or embeddings.shape[:2] != mask.shape:
             raise ModelError(
                 f"{self.name} takes word embeddings (N, L, {self.context_width}) with a mask (N, L), not "
                 f"{tuple(embeddings.shape)} with {tuple(mask.shape)}."
             )
-        if embeddings.shape[1] > self.context_length:
+        length = embeddings.shape[1]
+        if length > self.context_length:
             raise ModelError(
-                f"A prompt has {embeddings.shape[1]} tokens but {self.name} reads at most {self.context_length}: "
+                f"A prompt has {length} tokens but {self.name} reads at most {self.context_length}: "
                 "use fewer context vectors or a shorter class name."
             )
-        if deep_prompts is not None:
-            self._check_deep_prompts(deep_prompts, self.context_width, self.text_layers - 1, "text")
-            if deep_prompts and 1 + deep_prompts[0].shape[0] > embeddings.shape[1]:
-                raise ModelError(
-                    f"{deep_prompts[0].shape[0]} deep prompts do not fit into texts of {embeddings.shape[1]} tokens: "
-                    "use fewer."
-                )
+        if deep is not None:
+            most = self._check_deep(deep, self.context_width, self.text_layers, "text")
+            if most >= length:
+                raise ModelError(f"{most} deep prompts do not fit into texts of {length} tokens: use fewer.")
         if not 0 <= dropout < 1:
             raise ModelError(f"The text dropout rate must be at least 0 and below 1, not {dropout}.")
         with self.text_tower.dropout.at(dropout):
-            return self.text_tower(embeddings, mask.to(embeddings.device), deep_prompts, deep_positions)
+            pooled = self.text_tower(embeddings, mask.to(embeddings.device), deep, positions)
+        return self.text_projection(pooled) if projected else pooled
 
-    def _check_deep_prompts(self, prompts: DeepPrompts, width: int, most: int, tower: str) -> None:
-        if len(prompts) > most:
+    def linear_layers(self) -> dict[str, tuple[nn.Module, str]]:
+        """Every weight matrix of the towers' linear layers by its name in the model: (the layer, the weight's name in
+        it). Packed attention is one matrix, in_proj_weight or qkv.weight: query, key and value one above another."""
+        kinds = {nn.Linear: "weight", nn.MultiheadAttention: "in_proj_weight"}
+        layers: dict[str, tuple[nn.Module, str]] = {}
+        for path, module in self.named_modules():
+            name = next((name for kind, name in kinds.items() if isinstance(module, kind)), "")
+            if getattr(module, name, None) is not None:
+                layers[f"{path}.{name}"] = module, name
+        return layers
+
+    def edited(self, edits: Mapping[str, nn.Module]) -> FrozenCLIP:
+        """A copy that shares this model's weights, except that each matrix named in `edits` (see linear_layers) is what
+        its module computes from the frozen one, as torch.nn.utils.parametrize has it: low-rank terms, other singular
+        values. Train `edits`; this model stays as it is.
+
+        What the copy computes changes while it learns, so it is never cached: its `fingerprint` is empty.
+        """
+        other = self.sharing_weights()
+        other.fingerprint = ""
+        layers = other.linear_layers()
+        for name, edit in edits.items():
+            parametrize.register_parametrization(*layers[name], edit)
+        return other
+
+    def sharing_weights(self) -> FrozenCLIP:
+        """A copy of the modules with the same tensors."""
+        return copy.deepcopy(self, {id(tensor): tensor for tensor in (*self.parameters(), *self.buffers())})
+
+    def _check_deep(self, deep: Deep, width: int, layers: int, tower: str) -> int:
+        """The largest number of vectors at a layer. Raises ModelError for a layer or shape that the tower lacks."""
+        beyond = [number for number in deep if not 0 <= number < layers]
+        if beyond:
             raise ModelError(
-                f"The {tower} tower of {self.name} takes deep prompts for at most {most} layers, not {len(prompts)}: "
-                "lower the prompt depth."
+                f"The {tower} tower of {self.name} has layers 0 to {layers - 1}, not {beyond[0]}: lower the prompt "
+                "depth."
             )
-        shapes = {tuple(prompt.shape) for prompt in prompts}
-        if len(shapes) > 1 or any(len(shape) != 2 or shape[1] != width for shape in shapes):
+        shapes = [tuple(change.shape) for change in deep.values() if isinstance(change, Tensor)]
+        wrong = [shape for shape in shapes if len(shape) not in (2, 3) or shape[-1] != width]
+        if wrong:
             raise ModelError(
-                f"The {tower} tower of {self.name} takes deep prompts of one shape (n, {width}), not {sorted(shapes)}."
+                f"The {tower} tower of {self.name} takes deep prompts of shape (n, {width}) or (N, n, {width}), not "
+                f"{wrong[0]}."
             )
+        return max((shape[-2] for shape in shapes), default=0)

@@ -14,15 +14,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ogkd.core import UserError, atomic_path, first_line, models_in, read_json, write_json
-from ogkd.core.config_ranges import MOST_SHOTS
 from ogkd.core.dicom import MIDDLE
 from ogkd.core.network import trouble
-from ogkd.core.rules import Rule, number, one_of, whole
-from ogkd.core.shapes import departure, read_record
+from ogkd.core.schema import Rule, mismatch, number, one_of, read_record, whole
 from ogkd.models.sources import HUB_MODELS, Repository, from_hub
 from ogkd.predict.trained import TrainedPrompt, from_run
 from ogkd.runs.config import defaults
 from ogkd.runs.folder import RESULTS, versions
+from ogkd.runs.ranges import MOST_SHOTS
 from ogkd.runs.registry import method_class
 
 TENSORS, CONFIG, CARD = FILES = ("prompt.safetensors", "config.json", "README.md")
@@ -96,7 +95,7 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
         "kind": KIND,
         "format": FORMAT,
         "method": prompt.method,
-        "options": options | {key: method.default_options()[key] for key in PLACES if _is_file(options.get(key, ""))},
+        "options": options | {key: method.options[key].default for key in PLACES if _is_file(options.get(key, ""))},
         "classes": list(prompt.classnames),
         "training_images": [prompt.labels.count(label) for label in range(len(prompt.classnames))],
         "dataset": prompt.dataset,
@@ -143,7 +142,7 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
     config = read_record(path, {"kind": one_of(KIND)}, "give a folder that scripts/export_prompt.py made")
     if config.get("format") != FORMAT:
         raise UserError(f"{path} has the format {config.get('format')}, this version reads {FORMAT}: update it.")
-    found = departure(config, SHAPE)
+    found = mismatch(config, SHAPE)
     if found or len(config["classes"]) != len(config["training_images"]):
         reason = found or "classes and training_images differ in length"
         raise UserError(f"{path} is corrupt ({reason}): fetch or export it again.")

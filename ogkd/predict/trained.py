@@ -18,8 +18,8 @@ from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.metrics import TEMPERATURES, fit_temperature
 from ogkd.evaluation.predictions import Predictions
 from ogkd.models import model_named
-from ogkd.runs.config import check_values, extend_config, merge_plain, plain
-from ogkd.runs.folder import RESULTS, VALIDATION, trained_on
+from ogkd.runs.config import check_values, extend_config, merge_plain, plain, trained_on
+from ogkd.runs.folder import RESULTS, VALIDATION
 from ogkd.runs.learned_classes import learned_classes
 from ogkd.runs.records import CONFIG, drawn_images, run_config
 from ogkd.runs.registry import is_built_here
@@ -149,7 +149,7 @@ def from_trainer(trainer: ClipTrainer, validation: Predictions | None, origin: P
         validation_images=0 if validation is None else len(validation),
         dataset=dataset.prompts_name,
         prompts_name=dataset.prompts_name,
-        sentences=dataset.sentences if trainer.needs_sentences else None,
+        sentences=dataset.sentences if trainer.method.needs_sentences else None,
         origin=origin,
     )
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TypeVar, cast
 
-from ogkd.evaluation.collect import BASE2NEW_SHOTS, ELSEWHERE, PLACES, Run
+from ogkd.evaluation.collect import ELSEWHERE, Run
 from ogkd.evaluation.methods import known_methods, order
 from ogkd.evaluation.metrics import METRICS
+from ogkd.evaluation.protocol import BASE2NEW_SHOTS, PLACES
 
 # Keys that tables group by, or compare by a fingerprint.
 GROUPED = ("SEED", "DATASET.NAME", "DATASET.FOLDER", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",

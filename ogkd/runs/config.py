@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,57 +19,28 @@ from dassl.evaluation import EVALUATOR_REGISTRY
 from dassl.modeling import BACKBONE_REGISTRY
 from ogkd import models
 from ogkd.core import UserError, check_availability, did_you_mean, expanded
-from ogkd.core.config_files import read_config
-from ogkd.core.config_ranges import MOST_EPOCHS, MOST_IMAGES
-from ogkd.core.config_ranges import RANGES as DASSL_RANGES
-from ogkd.core.config_values import typed
-from ogkd.core.places import HOME, cache_folder
-from ogkd.core.rules import Rule, number, one_of, or_empty, shown
-from ogkd.data.catalogue import load
-from ogkd.evaluation.collect import PLACES
+from ogkd.core.config_files import DEFAULT, PROTOCOLS, configs_in, read_config
+from ogkd.core.places import HOME
+from ogkd.core.schema import shown
+from ogkd.data.catalogue import config_name, load, name_of_folder
+from ogkd.evaluation.collect import ELSEWHERE
 from ogkd.evaluation.methods import named
-from ogkd.features.precision import PRECISIONS
-from ogkd.models.configurations import OPENAI_SPEC, ImageSpec
-from ogkd.runs.foreign_settings import TRAIN, settings_of
+from ogkd.evaluation.protocol import PLACES
+from ogkd.features.settings import feature_settings
+from ogkd.models.configurations import OPENAI_SIZES, OPENAI_SPEC, ImageSpec
+from ogkd.runs.foreign_settings import TRAIN, ForeignSettings, settings_of
 from ogkd.runs.free_keys import allow_new_keys, asking, is_allowed
+from ogkd.runs.ranges import RANGES
+from ogkd.runs.records import CONFIG, run_config
 from ogkd.runs.registry import check_imported, is_built_here, method_class, register_everything
-from ogkd.runs.spec import METHOD_CONFIGS, SUBSETS, RunSpec, is_name, place_and_name
-
-_SIZE = DASSL_RANGES["INPUT.SIZE"]
-RANGES = {
-    **DASSL_RANGES,
-    "FEATURES.IMAGES_AT_ONCE": number(0, MOST_IMAGES),
-    "FEATURES.PRECISION": one_of(*PRECISIONS),
-    "FEATURES.CROPS": number(0, MOST_EPOCHS),
-    "FEATURES.CROPS_GB": number(above=0),
-    "FEATURES.TRAIN_VIEW": one_of("plain", "augmented"),
-    "DATASET.SUBSAMPLE_CLASSES": one_of(*SUBSETS),
-    "INPUT.SIZE": Rule(
-        lambda size: size == (0, 0) or _SIZE.holds(size), f"{_SIZE.description}, or (0, 0) for the backbone's"
-    ),
-    "INPUT.INTERPOLATION": or_empty(DASSL_RANGES["INPUT.INTERPOLATION"]),
-    "INPUT.PIXEL_MEAN": or_empty(DASSL_RANGES["INPUT.PIXEL_MEAN"]),
-    "INPUT.PIXEL_STD": or_empty(DASSL_RANGES["INPUT.PIXEL_STD"]),
-}
-"""Valid values of the keys of `extend_config`, and of Dassl's keys that may also be left to the backbone."""
-
-OPENAI_SIZES = {
-    **dict.fromkeys(("RN50", "RN101", "ViT-B/32", "ViT-B/16", "ViT-L/14"), 224),
-    **{"RN50x4": 288, "ViT-L/14@336px": 336, "RN50x16": 384, "RN50x64": 448},
-}
-"""Image side in pixels of OpenAI's models, by their names in OpenAI's package."""
+from ogkd.runs.spec import METHOD_CONFIGS, RunSpec, is_name, place_and_name
+from ogkd.runs.typed import typed
 
 
 def extend_config(cfg: CfgNode) -> None:
     """Add this project's keys, the protocol's defaults and every method's own keys."""
     cfg.MODEL.BACKBONE.NAME = "BiomedCLIP"
-    cfg.FEATURES = CfgNode()
-    cfg.FEATURES.CACHE_DIR = str(cache_folder())  # features of frozen towers, shared by all runs; "": no cache
-    cfg.FEATURES.IMAGES_AT_ONCE = 0  # images per pass of the image tower; 0: 256 on a GPU, 32 on a CPU
-    cfg.FEATURES.TRAIN_VIEW = "plain"  # views that adapters and probes learn from: plain (as in the test) or augmented
-    cfg.FEATURES.PRECISION = "fp32"  # of the frozen towers; bf16, if the device supports it, is faster but less exact
-    cfg.FEATURES.CROPS = 0  # crops per training image, reused by all epochs; 0: a new one each epoch, as published
-    cfg.FEATURES.CROPS_GB = 8.0  # limit for these crops on disk, or in memory without CACHE_DIR
+    cfg.FEATURES = feature_settings()
 
     cfg.DATASET.NUM_SHOTS = 16
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base or new
@@ -110,100 +84,195 @@ def defaults() -> dict:
     return plain(cfg)
 
 
-def build_config(spec: RunSpec) -> CfgNode:
-    """The complete configuration of a run, checked and frozen.
+@dataclass(frozen=True)
+class Configuration:
+    """The configuration of a run, resolved once; everything that a run asks about its settings is here.
+
+    cfg: the run's own; frozen by `complete`.
+    source: the data set on which the parameters that a test loads were trained, "" for a run that trains, `ELSEWHERE`
+        if they are not from a run of this project.
+    """
+
+    spec: RunSpec
+    cfg: CfgNode
+    source: str
+    _ground: _Ground
+
+    def complete(self) -> Configuration:
+        """Fill in what depends on the backbone, whose settings must be on this machine, and freeze it all."""
+        if not self.cfg.is_frozen():
+            fill_image_spec(self.cfg)
+            self.cfg.freeze()
+        return self
+
+    @cached_property
+    def values(self) -> dict:
+        """The configuration as JSON holds it."""
+        return in_json(plain(self.cfg))
+
+    @cached_property
+    def defaults(self) -> dict[str, object]:
+        """Dotted key -> default."""
+        return dict(flat(plain(self._ground.cfg)))
+
+    @cached_property
+    def changed(self) -> dict[str, object]:
+        """The settings that differ from the benchmark's: dotted key -> value.
+
+        The benchmark's settings are those of the method's and the data set's configuration files for the protocol; if
+        the method was trained on another data set, `source`, that one's. The run's identity (data, classes, shots,
+        seed, backbone) and its paths do not count.
+        """
+        spec, cfg, method = self.spec, self.cfg, self.cfg.TRAINER.NAME
+        source = "" if self.source == ELSEWHERE else config_name(self.source)
+        protocol = "few_shot" if cfg.DATASET.SUBSAMPLE_CLASSES == "all" else "base2new"
+        standard = RunSpec(
+            method=method,
+            folder=spec.folder,
+            dataset=spec.dataset,
+            dataset_file=spec.dataset_file,
+            method_file=method_config(method, protocol, source or spec.dataset),
+            pairs=() if spec.dataset or spec.dataset_file else ("DATASET.NAME", cfg.DATASET.NAME),
+        )
+        usual = self._ground.configured(standard)
+        usual.DATASET, usual.MODEL.BACKBONE.NAME = cfg.DATASET, cfg.MODEL.BACKBONE.NAME
+        if is_built_here(method):
+            fill_image_spec(usual)
+        else:  # only its own files may specify its input images
+            for key in ("SIZE", "RESIZE", "PIXEL_MEAN", "PIXEL_STD"):
+                usual.INPUT[key] = cfg.INPUT[key]
+        theirs, own = dict(flat(plain(usual))), ("SEED", "USE_CUDA", "MODEL.BACKBONE.NAME", *PLACES)
+        mine = {key: value for key, value in flat(plain(cfg)) if key not in own and theirs.get(key) != value}
+        return in_json(mine)
+
+    def differences(self, theirs: dict) -> list[str]:
+        """Keys that affect what a run computes and differ from those of a stored configuration, as "KEY theirs ->
+        mine". A key that an older version did not write down had its default."""
+        mine = dict(flat(self.values))
+        stored = {key: value for key, value in self.defaults.items() if key in mine} | dict(flat(theirs))
+        keys = sorted((mine.keys() & stored.keys()) - set(PLACES))
+        return [f"{key} {stored[key]!r} -> {mine[key]!r}" for key in keys if mine[key] != stored[key]]
+
+    def notes(self) -> list[str]:
+        """What a trainer's own code base sets and this project does not read."""
+        return self._ground.theirs.notes()
+
+
+def resolve(spec: RunSpec) -> Configuration:
+    """The configuration of a run, from the defaults, configuration files, fields and pairs; it needs no weights yet.
 
     Raises:
-        UserError: a key, method or data set is unknown, a value has the wrong type, or a YAML file or model is missing.
+        UserError: a key, method or data set is unknown, a value has the wrong type, or a file is missing.
     """
-    cfg = merged_config(spec)
-    fill_image_spec(cfg)
-    cfg.freeze()
-    return cfg
+    ground = _Ground.of(spec)
+    cfg = ground.configured(spec)
+    return Configuration(spec, cfg, source_of(spec, cfg), ground)
 
 
-def merged_config(spec: RunSpec) -> CfgNode:
-    """The configuration without the settings that depend on the backbone, so that planning a run needs no weights."""
-    register_everything()
-    pairs = spec.all_pairs()
-    given = dict(zip(pairs[::2], pairs[1::2], strict=False)).get("TRAINER.NAME", spec.method)
-    method = named(given or _method_in(spec.method_file))
-    check_trainer(method)
-    cfg = get_cfg_default()
-    extend_config(cfg)
-    brings_keys = not hasattr(method_class(method), "extend_config")
-    if brings_keys:
-        cfg.TRAINER = CfgNode({"NAME": ""})  # no default of ours may replace a key that nobody set
-    own: Collection[str] = ()
-    if not is_built_here(method):
-        cfg.TRAIN.RESEED_EPOCHS, cfg.INPUT.INTERPOLATION = False, "bicubic"
-        theirs = settings_of(method_class(method))
-        own = theirs.words
-    known = tuple(cfg)
-    if brings_keys:
-        allow_new_keys(cfg, known, own)
-        for key, value in theirs.defaults.items():
-            _set(cfg, key, value, f"{TRAIN} of {theirs.checkout}")
-    for path in (spec.dataset_config(), spec.method_file):
+def build_config(spec: RunSpec) -> CfgNode:
+    """The complete configuration of a run, checked and frozen, see `resolve`; its backbone must be at hand."""
+    return resolve(spec).complete().cfg
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """What the configurations of a method are merged into: every default, and what the method's code base brings.
+
+    brings_keys: whether the method was written for CoOp's code base, whose trainers read keys that no default names.
+    """
+
+    method: str
+    cfg: CfgNode
+    brings_keys: bool
+    theirs: ForeignSettings
+    known: tuple[str, ...]
+
+    @classmethod
+    def of(cls, spec: RunSpec) -> _Ground:
+        register_everything()
+        pairs = spec.all_pairs()
+        given = dict(zip(pairs[::2], pairs[1::2], strict=False)).get("TRAINER.NAME", spec.method)
+        method = named(given or _method_in(spec.method_file))
+        check_trainer(method)
+        cfg, theirs = get_cfg_default(), ForeignSettings(frozenset())
+        extend_config(cfg)
+        brings_keys = not is_built_here(method)
         if brings_keys:
-            allow_new_keys(cfg, known, own)
-        if path:
-            ours = path == spec.dataset_config() and not spec.dataset_file  # whatever the current folder has there
-            merge_yaml(cfg, HOME / path if ours else _config_path(path), method)
-    if brings_keys:
-        allow_new_keys(cfg, known, own)
-    merge_fields(cfg, spec)
-    merge_pairs(cfg, pairs)
-    cfg.TRAINER.NAME, cfg.MODEL.BACKBONE.NAME = method, models.model_named(cfg.MODEL.BACKBONE.NAME)
-    if brings_keys and cfg.DATASET.NUM_SHOTS == 0:
-        cfg.DATASET.NUM_SHOTS = -1  # all images, as CoOp's data sets read it
-    resolve_places(cfg)
-    check(cfg, own)
-    if brings_keys:
-        return asking(cfg)
-    clean_cfg(cfg, cfg.TRAINER.NAME)  # options of other methods have no effect, so they are not recorded
-    return cfg
+            cfg.TRAINER = CfgNode({"NAME": ""})  # no default of ours may replace a key that nobody set
+        known = tuple(cfg)
+        if not is_built_here(method):
+            cfg.TRAIN.RESEED_EPOCHS, cfg.INPUT.INTERPOLATION = False, "bicubic"
+            theirs = settings_of(method_class(method))
+        ground = cls(method, cfg, brings_keys, theirs, known)
+        for key, value in theirs.defaults.items() if brings_keys else ():
+            _set(ground.open(cfg), key, value, f"{TRAIN} of {theirs.checkout}")
+        return ground
+
+    def open(self, cfg: CfgNode) -> CfgNode:
+        """The configuration, with new keys allowed if the method brings some."""
+        if self.brings_keys:
+            allow_new_keys(cfg, self.known, self.theirs.words)
+        return cfg
+
+    def configured(self, spec: RunSpec) -> CfgNode:
+        """A run's configuration without the settings that depend on the backbone, checked."""
+        cfg, method = self.cfg.clone(), self.method
+        for path in (spec.dataset_config(), spec.method_file):
+            if path:
+                ours = path == spec.dataset_config() and not spec.dataset_file  # whatever the current folder has there
+                merge_yaml(self.open(cfg), HOME / path if ours else _config_path(path), method)
+        merge_fields(self.open(cfg), spec)
+        merge_pairs(cfg, spec.all_pairs())
+        cfg.TRAINER.NAME, cfg.MODEL.BACKBONE.NAME = method, models.model_named(cfg.MODEL.BACKBONE.NAME)
+        if self.brings_keys and cfg.DATASET.NUM_SHOTS == 0:
+            cfg.DATASET.NUM_SHOTS = -1  # all images, as CoOp's data sets read it
+        resolve_places(cfg)
+        check(cfg, self.theirs.words)
+        if self.brings_keys:
+            return asking(cfg)
+        clean_cfg(cfg, method)  # options of other methods have no effect, so they are not recorded
+        return cfg
 
 
-def changed_keys(spec: RunSpec, cfg: CfgNode, source: str = "") -> dict[str, object]:
-    """The settings in which a run's configuration differs from the benchmark's: dotted key -> value.
+def source_of(spec: RunSpec, cfg: CfgNode) -> str:
+    """The data set on which the parameters that a run tests were trained, see `Configuration.source`."""
+    if cfg.DATASET.TEST_ON:
+        return trained_on(cfg)
+    if not spec.eval_only or not spec.model_dir:
+        return ""
+    return trained_on(run_config(spec.model_dir)) if (Path(spec.model_dir) / CONFIG).is_file() else ELSEWHERE
 
-    The benchmark's settings are those of the method's and the data set's configuration files for the protocol. The
-    run's identity (data, classes, shots, seed, backbone) and its paths do not count as changes. If the method was
-    trained on another data set, `source` is that data set, and its file is the reference.
-    """
-    facts = load().find(source)
-    source = facts.config if facts else source
-    method, protocol = cfg.TRAINER.NAME, "few_shot" if cfg.DATASET.SUBSAMPLE_CLASSES == "all" else "base2new"
-    standard = RunSpec(
-        method=method,
-        folder=spec.folder,
-        dataset=spec.dataset,
-        dataset_file=spec.dataset_file,
-        backbone=spec.backbone,
-        method_file=method_config(method, protocol, source or spec.dataset),
-        pairs=() if spec.dataset or spec.dataset_file else ("DATASET.NAME", cfg.DATASET.NAME),
-    )
-    usual = merged_config(standard)
-    usual.DATASET, usual.MODEL.BACKBONE.NAME = cfg.DATASET, cfg.MODEL.BACKBONE.NAME
-    if is_built_here(method):
-        fill_image_spec(usual)
-    else:  # only its own files may specify its input images
-        for key in ("SIZE", "RESIZE", "PIXEL_MEAN", "PIXEL_STD"):
-            usual.INPUT[key] = cfg.INPUT[key]
-    mine, theirs = dict(flat(plain(cfg))), dict(flat(plain(usual)))
-    own = ("SEED", "USE_CUDA", "MODEL.BACKBONE.NAME", *PLACES)
-    return {key: value for key, value in mine.items() if key not in own and theirs.get(key) != value}
+
+def trained_on(config: dict) -> str:
+    """The data set of a configuration by its name in the catalogue; a folder of images by a name that distinguishes it
+    from data sets of the catalogue."""
+    folder = config["DATASET"]["FOLDER"]
+    return name_of_folder(folder) if folder else config["DATASET"]["NAME"]
+
+
+def tested_on(config: dict) -> str:
+    """The data set whose images a run of a configuration tests."""
+    name = config["DATASET"]["TEST_ON"]
+    facts = load().find(name) if name else None
+    return facts.name if facts else name or trained_on(config)
+
+
+def names_novel_classes(cfg: CfgNode) -> bool:
+    """Whether what a run of this configuration learns applies to classes that it was not trained on."""
+    method = method_class(cfg.TRAINER.NAME)
+    if not hasattr(method, "can_name_novel_classes"):
+        return getattr(method, "has_novel_head", True)
+    return method.can_name_novel_classes(cfg.TRAINER[cfg.TRAINER.NAME.upper()])
 
 
 def method_config(method: str, protocol: str, dataset: str) -> str:
-    """The method's YAML for a data set, else its default, else "". A subclass of a method that has no files uses those
-    of its base class."""
+    """The method's configuration for a data set, else its default, else "". A subclass of a method that has none uses
+    those of its base class."""
     for name in (named(method), *_bases(named(method))):
         folder = METHOD_CONFIGS / name / protocol
-        for path in (folder / f"{dataset or 'default'}.yaml", folder / "default.yaml"):
-            if (HOME / path).is_file():
-                return path.as_posix()
+        there = configs_in(HOME / folder)
+        if there & {dataset, DEFAULT}:
+            return (folder / f"{dataset if dataset in there else DEFAULT}.yaml").as_posix()
     return ""
 
 
@@ -211,7 +280,7 @@ def _bases(method: str) -> list[str]:
     """The names of a method's registered base classes, nearest first."""
     register_everything()
     names = TRAINER_REGISTRY.registered_names()
-    classes = TRAINER_REGISTRY.get(method).__mro__[1:] if method in names else ()
+    classes = method_class(method).__mro__[1:] if method in names else ()
     return [base.__name__ for base in classes if base.__name__ in names]
 
 
@@ -231,7 +300,10 @@ def merge_yaml(cfg: CfgNode, path: Path, method: str = "", above: Sequence[Path]
 
     Options of a base class of the method are read as the method's own.
     """
-    content = read_config(path)
+    content = dict(read_config(path))
+    if "common" in content:
+        where = path.with_suffix("") / PROTOCOLS[0] / f"{DEFAULT}.yaml"
+        raise UserError(f"{path} has a method's settings for every protocol: give those of one, such as {where}.")
     base, above = content.pop("_BASE_", ""), (*above, path.resolve())
     if not isinstance(base, str):
         raise UserError(f"{path} has {shown(base)} as _BASE_, but it must be the path of another configuration.")
@@ -302,6 +374,15 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
+def in_json(value: Any) -> Any:
+    """A configuration with non-finite numbers, which JSON lacks, replaced by their names as text."""
+    if isinstance(value, dict):
+        return {key: in_json(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [in_json(one) for one in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def flat(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
     """(dotted key, value) of a nested dict."""
     for key, value in node.items():
@@ -359,9 +440,8 @@ def check_values(cfg: CfgNode, own: Collection[str] = ()) -> None:
     for key, value in flat(cfg):
         if key in RANGES and not (isinstance(value, str) and value in own):
             RANGES[key].check(key, value)
-    method = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
-    if hasattr(method, "check_options"):
-        method.check_options(cfg.TRAINER[cfg.TRAINER.NAME.upper()])
+    if is_built_here(cfg.TRAINER.NAME):
+        method_class(cfg.TRAINER.NAME).options.check(cfg.TRAINER[cfg.TRAINER.NAME.upper()])
 
 
 def fill_image_spec(cfg: CfgNode) -> None:

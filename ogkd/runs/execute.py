@@ -10,39 +10,41 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
-from yacs.config import CfgNode
 
-from dassl.data.data_manager import seeded
 from dassl.data.datasets import Datum
 from dassl.engine import SimpleTrainer, build_trainer
 from ogkd.core import Diverged, UserError, collect_env_info, set_random_seed, setup_logger
 from ogkd.core.phases import Phases
+from ogkd.core.seeds import seeded
 from ogkd.data.same_classes import places
 from ogkd.evaluation.predictions import Predictions
 from ogkd.models.errors import MissingWeights
-from ogkd.runs.config import build_config
-from ogkd.runs.folder import RunFolder, data_warnings, is_phantom, notes, relative
+from ogkd.runs.config import Configuration, resolve
+from ogkd.runs.fingerprints import relative
+from ogkd.runs.folder import RunFolder
 from ogkd.runs.learned_classes import with_learned_classes
+from ogkd.runs.notes import data_notes, data_warnings, is_phantom
 from ogkd.runs.ready import with_remedy
 from ogkd.runs.spec import RunSpec
 from ogkd.tuning.clip_trainer import ClipTrainer
 
 
-def execute(spec: RunSpec) -> dict | None:
+def execute(spec: RunSpec, configuration: Configuration | None = None) -> dict | None:
     """Execute a run unless it is complete. Returns its results.json, or None for a run that neither trains nor tests.
+
+    `configuration`: the run's, if it has been resolved already.
 
     Raises:
         UserError: something that the user can fix; the message is one sentence.
     """
     try:
-        return _execute(spec)
+        return _execute(spec, (configuration or resolve(spec)).complete())
     except MissingWeights as error:
         raise with_remedy(error) from error
 
 
-def _execute(spec: RunSpec) -> dict | None:
-    cfg = build_config(spec)
-    folder = RunFolder(spec, cfg)
+def _execute(spec: RunSpec, configuration: Configuration) -> dict | None:
+    folder = RunFolder(configuration)
     if folder.has_results and not spec.rerun:
         return _told(cast(dict, folder.finished_results()), folder)
     folder.check()
@@ -50,7 +52,7 @@ def _execute(spec: RunSpec) -> dict | None:
         if spec.rerun:
             folder.clear()
         finished = folder.finished_results()  # another process may have done the run meanwhile
-        return _told(finished, folder) if finished is not None else _logged(spec, cfg, folder)
+        return _told(finished, folder) if finished is not None else _logged(spec, folder)
 
 
 def _told(finished: dict, folder: RunFolder) -> dict:
@@ -58,14 +60,15 @@ def _told(finished: dict, folder: RunFolder) -> dict:
     return finished
 
 
-def _logged(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
+def _logged(spec: RunSpec, folder: RunFolder) -> dict | None:
+    cfg = folder.cfg
     folder.prepare()
     restore_output = setup_logger(cfg.OUTPUT_DIR)
     try:
         if cfg.SEED >= 0:
             set_random_seed(cfg.SEED)
         with threads_for(cfg.MODEL.BACKBONE.NAME):
-            return _run(spec, cfg, folder)
+            return _run(spec, folder)
     except UserError as error:
         restore_output()  # flushes the log, so that the sentence comes last
         with folder.log() as log:
@@ -87,24 +90,25 @@ def threads_for(backbone: str) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _run(spec: RunSpec, cfg: CfgNode, folder: RunFolder) -> dict | None:
+def _run(spec: RunSpec, folder: RunFolder) -> dict | None:
     print(f"{folder.chosen()}\n")
-    for note in notes(cfg):
-        print(f"Note: {note}\n")
     print(f"Collecting environment information\n{collect_env_info()}\n")
     started = time.perf_counter()
     phases = Phases()
     with phases("setup"):
-        trainer = build_trainer(cfg)
-    for note in folder.data_notes(trainer):
-        print(f"Note: {note}\n")
-    for warning in data_warnings(trainer):
-        print(f"Warning: {warning}\n")
+        trainer = build_trainer(folder.cfg)
     folder.write_split(dataset_of(trainer))
     with phases("fingerprints"):
-        folder.write_fingerprints(trainer)
+        folder.write_fingerprints(trainer)  # first of all that compares images, since it remembers their hashes
+    folder.notes += [] if spec.eval_only else data_notes(trainer)
+    for note in folder.notes:
+        print(f"Note: {note}\n")
+    folder.warnings += data_warnings(trainer)
+    for warning in folder.warnings:
+        print(f"Warning: {warning}\n")
     if spec.eval_only and spec.model_dir:
-        trainer, folder.warnings = with_learned_classes(trainer, spec.model_dir, spec.load_epoch)
+        trainer, warnings = with_learned_classes(trainer, spec.model_dir, spec.load_epoch)
+        folder.warnings += warnings
     try:
         return _train_and_test(spec, trainer, folder, phases, started)
     except Diverged as error:
@@ -186,10 +190,9 @@ def class_names(trained: Sequence[str], tested: Mapping[int, str], columns: int)
 def validation_predictions_of(trainer: SimpleTrainer) -> Predictions | None:
     """The logits of the validation images, for fitting a temperature. Random states are left unchanged.
 
-    None without validation images, for a method with prompts in the image tower, and for one that is not built on
-    ClipTrainer.
+    None without validation images, and for a trainer that is not built on ClipTrainer.
     """
-    if not isinstance(trainer, ClipTrainer) or not trainer.frozen_images or trainer.val_loader is None:
+    if not isinstance(trainer, ClipTrainer) or trainer.val_loader is None:
         return None
     with seeded(0):
         logits, labels = map(torch.cat, zip(*trainer.logits_of("val"), strict=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -12,49 +11,33 @@ from typing import Any, TextIO
 
 import torch
 import yaml
-from yacs.config import CfgNode
 
-from dassl.data.data_manager import DataManager
 from dassl.engine import SimpleTrainer, TrainerBase
 from ogkd.core import Diverged, UserError, atomic_path, checkpoints_in, find_checkpoint, models_in, sweep, write_json
 from ogkd.core.checkpoints import BEST
 from ogkd.core.config_files import read_config
 from ogkd.core.hashes import text_hash
-from ogkd.core.locks import alone
+from ogkd.core.locks import locked
 from ogkd.core.phases import Phases
-from ogkd.data.catalogue import load, name_of_folder
-from ogkd.data.duplicates import identical
-from ogkd.evaluation.collect import DIVERGED, ELSEWHERE, PLACES, read_results
+from ogkd.evaluation.collect import DIVERGED, read_results
 from ogkd.evaluation.doubts import doubts
 from ogkd.evaluation.metrics import summary
 from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.protocol import PLACES
 from ogkd.runs import fingerprints
-from ogkd.runs.config import changed_keys, defaults, flat, plain
+from ogkd.runs.config import Configuration, flat, names_novel_classes, tested_on
 from ogkd.runs.fingerprints import relative
-from ogkd.runs.foreign_settings import settings_of
-from ogkd.runs.records import CONFIG, SPLIT, run_config
-from ogkd.runs.registry import method_class, register_everything
-from ogkd.runs.spec import RunSpec
+from ogkd.runs.notes import notes
+from ogkd.runs.records import CONFIG, SPLIT
+from ogkd.runs.registry import method_class
 from ogkd.tuning.clip_trainer import ClipTrainer
 
 FORMAT = 2
 RESULTS, PREDICTIONS = "results.json", "predictions.npz"
 VALIDATION = "val_predictions.npz"
 FINGERPRINTS, LOCK = "fingerprints.json", ".lock"
-PHANTOM_BACKBONE = "PhantomCLIP"
 START_AFRESH = "add --rerun to start it afresh, or choose another output folder (OUTPUT, --output-dir)"
 LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "transformers")
-
-
-def differences(mine: dict, theirs: dict) -> list[str]:
-    """Differing keys that affect what a run computes, as "KEY theirs -> mine".
-
-    A key that an older version did not write down had its default.
-    """
-    mine = dict(flat(mine))
-    theirs = {key: value for key, value in flat(defaults()) if key in mine} | dict(flat(theirs))
-    keys = sorted((mine.keys() & theirs.keys()) - set(PLACES))
-    return [f"{key} {theirs[key]!r} -> {mine[key]!r}" for key in keys if mine[key] != theirs[key]]
 
 
 def versions() -> dict[str, str]:
@@ -70,19 +53,19 @@ class RunFolder:
     describes the run and, under "diverged", the non-finite term, its epoch and step, and the message shown.
     """
 
-    def __init__(self, spec: RunSpec, cfg: CfgNode) -> None:
-        self.spec, self.cfg = spec, cfg
-        self.path = Path(cfg.OUTPUT_DIR)
-        self.config = _in_json(plain(cfg))
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration, self.spec, self.cfg = configuration, configuration.spec, configuration.cfg
+        self.path = Path(self.cfg.OUTPUT_DIR)
+        self.config = configuration.values
         self.log_path = self.path / "log.txt"
         self.fingerprints: fingerprints.Fingerprints = {}
-        self._data_notes: list[str] | None = None
+        self.notes = notes(configuration)  # for readers of its results, one sentence each
         self.warnings: list[str] = []  # doubts about the result, besides those about the predictions
 
     def alone(self) -> contextlib.AbstractContextManager[None]:
         """Create the folder and hold its lock, so that a second process for the same run waits for the first."""
         self.path.mkdir(parents=True, exist_ok=True)
-        return alone(self.path / LOCK, f"the run in {self.path}")
+        return locked(self.path / LOCK, f"the run in {self.path}")
 
     def check(self) -> None:
         """Raise UserError if a file in the configuration is missing or unusable, before anything is written."""
@@ -130,7 +113,7 @@ class RunFolder:
                 continue
             found = read_results(folder / DIVERGED)
             told = Diverged(**found["diverged"])
-            if folder == self.path and differences(self.config, found["config"]):
+            if folder == self.path and self.configuration.differences(found["config"]):
                 print(f"{folder} holds a run that diverged with another configuration, which this one replaces.")
                 self._remove_checkpoints()
                 (folder / DIVERGED).unlink()
@@ -144,7 +127,7 @@ class RunFolder:
             )
 
     def _must_match(self, theirs: dict, what: str) -> None:
-        changed = differences(self.config, theirs)
+        changed = self.configuration.differences(theirs)
         if changed:
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             raise UserError(
@@ -213,22 +196,10 @@ class RunFolder:
             "Backbone": cfg.MODEL.BACKBONE.NAME,
             "Threads": torch.get_num_threads(),
             "Tests what was learned in": self.spec.model_dir if self.spec.eval_only else "",
-            "Changed": ", ".join(f"{key} {value}" for key, value in self.changed().items()) or "nothing",
+            "Changed": ", ".join(f"{key} {value}" for key, value in self.configuration.changed.items()) or "nothing",
             "Configuration": self.path / CONFIG,
         }
         return "\n".join(f"{name}: {value}" for name, value in facts.items() if value != "")
-
-    def changed(self) -> dict[str, object]:
-        """The settings in which the configuration differs from the benchmark's: dotted key -> value."""
-        source = self.source()
-        return _in_json(changed_keys(self.spec, self.cfg, "" if source == ELSEWHERE else source))
-
-    def data_notes(self, trainer: TrainerBase) -> list[str]:
-        """Notes on the images, one sentence each; none for a test of what another run learned."""
-        if self._data_notes is None:
-            manager = getattr(trainer, "dm", None)  # a trainer may build its loaders without one
-            self._data_notes = [] if self.spec.eval_only or manager is None else data_notes(manager)
-        return self._data_notes
 
     def write_validation(self, predictions: Predictions | None) -> None:
         """Write val_predictions.npz, if there are validation predictions."""
@@ -242,24 +213,13 @@ class RunFolder:
         files = [find_checkpoint(folder, self.spec.load_epoch) for folder in models_in(self.spec.model_dir)]
         return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest() if files else None
 
-    def source(self) -> str:
-        """The data set on which the parameters that an evaluation loads were trained, from the run folder --model-dir:
-        `ELSEWHERE` if that is not a run of this project, "" for a run without --model-dir."""
-        if self.cfg.DATASET.TEST_ON:
-            return trained_on(self.config)
-        if not self.spec.eval_only or not self.spec.model_dir:
-            return ""
-        if not (Path(self.spec.model_dir) / CONFIG).is_file():
-            return ELSEWHERE
-        return trained_on(run_config(self.spec.model_dir))
-
     def write_results(self, trainer: SimpleTrainer, predictions: Predictions, phases: Phases, seconds: float) -> dict:
         """Write predictions.npz, then results.json, whose presence marks the run as complete."""
         predictions.save(self.path / PREDICTIONS)
         found, training = summary(predictions), trainer._mean_losses or None
         trained = None if self.cfg.DATASET.TEST_ON else getattr(trainer, "num_classes", None)
         about = doubts(found["confusion_matrix"], predictions.classnames, training, trained)
-        found |= {"training": training, "warnings": [*self.warnings, *about, *data_warnings(trainer)]}
+        found |= {"training": training, "warnings": [*self.warnings, *about]}
         results = self._record(trainer, found, phases, seconds)
         write_json(results, self.path / RESULTS)
         (self.path / DIVERGED).unlink(missing_ok=True)
@@ -284,7 +244,7 @@ class RunFolder:
             "method": cfg.TRAINER.NAME,
             "title": vars(method).get("title") or cfg.TRAINER.NAME,
             "dataset": tested_on(self.config),
-            "source": self.source(),
+            "source": self.configuration.source,
             "backbone": cfg.MODEL.BACKBONE.NAME,
             "subsample": cfg.DATASET.SUBSAMPLE_CLASSES,
             "trained": not self.spec.eval_only,
@@ -292,9 +252,9 @@ class RunFolder:
             "shots": cfg.DATASET.NUM_SHOTS,
             "seed": cfg.SEED,
             "split": cfg.TEST.SPLIT,
-            "changed": self.changed(),
+            "changed": self.configuration.changed,
             **found,
-            "notes": [*notes(cfg), *self.data_notes(trainer)],
+            "notes": self.notes,
             "seconds": seconds,
             "phases": phases.record,
             "threads": torch.get_num_threads(),
@@ -308,89 +268,3 @@ class RunFolder:
             },
             "config": self.config,
         }
-
-
-def _in_json(value: Any) -> Any:
-    """A configuration with non-finite numbers, which JSON lacks, replaced by their names as text."""
-    if isinstance(value, dict):
-        return {key: _in_json(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_in_json(one) for one in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def notes(cfg: CfgNode) -> list[str]:
-    """Notes for readers of a run's results, one sentence each."""
-    facts = load().find(cfg.DATASET.NAME)
-    note = phantom_note(cfg.MODEL.BACKBONE.NAME)
-    found = [note] if note and not (facts and facts.generator) else []
-    names = {("TRAINER", cfg.TRAINER.NAME): "The trainer", ("DATASET", cfg.DATASET.NAME): "The data set"}
-    for (kind, name), place in register_everything().replaced.items():
-        if (kind, name) in names:
-            found.append(f"{names[kind, name]} {name} comes from {place} and replaces this project's.")
-    return [*found, *settings_of(method_class(cfg.TRAINER.NAME)).notes()]
-
-
-def data_notes(manager: DataManager) -> list[str]:
-    """Notes for readers of results on these images, one sentence each."""
-    dataset, found = manager.dataset, list(getattr(manager.dataset, "notes", ()))
-    seen = {item.impath for part in (dataset.train_x, dataset.val) for item in part or ()}
-    tested = list(dict.fromkeys(item.impath for item in dataset.test or ()))
-    shared = identical(map(Path, tested), map(Path, seen))
-    if shared:
-        found.append(
-            f"{len(shared)} of the {len(tested)} test images are byte-identical to training or validation images, "
-            "which makes the test too easy: scripts/check_data.py lists them."
-        )
-    opened = getattr(manager, "opened", None)  # a trainer may have a data manager of its own
-    if opened and opened.several_frames:
-        found.append(
-            f"{opened.several_frames} of the images have several frames or pages, of which only one is read: the "
-            "middle one, unless INPUT.FRAME selects another."
-        )
-    return found
-
-
-def data_warnings(trainer: TrainerBase) -> list[str]:
-    """Reasons to doubt any result on a trainer's images, phrases without a full stop."""
-    manager = getattr(trainer, "dm", None)
-    opened = getattr(manager, "opened", None)
-    number = opened.blank if opened else 0
-    blank = [f"{number} of the images {'is' if number == 1 else 'are'} blank (see scripts/check_data.py)"] * bool(
-        number
-    )
-    return [*getattr(getattr(manager, "dataset", None), "warnings", ()), *blank]
-
-
-def is_phantom(backbone: str) -> bool:
-    """Whether a backbone, a name or a folder, is the bundled model."""
-    return Path(backbone).name.lower() == PHANTOM_BACKBONE.lower()
-
-
-def phantom_note(backbone: str) -> str:
-    """A warning about what the bundled model cannot do; "" for other models."""
-    if not is_phantom(backbone):
-        return ""
-    return f"{PHANTOM_BACKBONE} knows only the synthetic images of Phantom: on other images its answers mean nothing."
-
-
-def trained_on(config: dict) -> str:
-    """The data set of a configuration by its name in the catalogue; a folder of images by a name that distinguishes it
-    from data sets of the catalogue."""
-    folder = config["DATASET"]["FOLDER"]
-    return name_of_folder(folder) if folder else config["DATASET"]["NAME"]
-
-
-def tested_on(config: dict) -> str:
-    """The data set whose images a run of a configuration tests."""
-    name = config["DATASET"]["TEST_ON"]
-    facts = load().find(name) if name else None
-    return facts.name if facts else name or trained_on(config)
-
-
-def names_novel_classes(cfg: CfgNode) -> bool:
-    """Whether what a run of this configuration learns applies to classes that it was not trained on."""
-    method = method_class(cfg.TRAINER.NAME)
-    if not hasattr(method, "can_name_novel_classes"):
-        return getattr(method, "has_novel_head", True)
-    return method.can_name_novel_classes(cfg.TRAINER[cfg.TRAINER.NAME.upper()])

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from ogkd.core import UserError
 from ogkd.data.catalogue import config_name, load
-from ogkd.evaluation.collect import BASE2NEW_SHOTS, DIVERGED, RESULTS, Run, runs_in
+from ogkd.evaluation.collect import DIVERGED, RESULTS, Run, runs_in
 from ogkd.evaluation.methods import named
+from ogkd.evaluation.protocol import BASE2NEW_SHOTS
 from ogkd.runs.protocols import TRANSFER, Job, Places, cannot_transfer, is_there, job, takes_part
 
 
@@ -72,8 +73,7 @@ def transfer_plan(
     Raises:
         UserError: an unknown method or data set.
     """
-    from ogkd.runs.config import merged_config
-    from ogkd.runs.folder import names_novel_classes
+    from ogkd.runs.config import names_novel_classes, resolve
 
     jobs: list[Job] = []
     left_out: list[str] = []
@@ -81,7 +81,7 @@ def transfer_plan(
         for method in dict.fromkeys(map(named, methods)):
             targets = [target for start, target in routes if start == source]
             learned = job("few_shot", method, source, shots[0], seeds[0], places, pairs).specs[0]
-            if not names_novel_classes(merged_config(learned)):
+            if not names_novel_classes(resolve(learned).cfg):
                 reasons = {target: cannot_transfer(learned, target) for target in targets}
                 left_out += filter(None, reasons.values())
                 targets = [target for target in targets if not reasons[target]]

@@ -7,9 +7,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ogkd.core import UserError, did_you_mean, expanded
+from ogkd.core.config_files import PROTOCOLS as PROTOCOLS
+from ogkd.core.config_files import configs_in
 from ogkd.core.places import HOME, work_folder
 from ogkd.data.catalogue import DEFAULT_BACKBONE, OWN, Facts, config_name, load, name_of_folder, own_folder
 from ogkd.data.folders import own_classes
@@ -20,7 +22,9 @@ from ogkd.evaluation.methods import named
 from ogkd.models import model_named
 from ogkd.runs.spec import DATASET_CONFIGS, RunSpec, is_name, place_and_name, shots_word
 
-PROTOCOLS = ("base2new", "few_shot")
+if TYPE_CHECKING:
+    from ogkd.runs.config import Configuration
+
 TRANSFER = "transfer"
 
 
@@ -46,10 +50,18 @@ class Places:
 
 @dataclass(frozen=True)
 class Job:
-    """One protocol of one method on one data set with one seed: its runs, each of which may depend on earlier ones."""
+    """One protocol of one method on one data set with one seed: its runs, each of which may depend on earlier ones.
+
+    `configuration` is the first run's, if planning the others needed it. It stays in this process: whoever else
+    executes the job has the commands, which say the same.
+    """
 
     protocol: str
     specs: tuple[RunSpec, ...]
+    configuration: Configuration | None = field(default=None, compare=False, repr=False)
+
+    def __reduce__(self) -> tuple:
+        return Job, (self.protocol, self.specs)
 
     def folders(self) -> list[Path]:
         return [Path(spec.folder) for spec in self.specs]
@@ -66,7 +78,8 @@ class Job:
         """Execute all runs. Returns their results."""
         from ogkd.runs.execute import execute
 
-        return [cast(dict, execute(spec)) for spec in self.specs]
+        configurations = self.configuration, *(None for _ in self.specs[1:])
+        return [cast(dict, execute(*run)) for run in zip(self.specs, configurations, strict=True)]
 
     def __str__(self) -> str:
         first = self.specs[0]
@@ -98,8 +111,7 @@ def job(
         UserError: the method or data set is unknown, the method does not apply to a target's classes, or the
             configuration is invalid.
     """
-    from ogkd.runs.config import check_trainer, merged_config, method_config
-    from ogkd.runs.folder import names_novel_classes
+    from ogkd.runs.config import check_trainer, method_config, names_novel_classes, resolve
     from ogkd.runs.registry import register_everything
 
     register_everything()
@@ -133,7 +145,8 @@ def job(
         return Job(protocol, (spec("few_shot", subsample="all"),))
     if protocol == TRANSFER:
         learned, tests = spec("few_shot", subsample="all"), []
-        names_any_class = names_novel_classes(merged_config(learned))
+        configuration = resolve(learned)
+        names_any_class = names_novel_classes(configuration.cfg)
         for target in targets:
             reason = "" if names_any_class else cannot_transfer(learned, target)
             if reason:
@@ -141,12 +154,13 @@ def job(
             test = replace(learned, folder=folder(TRANSFER, dataset, target), eval_only=True, model_dir=learned.folder)
             own = {"dataset": target} if names_any_class else {"pairs": (*pairs, "DATASET.TEST_ON", target)}
             tests.append(replace(test, **own))
-        return Job(protocol, (learned, *tests))
+        return Job(protocol, (learned, *tests), configuration)
     base = spec("base2new", "train_base", subsample="base")
-    if not names_novel_classes(merged_config(base)):
-        return Job(protocol, (base,))
+    configuration = resolve(base)
+    if not names_novel_classes(configuration.cfg):
+        return Job(protocol, (base,), configuration)
     novel = spec("base2new", "test_new", subsample="new", eval_only=True, model_dir=base.folder)
-    return Job(protocol, (base, novel))
+    return Job(protocol, (base, novel), configuration)
 
 
 def cannot_transfer(learned: RunSpec, target: str) -> str:
@@ -183,7 +197,7 @@ def is_there(dataset: str, data: Path) -> bool:
 def known_datasets() -> list[str]:
     """Data sets known by name, without a folder of images: those of configs/datasets/ and the catalogue."""
     catalogue = load()
-    configured = {path.stem for path in (HOME / DATASET_CONFIGS).glob("*.yaml")}
+    configured = configs_in(HOME / DATASET_CONFIGS)
     return sorted(
         configured | {facts.config for facts in (*catalogue.datasets.values(), *catalogue.generated.values())}
     )

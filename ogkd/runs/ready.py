@@ -8,8 +8,7 @@ from pathlib import Path
 from ogkd.core import UserError
 from ogkd.data.catalogue import Facts
 from ogkd.models.errors import MissingWeights
-from ogkd.models.registry import locate
-from ogkd.models.sources import BIOMEDCLIP
+from ogkd.models.sources import BIOMEDCLIP, locate
 from ogkd.runs.protocols import is_there
 from ogkd.runs.spec import RunSpec
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ogkd import evaluation
 from ogkd.core import UserError
 from ogkd.core.network import trouble
+from ogkd.core.places import PACKAGE
 from ogkd.runs.config import method_config
 from ogkd.runs.protocols import Places
 from ogkd.runs.spec import RunSpec
@@ -77,7 +77,7 @@ class Released:
 
 def released_accuracies() -> list[Released]:
     """The released prompts whose accuracy is known (`released_checkpoints` in ogkd/evaluation/published.json)."""
-    path = Path(evaluation.__file__).with_name("published.json")
+    path = PACKAGE / "evaluation" / "published.json"
     rows = json.loads(path.read_text(encoding="utf-8"))["released_checkpoints"]["rows"]
     return [
         Released(protocol, dataset, shots, seed, tuple(accuracies))
@@ -136,7 +136,7 @@ def fetch(released: Released, endpoint: str | None = None) -> Path:
         try_to_load_from_cache,
     )
 
-    from ogkd.data.fetch.transfer import quiet_hub_client, require_space
+    from ogkd.core.transfer import quiet_hub_client, require_space
 
     cache = Path(constants.HF_HUB_CACHE)
     cached = try_to_load_from_cache(REPOSITORY, released.file, cache_dir=cache)

@@ -4,17 +4,18 @@ import json
 import shutil
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ogkd.evaluation.collect import PLACES, collect
+from ogkd.core.config_files import read_config
+from ogkd.evaluation.collect import collect
+from ogkd.evaluation.protocol import PLACES
 from ogkd.reports.tables import average, base2new_tables, few_shot_tables
 from ogkd.reports.variants import _words
 from tests.conftest import ROOT
 from tests.support.tables import line_of, write_run
 
-BTMRI = yaml.safe_load((ROOT / "configs/trainers/OGKD/few_shot/btmri.yaml").read_text())["TRAINER"]["OGKD"]
+BTMRI = read_config(ROOT / "configs/trainers/OGKD/few_shot/btmri.yaml")["TRAINER"]["OGKD"]
 GAMMA = BTMRI["GAMMA"]
 
 

@@ -55,4 +55,4 @@ def dirty_folder(path: Path) -> Path:
 
 if __name__ == "__main__":
     seen = inspect(dirty_folder(Path(sys.argv[1])))
-    print(seen.table(), *seen.remarks(), *(f"FAULT: {fault}" for fault in seen.faults()), sep="\n")
+    print(seen.table(), *seen.lines(), sep="\n")

@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ogkd.models import FrozenCLIP, ImageFeatures, ImageSpec
-from ogkd.models.text_dropout import TextDropout
+from ogkd.models.hooks import TextDropout
 
 GRID = 4  # patches per side
 LAYERS = 3
 
 
-def deep_sum(prompts: Sequence[Tensor] | None) -> Tensor | float:
-    """What deep prompts (n, D) add to a feature: the sum of their vectors, those of layer i times i + 1."""
-    return sum((i + 1) * prompt.sum(0) for i, prompt in enumerate(prompts or ()))
+def deep_sum(prompts: Mapping[int, Tensor] | None, first: int = 0) -> Tensor | float:
+    """What deep prompts (n, D) add to a feature: the sum of their vectors, those of layer i times i + 1 - first."""
+    return sum((i + 1 - first) * prompt.sum(0) for i, prompt in (prompts or {}).items())
 
 
 class ToyImageTower(nn.Module):
     """A patch token is a linear map of the patch's mean colour, the global token the tokens' sum, weighted by place."""
 
-    layers = LAYERS
+    blocks = range(LAYERS)
     colour: Tensor
     place: Tensor
 
     def __init__(self, width: int, random: torch.Generator) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.projection = width, nn.Identity()
         self.register_buffer("colour", torch.randn(3, width, generator=random))
         self.register_buffer("place", torch.randn(GRID * GRID, generator=random))
 
-    def forward(self, images: Tensor, patches: bool, deep_prompts: Sequence[Tensor] | None) -> ImageFeatures:
+    def forward(
+        self, images: Tensor, patches: bool, deep_prompts: Mapping[int, Tensor] | None, projected: bool = True
+    ) -> ImageFeatures:
         tokens = F.adaptive_avg_pool2d(images, GRID).flatten(2).transpose(1, 2) @ self.colour
         whole = self.place @ tokens + deep_sum(deep_prompts)
         return ImageFeatures(whole, tokens if patches else None)
@@ -44,11 +46,11 @@ class ToyTextTower(nn.Module):
     """A text's feature is the sum of its real tokens' embeddings, the first left out and the n-th divided by n, and may
     be dropped."""
 
-    layers = LAYERS
+    blocks = range(LAYERS)
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.drop = nn.Dropout(0.1)
+        self.drop, self.projection = nn.Dropout(0.1), nn.Identity()
         self.dropout = TextDropout(self)
         self.width, self.vectors = width, [torch.zeros(width), torch.zeros(width)]  # of the start and the end
 
@@ -56,11 +58,11 @@ class ToyTextTower(nn.Module):
         return torch.stack(self.vectors)[ids]
 
     def forward(
-        self, embeddings: Tensor, mask: Tensor, deep_prompts: Sequence[Tensor] | None, positions: Tensor | None
+        self, embeddings: Tensor, mask: Tensor, deep_prompts: Mapping[int, Tensor] | None, positions: Tensor | None
     ) -> Tensor:
         share = 1 / torch.arange(embeddings.shape[1]).to(embeddings)
         share[0] = 0
-        return self.drop((embeddings * mask[..., None]).transpose(1, 2) @ share + deep_sum(deep_prompts))
+        return self.drop((embeddings * mask[..., None]).transpose(1, 2) @ share + deep_sum(deep_prompts, first=1))
 
 
 class ToyCLIP(FrozenCLIP):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
-from ogkd.data.fetch.transfer import writing
+from ogkd.core.transfer import writing
 from ogkd.data.splits import is_below
 
 # which error zipfile raises for a corrupt file depends on Python's version and on the wrong bytes

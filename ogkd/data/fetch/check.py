@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from ogkd.core import UserError, progress
+from ogkd.core.hashes import git_blob_sha1
 from ogkd.data.catalogue import PARTS, Facts
-from ogkd.data.fetch.hashes import git_blob_sha1
 from ogkd.data.splits import Split, class_names, missing_images, parse_split
 
 
@@ -49,12 +49,12 @@ class Report:
             return ""
         faulty = {*self.missing, *self.unreadable}
         names = class_names(self.split)
-        found = {name: [0, 0, 0] for name in names}
+        number_of = {name: [0, 0, 0] for name in names}
         for column, part in enumerate(PARTS):
             for item in self.split[part]:
-                found[item.classname][column] += item.path not in faulty
-        rows = [(name, counts, self.facts.classes.get(name)) for name, counts in found.items()]
-        totals = [sum(column) for column in zip(*found.values(), strict=True)]
+                number_of[item.classname][column] += item.path not in faulty
+        rows = [(name, counts, self.facts.classes.get(name)) for name, counts in number_of.items()]
+        totals = [sum(column) for column in zip(*number_of.values(), strict=True)]
         rows.append(("all", totals, self.facts.counts))
         width = max(len(name) for name, _, _ in rows)
         lines = [f"  {'class':<{width}}" + "".join(f"{part:>16}" for part in PARTS)]

@@ -7,7 +7,6 @@ beside their folder and moved into it when all are unpacked; the split file is w
 from __future__ import annotations
 
 import contextlib
-import inspect
 import os
 import shutil
 import sys
@@ -18,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from ogkd.core import UserError, atomic_path, progress
-from ogkd.core.locks import alone
+from ogkd.core.hashes import file_sha256, git_blob_sha1
+from ogkd.core.locks import locked
 from ogkd.core.network import trouble
+from ogkd.core.transfer import TransferError, download, read_small, require_space, writing
 from ogkd.data import catalogue
 from ogkd.data.catalogue import PARTS, Facts
 from ogkd.data.fetch.archive import ArchiveError, FolderSource, Limits, Source, ZipSource, find_prefix
 from ogkd.data.fetch.check import Report, check, has_image_header
-from ogkd.data.fetch.hashes import git_blob_sha1
-from ogkd.data.fetch.transfer import TransferError, download, read_small, require_space, writing
-from ogkd.data.splits import missing_images, parse_split
+from ogkd.data.splits import parse_split
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,9 @@ class Places:
         return cls(**servers)
 
     def zip_url(self, facts: Facts) -> str:
-        return f"{self.hub}/datasets/{catalogue.load().zip_repository}/resolve/main/{facts.zip_name}"
+        published = catalogue.load()
+        revision = published.zip_revision or "main"
+        return f"{self.hub}/datasets/{published.zip_repository}/resolve/{revision}/{facts.zip_name}"
 
     def drive_url(self, facts: Facts) -> str:
         return f"{self.drive}/uc?id={facts.gdrive_id}"
@@ -73,14 +74,17 @@ def install(facts: Facts, root: Path, places: Places, given: Path | None = None)
         return report
     with writing(facts.name, root):
         facts.folder(root).mkdir(parents=True, exist_ok=True)
-    with _alone(facts, root):
+    with _locked(facts, root):
         report = check(facts, root)  # another process may have completed it in the meantime
+        if report.split is None and facts.image_folder(root).is_dir():  # the split may be all that is missing
+            with contextlib.suppress(ArchiveError, UserError):
+                _place(FolderSource(facts.folder(root) / ".nothing"), facts, root, places)
+                report = check(facts, root)
         if not report.complete:
-            if not _only_split_was_missing(facts, root, places, report):
-                if given is None:
-                    _from_network(facts, root, places)
-                else:
-                    _from_files(facts, root, places, given)
+            if given is None:
+                _from_network(facts, root, places)
+            else:
+                _from_files(facts, root, places, given)
             report = check(facts, root)
         if not report.complete:
             print(report.table())
@@ -98,43 +102,32 @@ def _leftovers(facts: Facts, root: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _alone(facts: Facts, root: Path) -> Iterator[None]:
+def _locked(facts: Facts, root: Path) -> Iterator[None]:
     """Hold the lock of the data set's folder; wait while another process holds it."""
+    lock, what = facts.folder(root) / ".download.lock", f"the download of {facts.name} to {root}"
     with contextlib.ExitStack() as stack:
         with writing("a lock file", facts.folder(root)):
-            stack.enter_context(alone(facts.folder(root) / ".download.lock", f"the download of {facts.name} to {root}"))
+            stack.enter_context(locked(lock, what))
         yield
-
-
-def _only_split_was_missing(facts: Facts, root: Path, places: Places, report: Report) -> bool:
-    if report.split is not None or not facts.image_folder(root).is_dir():
-        return False
-    try:
-        content = read_small(places.split_url(facts), pause=places.pause)
-    except TransferError:
-        return False  # the zip may contain the split too
-    if git_blob_sha1(content) != facts.split_blob_sha1:
-        return False
-    split = parse_split(content, places.split_url(facts))
-    if missing_images(facts.image_folder(root), [item.path for part in PARTS for item in split[part]]):
-        return False
-    _put_split(facts, root, content)
-    return True
 
 
 def _from_network(facts: Facts, root: Path, places: Places) -> None:
     """Download the zip from the hub, or else from Google Drive, first reusing what an interrupted call left."""
     zip_file = facts.folder(root) / f".{facts.zip_name}"
     ways: list[tuple[str, Callable[[], None]]] = [
-        ("the Hugging Face hub", lambda: download(places.zip_url(facts), zip_file, beside=1.0, pause=places.pause)),
+        (
+            "the Hugging Face hub",
+            lambda: download(places.zip_url(facts), zip_file, sha256=facts.sha256, beside=1.0, pause=places.pause),
+        ),
     ]
     if facts.gdrive_id:
-        ways.append(("Google Drive", lambda: _from_drive(places.drive_url(facts), zip_file)))
+        ways.append(("Google Drive", lambda: _from_drive(places.drive_url(facts), zip_file, facts.sha256)))
     reasons = []
     for name, fetch in ways:
         try:
             if not zip_file.exists():
-                print(f"Fetching {facts.zip_name} from {name}.")
+                unknown = "" if facts.sha256 else ", whose SHA-256 the catalogue does not know,"
+                print(f"Fetching {facts.zip_name}{unknown} from {name}.")
                 fetch()
             with ZipSource(zip_file, places.limits) as source:
                 _place(source, facts, root, places)
@@ -152,39 +145,34 @@ def _from_network(facts: Facts, root: Path, places: Places) -> None:
     )
 
 
-def _from_drive(url: str, target: Path) -> None:
+def _from_drive(url: str, target: Path, sha256: str | None) -> None:
     """Download with gdown, which keeps and resumes partial downloads. Raises TransferError."""
     import gdown
     import requests
 
     part = target.with_name(f"{target.name}.drive")
 
-    def kept() -> dict[Path, int]:
+    def partial_files() -> dict[Path, int]:
         return {file: file.stat().st_size for file in part.parent.glob(f"{part.name}*")}
 
-    looked = False
-
     def has_room(done: int, total: int | None) -> None:
-        nonlocal looked
-        if total is not None and not looked:
-            looked = True
+        if total is not None:
             require_space(part.parent, 2 * total - done, f"{target.name.lstrip('.')} and its content")
 
-    refused = gdown.exceptions.FileURLRetrievalError
-    refused = getattr(gdown.exceptions, "DownloadError", refused)  # its base class since gdown 6
-    newer: dict[str, Any] = {"timeout": 30, "progress": has_room}
-    known = inspect.signature(gdown.download).parameters
-    options = {name: value for name, value in newer.items() if name in known}
-    before = kept()
+    before = partial_files()
     try:
-        gdown.download(url, str(part), quiet=not sys.stderr.isatty(), resume=True, **options)
-    except (refused, requests.RequestException, OSError, RuntimeError) as error:
-        if kept() == before:  # the partial download is of no use: the next call starts over
+        quiet = not sys.stderr.isatty()
+        gdown.download(url, str(part), quiet=quiet, resume=True, timeout=30, progress=has_room)
+    except (gdown.exceptions.DownloadError, requests.RequestException, OSError, RuntimeError) as error:
+        if partial_files() == before:  # the partial download is of no use: the next call starts over
             for file in before:
                 file.unlink()
         raise TransferError(f"{url} failed ({'; '.join(filter(None, trouble(error, '')))})") from error
     if not part.is_file():
         raise TransferError(f"{url} sent no file")
+    if sha256 and file_sha256(part, target.name.lstrip(".")) != sha256:
+        part.unlink()
+        raise TransferError(f"what {url} sent is corrupt (its SHA-256 differs from the published one)")
     part.replace(target)
 
 
@@ -272,8 +260,8 @@ def _put_split(facts: Facts, root: Path, content: bytes) -> None:
         if file.exists():
             if file.read_bytes() == content:
                 return
-            kept = next(path for n in range(1, 1000) if not (path := file.with_suffix(f".{n}.json")).exists())
-            file.replace(kept)
-            print(f"{file} was not the published split; it was renamed to {kept}.")
+            backup = next(path for n in range(1, 1000) if not (path := file.with_suffix(f".{n}.json")).exists())
+            file.replace(backup)
+            print(f"{file} was not the published split; it was renamed to {backup}.")
         with atomic_path(file) as temporary:
             temporary.write_bytes(content)

@@ -65,7 +65,7 @@ def fitting(workers: int, backbone: str) -> int:
 def bytes_of_run(backbone: str) -> int:
     """An estimate of a run's memory on a GPU: the weights, about twice as much for intermediate results, and a constant
     for CUDA itself and a batch of images."""
-    from ogkd.models.registry import locate
+    from ogkd.models import locate
 
     sizes = [file.stat().st_size for file in locate(backbone).rglob("*") if file.suffix in WEIGHT_FILES]
     return 3 * max(sizes, default=0) + FIXED_BYTES

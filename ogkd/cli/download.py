@@ -1,0 +1,117 @@
+"""Download data sets and weights, and check that they are complete: `python scripts/download.py NAME`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from ogkd.core import UserError, expanded, report_error
+from ogkd.data import catalogue
+from ogkd.data.catalogue import Catalogue, Facts
+from ogkd.data.fetch.check import check
+from ogkd.data.fetch.install import Places, install
+from ogkd.models.fetching import BIOMEDCLIP, export_weights, install_weights
+
+EPILOG = """
+If interrupted, run the same command again; it resumes (weights: after the last complete file).
+To use mirrors, set HF_ENDPOINT (or --endpoint), GDRIVE_ENDPOINT and GITHUB_RAW_ENDPOINT to their URLs.
+"""
+
+
+def main(arguments: Sequence[str] | None = None, published: Catalogue | None = None) -> int:
+    """Return 0 if everything requested is complete, else 2 after one sentence per failure on stderr.
+
+    `published` replaces the catalogue of data sets.
+    """
+    published = published or catalogue.load()
+    options = _parser(published).parse_args(arguments)
+    try:
+        jobs = _jobs(options, published)
+    except UserError as error:
+        report_error(error)
+        return 2
+    failed = False
+    for job in jobs:
+        try:
+            job()
+        except UserError as error:
+            failed = True
+            report_error(error)
+        except KeyboardInterrupt:
+            print("\nInterrupted; run the same command again to resume.", file=sys.stderr)
+            return 130
+    return 2 if failed else 0
+
+
+def _parser(published: Catalogue) -> argparse.ArgumentParser:
+    known = ", ".join(facts.config for facts in published.published())
+    parser = argparse.ArgumentParser(
+        prog="python scripts/download.py",
+        description="Download the published data sets and BiomedCLIP's weights, and check that they are complete.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    names = f"{known}; all: the benchmark's data sets; transfer: those of the transfer protocol; weights: BiomedCLIP's"
+    parser.add_argument("names", nargs="+", metavar="NAME", help=names)
+    parser.add_argument("--root", type=Path, default=Path("data"), help="data folder (default: data)")
+    parser.add_argument("--check", action="store_true", help="only check, download nothing")
+    parser.add_argument("--from", dest="given", type=Path, metavar="FOLDER_OR_ZIP", help="use local files instead")
+    parser.add_argument("--export", type=Path, metavar="FOLDER", help="also copy the weights to a folder")
+    parser.add_argument("--endpoint", metavar="URL", help="mirror of the Hugging Face hub")
+    return parser
+
+
+def _jobs(options: argparse.Namespace, published: Catalogue) -> list[Callable[[], None]]:
+    names = dict.fromkeys(options.names)
+    sets: dict[str, Facts] = {}
+    for name in names:
+        if name == "all":
+            sets |= published.datasets
+        elif name == "transfer":
+            sets |= published.transfer
+        elif name.lower() == "phantom":
+            raise UserError(
+                "Phantom is not downloaded: run `python -m ogkd.phantom.dataset --root data` to generate it."
+            )
+        elif name != "weights":
+            facts = published.lookup(name)
+            sets[facts.name] = facts
+    if options.export and "weights" not in names:
+        raise UserError("--export copies the weights: name them, `python scripts/download.py weights --export FOLDER`.")
+    if options.given and not sets:
+        raise UserError("--from is for data sets: give a folder of weights to a run instead (BACKBONE=FOLDER).")
+    if options.given and options.check:
+        raise UserError("--check only checks what is under --root: leave out --check or --from.")
+    given = Path(expanded(options.given)) if options.given else None
+    if given and len(sets) > 1 and not all((given / facts.zip_name).is_file() for facts in sets.values()):
+        raise UserError(f"--from {given} with several data sets needs the zip of each there, such as BTMRI.zip.")
+    root, places = Path(expanded(options.root)), Places.from_environment(options.endpoint)
+    jobs: list[Callable[[], None]] = [
+        partial(_data_set, facts, root, places, given, options.check) for facts in sets.values()
+    ]
+    if "weights" in names:
+        jobs.append(partial(_weights, options))
+    return jobs
+
+
+def _data_set(facts: Facts, root: Path, places: Places, given: Path | None, only_check: bool) -> None:
+    report = check(facts, root) if only_check else install(facts, root, places, given)
+    print(f"{facts.name}: {facts.modality}, {facts.organ}; images in {facts.image_folder(root)}")
+    if report.split is not None:
+        print(report.table(), flush=True)
+    if not report.complete:
+        raise UserError(
+            f"{facts.name} is incomplete, {report.fault()}: run `python scripts/download.py {facts.config} --root "
+            f"{root}`."
+        )
+
+
+def _weights(options: argparse.Namespace) -> None:
+    folder = install_weights(options.endpoint, options.check)
+    print(f"BiomedCLIP: {BIOMEDCLIP.name}, revision {BIOMEDCLIP.revision}, in {folder}")
+    if options.export:
+        export_weights(folder, Path(expanded(options.export)))
+        print(f"Copied to {options.export}: a run uses it with BACKBONE={options.export}.", flush=True)

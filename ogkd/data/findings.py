@@ -1,0 +1,33 @@
+"""What is found about a data set, by what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ogkd.core import UserError
+from ogkd.core.words import sentence
+
+
+@dataclass(kw_only=True)
+class Findings:
+    """Phrases without a full stop."""
+
+    faults: list[str] = field(default_factory=list)  # what to mend before training
+    warnings: list[str] = field(default_factory=list)  # what readers of a result must know
+    notes: list[str] = field(default_factory=list)  # what is as it should be, but worth knowing
+
+    def check(self) -> None:
+        """Raise UserError with all faults."""
+        if self.faults:
+            raise UserError("\n  ".join(sentences(self.faults)))
+
+    def lines(self) -> list[str]:
+        """What a program prints: notes and warnings first, faults last."""
+        remarks = sentences([*self.warnings, *self.notes])
+        return [*(f"note: {line}" for line in remarks), *(f"FAULT: {line}" for line in sentences(self.faults))]
+
+
+def sentences(phrases: Iterable[str]) -> list[str]:
+    """Write phrases as sentences."""
+    return [*map(sentence, phrases)]

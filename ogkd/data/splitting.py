@@ -1,0 +1,196 @@
+"""Makes splits: as folders or a table say; or by patient, since one in both training and test would make results look
+too good; or image by image."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ogkd.core import UserError
+from ogkd.core.words import counted, listed
+from ogkd.data.catalogue import PARTS
+from ogkd.data.listing import SUFFIXES
+from ogkd.data.names import class_words
+from ogkd.data.patients import one_each
+from ogkd.data.splits import Item, Split
+
+SHARES = (0.5, 0.2, 0.3)  # of each class's images in train, val and test, as in the published splits
+SHARES_WITHOUT_TEST = (0.8, 0.2)
+MISSING = 10.0  # the cost of a part without images of a class, compared with squared deviations of shares
+ROUNDS = 50  # of moving single patients; the search ends sooner when no move helps
+
+Images = Mapping[str, Sequence[str]]  # class folder or name -> images
+
+
+def divide(
+    folder: str | Path,
+    images: Images,
+    patients: Mapping[str, str],
+    parts: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> Split:
+    """Split the images of each class as `parts` (image -> train, val or test) says; without parts by patient; without
+    patients image by image. An image without a patient counts as one of its own.
+
+    Images without a part are left out. If none is for validation, these are drawn from those for training.
+    Raises UserError if a class has too few patients or images.
+    """
+    if patients:
+        patients = one_each(patients, [path for paths in images.values() for path in paths])
+    if not parts:
+        return split_by_patient(images, patients, seed) if patients else make_split(folder, images)
+    chosen = {
+        part: {name: [path for path in paths if parts.get(path) == part] for name, paths in images.items()}
+        for part in PARTS
+    }
+    for part in ("train", "test"):
+        if lacking := [name for name, paths in chosen[part].items() if not paths]:
+            raise UserError(f"The part {part} has no image of {listed(lacking)}: every class needs some in each part.")
+    if any(chosen["val"].values()):
+        return {part: _items(of_part) for part, of_part in chosen.items()}
+    if patients:
+        sampled = split_by_patient(chosen["train"], patients, seed, SHARES_WITHOUT_TEST)
+        return {**sampled, "test": _items(chosen["test"])}
+    for name, paths in chosen["train"].items():
+        if len(paths) < 2:
+            raise UserError(
+                f"The class {name} in {folder} has 1 image for training: it needs 2 or more, since one is taken for "
+                "validation."
+            )
+        mixed, fifth = shuffled(paths), max(1, len(paths) // 5)
+        chosen["val"][name], chosen["train"][name] = sorted(mixed[:fifth]), sorted(mixed[fifth:])
+    return {part: _items(of_part) for part, of_part in chosen.items()}
+
+
+def make_split(folder: str | Path, images: Images) -> Split:
+    """Split each class: half for training, a fifth for validation, the rest for testing, as in the published splits.
+
+    Each part gets at least one image per class; where an image goes depends only on the images' paths.
+    Raises UserError if a class has fewer than three images.
+    """
+    chosen: dict[str, dict[str, Sequence[str]]] = {part: {} for part in PARTS}
+    for name, paths in images.items():
+        if len(paths) < 3:
+            number = counted(len(paths), "image") if paths else "no images"
+            raise UserError(
+                f"The class folder {Path(folder, name)} has {number} ({', '.join(SUFFIXES)}): it needs at least 3, one "
+                "each to train, validate and test, or remove it."
+            )
+        mixed = shuffled(paths)
+        train, val = max(1, len(paths) // 2), max(1, len(paths) // 5)
+        for part, of_part in zip(PARTS, (mixed[:train], mixed[train : train + val], mixed[train + val :]), strict=True):
+            chosen[part][name] = sorted(of_part)
+    return {part: _items(of_part) for part, of_part in chosen.items()}
+
+
+def _items(images: Images) -> list[Item]:
+    return [
+        Item(path, label, class_words(name) or name)
+        for label, (name, paths) in enumerate(images.items())
+        for path in paths
+    ]
+
+
+def shuffled(paths: Sequence[str]) -> list[str]:
+    """Return paths in an order that depends on nothing but themselves."""
+    return sorted(paths, key=lambda path: hashlib.sha256(os.fsencode(path)).digest())
+
+
+def split_by_patient(
+    images: Images,
+    patients: Mapping[str, str],
+    seed: int = 0,
+    shares: Sequence[float] = SHARES,
+) -> Split:
+    """Split the images of each class so that each patient is in only one part.
+
+    Each class is divided as close to `shares` for train, val and test as possible; with two of them, test is empty.
+    Patients are assigned in order of their number of images (ties by the seed), each to the part that keeps the squared
+    deviations of all shares smallest; then single patients are moved as long as that helps. Every part gets images of
+    each class.
+
+    Raises UserError if a class has fewer patients than parts and so cannot be in each, or if no such split was found.
+    """
+    names, parts = list(images), PARTS[: len(shares)]
+    people = sorted({patients[path] for paths in images.values() for path in paths})
+    places = {patient: row for row, patient in enumerate(people)}
+    counts = np.zeros((len(people), len(names)))  # images of each patient in each class
+    for label, paths in enumerate(images.values()):
+        for path in paths:
+            counts[places[patients[path]], label] += 1
+    for label, name in enumerate(names):
+        number = int((counts[:, label] > 0).sum())
+        if number < len(parts):
+            raise UserError(
+                f"The class {name} has images of {counted(number, 'patient')}: it needs at least {len(parts)}, one "
+                f"each for {', '.join(parts)}, or remove it. With --by-image, scripts/split.py ignores the patients, "
+                "but then the test may be of patients seen in training."
+            )
+    part_of = _assign(counts, seed, np.array(shares))
+    chosen = {
+        part: {
+            name: [path for path in of_class if part_of[places[patients[path]]] == number]
+            for name, of_class in images.items()
+        }
+        for number, part in enumerate(PARTS)
+    }
+    for name in names:
+        if empty := [part for part in parts if not chosen[part][name]]:
+            raise UserError(
+                f"No split was found that has images of {name} in the part '{empty[0]}' too, since its patients have "
+                "images of other classes: try another --seed, or write the split file by hand."
+            )
+    return {part: _items(of_part) for part, of_part in chosen.items()}
+
+
+def _assign(counts: np.ndarray, seed: int, wanted: np.ndarray) -> np.ndarray:
+    """Return the part of each patient, (N,), from their images per class (N, C) and each part's wanted share (P,)."""
+    generator = np.random.default_rng(seed)
+    shares = counts / counts.sum(0)
+    order = generator.permutation(len(counts))
+    order = order[np.argsort(-shares[order].max(1), kind="stable")]
+    filled, part_of = np.zeros((len(wanted), counts.shape[1])), np.zeros(len(counts), dtype=int)
+    for row in order:
+        part_of[row] = int(np.argmin([_cost(filled, part, shares[row], wanted) for part in range(len(wanted))]))
+        filled[part_of[row]] += shares[row]
+    for _ in range(ROUNDS):
+        moved = False
+        for row in order:
+            before = part_of[row]
+            filled[before] -= shares[row]
+            costs = [_cost(filled, part, shares[row], wanted) for part in range(len(wanted))]
+            best = int(np.argmin(costs))
+            if costs[best] < costs[before] - 1e-12:
+                part_of[row], moved = best, True
+            filled[part_of[row]] += shares[row]
+        if not moved:
+            break
+    return part_of
+
+
+def _cost(filled: np.ndarray, part: int, share: np.ndarray, wanted: np.ndarray) -> float:
+    """Return the cost of the shares (P, C) with one patient's images (C,) added to a part."""
+    filled = filled.copy()
+    filled[part] += share
+    deviation = np.square(filled - wanted[:, None]).sum()
+    return float(deviation + MISSING * (filled < 1e-9).sum())
+
+
+def table(split: Split, patients: Mapping[str, str]) -> str:
+    """Return a text table of images, and of patients where they are known, per class and part."""
+    from tabulate import tabulate
+
+    def cell(items: Sequence[Item]) -> str:
+        return f"{len(items)} ({len({patients[item.path] for item in items})})" if patients else f"{len(items)}"
+
+    names = {item.label: item.classname for part in PARTS for item in split[part]}
+    rows = [
+        [name, *(cell([item for item in split[part] if item.label == label]) for part in PARTS)]
+        for label, name in sorted(names.items())
+    ]
+    rows.append(["all", *(cell(split[part]) for part in PARTS)])
+    return tabulate(rows, headers=["images (patients)" if patients else "images", *PARTS])

@@ -1,0 +1,12 @@
+"""What the benchmark fixes, and which settings do not count when runs are compared."""
+
+from __future__ import annotations
+
+BASE2NEW_SHOTS = 16
+"""Training images per class of the base classes in base-to-novel."""
+
+PLACES = (
+    "OUTPUT_DIR", "RESUME", "VERBOSE", "DATASET.ROOT", "FEATURES.CACHE_DIR", "FEATURES.CROPS_GB", "TRAIN.PRINT_FREQ",
+    "DATALOADER.NUM_WORKERS",
+)  # fmt: skip
+"""Locations and display settings, which do not change what a run computes."""

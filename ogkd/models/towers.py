@@ -1,0 +1,225 @@
+"""Towers of several libraries behind two signatures.
+
+An image tower is `tower(images, patches, prompts, projected) -> ImageFeatures`, a text tower `tower(embeddings, mask,
+deep, positions) -> pooled texts (N, width)`, not projected, with `embed` and `dropout`. Both have `blocks`, the layers
+that take vectors, their `width` and the `projection` into the space that they share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ogkd.models import hooks
+from ogkd.models.errors import ModelError
+from ogkd.models.hooks import Deep, TextDropout
+from ogkd.models.interface import ImageFeatures
+
+
+def _projection(matrix: Tensor | nn.Module | None) -> nn.Module:
+    """The layer tokens -> tokens @ matrix (in, out); a layer as it is."""
+    if not isinstance(matrix, Tensor):
+        return matrix or nn.Identity()
+    layer = nn.Linear(matrix.shape[0], matrix.shape[1], bias=False, device="meta")
+    layer.weight = nn.Parameter(matrix.detach().t(), requires_grad=False)
+    return layer
+
+
+def _features(whole: Tensor, patches: Tensor | None, projection: nn.Module | None) -> ImageFeatures:
+    if projection is None:
+        return ImageFeatures(whole, patches)
+    return ImageFeatures(projection(whole), None if patches is None else projection(patches))
+
+
+def image_tower_of(visual: nn.Module) -> nn.Module:
+    """The tower for open_clip's `visual`."""
+    return OpenClipResNet(visual) if hasattr(visual, "attnpool") else OpenClipViT(visual)
+
+
+class OpenClipViT(nn.Module):
+    """A ViT from timm (wrapped by open_clip.TimmModel) or open_clip's own VisionTransformer.
+
+    Global and patch tokens pass through the trunk's final norm and the same projection.
+    """
+
+    visual: Any
+
+    def __init__(self, visual: Any) -> None:
+        super().__init__()
+        self.visual, trunk = visual, getattr(visual, "trunk", None)
+        self.patch_norm: nn.Module = nn.Identity()
+        self.projection: nn.Module
+        if trunk is not None and hasattr(trunk, "blocks") and hasattr(trunk, "fc_norm"):
+            self.blocks, self.width, self.patch_norm = trunk.blocks, trunk.num_features, trunk.fc_norm
+            self.projection = nn.Sequential(trunk.head, visual.head)
+            trunk.head, visual.head = nn.Identity(), nn.Identity()
+        elif trunk is None and getattr(visual, "transformer", None) is not None and visual.attn_pool is None:
+            self.blocks, self.width = visual.transformer.resblocks, visual.transformer.width
+            self.projection, visual.proj = _projection(visual.proj), None
+        else:
+            raise ModelError(
+                f"The image tower is a {type(trunk or visual).__name__}, which is not supported: choose a "
+                "checkpoint with a ViT."
+            )
+
+    def forward(self, images: Tensor, patches: bool, prompts: Deep | None, projected: bool = True) -> ImageFeatures:
+        with hooks.in_image(self.blocks, prompts):
+            if not patches:
+                return _features(self.visual(images), None, self.projection if projected else None)
+            out = self.visual.forward_intermediates(images, indices=1, normalize_intermediates=True, output_fmt="NLC")
+        tokens = self.patch_norm(out["image_intermediates"][-1])
+        return _features(out["image_features"], tokens, self.projection if projected else None)
+
+
+class OpenClipResNet(nn.Module):
+    """CLIP's modified ResNet, as in open_clip and PMC-CLIP.
+
+    The global token is the output of its attention pool. A patch token is one position of the last feature map after
+    the pool's value and output projections: the pool's output if it attended to that position alone (as in MaskCLIP,
+    arXiv 2112.01071).
+    """
+
+    blocks = ()
+    visual: Any
+
+    def __init__(self, visual: Any) -> None:
+        super().__init__()
+        self.visual, self.projection = visual, visual.attnpool.c_proj
+        self.width = self.projection.in_features
+
+    def forward(self, images: Tensor, patches: bool, prompts: Deep | None, projected: bool = True) -> ImageFeatures:
+        pool = self.visual.attnpool
+        with nullcontext() if projected else _without_projection(pool):
+            if not patches:
+                return ImageFeatures(self.visual(images), None)
+            out = self.visual.forward_intermediates(images, indices=1)
+            positions = out["image_intermediates"][-1].flatten(2).transpose(1, 2) + pool.positional_embedding[1:]
+            return ImageFeatures(out["image_features"], pool.c_proj(pool.v_proj(positions)))
+
+
+@contextmanager
+def _without_projection(pool: Any) -> Iterator[None]:
+    """Inside the context, the last layer of an attention pool, which cannot be left out, changes nothing."""
+    layer = pool.c_proj
+    pool.c_proj = nn.Linear(layer.in_features, layer.in_features, device=layer.weight.device)
+    try:
+        with torch.no_grad():
+            nn.init.eye_(pool.c_proj.weight)
+            nn.init.zeros_(pool.c_proj.bias)
+        yield
+    finally:
+        pool.c_proj = layer
+
+
+class TransformersViT(nn.Module):
+    """The image tower of transformers' CLIPModel; patch tokens get the same final norm as the class token."""
+
+    vision_model: Any
+
+    def __init__(self, vision_model: Any, projection: nn.Linear) -> None:
+        super().__init__()
+        self.vision_model, self.projection = vision_model, projection
+        self.blocks, self.width = vision_model.encoder.layers, projection.in_features
+
+    def forward(self, images: Tensor, patches: bool, prompts: Deep | None, projected: bool = True) -> ImageFeatures:
+        with hooks.in_image(self.blocks, prompts):
+            out = self.vision_model(pixel_values=images)
+        tokens = self.vision_model.post_layernorm(out.last_hidden_state[:, 1:]) if patches else None
+        return _features(out.pooler_output, tokens, self.projection if projected else None)
+
+
+class TransformersText(nn.Module):
+    """A BERT-like encoder of transformers with a pooler and a projection (open_clip.HFTextEncoder, PMC-CLIP's).
+
+    Attention ignores padding, so a batch cut to its longest text gives the same features as a padded one.
+    """
+
+    transformer: Any
+
+    def __init__(self, transformer: Any, pooler: nn.Module, projection: nn.Module) -> None:
+        super().__init__()
+        self.transformer, self.pooler, self.projection = transformer, pooler, projection
+        self.blocks, self.dropout = transformer.encoder.layer, TextDropout(transformer)
+        self.width = transformer.get_input_embeddings().embedding_dim
+
+    def embed(self, ids: Tensor) -> Tensor:
+        return self.transformer.get_input_embeddings()(ids)
+
+    def forward(self, embeddings: Tensor, mask: Tensor, deep: Deep | None, positions: Tensor | None = None) -> Tensor:
+        attention_mask = mask.long()
+        with hooks.in_text(self.blocks, deep, positions):
+            out = self.transformer(inputs_embeds=embeddings, attention_mask=attention_mask)
+        return self.pooler(out, attention_mask)
+
+
+def _at_end(hidden: Tensor, mask: Tensor) -> Tensor:
+    return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(dim=1) - 1]
+
+
+class NativeText(nn.Module):
+    """CLIP's own causal text tower, as in open_clip: pooled at the end-of-text token, the last real one.
+
+    The end-of-text token cannot see what follows it, so the causal mask is simply cut to the batch's length. `holder`
+    is the module with token_embedding, positional_embedding, transformer, ln_final, text_projection and attn_mask.
+    """
+
+    attn_mask: Tensor
+
+    def __init__(self, holder: Any) -> None:
+        super().__init__()
+        self.pooling = getattr(holder, "text_pool_type", None) or holder.pool_type
+        if self.pooling not in ("argmax", "eos") or getattr(holder, "cls_emb", None) is not None:
+            raise ModelError(
+                f"Text pooling {self.pooling!r} is not supported: choose a model that pools at the text's end."
+            )
+        if holder.attn_mask is None:  # then the padding, which is cut off here, would change the features
+            raise ModelError("Text without a causal mask is not supported: choose a model that has one.")
+        self.token_embedding, self.positional_embedding = holder.token_embedding, holder.positional_embedding
+        self.transformer, self.ln_final = holder.transformer, holder.ln_final
+        self.projection = _projection(holder.text_projection)
+        self.register_buffer("attn_mask", holder.attn_mask, persistent=False)
+        self.blocks, self.dropout = self.transformer.resblocks, TextDropout()
+        self.width = self.token_embedding.embedding_dim
+
+    def embed(self, ids: Tensor) -> Tensor:
+        return self.token_embedding(ids)
+
+    def forward(self, embeddings: Tensor, mask: Tensor, deep: Deep | None, positions: Tensor | None = None) -> Tensor:
+        length = embeddings.shape[1]
+        causal = self.attn_mask[:length, :length]
+        with hooks.in_text(self.blocks, deep, positions):
+            hidden = self.transformer(embeddings + self.positional_embedding[:length], attn_mask=causal)
+        return _at_end(self.ln_final(hidden), mask)
+
+
+class TransformersCLIPText(nn.Module):
+    """The text tower of transformers' CLIPModel, pooled at the last real token.
+
+    Its forward takes only ids, so a hook on the embedding table replaces its output by the word embeddings.
+    """
+
+    text_model: Any
+
+    def __init__(self, text_model: Any, projection: nn.Linear) -> None:
+        super().__init__()
+        self.text_model, self.projection = text_model, projection
+        self.blocks, self.width = text_model.encoder.layers, projection.in_features
+        self.dropout = TextDropout(text_model if text_model.config.attention_dropout > 0 else None)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        return self.text_model.embeddings.token_embedding(ids)
+
+    def forward(self, embeddings: Tensor, mask: Tensor, deep: Deep | None, positions: Tensor | None = None) -> Tensor:
+        ids = torch.zeros(mask.shape, dtype=torch.long, device=mask.device)
+        table = self.text_model.embeddings.token_embedding
+        handle = table.register_forward_hook(lambda _module, _args, _output: embeddings)
+        try:
+            with hooks.in_text(self.blocks, deep, positions):
+                out = self.text_model(input_ids=ids)
+        finally:
+            handle.remove()
+        return _at_end(out.last_hidden_state, mask)

@@ -1,0 +1,123 @@
+"""PubMedCLIP's and PMC-CLIP's formats: the same interface, the features of the public implementations."""
+
+import pytest
+import torch
+
+from ogkd import models
+from tests.support import tiny_models
+
+TEXTS = ["the cyst", "a scan of the brain with a large dark mass", "of"]
+
+
+def images_for(model, count=3):
+    return torch.randn(count, 3, model.image_size, model.image_size, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def pubmedclip(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pubmedclip")
+    plain = tiny_models.transformers_clip(folder)
+    return models.load(folder), plain, folder
+
+
+@pytest.fixture(scope="module")
+def pmc(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pmc")
+    plain = tiny_models.pmc_clip(folder)
+    return models.load(folder), plain, folder
+
+
+def test_pubmedclip_has_the_features_of_transformers(pubmedclip):
+    model, plain, _ = pubmedclip
+    images, tokens = images_for(model), model.tokenize(TEXTS)
+    end = plain.config.text_config.eos_token_id
+    padded = tokens.ids.masked_fill(~tokens.mask, end)
+    with torch.no_grad():
+        out = plain(input_ids=padded, pixel_values=images)
+        image = model.encode_image(images).global_token
+        text = model.encode_text(model.embed(tokens.ids), tokens.mask)
+    torch.testing.assert_close(torch.nn.functional.normalize(image, dim=-1), out.image_embeds, rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.nn.functional.normalize(text, dim=-1), out.text_embeds, rtol=0, atol=1e-5)
+    assert model.logit_scale == pytest.approx(plain.logit_scale.exp().item())
+
+
+def test_pubmedclip_texts_end_with_their_end_token(pubmedclip):
+    model, plain, _ = pubmedclip
+    tokens = model.tokenize(TEXTS)
+    assert tokens.ids[:, 0].tolist() == [plain.config.text_config.bos_token_id] * 3
+    last = tokens.ids[torch.arange(3), tokens.mask.sum(dim=1) - 1]
+    assert last.tolist() == [plain.config.text_config.eos_token_id] * 3
+
+
+def test_pubmedclip_patches_get_final_norm_and_projection(pubmedclip):
+    model, plain, _ = pubmedclip
+    images = images_for(model)
+    with torch.no_grad():
+        out = model.encode_image(images, patches=True)
+        vision = plain.vision_model
+        tokens = vision.post_layernorm(vision(pixel_values=images).last_hidden_state)
+        expected = plain.visual_projection(tokens)
+    torch.testing.assert_close(out.global_token, expected[:, 0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(out.patch_tokens, expected[:, 1:], rtol=0, atol=1e-5)
+
+
+def test_pubmedclip_gradients_reach_the_word_embeddings(pubmedclip):
+    model, _, _ = pubmedclip
+    tokens = model.tokenize(TEXTS)
+    embeddings = model.embed(tokens.ids).requires_grad_()
+    model.encode_text(embeddings, tokens.mask).square().sum().backward()
+    assert embeddings.grad[tokens.mask].abs().sum() > 0
+    assert embeddings.grad[~tokens.mask].abs().sum() == 0
+    with torch.no_grad():
+        assert torch.equal(model.embed(tokens.ids), embeddings)  # the hook that hands them over is gone
+
+
+def test_pubmedclip_image_spec_is_its_preprocessors(pubmedclip):
+    model, _, folder = pubmedclip
+    expected = (32, tuple(tiny_models.PREPROCESS["mean"]), tuple(tiny_models.PREPROCESS["std"]))
+    assert models.image_spec(folder)[:3] == (model.image_size, model.mean, model.std) == expected
+
+
+def test_pmc_clip_has_the_features_of_its_training(pmc):
+    model, plain, _ = pmc
+    images, tokens = images_for(model), model.tokenize(TEXTS)
+    with torch.no_grad():
+        hidden = plain.text_encoder(tokens.ids, attention_mask=tokens.mask.long()).last_hidden_state
+        expected = hidden[:, 0] @ plain.text_projection
+        text = model.encode_text(model.embed(tokens.ids), tokens.mask)
+        image = model.encode_image(images).global_token
+        torch.testing.assert_close(image, plain.visual(images), rtol=0, atol=1e-5)
+    torch.testing.assert_close(text, expected, rtol=0, atol=1e-5)
+    assert model.logit_scale == pytest.approx(plain.logit_scale.exp().item())
+    assert (model.context_length, model.embed_dim, model.vision_layers) == (77, 24, 0)
+
+
+def test_a_resnets_patch_is_what_its_pool_gives_for_that_position_alone(pmc):
+    model, plain, _ = pmc
+    images = images_for(model)
+    with torch.no_grad():
+        out = model.encode_image(images, patches=True)
+        features = plain.visual.forward_intermediates(images, indices=1)["image_intermediates"][-1]
+        pool = plain.visual.attnpool
+        # queries and keys of zero: the pool attends to all positions and to their mean alike
+        for projection in (pool.q_proj, pool.k_proj):
+            projection.weight.zero_()
+            projection.bias.zero_()
+        pooled = pool(features)
+        mean_position = features.flatten(2).mean(dim=2) + pool.positional_embedding[0]
+        first = pool.c_proj(pool.v_proj(mean_position))
+    count = out.patch_tokens.shape[1]
+    assert count == features.shape[2] * features.shape[3] == 4
+    expected = (first + out.patch_tokens.sum(dim=1)) / (count + 1)
+    torch.testing.assert_close(pooled, expected, rtol=0, atol=1e-5)
+
+
+def test_a_checkpoint_of_something_else_is_not_taken_for_pmc_clip(tmp_path):
+    torch.save({"state_dict": {"weight": torch.zeros(2)}}, tmp_path / "checkpoint.pt")
+    with pytest.raises(models.ModelError, match=r"not weights of PMC-CLIP .text_projection is missing"):
+        models.load(tmp_path)
+
+
+def test_the_published_pmc_clip_wants_clips_images():
+    assert models.image_spec("PMC-CLIP") == models.image_spec("CLIP")
+    assert models.image_spec("PMC-CLIP").size == 224
