@@ -56,7 +56,7 @@ def transfer_tables(runs: Sequence[Run], metric: str = "accuracy") -> list[Table
             whole = intervals.cell(variant.runs)
             interval = whole.interval if whole and whole.seeds == len(variant.runs) else None
             ends = [Cell(interval.low), Cell(interval.high)] if interval else [None, None]
-            images |= {run.results.get("num_test") for run in variant.runs if interval} - {None}
+            images |= {run.results["num_test"] for run in variant.runs if interval and "num_test" in run.results}
             table.rows.append(Row(variant.name, [means.cell(variant.runs), *ends], variant.method, variant.key))
             table.footnotes += footnotes(variant.name, target, variant.runs)
         on = f" on {images.pop()} test images" if len(images) == 1 else ""
