@@ -132,7 +132,7 @@ def _severity(column: str, accuracy: Differences, cost: Differences, severity: D
 
 def _most(of_rivals: Sequence[dict[str, Interval]]) -> tuple[str, ...]:
     """The data sets of the difference that averages over the most."""
-    return tuple(max(of_rivals, key=lambda of_sets: len(of_sets), default={}))
+    return max(map(tuple, of_rivals), key=len, default=())
 
 
 def _cell(differences: dict[str, Interval], decimals: int | None = None) -> Cell | None:

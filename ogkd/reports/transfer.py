@@ -51,14 +51,14 @@ def transfer_tables(runs: Sequence[Run], metric: str = "accuracy") -> list[Table
             ranked=[True, False, False], lower=measured.lower_is_better, decimals=decimals(measured),
         )  # fmt: skip
         found, conflicts = variants([run for run in chosen if (run.source, run.dataset, run.shots) == route])
-        notes += conflicts
+        notes, images = notes + conflicts, set[int]()
         for variant in found:
             whole = intervals.cell(variant.runs)
             interval = whole.interval if whole and whole.seeds == len(variant.runs) else None
             ends = [Cell(interval.low), Cell(interval.high)] if interval else [None, None]
+            images |= {run.results["num_test"] for run in variant.runs if interval and "num_test" in run.results}
             table.rows.append(Row(variant.name, [means.cell(variant.runs), *ends], variant.method, variant.key))
             table.footnotes += footnotes(variant.name, target, variant.runs)
-        images = {run.results.get("num_test") for variant in found for run in variant.runs} - {None}
         on = f" on {images.pop()} test images" if len(images) == 1 else ""
         several = any(len(variant.runs) > 1 for variant in found)
         seeds = f", {DISPERSION}, with the mean's" if several else ", with its"

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import TypeVar, cast
 
@@ -170,11 +171,15 @@ def _of_changed_data(runs: Sequence[Run]) -> list[str]:
     for _, same in _grouped(runs, lambda run: (run.kind, run.shots)):
         for name, words in (("test_images", "test images"), ("sentences", "teacher sentences")):
             recorded = [run for run in same if run.results["fingerprints"].get(name)]
-            of_each = _grouped(recorded, lambda run, name=name: str(run.results["fingerprints"][name]))
+            of_each = _grouped(recorded, partial(_print_of, name))
             if len(of_each) > 1:
                 folders = " and ".join(str(of_one[0].path) for _, of_one in of_each)
                 notes.append(f"{folders} have different {words}, as they changed in between: repeat one with --rerun.")
     return notes
+
+
+def _print_of(name: str, run: Run) -> str:
+    return str(run.results["fingerprints"][name])
 
 
 def _agree(mine: dict, theirs: dict) -> bool:
