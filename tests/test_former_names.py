@@ -28,7 +28,6 @@ DOCUMENTED = {
     "trainers.parts.feature_trainer": ("ogkd.tuning.feature_trainer", "FeatureTrainer"),
     "trainers.parts.clip_trainer": ("ogkd.tuning.clip_trainer", "ClipTrainer"),
     "datasets.catalogue": ("ogkd.data.catalogue", "load"),
-    "datasets.fetch.cli": ("ogkd.data.fetch.cli", "main"),
 }
 PROGRAM = """
 import importlib, sys, warnings
