@@ -9,6 +9,7 @@ import importlib.util
 from collections.abc import Collection
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 from yacs.config import CfgNode
 
@@ -17,7 +18,7 @@ from ogkd.features.settings import feature_settings
 from ogkd.tuning.registration import METHODS, offers, trainer_of
 
 PREFIX = "OGKD_"
-_registered: dict[str, type] = {}
+_registered: dict[str, type[Any]] = {}
 
 
 def register_methods(sections: Collection[str] = ()) -> None:
