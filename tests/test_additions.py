@@ -129,9 +129,9 @@ def test_the_pages_commands_run_and_the_method_and_its_variant_have_rows(checkou
 
 
 def test_a_method_written_by_the_former_page_still_trains(checkout):
-    words = ["scripts/run.py", "OldSmooth", "few_shot", "spots", "1", "1", "OPTIM.MAX_EPOCH", "1"]
-    assert "| OldSmooth" in run(checkout, *words).stdout
-    done = run(checkout, *words, "TRAINER.OLDSMOOTH.EPSILON", "2", code=2)
+    words = ["scripts/run.py", "OldSmooth", "few_shot", "data/Spots/Spots", "1", "1", "OPTIM.MAX_EPOCH", "1"]
+    assert "| OldSmooth" in run(checkout, *words, BACKBONE="PhantomCLIP").stdout
+    done = run(checkout, *words, "TRAINER.OLDSMOOTH.EPSILON", "2", code=2, BACKBONE="PhantomCLIP")
     assert "EPSILON is 2" in done.stderr
 
 
