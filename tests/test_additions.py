@@ -16,6 +16,34 @@ from tests.conftest import ROOT
 pytestmark = pytest.mark.slow
 
 
+FORMER = """
+import torch.nn.functional as F
+
+from dassl.engine import TRAINER_REGISTRY
+from trainers.parts.options import require
+from trainers.parts.prompt_tuner import PromptTuner
+
+
+@TRAINER_REGISTRY.register()
+class OldSmooth(PromptTuner):
+    title, paper, row = "OldSmooth", "", 86
+
+    @classmethod
+    def default_options(cls):
+        return {**super().default_options(), "EPSILON": 0.1}
+
+    @classmethod
+    def check_options(cls, options):
+        super().check_options(options)
+        require(options, "EPSILON", least=0, most=1)
+
+    def losses(self, features, label):
+        logits = self.scale * features.global_token @ self.text_features().t()
+        return {"ce": F.cross_entropy(logits, label, label_smoothing=self.options.EPSILON)}, logits
+"""
+"""A method as the page of version 0.1 had it."""
+
+
 def left_out(folder, names):
     """What is left out of a copy of the repository: caches, hidden folders and the output of runs."""
     made = {"data", "output", "cache"} if folder == str(ROOT) else set()
@@ -49,6 +77,7 @@ def checkout(tmp_path_factory, page):
     broken = "from trainers.coop import CoOp\nfrom ogkd.tuning.registration import register\n\n\n"
     broken += "@register\nclass HalfMade(CoOp):\n    title = 'Half made'\n\n\nimport nothing_of_that_name\n"
     (folder / "trainers" / "half_made.py").write_text(broken, encoding="utf-8")
+    (folder / "trainers" / "old_smooth.py").write_text(FORMER, encoding="utf-8")
     (folder / "plugins" / "broken.py").write_text("import nothing_of_that_name\n", encoding="utf-8")
     (folder / "plugins" / "other.py").write_text(
         "from dassl.engine import TRAINER_REGISTRY\nfrom trainers.coop import CoOp\n\n\n"
@@ -99,12 +128,19 @@ def test_the_pages_commands_run_and_the_method_and_its_variant_have_rows(checkou
     assert "| SmoothCoOp, MAX_EPOCH 1, EPSILON 0.2 " in done.stdout
 
 
+def test_a_method_written_by_the_former_page_still_trains(checkout):
+    words = ["scripts/run.py", "OldSmooth", "few_shot", "data/Spots/Spots", "1", "1", "OPTIM.MAX_EPOCH", "1"]
+    assert "| OldSmooth" in run(checkout, *words, BACKBONE="PhantomCLIP").stdout
+    done = run(checkout, *words, "TRAINER.OLDSMOOTH.EPSILON", "2", code=2, BACKBONE="PhantomCLIP")
+    assert "EPSILON is 2" in done.stderr
+
+
 def test_help_names_the_new_method(checkout):
     assert "SmoothCoOp" in run(checkout, "train.py", "--help").stdout
 
 
 def test_the_tests_of_structure_stay_green_with_the_new_method(checkout):
-    names = ("runs/test_configs.py", "runs/test_spec.py", "reports/test_tables.py", "test_light_start.py")
+    names = ("runs/test_configs.py", "runs/test_spec.py", "reports/test_tables.py", "cli/test_light_start.py")
     files = [f"tests/{name}" for name in names]
     run(checkout, "-m", "pytest", "-q", "-x", *files)
     methods = ["tests/test_methods.py", "-k", "not promise or SmoothCoOp"]

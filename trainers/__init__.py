@@ -38,5 +38,6 @@ if __name__ == "ogkd.trainers":
 else:  # CoOp's name for it
     from ogkd.core.former import alias
 
-    alias({"trainers": "ogkd.trainers"})
+    former = {f"trainers.parts.{name}": "ogkd.tuning.former" for name in ("prompt_tuner", "options")}
+    alias({**former, "trainers.parts": "ogkd.tuning", "trainers": "ogkd.trainers"})
     sys.modules[__name__] = importlib.import_module("ogkd.trainers")

@@ -50,6 +50,7 @@ class MaPLe(PromptMethod):
 
     title, paper, row = "MaPLe", "2210.03117", 120
     frozen_images = False
+    prompt_learner: CoupledPromptLearner
 
     options = PromptMethod.options.but(N_CTX=2, CTX_INIT="a photo") | Options(
         DEPTH=Option(9, "layers that get their own prompts, capped at the towers' depth", least=1),

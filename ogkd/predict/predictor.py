@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ class Predictor:
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
         model = load_backbone(cfg.MODEL.BACKBONE.NAME, str(self.device))
         self._check_weights(model)
-        self.transform = build_transform(cfg, is_train=False)
+        self.transform: Any = build_transform(cfg, is_train=False)
         self.method = self._method(cfg, at_precision(model, _precision(cfg.FEATURES.PRECISION, self.device)))
         self.method.eval()
         with torch.inference_mode():

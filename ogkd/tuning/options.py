@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
@@ -61,6 +61,10 @@ class Options(Mapping[str, Option]):
 
     def __init__(self, **options: Option) -> None:
         self._options = options
+
+    if TYPE_CHECKING:  # a method's `options` are Options of the class, but values by name of an instance
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __getitem__(self, name: str) -> Option:
         return self._options[name]
