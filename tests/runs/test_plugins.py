@@ -13,7 +13,7 @@ from ogkd.cli import train
 from ogkd.core import UserError
 from ogkd.evaluation.predictions import Predictions
 from ogkd.runs import registry
-from ogkd.runs.config import build_config
+from ogkd.runs.config import build_config, resolve
 from ogkd.runs.execute import class_names
 from ogkd.runs.folder import notes
 from ogkd.runs.plugins import Plugins
@@ -253,17 +253,18 @@ def test_each_checkout_has_its_own_modules_beside_trainers_and_datasets(checkout
 
 
 def test_plain_defaults_of_a_checkouts_train_py_apply_and_what_it_sets_besides_is_said(checkouts):
-    cfg = build_config(RunSpec("Of2", "run", dataset="phantom", backbone="ViT-B/16", pairs=("TRAINER.OWN.ATT", "size")))
+    spec = RunSpec("Of2", "run", dataset="phantom", backbone="ViT-B/16", pairs=("TRAINER.OWN.ATT", "size"))
+    cfg = resolve(spec).cfg
     assert cfg.TRAINER.OWN == {"W": -2, "ATT": "size"}
     assert (cfg.OPTIM.LR_EXP, cfg.OPTIM.NEW_LAYERS) == (6.5, ("film",))
-    (note,) = notes(cfg)
+    (note,) = notes(resolve(spec))
     assert "plugins/Two/train.py is not run" in note
     assert "TRAINER.OWN.ATT, cfg.merge_from_list(of_dataset(cfg.DATASET.NAME)) must come" in note
 
 
 def test_a_checkout_copied_without_its_train_py_is_said(plug):
     plug({"part/trainers/own.py": TRAINER.format("OfPart")})
-    (note,) = notes(build_config(RunSpec("OfPart", "run", dataset="phantom", backbone="ViT-B/16")))
+    (note,) = notes(resolve(RunSpec("OfPart", "run", dataset="phantom", backbone="ViT-B/16")))
     assert "plugins/part/train.py is not run" in note
     assert "not copied" in note
 
