@@ -77,9 +77,9 @@ def load_checkpoint(fpath: str) -> dict:
         UserError: the file is missing, corrupt, or holds anything else.
     """
     checkpoint = read_checkpoint(Path(fpath))
-    found = mismatch(checkpoint, CHECKPOINT)
-    if found:
-        raise UserError(f"{fpath} is not a checkpoint ({found}): delete it and train again.")
+    result = mismatch(checkpoint, CHECKPOINT)
+    if result:
+        raise UserError(f"{fpath} is not a checkpoint ({result}): delete it and train again.")
     return checkpoint
 
 

@@ -17,7 +17,7 @@ from clip import clip
 from clip.model import build_model
 from ogkd.core import UserError
 from ogkd.models.openai_archive import is_archive, read_archive
-from tests.download_server import Served, serving
+from tests.support.download_server import Served, serving
 from tests.support.openai_clip import RESOLUTION, published, tiny, write_archive
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:Warning", "ignore::torch.jit.TracerWarning")

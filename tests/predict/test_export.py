@@ -28,8 +28,8 @@ from ogkd.predict.predictor import Predictor
 from ogkd.runs.execute import execute
 from ogkd.runs.spec import RunSpec
 from tests.conftest import ROOT
-from tests.download_server import serving
 from tests.support import random_weights
+from tests.support.download_server import serving
 
 CLASSES = ("smooth mass", "lobulated mass", "nodular opacity")
 ROOT_NAME = "St Elsewhere radiology 2019"
@@ -191,7 +191,7 @@ def test_a_cache_of_training_features_is_not_handed_over(run, tmp_path):
     [
         (lambda f: (f / "prompt.safetensors").write_bytes(b"123"), "prompt.safetensors cannot be read"),
         (lambda f: (f / "config.json").write_text("{}"), "it has no kind"),
-        (lambda f: (f / "config.json").write_text("{"), "is not valid JSON"),
+        (lambda f: (f / "config.json").write_text("{"), "config.json is corrupt"),
         (lambda f: change(f, format=99), "has the format 99"),
         (lambda f: change(f, classes=None), "its classes is not a list of names"),
         (lambda f: change(f, options={"N_CTXX": 3}), "did you mean TRAINER.OGKD.N_CTX"),
