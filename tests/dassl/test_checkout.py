@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from yacs.config import CfgNode
 
+import dassl.engine
 import ogkd
 import ogkd.trainers
 from dassl.config import get_cfg_default
@@ -53,9 +54,11 @@ def test_nothing_is_imported_that_upstream_lacks_or_that_a_checkout_has_under_th
 @pytest.fixture
 def registry(monkeypatch):
     """An empty registry of trainers, as a checkout's Dassl has it, and no method registered."""
-    monkeypatch.setattr(registration, "TRAINER_REGISTRY", Registry("TRAINER"))
+    empty = Registry("TRAINER")
+    monkeypatch.setattr(dassl.engine, "TRAINER_REGISTRY", empty)
     monkeypatch.setattr(registration, "_registered", {})
-    return registration.TRAINER_REGISTRY
+    monkeypatch.setattr(registration, "_offers", [])
+    return empty
 
 
 def test_a_checkouts_names_stay_its_own_and_ours_get_a_prefix(registry, capsys):

@@ -253,10 +253,11 @@ def test_each_checkout_has_its_own_modules_beside_trainers_and_datasets(checkout
 
 
 def test_plain_defaults_of_a_checkouts_train_py_apply_and_what_it_sets_besides_is_said(checkouts):
-    cfg = build_config(RunSpec("Of2", "run", dataset="phantom", backbone="ViT-B/16", pairs=("TRAINER.OWN.ATT", "size")))
+    spec = RunSpec("Of2", "run", dataset="phantom", backbone="ViT-B/16", pairs=("TRAINER.OWN.ATT", "size"))
+    cfg = resolve(spec).cfg
     assert cfg.TRAINER.OWN == {"W": -2, "ATT": "size"}
     assert (cfg.OPTIM.LR_EXP, cfg.OPTIM.NEW_LAYERS) == (6.5, ("film",))
-    (note,) = notes(cfg)
+    (note,) = notes(resolve(spec))
     assert "plugins/Two/train.py is not run" in note
     assert "TRAINER.OWN.ATT, cfg.merge_from_list(of_dataset(cfg.DATASET.NAME)) must come" in note
 
