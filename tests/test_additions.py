@@ -84,7 +84,12 @@ def test_help_names_the_new_method(checkout):
 
 
 def test_the_tests_of_structure_stay_green_with_the_new_method(checkout):
-    files = ["tests/runs/test_configs.py", "tests/runs/test_spec.py", "tests/test_tables.py", "tests/test_light_start.py"]
+    files = [
+        "tests/runs/test_configs.py",
+        "tests/runs/test_spec.py",
+        "tests/test_tables.py",
+        "tests/test_light_start.py",
+    ]
     run(checkout, "-m", "pytest", "-q", "-x", *files)
     methods = ["tests/test_methods.py", "-k", "not promise or SmoothCoOp"]
     run(checkout, "-m", "pytest", "-q", "-x", *methods)

@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from ogkd.runs.ready import check_ready
 
     backbone = places.backbone_for(dataset)
-    everything = [job.afresh(args.rerun) for of_option in jobs.values() for job in of_option]
+    everything = [job.with_rerun(args.rerun) for of_option in jobs.values() for job in of_option]
     settings = settings_of(args, worker_count(args.jobs, backbone), backbone, places.output)
     if args.dry_run:
         dry_run(everything, settings)

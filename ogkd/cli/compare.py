@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     jobs = {
         protocol: plan(protocol, [dataset], methods, seeds, shots, places, args.pairs) for protocol in args.protocol
     }
-    everything = [job.afresh(args.rerun) for of_protocol in jobs.values() for job in of_protocol]
+    everything = [job.with_rerun(args.rerun) for of_protocol in jobs.values() for job in of_protocol]
     if args.dry_run:
         dry_run(everything, settings)
         return

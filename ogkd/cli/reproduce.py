@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = settings_of(args, worker_count(args.jobs or "1", backbone), backbone, places.output)
     shots = [shots_of(number, "--shots") for number in args.shots]
     jobs = plan(args.protocol, datasets, args.methods or benchmark_methods(), args.seeds, shots, places)
-    jobs = [job.afresh(args.rerun) for job in jobs]
+    jobs = [job.with_rerun(args.rerun) for job in jobs]
     if args.dry_run:
         dry_run(jobs, settings)
         return

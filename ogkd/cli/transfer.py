@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     shots = [shots_of(number, "--shots") for number in args.shots]
     routes = asked_for(args.routes) or published_routes(places, args.dry_run)
     jobs, left_out = transfer_plan(routes, args.methods or benchmark_methods(), seeds, shots, places)
-    jobs = [job.afresh(args.rerun) for job in jobs]
+    jobs = [job.with_rerun(args.rerun) for job in jobs]
     for sentence in left_out:
         print(f"note: {sentence}", file=sys.stderr)
     if args.dry_run:

@@ -18,7 +18,7 @@ from typing import Any
 
 from ogkd.core import UserError, atomic_path, progress
 from ogkd.core.hashes import file_sha256, git_blob_sha1
-from ogkd.core.locks import alone
+from ogkd.core.locks import locked
 from ogkd.core.network import trouble
 from ogkd.core.transfer import TransferError, download, read_small, require_space, writing
 from ogkd.data import catalogue
@@ -106,7 +106,9 @@ def _alone(facts: Facts, root: Path) -> Iterator[None]:
     """Hold the lock of the data set's folder; wait while another process holds it."""
     with contextlib.ExitStack() as stack:
         with writing("a lock file", facts.folder(root)):
-            stack.enter_context(alone(facts.folder(root) / ".download.lock", f"the download of {facts.name} to {root}"))
+            stack.enter_context(
+                locked(facts.folder(root) / ".download.lock", f"the download of {facts.name} to {root}")
+            )
         yield
 
 

@@ -38,7 +38,7 @@ class Task:
         """Called by submitit at a time limit or preemption: resubmits the same job, which resumes."""
         import submitit
 
-        return submitit.helpers.DelayedSubmission(Task(self.job.afresh(False), self.threads, self.retries))
+        return submitit.helpers.DelayedSubmission(Task(self.job.with_rerun(False), self.threads, self.retries))
 
 
 def start(todo: Sequence[Job], settings: Settings, cluster: str = "slurm") -> Report:
