@@ -34,7 +34,7 @@ from ogkd.runs.config import flat, method_config
 from ogkd.runs.execute import execute
 from ogkd.runs.registry import benchmark_methods, method_class
 from ogkd.runs.spec import RunSpec
-from ogkd.tuning.clip_trainer import load_backbone
+from ogkd.tuning.backbone import load_backbone
 
 DRAWING = "drawing Phantom"
 COUNTS = {"train": 2, "val": 1, "test": 1}  # images per class

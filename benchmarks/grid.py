@@ -37,7 +37,7 @@ from ogkd.evaluation.protocol import BASE2NEW_SHOTS as SHOTS
 from ogkd.runs.config import build_config, resolve
 from ogkd.runs.protocols import Places, job
 from ogkd.runs.spec import RunSpec
-from ogkd.tuning.clip_trainer import load_backbone
+from ogkd.tuning.backbone import load_backbone
 
 METHOD, GOAL_MINUTES, LEAST_IMAGES, LEAST_EPOCHS = "OGKD", 15.0, 64, 2
 DIFFERENT_IMAGES, SIDE = 16, 256
@@ -134,7 +134,7 @@ def measure(work: Work, spec: RunSpec, fraction: float) -> None:
     crops, steps = seconds_of_epochs(trainer, epochs)
     images = sum(len(loader.dataset.data_source) for loader in (trainer.test_loader, trainer.val_loader))
     for split in ("test", "val"):
-        trainer.split_features(split)
+        trainer.task.features_of(split)
     took = {name: entry["seconds"] for name, entry in trainer.phases.record.items()}
     work.unit = {
         LOAD: took["load model"],

@@ -27,7 +27,7 @@ from tabulate import tabulate
 from ogkd.core import UserError, run_program
 
 ROOT = Path(__file__).resolve().parents[1]
-TREES = ("trainers", "dassl/optim")  # where the files are looked for, in any folder
+TREES = ("trainers", "ogkd/tuning", "dassl/optim")  # where the files are looked for, in any folder
 HEAVY = ("torch", "torchvision", "open_clip", "timm", "transformers.models.bert.modeling_bert",
          "transformers.models.clip.modeling_clip", "sklearn.linear_model", "scipy.stats", "pandas",
          "hypothesis.extra.numpy", "PIL.Image", "pydicom", "pytest")  # fmt: skip
@@ -93,15 +93,6 @@ FILES: dict[str, tuple[tuple[str, ...], list[tuple[str, str, str]]]] = {
             ("F.normalize(self.prompts.mean(-2), dim=-1)", "self.prompts.mean(-2)", "prototypes not normalised"),
             ("return F.normalize(mean, dim=-1)", "return mean", "selected prototypes not normalised"),
             ("torch.where(kept.any(), kept, everything)", "kept", "NaN where no prompt is within tau"),
-        ],
-    ),
-    "coop.py": (
-        (TRAININGS,),
-        [
-            ("self.scale * features", "features", "scale ignored"),
-            ("F.cross_entropy(logits, label)", 'F.cross_entropy(logits, label, reduction="sum")', "sum over the batch"),
-            ("features.global_token", "features.global_token.roll(1, 0)", "another image's feature"),
-            ("self.text_features().t()", "self.text_features().detach().requires_grad_().t()", "nothing is learned"),
         ],
     ),
     "cocoop.py": (
@@ -182,27 +173,19 @@ FILES: dict[str, tuple[tuple[str, ...], list[tuple[str, str, str]]]] = {
             ("self.scale * features @ self.text.t() + self", "features @ self.text.t() + self", "scale ignored"),
             ("options.ALPHA, options.BETA)", "1.0, 1.0)", "ALPHA and BETA ignored"),
             ("if not options.SEARCH:", "if False:", "SEARCH ignored"),
-            ("labels = trainer.validation_set", "labels = trainer.training_set", "searched on the training images"),
-            ("self.alpha.fill_(alpha)", "self.alpha.fill_(1.0)", "the search's alpha not used"),
-            ("self.beta.fill_(beta)", "self.beta.fill_(1.0)", "the search's beta not used"),
+            ("labels = task.validation_set", "labels = task.training_set", "searched on the training images"),
+            ("cache.alpha.fill_(alpha)", "cache.alpha.fill_(1.0)", "the search's alpha not used"),
+            ("cache.beta.fill_(beta)", "cache.beta.fill_(1.0)", "the search's beta not used"),
             ("0.1 + i * (most - 0.1) / steps", "(i + 1) * most / steps", "another grid"),
             ("counts.flatten().argmax()", "(counts.numel() - 1 - counts.flatten().flip(0).argmax())",
              "the last of the best pairs"),
-            ("        super().update(terms)\n        self.sched.step()", "        super().update(terms)",
-             "a constant learning rate"),
-            ("optim.MAX_EPOCH *= steps", "optim.MAX_EPOCH *= 1", "a cosine of as many steps as epochs"),
-            ("def update_lr(", "def unused(", "the schedule also stepped by the epoch"),
-            ("self.load_model(self.output_dir)\n        self.cache_model.search(self)", "self.cache_model.search(self)",
-             "the last epoch's keys, not the best's"),
-            ("self.load_model(self.output_dir)\n        self.cache_model.search(self)",
-             "self.load_model(self.output_dir)", "no search after fine-tuning"),
         ],
     ),
     "linear_probe.py": (
         (MATH, TRAININGS),
         [
             ("self.options.C or 10", "10", "C ignored"),
-            ("images, labels = self.validation_set", "images, labels = self.training_set",
+            ("images, labels = task.validation_set", "images, labels = task.training_set",
              "C chosen on training images"),
             ("fit = LogisticRegression(C=c,", "fit = LogisticRegression(C=1.0,", "always the same C"),
             ("self.coef.t() + self.intercept", "self.coef.t()", "no intercept"),
@@ -219,31 +202,51 @@ FILES: dict[str, tuple[tuple[str, ...], list[tuple[str, str, str]]]] = {
             ("(4 * text_logits", "(text_logits", "four times the multipliers' step"),
             ("return 250 * float", "return float", "multipliers start 250 times smaller"),
             ("copy_(one_hot.t() @ features)", "zero_()", "weights start at 0"),
-            ("(self.epoch + 1) % self.options.ALPHA_EVERY == 0", "True", "ALPHA_EVERY ignored"),
-            ("self.probe.alpha.grad = None", "pass", "the multipliers' gradient never cleared"),
+            ("(epoch + 1) % self.options.ALPHA_EVERY == 0", "True", "ALPHA_EVERY ignored"),
             ("scaled.LR *= self.weight_step", "scaled.LR = self.weight_step", "OPTIM.LR ignored"),
             ("factor * self.alpha_step", "self.alpha_step", "OPTIM.LR ignored for the multipliers"),
-            ("math.nextafter(self.best_result, -math.inf)", "self.best_result", "the first of the best epochs"),
+            ("later_is_better = True", "later_is_better = False", "the first of the best epochs"),
             ("text, self.options.BIAS)", "text)", "BIAS ignored"),
         ],
     ),
     "clip_trainer.py": (
         (LOSSES, TRAININGS),
         [
+            ("if self.method.schedule_by_step or (self.batch_idx + 1) == self.num_batches:", "if True:",
+             "the learning rate falls by the step"),
+            ("if self.method.schedule_by_step or (self", "if (self", "a constant learning rate in an epoch"),
+            ("            self.update_lr()\n",
+             "            self.update_lr()\n        if (self.batch_idx + 1) == self.num_batches:\n"
+             "            self.update_lr()\n", "a schedule by step also stepped by the epoch"),
+            ("self.method.zero_grad()", "self.optim.zero_grad()", "gradients of LP++'s multipliers never cleared"),
+            ("math.nextafter(self.best_result, -math.inf)", "self.best_result", "the first of the best epochs"),
+            ("            self.load_model(self.output_dir)\n            self.method.finish(self.task)",
+             "            self.method.finish(self.task)", "finished from the last epoch, not the best"),
+            ("            self.method.finish(self.task)\n", "", "no search after fine-tuning"),
+        ],
+    ),
+    "method.py": (
+        (LOSSES, TRAININGS),
+        [
             ("torch.stack(list(terms.values())).sum()", "torch.stack(list(terms.values())).mean()",
              "the mean of the terms"),
             ("torch.stack(list(terms.values())).sum()", "next(iter(terms.values()))", "the first term alone"),
-            ("if (self.batch_idx + 1) == self.num_batches:", "if True:", "the learning rate falls by the step"),
-            ("build_optimizer(module, self.cfg.OPTIM)",
-             "build_optimizer(list(module.parameters())[:1], self.cfg.OPTIM)", "only the first parameter learns"),
+            ("build_optimizer(self, optim)",
+             "build_optimizer(list(self.parameters())[:1], optim)", "only the first parameter learns"),
+            ("optim.MAX_EPOCH *= steps", "optim.MAX_EPOCH *= 1", "a cosine of as many steps as epochs"),
         ],
     ),
-    "prompt_tuner.py": (
+    "prompt_method.py": (
         (TRAININGS,),
         [
+            ("self.scale * features", "features", "scale ignored"),
+            ("F.cross_entropy(logits, label)", 'F.cross_entropy(logits, label, reduction="sum")', "sum over the batch"),
+            ("features.global_token", "features.global_token.roll(1, 0)", "another image's feature"),
+            ("text = self.text_features()\n", "text = self.text_features().detach().requires_grad_()\n",
+             "nothing is learned"),
             ("return F.normalize(text, dim=-1)", "return text", "text features not normalised"),
             ("dropout=self.prompt_learner.text_dropout", "dropout=0.0", "TEXT_DROPOUT ignored"),
-            ('self.set_model_mode("eval")', "pass", "dropout in the test"),
+            ("self.eval()", "pass", "dropout in the test"),
             ("weights = self.scale * self.text_features().t()\n        return lambda features: features @",
              "weights = self.text_features().t()\n        return lambda features: features @",
              "tested without the scale"),

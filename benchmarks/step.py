@@ -32,7 +32,7 @@ from ogkd.features.encode import encode_images
 from ogkd.prompts.bank import template_prompts
 from ogkd.runs.config import build_config, method_config
 from ogkd.runs.spec import RunSpec
-from ogkd.tuning.clip_trainer import load_backbone
+from ogkd.tuning.backbone import load_backbone
 
 STEPS, BATCH = 8, 4
 # data set, subsample and shots that give 8 steps with batch size 4 per epoch
@@ -111,7 +111,7 @@ def run_path(cfg) -> dict:
         "setup": setup,
         "step": seconds,
         "losses": steps.losses,
-        "ctx": trainer.prompt_learner.ctx.detach().clone(),
+        "ctx": trainer.method.prompt_learner.ctx.detach().clone(),
         "peak": peak_memory_bytes(),
         "checkpoint": size,
         "trainer": trainer,

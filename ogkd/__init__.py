@@ -1,7 +1,7 @@
 """Few-shot prompt tuning of frozen biomedical vision-language models: OGKD and its baselines.
 
 `from ogkd import PromptClassifier` trains and predicts from Python; `ogkd --help` lists the commands. In anybody's CoOp
-checkout, `import ogkd.trainers` registers the methods with Dassl, and `ogkd.extend_cfg(cfg)` adds their options.
+checkout, `import ogkd.trainers` and `ogkd.extend_cfg(cfg)` register the methods with Dassl and add their options.
 
 The package uses the names of Dassl (`dassl`) and OpenAI's CLIP (`clip`): those that are installed or beside the
 program, else the ones that come with it.
@@ -25,7 +25,7 @@ _LAZY = {
     "PromptClassifier": "ogkd.predict.classifier",
     "Predictor": "ogkd.predict.predictor",
     "RunSpec": "ogkd.runs.spec",
-    "extend_cfg": "ogkd.tuning.checkout",
+    "extend_cfg": "ogkd.checkout",
     "load_prompt": "ogkd.predict.export",
 }
 __all__ = ["__version__", *_LAZY]

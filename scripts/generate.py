@@ -22,7 +22,7 @@ from ogkd.cli.run import ARGUMENTS
 from ogkd.core import UserError, run_program
 from ogkd.data import catalogue
 from ogkd.runs.registry import benchmark_methods, method_class
-from ogkd.tuning.clip_trainer import ClipTrainer
+from ogkd.tuning.method import Method
 
 ROOT = Path(__file__).resolve().parents[1]
 WHAT = {
@@ -34,10 +34,12 @@ HEADLESS = {"base2new": "trains and tests on the base classes (it has no head fo
 ARXIV = "https://arxiv.org/abs/"
 
 
-def methods() -> list[type[ClipTrainer]]:
+def methods() -> list[type[Method]]:
     """The methods of trainers/, in table order."""
     found = [method_class(name) for name in benchmark_methods()]
-    return [method for method in found if method.__module__.startswith("trainers.")]  # plugins have no scripts here
+    return [
+        method for method in found if method.__module__.startswith("ogkd.trainers.")
+    ]  # plugins have no scripts here
 
 
 def script_folder(title: str) -> str:
@@ -46,7 +48,7 @@ def script_folder(title: str) -> str:
     return "_".join(re.findall(r"[a-z0-9]+", words.lower()))
 
 
-def script(method: type[ClipTrainer], protocol: str) -> str:
+def script(method: type[Method], protocol: str) -> str:
     """The content of scripts/<method>/<protocol>.sh."""
     arguments, _ = ARGUMENTS[protocol]
     path = f"scripts/{script_folder(method.title)}/{protocol}.sh"
@@ -77,7 +79,7 @@ def left_over(wanted: dict[Path, str]) -> list[Path]:
 def methods_table(page: Path) -> str:
     rows = []
     for method in methods():
-        file = Path(*method.__module__.split(".")).with_suffix(".py")
+        file = Path(*method.__module__.split(".")[1:]).with_suffix(".py")
         rows.append(
             (
                 method.title,

@@ -11,7 +11,7 @@ from ogkd.reports.ablation import ablation_table
 from ogkd.reports.plots import save, sensitivity
 from ogkd.runs.config import resolve
 from ogkd.runs.protocols import Places, job
-from tests.test_tables import write_run
+from tests.support.tables import write_run
 
 GAMMA = "TRAINER.OGKD.GAMMA"
 VALUES = [(0.2, 60.0, 50.0), (0.3, 64.0, 52.0), (1.0, 56.0, 58.0)]  # gamma, base, novel at seed 1; 0.3 as configured

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from ogkd.phantom.dataset import write_dataset
+from ogkd.tuning.prompt_method import PromptMethod
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
@@ -43,6 +44,11 @@ def checkout(tmp_path_factory, page):
     (folder / "data/Spots/Phantom").rename(folder / "data/Spots/Spots")
     (folder / "data/Spots/split_Phantom.json").rename(folder / "data/Spots/split_Spots.json")
 
+    shutil.copy(ROOT / "tests/methods/gda.py", folder / "trainers")
+    shutil.copy(ROOT / "tests/methods/class_aware.py", folder / "plugins")
+    broken = "from trainers.coop import CoOp\nfrom ogkd.tuning.registration import register\n\n\n"
+    broken += "@register\nclass HalfMade(CoOp):\n    title = 'Half made'\n\n\nimport nothing_of_that_name\n"
+    (folder / "trainers" / "half_made.py").write_text(broken, encoding="utf-8")
     (folder / "plugins" / "broken.py").write_text("import nothing_of_that_name\n", encoding="utf-8")
     (folder / "plugins" / "other.py").write_text(
         "from dassl.engine import TRAINER_REGISTRY\nfrom trainers.coop import CoOp\n\n\n"
@@ -52,18 +58,32 @@ def checkout(tmp_path_factory, page):
     return folder
 
 
-def run(checkout, *words, **environment):
+def run(checkout, *words, code=0, **environment):
     done = subprocess.run(
         [sys.executable, *words], cwd=checkout, capture_output=True, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **environment},
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == code, done.stdout + done.stderr
     return done
 
 
-def test_the_pages_method_keeps_every_promise(checkout, page):
+def test_the_pages_method_and_both_examples_keep_every_promise(checkout, page):
     (check,) = re.findall(r'^python -c "(.*)"$', page, re.M)
-    run(checkout, "-c", check)
+    run(checkout, "-c", f"{check}; check_method('GDA'); check_method('ClassAware')")
+
+
+def test_the_examples_are_as_short_as_the_page_suggests():
+    for name, most in (("gda", 60), ("class_aware", 90)):
+        assert len((ROOT / f"tests/methods/{name}.py").read_text().splitlines()) <= most
+
+
+def test_a_broken_file_in_trainers_is_reported_and_stops_its_own_method_alone(checkout):
+    done = run(checkout, "train.py", "--trainer", "SmoothCoOp", "--help")
+    assert "TRAINER.SMOOTHCOOP.EPSILON" in done.stdout
+    assert "trainers/half_made.py is not used" in done.stderr
+    words = ["scripts/run.py", "HalfMade", "few_shot", "spots", "1", "1"]
+    done = run(checkout, *words, code=2)
+    assert re.search(r"HalfMade of trainers/half_made.py cannot be used.*nothing_of_that_name", done.stderr)
 
 
 def test_the_pages_commands_run_and_the_method_and_its_variant_have_rows(checkout):
@@ -84,12 +104,8 @@ def test_help_names_the_new_method(checkout):
 
 
 def test_the_tests_of_structure_stay_green_with_the_new_method(checkout):
-    files = [
-        "tests/runs/test_configs.py",
-        "tests/runs/test_spec.py",
-        "tests/test_tables.py",
-        "tests/test_light_start.py",
-    ]
+    names = ("runs/test_configs.py", "runs/test_spec.py", "reports/test_tables.py", "test_light_start.py")
+    files = [f"tests/{name}" for name in names]
     run(checkout, "-m", "pytest", "-q", "-x", *files)
     methods = ["tests/test_methods.py", "-k", "not promise or SmoothCoOp"]
     run(checkout, "-m", "pytest", "-q", "-x", *methods)
@@ -110,5 +126,9 @@ def test_a_plugin_runs_under_its_name_and_a_broken_one_is_named_with_its_reason(
 
 
 def test_what_the_page_names_exists(page):
-    for module, name in re.findall(r"`((?:trainers|dassl)\.[\w.]+)\.(\w+)`", page):
-        assert hasattr(__import__(module, fromlist=[name]), name)
+    for path in re.findall(r"`((?:ogkd|tests)/[\w/]*)(?:\.py)?`", page):
+        assert (ROOT / path).is_dir() or (ROOT / f"{path}.py").is_file(), path
+    bases = re.findall(r"^\| [^|]+ \| `(\w+)`", page, re.M)
+    assert set(bases) == {"PromptMethod", "FeatureMethod", "Method"}
+    hooks = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| .* \| (.*) \|$", page, re.M)))) - {"self"}
+    assert all(hasattr(PromptMethod, hook) for hook in hooks)

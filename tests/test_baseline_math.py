@@ -165,7 +165,8 @@ def test_tip_adapter_adds_the_cached_labels_weighed_by_similarity():
     features, keys, text = (rng.normal(size=(n, 5)).astype("f") for n in (3, 4, 2))
     labels = [0, 1, 1, 0]
     expected = np_tip_logits(features, keys, labels, text, 3.0, 0.7, 2.5)
-    model = CacheModel(*map(torch.tensor, (keys, labels, text)), scale=3.0, alpha=0.7, beta=2.5)
+    model = CacheModel(torch.tensor(text), scale=3.0, alpha=0.7, beta=2.5)
+    model.fill(torch.tensor(keys), torch.tensor(labels))
     np.testing.assert_allclose(model(torch.tensor(features)).detach().numpy(), expected, rtol=1e-4)
     assert set(model.state_dict()) == {"keys", "values", "alpha", "beta"}
 
@@ -237,7 +238,8 @@ def test_lp_plus_plus_adds_multiplied_text_logits_to_the_linear_ones():
     rng = np.random.default_rng(0)
     features, text = rng.normal(size=(6, 5)).astype("f"), rng.normal(size=(3, 5)).astype("f")
     labels = torch.tensor([0, 1, 2, 0, 1, 2])
-    probe = Probe(torch.tensor(features), labels, torch.tensor(text))
+    probe = Probe(torch.tensor(text))
+    probe.start(torch.tensor(features), labels)
     assert probe.linear.bias is None
     probe.alpha.data = torch.tensor([1.0, 2.0, 3.0])
     sums = np.stack([features[labels.numpy() == k].sum(0) for k in range(3)])

@@ -25,9 +25,9 @@ from ogkd.reports.tables import average, base2new_tables, few_shot_tables
 from ogkd.runs.execute import execute
 from ogkd.runs.registry import benchmark_methods
 from ogkd.runs.spec import RunSpec
+from tests.dassl.test_toy_trainer import GIVEN
 from tests.report_runs import random_predictions, write_run
 from tests.support.runs import configured, killed_at, learned
-from tests.test_toy_trainer import GIVEN
 from tests.toy_trainer import ToyCoOp
 
 AT_ONCE = ("OPTIM.WARMUP_EPOCH", "0")

@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "ogkd.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\|([^|]*)\| `([A-Z_]+)` \|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|$", PAGE, re.MULTILINE)
-OPTIONS = method_class("OGKD").default_options()
+OPTIONS = method_class("OGKD").options.defaults()
 PROTOCOLS = {"base2new": 5, "few_shot": 6}
 
 

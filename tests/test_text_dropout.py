@@ -4,17 +4,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dassl.engine import TRAINER_REGISTRY
 from ogkd import models
 from ogkd.cli import train
 from ogkd.core import UserError
+from ogkd.runs.registry import method_class
 from ogkd.runs.spec import RunSpec
 from ogkd.tuning.prompt_learner import PromptLearner
-from ogkd.tuning.prompt_tuner import PromptTuner
+from ogkd.tuning.prompt_method import PromptMethod
 from tests.support import tiny_models
 from tests.support.runs import configured, killed_at, learned, same, trainer_of
 from tests.test_methods import PROMPT_METHODS
-from trainers.biomedcoop import BiomedCoOp
 from trainers.cocoop import CoCoOp
 from trainers.maple import MaPLe
 
@@ -30,7 +29,7 @@ def rate(method, value):
 @pytest.mark.parametrize("method", PROMPT_METHODS)
 def test_the_methods_that_were_published_with_dropout_have_it_and_the_others_do_not(method):
     published = {"BiomedCoOp": 0.1, "OGKD": 0.1}
-    assert TRAINER_REGISTRY.get(method).default_options()["TEXT_DROPOUT"] == published.get(method, 0.0)
+    assert method_class(method).options["TEXT_DROPOUT"].default == published.get(method, 0.0)
 
 
 @pytest.mark.parametrize("method", PROMPT_METHODS)
@@ -63,7 +62,7 @@ def without_dropout(monkeypatch, method):
         def text_features(self):
             return F.normalize(self.clip_model.encode_text(*self.prompt_learner()), dim=-1)
 
-        monkeypatch.setattr(PromptTuner, "text_features", text_features)
+        monkeypatch.setattr(PromptMethod, "text_features", text_features)
 
 
 @pytest.mark.parametrize("method", PROMPT_METHODS)
@@ -102,34 +101,27 @@ def test_a_cold_and_a_warm_feature_cache_and_any_number_of_loader_processes_give
 
 @pytest.mark.parametrize("method", PROMPT_METHODS)
 def test_a_test_and_what_the_teacher_says_have_no_dropout(arguments, method):
-    trainer = trainer_of(configured(arguments, method, *rate(method, 0.5)))
-    images = torch.randn(3, trainer.clip_model.embed_dim)
-    if method == "MaPLe":
-        images = torch.randn(3, 3, *trainer.cfg.INPUT.SIZE)
-    trainer.set_model_mode("train")
-    classify = trainer.model_inference if method == "MaPLe" else trainer.classifier()
+    one = prepared(arguments, method, 0.5)
+    images = torch.randn(3, one.clip_model.embed_dim)
+    one.train()
+    classify = one.classifier()
     with torch.no_grad():
-        first, again = classify(images), classify(images)
-        torch.testing.assert_close(first, again, rtol=0, atol=0)
-        trainer.set_model_mode("train")
+        torch.testing.assert_close(classify(images), classify(images), rtol=0, atol=0)
+        one.train()
         if method != "CoCoOp":
-            assert not torch.equal(trainer.text_features(), trainer.text_features())
-    for frozen in ("zero_shot", "frozen"):
-        if hasattr(trainer, frozen):
-            other = trainer_of(configured(arguments, method, *rate(method, 0.0)))
-            assert torch.equal(getattr(trainer, frozen), getattr(other, frozen))
+            assert not torch.equal(one.text_features(), one.text_features())
+    other = prepared(arguments, method, 0.0)
+    for frozen in ("zero_shot", "frozen", "prototypes"):
+        if hasattr(one, frozen):
+            assert torch.equal(getattr(one, frozen), getattr(other, frozen))
 
 
-def test_the_teachers_prototypes_are_those_without_dropout(arguments, monkeypatch):
-    seen = []
-    before_train = BiomedCoOp.before_train
-    monkeypatch.setattr(BiomedCoOp, "before_train", lambda self: (before_train(self), seen.append(self.prototypes)))
-    for value in (0.0, 0.5):
-        words = configured(arguments, "BiomedCoOp", *rate("BiomedCoOp", value), "FEATURES.CACHE_DIR", "")
-        trainer = trainer_of(words)
-        trainer.set_model_mode("train")
-        trainer.before_train()
-    assert torch.equal(*seen)
+def prepared(arguments, method, value):
+    """A method in train mode, ready for its first step."""
+    trainer = trainer_of(configured(arguments, method, *rate(method, value), "FEATURES.CACHE_DIR", ""))
+    trainer.method.train()
+    trainer.method.prepare(trainer.task)
+    return trainer.method
 
 
 def test_a_text_tower_without_dropout_says_so_once(tmp_path, capsys):

@@ -1,18 +1,40 @@
-"""Prompt-tuning methods and their baselines, one per file; importing the package makes them known.
+"""Prompt-tuning methods and their baselines, one per file; importing the package defines all of them.
 
-To register them with Dassl see ogkd/tuning/checkout.py.
+ogkd/tuning/registration.py registers them with Dassl. A file that cannot be imported is reported and named in `FAILED`,
+and its methods are not offered; the others are.
 """
 
 import importlib
 import pkgutil
+import re
 import sys
+from pathlib import Path
+
+FAILED: dict[str, str] = {}
+"""For each class of a file that cannot be imported, a sentence that says why."""
+
+
+def _import(name: str) -> None:
+    from ogkd.tuning.registration import METHODS
+
+    try:
+        importlib.import_module(f"{__name__}.{name}")
+    except (Exception, SystemExit) as error:  # a file of one's own may raise anything; the rest must still work
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"warning: trainers/{name}.py is not used, its import failed ({reason})", file=sys.stderr)
+        text = (Path(__path__[0]) / f"{name}.py").read_text(encoding="utf-8", errors="ignore")
+        for found in re.findall(r"^class (\w+)", text, re.MULTILINE):
+            FAILED[found] = (
+                f"The trainer {found} of trainers/{name}.py cannot be used: the import failed ({reason}). Mend that "
+                f"file."
+            )
+        for method in [method for method in METHODS.values() if method.__module__ == f"{__name__}.{name}"]:
+            del METHODS[method.__name__]
+
 
 if __name__ == "ogkd.trainers":
-    from ogkd.tuning.checkout import collected
-
-    with collected():
-        for _module in pkgutil.iter_modules(__path__):
-            importlib.import_module(f"{__name__}.{_module.name}")
+    for _module in pkgutil.iter_modules(__path__):
+        _import(_module.name)
 else:  # CoOp's name for it
     from ogkd.core.former import alias
 

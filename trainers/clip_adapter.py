@@ -6,12 +6,11 @@ from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from yacs.config import CfgNode
 
-from dassl.engine import TRAINER_REGISTRY
 from ogkd.models import ImageFeatures
-from ogkd.tuning.feature_trainer import FeatureTrainer
-from ogkd.tuning.options import require
+from ogkd.tuning.feature_method import FeatureMethod
+from ogkd.tuning.options import Option, Options
+from ogkd.tuning.registration import register
 from ogkd.tuning.templates import TEMPLATE, template_features
 
 
@@ -32,32 +31,25 @@ class Adapter(nn.Module):
         return F.normalize(mixed, dim=-1) if self.normalize else mixed
 
 
-@TRAINER_REGISTRY.register()
-class CLIPAdapter(FeatureTrainer):
+@register
+class CLIPAdapter(FeatureMethod):
     """Cross entropy. RATIO and NORMALIZE default to the authors' values; the benchmark uses 0.5 and False."""
 
     title, paper, row = "CLIP-Adapter", "2110.04544", 30
     draws_each_epoch = True
 
-    @classmethod
-    def default_options(cls) -> dict[str, object]:
-        return {
-            "TEMPLATE": TEMPLATE,
-            "RATIO": 0.2,  # share of the adapted feature in the mixture, 0..1
-            "NORMALIZE": True,  # normalise the mixture to length 1
-            "REDUCTION": 4,  # how many times narrower the bottleneck is
-        }
+    folder = "adapter"
+    options = Options(
+        TEMPLATE=Option(TEMPLATE, "the hand-written prompt"),
+        RATIO=Option(0.2, "share of the adapted feature in the mixture", least=0, most=1),
+        NORMALIZE=Option(True, "normalise the mixture to length 1"),
+        REDUCTION=Option(4, "how many times narrower the bottleneck is", least=1),
+    )
 
-    @classmethod
-    def check_options(cls, options: CfgNode) -> None:
-        require(options, "RATIO", least=0, most=1)
-        require(options, "REDUCTION", least=1)
-
-    def build_method(self) -> None:
+    def build(self) -> None:
         options = self.options
-        self.text = template_features(self.clip_model, self.classnames, options.TEMPLATE, self.cache)
+        self.text = template_features(self.clip_model, self.classnames, options.TEMPLATE, self.feature_cache)
         self.adapter = Adapter(self.clip_model.embed_dim, options.REDUCTION, options.RATIO, options.NORMALIZE)
-        self.learn("adapter", self.adapter)
 
     def classifier(self) -> Callable[[Tensor], Tensor]:
         return lambda features: self.scale * self.adapter(features) @ self.text.t()

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dassl.engine import TRAINER_REGISTRY
 from ogkd.models import FrozenCLIP, ImageFeatures
 from ogkd.tuning.prompt_learner import PromptLearner
-from ogkd.tuning.prompt_tuner import PromptTuner
+from ogkd.tuning.prompt_method import PromptMethod
+from ogkd.tuning.registration import register
 
 TEXTS_AT_ONCE = 512  # when testing; bounds the memory of B * C prompts
 
@@ -34,8 +34,8 @@ class ConditionalPromptLearner(PromptLearner):
         return self.assemble(ctx).flatten(0, 1), self.mask.repeat(len(image), 1)
 
 
-@TRAINER_REGISTRY.register()
-class CoCoOp(PromptTuner):
+@register
+class CoCoOp(PromptMethod):
     title, paper, row = "CoCoOp", "2203.05557", 90
     prompt_learner_class = ConditionalPromptLearner
 
@@ -55,7 +55,7 @@ class CoCoOp(PromptTuner):
         return {"ce": F.cross_entropy(logits, label)}, logits
 
     def classifier(self) -> Callable[[Tensor], Tensor]:
-        self.set_model_mode("eval")
+        self.eval()
         images = max(1, TEXTS_AT_ONCE // len(self.classnames))
         return lambda features: torch.cat([self.logits(piece) for piece in features.split(images)])
 

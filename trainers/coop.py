@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-from torch import Tensor
-
-from dassl.engine import TRAINER_REGISTRY
-from ogkd.models import ImageFeatures
-from ogkd.tuning.prompt_tuner import PromptTuner
+from ogkd.tuning.prompt_method import PromptMethod
+from ogkd.tuning.registration import register
 
 
-@TRAINER_REGISTRY.register()
-class CoOp(PromptTuner):
+@register
+class CoOp(PromptMethod):
+    """Total loss: CE, as in every prompt method."""
+
     title, paper, row = "CoOp", "2109.01134", 80
-
-    def losses(self, features: ImageFeatures, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        logits = self.scale * features.global_token @ self.text_features().t()
-        return {"ce": F.cross_entropy(logits, label)}, logits

@@ -4,43 +4,31 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor
-from yacs.config import CfgNode
 
-from dassl.engine import TRAINER_REGISTRY
 from ogkd.models import ImageFeatures
-from ogkd.tuning.options import require
-from ogkd.tuning.prompt_tuner import PromptTuner
+from ogkd.tuning.options import Option, Options
+from ogkd.tuning.prompt_method import PromptMethod
+from ogkd.tuning.registration import register
+from ogkd.tuning.task import Task
 from ogkd.tuning.templates import TEMPLATE, template_features
 
 
-@TRAINER_REGISTRY.register()
-class KgCoOp(PromptTuner):
+@register
+class KgCoOp(PromptMethod):
     """Total loss: CE + W (1 - mean cosine of learned and template text features)."""
 
     title, paper, row = "KgCoOp", "2303.13283", 100
 
-    @classmethod
-    def default_options(cls) -> dict[str, object]:
-        return {
-            **super().default_options(),
-            "TEMPLATE": TEMPLATE,
-            "W": 8.0,  # weight of the knowledge-guided term
-        }
+    options = PromptMethod.options | Options(
+        TEMPLATE=Option(TEMPLATE, "the hand-written prompt"),
+        W=Option(8.0, "weight of the knowledge-guided term", least=0),
+    )
 
-    @classmethod
-    def check_options(cls, options: CfgNode) -> None:
-        super().check_options(options)
-        require(options, "W", least=0)
+    def prepare(self, task: Task) -> None:
+        self.frozen = template_features(self.clip_model, self.classnames, self.options.TEMPLATE, self.feature_cache)
 
-    def build_method(self) -> None:
-        super().build_method()
-        self.frozen = template_features(self.clip_model, self.classnames, self.options.TEMPLATE, self.cache)
-
-    def losses(self, features: ImageFeatures, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        text = self.text_features()
-        logits = self.scale * features.global_token @ text.t()
-        terms = {"ce": F.cross_entropy(logits, label), "kg": self.options.W * kg_loss(text, self.frozen)}
-        return terms, logits
+    def terms(self, features: ImageFeatures, label: Tensor, text: Tensor, logits: Tensor) -> dict[str, Tensor]:
+        return {"ce": F.cross_entropy(logits, label), "kg": self.options.W * kg_loss(text, self.frozen)}
 
 
 def kg_loss(learned: Tensor, frozen: Tensor) -> Tensor:

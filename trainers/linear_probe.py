@@ -8,11 +8,11 @@ from functools import cache
 
 import torch
 from torch import Tensor, nn
-from yacs.config import CfgNode
 
-from dassl.engine import TRAINER_REGISTRY
-from ogkd.tuning.feature_trainer import FeatureTrainer
-from ogkd.tuning.options import require
+from ogkd.tuning.feature_method import FeatureMethod
+from ogkd.tuning.options import Option, Options
+from ogkd.tuning.registration import register
+from ogkd.tuning.task import Task
 
 EXPONENTS = (6, 4, 2, 0, -2, -4, -6)  # powers of 10 for C; the first wins a tie
 BISECTIONS = 8
@@ -70,8 +70,8 @@ def best_exponent(accuracy: Callable[[float], float]) -> float:
     return best
 
 
-@TRAINER_REGISTRY.register()
-class LinearProbe(FeatureTrainer):
+@register
+class LinearProbe(FeatureMethod):
     """One fit to convergence, with the regularisation selected on the validation images.
 
     Classes without validation images are ignored in that selection. OPTIM does not apply: L-BFGS has no learning rate,
@@ -80,37 +80,30 @@ class LinearProbe(FeatureTrainer):
 
     title, paper, row = "Linear probe", "2103.00020", 60
 
-    @classmethod
-    def default_options(cls) -> dict[str, object]:
-        return {"C": 0.0}  # inverse regularisation strength; 0: selected on the validation images
+    folder = "linear"
+    options = Options(C=Option(0.0, "inverse regularisation strength; 0: selected on the validation images", least=0))
 
-    @classmethod
-    def check_options(cls, options: CfgNode) -> None:
-        require(options, "C", least=0)
-
-    def build_method(self) -> None:
-        self.max_epoch = 1
-        self.model = LogisticModel(len(self.classnames), self.clip_model.embed_dim).to(self.device)
-        self.register_model("linear", self.model)
+    def build(self) -> None:
+        self.linear = LogisticModel(len(self.classnames), self.clip_model.embed_dim)
 
     def classifier(self) -> Callable[[Tensor], Tensor]:
-        return self.model
+        return self.linear
 
-    def run_epoch(self) -> None:
-        c = self.options.C or 10 ** self._exponent()
-        with self.phases("fit"):
-            fitted = logistic_regression(*self.training_set, c)
-        self.model.load_state_dict(fitted.state_dict())
+    def fit(self, task: Task) -> None:
+        c = self.options.C or 10 ** self._exponent(task)
+        with task.phases("fit"):
+            fitted = logistic_regression(*task.training_set, c)
+        self.linear.load_state_dict(fitted.state_dict())
 
-    def _exponent(self) -> float:
-        self.require_validation("C", "give it as TRAINER.LINEARPROBE.C, such as 1")
-        images, labels = self.validation_set
+    def _exponent(self, task: Task) -> float:
+        task.require_validation("C", f"give it as TRAINER.{task.section}.C, such as 1")
+        images, labels = task.validation_set
 
         def accuracy(exponent: float) -> float:
-            predicted = logistic_regression(*self.training_set, 10**exponent)(images).argmax(-1)
+            predicted = logistic_regression(*task.training_set, 10**exponent)(images).argmax(-1)
             return (predicted == labels).float().mean().item()
 
-        with self.phases("choose C"):
+        with task.phases("choose C"):
             exponent = best_exponent(accuracy)
             print(f"C {10**exponent:.3g}: accuracy {100 * accuracy(exponent):.1f} % on the validation images")
         return exponent

@@ -3,21 +3,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from yacs.config import CfgNode
 
-from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_lr_scheduler, build_optimizer
 from ogkd.core import UserError
 from ogkd.models import ImageFeatures
-from ogkd.tuning.feature_trainer import FeatureTrainer
-from ogkd.tuning.options import require
+from ogkd.tuning.feature_method import FeatureMethod
+from ogkd.tuning.options import Option, Options
+from ogkd.tuning.registration import register
+from ogkd.tuning.task import Task
 from ogkd.tuning.templates import TEMPLATE, template_features
 
 
@@ -46,23 +48,28 @@ class Probe(nn.Module):
 
     text: Tensor
 
-    def __init__(self, features: Tensor, labels: Tensor, text: Tensor, bias: bool = False) -> None:
+    def __init__(self, text: Tensor, bias: bool = False) -> None:
         super().__init__()
-        one_hot = F.one_hot(labels, len(text)).to(features.dtype)
         classes, width = text.shape
         self.linear = nn.Linear(width, classes, bias=bias)
-        self.linear.weight.data.copy_(one_hot.t() @ features)
         if bias:
             self.linear.bias.data.zero_()
-        self.alpha = nn.Parameter(text.new_full((len(text),), initial_multiplier(features @ text.t(), labels)))
+        self.alpha = nn.Parameter(text.new_zeros(len(text)))
         self.register_buffer("text", text, persistent=False)
+
+    @torch.no_grad()
+    def start(self, features: Tensor, labels: Tensor) -> None:
+        """Set W and alpha to where the training starts from."""
+        one_hot = F.one_hot(labels, len(self.text)).to(features.dtype)
+        self.linear.weight.copy_(one_hot.t() @ features)
+        self.alpha.fill_(initial_multiplier(features @ self.text.t(), labels))
 
     def forward(self, features: Tensor) -> Tensor:
         return self.linear(features) + self.alpha * (features @ self.text.t())
 
 
-@TRAINER_REGISTRY.register()
-class LPPlusPlus(FeatureTrainer):
+@register
+class LPPlusPlus(FeatureMethod):
     """Full-batch gradient descent on the training features; the multipliers are updated every ALPHA_EVERY epochs.
 
     OPTIM.LR multiplies the step sizes from the Lipschitz bounds. OPTIM.MOMENTUM and OPTIM.WEIGHT_DECAY apply to the
@@ -72,34 +79,35 @@ class LPPlusPlus(FeatureTrainer):
 
     title, paper, row = "LP++", "2404.02285", 70
 
-    @classmethod
-    def default_options(cls) -> dict[str, object]:
-        return {
-            "TEMPLATE": TEMPLATE,
-            "ALPHA_EVERY": 10,  # epochs between two updates of the multipliers
-            "BIAS": False,  # also learn a bias, as the authors' code does but their paper does not
-        }
+    folder = "probe"
+    later_is_better = True  # as in the published code
+    options = Options(
+        TEMPLATE=Option(TEMPLATE, "the hand-written prompt"),
+        ALPHA_EVERY=Option(10, "epochs between two updates of the multipliers", least=1),
+        BIAS=Option(False, "also learn a bias, as the authors' code does but their paper does not"),
+    )
 
     @classmethod
-    def check_options(cls, options: CfgNode) -> None:
-        require(options, "ALPHA_EVERY", least=1)
-
-    def check_cfg(self, cfg: CfgNode) -> None:
-        super().check_cfg(cfg)
+    def check_cfg(cls, cfg: CfgNode) -> None:
         if cfg.OPTIM.NAME != "sgd":
             raise UserError(f"OPTIM.NAME is '{cfg.OPTIM.NAME}', but LP++ computes step sizes for sgd: set it to sgd.")
 
-    def build_method(self) -> None:
-        features, labels = self.training_set
-        text = template_features(self.clip_model, self.classnames, self.options.TEMPLATE, self.cache)
-        self.probe = Probe(features, labels, text, self.options.BIAS).to(self.device)
-        self.weight_step, self.alpha_step = weight_step(features), multiplier_step(features @ text.t())
-        scaled = self.cfg.OPTIM.clone()
+    def build(self) -> None:
+        text = template_features(self.clip_model, self.classnames, self.options.TEMPLATE, self.feature_cache)
+        self.probe = Probe(text, self.options.BIAS)
+
+    def prepare(self, task: Task) -> None:
+        super().prepare(task)
+        features, labels = task.training_set
+        self.probe.start(features, labels)
+        self.weight_step, self.alpha_step = weight_step(features), multiplier_step(features @ self.probe.text.t())
+
+    def optimiser(self, optim: CfgNode, steps: int) -> tuple[Optimizer, LRScheduler | None]:
+        scaled = optim.clone()
         scaled.defrost()
         scaled.LR *= self.weight_step
-        self.optim = build_optimizer(self.probe.linear, scaled)
-        self.sched = build_lr_scheduler(self.optim, scaled)
-        self.register_model("probe", self.probe, self.optim, self.sched)
+        optimiser = build_optimizer(self.probe.linear, scaled)
+        return optimiser, build_lr_scheduler(optimiser, scaled)
 
     def classifier(self) -> Callable[[Tensor], Tensor]:
         return self.probe
@@ -108,15 +116,8 @@ class LPPlusPlus(FeatureTrainer):
         logits = self.probe(inputs.global_token)
         return {"ce": F.cross_entropy(logits, label)}, logits
 
-    def update(self, terms: dict[str, Tensor]) -> None:
-        self.probe.alpha.grad = None
-        super().update(terms)
-        if (self.epoch + 1) % self.options.ALPHA_EVERY == 0:
-            factor = self.get_current_lr() / self.weight_step
-            with torch.no_grad():
-                self.probe.alpha.sub_(factor * self.alpha_step * cast(Tensor, self.probe.alpha.grad))
-
-    def after_epoch(self) -> None:
-        # In a tie the engine keeps the first of the best epochs, the published code the last.
-        self.best_result = math.nextafter(self.best_result, -math.inf)
-        super().after_epoch()
+    @torch.no_grad()
+    def after_step(self, epoch: int, rate: float) -> None:
+        if (epoch + 1) % self.options.ALPHA_EVERY == 0:
+            factor = rate / self.weight_step
+            self.probe.alpha.sub_(factor * self.alpha_step * cast(Tensor, self.probe.alpha.grad))

@@ -4,19 +4,18 @@ arXiv 2210.03117)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from dassl.engine import TRAINER_REGISTRY
 from ogkd.core import UserError
 from ogkd.models import FrozenCLIP, ImageFeatures
-from ogkd.tuning.clip_trainer import ClipTrainer
-from ogkd.tuning.options import require, require_choice
-from ogkd.tuning.prompt_learner import PromptLearner, check_prompt_options, prompt_options
+from ogkd.tuning.options import Option, Options
+from ogkd.tuning.prompt_learner import PromptLearner
+from ogkd.tuning.prompt_method import PromptMethod
+from ogkd.tuning.registration import register
 
 
 class CoupledPromptLearner(PromptLearner):
@@ -45,37 +44,24 @@ class CoupledPromptLearner(PromptLearner):
         return {layer: project(prompt) for layer, (project, prompt) in enumerate(prompts)}
 
 
-@TRAINER_REGISTRY.register()
-class MaPLe(ClipTrainer):
+@register
+class MaPLe(PromptMethod):
     """Cross entropy; the image tower sees prompts too, so every step encodes its images."""
 
     title, paper, row = "MaPLe", "2210.03117", 120
     frozen_images = False
 
-    @classmethod
-    def default_options(cls) -> dict[str, object]:
-        return {
-            **prompt_options(),
-            "N_CTX": 2,
-            "CTX_INIT": "a photo",
-            "DEPTH": 9,  # layers that get their own prompts, capped at the towers' depth
-            "PREC": "amp",  # amp: bfloat16 where it is safe, on a GPU; or fp32
-        }
+    options = PromptMethod.options.but(N_CTX=2, CTX_INIT="a photo") | Options(
+        DEPTH=Option(9, "layers that get their own prompts, capped at the towers' depth", least=1),
+        PREC=Option("amp", "amp: bfloat16 where it is safe, on a GPU", choices=("amp", "fp32")),
+    )
 
-    @classmethod
-    def check_options(cls, options: CfgNode) -> None:
-        check_prompt_options(options)
-        require(options, "DEPTH", least=1)
-        require_choice(options, "PREC", "amp", "fp32")
-
-    def build_method(self) -> None:
+    def build(self) -> None:
         options = self.options.clone()
         options.defrost()
         options.DEPTH = min(options.DEPTH, self.clip_model.text_layers, self.clip_model.vision_layers)
         self.prompt_learner = CoupledPromptLearner.of(self.clip_model, self.classnames, options)
-        self.learn("prompt_learner", self.prompt_learner)
         self.mixed = self.options.PREC == "amp" and self.device.type == "cuda"
-        self._tested_text: Tensor | None = None
 
     def text_features(self) -> Tensor:
         """Normalised text features (C, D)."""
@@ -86,39 +72,21 @@ class MaPLe(ClipTrainer):
         )
         return F.normalize(text, dim=-1)
 
-    def image_features(self, images: Tensor, patches: bool = False) -> ImageFeatures:
+    def encode(self, images: Tensor, patches: bool = False) -> ImageFeatures:
         """Normalised tokens of images, with the coupled prompts in the tower."""
-        out = self.clip_model.encode_image(images, patches, self.prompt_learner.visual_prompts())
+        out = self.clip_model.encode_image(images.to(self.device), patches, self.prompt_learner.visual_prompts())
         tokens = out.patch_tokens
         return ImageFeatures(
             F.normalize(out.global_token, dim=-1), None if tokens is None else F.normalize(tokens, dim=-1)
         )
 
-    def losses(self, inputs: Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    def losses(self, inputs: Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:  # type: ignore[override]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
-            image, text = self.image_features(inputs).global_token, self.text_features()
+            image, text = self.encode(inputs).global_token, self.text_features()
         logits = self.scale * image.float() @ text.float().t()
         return {"ce": F.cross_entropy(logits, label)}, logits
 
-    @torch.no_grad()
-    def test(self, split: str | None = None) -> float:
-        self.set_model_mode("eval")
-        self._tested_text = self.text_features()
-        return super().test(split)
-
-    def model_inference(self, images: Tensor) -> Tensor:
-        self.set_model_mode("eval")
-        text = self.text_features() if self._tested_text is None else self._tested_text
-        return self.scale * self.image_features(images).global_token @ text.t()
-
-    def encode(self, images: Tensor, patches: bool = False) -> ImageFeatures:
-        return self.image_features(images.to(self.device), patches)
-
     def classifier(self) -> Callable[[Tensor], Tensor]:
-        self.set_model_mode("eval")
+        self.eval()
         text = self.text_features()
         return lambda features: self.scale * features @ text.t()
-
-    def patch_classifier(self) -> Callable[[ImageFeatures], Tensor]:
-        classify = self.classifier()
-        return lambda features: classify(cast(Tensor, features.patch_tokens))

@@ -7,7 +7,6 @@ distilled from them on the global image token (GAD) and on the patches most atte
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -15,12 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from yacs.config import CfgNode
 
-from dassl.engine import TRAINER_REGISTRY
 from ogkd.classes import TEXT, class_graph_matrix, find_graph, graph_file
 from ogkd.models import ImageFeatures
-from ogkd.tuning.options import require, require_choice
-from ogkd.tuning.prompt_tuner import PromptTuner
-from ogkd.tuning.teacher import Teacher, check_teacher_options, teacher_options
+from ogkd.tuning.options import Option, Options
+from ogkd.tuning.prompt_method import PromptMethod
+from ogkd.tuning.registration import register
+from ogkd.tuning.task import Task
+from ogkd.tuning.teacher import TEACHER_OPTIONS
 
 SMOOTHINGS = ("log", "prob")
 HELD_OUT_WEIGHT = 0.1
@@ -75,90 +75,67 @@ def lgd_loss(
     return (r.exp() * (r - p)).sum() / r.numel()
 
 
-@TRAINER_REGISTRY.register()
-class OGKD(PromptTuner):
+@register
+class OGKD(PromptMethod):
     """Total loss: CE + SCCM + GAD + LGD; no gradient flows through the teacher or the graph."""
 
     title, paper, row = "OGKD", "2606.04922", 140
     uses_patches = True
 
-    @classmethod
-    def default_options(cls) -> dict[str, object]:
-        return {
-            **super().default_options(),
-            **teacher_options(),
-            "TEXT_DROPOUT": 0.1,  # as in the published runs
-            "GRAPH": TEXT,  # how classes relate: text, geometry[:PATH], file:PATH, file+:PATH, identity, uniform
-            "ALPHA": 1.0,  # sharpness of the class graph
-            "TAU": 1.5,  # leave out prompts further than this many standard deviations from the rest
-            "LAMBDA_SCCM": 0.5,  # weight of the consistency with the mean prototypes
-            "LAMBDA_GAD": 1.0,  # weight of the global distillation
-            "LAMBDA_LGD": 0.1,  # weight of the distillation on patches
-            "GAMMA": 0.5,  # share of the teacher's log-probabilities that is diffused, 0..1
-            "TOP_K_RATIO": 0.5,  # share of the patches that LGD uses, 0..1
-            "SMOOTHING": "log",  # what is diffused: log-probabilities (log) or probabilities (prob)
-            "FOLD_HELD_OUT": False,  # fold the held-out classes into the graph
-        }
+    options = (PromptMethod.options | TEACHER_OPTIONS).but(TEXT_DROPOUT=0.1) | Options(  # dropout as in published runs
+        GRAPH=Option(
+            TEXT,
+            "how classes relate: text, geometry[:PATH], file:PATH, file+:PATH, identity, uniform",
+            check=lambda kind: kind == TEXT or find_graph(kind),
+        ),
+        ALPHA=Option(1.0, "sharpness of the class graph", least=0),
+        TAU=Option(1.5, "leave out prompts further than this many standard deviations from the rest", above=0),
+        LAMBDA_SCCM=Option(0.5, "weight of the consistency with the mean prototypes", least=0),
+        LAMBDA_GAD=Option(1.0, "weight of the global distillation", least=0),
+        LAMBDA_LGD=Option(0.1, "weight of the distillation on patches", least=0),
+        GAMMA=Option(0.5, "share of the teacher's log-probabilities that is diffused", least=0, most=1),
+        TOP_K_RATIO=Option(0.5, "share of the patches that LGD uses", above=0, most=1),
+        SMOOTHING=Option("log", "what is diffused: log-probabilities or probabilities", choices=SMOOTHINGS),
+        FOLD_HELD_OUT=Option(False, "fold the held-out classes into the graph"),
+    )
 
     @classmethod
-    def check_options(cls, options: CfgNode) -> None:
-        super().check_options(options)
-        check_teacher_options(options)
-        require(options, "ALPHA", "LAMBDA_SCCM", "LAMBDA_GAD", "LAMBDA_LGD", least=0)
-        require(options, "TAU", "TOP_K_RATIO", above=0)
-        require(options, "GAMMA", "TOP_K_RATIO", least=0, most=1)
-        if options.GRAPH != TEXT:
-            find_graph(options.GRAPH)
-        require_choice(options, "SMOOTHING", *SMOOTHINGS)
-
-    @classmethod
-    def fingerprints(cls, cfg: CfgNode) -> dict[str, str]:
-        path = graph_file(cfg.TRAINER[cls.__name__.upper()].GRAPH, _dataset_name(cfg))
+    def fingerprints(cls, options: CfgNode, dataset: str) -> dict[str, str]:
+        path = graph_file(options.GRAPH, dataset)
         return {"graph": hashlib.sha256(path.read_bytes()).hexdigest()} if path else {}
 
-    def before_train(self) -> None:
-        self.teacher = Teacher.of(self, self.classnames)
+    def prepare(self, task: Task) -> None:
+        self.teacher = task.teacher(self)
         self.prototypes = self.teacher.prototypes
-        self.graph = self._graph()
-        super().before_train()
+        self.graph = self._graph(task)
 
-    def _graph(self) -> Tensor:
+    def _graph(self, task: Task) -> Tensor:
         """W (C, C); with FOLD_HELD_OUT, the graph over all classes (held-out ones last), folded by `fold_held_out`."""
         kind, alpha = self.options.GRAPH, self.options.ALPHA
-        everything = getattr(self.dm.dataset, "all_classnames", self.classnames)
-        held_out = [name for name in everything if name not in self.classnames]
-        held_out = held_out if self.options.FOLD_HELD_OUT else []
+        held_out = task.held_out if self.options.FOLD_HELD_OUT else []
         if kind == TEXT:
-            more = [Teacher.of(self, held_out).prototypes] if held_out else []
+            more = [task.teacher(self, held_out).prototypes] if held_out else []
             graph = class_graph(torch.cat([self.prototypes, *more]), alpha)
         else:
-            matrix = class_graph_matrix(kind, [*self.classnames, *held_out], _dataset_name(self.cfg), alpha)
+            matrix = class_graph_matrix(kind, [*self.classnames, *held_out], task.dataset_name, alpha)
             graph = torch.from_numpy(matrix).to(self.prototypes)
         return fold_held_out(graph, len(self.classnames)) if held_out else graph
 
-    def losses(self, features: ImageFeatures, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    def terms(self, features: ImageFeatures, label: Tensor, text: Tensor, logits: Tensor) -> dict[str, Tensor]:
         options, scale = self.options, self.scale
         image, patches = features.global_token, cast(Tensor, features.patch_tokens)
-        text = self.text_features()
-        logits = scale * image @ text.t()
 
         selected = self.teacher.selected_prototypes(image, scale, options.TAU)
         teacher = scale * image @ selected.t()
         patch_teacher = scale * patches @ selected.t()
-        kept = attentive_patches(patch_teacher, label, options.TOP_K_RATIO)[..., None]
-        patch_teacher = patch_teacher.gather(1, kept.expand(-1, -1, patch_teacher.shape[-1]))
-        patch_logits = scale * patches.gather(1, kept.expand(-1, -1, patches.shape[-1])) @ text.t()
+        chosen = attentive_patches(patch_teacher, label, options.TOP_K_RATIO)[..., None]
+        patch_teacher = patch_teacher.gather(1, chosen.expand(-1, -1, patch_teacher.shape[-1]))
+        patch_logits = scale * patches.gather(1, chosen.expand(-1, -1, patches.shape[-1])) @ text.t()
 
         diffusion = (self.graph, options.GAMMA, options.SMOOTHING)
-        terms = {
+        return {
             "ce": F.cross_entropy(logits, label),
             "sccm": options.LAMBDA_SCCM * F.mse_loss(text, self.prototypes),
             "gad": options.LAMBDA_GAD * gad_loss(logits, teacher, *diffusion),
             "lgd": options.LAMBDA_LGD * lgd_loss(patch_logits, patch_teacher, label, *diffusion),
         }
-        return terms, logits
-
-
-def _dataset_name(cfg: CfgNode) -> str:
-    """The name of the data set's geometry file."""
-    return Path(cfg.DATASET.FOLDER).name or cfg.DATASET.NAME

@@ -6,57 +6,43 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from yacs.config import CfgNode
 
-from dassl.engine import TRAINER_REGISTRY
 from ogkd.models import ImageFeatures
-from ogkd.tuning.options import require
-from ogkd.tuning.prompt_tuner import PromptTuner
+from ogkd.tuning.options import Option, Options
+from ogkd.tuning.prompt_method import PromptMethod
+from ogkd.tuning.registration import register
+from ogkd.tuning.task import Task
 from ogkd.tuning.templates import TEMPLATE, template_features
 
 NEGLIGIBLE = 5e-7  # relative to the task's gradient; in float32 anything smaller is rounding error
 
 
-@TRAINER_REGISTRY.register()
-class ProGrad(PromptTuner):
+@register
+class ProGrad(PromptMethod):
     """The gradient of the cross entropy without its component that opposes the gradient of the KL to the zero-shot
     model."""
 
     title, paper, row = "ProGrad", "2205.14865", 110
 
-    @classmethod
-    def default_options(cls) -> dict[str, object]:
-        return {
-            **super().default_options(),
-            "TEMPLATE": TEMPLATE,  # of the zero-shot model
-            "LAMBDA": 1.0,  # share of the conflicting component that is removed
-            "T": 1.0,  # temperature of the KL
-        }
+    options = PromptMethod.options | Options(
+        TEMPLATE=Option(TEMPLATE, "the zero-shot model's prompt"),
+        LAMBDA=Option(1.0, "share of the conflicting component that is removed", least=0),
+        T=Option(1.0, "temperature of the KL", above=0),
+    )
 
-    @classmethod
-    def check_options(cls, options: CfgNode) -> None:
-        super().check_options(options)
-        require(options, "LAMBDA", least=0)
-        require(options, "T", above=0)
+    def prepare(self, task: Task) -> None:
+        self.zero_shot = template_features(self.clip_model, self.classnames, self.options.TEMPLATE, self.feature_cache)
 
-    def build_method(self) -> None:
-        super().build_method()
-        self.zero_shot = template_features(self.clip_model, self.classnames, self.options.TEMPLATE, self.cache)
-
-    def losses(self, features: ImageFeatures, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        logits = self.scale * features.global_token @ self.text_features().t()
+    def terms(self, features: ImageFeatures, label: Tensor, text: Tensor, logits: Tensor) -> dict[str, Tensor]:
         teacher = self.scale * features.global_token @ self.zero_shot.t()
-        terms = {"ce": F.cross_entropy(logits, label), "kl": tempered_kl(logits, teacher, self.options.T)}
-        return terms, logits
+        return {"ce": F.cross_entropy(logits, label), "kl": tempered_kl(logits, teacher, self.options.T)}
 
-    def update(self, terms: dict[str, Tensor]) -> None:
-        parameters = list(self.prompt_learner.parameters())
+    def backward(self, terms: dict[str, Tensor]) -> None:
+        parameters = list(self.parameters())
         general = torch.autograd.grad(terms["kl"], parameters, retain_graph=True)
         task = torch.autograd.grad(terms["ce"], parameters)
-        self.model_zero_grad()
         for parameter, g, k in zip(parameters, task, general, strict=True):
             parameter.grad = project(g, k, self.options.LAMBDA)
-        self.model_update()
 
 
 def tempered_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -3,49 +3,39 @@ arXiv 2207.09519)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from yacs.config import CfgNode
 
-from dassl.engine import TRAINER_REGISTRY
-from dassl.optim import build_lr_scheduler, build_optimizer
-from ogkd.core import UserError, find_checkpoint, load_checkpoint
+from ogkd.core import UserError
 from ogkd.models import ImageFeatures
-from ogkd.tuning.feature_trainer import FeatureTrainer
-from ogkd.tuning.options import require
+from ogkd.tuning.feature_method import FeatureMethod
+from ogkd.tuning.options import Option, Options
+from ogkd.tuning.registration import register
+from ogkd.tuning.task import Task
 from ogkd.tuning.templates import TEMPLATE, template_features
 
 NUMBERS_AT_ONCE = 2**22  # in one chunk of the search: 16 MB of logits
 
 
-def tip_options() -> dict[str, object]:
-    """The options of both methods, with the benchmark's search grid.
+OPTIONS = Options(
+    TEMPLATE=Option(TEMPLATE, "the hand-written prompt"),
+    ALPHA=Option(1.0, "weight of the cache before the search, and in the training of Tip-Adapter-F", least=0),
+    BETA=Option(1.0, "sharpness of the cache, used likewise", least=0),
+    AUGMENT_EPOCHS=Option(1, "views averaged into each key, with FEATURES.TRAIN_VIEW augmented", least=1, most=10_000),
+    SEARCH=Option(True, "select alpha and beta on the validation images"),
+    MAX_ALPHA=Option(50.0, "upper end of the search", above=0.1),
+    STEPS_ALPHA=Option(200, "values of alpha that are tried", least=1, most=10_000),
+    MAX_BETA=Option(50.0, "upper end of the search", above=0.1),
+    STEPS_BETA=Option(200, "values of beta that are tried", least=1, most=10_000),
+)
+"""The options of both methods, with the benchmark's search grid.
 
-    The authors use one grid per data set, 200 values of beta by 20 of alpha: up to 7 and 3 on ImageNet, up to 50 and 50
-    on Flowers. They average the cache's keys over 10 augmented views.
-    """
-    return {
-        "TEMPLATE": TEMPLATE,
-        "ALPHA": 1.0,  # weight of the cache before the search, and in the training of Tip-Adapter-F
-        "BETA": 1.0,  # sharpness of the cache, used likewise
-        "AUGMENT_EPOCHS": 1,  # views averaged into each key, with FEATURES.TRAIN_VIEW augmented
-        "SEARCH": True,  # select alpha and beta on the validation images
-        "MAX_ALPHA": 50.0,
-        "STEPS_ALPHA": 200,
-        "MAX_BETA": 50.0,
-        "STEPS_BETA": 200,
-    }
-
-
-def check_tip_options(options: CfgNode) -> None:
-    """Raise UserError if an option of `tip_options` has an invalid value."""
-    require(options, "ALPHA", "BETA", least=0)
-    require(options, "MAX_ALPHA", "MAX_BETA", above=0.1)
-    require(options, "AUGMENT_EPOCHS", "STEPS_ALPHA", "STEPS_BETA", least=1, most=10_000)
+The authors use one grid per data set, 200 values of beta by 20 of alpha: up to 7 and 3 on ImageNet, up to 50 and 50 on
+Flowers. They average the cache's keys over 10 augmented views.
+"""
 
 
 def grid(most: float, steps: int) -> Tensor:
@@ -86,84 +76,86 @@ class CacheModel(nn.Module):
     beta: Tensor
     text: Tensor
 
-    def __init__(
-        self, keys: Tensor, labels: Tensor, text: Tensor, scale: float, alpha: float = 1.0, beta: float = 1.0
-    ) -> None:
+    def __init__(self, text: Tensor, scale: float, alpha: float = 1.0, beta: float = 1.0) -> None:
         super().__init__()
         self.scale = scale
-        self.keys = nn.Parameter(keys.clone())
-        self.register_buffer("values", F.one_hot(labels, len(text)).to(keys.dtype))
+        self.keys = nn.Parameter(text.new_zeros(0, text.shape[1]))
+        self.register_buffer("values", text.new_zeros(0, len(text)))
         self.register_buffer("alpha", torch.tensor(float(alpha)))
         self.register_buffer("beta", torch.tensor(float(beta)))
         self.register_buffer("text", text, persistent=False)
 
-    @classmethod
-    def of(cls, trainer: FeatureTrainer) -> CacheModel:
-        """The cache of a trainer's training images, as its options describe it."""
-        options = trainer.options
-        if options.AUGMENT_EPOCHS > 1 and not trainer.augments:
-            raise UserError(
-                f"AUGMENT_EPOCHS is {options.AUGMENT_EPOCHS}, but all plain views of an image are the same: "
-                f"add FEATURES.TRAIN_VIEW augmented."
-            )
-        keys = trainer.train_features(options.AUGMENT_EPOCHS)
-        text = template_features(trainer.clip_model, trainer.classnames, options.TEMPLATE, trainer.cache)
-        cache = cls(keys, trainer.train_labels, text, trainer.scale, options.ALPHA, options.BETA)
-        return cache.to(trainer.device)
+    def fill(self, keys: Tensor, labels: Tensor) -> None:
+        """Take features (N, D) as keys and their labels (N,)."""
+        self.keys = nn.Parameter(keys.clone())
+        self.values = F.one_hot(labels, len(self.text)).to(keys.dtype)
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B, C) of features (B, D)."""
         similar = (self.beta * (features @ self.keys.t() - 1)).exp()
         return self.scale * features @ self.text.t() + self.alpha * (similar @ self.values)
 
+
+class CacheMethod(FeatureMethod):
+    """What both methods share."""
+
+    folder = "cache"
+    keeps_training_images = True
+    options = OPTIONS
+
+    def build(self) -> None:
+        options = self.options
+        text = template_features(self.clip_model, self.classnames, options.TEMPLATE, self.feature_cache)
+        self.cache = CacheModel(text, self.scale, options.ALPHA, options.BETA)
+
+    def make_room(self, state: Mapping[str, Tensor]) -> None:
+        labels = torch.zeros(len(state.get("keys", ())), dtype=torch.long, device=self.device)
+        self.cache.fill(self.cache.text[labels], labels)
+
+    def prepare(self, task: Task) -> None:
+        super().prepare(task)
+        count = self.options.AUGMENT_EPOCHS
+        if count > 1 and not task.augments:
+            raise UserError(
+                f"AUGMENT_EPOCHS is {count}, but all plain views of an image are the same: "
+                f"add FEATURES.TRAIN_VIEW augmented."
+            )
+        self.cache.fill(task.train_features(count), task.train_labels)
+
+    def classifier(self) -> Callable[[Tensor], Tensor]:
+        return self.cache
+
     @torch.no_grad()
-    def search(self, trainer: FeatureTrainer) -> None:
-        """Set alpha and beta to the best pair on the trainer's validation images, if SEARCH is on."""
-        options = trainer.options
+    def search(self, task: Task) -> None:
+        """Set alpha and beta to the best pair on the validation images, if SEARCH is on."""
+        options, cache = self.options, self.cache
         if not options.SEARCH:
             return
-        trainer.require_validation("alpha and beta", f"add TRAINER.{type(trainer).__name__.upper()}.SEARCH False")
-        features, labels = trainer.validation_set
-        with trainer.phases("search alpha and beta"):
+        task.require_validation("alpha and beta", f"add TRAINER.{task.section}.SEARCH False")
+        features, labels = task.validation_set
+        with task.phases("search alpha and beta"):
             alpha, beta, accuracy = search(
-                self.scale * features @ self.text.t(), features @ self.keys.t(), self.values, labels,
+                self.scale * features @ cache.text.t(), features @ cache.keys.t(), cache.values, labels,
                 grid(options.MAX_ALPHA, options.STEPS_ALPHA), grid(options.MAX_BETA, options.STEPS_BETA),
             )  # fmt: skip
-        self.alpha.fill_(alpha)
-        self.beta.fill_(beta)
+        cache.alpha.fill_(alpha)
+        cache.beta.fill_(beta)
         print(f"alpha {alpha:.2f}, beta {beta:.2f}: accuracy {100 * accuracy:.1f} % on the validation images")
 
 
-@TRAINER_REGISTRY.register()
-class TipAdapter(FeatureTrainer):
+@register
+class TipAdapter(CacheMethod):
     """Nothing is trained: the cache holds the training features. The search counts as one epoch; OPTIM does not
     apply."""
 
     title, paper, row = "Tip-Adapter", "2207.09519", 40
-    keeps_training_images = True
 
-    @classmethod
-    def default_options(cls) -> dict[str, object]:
-        return tip_options()
-
-    @classmethod
-    def check_options(cls, options: CfgNode) -> None:
-        check_tip_options(options)
-
-    def build_method(self) -> None:
-        self.max_epoch = 1
-        self.cache_model = CacheModel.of(self)
-        self.register_model("cache", self.cache_model)
-
-    def classifier(self) -> Callable[[Tensor], Tensor]:
-        return self.cache_model
-
-    def run_epoch(self) -> None:
-        self.cache_model.search(self)
+    def fit(self, task: Task) -> None:
+        self.search(task)
 
 
-@TRAINER_REGISTRY.register()
-class TipAdapterF(FeatureTrainer):
+@register
+class TipAdapterF(CacheMethod):
     """The cache's keys are fine-tuned before the search, with a learning rate that is scheduled per step.
 
     With TEST.FINAL_MODEL best_val, as in the configurations, the search for alpha and beta uses the keys of the epoch
@@ -171,52 +163,12 @@ class TipAdapterF(FeatureTrainer):
     """
 
     title, paper, row = "Tip-Adapter-F", "2207.09519", 50
-    keeps_training_images = True
     draws_each_epoch = True
-
-    @classmethod
-    def default_options(cls) -> dict[str, object]:
-        return tip_options()
-
-    @classmethod
-    def check_options(cls, options: CfgNode) -> None:
-        check_tip_options(options)
-
-    def build_method(self) -> None:
-        self.cache_model = CacheModel.of(self)
-        steps = -(-len(self.train_labels) // self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE)
-        self.optim = build_optimizer(self.cache_model, self.cfg.OPTIM)
-        self.sched = build_lr_scheduler(self.optim, counted_in_steps(self.cfg.OPTIM, steps))
-        self.register_model("cache", self.cache_model, self.optim, self.sched)
-
-    def classifier(self) -> Callable[[Tensor], Tensor]:
-        return self.cache_model
+    schedule_by_step = True
 
     def losses(self, inputs: ImageFeatures, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        logits = self.cache_model(inputs.global_token)
+        logits = self.cache(inputs.global_token)
         return {"ce": F.cross_entropy(logits, label)}, logits
 
-    def update(self, terms: dict[str, Tensor]) -> None:
-        super().update(terms)
-        self.sched.step()
-
-    def update_lr(self, names: str | list[str] | None = None) -> None:
-        """Does nothing at the end of an epoch: the learning rate is updated per step."""
-
-    def after_train(self) -> None:
-        path = find_checkpoint(Path(self.output_dir) / "cache")  # of the best epoch if it was kept, else of the last
-        self.load_model(self.output_dir)
-        self.cache_model.search(self)
-        kept = load_checkpoint(str(path))
-        self.save_model(kept["epoch"] - 1, self.output_dir, val_result=kept["val_result"], model_name=path.name)
-        super().after_train()
-
-
-def counted_in_steps(optim: CfgNode, steps: int) -> CfgNode:
-    """OPTIM with its epochs counted in optimisation steps, `steps` per epoch."""
-    optim = optim.clone()
-    optim.defrost()
-    optim.MAX_EPOCH *= steps
-    optim.WARMUP_EPOCH *= steps
-    optim.STEPSIZE = [epoch * steps for epoch in optim.STEPSIZE]
-    return optim
+    def finish(self, task: Task) -> None:
+        self.search(task)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from ogkd.core import UserError
 from ogkd.core.garbage import no_collection
 from ogkd.runs.spec import RunSpec
 
@@ -15,7 +16,11 @@ def main(argv: Sequence[str] | None = None) -> dict | None:
     Raises:
         UserError: something that the user can fix; the message is one sentence.
     """
-    spec = RunSpec.parse(sys.argv[1:] if argv is None else argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & {*words} and "--trainer" in words[:-1]:
+        print(_options(words[words.index("--trainer") + 1]))
+        return None
+    spec = RunSpec.parse(words)
     with no_collection():
         from ogkd.runs.execute import execute
         from ogkd.runs.registry import register_everything
@@ -23,3 +28,13 @@ def main(argv: Sequence[str] | None = None) -> dict | None:
         register_everything()
 
     return execute(spec)
+
+
+def _options(name: str) -> str:
+    """The options of a method, for --trainer NAME --help."""
+    from ogkd.evaluation.methods import named
+    from ogkd.runs.registry import is_built_here, method_class
+
+    if not is_built_here(name):
+        raise UserError(f"{name} was written for CoOp's code base: its options are in its own files.")
+    return method_class(name).options.help(f"TRAINER.{named(name).upper()}")

@@ -50,7 +50,7 @@ def _acquire(lock: BaseFileLock, path: Path, what: str) -> bool:
     """Acquire the lock, waiting if needed; return False if the file system has no locks."""
     from filelock import Timeout
 
-    began, announced = time.monotonic(), False
+    began, reported = time.monotonic(), False
     while True:
         try:
             with warnings.catch_warnings():  # from filelock, when it falls back to the file's presence
@@ -65,8 +65,8 @@ def _acquire(lock: BaseFileLock, path: Path, what: str) -> bool:
             if isinstance(error, HAS_NO_PLACE) or not path.exists():
                 raise
             return _without_locks(path, what)
-        if not announced and time.monotonic() - began > SECONDS_BEFORE_SAYING_SO:
-            announced = True
+        if not reported and time.monotonic() - began > SECONDS_BEFORE_SAYING_SO:
+            reported = True
             print(f"Waiting for {what}, which {_holder(path)} is doing.", file=sys.stderr, flush=True)
         time.sleep(SECONDS_BETWEEN_TRIES)
 

@@ -60,6 +60,13 @@ class Checkpoints:
         """Return the generators' states for the next epoch; None where the epoch does not depend on them."""
         return None
 
+    def _own_progress(self) -> dict:
+        """Return what else of the training a checkpoint must hold, as plain values and tensors."""
+        return {}
+
+    def _resume_own_progress(self, state: Mapping[str, Any]) -> None:
+        """Restore what `_own_progress` returned, from a checkpoint."""
+
     def save_model(
         self, epoch: int, directory: str, is_best: bool = False, val_result: float | None = None, model_name: str = ""
     ) -> None:
@@ -81,7 +88,8 @@ class Checkpoints:
                     "training": self._mean_losses,
                     "meta": self._checkpoint_meta(),
                     "random_states": self._checkpoint_random_states(),
-                },
+                }
+                | self._own_progress(),
                 str(Path(directory) / name),
                 is_best=is_best,
                 model_name=model_name,
@@ -114,6 +122,7 @@ class Checkpoints:
                     restore_random_states(loaded[name]["random_states"])
             kept = loaded[names[0]].get("training")  # empty without a loss; Dassl's checkpoints have none
             self._mean_losses = {"first_loss": None} if kept is None else dict(kept)
+            self._resume_own_progress(loaded[names[0]])
             self._resume_best(directory, names)
             print(f"Found checkpoint at {directory} (will resume training)")
             print(f"Resuming after epoch {epoch} from {directory}")
@@ -126,7 +135,7 @@ class Checkpoints:
         finite."""
         checkpoint = load_checkpoint(str(path))
         state, trained = checkpoint["state_dict"], self._trained(name)
-        broken = not_finite({key: state[key] for key in trained & state.keys()})
+        broken = not_finite({key: value for key, value in state.items() if key in trained})
         if broken is not None:
             raise UserError(
                 f"The checkpoint {path} is from training that diverged (its {broken} is not finite): train again with "
@@ -215,8 +224,8 @@ class Checkpoints:
     def _check_parameters(self) -> None:
         """Raise Diverged unless every trained parameter is finite."""
         for name in self.get_model_names():
-            trained = self._trained(name)
-            broken = not_finite({key: p for key, p in self._models[name].named_parameters() if key in trained})
+            state, trained = self._models[name].state_dict(), self._trained(name)
+            broken = not_finite({key: value for key, value in state.items() if key in trained})
             if broken is not None:
                 when = f"after epoch {self.epoch + 1}" if hasattr(self, "epoch") else ""
                 raise self._diverged(f"the parameter {name}.{broken}", f"{name}.{broken}", when)

@@ -53,8 +53,8 @@ def divide(
     if any(chosen["val"].values()):
         return {part: _items(of_part) for part, of_part in chosen.items()}
     if patients:
-        drawn = split_by_patient(chosen["train"], patients, seed, SHARES_WITHOUT_TEST)
-        return {**drawn, "test": _items(chosen["test"])}
+        sampled = split_by_patient(chosen["train"], patients, seed, SHARES_WITHOUT_TEST)
+        return {**sampled, "test": _items(chosen["test"])}
     for name, paths in chosen["train"].items():
         if len(paths) < 2:
             raise UserError(

@@ -2,8 +2,8 @@
 
 A method's class says how it is printed:
 
-    @TRAINER_REGISTRY.register()
-    class CoOp(PromptTuner):
+    @register
+    class CoOp(PromptMethod):
         title, paper, row = "CoOp", "2109.01134", 80
 """
 
@@ -48,7 +48,7 @@ def known_methods(root: Path = HOME) -> dict[str, Method]:
         classes |= {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     methods = {}
     for name, node in classes.items():
-        if any("TRAINER_REGISTRY.register" in ast.unparse(decorator) for decorator in node.decorator_list):
+        if any(_registers(decorator) for decorator in node.decorator_list):
             title, paper = (_text(node, key) for key in ("title", "paper"))
             methods[name] = Method(name, title or name, paper, _row(name, classes))
     return methods
@@ -102,6 +102,11 @@ def _row(name: str, classes: dict[str, ast.ClassDef], seen: tuple[str, ...] = ()
         return own
     bases = (ast.unparse(base).rpartition(".")[2] for base in classes[name].bases)
     return next((row for base in bases if (row := _row(base, classes, (*seen, name))) is not None), None)
+
+
+def _registers(decorator: ast.expr) -> bool:
+    called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return ast.unparse(called).rpartition(".")[2] == "register"
 
 
 def _text(node: ast.ClassDef, name: str) -> str:

@@ -83,9 +83,8 @@ def metric(
 def find(name: str) -> Metric:
     """The metric with a name. Raises UserError, suggesting the nearest name, if there is none."""
     if name not in METRICS:
-        raise UserError(
-            f"There is no metric {name!r}{did_you_mean(name, list(METRICS))}; known are {', '.join(METRICS)}."
-        )
+        known = list(METRICS)
+        raise UserError(f"There is no metric {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}.")
     return METRICS[name]
 
 

@@ -68,8 +68,8 @@ def export_weights(folder: Path, target: Path) -> None:
 def _cached(name: str, cache: Path) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(BIOMEDCLIP.name, name, cache_dir=cache, revision=BIOMEDCLIP.revision)
-    return Path(found) if isinstance(found, str) else None
+    result = try_to_load_from_cache(BIOMEDCLIP.name, name, cache_dir=cache, revision=BIOMEDCLIP.revision)
+    return Path(result) if isinstance(result, str) else None
 
 
 def _faults(cache: Path) -> tuple[list[str], list[Path]]:

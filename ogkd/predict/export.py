@@ -95,7 +95,7 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
         "kind": KIND,
         "format": FORMAT,
         "method": prompt.method,
-        "options": options | {key: method.default_options()[key] for key in PLACES if _is_file(options.get(key, ""))},
+        "options": options | {key: method.options[key].default for key in PLACES if _is_file(options.get(key, ""))},
         "classes": list(prompt.classnames),
         "training_images": [prompt.labels.count(label) for label in range(len(prompt.classnames))],
         "dataset": prompt.dataset,

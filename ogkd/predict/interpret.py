@@ -12,7 +12,7 @@ from ogkd.core import UserError, find_checkpoint, load_checkpoint, models_in
 from ogkd.models import FrozenCLIP
 from ogkd.runs.learned_classes import learned_classes
 from ogkd.runs.records import CONFIG, run_config
-from ogkd.tuning.clip_trainer import PROMPT_LEARNER
+from ogkd.tuning.method import PROMPT_LEARNER
 
 
 def learned_contexts(run: Path, epoch: int | None = None) -> Tensor:

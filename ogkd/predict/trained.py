@@ -149,7 +149,7 @@ def from_trainer(trainer: ClipTrainer, validation: Predictions | None, origin: P
         validation_images=0 if validation is None else len(validation),
         dataset=dataset.prompts_name,
         prompts_name=dataset.prompts_name,
-        sentences=dataset.sentences if trainer.needs_sentences else None,
+        sentences=dataset.sentences if trainer.method.needs_sentences else None,
         origin=origin,
     )
 

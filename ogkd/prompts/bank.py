@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ogkd.core import UserError, expanded
@@ -47,9 +47,9 @@ def bank_folders(bank: str = "", folder: Path | None = None) -> list[Path]:
 
 
 def bank_file(dataset: str, bank: str = "", folder: Path | None = None) -> Path:
-    """A data set's file <DATASET>.json in a bank, whether or not it exists."""
+    """A data set's file <DATASET>.json in a bank; one's own, whether or not it exists, if there is none."""
     files = [place / f"{dataset}.json" for place in bank_folders(bank, folder)]
-    return next((file for file in files if file.is_file()), files[0])
+    return next((file for file in files if file.is_file()), files[0 if bank else -1])
 
 
 def find_bank(dataset: str, bank: str = "", folder: Path | None = None) -> Path:
@@ -121,24 +121,28 @@ def load_prompts(
         path = find_bank(facts.source_set, bank, folder)
     otherwise = "or set TRAINER.<METHOD>.PROMPTS templates for general sentences"
     if not path.is_file():
-        source = f"write it as {{class name: [sentences]}} in {own_banks()}"
+        source = "write it as {class name: [sentences]}"
         if bank and not _is_path(bank):
             source = f"import it with `python scripts/import_prompts.py FILE_OR_URL --name {bank}`"
         raise UserError(f"There are no teacher prompts for {dataset}, as {path} does not exist: {source}, {otherwise}.")
-    content = read_bank(path)
-    missing = [name for name in classnames if not content.get(name)]
-    if missing:
-        raise UserError(f"The class '{missing[0]}' has no teacher prompts in {path}: write some there, {otherwise}.")
     if path != FOLDER / f"{dataset}.json":
         print(f"The teacher's sentences are those in {path}.")
-    counts = {name: len(content[name]) for name in classnames}
+    return of_classes(read_bank(path), classnames, str(path), f", {otherwise}")
+
+
+def of_classes(bank: Mapping[str, list[str]], classnames: Iterable[str], where: str, more: str = "") -> list[list[str]]:
+    """The sentences of each class. Raises UserError, in which `where` names the bank, if a class has none or their
+    numbers differ."""
+    counts = {name: len(bank.get(name) or ()) for name in classnames}
     fewest, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    if not counts[fewest]:
+        raise UserError(f"The class '{fewest}' has no teacher prompts in {where}: write some there{more}.")
     if counts[fewest] != counts[most]:
         raise UserError(
-            f"In {path} the class '{fewest}' has {counts[fewest]} prompts but '{most}' has {counts[most]}: "
+            f"In {where} the class '{fewest}' has {counts[fewest]} prompts but '{most}' has {counts[most]}: "
             "every class needs the same number."
         )
-    return [content[name] for name in classnames]
+    return [bank[name] for name in counts]
 
 
 def template_prompts(classnames: Sequence[str]) -> list[list[str]]:

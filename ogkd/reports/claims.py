@@ -13,7 +13,7 @@ from ogkd.evaluation.collect import Run
 from ogkd.evaluation.metrics import METRICS
 from ogkd.evaluation.statistics import Interval, compare_differences
 from ogkd.reports.against import P_DECIMALS, what_can_be_shown
-from ogkd.reports.cells import Cell
+from ogkd.reports.cells import Cell, Gap
 from ogkd.reports.comparisons import Contest, mean_difference
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import decimals
@@ -116,7 +116,7 @@ def _severity(column: str, accuracy: Differences, cost: Differences, severity: D
     for rival, of_sets in cost.items():
         of_accuracy, of_mistakes = accuracy[rival], severity.get(rival, {})
         like = {name: one for name, one in of_mistakes.items() if abs(of_accuracy[name].value) <= LIKE_ACCURACY}
-        cells = [
+        cells: list[Cell | Gap | None] = [
             _cell({name: of_accuracy[name] for name in of_sets}, decimals(METRICS["accuracy"])),
             _cell(of_sets), _cell(of_mistakes), Cell(len(like), decimals=0), _cell(like),
         ]  # fmt: skip
@@ -132,7 +132,7 @@ def _severity(column: str, accuracy: Differences, cost: Differences, severity: D
 
 def _most(of_rivals: Sequence[dict[str, Interval]]) -> tuple[str, ...]:
     """The data sets of the difference that averages over the most."""
-    return tuple(max(of_rivals, key=len, default={}))
+    return tuple(max(of_rivals, key=lambda of_sets: len(of_sets), default={}))
 
 
 def _cell(differences: dict[str, Interval], decimals: int | None = None) -> Cell | None:

@@ -25,7 +25,8 @@ GROUPED = ("SEED", "DATASET.NAME", "DATASET.FOLDER", "DATASET.NUM_SHOTS", "DATAS
 IGNORED = frozenset(PLACES + GROUPED)
 IN_LABEL = ("shots", "tested only")  # facts that are in the label wherever a run has them
 LONGEST_VALUE = 40
-Item, Key = TypeVar("Item"), TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item")
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)

@@ -196,7 +196,7 @@ class _Ground:
         check_trainer(method)
         cfg, theirs = get_cfg_default(), ForeignSettings(frozenset())
         extend_config(cfg)
-        brings_keys = not hasattr(method_class(method), "extend_config")
+        brings_keys = not is_built_here(method)
         if brings_keys:
             cfg.TRAINER = CfgNode({"NAME": ""})  # no default of ours may replace a key that nobody set
         known = tuple(cfg)
@@ -280,7 +280,7 @@ def _bases(method: str) -> list[str]:
     """The names of a method's registered base classes, nearest first."""
     register_everything()
     names = TRAINER_REGISTRY.registered_names()
-    classes = TRAINER_REGISTRY.get(method).__mro__[1:] if method in names else ()
+    classes = method_class(method).__mro__[1:] if method in names else ()
     return [base.__name__ for base in classes if base.__name__ in names]
 
 
@@ -440,9 +440,8 @@ def check_values(cfg: CfgNode, own: Collection[str] = ()) -> None:
     for key, value in flat(cfg):
         if key in RANGES and not (isinstance(value, str) and value in own):
             RANGES[key].check(key, value)
-    method = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
-    if hasattr(method, "check_options"):
-        method.check_options(cfg.TRAINER[cfg.TRAINER.NAME.upper()])
+    if is_built_here(cfg.TRAINER.NAME):
+        method_class(cfg.TRAINER.NAME).options.check(cfg.TRAINER[cfg.TRAINER.NAME.upper()])
 
 
 def fill_image_spec(cfg: CfgNode) -> None:

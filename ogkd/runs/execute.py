@@ -190,10 +190,9 @@ def class_names(trained: Sequence[str], tested: Mapping[int, str], columns: int)
 def validation_predictions_of(trainer: SimpleTrainer) -> Predictions | None:
     """The logits of the validation images, for fitting a temperature. Random states are left unchanged.
 
-    None without validation images, for a method with prompts in the image tower, and for one that is not built on
-    ClipTrainer.
+    None without validation images, and for a trainer that is not built on ClipTrainer.
     """
-    if not isinstance(trainer, ClipTrainer) or not trainer.frozen_images or trainer.val_loader is None:
+    if not isinstance(trainer, ClipTrainer) or trainer.val_loader is None:
         return None
     with seeded(0):
         logits, labels = map(torch.cat, zip(*trainer.logits_of("val"), strict=True))

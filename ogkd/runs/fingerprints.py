@@ -23,9 +23,11 @@ from ogkd.core.schema import Rule, read_record
 from ogkd.core.seeds import seeded
 from ogkd.data.catalogue import load
 from ogkd.models import folder_of
-from ogkd.runs.registry import method_class
+from ogkd.runs.registry import is_built_here, method_class
 from ogkd.runs.spec import RunSpec
-from ogkd.tuning.clip_trainer import ClipTrainer, load_backbone
+from ogkd.tuning.backbone import load_backbone
+from ogkd.tuning.clip_trainer import ClipTrainer
+from ogkd.tuning.task import dataset_name
 from ogkd.tuning.teacher import sentences_of
 
 Fingerprints = dict[str, str | dict[str, str]]
@@ -78,7 +80,7 @@ def of_sentences(spec: RunSpec, cfg: CfgNode, dataset: DatasetBase) -> Fingerpri
     method = method_class(cfg.TRAINER.NAME)
     options = cfg.TRAINER.get(cfg.TRAINER.NAME.upper()) or {}
     if (
-        not issubclass(method, ClipTrainer)
+        not is_built_here(cfg.TRAINER.NAME)
         or "PROMPTS" not in options
         or (spec.eval_only and not method.needs_sentences)
     ):
@@ -91,8 +93,10 @@ def of_sentences(spec: RunSpec, cfg: CfgNode, dataset: DatasetBase) -> Fingerpri
 
 def of_graph(spec: RunSpec, cfg: CfgNode) -> Fingerprints:
     """Files other than data and sentences that affect what the run learns."""
-    method = method_class(cfg.TRAINER.NAME)
-    return {} if spec.eval_only or not hasattr(method, "fingerprints") else method.fingerprints(cfg)
+    name = cfg.TRAINER.NAME
+    if spec.eval_only or not is_built_here(name):
+        return {}
+    return method_class(name).fingerprints(cfg.TRAINER[name.upper()], dataset_name(cfg))
 
 
 def of_weights(cfg: CfgNode, fingerprint: str = "") -> Fingerprints:
@@ -101,7 +105,7 @@ def of_weights(cfg: CfgNode, fingerprint: str = "") -> Fingerprints:
     If it is not given, the model is loaded, unless its files are known from an earlier run.
     """
     folder = folder_of(cfg.MODEL.BACKBONE.NAME)
-    if folder is None or not issubclass(method_class(cfg.TRAINER.NAME), ClipTrainer):
+    if folder is None or not is_built_here(cfg.TRAINER.NAME):
         return {}
 
     def compute() -> str:

@@ -17,7 +17,8 @@ from ogkd.data.same_classes import places
 from ogkd.evaluation.collect import RESULTS, read_results
 from ogkd.runs.config import names_novel_classes
 from ogkd.runs.records import SPLIT, drawn_images
-from ogkd.tuning.clip_trainer import ClipTrainer, own_parameters
+from ogkd.tuning.clip_trainer import ClipTrainer
+from ogkd.tuning.method import own_parameters
 
 UNMATCHED = "its trainer is not built on ClipTrainer, so parameters of single classes may have met other classes"
 
@@ -101,34 +102,22 @@ def _belongs_to_classes(trainer: SimpleTrainer, learned: int, folder: str | Path
         )
     if not names_novel_classes(trainer.cfg):
         return bool(models_in(folder))
-    shapes = _shapes(trainer)
-    if trainer.num_classes < 2 or not any(trainer.num_classes in shape for shape in shapes.values()):
+    shapes = {tuple(value.shape) for value in trainer.method.state_dict().values()}
+    if trainer.num_classes < 2 or not any(trainer.num_classes in shape for shape in shapes):
         return False
-    dataset: Any = trainer.dm.dataset
-    fewer = GivenImages.of_classes(
-        trainer.classnames[:-1],
-        prompts_name=getattr(dataset, "prompts_name", ""),
-        sentences=getattr(dataset, "sentences", None),
-    )
+    method = trainer.method
     with seeded(0):
-        return _shapes(_remade(trainer, fewer)) != shapes
+        fewer = type(method)(method.options, method.clip_model, method.classnames[:-1], method.sentences)
+    return {tuple(value.shape) for value in fewer.state_dict().values()} != shapes
 
 
 def _remade(trainer: SimpleTrainer, dataset: GivenImages) -> Any:
     """A trainer of the same kind and configuration for another data set."""
     kind: type[Any] = type(trainer)
     if isinstance(trainer, ClipTrainer):
-        return kind(trainer.cfg, dataset, predicts_only=True)
+        return kind(trainer.cfg, dataset)
     manager = {"_build_data_manager": lambda self: DataManager(self.cfg, dataset=dataset)}
     return type(kind.__name__, (kind,), manager)(trainer.cfg)
-
-
-def _shapes(trainer: SimpleTrainer) -> dict[str, tuple[int, ...]]:
-    return {
-        f"{model}.{name}": tuple(value.shape)
-        for model in trainer.get_model_names()
-        for name, value in trainer._models[model].state_dict().items()
-    }
 
 
 def _moved(items: list[Datum] | None, where: dict[str, int]) -> list[Datum] | None:

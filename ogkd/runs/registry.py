@@ -15,28 +15,36 @@ from ogkd.runs.plugins import Plugins, import_plugins
 @functools.cache
 def register_everything() -> Plugins:
     """Register all trainers and data sets with Dassl, those of plugins/ last."""
-    import ogkd.trainers  # noqa: F401
+    import ogkd.trainers
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY
-    from ogkd.tuning.checkout import register_methods
+    from ogkd.tuning.method import Method
+    from ogkd.tuning.registration import register_methods, trainer_of
 
     register_methods()
     register_all()
-    return import_plugins(work_folder() / "plugins", (TRAINER_REGISTRY, DATASET_REGISTRY))
+    plugins = import_plugins(work_folder() / "plugins", (TRAINER_REGISTRY, DATASET_REGISTRY))
+    for name, kind in TRAINER_REGISTRY._obj_map.items():
+        if isinstance(kind, type) and issubclass(kind, Method):  # registered with Dassl's own decorator
+            TRAINER_REGISTRY._obj_map[name] = trainer_of(kind)
+    for name, sentence in ogkd.trainers.FAILED.items():
+        if name not in TRAINER_REGISTRY._obj_map:
+            plugins.failed.setdefault(("TRAINER", name), sentence)
+    return plugins
 
 
 def check_imported(kind: str, name: str) -> None:
-    """Raise UserError if a plugin has a class of that name but could not be imported: another class of the name, such
+    """Raise UserError if a file has a class of that name but could not be imported: another class of the name, such
     as this project's, is not what was meant. `kind`: "TRAINER" or "DATASET"."""
     if (kind, name) in register_everything().failed:
         raise UserError(register_everything().failed[kind, name])
 
 
-def method_class(name: str) -> type[Any]:
-    """The trainer class of that name, see `ogkd.evaluation.methods.named`.
+def trainer_class(name: str) -> type[Any]:
+    """The trainer of that name in Dassl's registry, see `ogkd.evaluation.methods.named`.
 
     Raises:
-        UserError: there is none, and the message suggests the nearest name, or its plugin could not be imported.
+        UserError: there is none, and the message suggests the nearest name, or its file could not be imported.
     """
     from dassl.engine import TRAINER_REGISTRY
     from ogkd.core import check_availability
@@ -47,15 +55,26 @@ def method_class(name: str) -> type[Any]:
     return TRAINER_REGISTRY.get(name)
 
 
-def is_built_here(name: str) -> bool:
-    """Whether the trainer of that name is built on ClipTrainer; trainers written for CoOp's code base are not."""
+def method_class(name: str) -> type[Any]:
+    """The Method of that name; of a trainer written for CoOp's code base, the trainer itself.
+
+    Raises UserError as `trainer_class` does.
+    """
     from ogkd.tuning.clip_trainer import ClipTrainer
 
-    return issubclass(method_class(name), ClipTrainer)
+    trainer = trainer_class(name)
+    return trainer.method_class if issubclass(trainer, ClipTrainer) else trainer
+
+
+def is_built_here(name: str) -> bool:
+    """Whether a Method has that name; trainers written for CoOp's code base are none."""
+    from ogkd.tuning.method import Method
+
+    return issubclass(method_class(name), Method)
 
 
 def benchmark_methods() -> list[str]:
-    """The methods for tables and comparisons: those built on ClipTrainer, in table order."""
+    """The methods for tables and comparisons: those of this project's kind, in table order."""
     from dassl.engine import TRAINER_REGISTRY
 
     failed = register_everything().failed

@@ -42,7 +42,7 @@ class RunSpec:
     rerun: start again from nothing; it describes how to execute the run, not what it is.
     """
 
-    method: str = _argument("--trainer", "one of {methods}", MISSING)
+    method: str = _argument("--trainer", "one of {methods}; with --help: its options", MISSING)
     folder: str = _argument("--output-dir", "folder of this run", MISSING)
     dataset: str = ""
     shots: int | None = None

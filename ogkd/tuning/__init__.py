@@ -1,1 +1,1 @@
-"""The building blocks of methods: base trainers, prompt learners, teachers, templates and checks of options."""
+"""The building blocks of methods: `Method` and its bases, options, prompt learners, teachers, and the trainer."""

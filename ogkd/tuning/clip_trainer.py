@@ -1,116 +1,83 @@
-"""The base class of every method: a frozen CLIP, its features, the test, checkpoints and facts about the method."""
+"""The trainer of any Method: it owns loaders, optimiser, checkpoints, the test, resuming and the checks of numbers."""
 
 from __future__ import annotations
 
-import functools
-from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import Tensor
 from yacs.config import CfgNode
 
 from dassl.data import DataManager
-from dassl.data.datasets import DatasetBase
 from dassl.metrics import compute_accuracy
-from dassl.optim import build_lr_scheduler, build_optimizer
 from ogkd import models
 from ogkd.core import UserError, find_checkpoint, load_checkpoint, progress
 from ogkd.core.phases import Phases
-from ogkd.core.training import not_finite
 from ogkd.features.cache import FeatureCache
-from ogkd.features.crops import CropStore
-from ogkd.features.encode import encode_images, image_features, images_at_once
-from ogkd.features.keys import images_of
-from ogkd.features.loaders import EncodeAhead, batches_of
-from ogkd.features.precision import BF16, FP32, at_precision, has_bf16
-from ogkd.models import FrozenCLIP, ImageFeatures
+from ogkd.features.encode import encode_images
+from ogkd.features.loaders import batches_of
+from ogkd.features.precision import at_precision
+from ogkd.models import ImageFeatures
+from ogkd.tuning.backbone import load_backbone
 from ogkd.tuning.engine import TrainerX
-
-PROMPT_LEARNER = "prompt_learner."  # prefix of names in the checkpoint of a whole prompted model
-
-
-@functools.lru_cache(maxsize=1)
-def load_backbone(name: str, device: str) -> FrozenCLIP:
-    """The frozen model `name`, shared by all runs in a process."""
-    return models.load(name, device)
+from ogkd.tuning.method import Method, own_parameters
+from ogkd.tuning.task import Task, dataset_name
+from ogkd.tuning.teacher import sentences_of
 
 
 class ClipTrainer(TrainerX):
-    """A trainer around one frozen vision-language model, `self.clip_model`.
+    """Trains and tests the method `method_class` on the images of a Dassl data set.
 
-    A method is a subclass whose class attributes say what it is and whose hooks say what it does: `default_options`,
-    `build_method`, `losses`, `classifier`. Its options are `self.options`, the node TRAINER.<NAME> of the
-    configuration, where <NAME> is the class's own name in capitals, even for a subclass of another method.
-
-    With `frozen_images` the image tower gets no prompts: training batches hold `features` (normalised `ImageFeatures`)
-    instead of `img`, and test features come from the cache on disk.
-
-    `dataset` replaces the data set that the configuration names. With `predicts_only` the trainer only classifies, with
-    parameters from `load_learned`: of the data set it uses the class names and the number and labels of the training
-    images, and reads no image.
+    `ogkd.tuning.registration` makes a subclass per method, whose name is the method's in Dassl's registry and, in
+    capitals, that of its section TRAINER.<NAME> of the configuration. `dataset` replaces the data set that the
+    configuration names.
     """
 
-    title = ""  # the name in tables and text; default: the class's name
-    paper = ""  # arXiv number
-    row = 1000  # position in tables: smaller numbers come first
-    has_novel_head = True  # can it classify into classes that it was not trained on?
-    frozen_images = True
-    uses_patches = False  # do training batches need patch tokens?
-    shares_crops = True  # can epochs share FEATURES.CROPS crops? Only with `frozen_images`
-    keeps_training_images = False  # do its parameters hold a feature of each training image?
-    needs_sentences = False  # does it use the teacher's sentences to classify, not only to learn?
+    method_class: type[Method] = Method
+    method: Method
 
-    def __init__(self, cfg: CfgNode, dataset: DatasetBase | None = None, predicts_only: bool = False) -> None:
+    def __init__(self, cfg: CfgNode, dataset: Any = None) -> None:
         self.phases = Phases()
-        self.given_dataset, self.predicts_only = dataset, predicts_only
+        self.given_dataset = dataset
         self.learned_from: dict[str, str] = {}  # fingerprints of the training run, even in a run that only tests
+        self._accuracies: list[float] = []  # on the validation images, after each epoch
+        self._sum: tuple[float, dict[str, Tensor]] = (0.0, {})  # of the epochs' weights and weighted parameters
+        if self.method_class.views > 1 and cfg.DATALOADER.K_TRANSFORMS == 1:
+            cfg = cfg.clone()
+            cfg.defrost()
+            cfg.DATALOADER.K_TRANSFORMS = self.method_class.views
+            cfg.freeze()
         super().__init__(cfg)
 
-    # Options
-
     @classmethod
-    def default_options(cls) -> dict[str, object]:
-        """The method's own options with their default values; they become TRAINER.<NAME>."""
-        return {}
-
-    @classmethod
-    def check_options(cls, options: CfgNode) -> None:
-        """Raise UserError if an option has an invalid value."""
-
-    @classmethod
-    def can_name_novel_classes(cls, options: CfgNode) -> bool:
-        """Whether what a run with these options learns applies to classes that it was not trained on; class-specific
-        contexts do not."""
-        return cls.has_novel_head and not options.get("CSC", False)
-
-    @classmethod
-    def fingerprints(cls, cfg: CfgNode) -> dict[str, str]:
-        """SHA-256 of each file, besides data and weights, that affects what a run of this configuration learns.
-
-        Raises UserError if such a file cannot be read.
-        """
-        return {}
+    def section(cls) -> str:
+        """The name of the method's node below TRAINER in the configuration."""
+        return cls.__name__.upper()
 
     @classmethod
     def extend_config(cls, cfg: CfgNode) -> None:
-        cfg.TRAINER[cls.__name__.upper()] = CfgNode(cls.default_options())
+        cfg.TRAINER[cls.section()] = CfgNode(cls.method_class.options.defaults())
+
+    @property
+    def options(self) -> CfgNode:
+        """The method's own node of the configuration."""
+        return self.cfg.TRAINER[self.section()]
 
     def check_cfg(self, cfg: CfgNode) -> None:
         name = type(self).__name__
-        self.check_options(cfg.TRAINER[name.upper()])
+        self.method_class.options.check(cfg.TRAINER[self.section()])
         if cfg.FEATURES.CROPS and cfg.SEED < 0:
             raise UserError(
                 f"FEATURES.CROPS {cfg.FEATURES.CROPS} draws crops from the seed, and the run has none: add --seed 1."
             )
         if cfg.INPUT.NO_TRANSFORM:
             raise UserError("INPUT.NO_TRANSFORM leaves images that no model takes: set it to False.")
-        if cfg.DATALOADER.K_TRANSFORMS > 1:
-            views = cfg.DATALOADER.K_TRANSFORMS
-            raise UserError(f"DATALOADER.K_TRANSFORMS is {views}, but {name} learns from one view of an image.")
+        views = cfg.DATALOADER.K_TRANSFORMS
+        if views != self.method_class.views:
+            raise UserError(f"DATALOADER.K_TRANSFORMS is {views}, but {name} decides itself how many views it sees.")
         backbone, (height, width) = cfg.MODEL.BACKBONE.NAME, cfg.INPUT.SIZE
         side = models.image_spec(backbone).size
         if (height, width) != (side, side):
@@ -118,11 +85,7 @@ class ClipTrainer(TrainerX):
                 f"INPUT.SIZE is ({height}, {width}), but {Path(backbone).name} takes images of {side} x {side} pixels: "
                 f"leave it out."
             )
-
-    @property
-    def options(self) -> CfgNode:
-        """The method's own node of the configuration."""
-        return self.cfg.TRAINER[type(self).__name__.upper()]
+        self.method_class.check_cfg(cfg)
 
     # Building
 
@@ -132,122 +95,124 @@ class ClipTrainer(TrainerX):
         return DataManager(self.cfg, dataset=self.given_dataset)
 
     def build_model(self) -> None:
+        cfg, method = self.cfg, self.method_class
         with self.phases("load model"):
-            model = load_backbone(self.cfg.MODEL.BACKBONE.NAME, str(self.device))
-            self.clip_model = at_precision(model, self._precision())
-        self.scale = self.clip_model.logit_scale
-        folder = self.cfg.FEATURES.CACHE_DIR
-        self.cache = FeatureCache(Path(folder) if folder else None)
+            model = load_backbone(cfg.MODEL.BACKBONE.NAME, str(self.device))
+            self.clip_model = at_precision(model, cfg.FEATURES.PRECISION)
+        folder = cfg.FEATURES.CACHE_DIR
+        cache = FeatureCache(Path(folder) if folder else None)
         self.classnames = list(self.dm.dataset.classnames)
         with self.phases("build method"):
-            self.build_method()
-        if self.cfg.FEATURES.CROPS and not (self.frozen_images and self.shares_crops):
-            print(
-                f"Note: FEATURES.CROPS has no effect on {self.title or type(self).__name__}, which does not use them."
-            )
-        if self.frozen_images and not self.predicts_only:
-            self.train_loader_x = self.feature_loader()
+            self.method = method(self.options, self.clip_model, self.classnames, self.sentences, cache)
+        self.task = Task(cfg, self.dm, self.clip_model, cache, self.phases, lambda: self.epoch, self.section())
+        if cfg.FEATURES.CROPS and not (method.frozen_images and method.shares_crops and method.views == 1):
+            print(f"Note: FEATURES.CROPS has no effect on {method.title or method.__name__}, which does not use them.")
+        if self.method.state_dict():
+            self.register_model(method.folder, self.method)
+        self.fits = method.fit is not Method.fit
+        if self.fits:
+            self.max_epoch = 1
 
-    def _precision(self) -> str:
-        """FEATURES.PRECISION; for prediction, a device without bf16 falls back to fp32."""
-        precision = self.cfg.FEATURES.PRECISION
-        if self.predicts_only and precision == BF16 and not has_bf16(self.device):
-            print("Note: the prompt was trained in bf16, which this device lacks: fp32 changes probabilities slightly.")
-            return FP32
-        return precision
-
-    @abstractmethod
-    def build_method(self) -> None:
-        """Create the modules that the method trains and register them with `self.learn`."""
-
-    def learn(self, name: str, module: nn.Module) -> None:
-        """Register a module whose parameters are trained under `cfg.OPTIM` and saved as `name`."""
-        module.to(self.device)
-        self.optim = build_optimizer(module, self.cfg.OPTIM)
-        self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
-        self.register_model(name, module, self.optim, self.sched)
-
-    def feature_loader(self) -> Iterable[dict]:
-        """The training loader of a method with `frozen_images`."""
-        features = self.cfg.FEATURES
-        images = features.IMAGES_AT_ONCE or images_at_once(self.clip_model.device)
-        common = self.train_loader_x, self.clip_model, self.uses_patches, images, self.cache
-        if not features.CROPS:
-            return EncodeAhead(*common)
-        return CropStore(
-            *common,
-            count=features.CROPS,
-            seed=self.cfg.SEED,
-            most_bytes=features.CROPS_GB * 1e9,
-            epoch=lambda: self.epoch,
-        )
+    def sentences(self, classnames: list[str]) -> list[list[str]]:
+        """The teacher's sentences of each class, as the options select them."""
+        return sentences_of(self.dm.dataset, classnames, self.options, self.cfg.DATASET.NAME)
 
     # Training
 
+    def train(self) -> None:
+        if self._models:
+            super().train()
+        else:
+            print("Nothing to train.")
+            self.test()
+
     def before_train(self) -> None:
-        self.learned_from = self.fingerprints(self.cfg)
+        self.learned_from = self.method.fingerprints(self.options, dataset_name(self.cfg))
+        self.method.prepare(self.task)
+        if not self.fits:
+            self.train_loader_x = self.method.train_loader(self.task)
+            name = self.method.folder
+            self.optim, self.sched = self.method.optimiser(self.cfg.OPTIM, len(self.train_loader_x))
+            self._optims[name], self._scheds[name] = self.optim, self.sched
         super().before_train()
+        if self._stops_early and self._accuracies and self.method.stops(self._accuracies):
+            self.max_epoch = self.start_epoch
 
-    def parse_batch_train(self, batch: dict) -> tuple[ImageFeatures | Tensor, Tensor]:
-        inputs = batch["features"] if self.frozen_images else batch["img"].to(self.device, non_blocking=True)
-        return inputs, batch["label"].to(self.device, non_blocking=True)
+    def run_epoch(self) -> None:
+        if self.fits:
+            self.method.fit(self.task)
+        else:
+            super().run_epoch()
 
-    def losses(self, inputs: Any, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """The loss terms by name (their sum is minimised) and the logits (B, C), for a batch from parse_batch_train:
-        `inputs` are ImageFeatures with `frozen_images`, and images (B, 3, H, W) without."""
-        raise NotImplementedError
+    def parse_batch_train(self, batch: dict) -> tuple[Any, Tensor]:
+        label = batch["label"].to(self.device, non_blocking=True)
+        if "features" in batch:
+            return batch["features"], label
+        views = batch["img"] if isinstance(batch["img"], list) else [batch["img"]]
+        views = [view.to(self.device, non_blocking=True) for view in views]
+        if self.method.frozen_images:
+            views = self._encoded(views)
+        return (views if self.method.views > 1 else views[0]), label
 
-    def update(self, terms: dict[str, Tensor]) -> None:
-        """One optimisation step."""
-        self.model_backward_and_update(torch.stack(list(terms.values())).sum())
-
-    def detect_anomaly(self, loss: Tensor | Mapping[str, Tensor]) -> None:
-        """Does nothing: `forward_backward` checks the terms, so that no step waits for the device twice."""
+    def _encoded(self, views: list[Tensor]) -> list[ImageFeatures]:
+        out = encode_images(self.clip_model, torch.cat(views), self.method.uses_patches)
+        patches = [None] * len(views) if out.patch_tokens is None else out.patch_tokens.chunk(len(views))
+        return [ImageFeatures(*both) for both in zip(out.global_token.chunk(len(views)), patches, strict=True)]
 
     def forward_backward(self, batch: dict) -> dict[str, float]:
         inputs, label = self.parse_batch_train(batch)
-        terms, logits = self.losses(inputs, label)
+        terms, logits = self.method.losses(inputs, label)
         # One transfer for all numbers, since each transfer waits for the device.
         accuracy = compute_accuracy(logits, label)[0]
         *values, acc = torch.stack([*(term.detach() for term in terms.values()), accuracy.squeeze()]).tolist()
         self._check_terms(dict(zip(terms, values, strict=True)))
-        self.update(terms)
-        if (self.batch_idx + 1) == self.num_batches:
+        self.method.zero_grad()
+        self.method.backward(terms)
+        self.optim.step()
+        self.method.after_step(self.epoch, self.get_current_lr())
+        if self.method.schedule_by_step or (self.batch_idx + 1) == self.num_batches:
             self.update_lr()
         summary = {"loss": sum(values), "acc": acc}
         return summary | (dict(zip(terms, values, strict=True)) if len(terms) > 1 else {})
 
+    @property
+    def _stops_early(self) -> bool:
+        return type(self.method).stops is not Method.stops
+
+    def after_epoch(self) -> None:
+        if self._stops_early:
+            self.task.require_validation("when to stop", "give the data set some")
+            self._accuracies.append(self.test("val"))
+            if self.method.stops(self._accuracies):
+                self.max_epoch = self.epoch + 1
+        weight, state = self.method.epoch_weight(self.epoch, self.max_epoch), self.method.state_dict()
+        if weight:
+            total, mean = self._sum
+            self._sum = (
+                total + weight,
+                {name: weight * value.detach() + mean.get(name, 0) for name, value in state.items()},
+            )
+        if self.epoch + 1 == self.max_epoch and self._sum[0]:
+            total, mean = self._sum
+            self.method.load_state_dict({name: value / total for name, value in mean.items()})
+        if self.method.later_is_better:
+            self.best_result = math.nextafter(self.best_result, -math.inf)
+        super().after_epoch()
+
+    def after_train(self) -> None:
+        if type(self.method).finish is not Method.finish:
+            path = find_checkpoint(Path(self.output_dir) / self.method.folder)  # the best if it was kept, else the last
+            self.load_model(self.output_dir)
+            self.method.finish(self.task)
+            saved = load_checkpoint(str(path))
+            self.save_model(saved["epoch"] - 1, self.output_dir, val_result=saved["val_result"], model_name=path.name)
+        super().after_train()
+
     # Testing
-
-    def encode(self, images: Tensor, patches: bool = False) -> ImageFeatures:
-        """Normalised tokens of images (B, 3, H, W) as `classifier` and `patch_classifier` take them."""
-        return encode_images(self.clip_model, images, patches)
-
-    def classifier(self) -> Callable[[Tensor], Tensor]:
-        """A function from normalised image features (B, D) to logits (B, C)."""
-        raise NotImplementedError
-
-    def patch_classifier(self) -> Callable[[ImageFeatures], Tensor] | None:
-        """A function from the output of `encode` with patches to each patch's logits (B, P, C); None for a method that
-        does not compare tokens with text features."""
-        return None
-
-    def model_inference(self, images: Tensor) -> Tensor:
-        return self.classifier()(self.encode(images).global_token)
-
-    def split_features(self, split: str) -> tuple[Tensor, Tensor]:
-        """Features (N, D), on the model's device, and labels (N,) of the split "val" or "test"."""
-        loader = cast(DataLoader, self.val_loader if split == "val" else self.test_loader)
-        with self.phases(f"encode {split} images"):
-            features = image_features(self.clip_model, loader, self.cache, split)
-        labels = torch.tensor([item.label for item in images_of(loader).data_source])
-        return features.to(self.device), labels.to(self.device)
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
         """Evaluate on a split and return its accuracy in percent."""
-        if not self.frozen_images:
-            return super().test(split)
         split = split or self.cfg.TEST.SPLIT
         if split == "val" and self.val_loader is None:
             split = "test"
@@ -263,21 +228,40 @@ class ClipTrainer(TrainerX):
 
     @torch.no_grad()
     def logits_of(self, split: str) -> list[tuple[Tensor, Tensor]]:
-        """Logits (B, C) and labels (B,) of the batches of "val" or "test", for a method with `frozen_images`."""
+        """Logits (B, C) and labels (B,) of the batches of "val" or "test"."""
         self.set_model_mode("eval")
-        features, labels = self.split_features(split)
+        batches = self._tested_features(split)
         with self.phases("test"):
-            classify = self.classifier()
-            size = self.cfg.DATALOADER.TEST.BATCH_SIZE
-            total = -(-len(labels) // size)
-            batches = progress(batches_of(features, labels, size), "test", total=total, unit="batch")
-            return [(self._check_logits(classify(batch)), label) for batch, label in batches]
+            classify = self.method.classifier()
+            return [(self._check_logits(classify(features)), label) for features, label in batches]
+
+    def _tested_features(self, split: str) -> Iterable[tuple[Tensor, Tensor]]:
+        """Global tokens (B, D) and labels (B,) by the batch."""
+        if not self.method.frozen_images:
+            return self._changed_features(self.val_loader if split == "val" else self.test_loader, split)
+        features, labels = self.task.validation_set if split == "val" else self.task.features_of(split)
+        size = self.cfg.DATALOADER.TEST.BATCH_SIZE
+        return progress(batches_of(features, labels, size), "test", total=-(-len(labels) // size), unit="batch")
+
+    def _changed_features(self, loader: Any, split: str) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in progress(loader, f"test on {split}", unit="batch"):
+            images, label = self.parse_batch_test(batch)
+            yield self.method.encode(images).global_token, label
 
     # Checkpoints: the learned parameters and what they were trained on
 
     def _checkpoint_meta(self) -> dict:
         mine = {"method": type(self).__name__, "backbone": self.clip_model.fingerprint, "files": self.learned_from}
         return super()._checkpoint_meta() | mine
+
+    def _own_progress(self) -> dict:
+        return {"accuracies": self._accuracies, "sum": self._sum} if self._accuracies or self._sum[0] else {}
+
+    def _resume_own_progress(self, state: Mapping[str, Any]) -> None:
+        self._accuracies, self._sum = list(state.get("accuracies", ())), tuple(state.get("sum", (0.0, {})))
+
+    def _trained(self, name: str) -> set[str]:
+        return set(self.method.state_dict())
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load the learned parameters from a run folder's checkpoint of `epoch`; by default the best by validation if
@@ -286,32 +270,21 @@ class ClipTrainer(TrainerX):
         Raises:
             UserError: the checkpoint is missing, corrupt, or of another method, backbone or shape.
         """
+        if not self._models:
+            return
         if not directory:
             print("No --model-dir given: the method is tested untrained.")
             return
-        for name in self.get_model_names():
-            path = find_checkpoint(Path(directory) / name, epoch)
-            checkpoint = load_checkpoint(str(path))
-            self._check_checkpoint_meta(str(path), checkpoint.get("meta") or {})
-            self.learned_from = (checkpoint.get("meta") or {}).get("files", {})
-            load_parameters(self._models[name], checkpoint["state_dict"], path)
-            print(f"Loaded {name} of epoch {checkpoint['epoch']} from {path}")
-
-    def load_learned(self, learned: Mapping[str, dict[str, Tensor]], origin: Path) -> None:
-        """Load the learned parameters of each registered model, by its name.
-
-        Raises:
-            UserError: `origin` lacks a model, or its parameters have other names or shapes.
-        """
-        for name in self.get_model_names():
-            if name not in learned:
-                raise UserError(
-                    f"{origin} has no learned parameters '{name}' of {type(self).__name__}: train it first."
-                )
-            load_parameters(self._models[name], learned[name], origin)
+        name = self.method.folder
+        path = find_checkpoint(Path(directory) / name, epoch)
+        checkpoint = load_checkpoint(str(path))
+        self._check_checkpoint_meta(str(path), checkpoint.get("meta") or {})
+        self.learned_from = (checkpoint.get("meta") or {}).get("files", {})
+        self.method.load_learned(checkpoint["state_dict"], path)
+        print(f"Loaded {name} of epoch {checkpoint['epoch']} from {path}")
 
     def _own_state(self, name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        return own_parameters(self._models[name], state)
+        return own_parameters(self.method, state)
 
     def _check_checkpoint_meta(self, path: str, meta: dict) -> None:
         mine = self._checkpoint_meta()
@@ -325,7 +298,7 @@ class ClipTrainer(TrainerX):
                 f"use the backbone that it was trained with."
             )
         theirs, here = meta.get("classes") or self.classnames, self.classnames
-        if theirs != here and not self.can_name_novel_classes(self.options):
+        if theirs != here and not self.method_class.can_name_novel_classes(self.options):
             raise UserError(
                 f"{path} was trained on the classes {', '.join(theirs)}, but here they are {', '.join(here)}: "
                 f"what {mine['method']} learns belongs to its classes, in their order."
@@ -336,34 +309,3 @@ class ClipTrainer(TrainerX):
                 f"{path} was trained with a {changed[0]} file that has changed since: restore that file, or "
                 f"choose another output folder."
             )
-
-
-def own_parameters(module: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The entries of a checkpoint's state_dict that a module learns.
-
-    Checkpoints of the public code bases also hold the class names' embeddings (`token_prefix`, `token_suffix`), which
-    belong to the training classes and are left out. From a checkpoint of a whole model, only the prompt learner's own
-    parameters are taken, not the frozen towers.
-    """
-    if any(name.startswith(PROMPT_LEARNER) for name in state):
-        state = {name.removeprefix(PROMPT_LEARNER): value for name, value in state.items()}
-        state = {name: value for name, value in state.items() if name in module.state_dict()}
-    return {name: value for name, value in state.items() if name not in ("token_prefix", "token_suffix")}
-
-
-def load_parameters(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Load learned parameters into a module; all must be present, finite and of the right shape."""
-    state = own_parameters(module, state)
-    mine = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    theirs = {name: tuple(value.shape) for name, value in state.items()}
-    if mine != theirs:
-        raise UserError(
-            f"{path} holds {theirs} where this method, backbone and configuration need {mine}: "
-            f"use the configuration that it was trained with."
-        )
-    broken = not_finite(state)
-    if broken is not None:
-        raise UserError(
-            f"{path} is from a training that diverged ({broken} is not finite): train again with a lower OPTIM.LR."
-        )
-    module.load_state_dict(state)

@@ -12,29 +12,21 @@ from yacs.config import CfgNode
 from ogkd.core import UserError
 from ogkd.data.names import class_words
 from ogkd.models import FrozenCLIP
-from ogkd.tuning.options import require, require_choice
+from ogkd.tuning.options import Option, Options
 from ogkd.tuning.templates import check_distinct
 
 POSITIONS = ("end", "middle", "front")
 MOST_CONTEXT = 1000  # more than any text tower can read
 
 
-def prompt_options() -> dict[str, object]:
-    """The options of every method that learns a prompt."""
-    return {
-        "N_CTX": 4,  # number of context vectors
-        "CTX_INIT": "a photo of a",  # words they start from; "" starts them at random
-        "CSC": False,  # class-specific contexts (always start at random)
-        "CLASS_TOKEN_POSITION": "end",  # position of the class name: end | middle | front
-        "TEXT_DROPOUT": 0.0,  # dropout rate of the student's text tower in training, 0 <= rate < 1
-    }
-
-
-def check_prompt_options(options: CfgNode) -> None:
-    """Raise UserError if an option of `prompt_options` has an invalid value."""
-    require(options, "N_CTX", least=1, most=MOST_CONTEXT)
-    require(options, "TEXT_DROPOUT", least=0, below=1)
-    require_choice(options, "CLASS_TOKEN_POSITION", *POSITIONS)
+PROMPT_OPTIONS = Options(
+    N_CTX=Option(4, "number of context vectors", least=1, most=MOST_CONTEXT),
+    CTX_INIT=Option("a photo of a", 'words they start from; "" starts them at random'),
+    CSC=Option(False, "class-specific contexts, which always start at random"),
+    CLASS_TOKEN_POSITION=Option("end", "position of the class name", choices=POSITIONS),
+    TEXT_DROPOUT=Option(0.0, "dropout rate of the student's text tower in training", least=0, below=1),
+)
+"""The options of every method that learns a prompt."""
 
 
 class PromptLearner(nn.Module):
@@ -92,7 +84,7 @@ class PromptLearner(nn.Module):
 
     @classmethod
     def of(cls, model: FrozenCLIP, classnames: Sequence[str], options: CfgNode) -> PromptLearner:
-        """The prompt learner described by a method's options (see `prompt_options`)."""
+        """The prompt learner described by a method's options (PROMPT_OPTIONS)."""
         return cls(
             model, classnames, options.N_CTX, options.CTX_INIT, options.CSC, options.CLASS_TOKEN_POSITION,
             options.TEXT_DROPOUT,

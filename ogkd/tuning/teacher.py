@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -14,22 +15,19 @@ from ogkd.features.cache import FeatureCache
 from ogkd.features.encode import text_features
 from ogkd.models import FrozenCLIP
 from ogkd.prompts.bank import load_prompts, template_prompts
-from ogkd.tuning.clip_trainer import ClipTrainer
-from ogkd.tuning.options import require_choice
+from ogkd.tuning.method import Method, Sentences
+from ogkd.tuning.options import Option, Options
 from ogkd.tuning.templates import check_distinct
 
-
-def teacher_options() -> dict[str, object]:
-    """The options of a method that has a teacher."""
-    return {
-        "PROMPTS": "bank",  # bank: sentences written per class; templates: generic ones, for classes without
-        "PROMPT_BANK": "",  # folder below prompts/, or a path elsewhere; "" is the project's own bank
-    }
-
-
-def check_teacher_options(options: CfgNode) -> None:
-    """Raise UserError if an option of `teacher_options` has an invalid value."""
-    require_choice(options, "PROMPTS", "bank", "templates")
+TEACHER_OPTIONS = Options(
+    PROMPTS=Option(
+        "bank",
+        "bank: sentences written per class; templates: generic ones, for classes without",
+        choices=("bank", "templates"),
+    ),
+    PROMPT_BANK=Option("", 'folder below prompts/, or a path elsewhere; "" is the project\'s own bank'),
+)
+"""The options of a method that has a teacher."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +37,15 @@ class Teacher:
     prompts: Tensor
 
     @classmethod
-    def of(cls, trainer: ClipTrainer, classnames: list[str]) -> Teacher:
-        """The teacher described by a trainer's options, for classes of its data set.
+    def of(cls, method: Method, classnames: list[str]) -> Teacher:
+        """The teacher that a method's options select, for some classes.
 
         Raises:
             UserError: a class has no prompts, two have the same, or the source of prompts is unknown.
         """
-        with trainer.phases("encode teacher prompts"):
-            sentences = sentences_of(trainer.dm.dataset, classnames, trainer.options, trainer.cfg.DATASET.NAME)
-            check_distinct(trainer.clip_model, classnames, sentences)
-            return cls(encode_sentences(trainer.clip_model, sentences, trainer.cache))
+        sentences = cast(Sentences, method.sentences)(classnames)
+        check_distinct(method.clip_model, classnames, sentences)
+        return cls(encode_sentences(method.clip_model, sentences, method.feature_cache))
 
     @property
     def prototypes(self) -> Tensor:

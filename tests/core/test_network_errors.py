@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ogkd.core.errors import brief, first_line
 from ogkd.core.network import trouble
 from ogkd.core.transfer import TransferError, read_small
-from tests.download_server import encrypted
+from tests.support.download_server import encrypted
 
 
 def caused_by(inner: BaseException) -> Exception:

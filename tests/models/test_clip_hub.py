@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ogkd.models import sources
-from tests.download_server import Served, encrypted, serving
 from tests.support import tiny_models
+from tests.support.download_server import Served, encrypted, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT = sources.BIOMEDCLIP.revision
@@ -62,20 +62,17 @@ def test_without_network_and_weights_one_sentence_comes_at_once(tmp_path):
     assert seconds < 60
 
 
-def test_a_repository_that_is_absent_or_incomplete_is_an_error_of_one_sentence(tmp_path, hub):
+def test_a_repository_that_is_absent_incomplete_or_not_sent_is_an_error_of_one_sentence(tmp_path, hub):
     folder = tiny_models.biomedclip(tmp_path / "tiny")
     (folder / "open_clip_model.safetensors").unlink()
     hub.put_repository("some/model", folder, COMMIT)
-    absent, incomplete = load(["hf-hub:nobody/nothing", "hf-hub:some/model"], tmp_path / "cache", hub.url)[0]
+    hub.put("/closed/model/resolve/main/open_clip_config.json", Served(status=403))
+    names = ("nobody/nothing", "some/model", "closed/model")
+    absent, incomplete, closed = load([f"hf-hub:{name}" for name in names], tmp_path / "cache", hub.url)[0]
     assert absent.startswith("MissingWeights|nobody/nothing|open_clip_config.json")
     assert "cannot be downloaded from the hub" in absent
     assert incomplete.startswith("MissingWeights|some/model|The hub repository some/model has no open_clip_model")
-
-
-def test_a_file_that_the_hub_failed_to_send_is_not_called_absent(tmp_path, hub):
-    hub.put("/some/model/resolve/main/open_clip_config.json", Served(status=403))
-    (line,), _ = load(["hf-hub:some/model"], tmp_path / "cache", hub.url)
-    assert "it answered 403 Forbidden): accept its terms on its page, and log in" in line
+    assert "it answered 403 Forbidden): accept its terms on its page, and log in" in closed
 
 
 def test_offline_mode_is_called_by_the_name_of_its_variable(tmp_path):

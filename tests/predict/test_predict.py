@@ -72,7 +72,7 @@ def test_the_evidence_of_a_patch_is_its_logit_and_leaves_the_image_s_logits_alon
     assert plain.patch_logits is None
     np.testing.assert_allclose(looked_at.logits, plain.logits, rtol=1e-4, atol=1e-3)
     assert looked_at.patch_logits.shape == (3, 100, 12)  # 160 pixels in patches of 16
-    assert abs(looked_at.patch_logits).max() <= predictor.trainer.scale * (1 + 1e-5)  # a cosine, scaled
+    assert abs(looked_at.patch_logits).max() <= predictor.method.scale * (1 + 1e-5)  # a cosine, scaled
 
 
 def test_the_evidence_is_what_local_distillation_looks_at(runs, image_folder, monkeypatch):
@@ -80,9 +80,9 @@ def test_the_evidence_is_what_local_distillation_looks_at(runs, image_folder, mo
     predictor = Predictor(from_run(folder))
     picture = Image.open(image_folder / tested.images[0]).convert("RGB")
     evidence = predictor([picture], patches=True).patch_logits
-    trainer = predictor.trainer
-    features = trainer.encode(trainer.dm.tfm_test(picture)[None], patches=True)
-    expected = trainer.scale * features.patch_tokens @ trainer.text_features().t()
+    method = predictor.method
+    features = method.encode(predictor.transform(picture)[None], patches=True)
+    expected = method.scale * features.patch_tokens @ method.text_features().t()
     np.testing.assert_allclose(evidence, expected.detach().numpy(), rtol=1e-4, atol=1e-4)
 
 
@@ -278,3 +278,7 @@ def test_a_test_of_another_run_and_an_unfinished_one_say_so(runs, tmp_path, data
     (tmp_path / "begun" / "results.json").unlink()
     with pytest.raises(UserError, match="is not finished"):
         from_run(tmp_path / "begun")
+
+
+def test_a_method_whose_image_tower_sees_prompts_has_validation_predictions_too(runs):
+    assert len(Predictions.load(runs("MaPLe")[0] / "val_predictions.npz")) == 24

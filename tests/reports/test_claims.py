@@ -8,7 +8,7 @@ from ogkd.evaluation.metrics import METRICS
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.statistics import combine, paired_difference
 from tests.reports.test_comparisons import grid, seeds  # noqa: F401  grid is a fixture
-from tests.test_tables import parse, write_run  # noqa: F401  parse is a fixture
+from tests.support.tables import write_run
 
 
 def test_tables_hold_the_mean_paired_difference_for_the_method_or_against_it(grid, parse):  # noqa: F811
@@ -58,7 +58,7 @@ def severe(folder, dataset, method, wrong, near):
     return matrix[labels, guesses]
 
 
-def test_mistake_severity_is_compared_where_accuracies_are_alike_and_cost_everywhere(tmp_path, parse):  # noqa: F811
+def test_mistake_severity_is_compared_where_accuracies_are_alike_and_cost_everywhere(tmp_path, parse):
     cost = {
         (dataset, method): severe(tmp_path / dataset / method, dataset, method, wrong, near)
         for dataset, method, wrong, near in (

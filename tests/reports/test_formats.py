@@ -12,7 +12,7 @@ from openpyxl import load_workbook
 
 from ogkd.reports.cells import Cell
 from ogkd.reports.render import LATEX, Row, Table, document, neutral, plain, render, write_xlsx
-from tests.test_tables import METHODS, output, parse  # noqa: F401  fixtures
+from tests.support.tables import METHODS
 
 HOSTILE = [
     "=1+1",
@@ -43,7 +43,7 @@ def test_the_best_is_bold_and_the_second_underlined(values):
         assert text.startswith("<u>") == (len(order) > 1 and value == order[1])
 
 
-def test_a_spreadsheet_has_numbers_as_numbers_and_marks_best_and_second_by_font(output, parse, tmp_path):  # noqa: F811
+def test_a_spreadsheet_has_numbers_as_numbers_and_marks_best_and_second_by_font(output, parse, tmp_path):
     folder, accuracy = output
     path = tmp_path / "table.xlsx"
     done = parse(folder, "--table", "base2new", "--format", "xlsx", "-o", path)
@@ -64,7 +64,7 @@ def test_a_spreadsheet_has_numbers_as_numbers_and_marks_best_and_second_by_font(
     assert book["average base2new"].cell(6, 1).value.startswith("Accuracy in %")
 
 
-def test_a_spreadsheet_needs_a_file(output, parse):  # noqa: F811
+def test_a_spreadsheet_needs_a_file(output, parse):
     assert "-o FILE.xlsx" in parse(output[0], "--table", "base2new", "--format", "xlsx").stderr
 
 
@@ -76,7 +76,7 @@ def test_sheets_of_long_and_equal_titles_have_names_of_their_own(tmp_path):
     assert max(map(len, names)) <= 31
 
 
-def test_latex_has_its_own_marks_and_the_caption(output, parse):  # noqa: F811
+def test_latex_has_its_own_marks_and_the_caption(output, parse):
     done = parse(output[0], "--table", "base2new", "--format", "latex", "--dataset", "btmri")
     assert done.stdout.count(r"\textbf{") == 3
     assert done.stdout.count(r"\underline{") == 3
@@ -85,7 +85,7 @@ def test_latex_has_its_own_marks_and_the_caption(output, parse):  # noqa: F811
     assert caption in done.stdout
 
 
-def test_a_file_holds_what_would_be_printed(output, parse, tmp_path):  # noqa: F811
+def test_a_file_holds_what_would_be_printed(output, parse, tmp_path):
     words = (output[0], "--table", "few_shot", "--format", "csv")
     path = tmp_path / "table.csv"
     assert parse(*words, "-o", path).stdout.strip() == str(path)

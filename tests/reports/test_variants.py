@@ -11,9 +11,9 @@ from ogkd.core.config_files import read_config
 from ogkd.evaluation.collect import collect
 from ogkd.evaluation.protocol import PLACES
 from ogkd.reports.tables import average, base2new_tables, few_shot_tables
-from ogkd.reports.variants import _short_names, _words, variants
+from ogkd.reports.variants import _words
 from tests.conftest import ROOT
-from tests.test_tables import line_of, parse, write_run  # noqa: F401  parse is a fixture
+from tests.support.tables import line_of, write_run
 
 BTMRI = read_config(ROOT / "configs/trainers/OGKD/few_shot/btmri.yaml")["TRAINER"]["OGKD"]
 GAMMA = BTMRI["GAMMA"]
@@ -31,7 +31,7 @@ def labels(folder):
     return {row.name: (row.cells[-1].mean, row.cells[-1].seeds) for row in table.rows}
 
 
-def test_a_run_with_another_option_has_its_own_row(tmp_path, parse):  # noqa: F811
+def test_a_run_with_another_option_has_its_own_row(tmp_path, parse):
     for seed, accuracy in ((1, 60.0), (2, 70.0)):
         for kind in ("train_base", "test_new"):
             write_run(tmp_path / f"{kind}{seed}", kind, "BTMRI", "OGKD", seed, accuracy, changed={})
@@ -116,13 +116,6 @@ def test_a_mean_over_seeds_between_which_data_changed_has_a_footnote_that_names_
     assert [found for found in few_shot_tables(collect(tmp_path))[0].notes if note in found]
 
 
-def test_base_and_novel_runs_have_test_images_of_their_own(tmp_path):
-    prints = {"dataset": "d", "weights": "w"}
-    for kind in ("train_base", "test_new"):
-        ogkd(tmp_path / kind, kind=kind, fingerprints=prints | {"test_images": kind})
-    assert variants(collect(tmp_path))[1] == []
-
-
 def test_base_and_novel_of_a_row_belong_together(tmp_path):
     changed = {"options": {"GAMMA": 0.6}, "changed": {"TRAINER.OGKD.GAMMA": 0.6}}
     ogkd(tmp_path / "base", 1, 60.0, kind="train_base", changed={})
@@ -148,7 +141,7 @@ def test_a_prompt_that_was_only_tested_is_not_averaged_with_trained_ones(tmp_pat
     assert labels(tmp_path) == {"OGKD": (60.0, 1), "OGKD, tested only": (40.0, 1)}
 
 
-def test_copies_count_once(tmp_path, parse):  # noqa: F811
+def test_copies_count_once(tmp_path, parse):
     for seed, accuracy in ((1, 60.0), (2, 70.0)):
         ogkd(tmp_path / str(seed), seed, accuracy)
     shutil.copytree(tmp_path / "1", tmp_path / "copy of 1")
@@ -157,7 +150,7 @@ def test_copies_count_once(tmp_path, parse):  # noqa: F811
     assert parse(tmp_path, "--table", "few_shot").stderr == ""
 
 
-def test_a_seed_with_two_results_is_left_out_and_both_are_named(tmp_path, parse):  # noqa: F811
+def test_a_seed_with_two_results_is_left_out_and_both_are_named(tmp_path, parse):
     runs = [ogkd(tmp_path / str(number), min(number, 2), 10.0 * number) for number in (1, 2, 3)]
     assert labels(tmp_path) == {"OGKD": (10.0, 1)}
     stderr = parse(tmp_path, "--table", "few_shot").stderr
@@ -210,12 +203,6 @@ def _number(value):
         return repr(float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else value)
     except ValueError:
         return repr(value)
-
-
-def test_keys_are_shortened_to_what_tells_them_apart():
-    assert _short_names({"TRAINER.OGKD.TAU", "OPTIM.LR"}) == {"TRAINER.OGKD.TAU": "TAU", "OPTIM.LR": "LR"}
-    both = {"OPTIM.GAMMA", "TRAINER.OGKD.GAMMA"}
-    assert _short_names(both) == {"OPTIM.GAMMA": "OPTIM.GAMMA", "TRAINER.OGKD.GAMMA": "OGKD.GAMMA"}
 
 
 def test_long_values_are_cut_and_stay_different():

@@ -180,7 +180,7 @@ def test_a_finished_run_is_not_taken_for_one_of_other_weights(runs, tmp_path, mo
     settings = model / "open_clip_config.json"
     content = json.loads(settings.read_text())
     settings.write_text(json.dumps(content | {"model_cfg": content["model_cfg"] | {"custom_text": True}}))
-    from ogkd.tuning.clip_trainer import load_backbone
+    from ogkd.tuning.backbone import load_backbone
 
     load_backbone.cache_clear()  # as in another process
     with pytest.raises(UserError, match="was made with other weights of the backbone"):

@@ -11,26 +11,25 @@ from hypothesis import strategies as st
 from torch import nn
 
 import tests.toy_trainer  # noqa: F401  registers ToyCoOp
-from dassl.engine import TRAINER_REGISTRY
 from ogkd.cli import train
 from ogkd.core import UserError, load_checkpoint
 from ogkd.data.same_classes import places
 from ogkd.evaluation.predictions import Predictions
 from ogkd.runs.learned_classes import learned_classes
+from ogkd.tuning.registration import register
 from trainers.coop import CoOp
 
 HEADS = ("LinearProbe", "TipAdapter", "TipAdapterF", "LPPlusPlus", "CLIPAdapter")
 CSC = ("TRAINER.COOP.CSC", "True")
 
 
-@TRAINER_REGISTRY.register()
+@register
 class BiasedCoOp(CoOp):
     """A plugin's method that says nothing of the bias that it learns for each class."""
 
-    def build_method(self):
-        super().build_method()
+    def build(self):
+        super().build()
         self.bias = nn.Linear(1, len(self.classnames), bias=False)
-        self.learn("bias", self.bias)
 
     def classifier(self):
         of_prompt = super().classifier()

@@ -18,7 +18,7 @@ from ogkd.phantom.dataset import write_dataset
 from ogkd.reports.tables import base2new_tables
 from ogkd.runs.released import REPOSITORY, agrees, chosen, released_accuracies
 from tests.conftest import ROOT
-from tests.download_server import Served, serving
+from tests.support.download_server import Served, serving
 
 pytestmark = pytest.mark.slow
 

@@ -17,14 +17,17 @@ from pathlib import Path
 
 import torch
 
-from dassl.engine import TRAINER_REGISTRY
 from ogkd.core import UserError
 from ogkd.evaluation.predictions import Predictions
 from ogkd.phantom.dataset import write_dataset
+from ogkd.predict.predictor import Predictor
+from ogkd.predict.trained import from_run
 from ogkd.runs.config import method_config
 from ogkd.runs.execute import execute
 from ogkd.runs.registry import method_class
 from ogkd.runs.spec import RunSpec
+from ogkd.tuning.backbone import load_backbone
+from tests.support.methods import offered
 from tests.support.runs import killed_at, learned, same
 
 TEST_IMAGES = 4  # per class
@@ -139,7 +142,7 @@ def a_checkpoint_of_another_method_is_refused_by_name(runs: SmallRuns) -> None:
 
 
 def prompts_train_with_every_class_position_and_class_specific_contexts(runs: SmallRuns) -> None:
-    options = method_class(runs.method).default_options()
+    options = method_class(runs.method).options
     if not {"CLASS_TOKEN_POSITION", "CSC"} <= options.keys():
         return
     node = f"TRAINER.{runs.method.upper()}"
@@ -152,15 +155,22 @@ def prompts_train_with_every_class_position_and_class_specific_contexts(runs: Sm
 def a_subclass_under_another_name_has_options_of_its_own_and_computes_the_same(runs: SmallRuns) -> None:
     method = method_class(runs.method)
     renamed = type(f"Renamed{runs.method}", (method,), {})
-    TRAINER_REGISTRY.register(renamed)
-    try:
-        runs.run("renamed", method=renamed.__name__)
+    with offered(renamed):
         options = runs.run("renamed", method=renamed.__name__)["config"]["TRAINER"]
-    finally:
-        TRAINER_REGISTRY._obj_map.pop(renamed.__name__)
     assert options.keys() == {"NAME", renamed.__name__.upper()}
     _ = runs.first
     assert same(runs.learned("first"), runs.learned("renamed"))
+
+
+def predicting_gives_the_logits_of_the_test(runs: SmallRuns) -> None:
+    """In a program that has not trained: the frozen model is loaded anew, and only what was saved is there."""
+    _ = runs.first
+    tested = runs.predictions("first")
+    load_backbone.cache_clear()
+    predictor = Predictor(from_run(runs.folder / "first"))
+    predicted = predictor.logits([runs.data / "Phantom" / "Phantom" / image for image in tested.images])
+    worst = abs(predicted - tested.logits).max()
+    assert worst <= 1e-3, f"predict.py's logits differ from the test's by up to {worst:.3g}: see Method.encode"
 
 
 CHECKS: tuple[Callable[[SmallRuns], None], ...] = (
@@ -169,6 +179,7 @@ CHECKS: tuple[Callable[[SmallRuns], None], ...] = (
     another_seed_gives_other_parameters,
     a_killed_run_resumes_to_the_same_parameters,
     the_parameters_tested_again_give_the_same_predictions,
+    predicting_gives_the_logits_of_the_test,
     a_checkpoint_of_another_method_is_refused_by_name,
     prompts_train_with_every_class_position_and_class_specific_contexts,
     a_subclass_under_another_name_has_options_of_its_own_and_computes_the_same,

@@ -7,7 +7,8 @@ built.train(batches, epochs=3)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,16 +18,32 @@ from PIL import Image
 from torch import Tensor
 
 from dassl.data.datasets import DatasetBase, Datum
+from dassl.engine import TRAINER_REGISTRY
 from ogkd import models
 from ogkd.models import ImageFeatures
 from ogkd.runs.config import build_config, method_config
-from ogkd.runs.registry import method_class
+from ogkd.runs.registry import register_everything, trainer_class
 from ogkd.runs.spec import RunSpec
 from ogkd.tuning import clip_trainer
+from ogkd.tuning.method import Method
+from ogkd.tuning.registration import trainer_of
 from tests.support.toy_clip import ToyCLIP
 
 BACKBONE = "PhantomCLIP"  # whose image size the toy model takes; its weights are not read
 SPEC = models.image_spec(BACKBONE)
+
+
+@contextmanager
+def offered(*methods: type[Method]) -> Iterator[None]:
+    """Methods that are registered inside the block alone."""
+    register_everything()
+    for method in methods:
+        TRAINER_REGISTRY.register(trainer_of(method))
+    try:
+        yield
+    finally:
+        for method in methods:
+            TRAINER_REGISTRY._obj_map.pop(method.__name__)
 
 
 class Built:
@@ -36,39 +53,43 @@ class Built:
         self.trainer = trainer
 
     @property
+    def method(self) -> Method:
+        return self.trainer.method
+
+    @property
     def learned(self) -> dict[str, Tensor]:
-        """The learned parameters by name: the very tensors, not copies."""
-        (name,) = self.trainer.get_model_names()
-        return dict(self.trainer._models[name].named_parameters())
+        """The learned parameters by their names in a checkpoint: the very tensors, not copies."""
+        prefix = f"{self.method.folder}."
+        return {name.removeprefix(prefix): value for name, value in self.method.named_parameters()}
 
     @property
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint holds, by name."""
-        (name,) = self.trainer.get_model_names()
-        return self.trainer._models[name].state_dict()
+        return self.method.state_dict()
 
     def prepare(self) -> None:
         """Make what is made when training begins, such as the teacher."""
-        self.trainer.before_train()
+        self.method.prepare(self.trainer.task)
 
     def losses(self, inputs: ImageFeatures | Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The terms and the logits of one batch, as in training."""
-        self.trainer.set_model_mode("train")
-        return self.trainer.losses(inputs, label)
+        self.method.train()
+        return self.method.losses(inputs, label)
 
     def logits(self, features: Tensor) -> Tensor:
         """The logits (B, C) of normalised features (B, D), as when testing."""
-        return self.trainer.classifier()(features)
+        return self.method.classifier()(features)
 
     def train(self, batches: Sequence[tuple[ImageFeatures | Tensor, Tensor]]) -> None:
         """The whole training; every epoch has these batches, in this order."""
-        name = "features" if self.trainer.frozen_images else "img"
-        self.trainer.train_loader_x = [{name: inputs, "label": label} for inputs, label in batches]
-        self.trainer.train()
+        name = "features" if self.method.frozen_images else "img"
+        loader = [{name: inputs, "label": label} for inputs, label in batches]
+        with mock.patch.object(type(self.method), "train_loader", lambda *_: loader):
+            self.trainer.train()
 
     def images(self, part: str) -> tuple[Tensor, Tensor]:
         """Features (N, D) and labels (N,) of the images of the part "train", "val" or "test"."""
-        return self.trainer.training_set if part == "train" else self.trainer.split_features(part)
+        return self.trainer.task.training_set if part == "train" else self.trainer.task.features_of(part)
 
 
 def build(
@@ -106,7 +127,7 @@ def build(
     )
     model = ToyCLIP(words or {}, width, SPEC, scale)
     with mock.patch.object(clip_trainer, "load_backbone", lambda *_: model):
-        trainer = method_class(method)(build_config(spec), dataset=noise(folder, classes, images, sentences))
+        trainer = trainer_class(method)(build_config(spec), dataset=noise(folder, classes, images, sentences))
     return Built(trainer)
 
 

@@ -74,7 +74,7 @@ def install(facts: Facts, root: Path, places: Places, given: Path | None = None)
         return report
     with writing(facts.name, root):
         facts.folder(root).mkdir(parents=True, exist_ok=True)
-    with _alone(facts, root):
+    with _locked(facts, root):
         report = check(facts, root)  # another process may have completed it in the meantime
         if report.split is None and facts.image_folder(root).is_dir():  # the split may be all that is missing
             with contextlib.suppress(ArchiveError, UserError):
@@ -102,13 +102,12 @@ def _leftovers(facts: Facts, root: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _alone(facts: Facts, root: Path) -> Iterator[None]:
+def _locked(facts: Facts, root: Path) -> Iterator[None]:
     """Hold the lock of the data set's folder; wait while another process holds it."""
+    lock, what = facts.folder(root) / ".download.lock", f"the download of {facts.name} to {root}"
     with contextlib.ExitStack() as stack:
         with writing("a lock file", facts.folder(root)):
-            stack.enter_context(
-                locked(facts.folder(root) / ".download.lock", f"the download of {facts.name} to {root}")
-            )
+            stack.enter_context(locked(lock, what))
         yield
 
 
@@ -261,8 +260,8 @@ def _put_split(facts: Facts, root: Path, content: bytes) -> None:
         if file.exists():
             if file.read_bytes() == content:
                 return
-            kept = next(path for n in range(1, 1000) if not (path := file.with_suffix(f".{n}.json")).exists())
-            file.replace(kept)
-            print(f"{file} was not the published split; it was renamed to {kept}.")
+            backup = next(path for n in range(1, 1000) if not (path := file.with_suffix(f".{n}.json")).exists())
+            file.replace(backup)
+            print(f"{file} was not the published split; it was renamed to {backup}.")
         with atomic_path(file) as temporary:
             temporary.write_bytes(content)

@@ -6,14 +6,16 @@ import datetime
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ogkd.core import progress
+from ogkd.core import UserError, progress
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.methods import known_methods, order
 from ogkd.evaluation.metrics import METRICS
+from ogkd.evaluation.predictions import Predictions
 from ogkd.reports.page.grids import Grid, GridCell, grid_of
 from ogkd.reports.page.material import Material
 from ogkd.reports.page.protocol import TITLES, Protocol
 from ogkd.reports.page.study import Study, study
+from ogkd.reports.render import Table
 from ogkd.reports.transfer import transfer_tables
 from ogkd.reports.variants import by_shots
 
@@ -30,7 +32,7 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> d
     methods: classes in detailed figures; None: the best, OGKD and zero-shot.
     """
     runs = material.runs
-    backbones = sorted({run.backbone for run in runs})
+    backbones, methods_run = sorted({run.backbone for run in runs}), sorted({run.method for run in runs}, key=order)
     protocols = {one: [Protocol(name, one, material) for name in TITLES] for one in backbones}
     places = [
         (dataset, [protocol for protocol in of_backbone if dataset in protocol.tested])
@@ -41,13 +43,15 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> d
         study(number, dataset, of_dataset, methods, material)
         for number, (dataset, of_dataset) in enumerate(progress(places, "report", unit="data set"), 1)
     ]
+    tests = [test for of in protocols.values() for one in of for name in one.tables for test in one.tests(name)]
+    tested = {_what(run) for test in tests for run in test.runs}
+    lost = [run for run in runs if run.kind != "transfer" and _what(run) not in tested]
+    material.remark(*(f"{material.shown(run.path)} is in no table." for run in lost))
     averages, transfers = [], []
     for backbone in backbones:
         end = f", {backbone}" if len(backbones) > 1 else ""
         averages += [(f"{one.title}{end}", mean) for one in protocols[backbone] if (mean := one.average())]
-        tables = transfer_tables([run for run in [*runs, *material.diverged] if run.backbone == backbone])
-        material.remark(*(note for table in tables for note in table.notes))
-        transfers += [(f"{table.title}{end}", grid_of(table)) for table in tables]
+        transfers += [(f"{table.title}{end}", grid_of(table)) for table in _transfer_tables(material, backbone)]
     return {
         "title": title,
         "made": _day(datetime.datetime.now()),
@@ -68,9 +72,22 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> d
         "without": [material.shown(run.path) for run in runs if not (run.path / "predictions.npz").is_file()],
         "unread": list(material.unread),
         "remarks": list(material.remarks),
-        "methods": [known_methods()[name] for name in _methods(runs) if name in known_methods()],
+        "methods": [known_methods()[name] for name in methods_run if name in known_methods()],
         "metrics": [(one.title, (one.function.__doc__ or "").strip().partition("\n")[0]) for one in METRICS.values()],
     }
+
+
+def _transfer_tables(material: Material, backbone: str) -> list[Table]:
+    runs = [run for run in [*material.runs, *material.diverged] if (run.kind, run.backbone) == ("transfer", backbone)]
+    for path in (run.path / "predictions.npz" for run in runs):
+        try:
+            _ = path.is_file() and Predictions.load(path)
+        except UserError as error:
+            material.unreadable(path, error)
+    tables = transfer_tables(runs)
+    if material.images:  # notes on predictions may quote names of images
+        material.remark(*(note for table in tables for note in table.notes))
+    return tables
 
 
 def _glance(studies: Sequence[Study], several: bool) -> Grid:
@@ -146,8 +163,9 @@ def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
     return facts
 
 
-def _methods(runs: Iterable[Run]) -> list[str]:
-    return sorted({run.method for run in runs}, key=order)
+def _what(run: Run) -> tuple:
+    """What a run and its copies have in common."""
+    return run.kind, run.backbone, run.dataset, run.method, run.shots, run.seed
 
 
 def _title(method: str) -> str:

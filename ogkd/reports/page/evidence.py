@@ -100,19 +100,18 @@ class Evaluation:
     @cached_property
     def metrics(self) -> dict[str, float]:
         """Each metric's mean over the seeds that have predictions; undefined metrics are left out."""
-        means = {name: self._mean(name) for name in METRICS if self.predictions}
-        return {name: mean for name, mean in means.items() if mean is not None}
+        means = {}
+        for name in METRICS:
+            needed = self._needed(name)
+            values = [] if needed is None else [compute(name, one, **needed) for one in self.predictions]
+            if values and None not in values:
+                means[name] = float(np.mean(np.array(values, dtype=float)))
+        return means
 
     def interval(self, metric: str, draws: int) -> Interval | None:
         """The metric with its interval over test images; None without predictions or the metric's other inputs."""
         needed = self._needed(metric)
         return None if needed is None else bootstrap(metric, self.predictions, draws=draws, **needed)
-
-    def _mean(self, metric: str) -> float | None:
-        needed = self._needed(metric)
-        values = [] if needed is None else [compute(metric, one, **needed) for one in self.predictions]
-        defined = [value for value in values if value is not None]
-        return float(np.mean(defined)) if values and len(defined) == len(values) else None
 
     def _needed(self, metric: str) -> dict | None:
         """The metric's inputs besides the predictions; None without predictions or if they are not known."""

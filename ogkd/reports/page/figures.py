@@ -104,15 +104,17 @@ def canvas(width: float, height: float) -> Figure:
 @style()
 def score_bars(table: Table) -> Figure:
     """A table of accuracies in percent as horizontal bars with intervals, the first row on top."""
-    columns, names = table.headers[1:], [short(row.name) for row in table.rows]
+    names = [short(row.name) for row in table.rows]
+    cells = dict(zip(table.headers[1:], zip(*(row.cells for row in table.rows), strict=True), strict=True))
+    columns = {header: column for header, column in cells.items() if any(column)}
     step = 0.84 / len(columns)
     figure = canvas(WIDTH, (14 * len(columns) + 12) * len(names) + 86)
     axes = figure.add_subplot(xlabel="accuracy in %", xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))
-    for number, column in enumerate(columns):
-        colour = PALETTE[number % len(PALETTE)]
-        axes.barh(0, 0, color=colour, alpha=0.5, label=column)
-        for place, row in enumerate(table.rows):
-            if cell := row.cells[number]:
+    for number, (header, column) in enumerate(columns.items()):
+        colour = PALETTE[number]
+        axes.barh(0, 0, color=colour, alpha=0.5, label=header)
+        for place, cell in enumerate(column):
+            if cell:
                 y, (low, high) = place - 0.42 + (number + 0.5) * step, ends(cell)
                 axes.barh(y, cell.mean, 0.86 * step, color=colour, alpha=0.5)
                 axes.hlines(y, low, high, color=colour, linewidth=2)
@@ -196,10 +198,10 @@ def risk_coverage_curves(of_methods: Mapping[str, Sequence[Predictions]], colour
         coverage, risk = of_seeds[0][0], np.mean([risk for _, risk in of_seeds], axis=0)
         # Curves start at 2 % of the images, since the first few make them jump.
         first = max(len(coverage) // 50, 1) - 1
-        drawn = np.unique(np.linspace(first, len(coverage) - 1, min(POINTS, len(coverage) - first)).astype(int))
-        every = (4 * colours[name], max(len(drawn) // 6, 1))
+        rows = np.unique(np.linspace(first, len(coverage) - 1, min(POINTS, len(coverage) - first)).astype(int))
+        every = (4 * colours[name], max(len(rows) // 6, 1))
         axes.plot(
-            100 * coverage[drawn], 100 * risk[drawn], linewidth=1.8, markevery=every, label=short(name),
+            100 * coverage[rows], 100 * risk[rows], linewidth=1.8, markevery=every, label=short(name),
             **_look(colours[name]),
         )  # fmt: skip
     axes.set(xlim=(0, 100), ylim=(0, None))

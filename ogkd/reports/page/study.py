@@ -86,23 +86,25 @@ def study(
         in detailed figures, see `choose`.
     """
     anchor = f"{re.sub(r'[^a-z0-9]+', '-', dataset.lower()).strip('-')[:40] or 'data'}-{number}"
-    tests = [(one, title, found) for one in protocols for title, found in one.details(dataset).items()]
-    shown = [choose([test for test in found if test.predictions], methods) for *_, found in tests]
+    tests = [(one, title, of_title) for one in protocols for title, of_title in one.details(dataset).items()]
+    shown = [choose([test for test in of_title if test.predictions], methods) for *_, of_title in tests]
     names = dict.fromkeys(test.name for chosen in shown for test in chosen)
     colours = {name: place % MOST for place, name in enumerate(names)}
     result = Study(anchor, dataset, tests[0][2][0].runs[0].backbone)
     result.parts = [protocol.part(anchor, dataset, colours) for protocol in protocols]
     result.details = [
-        _detail(f"{anchor}-test{place}", title, found, chosen, colours, min(protocol.draws, SEVERITY_DRAWS), material)
-        for place, ((protocol, title, found), chosen) in enumerate(zip(tests, shown, strict=True), 1)
+        _detail(
+            f"{anchor}-test{place}", title, of_title, chosen, colours, min(protocol.draws, SEVERITY_DRAWS), material
+        )
+        for place, ((protocol, title, of_title), chosen) in enumerate(zip(tests, shown, strict=True), 1)
         if chosen
     ]
     first = next(filter(None, shown), None) or choose(tests[0][2], methods)
     if first and (geometry := first[0].geometry):
         result.geometry = replace(geometry, classnames=geometry.all_classnames)
-        drawn = matrix("Cost of a mistake", costs(result.geometry), result.geometry.classnames, "{:.2g}".format)
+        figure = matrix("Cost of a mistake", costs(result.geometry), result.geometry.classnames, "{:.2g}".format)
         alt = "The cost of predicting each class for each other."
-        result.costs = Drawing(f"{anchor}-costs", "Costs of mistakes", alt, drawn)
+        result.costs = Drawing(f"{anchor}-costs", "Costs of mistakes", alt, figure)
     result.training = training(anchor, first, material)
     for test in (test for protocol in protocols for test in protocol.tests(dataset)):
         test.forget()

@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from dassl.config import get_cfg_default
 from dassl.data import DatasetWrapper, Datum, build_data_loader, build_transform
 from dassl.evaluation import build_evaluator
-from dassl.metrics import compute_accuracy, compute_distance_matrix
+from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.optim.lr_scheduler import ConstantWarmupScheduler
 from dassl.utils import MetricMeter, Registry
@@ -342,17 +342,6 @@ def test_the_lines_that_people_grep_are_dassls(capsys, tmp_path):
 def test_top_k_accuracies_are_in_percent():
     output = torch.tensor([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
     assert [value.item() for value in compute_accuracy(output, torch.tensor([0, 1]), (1, 2, 5))] == [50.0, 100.0, 100.0]
-
-
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_distances_agree_with_a_loop(metric):
-    a, b = torch.randn(3, 4), torch.randn(2, 4)
-    got = compute_distance_matrix(a, b, metric)
-    for i in range(3):
-        for j in range(2):
-            cosine = torch.dot(a[i], b[j]) / a[i].norm() / b[j].norm()
-            expected = (a[i] - b[j]).square().sum() if metric == "euclidean" else 1 - cosine
-            assert got[i, j].item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-5)
 
 
 # Small things

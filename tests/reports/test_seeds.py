@@ -5,7 +5,7 @@ import pytest
 
 from ogkd.core import UserError
 from ogkd.reports.seeds import seeds_report
-from tests.test_tables import parse, write_run  # noqa: F401  parse is a fixture
+from tests.support.tables import write_run
 
 RESULT = "=> result\n* total: 10\n* accuracy: {0}%\n* error: {1}%\n* macro_f1: 1.0%\n"
 
@@ -30,7 +30,7 @@ def test_logs_count_once_training_is_finished(tmp_path, signal):
     assert f"+- {1.96 * np.std([70, 80]) / np.sqrt(2):.2f}%" in seeds_report(tmp_path, ci95=True)
 
 
-def test_logs_of_test_only_runs_need_test_log(tmp_path, parse):  # noqa: F811
+def test_logs_of_test_only_runs_need_test_log(tmp_path, parse):
     for seed, accuracy in ((1, 70.0), (2, 80.0)):
         write_log(tmp_path / f"seed{seed}", "Evaluate on the *test* set", result(10.0), result(accuracy))
     done = parse(tmp_path)
@@ -48,7 +48,7 @@ def test_results_are_preferred_to_logs_and_have_their_units(tmp_path):
     assert "* nll: 0.75 +- 0.25\n" in report + "\n"
 
 
-def test_a_corrupt_run_is_named_and_left_out(tmp_path, parse):  # noqa: F811
+def test_a_corrupt_run_is_named_and_left_out(tmp_path, parse):
     write_run(tmp_path / "seed1", "few_shot", "BTMRI", "CoOp", 1, 60.0)
     (tmp_path / "seed2").mkdir()
     (tmp_path / "seed2" / "results.json").write_text("{")

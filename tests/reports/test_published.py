@@ -12,7 +12,7 @@ from ogkd.reports.cells import Cell
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import HM_OF_MEANS, MEAN_OF_HM
 from tests.conftest import ROOT
-from tests.test_tables import line_of, parse, rows_of, write_run  # noqa: F401  parse is a fixture
+from tests.support.tables import line_of, rows_of, write_run
 
 CONTENT = json.loads((ROOT / "ogkd/evaluation/published.json").read_text(encoding="utf-8"))
 SETS = CONTENT["sources"]["biomedcoop"]["base2new_sets"]
@@ -113,7 +113,7 @@ def test_averages_of_single_runs_are_the_published_ones():
 # Beside ours
 
 
-def test_differences_are_of_the_same_data_sets_and_definitions(tmp_path, parse):  # noqa: F811
+def test_differences_are_of_the_same_data_sets_and_definitions(tmp_path, parse):
     accuracy = base2new(tmp_path) and base2new(tmp_path, method="CoOp")
     done = parse(tmp_path, "--table", "base2new", "--published", "--format", "csv")
     assert done.returncode == 0, done.stderr
@@ -132,7 +132,7 @@ def test_differences_are_of_the_same_data_sets_and_definitions(tmp_path, parse):
     assert rows_of(done.stdout, "average base2new")["BiomedCoOp"]["HM of means published mean"] == "75.0700"
 
 
-def test_the_average_is_over_the_sets_that_the_source_has(tmp_path, parse):  # noqa: F811
+def test_the_average_is_over_the_sets_that_the_source_has(tmp_path, parse):
     base2new(tmp_path, [*SETS, "busi"])
     done = parse(tmp_path, "--table", "base2new", "--published")
     assert "means over 10 data sets" in done.stdout
@@ -142,7 +142,7 @@ def test_the_average_is_over_the_sets_that_the_source_has(tmp_path, parse):  # n
     assert "dermamnist base2new is not in the average" in done.stderr
 
 
-def test_no_difference_is_formed_where_the_data_sets_are_not_the_same(tmp_path, parse):  # noqa: F811
+def test_no_difference_is_formed_where_the_data_sets_are_not_the_same(tmp_path, parse):
     base2new(tmp_path, SETS[:4])
     done = parse(tmp_path, "--table", "base2new", "--published")
     assert "biomedcoop averages over 10 data sets, of which ours lacks dermamnist, " in done.stderr
@@ -162,7 +162,7 @@ def test_the_default_source_is_the_one_whose_sets_were_run():
         published.fitting_source("PhantomCLIP", "base2new", ["phantom"])
 
 
-def test_a_method_that_nobody_published_has_no_published_figure(tmp_path, parse):  # noqa: F811
+def test_a_method_that_nobody_published_has_no_published_figure(tmp_path, parse):
     base2new(tmp_path, method="OGKD")
     base2new(tmp_path, method="CoOp")
     base2new(tmp_path, method="CoOp", seeds=(4,), options={"N_CTX": 16}, changed={"TRAINER.COOP.N_CTX": 16})
@@ -172,13 +172,13 @@ def test_a_method_that_nobody_published_has_no_published_figure(tmp_path, parse)
     assert rows["OGKD"]["base published mean"] == rows["CoOp, N_CTX 16"]["base published mean"] == ""
 
 
-def test_a_table_without_a_published_method_stays_as_it_is(tmp_path, parse):  # noqa: F811
+def test_a_table_without_a_published_method_stays_as_it_is(tmp_path, parse):
     base2new(tmp_path, method="OGKD")
     words = (tmp_path, "--table", "base2new", "--seconds")
     assert parse(*words, "--published").stdout == parse(*words).stdout
 
 
-def test_figures_of_a_data_set_and_its_seeds_stand_beside_ours(tmp_path, parse):  # noqa: F811
+def test_figures_of_a_data_set_and_its_seeds_stand_beside_ours(tmp_path, parse):
     accuracy = base2new(tmp_path)
     done = parse(tmp_path, "--table", "base2new", "--published", "--dataset", "ctkidney", "--format", "csv")
     runs = of_runs("base2new", "dataset")["ctkidney",]
@@ -197,7 +197,7 @@ def test_figures_of_a_data_set_and_its_seeds_stand_beside_ours(tmp_path, parse):
     assert "by seed" not in parse(tmp_path, "--table", "base2new", "--published").stdout
 
 
-def test_few_shot_figures_of_seeds_have_a_column_per_number_of_shots(tmp_path, parse):  # noqa: F811
+def test_few_shot_figures_of_seeds_have_a_column_per_number_of_shots(tmp_path, parse):
     for shots in (1, 16):
         write_run(tmp_path / str(shots), "few_shot", "RETINA", "BiomedCoOp", 2, 50.0 + shots, shots)
     done = parse(tmp_path, "--table", "few_shot", "--published", "released-checkpoints", "--dataset", "retina")
@@ -209,7 +209,7 @@ def test_few_shot_figures_of_seeds_have_a_column_per_number_of_shots(tmp_path, p
     assert [float(cell) for cell in line_of(done.stdout, "BiomedCoOp, seed 2")] == pytest.approx(expected, abs=0.006)
 
 
-def test_the_source_is_named_with_what_a_reader_should_know_of_it(tmp_path, parse):  # noqa: F811
+def test_the_source_is_named_with_what_a_reader_should_know_of_it(tmp_path, parse):
     base2new(tmp_path)
     done = parse(tmp_path, "--table", "base2new", "--published")
     assert "HealthX-Lab/BiomedCoOp at 7ceb5a8, 3 seeds" in done.stdout
@@ -220,12 +220,12 @@ def test_the_source_is_named_with_what_a_reader_should_know_of_it(tmp_path, pars
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--published", "biomedcop"], "do you mean 'biomedcoop'"),
+        (["--published", "biomedcop"], "mean 'biomedcoop'"),
         (["--published", "--metric", "macro_f1"], "accuracies"),
         (["--published", "--against", "CoOp"], "leave out --published"),
     ],
 )
-def test_what_does_not_go_together_is_one_sentence(tmp_path, parse, words, reason):  # noqa: F811
+def test_what_does_not_go_together_is_one_sentence(tmp_path, parse, words, reason):
     base2new(tmp_path, SETS[:1])
     done = parse(tmp_path, "--table", "base2new", *words)
     assert done.returncode == 2
@@ -233,7 +233,7 @@ def test_what_does_not_go_together_is_one_sentence(tmp_path, parse, words, reaso
     assert done.stderr.count("\n") == 1
 
 
-def test_figures_of_another_backbone_are_not_set_beside_ours(tmp_path, parse):  # noqa: F811
+def test_figures_of_another_backbone_are_not_set_beside_ours(tmp_path, parse):
     base2new(tmp_path, SETS[:1], backbone="PubMedCLIP")
     for words in ([], ["biomedcoop"]):
         done = parse(tmp_path, "--table", "base2new", "--published", *words)

@@ -5,51 +5,15 @@ Two lines in its train.py add them: `import ogkd.trainers` and, after its own ex
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-from collections.abc import Collection, Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 
 from yacs.config import CfgNode
 
-from dassl.engine import TRAINER_REGISTRY
+import ogkd.trainers  # noqa: F401  fills METHODS
 from ogkd.features.settings import feature_settings
-
-PREFIX = "OGKD_"
-METHODS: dict[str, type] = {}
-"""Every method by its own name, whether Dassl knows it or not."""
-_registered: dict[str, type] = {}
-
-
-@contextlib.contextmanager
-def collected() -> Iterator[None]:
-    """Trainers that register with Dassl inside the block become METHODS instead, so that names which are taken, or will
-    be, are no error."""
-    registry = TRAINER_REGISTRY
-    theirs, registry._obj_map = registry._obj_map, {}
-    try:
-        yield
-    finally:
-        METHODS.update(registry._obj_map)
-        registry._obj_map = theirs
-
-
-def register_methods(sections: Collection[str] = ()) -> None:
-    """Register METHODS with Dassl, each once.
-
-    One whose name is taken, by another trainer or by one of the `sections` of the configuration, gets a prefix.
-    """
-    for name, method in METHODS.items():
-        if name in _registered:
-            continue
-        if name in TRAINER_REGISTRY.registered_names() or name.upper() in sections:
-            print(f"ogkd: {name} is this code base's own; ours is {PREFIX}{name}.")
-            method = type(
-                f"{PREFIX}{name}", (method,), {"__module__": method.__module__, "title": method.title or name}
-            )
-        TRAINER_REGISTRY.register(method)
-        _registered[name] = method
+from ogkd.tuning.registration import register_methods
 
 
 def extend_cfg(cfg: CfgNode) -> None:
@@ -59,8 +23,7 @@ def extend_cfg(cfg: CfgNode) -> None:
     Call it after the code base's own extend_cfg.
     """
     _complete_open_clip()
-    register_methods(cfg.TRAINER)
-    for method in _registered.values():
+    for method in register_methods(cfg.TRAINER):
         if method.__name__.upper() not in cfg.TRAINER:
             method.extend_config(cfg)
     cfg.setdefault("FEATURES", feature_settings())

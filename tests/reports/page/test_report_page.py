@@ -236,13 +236,14 @@ def test_without_images_neither_an_image_nor_the_name_of_one_leaves(output, tmp_
 
 
 def test_without_images_what_could_not_be_read_is_not_quoted(small):
-    run = small("OGKD")
-    stored = dict(np.load(run / "predictions.npz"))
-    np.savez(run / "predictions.npz", **{**stored, "labels": stored["labels"] + 7})
-    (small("CoOp") / "split.json").write_text('{"train": [["jane_doe.png", 0]]}')
+    small("CoOp")
+    for run in (small("OGKD"), small("OGKD", 2, source="BUSI")):
+        stored = dict(np.load(run / "predictions.npz"))
+        np.savez(run / "predictions.npz", **{**stored, "labels": stored["labels"] + 7})
+    (small("KgCoOp") / "split.json").write_text('{"train": [["jane_doe.png", 0]]}')
     assert "img/00" in small.page().source
     private = small.page(images=False).source
-    assert "OGKD/1/predictions.npz: the file is corrupt" in private
+    assert {"OGKD/1", "OGKD/2"} == set(re.findall(r"(OGKD/\d)/predictions.npz: the file is corrupt", private))
     assert "img/0" not in private and "jane" not in private
 
 
@@ -301,6 +302,11 @@ def test_two_runs_of_one_seed_that_disagree_are_named_and_left_out(small, tmp_pa
     write_run(tmp_path / "out" / "copy", "few_shot", "OGKD", 1, predictions(0, 9))
     page = small.page()
     assert "different results, so seed 1 is left out" in page.text and "CoOp" in page.section("summary")
+
+
+def test_a_run_that_no_table_shows_is_named(small):
+    small("OGKD", subsample="new")  # without its run on the base classes
+    assert "OGKD/1 is in no table" in small.page().section("missing")
 
 
 def test_unfinished_runs_and_seeds_with_other_test_images_are_named(small, tmp_path):

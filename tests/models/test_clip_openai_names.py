@@ -14,6 +14,7 @@ from open_clip.model import build_model_from_openai_state_dict, convert_weights_
 from PIL import Image
 from torch import nn
 
+import clip as openai
 from clip import clip
 from clip.model import CLIP, ModifiedResNet, VisionTransformer, build_model, convert_weights
 from clip.simple_tokenizer import SimpleTokenizer
@@ -315,7 +316,7 @@ def test_the_names_are_there_in_any_order_beside_the_projects_own():
         "    exec(order)\n"
         "    assert clip.load.__module__ == 'clip.clip', order\n"
         "    import clip\n"
-        "    assert clip.load.__module__ == 'ogkd.models.sources', order\n"
+        "    assert clip.load.__module__ == 'clip' and clip.tokenize.__module__ == 'clip.clip', order\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -357,5 +358,27 @@ def test_code_of_an_archive_is_not_to_be_had():
         clip.load("ViT-B/32", jit=True)
 
 
-def test_the_projects_own_load_knows_nothing_of_it():
+def test_import_clip_gives_openais_functions_and_warns_where_it_gives_this_projects(vit_state, tmp_path):
+    torch.save(vit_state, tmp_path / "own.pt")
+    model, preprocess = openai.load(str(tmp_path / "own.pt"), device="cpu")
+    assert isinstance(model, CLIP) and preprocess(Image.new("L", (100, 80))).shape == (3, RESOLUTION, RESOLUTION)
+    assert openai.available_models() == clip.available_models() and openai.tokenize("a").shape == (1, 77)
+    with pytest.warns(DeprecationWarning, match=r"clip\.load is now ogkd\.models\.load"):
+        assert isinstance(openai.load("PhantomCLIP"), package.FrozenCLIP)
     assert "ViT-B/16" not in package.available_models()
+
+
+def test_a_file_of_openais_is_a_frozen_backbone_with_the_same_features(state, images, tmp_path):
+    path = tmp_path / "own.pt"
+    torch.save(state, path)
+    frozen, model = package.load(path), clip.load(path, "cpu")[0]
+    assert package.image_spec(path).size == frozen.image_size == RESOLUTION
+    model.load_state_dict({key: state[key] for key in model.state_dict()})  # its precision is fp16 before
+    torch.testing.assert_close(
+        frozen.encode_image(images).global_token, model.encode_image(images), rtol=1e-4, atol=1e-4
+    )
+    tokens = frozen.tokenize(TEXTS)
+    expected = model.encode_text(clip.tokenize(TEXTS))
+    torch.testing.assert_close(
+        frozen.encode_text(frozen.embed(tokens.ids), tokens.mask), expected, rtol=1e-4, atol=1e-4
+    )

@@ -1,0 +1,1 @@
+"""Example methods, and the tests of methods."""
