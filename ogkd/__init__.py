@@ -17,7 +17,10 @@ from ogkd.core.places import HOME, IN_CHECKOUT, PACKAGE
 __version__ = "0.2.0"  # also in pyproject.toml and CITATION.cff
 
 if IN_CHECKOUT:
+    from ogkd.core.former import FORMER, alias
+
     __path__.append(str(HOME))  # trainers/ is ogkd.trainers, as in the installed package
+    alias(FORMER, warn=True)
 elif str(PACKAGE / "standins") not in sys.path:
     sys.path.append(str(PACKAGE / "standins"))  # last, so that an installed Dassl or CLIP comes first
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Union
 import yaml
 
 from ogkd.core import UserError, get_most_similar_str_to_a_from_b
+from ogkd.core.places import work_folder
 from ogkd.core.schema import Rule, mismatch
 
 FOLDER = Path(__file__).parent
@@ -83,8 +84,10 @@ class Geometry:
 
 
 def geometry_file(dataset: str, folder: Path = FOLDER) -> Path:
-    """Return the path of a data set's geometry: geometry/<DATASET>.yaml."""
-    return folder / f"{dataset}.yaml"
+    """Return the path of a data set's geometry: this project's <DATASET>.yaml, else geometry/<DATASET>.yaml in the
+    checkout or the current folder."""
+    path = folder / f"{dataset}.yaml"
+    return path if folder != FOLDER or path.is_file() else work_folder() / "geometry" / path.name
 
 
 def read_geometry(path_or_dataset: str | Path, classnames: Sequence[str] | None = None) -> Geometry:

@@ -17,6 +17,7 @@ from PIL import Image
 from ogkd.core import UserError, atomic_path, progress
 from ogkd.core.hashes import signature, text_hash
 from ogkd.core.images import READING, is_blank, load_image
+from ogkd.core.places import command
 
 READERS = 4
 SHOWN = 20  # the most unreadable images that an error lists
@@ -119,6 +120,6 @@ def _list(problems: list[str], number: int) -> str:
     if len(problems) == 1:
         return problems[0]
     more = len(problems) - SHOWN
-    rest = [f"... and {more} more: `python scripts/check_data.py FOLDER` lists all of a folder."] if more > 0 else []
+    rest = [f"... and {more} more: `{command('check-data')} FOLDER` lists all of a folder."] if more > 0 else []
     head = f"{len(problems)} of the {number} images cannot be read: replace or remove them."
     return "\n  ".join([head, *problems[:SHOWN], *rest])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ogkd.core import UserError
 from ogkd.core.opening import Look, look_at
+from ogkd.core.places import command
 from ogkd.core.words import counted, tally
 from ogkd.data.beside import beside_by_content
 from ogkd.data.catalogue import PARTS
@@ -54,7 +55,7 @@ class Inspection(Findings):
                     f"the class {name} has {counted(sound, 'readable image')}: it needs {FEWEST} or more"
                 )
         self.faults += tally(
-            "patients in several parts of the split, so make it again with scripts/split.py --replace",
+            f"patients in several parts of the split, so make it again with {command('split')} --replace",
             across_parts(self.parts, self.patients),
         )
         if several := [look for look in looks if look.frames > 1]:
@@ -63,7 +64,7 @@ class Inspection(Findings):
                 f"INPUT.FRAME selects another; the first is {several[0].path} ({several[0].frames})"
             )
         if not self.parts:
-            remarks.append("there is no split yet: scripts/split.py makes one by patient, training makes one by image")
+            remarks.append(f"there is no split yet: {command('split')} makes one by patient, training one by image")
         elif not self.patients:
             remarks.append("the patients are not known: images of one patient may be in two parts")
         self.warnings[:0] = remarks

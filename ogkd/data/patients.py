@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ogkd.core import UserError, write_json
+from ogkd.core.places import command
 from ogkd.core.schema import Rule, read_record
 from ogkd.core.words import counted, tally
 from ogkd.data.listing import SUFFIXES
@@ -46,7 +47,7 @@ def patients_file(folder: str | Path) -> Path:
 def read_patients(folder: str | Path) -> dict[str, str]:
     """Read image -> patient for a folder of images; empty if nothing is known. Raises UserError for a corrupt file."""
     path = patients_file(folder)
-    return read_record(path, _RECORD, "make it again with `python scripts/split.py`") if path.is_file() else {}
+    return read_record(path, _RECORD, f"make it again with `{command('split')}`") if path.is_file() else {}
 
 
 def write_patients(patients: Mapping[str, str], folder: str | Path) -> Path:
@@ -171,7 +172,7 @@ def patient_warnings(split: Split, patients: Mapping[str, str]) -> list[str]:
         return []
     return [
         f"patients with images in several parts of the split: {len(across)} of {len(set(patients.values()))}, which "
-        "makes the test too easy (scripts/split.py splits by patient)"
+        f"makes the test too easy ({command('split')} splits by patient)"
     ]
 
 

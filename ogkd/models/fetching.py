@@ -11,12 +11,13 @@ from typing import Any
 from ogkd.core import UserError, atomic_path, progress, sweep
 from ogkd.core.hashes import matches_etag
 from ogkd.core.network import trouble
+from ogkd.core.places import command
 from ogkd.core.transfer import quiet_hub_client, require_space, writing
 from ogkd.models.sources import BIOMEDCLIP, OPEN_CLIP_CONFIG, TRANSFORMERS_WEIGHTS
 
 TOKENIZERS = ("tokenizer.json", "vocab.txt")  # with either of them the model needs no second repository
 NAMES = (*BIOMEDCLIP.required, *BIOMEDCLIP.optional, *BIOMEDCLIP.weights)
-COMMAND = "`python scripts/download.py weights`"
+COMMAND = f"`{command('download')} weights`"
 
 
 def install_weights(endpoint: str | None = None, only_check: bool = False, cache: Path | None = None) -> Path:

@@ -19,6 +19,7 @@ from PIL import Image
 from ogkd.core import UserError, atomic_path, progress
 from ogkd.core.escape import no_formula
 from ogkd.core.images import is_blank, load_image
+from ogkd.core.places import command
 from ogkd.data.beside import beside_by_name
 from ogkd.data.listing import images_below
 
@@ -62,7 +63,7 @@ class Answer(NamedTuple):
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="python predict.py",
+        prog=command("predict"),
         description="Classify images with a trained prompt. Prints one line per image with the most likely classes and "
         "their probabilities. An image that cannot be read gets a line that says so, and the rest continue. Research "
         "software, not a medical device.",

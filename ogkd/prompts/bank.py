@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ogkd.core import UserError, expanded
-from ogkd.core.places import work_folder
+from ogkd.core.places import command, work_folder
 from ogkd.data import catalogue
 from ogkd.data.names import class_words
 
@@ -123,7 +123,7 @@ def load_prompts(
     if not path.is_file():
         source = "write it as {class name: [sentences]}"
         if bank and not _is_path(bank):
-            source = f"import it with `python scripts/import_prompts.py FILE_OR_URL --name {bank}`"
+            source = f"import it with `{command('import-prompts')} FILE_OR_URL --name {bank}`"
         raise UserError(f"There are no teacher prompts for {dataset}, as {path} does not exist: {source}, {otherwise}.")
     if path != FOLDER / f"{dataset}.json":
         print(f"The teacher's sentences are those in {path}.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from ogkd.core import UserError
+from ogkd.core.places import command
 from ogkd.data import catalogue
 from ogkd.data.splits import class_names, read_split
 from ogkd.phantom.dataset import DATASETS as EMBEDDED
@@ -27,7 +28,7 @@ Exit status: 0 no faults, 1 faults, 2 could not check.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table per data set and a line per fault; return the exit status described in EPILOG. Raises UserError."""
     parser = argparse.ArgumentParser(
-        prog="python scripts/check_prompts.py",
+        prog=command("check-prompts"),
         description="Check banks of teacher prompts.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ogkd.core import UserError, expanded, write_json
 from ogkd.core.hashes import git_blob_sha1
+from ogkd.core.places import command
 from ogkd.core.transfer import TransferError, read_small, writing
 from ogkd.data import catalogue
 from ogkd.prompts.bank import Bank, bank_folders, is_bank, own_banks
@@ -164,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Import the file on the command line and print what was written. Raises UserError."""
     paths = " or ".join(file.path for file in published_files())
     parser = argparse.ArgumentParser(
-        prog="python scripts/import_prompts.py",
+        prog=command("import-prompts"),
         description=f"Convert the prompts published by BiomedCoOp and OGKD ({paths}) to a bank in this project's "
         "format. Both files have the same content.",
     )

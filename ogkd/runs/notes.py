@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dassl.engine import TrainerBase
+from ogkd.core.places import command
 from ogkd.core.words import counted
 from ogkd.data.catalogue import load
 from ogkd.data.duplicates import identical
@@ -39,7 +40,7 @@ def data_notes(trainer: TrainerBase) -> list[str]:
     if shared:
         found.append(
             f"{len(shared)} of the {len(tested)} test images are byte-identical to training or validation images, "
-            "which makes the test too easy: scripts/check_data.py lists them."
+            f"which makes the test too easy: {command('check-data')} lists them."
         )
     opened = getattr(manager, "opened", None)  # a trainer may have a data manager of its own
     if opened and opened.several_frames:
@@ -54,7 +55,7 @@ def data_warnings(trainer: TrainerBase) -> list[str]:
     """Reasons to doubt any result on a trainer's images, phrases without a full stop."""
     manager = getattr(trainer, "dm", None)
     number = getattr(getattr(manager, "opened", None), "blank", 0)
-    blank = [f"{counted(number, 'of the images is', 'of the images are')} blank (see scripts/check_data.py)"]
+    blank = [f"{counted(number, 'of the images is', 'of the images are')} blank (see {command('check-data')})"]
     return [*getattr(getattr(manager, "dataset", None), "warnings", ()), *(blank if number else ())]
 
 

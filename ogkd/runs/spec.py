@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ogkd.core.config_files import configs_in
-from ogkd.core.places import HOME, IN_CHECKOUT
+from ogkd.core.places import HOME, IN_CHECKOUT, command
 from ogkd.data.catalogue import Facts, config_name, load, name_of_folder, own_folder
 from ogkd.evaluation.methods import known_methods, named, order
 from ogkd.models import available_models, model_named
@@ -153,7 +153,7 @@ def _arguments() -> list[Field]:
 def parser() -> argparse.ArgumentParser:
     """CoOp's command line."""
     p = argparse.ArgumentParser(
-        prog="python train.py",
+        prog=command("train"),
         description="Train or test one method on one data set. Writes log.txt, config.yaml, split.json, "
         "predictions.npz, results.json and the learned parameters to the run's folder. A finished run is not repeated; "
         "an unfinished one resumes after its last epoch.",

@@ -246,4 +246,7 @@ def test_blank_images_are_a_warning_of_the_run(runs, own_data):
     for part in ("train", "test"):
         name = replace_image(own_data, part)
         Image.new("RGB", (64, 64)).save(own_data / "Phantom/Phantom" / name)
-    assert "2 of the images are blank (see scripts/check_data.py)" in runs.run("blank", *ONE_EPOCH)["warnings"]
+    assert any(
+        "2 of the images are blank" in one and "check_data.py" in one
+        for one in runs.run("blank", *ONE_EPOCH)["warnings"]
+    )

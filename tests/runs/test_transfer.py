@@ -172,7 +172,7 @@ def test_a_target_with_other_classes_is_for_methods_that_can_name_them(places):
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["CoOp", "transfer", "busi", "buid", "16"], "Give SOURCE TARGET SHOTS SEED, as in: "),
+        (["CoOp", "transfer", "busi", "buid", "16"], "Give SOURCE TARGET SHOTS SEED, such as"),
         (["CoOp", "transfer", "busi", "bvid", "16", "1"], "There is no data set 'bvid'"),
         (["LinearProbe", "transfer", "btmri", "busi", "16", "1"], "it is left out of btmri -> busi"),
         (["CoOp", "transfer", "busi", "udiat", "2", "1", "OPTIM.MAX_EPOCH", "1"], "download.py udiat --root"),

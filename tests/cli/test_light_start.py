@@ -26,6 +26,7 @@ sys.exit(code)
 @pytest.mark.parametrize(
     "words",
     [
+        ["ogkd/__main__.py", "--help"],
         ["parse_test_res.py", "--help"],
         ["report.py", "--help"],
         ["scripts/download.py", "--help"],

@@ -2,12 +2,13 @@
 
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from ogkd.core import UserError
-from ogkd.runs.engines import dry_run, slurm
+from ogkd.runs.engines import dry_run, go_through, slurm
 from ogkd.runs.engines.options import Settings
 from tests.support.jobs import phantom_job
 from tests.support.runs import learned, same
@@ -32,7 +33,9 @@ def in_a_cluster() -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cluster", ["local", "slurm"])
-def test_jobs_end_as_they_do_without_it_and_what_fails_or_diverges_is_named(data, cache, tmp_path, capsys, cluster):
+def test_jobs_end_as_they_do_without_it_and_what_fails_or_diverges_is_named(
+    data, cache, tmp_path, capsys, monkeypatch, cluster
+):
     if cluster == "slurm" and not in_a_cluster():
         pytest.skip("no Slurm takes jobs here")
     whole, mine = (phantom_job("CoOp", data, tmp_path / name, cache, protocol="base2new") for name in ("here", "there"))
@@ -42,8 +45,9 @@ def test_jobs_end_as_they_do_without_it_and_what_fails_or_diverges_is_named(data
     complete()
     whole()
     capsys.readouterr()
-    settings = Settings(engine="slurm", logs=tmp_path / "logs", minutes=10)
-    report = slurm.start([complete, mine, fails, diverges], settings, cluster)
+    monkeypatch.setattr(slurm, "outcomes", partial(slurm.outcomes, cluster=cluster))
+    settings = Settings(engine="slurm", logs=tmp_path / "logs", further={"time": "10"})
+    report = go_through([complete, mine, fails, diverges], settings)
     assert (report.total, report.succeeded) == (3, 1)
     assert ["NO_SUCH_KEY" in one for one in report.failed] == [True]
     assert ["the term 'ce' is not finite" in one for one in report.diverged] == [True]
@@ -58,11 +62,8 @@ def test_jobs_end_as_they_do_without_it_and_what_fails_or_diverges_is_named(data
 
 def test_the_batch_script_is_one_array_with_the_resources_and_the_commands_asked_for(data, cache, tmp_path, capsys):
     jobs = [phantom_job("CoOp", data, tmp_path, cache, seed=seed) for seed in range(1, 4)]
-    further = (("account", "lab"), ("exclusive", ""))
-    settings = Settings(
-        engine="slurm", logs=tmp_path / "logs", minutes=90, cpus=4, gpus=1.0, memory="16G", partition="gpu", jobs=2,
-        sbatch=further,
-    )  # fmt: skip
+    further = {"account": "lab", "exclusive": "", "time": "90", "mem": "16G", "partition": "gpu"}
+    settings = Settings(engine="slurm", logs=tmp_path / "logs", cpus=4, gpus=1.0, jobs=2, further=further)
     dry_run(jobs, settings)
     out, err = capsys.readouterr()
     assert err == "3 of 3 runs to do, 0 complete\n"
@@ -88,4 +89,4 @@ def test_an_array_is_no_longer_than_slurm_takes(data, cache, tmp_path, capsys):
 @pytest.mark.skipif(shutil.which("srun") is not None, reason="this machine has Slurm")
 def test_without_slurm_it_is_one_sentence(data, cache, tmp_path):
     with pytest.raises(UserError, match="needs srun, which is not on this machine"):
-        slurm.start([phantom_job("CoOp", data, tmp_path, cache)], Settings(engine="slurm", logs=Path(tmp_path)))
+        go_through([phantom_job("CoOp", data, tmp_path, cache)], Settings(engine="slurm", logs=Path(tmp_path)))

@@ -1,5 +1,6 @@
 """What a user types and reads first: method names in any case, demo.sh's arguments, the top of a log, threads."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ogkd.cli import COMMANDS, entry
 from ogkd.core import UserError
 from ogkd.evaluation.methods import known_methods, named
 from ogkd.runs.config import build_config
@@ -200,3 +202,37 @@ def test_what_no_run_has_is_refused_with_the_nearest(command, finished, words, n
     assert done.returncode == 2
     assert f"(did you mean '{near}'?)" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["ogkd"])
+    with contextlib.suppress(SystemExit):
+        assert entry([name, "--help"]) == 0
+    out, err = capsys.readouterr()
+    assert "usage: " in out or f"ogkd {name} " in out
+    assert err == ""
+
+
+def test_a_word_that_is_no_command_is_refused(capsys):
+    assert entry(["few-shots", "moles", "16", "1"]) == 2
+    assert "no command 'few-shots'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "method"), [((), "OGKD"), (("--method", "coop"), "CoOp")])
+def test_a_protocols_command_takes_the_method_as_an_option(data, tmp_path, monkeypatch, capsys, words, method):
+    monkeypatch.setattr("sys.argv", ["ogkd"])
+    monkeypatch.setenv("DATA", str(data))
+    monkeypatch.setenv("OUTPUT", str(tmp_path / "a file"))
+    (tmp_path / "a file").touch()
+    assert entry(["few-shot", "phantom", "2", "1", *words]) == 2
+    assert f"shots_2/{method}/PhantomCLIP" in capsys.readouterr().err
+
+
+def test_the_demo_is_three_methods_on_phantom(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["ogkd"])
+    monkeypatch.setenv("DATA", str(data))
+    monkeypatch.setenv("OUTPUT", str(tmp_path))
+    assert entry(["demo", "--dry-run"]) == 0
+    trained = [line.split("--trainer ")[1].split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert list(dict.fromkeys(trained)) == ["ZeroShot", "CoOp", "OGKD"]
