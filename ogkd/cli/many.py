@@ -45,7 +45,7 @@ def execute(jobs: Iterable[Job], args: argparse.Namespace, places: Places, datas
     from ogkd.runs.engines import dry_run, go_through
     from ogkd.runs.ready import check_ready
 
-    jobs, datasets = [job.afresh(args.rerun) for job in jobs], list(datasets)
+    jobs, datasets = [job.with_rerun(args.rerun) for job in jobs], list(datasets)
     settings = settings_of(args, places.backbone_for(datasets[0]), places.output)
     if args.dry_run:
         dry_run(jobs, settings)

@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         if of_target != places:
             raise UserError(f"{target} is not in {places.data}: SOURCE and TARGET must be in the same folder.")
     pairs = rest[len(wanted) :]
-    chosen = job(protocol, method, dataset, shots, seed, places, pairs, targets).afresh(rerun)
+    chosen = job(protocol, method, dataset, shots, seed, places, pairs, targets).with_rerun(rerun)
     for name in (dataset, *targets):
         ensure_generated(name, places.data)
     chosen()

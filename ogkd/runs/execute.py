@@ -46,16 +46,16 @@ def execute(spec: RunSpec, configuration: Configuration | None = None) -> dict |
 def _execute(spec: RunSpec, configuration: Configuration) -> dict | None:
     folder = RunFolder(configuration)
     if folder.has_results and not spec.rerun:
-        return _told(cast(dict, folder.finished_results()), folder)
+        return _already(cast(dict, folder.finished_results()), folder)
     folder.check()
-    with folder.alone():
+    with folder.locked():
         if spec.rerun:
             folder.clear()
         finished = folder.finished_results()  # another process may have done the run meanwhile
-        return _told(finished, folder) if finished is not None else _logged(spec, folder)
+        return _already(finished, folder) if finished is not None else _logged(spec, folder)
 
 
-def _told(finished: dict, folder: RunFolder) -> dict:
+def _already(finished: dict, folder: RunFolder) -> dict:
     print(f"{folder.path} is complete: accuracy {finished['accuracy']:.2f} %. Nothing to do.")
     return finished
 

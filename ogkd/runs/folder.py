@@ -36,7 +36,7 @@ FORMAT = 2
 RESULTS, PREDICTIONS = "results.json", "predictions.npz"
 VALIDATION = "val_predictions.npz"
 FINGERPRINTS, LOCK = "fingerprints.json", ".lock"
-START_AFRESH = "add --rerun to start it afresh, or choose another output folder (OUTPUT, --output-dir)"
+START_AGAIN = "add --rerun to start it again, or choose another output folder (OUTPUT, --output-dir)"
 LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "transformers")
 
 
@@ -62,7 +62,7 @@ class RunFolder:
         self.notes = notes(configuration)  # for readers of its results, one sentence each
         self.warnings: list[str] = []  # doubts about the result, besides those about the predictions
 
-    def alone(self) -> contextlib.AbstractContextManager[None]:
+    def locked(self) -> contextlib.AbstractContextManager[None]:
         """Create the folder and hold its lock, so that a second process for the same run waits for the first."""
         self.path.mkdir(parents=True, exist_ok=True)
         return locked(self.path / LOCK, f"the run in {self.path}")
@@ -112,18 +112,18 @@ class RunFolder:
             if not (folder / DIVERGED).is_file() or (folder / RESULTS).is_file():
                 continue
             found = read_results(folder / DIVERGED)
-            told = Diverged(**found["diverged"])
+            error = Diverged(**found["diverged"])
             if folder == self.path and self.configuration.differences(found["config"]):
                 print(f"{folder} holds a run that diverged with another configuration, which this one replaces.")
                 self._remove_checkpoints()
                 (folder / DIVERGED).unlink()
                 continue
             raise Diverged(
-                f"{folder} holds a run that diverged and is not repeated. {told} To start the same run afresh, add "
+                f"{folder} holds a run that diverged and is not repeated. {error} To start the same run again, add "
                 f"--rerun.",
-                told.epoch,
-                told.step,
-                told.term,
+                error.epoch,
+                error.step,
+                error.term,
             )
 
     def _must_match(self, theirs: dict, what: str) -> None:
@@ -131,7 +131,7 @@ class RunFolder:
         if changed:
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             raise UserError(
-                f"{self.path} {what} a different configuration ({'; '.join(changed[:3])}{more}): {START_AFRESH}."
+                f"{self.path} {what} a different configuration ({'; '.join(changed[:3])}{more}): {START_AGAIN}."
             )
 
     def _must_be_unchanged(self, folder: Path, what: str, recorded: dict | None = None) -> None:
@@ -143,10 +143,10 @@ class RunFolder:
             before = {name: before[name] if hashes.get(name, 0) == value else value for name, value in recorded.items()}
         changed = fingerprints.changes(before, fingerprints.now(self.spec, self.cfg)) if before else []
         if changed:
-            raise UserError(f"{folder} {what} {' and '.join(changed)}: {START_AFRESH}.")
+            raise UserError(f"{folder} {what} {' and '.join(changed)}: {START_AGAIN}.")
 
     def clear(self) -> None:
-        """Remove the run's files so that it starts afresh. Results are removed first, so that a process killed in
+        """Remove the run's files so that it starts again. Results are removed first, so that a process killed in
         between does not leave an apparently finished run. Logs and files from elsewhere stay."""
         files = [self.path / name for name in (RESULTS, DIVERGED, PREDICTIONS, VALIDATION, SPLIT)]
         if not self.spec.eval_only:  # whose checkpoint may be in the same folder
@@ -227,8 +227,8 @@ class RunFolder:
 
     def write_diverged(self, trainer: TrainerBase, error: Diverged, phases: Phases, seconds: float) -> None:
         """Write diverged.json, so that the run does not count as unfinished, and remove its checkpoints."""
-        told = {"message": str(error), "epoch": error.epoch, "step": error.step, "term": error.term}
-        write_json(self._record(trainer, {"diverged": told}, phases, seconds), self.path / DIVERGED)
+        about = {"message": str(error), "epoch": error.epoch, "step": error.step, "term": error.term}
+        write_json(self._record(trainer, {"diverged": about}, phases, seconds), self.path / DIVERGED)
         self._remove_checkpoints()
 
     def _remove_checkpoints(self) -> None:

@@ -122,8 +122,8 @@ def _remade(trainer: SimpleTrainer, dataset: GivenImages) -> Any:
 
 def _moved(items: list[Datum] | None, where: dict[str, int]) -> list[Datum] | None:
     """The images of the classes in `where`, with the labels there."""
-    kept = [item for item in items or () if item.classname in where]
-    return [Datum.of_known(item.impath, where[item.classname], classname=item.classname) for item in kept] or None
+    images = [item for item in items or () if item.classname in where]
+    return [Datum.of_known(item.impath, where[item.classname], classname=item.classname) for item in images] or None
 
 
 def _listed(names: Sequence[str]) -> str:

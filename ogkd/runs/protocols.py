@@ -61,17 +61,17 @@ class Job:
     configuration: Configuration | None = field(default=None, compare=False, repr=False)
 
     def __reduce__(self) -> tuple:
-        return Job, (self.protocol, self.specs)
+        return type(self), (self.protocol, self.specs)
 
     def folders(self) -> list[Path]:
         return [Path(spec.folder) for spec in self.specs]
 
     def waiting(self) -> list[RunSpec]:
-        """The runs that are left: those without results, and those that start afresh."""
+        """The runs that are left: those without results, and those that start again."""
         return [spec for spec in self.specs if spec.rerun or not (Path(spec.folder) / "results.json").is_file()]
 
-    def afresh(self, rerun: bool = True) -> Job:
-        """The same job, whose runs remove their earlier files and start afresh."""
+    def with_rerun(self, rerun: bool = True) -> Job:
+        """The same job, whose runs remove their earlier files and start again."""
         return replace(self, specs=tuple(replace(spec, rerun=rerun) for spec in self.specs))
 
     def __call__(self) -> list[dict]:

@@ -39,7 +39,7 @@ class RunSpec:
     shots: images per class; -1: all of them.
     subsample: the classes: all, base or new.
     pairs: further KEY VALUE pairs.
-    rerun: start afresh; it describes how to execute the run, not what it is.
+    rerun: start again from nothing; it describes how to execute the run, not what it is.
     """
 
     method: str = _argument("--trainer", "one of {methods}; with --help: its options", MISSING)
@@ -93,7 +93,7 @@ class RunSpec:
         return shlex.join([*(("python", "train.py") if IN_CHECKOUT else ("ogkd", "train")), *self.arguments()])
 
     def again(self) -> RunSpec:
-        """The same run, resuming instead of starting afresh."""
+        """The same run, resuming instead of starting from nothing."""
         return replace(self, rerun=False)
 
     @classmethod

@@ -51,7 +51,7 @@ def side_by_side(todo: Sequence[Job], workers: int) -> Iterator[Outcome]:
             except BrokenProcessPool:
                 if number < ATTEMPTS and not held.closed:
                     print(f"{job}: its process was killed; retrying in a new one", file=sys.stderr, flush=True)
-                job = job.afresh(False)
+                job = job.with_rerun(False)
             else:
                 processes[threading.get_ident()] = process
                 return outcome
@@ -64,7 +64,7 @@ def side_by_side(todo: Sequence[Job], workers: int) -> Iterator[Outcome]:
             outcome = future.result()
             if outcome.out_of_memory and workers > 1:
                 print(f"{outcome.job}: the GPU's memory is full; retrying it at the end", file=sys.stderr, flush=True)
-                full.append(outcome.job.afresh(False))
+                full.append(outcome.job.with_rerun(False))
             else:
                 yield outcome
     finally:

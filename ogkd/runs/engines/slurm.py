@@ -35,7 +35,7 @@ class Task:
 
     def checkpoint(self) -> object:
         """Called by submitit at a time limit or preemption: queues the same job, which resumes."""
-        self.job = self.job.afresh(False)
+        self.job = self.job.with_rerun(False)
         return needed("slurm", "submitit").helpers.DelayedSubmission(self)
 
 
@@ -56,7 +56,7 @@ def outcomes(todo: Sequence[Job], settings: Settings, report: Report, cluster: s
                 outcome = _outcome(job, submitted)
                 if outcome.lost and retries[job]:
                     retries[job] -= 1
-                    queued |= submit([job.afresh(False)], settings, cluster)
+                    queued |= submit([job.with_rerun(False)], settings, cluster)
                 else:
                     yield outcome
             time.sleep(SECONDS_BETWEEN_LOOKS if queued else 0)
