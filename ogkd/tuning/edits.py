@@ -55,6 +55,9 @@ class LowRank(nn.Module):
 class SingularValues(nn.Module):
     """U diag(s + delta) V' for the singular value decomposition U diag(s) V' of W; delta is 0 at first."""
 
+    u: Tensor
+    v: Tensor
+
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.delta = nn.Parameter(torch.zeros(min(weight.shape)))
