@@ -3,7 +3,4 @@
 import importlib
 import sys
 
-from ogkd.core.former import FORMER, alias
-
-alias(FORMER, warn=True)
-sys.modules[__name__] = importlib.import_module(FORMER[__name__])
+sys.modules[__name__] = importlib.import_module("ogkd.reports")

@@ -22,13 +22,11 @@ import torch
 from PIL import Image
 from tabulate import tabulate
 
-from benchmarks import machine
 from benchmarks.reference import PlainOGKD
 from dassl.engine import build_trainer
 from ogkd.core import set_random_seed, write_json
 from ogkd.core.phases import peak_memory_bytes
 from ogkd.data.catalogue import load
-from ogkd.features.encode import encode_images
 from ogkd.prompts.bank import template_prompts
 from ogkd.runs.config import build_config, method_config
 from ogkd.runs.spec import RunSpec
@@ -142,8 +140,8 @@ def largest_difference(mine: list[float] | torch.Tensor, theirs: list[float] | t
     return float((mine - theirs).norm() / theirs.norm())
 
 
-def measure(classes: int, weights: Path, folder: Path, history: bool = False) -> bool:
-    """Measure one case and print its table. Returns whether all targets were met; `history` records a line."""
+def measure(classes: int, weights: Path, folder: Path) -> bool:
+    """Measure one case and print its table. Returns whether all targets were met."""
     dataset, subsample, shots = CASES[classes]
     facts = next(facts for facts in load().datasets.values() if facts.config == dataset)
     names = list(facts.classes)
@@ -168,16 +166,6 @@ def measure(classes: int, weights: Path, folder: Path, history: bool = False) ->
     print(f"\n{facts.name}, {classes} classes, {STEPS} steps of batch {BATCH}, {torch.get_num_threads()} threads")
     headers = ["", "run", "reference", "ratio or difference", "target"]
     print(tabulate(rows, headers, floatfmt=".3g", missingval=""))
-    parts = [[name, entry["seconds"]] for name, entry in trainer.phases.record.items()]
-    print("Of the setup, seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in parts))
-    floor = machine.Floor.measure()
-    print(f"\n{floor}")
-    if history:
-        result = (
-            f"{classes} classes: {mine['step']:.2f} s per step, {plain['step'] / mine['step']:.1f}x the reference; "
-            f"setup {mine['setup']:.1f} s; {mine['peak'] / 1e9:.2f} GB; fp32 {floor.products['fp32']:.0f} GFLOP/s"
-        )
-        print(machine.record("step", result))
     return (
         plain["step"] / mine["step"] >= TARGETS[classes]
         and plain["setup"] / mine["setup"] >= SETUP_TARGET
@@ -187,22 +175,6 @@ def measure(classes: int, weights: Path, folder: Path, history: bool = False) ->
     )
 
 
-def where_a_step_goes(trainer_weights: Path, images: int = 32) -> None:
-    """Seconds for the parts of a step: images in one pass, texts of 2 and 8 classes forward and backward."""
-    model = load_backbone(str(trainer_weights), "cpu")
-    pixels = torch.randn(images, 3, 224, 224)
-    start = time.perf_counter()
-    encode_images(model, pixels, patches=True)
-    rows = [["image tower, one batch of 4", (time.perf_counter() - start) / images * BATCH]]
-    for count in CASES:
-        tokens = model.tokenize(["a photo of a lung squamous cell carcinoma."] * count)
-        embedded = model.embed(tokens.ids).requires_grad_()
-        start = time.perf_counter()
-        model.encode_text(embedded, tokens.mask).sum().backward()
-        rows.append([f"text tower, {count} classes, forward and backward", time.perf_counter() - start])
-    print("\nWhere the time of a step goes\n" + tabulate(rows, ["", "seconds"], floatfmt=".3f"))
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -210,7 +182,6 @@ def main() -> int:
     )
     parser.add_argument("--classes", type=int, nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--threads", type=int, default=0, help="0: PyTorch's default")
-    parser.add_argument("--record", action="store_true", help="append the results to benchmarks/RESULTS.md")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -218,12 +189,11 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="ogkd-benchmark-") as made:
             weights = args.weights or make_weights(Path(made) / "weights")
             command = [sys.executable, "-m", "benchmarks.step", "--weights", str(weights)]
-            command += ["--threads", str(args.threads), *(["--record"] if args.record else [])]
+            command += ["--threads", str(args.threads)]
             return max(subprocess.run([*command, "--classes", str(n)]).returncode for n in args.classes)
     with tempfile.TemporaryDirectory(prefix="ogkd-benchmark-") as made:
         weights = args.weights or make_weights(Path(made) / "weights")
-        met = measure(args.classes[0], weights, Path(made), args.record)
-        where_a_step_goes(weights)
+        met = measure(args.classes[0], weights, Path(made))
     print("\nEvery target is met." if met else "\nA target is missed: see the table.")
     return 0 if met else 1
 

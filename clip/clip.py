@@ -1,7 +1,4 @@
-"""OpenAI's module clip.clip under its own names: `from clip import clip`, then clip.load, clip.tokenize and the rest.
-
-clip/compat explains how this relates to the project's own interface.
-"""
+"""OpenAI's module clip.clip under its own names: load, tokenize, available_models, build_model and what they use."""
 
 from __future__ import annotations
 
@@ -9,16 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from open_clip import image_transform
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
 from ogkd.core.errors import brief
 from ogkd.models import openai_models
 from ogkd.models.configurations import OPENAI_SIZES, OPENAI_SPEC
 from ogkd.models.errors import OpenAIError
 
-from .compat.model import CLIP, build_model
+from .model import CLIP, build_model
 from .simple_tokenizer import END, START
 from .simple_tokenizer import SimpleTokenizer as _Tokenizer
 
@@ -102,18 +99,6 @@ def _download(url: str, root: str | Path | None = None) -> str:
     return str(openai_models.download(url, Path(root or openai_models.CACHE).expanduser()))
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    return image.convert("RGB")
-
-
-def _transform(n_px: int) -> Compose:
+def _transform(n_px: int) -> Callable[[Image.Image], Tensor]:
     """Return the transform from a PIL image to a normalised tensor (3, n_px, n_px)."""
-    return Compose(
-        [
-            Resize(n_px, interpolation=InterpolationMode.BICUBIC),
-            CenterCrop(n_px),
-            _to_rgb,
-            ToTensor(),
-            Normalize(OPENAI_SPEC.mean, OPENAI_SPEC.std),
-        ]
-    )
+    return image_transform(n_px, is_train=False, mean=OPENAI_SPEC.mean, std=OPENAI_SPEC.std)

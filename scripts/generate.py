@@ -35,11 +35,9 @@ ARXIV = "https://arxiv.org/abs/"
 
 
 def methods() -> list[type[Method]]:
-    """The methods of trainers/, in table order."""
+    """The methods of trainers/, in table order; plugins have no scripts here."""
     found = [method_class(name) for name in benchmark_methods()]
-    return [
-        method for method in found if method.__module__.startswith("ogkd.trainers.")
-    ]  # plugins have no scripts here
+    return [method for method in found if method.__module__.startswith("ogkd.trainers.")]
 
 
 def script_folder(title: str) -> str:
@@ -51,13 +49,11 @@ def script_folder(title: str) -> str:
 def script(method: type[Method], protocol: str) -> str:
     """The content of scripts/<method>/<protocol>.sh."""
     arguments, _ = ARGUMENTS[protocol]
-    path = f"scripts/{script_folder(method.title)}/{protocol}.sh"
     what = WHAT | ({} if method.has_novel_head else HEADLESS)
     return (
         "#!/usr/bin/env bash\n"
-        f"# {method.title}: {what[protocol]}.\n"
-        f"# bash {path} {arguments} [KEY VALUE ...]    environment: DATA, OUTPUT, BACKBONE\n"
-        f'exec bash "$(dirname "$0")/../run.sh" {method.__name__} {protocol} "$@"\n'
+        f'exec bash "$(dirname "$0")/../run.sh" {method.__name__} {protocol} "$@" '
+        f"# {what[protocol]}: {arguments} [KEY VALUE ...]\n"
     )
 
 
@@ -79,7 +75,7 @@ def left_over(wanted: dict[Path, str]) -> list[Path]:
 def methods_table(page: Path) -> str:
     rows = []
     for method in methods():
-        file = Path(*method.__module__.split(".")[1:]).with_suffix(".py")
+        file = Path(*method.__module__.removeprefix("ogkd.").split(".")).with_suffix(".py")
         rows.append(
             (
                 method.title,

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A front of ogkd/prompts/import_cli.py."""
+"""A front of ogkd/prompts/importing.py."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ogkd.core import run_program
-from ogkd.prompts.import_cli import main
+from ogkd.prompts.importing import main
 
 if __name__ == "__main__":
     sys.exit(run_program(main))

@@ -54,13 +54,6 @@ class Browser:
         """Messages of the console since the last call."""
         return self.call("se/log", type="browser")
 
-    def screenshot(self, file: Path) -> None:
-        """The whole page as PNG."""
-        width, height = self.run("const e = document.documentElement; return [e.scrollWidth, e.scrollHeight]")
-        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
-        shot = self.devtools("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
-        file.write_bytes(base64.b64decode(shot["data"]))
-
     def pdf(self, file: Path) -> None:
         """The page as it prints on A4."""
         printed = self.call("print", page={"width": 21.0, "height": 29.7}, background=True)

@@ -8,10 +8,10 @@ from ogkd.cli import ablation
 from ogkd.core import UserError
 from ogkd.evaluation.collect import collect
 from ogkd.reports.ablation import ablation_table
-from ogkd.reports.plots import PLOTS, plot, save, sensitivity
+from ogkd.reports.plots import save, sensitivity
 from ogkd.runs.config import resolve
 from ogkd.runs.protocols import Places, job
-from tests.test_tables import write_run
+from tests.support.tables import write_run
 
 GAMMA = "TRAINER.OGKD.GAMMA"
 VALUES = [(0.2, 60.0, 50.0), (0.3, 64.0, 52.0), (1.0, 56.0, 58.0)]  # gamma, base, novel at seed 1; 0.3 as configured
@@ -197,9 +197,3 @@ def test_a_figure_is_saved_as_png_and_pdf_and_equal_figures_are_equal_files(runs
     assert one[1].read_bytes().startswith(b"%PDF")
     with Image.open(one[0]) as image:
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 3
-
-
-def test_a_plot_is_registered_under_its_functions_name_once():
-    assert PLOTS["sensitivity"].function is sensitivity
-    with pytest.raises(ValueError, match="sensitivity is registered twice"):
-        plot(title="again")(sensitivity)

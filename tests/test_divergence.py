@@ -20,14 +20,14 @@ from ogkd.evaluation.collect import collect, runs_in
 from ogkd.evaluation.doubts import AT_CHANCE, LOSS_ROSE
 from ogkd.evaluation.predictions import Predictions
 from ogkd.reports.page import write as write_page
-from ogkd.reports.render import render, write_xlsx
+from ogkd.reports.render import document, render, write_xlsx
 from ogkd.reports.tables import average, base2new_tables, few_shot_tables
 from ogkd.runs.execute import execute
 from ogkd.runs.registry import benchmark_methods
 from ogkd.runs.spec import RunSpec
+from tests.dassl.test_toy_trainer import GIVEN
 from tests.report_runs import random_predictions, write_run
 from tests.support.runs import configured, killed_at, learned
-from tests.test_toy_trainer import GIVEN
 from tests.toy_trainer import ToyCoOp
 
 AT_ONCE = ("OPTIM.WARMUP_EPOCH", "0")
@@ -338,8 +338,8 @@ def test_a_cell_without_a_finite_run_says_diverged_in_every_format(tmp_path):
     (table,) = few_shot_tables(collect(tmp_path, diverged=True), seconds=True)
     line = next(line for line in render(table).splitlines() if line.startswith("| CoOp "))
     assert [cell.strip() for cell in line.split("|")[2:-1]] == ["diverged", "–"]
-    assert "diverged" in next(line for line in render(table, "latex").splitlines() if line.startswith(" CoOp"))
-    (row,) = [row for row in csv.DictReader(io.StringIO(render(table, "csv"))) if row["method"] == "CoOp"]
+    assert "diverged" in next(line for line in render(table, "latex").splitlines() if line.startswith("CoOp &"))
+    (row,) = [row for row in csv.DictReader(io.StringIO(document([table], "csv"))) if row["method"] == "CoOp"]
     assert (row["4 shots mean"], row["4 shots population std"]) == ("diverged", "")
     write_xlsx([table], tmp_path / "t.xlsx")
     cells = [cell.value for line in openpyxl.load_workbook(tmp_path / "t.xlsx").active for cell in line]

@@ -13,9 +13,9 @@ from ogkd.cli import train
 from ogkd.core import UserError
 from ogkd.evaluation.predictions import Predictions
 from ogkd.runs import registry
-from ogkd.runs.config import build_config
+from ogkd.runs.config import build_config, resolve
 from ogkd.runs.execute import class_names
-from ogkd.runs.folder import notes
+from ogkd.runs.notes import notes
 from ogkd.runs.plugins import Plugins
 from ogkd.runs.spec import RunSpec
 from tests import toy_trainer
@@ -263,7 +263,7 @@ def test_plain_defaults_of_a_checkouts_train_py_apply_and_what_it_sets_besides_i
 
 def test_a_checkout_copied_without_its_train_py_is_said(plug):
     plug({"part/trainers/own.py": TRAINER.format("OfPart")})
-    (note,) = notes(build_config(RunSpec("OfPart", "run", dataset="phantom", backbone="ViT-B/16")))
+    (note,) = notes(resolve(RunSpec("OfPart", "run", dataset="phantom", backbone="ViT-B/16")).complete())
     assert "plugins/part/train.py is not run" in note
     assert "not copied" in note
 

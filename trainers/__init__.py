@@ -1,7 +1,7 @@
 """Prompt-tuning methods and their baselines, one per file; importing the package defines all of them.
 
-To register them with Dassl see ogkd/tuning/checkout.py. A file that cannot be imported is reported and named in
-`FAILED`, and its methods are not offered; the others are.
+ogkd/tuning/registration.py registers them with Dassl. A file that cannot be imported is reported and named in `FAILED`,
+and its methods are not offered; the others are.
 """
 
 import importlib

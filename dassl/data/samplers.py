@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,51 +13,6 @@ from yacs.config import CfgNode
 from ogkd.core import WrongValue
 
 from .datasets import Datum
-
-
-class RandomDomainSampler(Sampler):
-    """Each batch draws n_domain domains (0 or less: all) and takes equally many images from each."""
-
-    def __init__(self, data_source: Sequence[Datum], batch_size: int, n_domain: int) -> None:
-        self.data_source = data_source
-        self.domain_dict = defaultdict(list)
-        for index, item in enumerate(data_source):
-            self.domain_dict[item.domain].append(index)
-        self.domains = list(self.domain_dict)
-        self.n_domain = n_domain if n_domain > 0 else len(self.domains)
-        if batch_size % self.n_domain:
-            raise WrongValue(f"The batch size {batch_size} is not a multiple of its {self.n_domain} domains.")
-        self.n_img_per_domain = batch_size // self.n_domain
-        self.batch_size = batch_size
-        self.length = len(list(iter(self)))
-
-    def __iter__(self) -> Iterator[int]:
-        domain_dict = copy.deepcopy(self.domain_dict)
-        order: list[int] = []
-        while True:
-            for domain in self._domains_of_a_batch():
-                chosen = random.sample(domain_dict[domain], min(self.n_img_per_domain, len(domain_dict[domain])))
-                order += chosen
-                used = set(chosen)
-                domain_dict[domain] = [index for index in domain_dict[domain] if index not in used]
-            if any(len(domain_dict[domain]) < self.n_img_per_domain for domain in self.domains):
-                return iter(order)
-
-    def _domains_of_a_batch(self) -> list[int]:
-        return random.sample(self.domains, self.n_domain)
-
-    def __len__(self) -> int:
-        return self.length
-
-
-class SeqDomainSampler(RandomDomainSampler):
-    """Each batch holds all domains in order, with equally many images from each."""
-
-    def __init__(self, data_source: Sequence[Datum], batch_size: int) -> None:
-        super().__init__(data_source, batch_size, -1)
-
-    def _domains_of_a_batch(self) -> list[int]:
-        return sorted(self.domains)
 
 
 class RandomClassSampler(Sampler):
@@ -110,8 +64,6 @@ def build_sampler(
     makers = {
         "RandomSampler": lambda: RandomSampler(data_source),
         "SequentialSampler": lambda: SequentialSampler(data_source),
-        "RandomDomainSampler": lambda: RandomDomainSampler(data_source, batch_size, n_domain),
-        "SeqDomainSampler": lambda: SeqDomainSampler(data_source, batch_size),
         "RandomClassSampler": lambda: RandomClassSampler(data_source, batch_size, n_ins),
     }
     if sampler_type not in makers:

@@ -15,7 +15,7 @@ from yacs.config import CfgNode
 
 from dassl.data import DataManager
 from dassl.evaluation import build_evaluator
-from dassl.modeling import build_backbone, build_head
+from dassl.modeling import build_backbone
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import AverageMeter, MetricMeter, count_num_param, load_pretrained_weights, tolist_if_not
 from ogkd.core import UserError, progress
@@ -46,37 +46,20 @@ def __getattr__(name: str) -> Any:
 
 
 class SimpleNet(nn.Module):
-    """A backbone, optionally a head of hidden layers, and a linear classifier (none with num_classes 0)."""
+    """A backbone and a linear classifier (none with num_classes 0)."""
 
     def __init__(self, cfg: CfgNode, model_cfg: CfgNode, num_classes: int, **kwargs: Any) -> None:
         super().__init__()
+        if model_cfg.HEAD.NAME:
+            raise UserError(f"There is no head '{model_cfg.HEAD.NAME}': leave out MODEL.HEAD.NAME.")
         self.backbone = build_backbone(
             model_cfg.BACKBONE.NAME, verbose=cfg.VERBOSE, pretrained=model_cfg.BACKBONE.PRETRAINED, **kwargs
         )
-        width: Any = self.backbone.out_features
-        self.head: nn.Module | None = None
-        if model_cfg.HEAD.NAME and model_cfg.HEAD.HIDDEN_LAYERS:
-            self.head = build_head(
-                model_cfg.HEAD.NAME,
-                verbose=cfg.VERBOSE,
-                in_features=width,
-                hidden_layers=model_cfg.HEAD.HIDDEN_LAYERS,
-                activation=model_cfg.HEAD.ACTIVATION,
-                bn=model_cfg.HEAD.BN,
-                dropout=model_cfg.HEAD.DROPOUT,
-            )
-            width = self.head.out_features
-        self.classifier = nn.Linear(width, num_classes) if num_classes > 0 else None
-        self._fdim: int = width
-
-    @property
-    def fdim(self) -> int:
-        return self._fdim
+        self.fdim = cast(int, self.backbone.out_features)
+        self.classifier = nn.Linear(self.fdim, num_classes) if num_classes > 0 else None
 
     def forward(self, x: Tensor, return_feature: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         features = self.backbone(x)
-        if self.head is not None:
-            features = self.head(features)
         if self.classifier is None:
             return features
         logits = self.classifier(features)

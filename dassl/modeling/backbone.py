@@ -25,9 +25,11 @@ class Backbone(nn.Module):
 
 
 class _ResNet(Backbone):
-    def __init__(self, name: str, pretrained: bool) -> None:
+    """One of torchvision's; a subclass has its name."""
+
+    def __init__(self, pretrained: bool = True, **_: object) -> None:
         super().__init__()
-        self.network = torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None)
+        self.network = torchvision.models.get_model(type(self).__name__, weights="DEFAULT" if pretrained else None)
         self._out_features = self.network.fc.in_features
         self.network.fc = nn.Identity()
 
@@ -35,29 +37,8 @@ class _ResNet(Backbone):
         return self.network(x)
 
 
-@BACKBONE_REGISTRY.register()
-def resnet18(pretrained: bool = True, **_: object) -> Backbone:
-    return _ResNet("resnet18", pretrained)
-
-
-@BACKBONE_REGISTRY.register()
-def resnet34(pretrained: bool = True, **_: object) -> Backbone:
-    return _ResNet("resnet34", pretrained)
-
-
-@BACKBONE_REGISTRY.register()
-def resnet50(pretrained: bool = True, **_: object) -> Backbone:
-    return _ResNet("resnet50", pretrained)
-
-
-@BACKBONE_REGISTRY.register()
-def resnet101(pretrained: bool = True, **_: object) -> Backbone:
-    return _ResNet("resnet101", pretrained)
-
-
-@BACKBONE_REGISTRY.register()
-def resnet152(pretrained: bool = True, **_: object) -> Backbone:
-    return _ResNet("resnet152", pretrained)
+for _name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"):
+    globals()[_name] = BACKBONE_REGISTRY.register(type(_name, (_ResNet,), {"__module__": __name__}))
 
 
 def build_backbone(name: str, verbose: bool = True, **kwargs: object) -> nn.Module:

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NoReturn, Union
+from typing import Any, NoReturn, Union
 
 import yaml
 
 from ogkd.core import UserError, get_most_similar_str_to_a_from_b
+from ogkd.core.places import work_folder
+from ogkd.core.schema import Rule, mismatch
 
 FOLDER = Path(__file__).parent
-KEYS = ("tree", "order", "costs", "notes", "source", "reviewed")
 
 Tree = Mapping[str, Union["Tree", None]]  # a name with nothing below it is a class
+
+
+_TEXT = Rule(lambda value: isinstance(value, str) and bool(value.strip()), "text (some words need quotes in YAML)")
+_TEXTS = Rule(
+    lambda values: isinstance(values, list) and len(values) > 0 and all(map(_TEXT.allows, values)), "a list of texts"
+)
+_COST = Rule(lambda value: not isinstance(value, bool) and 0 <= value <= 1, "a number from 0 to 1")
+_NO_COST = Rule(lambda _value: False, "a mistake: leave it out")
+_SHAPE = {
+    "tree?": (
+        Rule(lambda tree: isinstance(tree, dict) and len(tree) > 1, "two or more groups or classes, as 'name:'"),
+        None,
+    ),
+    "order?": (Rule(lambda order: _TEXTS.allows(order) and len(order) > 1, "a list of two or more classes"), None),
+    "costs?": (dict, None),
+    "notes?": (Rule(lambda notes: all(map(_TEXT.allows, notes.values())), "{true class: sentence}"), None),
+    "source": (_TEXT, _TEXTS),
+    "reviewed?": bool,
+}
+KEYS = [key.rstrip("?") for key in _SHAPE]
 
 
 @dataclass(frozen=True)
@@ -62,8 +84,10 @@ class Geometry:
 
 
 def geometry_file(dataset: str, folder: Path = FOLDER) -> Path:
-    """Return the path of a data set's geometry: geometry/<DATASET>.yaml."""
-    return folder / f"{dataset}.yaml"
+    """Return the path of a data set's geometry: this project's <DATASET>.yaml, else geometry/<DATASET>.yaml in the
+    checkout or the current folder."""
+    path = folder / f"{dataset}.yaml"
+    return path if folder != FOLDER or path.is_file() else work_folder() / "geometry" / path.name
 
 
 def read_geometry(path_or_dataset: str | Path, classnames: Sequence[str] | None = None) -> Geometry:
@@ -78,27 +102,51 @@ def read_geometry(path_or_dataset: str | Path, classnames: Sequence[str] | None 
     """
     path = _find(path_or_dataset)
     content = _load(path)
-    _check_keys(content, path)
+    for key in content:
+        _check_word(str(key), KEYS, "entry", path)
+    wrong = mismatch(content, _SHAPE)
+    if wrong:
+        _fail(path, f"is not a geometry ({wrong})")
     tree, order = content.get("tree"), content.get("order")
     if (tree is None) == (order is None):
-        have = "neither 'tree' nor 'order'" if tree is None else "both 'tree' and 'order'"
-        _fail(path, f"has {have}", "give one of the two")
-    known = _tree_classes(tree, path) if order is None else _order_classes(order, path)
+        _fail(path, f"has {'neither' if tree is None else 'both'} of 'tree' and 'order'", "give one of the two")
+    known = tuple(order or _classes_below(tree or {}, path))
+    twice = [name for name, times in Counter(known).items() if times > 1]
+    if twice:
+        _fail(path, f"names the class '{twice[0]}' twice", "keep one of the two")
+    overrides, notes = content.get("costs") or {}, content.get("notes") or {}
+    for name in (
+        *overrides,
+        *(predicted for row in overrides.values() if isinstance(row, dict) for predicted in row),
+        *notes,
+    ):
+        _check_word(str(name), known, "class", path)
+    row = {f"{predicted}?": _COST for predicted in known}
+    wrong = mismatch(overrides, {f"{true}?": row | {f"{true}?": _NO_COST} for true in known}, "costs")
+    if wrong:
+        _fail(path, f"has a wrong cost ({wrong})")
+    source = content["source"]
     geometry = Geometry(
         classnames=known,
-        tree=tree if isinstance(tree, dict) else None,
+        tree=tree,
         order=None if order is None else known,
-        overrides=_overrides(content.get("costs"), known, path),
-        notes=_notes(content.get("notes"), known, path),
-        source=_source(content.get("source"), path),
-        reviewed=_reviewed(content.get("reviewed", False), path),
+        overrides={true: {name: float(cost) for name, cost in row.items()} for true, row in overrides.items()},
+        notes=dict(notes),
+        source=(source,) if isinstance(source, str) else tuple(source),
+        reviewed=content.get("reviewed", False),
         path=path,
     )
     return geometry if classnames is None else geometry.restrict(classnames)
 
 
-def _fail(path: Path, what: str, remedy: str) -> NoReturn:
+def _fail(path: Path, what: str, remedy: str = "docs/geometry.md describes the format") -> NoReturn:
     raise UserError(f"{path} {what}: {remedy}.")
+
+
+def _check_word(word: str, known: Sequence[str], kind: str, path: Path) -> None:
+    if word not in known:
+        near = get_most_similar_str_to_a_from_b(word, known)
+        _fail(path, f"has the unknown {kind} '{word}'", f"the nearest that it can have is '{near}'")
 
 
 def _find(path_or_dataset: str | Path) -> Path:
@@ -128,7 +176,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _load(path: Path) -> dict[object, object]:
+def _load(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_bytes(), Loader=_Loader)
     except OSError as error:
@@ -142,13 +190,6 @@ def _load(path: Path) -> dict[object, object]:
     return content
 
 
-def _check_keys(content: Mapping[object, object], path: Path) -> None:
-    for key in content:
-        if key not in KEYS:
-            near = get_most_similar_str_to_a_from_b(str(key), KEYS)
-            _fail(path, f"has the unknown entry '{key}' (did you mean '{near}'?)", f"it can have {', '.join(KEYS)}")
-
-
 def _leaves(tree: Tree) -> Iterator[str]:
     for name, below in tree.items():
         if below is None:
@@ -157,104 +198,16 @@ def _leaves(tree: Tree) -> Iterator[str]:
             yield from _leaves(below)
 
 
-def _tree_classes(tree: object, path: Path) -> tuple[str, ...]:
-    if not isinstance(tree, dict):
-        _fail(path, "has a 'tree' that is not a mapping", "write each group and each class as 'name:' on its own line")
-    if len(tree) < 2:
-        _fail(path, "has a tree with fewer than two branches at its top", "begin it where the classes split")
+def _classes_below(tree: Mapping, path: Path) -> list[str]:
+    """The classes of a tree, from the top. Raises UserError for what is neither a group nor a class."""
+    names: list[str] = []
     try:
-        return _unique(_checked_leaves(tree, path), "tree", path)
+        for name, below in tree.items():
+            if not _TEXT.allows(name):
+                _fail(path, f"has the name {name!r} in its tree, which is not text", "put it in quotes")
+            if below is not None and not (isinstance(below, dict) and below):
+                _fail(path, f"has {below!r} below '{name}' in its tree", "write each class as 'name:' on its own line")
+            names += [name] if below is None else _classes_below(below, path)
     except RecursionError:
         _fail(path, "has a tree that is too deep or contains itself", "write out its branches")
-
-
-def _checked_leaves(tree: Mapping[object, object], path: Path) -> Iterator[str]:
-    for name, below in tree.items():
-        checked = _check_name(name, "tree", path)
-        if below is None:
-            yield checked
-        elif below == {}:
-            _fail(path, f"has the empty group '{name}' in its tree", "put classes into it, or write a class as 'name:'")
-        elif isinstance(below, dict):
-            yield from _checked_leaves(below, path)
-        else:
-            what = "a list" if isinstance(below, list) else f"'{below}'"
-            _fail(path, f"has {what} below '{name}' in its tree", "write each class as 'name:' on its own line")
-
-
-def _order_classes(order: object, path: Path) -> tuple[str, ...]:
-    if not isinstance(order, list):
-        _fail(path, "has an 'order' that is not a list", "write each class as '- name' on its own line")
-    for name in order:
-        _check_name(name, "order", path)
-    if len(order) < 2:
-        _fail(path, "has an order of fewer than two classes", "name every class of the data set in it")
-    return _unique(order, "order", path)
-
-
-def _check_name(name: object, where: str, path: Path) -> str:
-    """Return the name of a class or group, if it is valid."""
-    if not isinstance(name, str):
-        _fail(path, f"has a name in its {where} that YAML does not read as text ({name!r})", "put it in quotes")
-    if not name.strip():
-        _fail(path, f"has an empty name in its {where}", "give it a name or remove it")
-    return name
-
-
-def _unique(names: Iterable[str], where: str, path: Path) -> tuple[str, ...]:
-    seen: dict[str, None] = {}
-    for name in names:
-        if name in seen:
-            _fail(path, f"names the class '{name}' twice in its {where}", "keep one of the two")
-        seen[name] = None
-    return tuple(seen)
-
-
-def _check_class(name: object, known: Sequence[str], where: str, path: Path) -> None:
-    if name not in known:
-        near = get_most_similar_str_to_a_from_b(str(name), known)
-        _fail(path, f"has the unknown class '{name}' in its {where}", f"the nearest that it knows is '{near}'")
-
-
-def _overrides(costs: object, known: Sequence[str], path: Path) -> dict[str, dict[str, float]]:
-    form = "write {true class: {predicted class: cost}}"
-    if costs is None:
-        return {}
-    if not isinstance(costs, dict):
-        _fail(path, "has 'costs' that are not a mapping", form)
-    for true, row in costs.items():
-        _check_class(true, known, "costs", path)
-        if not isinstance(row, dict):
-            _fail(path, f"has costs of '{true}' that are not a mapping", form)
-        for predicted, cost in row.items():
-            _check_class(predicted, known, "costs", path)
-            if predicted == true:
-                _fail(path, f"has a cost of '{true}' taken for itself", "remove it, as that is no mistake")
-            if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost <= 1:
-                _fail(path, f"has the cost {cost!r} of '{true}' taken for '{predicted}'", "it must be a number in 0..1")
-    return {true: {predicted: float(cost) for predicted, cost in row.items()} for true, row in costs.items()}
-
-
-def _notes(notes: object, known: Sequence[str], path: Path) -> dict[str, str]:
-    if notes is None:
-        return {}
-    if not isinstance(notes, dict):
-        _fail(path, "has 'notes' that are not a mapping", "write {true class: sentence}")
-    for name, sentence in notes.items():
-        _check_class(name, known, "notes", path)
-        if not isinstance(sentence, str) or not sentence.strip():
-            _fail(path, f"has a note on '{name}' that is not a sentence", "write why its costs are what they are")
-    return dict(notes)
-
-
-def _source(source: object, path: Path) -> tuple[str, ...]:
-    sources = source if isinstance(source, list) else [source]
-    if not sources or not all(isinstance(line, str) and line.strip() for line in sources):
-        _fail(path, "does not say where it comes from", "add 'source:' with a reference or a list of references")
-    return tuple(sources)
-
-
-def _reviewed(reviewed: object, path: Path) -> bool:
-    if not isinstance(reviewed, bool):
-        _fail(path, f"has 'reviewed: {reviewed}'", "write true if a clinician has reviewed it, false otherwise")
-    return reviewed
+    return names

@@ -39,7 +39,7 @@ COMMANDS = {
     "check-data": Command("cli.check_data", (), "look through a folder of images"),
     "split": Command("cli.split", (), "split a folder of images by patient"),
     "check-prompts": Command("prompts.check_cli", (), "check banks of teacher sentences"),
-    "import-prompts": Command("prompts.import_cli", (), "read a published bank of sentences"),
+    "import-prompts": Command("prompts.importing", (), "read a published bank of sentences"),
 }
 
 

@@ -7,16 +7,15 @@ and the rest continue.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import cast
 
+from ogkd.cli import many
 from ogkd.core import UserError
-from ogkd.runs.engines.options import add_options, settings_of
-from ogkd.runs.protocols import PROTOCOLS, Job, Places, ensure_generated, integer, locate, shots_of
+from ogkd.runs.protocols import PROTOCOLS, Job, Places, locate, shots_of
 from ogkd.runs.spec import shots_word
 
 METHOD = "OGKD"
@@ -35,56 +34,36 @@ VARIANTS = {
 PLOTTED = ("GAMMA", "TOP_K_RATIO")
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str] | None = None) -> None:
+    p = many.parser(__doc__)
     p.add_argument("dataset", help="one of configs/datasets/, a folder of your own images in DATA, or its path")
     p.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0])
     p.add_argument("--shots", default="16", help="shots of the few-shot protocol (default: 16)")
-    p.add_argument("--rerun", action="store_true", help="remove the runs' earlier files and start afresh")
-    add_options(p, "default: 1; one per core, at most 4, for PhantomCLIP")
     p.add_argument(
         "words", nargs="*", metavar="SEED",
         help="seeds (default: 1 2 3), then KEY VALUE pairs that change the configuration, after -- if options precede",
     )  # fmt: skip
-    return p
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    args = parser().parse_intermixed_args(argv)
+    args = p.parse_intermixed_args(argv)
     seeds = list(takewhile(str.isdecimal, args.words))
     pairs = args.words[len(seeds) :]
-    seeds = [integer(seed, "SEED", 0) for seed in seeds or ("1", "2", "3")]
-    shots = shots_of(args.shots, "--shots")
     dataset, places = locate(args.dataset, Places())
-    jobs = planned(args.protocol, dataset, seeds, shots, places, pairs)
-
-    from ogkd.evaluation.collect import runs_in, warn
+    shots = shots_of(args.shots, "--shots")
+    jobs = planned(args.protocol, dataset, [*map(int, seeds or "123")], shots, places, pairs)
+    report = many.execute(chain(*jobs.values()), args, places, [dataset])
+    if report is None:
+        return
+    from ogkd.evaluation.collect import runs_in
     from ogkd.reports.ablation import ablation_table
     from ogkd.reports.plots import save, sensitivity
-    from ogkd.reports.render import document
-    from ogkd.runs.engines import dry_run, go_through
-    from ogkd.runs.engines.local import worker_count
-    from ogkd.runs.ready import check_ready
 
-    backbone = places.backbone_for(dataset)
-    everything = [job.afresh(args.rerun) for of_option in jobs.values() for job in of_option]
-    settings = settings_of(args, worker_count(args.jobs, backbone), backbone, places.output)
-    if args.dry_run:
-        dry_run(everything, settings)
-        return
-    ensure_generated(dataset, places.data)
-    check_ready(spec for job in everything for spec in job.waiting())
-    report = go_through(everything, settings)
-    runs = {
-        option: runs_in(folder for job in of_option for folder in job.folders()) for option, of_option in jobs.items()
-    }
-    if any(runs.values()):
-        table = ablation_table([run for of_option in runs.values() for run in of_option], args.protocol)
-        print("\n" + document([table]) + "\n")
-        for note in table.notes:
-            warn(note)
-    number = shots_word(cast(int, everything[0].specs[0].shots))
-    name = f"{dataset.replace(':', '_')}_{args.protocol}_{number}_{Path(backbone).name}"
+    runs = {option: runs_in(folder for job in some for folder in job.folders()) for option, some in jobs.items()}
+    if finished := [*chain(*runs.values())]:
+        table = ablation_table(finished, args.protocol)
+        many.show([table], table.notes)
+    first = jobs[""][0].specs[0]
+    name = (
+        f"{dataset.replace(':', '_')}_{args.protocol}_{shots_word(cast(int, first.shots))}_{Path(first.backbone).name}"
+    )
     for option in PLOTTED:
         if drawn := [*runs[""], *runs[option]]:
             figure = sensitivity(drawn, f"TRAINER.{METHOD}.{option}")

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ogkd.core.places import command
 from ogkd.core.words import counted
 from ogkd.data.inspection import inspect
 from ogkd.data.labels import add_options, labels_of
@@ -14,7 +15,7 @@ from ogkd.data.labels import add_options, labels_of
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0 if there are no faults, else 1. Exits with 2 (by UserError) if the folder cannot be checked."""
     parser = argparse.ArgumentParser(
-        prog="python scripts/check_data.py",
+        prog=command("check-data"),
         description="Read every image of FOLDER/<class>/** and print images per class, sizes and modes; then what "
         "is not used, folders and names that cannot be classes, files that cannot be read, and images that have the "
         "same pixels as another. The exit status is 1 if there are faults to fix.",

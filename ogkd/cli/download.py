@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ogkd.core import UserError, expanded, report_error
+from ogkd.core.places import command
 from ogkd.data import catalogue
 from ogkd.data.catalogue import Catalogue, Facts
 from ogkd.data.fetch.check import check
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None, published: Catalogue | None = N
 def _parser(published: Catalogue) -> argparse.ArgumentParser:
     known = ", ".join(facts.config for facts in published.published())
     parser = argparse.ArgumentParser(
-        prog="python scripts/download.py",
+        prog=command("download"),
         description="Download the published data sets and BiomedCLIP's weights, and check that they are complete.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -80,7 +81,7 @@ def _jobs(options: argparse.Namespace, published: Catalogue) -> list[Callable[[]
             facts = published.lookup(name)
             sets[facts.name] = facts
     if options.export and "weights" not in names:
-        raise UserError("--export copies the weights: name them, `python scripts/download.py weights --export FOLDER`.")
+        raise UserError(f"--export copies the weights: name them, `{command('download')} weights --export FOLDER`.")
     if options.given and not sets:
         raise UserError("--from is for data sets: give a folder of weights to a run instead (BACKBONE=FOLDER).")
     if options.given and options.check:
@@ -104,8 +105,7 @@ def _data_set(facts: Facts, root: Path, places: Places, given: Path | None, only
         print(report.table(), flush=True)
     if not report.complete:
         raise UserError(
-            f"{facts.name} is incomplete, {report.fault()}: run `python scripts/download.py {facts.config} --root "
-            f"{root}`."
+            f"{facts.name} is incomplete, {report.fault()}: run `{command('download')} {facts.config} --root {root}`."
         )
 
 

@@ -6,10 +6,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ogkd.core.places import command
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python scripts/export_prompt.py",
+        prog=command("export"),
         description="Write what a finished run learned as prompt.safetensors, config.json and README.md (a model "
         "card), without images, file names or paths of the training data. predict.py reads the folder.",
     )

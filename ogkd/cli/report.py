@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ogkd.core import UserError
+from ogkd.core.places import command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     if bool(args.output) == bool(args.recompute):
-        raise UserError("Give a folder with results, or run folders with --recompute: python report.py OUTPUT.")
+        raise UserError("Give a folder with results, or run folders with --recompute: " + command("report", "OUTPUT."))
     if args.recompute:
         from ogkd.reports.recompute import recompute
 

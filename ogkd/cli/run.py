@@ -1,28 +1,27 @@
 """Run one protocol of one method and print a table.
 
-    python scripts/run.py METHOD base2new DATASET SEED [KEY VALUE ...]
-    python scripts/run.py METHOD few_shot DATASET SHOTS SEED [KEY VALUE ...]
-    python scripts/run.py METHOD transfer SOURCE TARGET SHOTS SEED [KEY VALUE ...]
+    ogkd base2new DATASET SEED [--method METHOD] [KEY VALUE ...]
+    ogkd few-shot DATASET SHOTS SEED [--method METHOD] [KEY VALUE ...]
+    ogkd transfer SOURCE TARGET SHOTS SEED [--method METHOD] [KEY VALUE ...]
+    python scripts/run.py METHOD base2new|few_shot|transfer ...      the same in a checkout
 
 A data set is one of configs/datasets/, a folder of your own images in DATA (folder:NAME if it has the name of a
-published data set), or the path of one. METHOD may be in any case. SHOTS is a number of images per class, or
-all. Environment: DATA (default data), OUTPUT (default output), BACKBONE (default BiomedCLIP; PhantomCLIP for phantom).
-KEY VALUE pairs change the configuration. A complete run is not repeated; an unfinished one resumes after its last
-epoch. With --rerun, anywhere on the line, the runs' earlier files are removed and the runs start afresh.
+published data set), or the path of one. METHOD (default OGKD) may be in any case. SHOTS is a number of images per
+class, or all. Environment: DATA (default data), OUTPUT (default output), BACKBONE (default BiomedCLIP; PhantomCLIP for
+phantom). KEY VALUE pairs change the configuration. A complete run is not repeated; an unfinished one resumes after its
+last epoch. With --rerun, anywhere on the line, the runs' earlier files are removed and the runs start afresh.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import cast
 
 from ogkd.core import UserError
 from ogkd.evaluation.methods import named
 from ogkd.evaluation.protocol import BASE2NEW_SHOTS
 from ogkd.runs.protocols import TRANSFER, Places, ensure_generated, integer, job, locate, shots_of
 
-RERUN = "--rerun"
 # The arguments of each protocol after the method, and an example.
 ARGUMENTS = {
     "base2new": ("DATASET SEED", "phantom 1"),
@@ -34,8 +33,10 @@ ARGUMENTS = {
 def main(argv: Sequence[str] | None = None) -> int | None:
     words = list(sys.argv[1:] if argv is None else argv)
     asked_for_help = any(word in ("-h", "--help") for word in words)
-    rerun = RERUN in words
-    words = [word for word in words if word != RERUN]
+    rerun = "--rerun" in words
+    words = [word for word in words if word != "--rerun"]
+    if words[:1] and words[0] in ARGUMENTS:
+        words.insert(0, _taken(words, "--method") or "OGKD")
     if asked_for_help or len(words) < 2 or words[1] not in ARGUMENTS:
         print(__doc__.strip(), file=sys.stdout if asked_for_help else sys.stderr)
         return 0 if asked_for_help else 2
@@ -43,9 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     names, example = ARGUMENTS[protocol]
     wanted = names.split()
     if len(rest) < len(wanted):
-        raise UserError(f"Give {names}, as in: bash scripts/run.sh {method} {protocol} {example}.")
+        raise UserError(f"Give {names}, such as {example}.")
     if protocol == "base2new" and _has_shots(rest):
-        raise UserError(f"base2new takes no SHOTS, it always has {BASE2NEW_SHOTS}: give {names}, as in {example}.")
+        raise UserError(f"base2new takes no SHOTS, it always has {BASE2NEW_SHOTS}: give {names}, such as {example}.")
     given = dict(zip(wanted, rest, strict=False))
     dataset, *targets = [given[name] for name in ("DATASET", "SOURCE", "TARGET") if name in given]
     shots = shots_of(given["SHOTS"]) if "SHOTS" in given else BASE2NEW_SHOTS
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     if protocol == TRANSFER:
         from ogkd.reports.transfer import transfer_report
 
-        print("\n" + transfer_report(chosen.folders(), [cast("tuple[str, str]", (dataset, *targets))], places.data)[0])
+        print("\n" + transfer_report(chosen.folders(), [(dataset, targets[0])], places.data)[0])
         return None
     from ogkd.evaluation.collect import runs_in
     from ogkd.reports.render import render
@@ -75,6 +76,18 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     if protocol == "base2new" and len(chosen.specs) == 1:
         print(f"What {method} learned here applies only to the base classes: it has no head for novel ones.")
     return None
+
+
+def _taken(words: list[str], option: str) -> str:
+    """Remove an option and its value from the words. Returns the value; "" if it is not there."""
+    if option not in words:
+        return ""
+    place = words.index(option)
+    value = words[place + 1 : place + 2]
+    del words[place : place + 2]
+    if not value:
+        raise UserError(f"{option} needs a value.")
+    return value[0]
 
 
 def _has_shots(rest: Sequence[str]) -> bool:

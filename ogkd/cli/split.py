@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ogkd.core import UserError, write_json
+from ogkd.core.places import command
 from ogkd.core.words import listed
 from ogkd.data import labels
 from ogkd.data.findings import sentences
@@ -26,7 +27,7 @@ from ogkd.data.splitting import divide, table
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python scripts/split.py",
+        prog=command("split"),
         description="Write split_<folder>.json for FOLDER/<class>/**/<image>, or for images with labels in a table, so "
         "that no patient is in two parts: about 50 %% of each class's images for training, 20 %% for validation and "
         "30 %% for testing, or as the table says. Also write patients_<folder>.json, so that intervals can be computed "

@@ -11,7 +11,7 @@ prints the difference of each method from these methods, with intervals over tes
 
     python parse_test_res.py OUTPUT --claims OGKD [--against ...]
 
-prints, as Markdown, what the runs show about a method's accuracy, novel classes, reliability and severity of mistakes.
+prints a method's differences in accuracy, novel classes, reliability and severity of mistakes, on both protocols.
 Without any of these options it works like CoOp's script of this name: OUTPUT is a folder of seed folders (or, with
 --multi-exp, of such folders), whose metrics are averaged.
 """
@@ -30,7 +30,7 @@ from ogkd.evaluation.methods import named_among
 from ogkd.evaluation.metrics import METRICS, find
 from ogkd.models import model_named
 from ogkd.reports.against import against_tables, draw_diagrams
-from ogkd.reports.claims import report
+from ogkd.reports.claims import claim_tables
 from ogkd.reports.published import sources, with_published
 from ogkd.reports.render import FORMATS, Table, document, write_xlsx
 from ogkd.reports.seeds import seeds_report
@@ -81,11 +81,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len(backbones) > 1:
         raise UserError(f"There are runs with several backbones: choose one of {', '.join(backbones)} with --backbone.")
     if args.claims:
-        found = report(runs, args.claims, args.against)
-        _say(found.notes, args.directory)
-        _put(found.markdown(), args.output)
-        return
-    if args.against:
+        tables, notes = claim_tables(runs, args.claims, args.against)
+    elif args.against:
         tables, notes = against_tables(runs, args.table, args.against, args.metric)
         if args.diagram:
             draw_diagrams(runs, args.table, args.metric, args.diagram)
@@ -113,8 +110,8 @@ def _check(args: argparse.Namespace) -> None:
     find(args.metric)
     if args.format == "xlsx" and args.output is None:
         raise UserError("A spreadsheet needs a file: -o FILE.xlsx.")
-    if args.claims and (args.format != "markdown" or args.table):
-        raise UserError("--claims prints text on both protocols: leave out --format and --table.")
+    if args.claims and args.table:
+        raise UserError("--claims has tables of both protocols: leave out --table.")
     if args.claims is None and args.table is None and (args.against or args.published is not None or args.intervals):
         raise UserError("--against, --published and --intervals need a table: add --table base2new or few_shot.")
     if args.published is not None and (args.against or args.claims):
@@ -150,23 +147,17 @@ def _say(notes: Sequence[str], directory: Path) -> None:
         print(f"unfinished: {folder}, after epoch {epoch}", file=sys.stderr)
 
 
-def _put(text: str, path: Path | None) -> None:
-    """Print the text, or write it to a file and print its name."""
-    if path is None:
-        print(text)
-        return
-    with atomic_path(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
-    print(path)
-
-
 def write(tables: Sequence[Table], fmt: str, path: Path | None) -> None:
     """Print the tables, or write them to a file and print its name."""
-    if fmt == "xlsx" and path is not None:
+    if path is None:
+        print(document(tables, fmt))
+        return
+    if fmt == "xlsx":
         write_xlsx(tables, path)
-        print(path)
     else:
-        _put(document(tables, fmt), path)
+        with atomic_path(path) as temporary:
+            temporary.write_text(document(tables, fmt) + "\n", encoding="utf-8")
+    print(path)
 
 
 if __name__ == "__main__":

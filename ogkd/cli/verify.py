@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import cast
 
 from ogkd.core import UserError
+from ogkd.core.places import command
 from ogkd.data.catalogue import config_name
 from ogkd.runs.protocols import PROTOCOLS, Places, integer, is_there
 
@@ -55,7 +56,7 @@ def with_data(wanted: list, places: Places) -> list:
 
     names = list(dict.fromkeys(released.dataset for released in wanted))
     absent = [name for name in names if not is_there(name, places.data)]
-    remedy = f"`python scripts/download.py {' '.join(absent)} --root {places.data}` fetches them"
+    remedy = f"`{command('download', *absent, '--root', places.data)}` fetches them"
     if absent == names:
         raise UserError(f"No data set to test on is in {places.data}: {remedy}.")
     if absent:

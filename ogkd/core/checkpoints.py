@@ -12,12 +12,12 @@ BEST = "model-best.pth.tar"
 
 def checkpoints_in(folder: str | Path) -> dict[int, Path]:
     """Return the numbered checkpoints in a folder as epoch -> file, newest first."""
-    found = {}
+    result = {}
     for path in Path(folder).glob(f"{PREFIX}*"):
         epoch = path.name.removeprefix(PREFIX)
         if epoch.isdecimal() and path.is_file():
-            found[int(epoch)] = path
-    return dict(sorted(found.items(), reverse=True))
+            result[int(epoch)] = path
+    return dict(sorted(result.items(), reverse=True))
 
 
 def models_in(run: str | Path) -> list[Path]:

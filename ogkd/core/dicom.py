@@ -145,11 +145,11 @@ def _decoded(path: Path, data: Dataset, index: int) -> tuple[np.ndarray, str, in
 
     decoder = _decoder(path, data)
     options = as_pixel_options(data)
-    pixels, found = decoder.as_array(data, index=index, validate=True, raw=False, **options)
-    bits = int(found.get("bits_stored") or 0) or pixels.dtype.itemsize * 8
+    pixels, result = decoder.as_array(data, index=index, validate=True, raw=False, **options)
+    bits = int(result.get("bits_stored") or 0) or pixels.dtype.itemsize * 8
     if pixels.dtype.kind in "iu" and pixels.size and int(pixels.max()) >= 2**bits:  # the header is wrong
         bits = pixels.dtype.itemsize * 8
-    return pixels, str(found["photometric_interpretation"]), bits
+    return pixels, str(result["photometric_interpretation"]), bits
 
 
 def _coloured(indices: np.ndarray, data: Dataset) -> np.ndarray:

@@ -23,8 +23,8 @@ class UserError(Exception):
     def __init__(self, message: str) -> None:
         # PyTorch re-raises an error from a data loader's worker with the worker's traceback as its message; the last
         # line of it holds the sentence.
-        before, found, sentence = message.rpartition(f"{type(self).__name__}: ")
-        super().__init__(sentence.strip() if found and before.startswith("Caught ") else message)
+        before, result, sentence = message.rpartition(f"{type(self).__name__}: ")
+        super().__init__(sentence.strip() if result and before.startswith("Caught ") else message)
 
 
 class Diverged(UserError, FloatingPointError):

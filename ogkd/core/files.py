@@ -144,8 +144,8 @@ def _not_finite(value: object, place: str = "") -> str | None:
     if isinstance(value, float):
         return None if math.isfinite(value) else place
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
-    found = (_not_finite(one, f"{place}.{name}" if place else str(name)) for name, one in inner)
-    return next((one for one in found if one is not None), None)
+    result = (_not_finite(one, f"{place}.{name}" if place else str(name)) for name, one in inner)
+    return next((one for one in result if one is not None), None)
 
 
 def get_most_similar_str_to_a_from_b(a: str, b: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Modules under a second name: CoOp's names for parts of this project, and names from before version 0.3."""
+"""Modules of a checkout under a second name: CoOp's `trainers`, and names from before version 0.3."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import importlib
 import importlib.util
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 
+from ogkd.core.places import HOME, PACKAGE
+
+_PREDICT = ("card", "classifier", "export", "heatmaps", "interpret", "predictor", "trained")
+_EVALUATION = ("collect", "doubts", "methods", "metrics", "predictions", "relations", "statistics")
 FORMER = {
     "runs": "ogkd.runs",
-    **{f"runs.{name}": f"ogkd.predict.{name}" for name in ("classifier", "predictor", "trained", "export")},
+    **{f"runs.{name}": f"ogkd.predict.{name}" for name in _PREDICT},
     "reports": "ogkd.reports",
-    **{f"reports.{name}": f"ogkd.evaluation.{name}" for name in ("collect", "metrics", "predictions", "statistics")},
+    **{f"reports.{name}": f"ogkd.evaluation.{name}" for name in _EVALUATION},
     "geometry": "ogkd.classes",
     "phantom.dataset": "ogkd.phantom.dataset",
     "trainers.parts": "ogkd.tuning",
+    **{f"datasets.{path.stem}": f"ogkd.data.{path.stem}" for path in (PACKAGE / "data").glob("[!_]*") if path.stem},
 }
-"""Documented names from before version 0.3; they are removed in the version after it."""
+"""Names from before version 0.3; they are removed in the version after it."""
 
 
 class Alias(Loader):
@@ -39,12 +45,14 @@ class Alias(Loader):
 
 
 class Aliases(MetaPathFinder):
-    """Finds modules by other names; a name covers the modules below it."""
+    """Finds modules inside packages of this checkout by other names; a name covers the modules below it."""
 
     def __init__(self, names: Mapping[str, str], warn: bool) -> None:
         self.names, self.warn = names, warn
 
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
+        if path is None or not all(Path(place).is_relative_to(HOME) for place in path):
+            return None  # somebody else's package of this name
         parts = fullname.split(".")
         for length in range(len(parts), 0, -1):
             new = self.names.get(".".join(parts[:length]))
@@ -66,5 +74,5 @@ def _exists(name: str) -> bool:
 
 
 def alias(names: Mapping[str, str], warn: bool = False) -> None:
-    """Make modules importable under further names."""
-    sys.meta_path.insert(0, Aliases(names, warn))
+    """Make modules importable under further names; those of earlier calls come first."""
+    sys.meta_path.insert(sum(isinstance(finder, Aliases) for finder in sys.meta_path), Aliases(names, warn))

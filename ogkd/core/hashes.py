@@ -29,10 +29,10 @@ class FileMemory:
         self.path, self._known, self._changed = path, {}, False
         if path is not None:
             try:
-                found = json.loads(path.read_text(encoding="utf-8"))
+                value = json.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError, RecursionError):
                 return
-            self._known = found if isinstance(found, dict) else {}
+            self._known = value if isinstance(value, dict) else {}
 
     def get(self, name: str, signature: list) -> str | None:
         """Return the text called `name`, or None if its files have changed."""
@@ -41,8 +41,7 @@ class FileMemory:
         return entry[1] if entry and intact else None
 
     def put(self, name: str, signature: list, text: str) -> None:
-        times = signature[1::NUMBERS] + signature[2::NUMBERS]
-        if self.path is not None and time.time_ns() - max(times) > TOO_RECENT:
+        if self.path is not None and not is_recent(signature):
             self._known[name], self._changed = [signature, text], True
 
     def save(self) -> None:
@@ -63,8 +62,14 @@ def signature(*paths: str | Path) -> list[int]:
 
     Raises OSError.
     """
-    found = [Path(path).stat() for path in paths]
-    return [number for one in found for number in (one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino)]
+    value = [Path(path).stat() for path in paths]
+    return [number for one in value for number in (one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino)]
+
+
+def is_recent(signature: list[int]) -> bool:
+    """Whether files were written so lately that they may change again and keep their times."""
+    times = signature[1::NUMBERS] + signature[2::NUMBERS]
+    return time.time_ns() - max(times) <= TOO_RECENT
 
 
 def memory_file(cache: str | Path, folder: str | Path) -> Path | None:
@@ -85,24 +90,38 @@ def file_hashes(paths: Iterable[str], memory: FileMemory) -> dict[str, str]:
 
     def look(path: str) -> str:
         try:
-            before = signature(path)
-            found = memory.get(path, before)
-            if found is None:
-                found = content_hash(path)
-                memory.put(path, before, found)
-            return found
+            now = signature(path)
+            value = memory.get(path, now)
+            if value is None:
+                value = content_hash(path)
+                memory.put(path, now, value)
+            elif not is_recent(now):
+                _hashes[path] = now, value
+            return value
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror}): replace it with an intact copy.") from None
 
     with ThreadPoolExecutor(READERS) as pool:
-        found = dict(zip(paths, progress(pool.map(look, paths), "hash files", len(paths), "file"), strict=True))
+        value = dict(zip(paths, progress(pool.map(look, paths), "hash files", len(paths), "file"), strict=True))
     memory.save()
-    return found
+    return value
+
+
+_hashes: dict[str, tuple[list[int], str]] = {}  # path -> signature and hash: a process reads each file's bytes once
 
 
 def content_hash(path: str | Path) -> str:
-    """Return the BLAKE2b hash of a file's bytes (128 bits in hex). Raises OSError."""
-    return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
+    """Return the BLAKE2b hash of a file's bytes (128 bits in hex), which are read once while they are unchanged.
+
+    Raises OSError.
+    """
+    now = signature(path)
+    before, value = _hashes.get(str(path), (None, ""))
+    if before != now:
+        value = hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
+        if not is_recent(now):
+            _hashes[str(path)] = now, value
+    return value
 
 
 def text_hash(value: object) -> str:
@@ -113,12 +132,12 @@ def text_hash(value: object) -> str:
 def remembered(memory: FileMemory, name: str, files: Iterable[Path], compute: Callable[[], str]) -> str:
     """Return the text that `compute` makes from the files, or the remembered one if they are unchanged."""
     now = signature(*sorted(files))
-    found = memory.get(name, now)
-    if found is None:
-        found = compute()
-        memory.put(name, now, found)
+    value = memory.get(name, now)
+    if value is None:
+        value = compute()
+        memory.put(name, now, value)
         memory.save()
-    return found
+    return value
 
 
 def git_blob_sha1(content: bytes) -> str:

@@ -21,7 +21,7 @@ HAS_NO_PLACE = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirec
 
 
 @contextlib.contextmanager
-def alone(path: Path, what: str) -> Iterator[None]:
+def locked(path: Path, what: str) -> Iterator[None]:
     """Hold the lock file `path` during the block; while another process holds it, wait, and say so after a moment.
 
     The system releases the lock of a process that is killed. The file is removed at the end. `what` names the work, as
@@ -50,7 +50,7 @@ def _acquire(lock: BaseFileLock, path: Path, what: str) -> bool:
     """Acquire the lock, waiting if needed; return False if the file system has no locks."""
     from filelock import Timeout
 
-    began, told = time.monotonic(), False
+    began, reported = time.monotonic(), False
     while True:
         try:
             with warnings.catch_warnings():  # from filelock, when it falls back to the file's presence
@@ -65,8 +65,8 @@ def _acquire(lock: BaseFileLock, path: Path, what: str) -> bool:
             if isinstance(error, HAS_NO_PLACE) or not path.exists():
                 raise
             return _without_locks(path, what)
-        if not told and time.monotonic() - began > SECONDS_BEFORE_SAYING_SO:
-            told = True
+        if not reported and time.monotonic() - began > SECONDS_BEFORE_SAYING_SO:
+            reported = True
             print(f"Waiting for {what}, which {_holder(path)} is doing.", file=sys.stderr, flush=True)
         time.sleep(SECONDS_BETWEEN_TRIES)
 

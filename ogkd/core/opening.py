@@ -17,6 +17,7 @@ from PIL import Image
 from ogkd.core import UserError, atomic_path, progress
 from ogkd.core.hashes import signature, text_hash
 from ogkd.core.images import READING, is_blank, load_image
+from ogkd.core.places import command
 
 READERS = 4
 SHOWN = 20  # the most unreadable images that an error lists
@@ -26,15 +27,16 @@ PIXELS = 256  # along an edge that are looked at for a mask
 
 
 class Look(NamedTuple):
-    """One image file: its size and mode as stored, its number of frames, a hash of its pixels ("" if it is blank),
-    whether it looks like a mask, and why it cannot be read ("" if it can)."""
+    """One image file: its size and mode as stored, its number of frames, whether it is blank or looks like a mask, a
+    hash of its pixels (if asked for), and why it cannot be read ("" if it can)."""
 
     path: str
     size: tuple[int, int] = (0, 0)
     mode: str = ""
     frames: int = 1
-    pixels: str = ""
+    blank: bool = False
     mask: bool = False
+    pixels: str = ""
     problem: str = ""
 
 
@@ -46,7 +48,7 @@ class Opened(NamedTuple):
     masks: list[str]
 
 
-def look_at(paths: Sequence[str], folder: str | Path = "", frame: int = 0) -> list[Look]:
+def look_at(paths: Sequence[str], folder: str | Path = "", frame: int = 0, hash_pixels: bool = False) -> list[Look]:
     """Read each of the images below `folder` in full."""
 
     def look(path: str) -> Look:
@@ -54,9 +56,11 @@ def look_at(paths: Sequence[str], folder: str | Path = "", frame: int = 0) -> li
             image, frames, size, mode = load_image(Path(folder, path), frame)
         except UserError as error:
             return Look(path, problem=str(error))
-        content = f"{image.size}".encode() + image.tobytes()
-        pixels = "" if is_blank(image) else hashlib.blake2b(content, digest_size=16).hexdigest()
-        return Look(path, size, mode, frames, pixels, is_mask(image))
+        pixels = ""
+        if hash_pixels:
+            content = f"{image.size}".encode() + image.tobytes()
+            pixels = hashlib.blake2b(content, digest_size=16).hexdigest()
+        return Look(path, size, mode, frames, is_blank(image), is_mask(image), pixels)
 
     with ThreadPoolExecutor(READERS) as pool:
         return list(progress(pool.map(look, paths), "open the images", total=len(paths), unit="image"))
@@ -95,7 +99,7 @@ def _opened(paths: tuple[str, ...], frame: int, cache: Path | None, stamps: tupl
     if problems := [look.problem for look in looks if look.problem]:
         raise UserError(_list(problems, len(paths)))
     masks = [place for place, look in enumerate(looks) if look.mask]
-    several, blank = sum(look.frames > 1 for look in looks), sum(not look.pixels for look in looks)
+    several, blank = sum(look.frames > 1 for look in looks), sum(look.blank for look in looks)
     with contextlib.suppress(OSError):  # the only consequence: the next run opens the images again
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -116,6 +120,6 @@ def _list(problems: list[str], number: int) -> str:
     if len(problems) == 1:
         return problems[0]
     more = len(problems) - SHOWN
-    rest = [f"... and {more} more: `python scripts/check_data.py FOLDER` lists all of a folder."] if more > 0 else []
+    rest = [f"... and {more} more: `{command('check-data')} FOLDER` lists all of a folder."] if more > 0 else []
     head = f"{len(problems)} of the {number} images cannot be read: replace or remove them."
     return "\n  ".join([head, *problems[:SHOWN], *rest])

@@ -12,6 +12,18 @@ HOME = _ABOVE if IN_CHECKOUT else PACKAGE
 """The folder that holds trainers/, datasets/ and configs/."""
 
 
+# The programs of a checkout whose names are not the commands' own.
+_FRONTS = {
+    "train": "train.py",
+    "predict": "predict.py",
+    "report": "report.py",
+    "tables": "parse_test_res.py",
+    "export": "scripts/export_prompt.py",
+    "interpret": "scripts/interpret_prompt.py",
+    "transfers": "scripts/transfer.py",
+}
+
+
 def work_folder() -> Path:
     """Where runs write and plugins are: the checkout, or the current folder for an installed package."""
     return _ABOVE if IN_CHECKOUT else Path.cwd()
@@ -22,3 +34,17 @@ def cache_folder() -> Path:
     if IN_CHECKOUT:
         return _ABOVE / "cache"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ogkd"
+
+
+def command(name: str, *words: object) -> str:
+    """What to type for a command of this project where the user is: `python scripts/check_data.py ...` in a checkout,
+    `ogkd check-data ...` elsewhere."""
+    program = f"ogkd {name}"
+    if IN_CHECKOUT:
+        program = f"python {_FRONTS.get(name) or 'scripts/' + name.replace('-', '_') + '.py'}"
+    return " ".join([program, *map(str, words)])
+
+
+def install_command(extra: str) -> str:
+    """What to type to install the packages of an extra."""
+    return f"pip install '{'.' if IN_CHECKOUT else 'ogkd'}[{extra}]'"

@@ -18,7 +18,7 @@ class PlainProgress:
     def __init__(self, iterable: Iterable | None, desc: str, total: int | None, unit: str) -> None:
         self.iterable, self.desc, self.total, self.unit = iterable, desc, total, unit
         self.n: float = 0
-        self.told: float = 0
+        self.printed: float = 0
         self.start = self.last = time.monotonic()
 
     def update(self, n: float = 1) -> None:
@@ -29,7 +29,7 @@ class PlainProgress:
             self._line(now)
 
     def _line(self, now: float) -> None:
-        self.told = self.n
+        self.printed = self.n
         of = f"/{self.total} {self.unit}" if self.total else f" {self.unit}"
         print(f"{self.desc}: {self.n}{of}, {now - self.start:.0f} s", flush=True)
 
@@ -46,7 +46,7 @@ class PlainProgress:
         self.close()
 
     def close(self) -> None:
-        if self.last > self.start and self.n > self.told:
+        if self.last > self.start and self.n > self.printed:
             self._line(time.monotonic())
 
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ogkd.core.errors import UserError
-from ogkd.core.files import read_json
+from ogkd.core.errors import MissingFile, UserError
+from ogkd.core.files import parse_json
 
 NAMES: dict[type | None, str] = {
     str: "text", int: "a whole number", float: "a finite number", bool: "true or false", list: "a list",
@@ -124,19 +124,25 @@ def _name(shape: Any) -> str:
     return NAMES[dict if isinstance(shape, Mapping) else list if isinstance(shape, list) else shape]
 
 
-def read_record(path: str | Path, shape: object, remedy: str) -> Any:
+REMEDY = "do the run again with --rerun, or restore an intact copy"
+"""What mends a damaged file that a run wrote."""
+
+
+def read_record(path: str | Path, shape: object, remedy: str = REMEDY) -> Any:
     """Read a JSON file and check that its content has the shape.
 
     Raises:
         UserError: the file is missing, is not JSON, or differs from the shape; the sentence ends with the remedy.
     """
     try:
-        content = read_json(path)
+        content = parse_json(Path(path).read_text(encoding="utf-8"))
         wrong = mismatch(content, shape)
+    except FileNotFoundError:
+        raise MissingFile(f"There is no file {path}.") from None
     except RecursionError:
         wrong = "it is nested too deeply"
-    except OSError as error:
-        wrong = f"it cannot be read: {error.strerror}"
+    except (OSError, ValueError) as error:
+        wrong = getattr(error, "strerror", None) or str(error)
     if wrong:
         raise UserError(f"{path} is corrupt ({wrong}): {remedy}.")
     return content

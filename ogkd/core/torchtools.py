@@ -77,9 +77,9 @@ def load_checkpoint(fpath: str) -> dict:
         UserError: the file is missing, corrupt, or holds anything else.
     """
     checkpoint = read_checkpoint(Path(fpath))
-    found = mismatch(checkpoint, CHECKPOINT)
-    if found:
-        raise UserError(f"{fpath} is not a checkpoint ({found}): delete it and train again.")
+    result = mismatch(checkpoint, CHECKPOINT)
+    if result:
+        raise UserError(f"{fpath} is not a checkpoint ({result}): delete it and train again.")
     return checkpoint
 
 
@@ -127,14 +127,13 @@ def restore(
     Raises:
         UserError: a state does not fit; the sentence names the file, `origin`.
     """
-    pieces = (("state_dict", model), ("optimizer", optimizer), ("scheduler", scheduler))
+    pieces: tuple[tuple[str, Any], ...] = (("state_dict", model), ("optimizer", optimizer), ("scheduler", scheduler))
     for name, piece in pieces:
         if piece is None or checkpoint.get(name) is None:
             continue
-        kind = type(piece)
-        state_of, load = (
-            (schedule_state, _load_schedule) if piece is scheduler else (kind.state_dict, kind.load_state_dict)
-        )
+        kind: Any = type(piece)
+        state_of: Any = schedule_state if piece is scheduler else kind.state_dict
+        load: Any = _load_schedule if piece is scheduler else kind.load_state_dict
         fresh = state_of(piece)
         try:
             load(piece, checkpoint[name])

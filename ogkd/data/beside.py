@@ -45,13 +45,13 @@ def beside_by_name(folder: Path, paths: Sequence[str]) -> list[str]:
     look like masks, since that can be a class. So does "train_masks" beside "train".
     """
     apart = _beside_folders(folder, paths)
-    found = {path for path in paths if apart(path)}
+    matches = {path for path in paths if apart(path)}
     names: dict[str, set[Words]] = defaultdict(set)
     for path in paths:
         if not _has(BESIDE, path):
             names[path.rpartition("/")[0]].add(_core(path))
-    found |= {path for path in paths if _has(BESIDE, path) and _cores(path) & names[path.rpartition("/")[0]]}
-    return sorted(found)
+    matches |= {path for path in paths if _has(BESIDE, path) and _cores(path) & names[path.rpartition("/")[0]]}
+    return sorted(matches)
 
 
 def _beside_folders(folder: Path, paths: Sequence[str]) -> Callable[[str], bool]:
@@ -85,8 +85,8 @@ def _beside_folders(folder: Path, paths: Sequence[str]) -> Callable[[str], bool]
             return False
         return not words & CLASSES_TOO or _mostly_masks(folder, below[place]) > _mostly_masks(folder, others)
 
-    found = tuple(f"{place}/" for place in below if belongs(place))
-    return lambda path: path.startswith(found)
+    matches = tuple(f"{place}/" for place in below if belongs(place))
+    return lambda path: path.startswith(matches)
 
 
 def _plain(name: str) -> Words:

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from ogkd.core import UserError, did_you_mean
+from ogkd.core.places import command
 
 PARTS = ("train", "val", "test")
 DEFAULT_BACKBONE = "BiomedCLIP"
@@ -49,7 +50,7 @@ class Facts:
         if self.generator:
             return f"`python -m {self.generator} {self.config} --root {root}` makes it"
         if self.zip_name:
-            return f"`python scripts/download.py {self.config} --root {root}` fetches it"
+            return f"`{command('download', self.config, '--root', root)}` fetches it"
         return "put it there"
 
 

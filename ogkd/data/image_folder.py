@@ -67,10 +67,10 @@ class ImageFolder(BiomedicalDataset):
         opened = open_images(chain.from_iterable(of_class.values()), cfg.get("INPUT", {}).get("FRAME", 0), cache)
         if not stored:
             self._store(split, patients.of)
-        masks, found = set(opened.masks), layout.review(split)
+        masks, review = set(opened.masks), layout.review(split)
         # A model card repeats the notes, so they name no files, whose names may be patients'.
-        self.notes += [sentence(note.partition(" (")[0]) for note in found.notes]
-        self.warnings += [*found.faults, *found.warnings]
+        self.notes += [sentence(note.partition(" (")[0]) for note in review.notes]
+        self.warnings += [*review.faults, *review.warnings]
         self.warnings += beside_by_content(
             {name: [path in masks for path in paths] for name, paths in of_class.items()}
         )

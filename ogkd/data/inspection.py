@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ogkd.core import UserError
 from ogkd.core.opening import Look, look_at
+from ogkd.core.places import command
 from ogkd.core.words import counted, tally
 from ogkd.data.beside import beside_by_content
 from ogkd.data.catalogue import PARTS
@@ -42,7 +43,7 @@ class Inspection(Findings):
         self.faults += [
             f"the image {look.path} is blank (all its pixels have the same value): remove it or export it again"
             for look in looks
-            if not (look.problem or look.pixels)
+            if look.blank
         ]
         masks = beside_by_content({name: [look.mask for look in of] for name, of in self.classes.items()})
         self.faults += [f"{phrase}: if they are no images, move them elsewhere" for phrase in masks]
@@ -54,7 +55,7 @@ class Inspection(Findings):
                     f"the class {name} has {counted(sound, 'readable image')}: it needs {FEWEST} or more"
                 )
         self.faults += tally(
-            "patients in several parts of the split, so make it again with scripts/split.py --replace",
+            f"patients in several parts of the split, so make it again with {command('split')} --replace",
             across_parts(self.parts, self.patients),
         )
         if several := [look for look in looks if look.frames > 1]:
@@ -63,7 +64,7 @@ class Inspection(Findings):
                 f"INPUT.FRAME selects another; the first is {several[0].path} ({several[0].frames})"
             )
         if not self.parts:
-            remarks.append("there is no split yet: scripts/split.py makes one by patient, training makes one by image")
+            remarks.append(f"there is no split yet: {command('split')} makes one by patient, training one by image")
         elif not self.patients:
             remarks.append("the patients are not known: images of one patient may be in two parts")
         self.warnings[:0] = remarks
@@ -72,7 +73,7 @@ class Inspection(Findings):
         """Find images with identical pixels; return phrases about those that may be intended."""
         groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for name, look in self.looks():
-            if look.pixels:
+            if look.pixels and not look.blank:
                 groups[look.pixels].append((name, look.path))
         twice = []
         for group in groups.values():
@@ -119,35 +120,35 @@ def inspect(folder: str | Path, labels: Labels | None = None) -> Inspection:
     listed = [item.path for part in PARTS for item in split[part]] if split else []
     if listed and not images.is_dir() and not any((folder / path).is_file() for path in listed):
         raise UserError(f"The image folder {images} of {file.name} is missing: put the images there.")
-    found = Findings()
+    findings = Findings()
     if labels is not None:
         images, paths = folder, labels.classes
-        found = Findings(faults=labels.disagree(split) if split else [], notes=labels.notes)
+        findings = Findings(faults=labels.disagree(split) if split else [], notes=labels.notes)
     elif split and images.is_dir() and not (folder / split["train"][0].path).is_file():
         paths = by_class(split)
     else:
         layout = read_layout(folder)
         if split is None and not layout.listing.images:
             layout.check()
-        images, found = folder, layout.review(split)
+        images, findings = folder, layout.review(split)
         paths = by_class(split) if split and not layout.names(split) else layout.classes
         try:
             if split:
                 check_images(images, split, file, "put them back, or delete the split file for a new split")
-            elif layout.parts and not found.faults:
+            elif layout.parts and not findings.faults:
                 parts = divide(folder, layout.classes, {}, layout.parts)
         except UserError as error:
-            found.faults.append(str(error))
+            findings.faults.append(str(error))
     everything = [path for of_class in paths.values() for path in of_class]
-    looks = {look.path: look for look in look_at(everything, images)}
+    looks = {look.path: look for look in look_at(everything, images, hash_pixels=True)}
     patients = known_patients(folder, everything, images)
     seen = Inspection(
         {name: [looks[path] for path in of_class] for name, of_class in paths.items()},
         part_of_image(parts) if parts else {},
         patients.of,
-        faults=found.faults,
-        warnings=found.warnings,
-        notes=[*found.notes, *patients.notes],
+        faults=findings.faults,
+        warnings=findings.warnings,
+        notes=[*findings.notes, *patients.notes],
     )
     seen.look_for_faults()
     return seen

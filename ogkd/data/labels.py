@@ -132,8 +132,8 @@ def _split_column(table: Table, chosen: str) -> str:
 
 def _parts_in(values: set[str]) -> dict[str, str]:
     """Return value -> part if all values are names of parts; {} otherwise."""
-    found = parts_of(values)
-    return found if len(found) == len(values) else {}
+    result = parts_of(values)
+    return result if len(result) == len(values) else {}
 
 
 def _label_columns(table: Table, free: Sequence[str]) -> list[str]:
@@ -237,15 +237,15 @@ def labels_of(folder: str | Path, args: argparse.Namespace) -> Labels:
     images = sorted(set(images).difference(beside))
     if not images:
         raise UserError(f"The folder {folder} contains no images.")
-    found = labels_in(table, images, args.label_column, args.image_column, args.split_column, patient, names)
+    result = labels_in(table, images, args.label_column, args.image_column, args.split_column, patient, names)
     parts = parts_of(by_folder(images))
-    if parts and not found.parts:
-        found.notes.append(
+    if parts and not result.parts:
+        result.notes.append(
             f"the folders {listed(parts)} are parts, but the table does not say so in a column: the split is made of "
             "all images together"
         )
-    found.notes += tally("files beside the images (masks, overlays, thumbnails), which are left out", beside)
-    return found
+    result.notes += tally("files beside the images (masks, overlays, thumbnails), which are left out", beside)
+    return result
 
 
 def _check_names(classes: Mapping[str, list[str]], table: Table, notes: Sequence[str]) -> None:
@@ -262,19 +262,19 @@ def _renamed(classes: Mapping[str, list[str]], names: Mapping[str, str] | None) 
     names = {class_words(old): class_words(new) for old, new in (names or {}).items()}
     if unknown := names.keys() - classes.keys():
         raise UserError(f"--class-names has {listed(sorted(unknown))}, but the classes are {', '.join(classes)}.")
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
     for name, of_class in classes.items():
-        found.setdefault(names.get(name, name), []).extend(of_class)
-    return {name: sorted(of_class) for name, of_class in found.items()}
+        result.setdefault(names.get(name, name), []).extend(of_class)
+    return {name: sorted(of_class) for name, of_class in result.items()}
 
 
 def _parts(table: Table, rows: Rows, column: str, images: Sequence[str], notes: list[str]) -> dict[str, str]:
-    found = table.one_value(rows, column)
-    values = {found[image] for image in images} - {""}
+    result = table.one_value(rows, column)
+    values = {result[image] for image in images} - {""}
     if squeezed(column) == "fold":
-        values, found = (
+        values, result = (
             {f"fold {value}" for value in values},
-            {image: f"fold {value}" for image, value in found.items()},
+            {image: f"fold {value}" for image, value in result.items()},
         )
     parts = _parts_in(values)
     if not parts:
@@ -283,7 +283,7 @@ def _parts(table: Table, rows: Rows, column: str, images: Sequence[str], notes: 
             "and test there, or choose another with --split-column."
         )
     role, said = roles(parts)
-    of = {image: role[parts[found[image]]] for image in images if found[image] in parts}
+    of = {image: role[parts[result[image]]] for image in images if result[image] in parts}
     counts = Counter(of.values())
     notes.append(f"the column {column} is the split ({', '.join(f'{part} {counts[part]}' for part in PARTS)}){said}")
     without = [image for image in images if image not in of]
@@ -296,8 +296,8 @@ def _groups(table: Table, rows: Rows, columns: Sequence[str], images: Sequence[s
     groups: dict[str, dict[str, str]] = defaultdict(dict)
     for column in columns:
         values = table[column]
-        found = {image: values[rows.of[image][0]] for image in images}
-        if 1 < len(set(found.values())) <= MOST_GROUPS:
-            for image, value in found.items():
+        result = {image: values[rows.of[image][0]] for image in images}
+        if 1 < len(set(result.values())) <= MOST_GROUPS:
+            for image, value in result.items():
                 groups[image][column] = value
     return dict(groups)

@@ -53,27 +53,27 @@ class Layout(Findings):
     def review(self, split: Split | None = None) -> Findings:
         """Return what is found about this folder when it is used with a stored split, or without one."""
         images = {path for paths in self.classes.values() for path in paths}
-        used, found = images, Findings(faults=[*self.faults], warnings=[*self.warnings], notes=self.notes)
+        used, result = images, Findings(faults=[*self.faults], warnings=[*self.warnings], notes=self.notes)
         if split is not None:
             used = {posixpath.normpath(item.path) for part in PARTS for item in split[part]}
             # a split that was written by hand may name the classes in its own way
-            found.faults = self.misread(class_names(split)) + (self.faults if self.names(split) else [])
+            result.faults = self.misread(class_names(split)) + (self.faults if self.names(split) else [])
         wrong = tally(f"{ASIDE} in the split", [path for path in self.beside if path in used], kinds=True)
-        found.faults += [f"{phrase}: delete the split file for one without them" for phrase in wrong]
-        found.warnings += tally(f"{ASIDE} that are not used", [p for p in self.beside if p not in used], kinds=True)
+        result.faults += [f"{phrase}: delete the split file for one without them" for phrase in wrong]
+        result.warnings += tally(f"{ASIDE} that are not used", [p for p in self.beside if p not in used], kinds=True)
         known = used.union(self.beside, images)
         loose = [path for path in self.listing.images if path not in known]
-        found.warnings += tally("images in no class folder, which are not used", loose, kinds=True)
+        result.warnings += tally("images in no class folder, which are not used", loose, kinds=True)
         more = images - used if used & images else set()  # else the images of the split are not in class folders
         for name, paths in self.classes.items() if split is not None and self.sorts(split) else ():
             if more.issuperset(paths) and paths:
                 more.difference_update(paths)
-                found.faults.append(
+                result.faults.append(
                     f"the class folder {name} is not in the split, so its images ({len(paths)}) are not used: delete "
                     "the split file for a new one, or move the folder elsewhere"
                 )
-        found.warnings += tally("images that are not in the split and not used", sorted(more), kinds=True)
-        return found
+        result.warnings += tally("images that are not in the split and not used", sorted(more), kinds=True)
+        return result
 
 
 def read_layout(folder: str | Path) -> Layout:
@@ -109,11 +109,11 @@ def read_layout(folder: str | Path) -> Layout:
 
 def by_folder(paths: Iterable[str], base: str = "") -> Folders:
     """Group images by the folder directly below `base`, which is "" or ends with "/"; sorted by the folder's name."""
-    found: Folders = defaultdict(list)
+    folders: Folders = defaultdict(list)
     for path in paths:
         name, slash, _ = path.removeprefix(base).partition("/")
-        found[name if slash else ""].append(path)
-    return dict(sorted(found.items()))
+        folders[name if slash else ""].append(path)
+    return dict(sorted(folders.items()))
 
 
 def _unwrapped(images: list[str], listing: Listing) -> tuple[str, list[str]]:
@@ -121,13 +121,13 @@ def _unwrapped(images: list[str], listing: Listing) -> tuple[str, list[str]]:
     folders are in one folder, that is not a class."""
     base = ""
     while True:
-        found = by_folder(images, base)
-        names = [name for name in found if name]
+        folders = by_folder(images, base)
+        names = [name for name in folders if name]
         if len(names) != 1 or _empty_folders(listing, base, names):
             return base, images
-        if "" in by_folder(found[names[0]], f"{base}{names[0]}/"):  # it has images itself
+        if "" in by_folder(folders[names[0]], f"{base}{names[0]}/"):  # it has images itself
             return base, images
-        base, images = f"{base}{names[0]}/", found[names[0]]
+        base, images = f"{base}{names[0]}/", folders[names[0]]
 
 
 def _read_parts(layout: Layout, base: str, inner: Mapping[str, Folders], parts: dict[str, str]) -> Folders:
@@ -178,7 +178,7 @@ def _read_classes(layout: Layout, base: str, inner: Mapping[str, Folders]) -> Fo
     layout.classes = {name: sorted(path for paths in below.values() for path in paths) for name, below in inner.items()}
     layout.classes = dict(sorted({**layout.classes, **_empty_folders(layout.listing, base, inner)}.items()))
     parts = {name: parts_of(below.keys() - {""}) for name, below in inner.items()}
-    every = {part: one for found in parts.values() for one, part in found.items()}
+    every = {part: one for folders in parts.values() for one, part in folders.items()}
     if not any(part.startswith((TRAIN, "fold")) for part in every):
         return {name: [path.removeprefix(f"{base}{name}/") for path in paths] for name, paths in layout.classes.items()}
     inside: Folders = defaultdict(list)
@@ -225,8 +225,8 @@ def _empty_folders(listing: Listing, base: str, others: Collection[str]) -> Fold
 def _check_inside(layout: Layout, inside: Mapping[str, list[str]]) -> None:
     """Find signs that the folders within the class folders are the classes."""
     inner = {name: _folders_in(paths) for name, paths in inside.items() if paths}
-    names = {name: {folded(one) for one in found} for name, found in inner.items()}
-    times = Counter(one for found in names.values() for one in found)
+    names = {name: {folded(one) for one in folders} for name, folders in inner.items()}
+    times = Counter(one for folders in names.values() for one in folders)
     common = {one for one in times if times[one] == len(inner)}
     # patients, who have numbers, may be in several classes, but hardly in all with no other
     if len(inner) > 1 and len(common) > 1 and (len(common) == len(times) or not any(map(_has_digit, common))):
@@ -237,8 +237,8 @@ def _check_inside(layout: Layout, inside: Mapping[str, list[str]]) -> None:
         )
         return
     classes = {folded(name) for name in layout.classes}
-    for name, found in inner.items():
-        if same := [one for one in found if folded(one) in classes - {folded(name)}]:
+    for name, folders in inner.items():
+        if same := [one for one in folders if folded(one) in classes - {folded(name)}]:
             layout.faults.append(
                 f"the folder {layout.folder / name / same[0]} has the name of another class: move or rename it"
             )
@@ -249,7 +249,7 @@ def _check_inside(layout: Layout, inside: Mapping[str, list[str]]) -> None:
             "class of the outer folder"
         )
     # folders of patients, visits or series have numbers
-    nested = [name for name, found in inner.items() if len(found) > 1 and not any(map(_has_digit, found))]
+    nested = [name for name, folders in inner.items() if len(folders) > 1 and not any(map(_has_digit, folders))]
     if nested:
         more = f", as in {counted(len(nested) - 1, 'more class folder')}" if nested[1:] else ""
         layout.warnings.append(

@@ -38,7 +38,7 @@ class Listing:
 
 def list_files(folder: str | Path) -> Listing:
     """Raises UserError if a folder cannot be listed or a name is not valid text."""
-    found, top = Listing(), Path(folder)
+    listing, top = Listing(), Path(folder)
     listed = {_identity(place) for place in (top, *top.resolve().parents)}
     waiting, links = deque([""]), deque[str]()  # linked folders come last: a folder's own name goes before a link's
 
@@ -47,7 +47,7 @@ def list_files(folder: str | Path) -> Listing:
         identity = _identity(top / path)
         new = identity not in listed
         listed.add(identity)
-        (waiting if new else found.again).append(path)
+        (waiting if new else listing.again).append(path)
         return new
 
     while waiting or links:
@@ -55,26 +55,26 @@ def list_files(folder: str | Path) -> Listing:
             link = links.popleft()
             if not enter(link):
                 continue
-            found.linked.append(link)
+            listing.linked.append(link)
         if waiting[0]:
-            found.folders.append(waiting[0])
+            listing.folders.append(waiting[0])
         for entry in _entries(top / waiting[0]):
             path = f"{waiting[0]}/{entry.name}".removeprefix("/")
             _check_name(path, top)
             if not shown(entry.name):
-                found.hidden.append(path)
+                listing.hidden.append(path)
             elif Path(entry.path).is_dir():  # False for a link to itself, at which entry.is_dir() raises OSError
                 if entry.is_symlink():
                     links.append(path)
                 else:
                     enter(path)
             elif entry.is_symlink() and not Path(entry.path).exists():
-                found.broken.append(path)
+                listing.broken.append(path)
             else:
                 is_image = entry.name.lower().endswith(SUFFIXES) or has_preamble(Path(entry.path))
-                (found.images if is_image else found.others).append(path)
+                (listing.images if is_image else listing.others).append(path)
         waiting.popleft()
-    return found.sort()
+    return listing.sort()
 
 
 def images_below(folder: str | Path) -> list[str]:
@@ -97,8 +97,8 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 def _identity(folder: Path) -> tuple[int, int] | str:
     """What is the same for a folder under each of its names; the path where there are no inode numbers."""
-    found = folder.stat()
-    return (found.st_dev, found.st_ino) if found.st_ino else str(folder.resolve())
+    listing = folder.stat()
+    return (listing.st_dev, listing.st_ino) if listing.st_ino else str(folder.resolve())
 
 
 def _check_name(name: str, folder: Path) -> None:

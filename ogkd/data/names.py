@@ -32,19 +32,19 @@ def folded(name: str) -> str:
 def name_faults(names: Iterable[str]) -> list[str]:
     """Return what is wrong with the names of a data set's classes, one per class; no full stops."""
     before: dict[str, str] = {}
-    found = []
+    faults = []
     for name in names:
         if not tidy(name):
-            found.append(f"a class has no name, but {name!r}: name it")
+            faults.append(f"a class has no name, but {name!r}: name it")
         elif tidy(name) in MISSING:
-            found.append(
+            faults.append(
                 f"the class {name!r} is what programs write for a missing label: label these images or remove them; "
                 "if it is a class, write it in words, such as 'no finding'"
             )
         elif other := before.get(folded(name)):
-            found.append(
+            faults.append(
                 f"{other!r} and {name!r} both give the class {class_words(name)!r}, since case, spaces, underscores "
                 "and the form of accents make no difference: rename or merge them"
             )
         before[folded(name)] = name
-    return found
+    return faults

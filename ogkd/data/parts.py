@@ -39,9 +39,9 @@ def parts_of(names: Iterable[str]) -> dict[str, str]:
     be the same, so that "stress test" and "rest test" are no parts.
     """
     names = list(names)
-    found = {name: part_of(name) for name in names}
-    parts = {name: part for name, (part, _) in found.items() if part}
-    if not parts or len({found[name][1] for name in parts}) > 1:
+    result = {name: part_of(name) for name in names}
+    parts = {name: part for name, (part, _) in result.items() if part}
+    if not parts or len({result[name][1] for name in parts}) > 1:
         return {}
     several = len(set(parts.values())) > 1 and any(part.startswith((TRAIN, FOLD)) for part in parts.values())
     return parts if several or len(parts) == len(names) else {}
@@ -53,14 +53,14 @@ def roles(parts: Mapping[str, str]) -> tuple[dict[str, str], str]:
     Without a test part, the last fold is the test, else the validation part. Validation images are drawn later if no
     part is for them.
     """
-    found = set(parts.values())
-    folds = sorted((part for part in found if part.startswith(FOLD)), key=lambda part: int(part.split()[1]))
-    role = {part: TRAIN if part in folds else part for part in found}
+    result = set(parts.values())
+    folds = sorted((part for part in result if part.startswith(FOLD)), key=lambda part: int(part.split()[1]))
+    role = {part: TRAIN if part in folds else part for part in result}
     said = ""
-    if TEST not in found and len(folds) > 1:
+    if TEST not in result and len(folds) > 1:
         role[folds[-1]] = TEST
         said = f"; {folds[-1]} is the test"
-    elif TEST not in found and VAL in found:
+    elif TEST not in result and VAL in result:
         role[VAL] = TEST
         said = "; there is no test part, so the validation images are the test"
     if VAL not in role.values():

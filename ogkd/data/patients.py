@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ogkd.core import UserError, write_json
+from ogkd.core.places import command
 from ogkd.core.schema import Rule, read_record
 from ogkd.core.words import counted, tally
 from ogkd.data.listing import SUFFIXES
@@ -46,7 +47,7 @@ def patients_file(folder: str | Path) -> Path:
 def read_patients(folder: str | Path) -> dict[str, str]:
     """Read image -> patient for a folder of images; empty if nothing is known. Raises UserError for a corrupt file."""
     path = patients_file(folder)
-    return read_record(path, _RECORD, "make it again with `python scripts/split.py`") if path.is_file() else {}
+    return read_record(path, _RECORD, f"make it again with `{command('split')}`") if path.is_file() else {}
 
 
 def write_patients(patients: Mapping[str, str], folder: str | Path) -> Path:
@@ -80,8 +81,8 @@ def patients_of(
         return Patients(patients.of, (*table.notes, *patients.notes, *rows.without_image(table)))
     if column or image_column:
         raise UserError(f"--patient-column and --image-column are for a table, but '{given}' is an expression.")
-    found = {image: _group(match) if (match := _pattern(given).search(image)) else "" for image in images}
-    return _complete(found, images, one_per_image, f"match '{given}'", f"the expression '{given}'")
+    result = {image: _group(match) if (match := _pattern(given).search(image)) else "" for image in images}
+    return _complete(result, images, one_per_image, f"match '{given}'", f"the expression '{given}'")
 
 
 def patients_in(
@@ -99,9 +100,9 @@ def patients_in(
             f"The column {column} of {table.path} names the images: choose others with --image-column and "
             "--patient-column."
         )
-    found = table.one_value(rows, column)
+    result = table.one_value(rows, column)
     source = f"the column {column} of {table.path}"
-    patients = _complete(found, images, one_per_image, f"have one in {source}", source)
+    patients = _complete(result, images, one_per_image, f"have one in {source}", source)
     notes = [*patients.notes]
     if not chosen and PATIENT_COLUMNS[1].fullmatch(squeezed(column)):
         notes.append(
@@ -128,8 +129,8 @@ def dicom_patients(folder: str | Path, images: Iterable[str]) -> Patients:
     other = tuple(suffix for suffix in SUFFIXES if suffix != ".dcm")
     files = [image for image in images if not image.lower().endswith(other)]
     with ThreadPoolExecutor(READERS) as pool:
-        found = dict(zip(files, pool.map(lambda image: _patient_id(Path(folder, image)), files), strict=True))
-    known = {image: patient for image, patient in found.items() if patient}
+        result = dict(zip(files, pool.map(lambda image: _patient_id(Path(folder, image)), files), strict=True))
+    known = {image: patient for image, patient in result.items() if patient}
     without = len(files) - len(known)
     if not known:
         return Patients({}, (f"none of the {len(files)} DICOM files has a PatientID",) if files else ())
@@ -159,10 +160,10 @@ def one_each(patients: Mapping[str, str], images: Iterable[str]) -> dict[str, st
 
 def across_parts(parts: Mapping[str, str], patients: Mapping[str, str]) -> list[str]:
     """Return the patients with images in several parts, sorted; `parts` is image -> part."""
-    found: dict[str, set[str]] = defaultdict(set)
+    result: dict[str, set[str]] = defaultdict(set)
     for image in parts.keys() & patients.keys():
-        found[patients[image]].add(parts[image])
-    return sorted(patient for patient, parts_of in found.items() if len(parts_of) > 1)
+        result[patients[image]].add(parts[image])
+    return sorted(patient for patient, parts_of in result.items() if len(parts_of) > 1)
 
 
 def patient_warnings(split: Split, patients: Mapping[str, str]) -> list[str]:
@@ -171,7 +172,7 @@ def patient_warnings(split: Split, patients: Mapping[str, str]) -> list[str]:
         return []
     return [
         f"patients with images in several parts of the split: {len(across)} of {len(set(patients.values()))}, which "
-        "makes the test too easy (scripts/split.py splits by patient)"
+        f"makes the test too easy ({command('split')} splits by patient)"
     ]
 
 
@@ -186,8 +187,8 @@ def summary(patients: Mapping[str, str], source: str) -> str:
     return f"{images} images of {counted(people, 'patient')} by {source}"
 
 
-def _complete(found: Mapping[str, str], images: Sequence[str], one_per_image: bool, must: str, source: str) -> Patients:
-    without = [image for image in images if not found.get(image)]
+def _complete(known: Mapping[str, str], images: Sequence[str], one_per_image: bool, must: str, source: str) -> Patients:
+    without = [image for image in images if not known.get(image)]
     if without and not one_per_image:
         raise UserError(
             f"{len(without)} of {len(images)} images have no patient (the first is {without[0]}): all must {must}, or "
@@ -195,7 +196,7 @@ def _complete(found: Mapping[str, str], images: Sequence[str], one_per_image: bo
         )
     if len(without) == len(images):
         raise UserError(f"None of the {len(images)} images has a patient by {source}: correct it.")
-    patients = one_each(found, images)
+    patients = one_each(known, images)
     notes = (
         summary(patients, source),
         *tally("images without a patient, which count as one each", without),

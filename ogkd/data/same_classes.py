@@ -25,11 +25,11 @@ def places(wanted: Sequence[str], known: Sequence[str]) -> dict[str, int]:
     exact = {name: place for place, name in enumerate(known)}
     mine, theirs = Counter(map(spelling, wanted)), Counter(map(spelling, known))
     spelled = {spelling(name): place for place, name in enumerate(known)}
-    found = {}
+    matches = {}
     for name in wanted:
         as_spelled = spelling(name)
         if name in exact:
-            found[name] = exact[name]
+            matches[name] = exact[name]
         elif mine[as_spelled] == theirs[as_spelled] == 1:
-            found[name] = spelled[as_spelled]
-    return found
+            matches[name] = spelled[as_spelled]
+    return matches

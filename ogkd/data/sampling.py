@@ -30,21 +30,21 @@ def _draw(items: list[Item], shots: int, generator: random.Random) -> list[Item]
     groups: dict[int, list[Item]] = {}
     for item in items:
         groups.setdefault(item.label, []).append(item)
-    drawn: list[Item] = []
+    sampled: list[Item] = []
     for group in groups.values():
-        drawn += generator.sample(group, shots) if len(group) >= shots else group
-    return drawn
+        sampled += generator.sample(group, shots) if len(group) >= shots else group
+    return sampled
 
 
-def shortage(drawn: list[Item], shots: int) -> str:
+def shortage(sampled: list[Item], shots: int) -> str:
     """Return a sentence about classes with fewer training images than shots; "" if there is none."""
-    counts = Counter(item.label for item in drawn).values()
+    counts = Counter(item.label for item in sampled).values()
     few = sum(count < shots for count in counts)
     if not few:
         return ""
     return (
         f"{few} of the {len(counts)} classes have fewer training images than the {shots} shots: each of theirs is "
-        f"taken once, {len(drawn)} images in all."
+        f"taken once, {len(sampled)} images in all."
     )
 
 
@@ -55,8 +55,8 @@ def take_classes(split: Split, which: str) -> Split:
         return split
     labels = sorted({item.label for item in split["train"]})
     cut = math.ceil(len(labels) / 2)
-    kept = labels[:cut] if which == "base" else labels[cut:]
-    relabelled = {old: new for new, old in enumerate(kept)}
+    chosen = labels[:cut] if which == "base" else labels[cut:]
+    relabelled = {old: new for new, old in enumerate(chosen)}
     return {
         part: [item._replace(label=relabelled[item.label]) for item in items if item.label in relabelled]
         for part, items in split.items()

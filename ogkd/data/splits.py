@@ -178,9 +178,9 @@ def check_parts(image_folder: str | Path, split: Split, origin: str | Path) -> N
     seen: dict[tuple[int, int], tuple[str, str]] = {}
     for part in PARTS:
         for item in split[part]:
-            found = Path(image_folder, item.path).stat()
-            before, path = seen.setdefault((found.st_dev, found.st_ino), (part, item.path))
-            if before != part and found.st_ino:  # 0 if the file system has no inode numbers
+            status = Path(image_folder, item.path).stat()
+            before, path = seen.setdefault((status.st_dev, status.st_ino), (part, item.path))
+            if before != part and status.st_ino:  # 0 if the file system has no inode numbers
                 raise UserError(
                     f"{item.path} in the part {part} of {origin} is the same file as {path} in the part {before}, so "
                     "the test would be no test: remove one of the two."

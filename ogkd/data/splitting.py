@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ogkd.core import UserError
+from ogkd.core.places import command
 from ogkd.core.words import counted, listed
 from ogkd.data.catalogue import PARTS
 from ogkd.data.listing import SUFFIXES
@@ -53,8 +54,8 @@ def divide(
     if any(chosen["val"].values()):
         return {part: _items(of_part) for part, of_part in chosen.items()}
     if patients:
-        drawn = split_by_patient(chosen["train"], patients, seed, SHARES_WITHOUT_TEST)
-        return {**drawn, "test": _items(chosen["test"])}
+        sampled = split_by_patient(chosen["train"], patients, seed, SHARES_WITHOUT_TEST)
+        return {**sampled, "test": _items(chosen["test"])}
     for name, paths in chosen["train"].items():
         if len(paths) < 2:
             raise UserError(
@@ -127,7 +128,7 @@ def split_by_patient(
         if number < len(parts):
             raise UserError(
                 f"The class {name} has images of {counted(number, 'patient')}: it needs at least {len(parts)}, one "
-                f"each for {', '.join(parts)}, or remove it. With --by-image, scripts/split.py ignores the patients, "
+                f"each for {', '.join(parts)}, or remove it. With --by-image, {command('split')} ignores the patients, "
                 "but then the test may be of patients seen in training."
             )
     part_of = _assign(counts, seed, np.array(shares))

@@ -105,9 +105,9 @@ class Table:
                 )
             tried = [usual, [name for name in self.columns if name and name not in usual]]
         for group in tried:
-            found = [rows for name in group if (rows := _match(name, self[name], images, index)).of or rows.unclear]
-            most = max((len(rows.of) for rows in found), default=0)
-            best = [rows for rows in found if len(rows.of) == most]
+            result = [rows for name in group if (rows := _match(name, self[name], images, index)).of or rows.unclear]
+            most = max((len(rows.of) for rows in result), default=0)
+            best = [rows for rows in result if len(rows.of) == most]
             if not best or (group is not tried[0] and 2 * most < min(len(images), len(self.cells))):
                 continue
             if any(rows.of != best[0].of for rows in best):
@@ -132,18 +132,18 @@ class Table:
                 "folder there."
             )
         values, wrong = self[column] if values is None else values, []
-        found: dict[str, str] = {}
+        result: dict[str, str] = {}
         for image, numbers in rows.of.items():
             different = list(dict.fromkeys(values[number] for number in numbers if values[number]))
             if len(different) > 1:
                 wrong.append(f"{image}: {', '.join(different)}")
-            found[image] = different[0] if different else ""
+            result[image] = different[0] if different else ""
         if wrong:
             raise UserError(
                 f"{self.path} contradicts itself in the column {column} about "
                 f"{counted(len(wrong), 'image')} ({listed(wrong)}): correct it there."
             )
-        return found
+        return result
 
 
 def is_table(given: str) -> bool:
@@ -207,10 +207,10 @@ def _parsed(path: Path, text: str) -> pd.DataFrame:
     import pandas as pd
 
     text = text.lstrip("\r\n")
-    told = re.match(r'"?sep=(.)"?\s*?\n', text)  # Excel's own way
-    if told:
-        text = text[told.end() :]
-    delimiter = told[1] if told else _delimiter(text)
+    declared = re.match(r'"?sep=(.)"?\s*?\n', text)  # Excel's own way
+    if declared:
+        text = text[declared.end() :]
+    delimiter = declared[1] if declared else _delimiter(text)
     try:
         return pd.read_csv(
             io.StringIO(text), sep=delimiter, header=None, dtype=str, keep_default_na=False, skipinitialspace=True
@@ -277,25 +277,25 @@ def _by_name(images: Iterable[str]) -> dict[str, set[str]]:
 def _match(column: str, values: Sequence[str], images: Sequence[str], index: dict[str, set[str]]) -> Rows:
     """Find the images that the values of a column name. A row that fits an image by more of its path goes before one
     that fits by less."""
-    found = Rows(column)
+    result = Rows(column)
     depth: dict[str, int] = {}
     for number, value in enumerate(values):
         path = re.sub(r"/+", "/", value.replace("\\", "/")).removeprefix("./").strip("/")
         fits, deep = _fits(_key(path), index) if path else (set(), 0)
         if len(fits) > 1:
-            found.unclear[value] = sorted(fits)
+            result.unclear[value] = sorted(fits)
         elif fits:
             (image,) = fits
             if deep > depth.get(image, 0):
-                depth[image], found.of[image] = deep, []
+                depth[image], result.of[image] = deep, []
             if deep == depth[image]:
-                found.of[image].append(number)
-    used = {number for numbers in found.of.values() for number in numbers}
-    found.absent = [
-        value for number, value in enumerate(values) if value and number not in used and value not in found.unclear
+                result.of[image].append(number)
+    used = {number for numbers in result.of.values() for number in numbers}
+    result.absent = [
+        value for number, value in enumerate(values) if value and number not in used and value not in result.unclear
     ]
-    found.unlisted = [image for image in images if image not in found.of]
-    return found
+    result.unlisted = [image for image in images if image not in result.of]
+    return result
 
 
 def _fits(path: str, index: dict[str, set[str]]) -> tuple[set[str], int]:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from ogkd.core import UserError, checkpoints_in, models_in, parse_json
 from ogkd.core.config_files import configs_in, read_config
@@ -20,7 +19,6 @@ from ogkd.evaluation.metrics import METRICS
 
 # Kinds of runs by the classes tested; a run that was trained and tested on novel classes is "train_new".
 KINDS = {"base": "train_base", "new": "test_new", "all": "few_shot"}
-DEEPEST_CONFIG = 20  # levels of sections and lists
 _NAME = Rule(lambda value: isinstance(value, str) and bool(value), "a name")
 _SHAPE = {
     "method": _NAME, "dataset": _NAME, "backbone": _NAME, "subsample": one_of(*KINDS), "shots": int, "seed": int,
@@ -104,18 +102,25 @@ def begun_below(folders: Iterable[Path]) -> str:
     return text + (f"; {len(broken)} diverged, the first is {broken[0]}" if broken else "")
 
 
+def unfinished(folder: Path) -> list[tuple[Path, int]]:
+    """Folders of runs that were started but neither finished nor diverged, with the last saved epoch (0: none)."""
+    return [
+        (run, max((epoch for model in models_in(run) for epoch in checkpoints_in(model)), default=0))
+        for run in sorted(path.parent for path in Path(folder).rglob("config.yaml"))
+        if not any((run / name).exists() for name in (RESULTS, DIVERGED))
+    ]
+
+
 def runs_in(folders: Iterable[Path], diverged: bool = False) -> list[Run]:
     """The finished runs in these run folders, with `diverged` also those that diverged. A corrupt one is reported and
     left out."""
     runs = []
     for folder in map(Path, folders):
-        names = (RESULTS, DIVERGED) if diverged else (RESULTS,)
-        if not any((folder / name).exists() for name in names):
-            continue
-        try:
-            runs.append(read_run(folder))
-        except UserError as error:
-            warn(f"a run is left out: {error}")
+        if (folder / RESULTS).exists() or (diverged and (folder / DIVERGED).exists()):
+            try:
+                runs.append(read_run(folder))
+            except UserError as error:
+                warn(f"a run is left out: {error}")
     return runs
 
 
@@ -132,16 +137,9 @@ def read_run(folder: Path) -> Run:
         kind = "train_new"
     if results.get("source", "") not in ("", ELSEWHERE, results["dataset"]):
         kind = "transfer"
-    return Run(
-        kind,
-        _command_name(results),
-        re.split(r"[/\\]", results["backbone"].removeprefix("hf-hub:").rstrip("/\\"))[-1],
-        results["method"],
-        results["shots"],
-        results["seed"],
-        results,
-        folder,
-    )
+    backbone = re.split(r"[/\\]", results["backbone"].removeprefix("hf-hub:").rstrip("/\\"))[-1]
+    method, shots, seed = (results[name] for name in ("method", "shots", "seed"))
+    return Run(kind, _command_name(results), backbone, method, shots, seed, results, folder)
 
 
 def read_results(path: Path) -> dict:
@@ -152,27 +150,14 @@ def read_results(path: Path) -> dict:
     """
     try:
         results = parse_json(path.read_text(encoding="utf-8"))
-        _check(results, SHAPES[path.name])
+        reason = mismatch(results, SHAPES[path.name])
     except RecursionError:
         reason = "it is nested too deeply"
-    except (ValueError, OverflowError, OSError) as error:
+    except (ValueError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-    else:
-        return results
-    raise UserError(f"{path} is corrupt ({reason}): delete it and test the run again.")
-
-
-def _check(results: Any, shape: dict) -> None:
-    found = mismatch(results, shape)
-    if found:
-        raise ValueError(found)
-    if _depth(results["config"]) > DEEPEST_CONFIG:
-        raise RecursionError
-
-
-def _depth(node: object) -> int:
-    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    return 1 + max(map(_depth, inner), default=0)
+    if reason:
+        raise UserError(f"{path} is corrupt ({reason}): delete it and test the run again.")
+    return results
 
 
 def _trained(results: dict, folder: Path) -> bool:
@@ -214,17 +199,6 @@ def select(
         and (backbone is None or run.backbone == backbone)
         and (datasets is None or run.dataset in datasets)
     ]
-
-
-def unfinished(folder: Path) -> list[tuple[Path, int]]:
-    """Folders of runs that were started but neither finished nor diverged, with the last saved epoch (0: none)."""
-    found = []
-    for config in sorted(Path(folder).rglob("config.yaml")):
-        run = config.parent
-        if not any((run / name).exists() for name in (RESULTS, DIVERGED)):
-            epochs = (epoch for model in models_in(run) for epoch in checkpoints_in(model))
-            found.append((run, max(epochs, default=0)))
-    return found
 
 
 def warn(sentence: str) -> None:

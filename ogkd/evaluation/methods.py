@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,6 @@ from ogkd.core.places import HOME
 
 # A class in a later file replaces an earlier one of the same name, as in the registry.
 SOURCES = ("trainers/*.py", "plugins/*.py", "plugins/*/*.py", "plugins/*/trainers/*.py", "plugins/*/trainers/*/*.py")
-ATTRIBUTES = ("title", "paper", "row")
 
 
 @dataclass(frozen=True)
@@ -34,24 +33,25 @@ class Method:
     row: int | None = None
 
 
-@dataclass(frozen=True)
-class _Class:
-    bases: tuple[str, ...]
-    attributes: dict[str, object]
-    registered: bool
-
-
 @cache
 def known_methods(root: Path = HOME) -> dict[str, Method]:
     """The registered methods of a checkout by class name.
 
     `row` is inherited. `title` is not, since two methods must not have the same title; its default is the class name.
     """
-    classes: dict[str, _Class] = {}
-    for pattern in SOURCES:
-        for path in sorted(root.glob(pattern)):
-            classes.update(_classes(path))
-    return {name: _method(name, classes) for name, found in classes.items() if found.registered}
+    classes: dict[str, ast.ClassDef] = {}
+    for path in (path for pattern in SOURCES for path in sorted(root.glob(pattern))):
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError, OSError):  # importing the file reports the error; tables can do without it
+            continue
+        classes |= {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    methods = {}
+    for name, node in classes.items():
+        if any(_registers(decorator) for decorator in node.decorator_list):
+            title, paper = (_text(node, key) for key in ("title", "paper"))
+            methods[name] = Method(name, title or name, paper, _row(name, classes))
+    return methods
 
 
 def spelling(word: str) -> str:
@@ -76,14 +76,14 @@ def named_among(words: Iterable[str], methods: Iterable[str]) -> list[str]:
     Raises:
         UserError: one of them is not among `methods`, those of the finished runs.
     """
-    there, found = sorted(set(methods), key=order), list(dict.fromkeys(map(named, words)))
-    for name in found:
+    there, names = sorted(set(methods), key=order), list(dict.fromkeys(map(named, words)))
+    for name in names:
         if name not in there:
             raise UserError(
                 f"There is no finished run of the method {name}{did_you_mean(name, there)}; there are "
                 f"{', '.join(there) or 'none'}."
             )
-    return found
+    return names
 
 
 def order(method: str) -> tuple:
@@ -93,34 +93,15 @@ def order(method: str) -> tuple:
     return (row is None, row or 0, method)
 
 
-def _method(name: str, classes: dict[str, _Class]) -> Method:
-    own = classes[name].attributes
-    title, paper, row = own.get("title"), own.get("paper"), _row(name, classes, frozenset())
-    return Method(
-        name, title if isinstance(title, str) and title else name, paper if isinstance(paper, str) else "", row
-    )
-
-
-def _row(name: str, classes: dict[str, _Class], seen: frozenset[str]) -> int | None:
+def _row(name: str, classes: dict[str, ast.ClassDef], seen: tuple[str, ...] = ()) -> int | None:
     """The class's `row` or that of the first base class that has one; `seen` guards against circles of names."""
     if name not in classes or name in seen:
         return None
-    own = classes[name].attributes.get("row")
+    own = _attributes(classes[name]).get("row")
     if type(own) is int:
         return own
-    of_bases = (_row(base, classes, seen | {name}) for base in classes[name].bases)
-    return next((row for row in of_bases if row is not None), None)
-
-
-def _classes(path: Path) -> Iterator[tuple[str, _Class]]:
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, OSError):  # importing the file reports the error; tables can do without it
-        return
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef):
-            bases = tuple(ast.unparse(base).rpartition(".")[2] for base in node.bases)
-            yield node.name, _Class(bases, dict(_literals(node)), any(map(_registers, node.decorator_list)))
+    bases = (ast.unparse(base).rpartition(".")[2] for base in classes[name].bases)
+    return next((row for base in bases if (row := _row(base, classes, (*seen, name))) is not None), None)
 
 
 def _registers(decorator: ast.expr) -> bool:
@@ -128,22 +109,21 @@ def _registers(decorator: ast.expr) -> bool:
     return ast.unparse(called).rpartition(".")[2] == "register"
 
 
-def _literals(node: ast.ClassDef) -> Iterator[tuple[str, object]]:
-    """Name and value of attributes that are set to literals: `title = "CoOp"` or `title, row = "CoOp", 80`."""
+def _text(node: ast.ClassDef, name: str) -> str:
+    value = _attributes(node).get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _attributes(node: ast.ClassDef) -> dict[str, object]:
+    """The attributes of a class that are set to literals: `title = "CoOp"` or `title, row = "CoOp", 80`."""
+    values: dict[str, object] = {}
     for statement in node.body:
-        if isinstance(statement, ast.Assign):
-            pairs = [pair for target in statement.targets for pair in _pairs(target, statement.value)]
-        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
-            pairs = [(statement.target, statement.value)]
-        else:
-            continue
-        for target, value in pairs:
-            if isinstance(target, ast.Name) and target.id in ATTRIBUTES and isinstance(value, ast.Constant):
-                yield target.id, value.value
-
-
-def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
-    several = ast.Tuple | ast.List
-    if isinstance(target, several) and isinstance(value, several) and len(target.elts) == len(value.elts):
-        return list(zip(target.elts, value.elts, strict=True))
-    return [(target, value)]
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+            target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+            names = [part.id for part in ast.walk(target) if isinstance(part, ast.Name)]
+            try:
+                value = ast.literal_eval(statement.value)
+            except ValueError:  # not a literal
+                continue
+            values |= zip(names, value, strict=False) if isinstance(target, ast.Tuple) else {names[0]: value}
+    return values

@@ -14,21 +14,20 @@ resampled rows.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
-from ogkd.core import UserError
+from ogkd.core import UserError, did_you_mean
 from ogkd.evaluation.predictions import Predictions
 
 CALIBRATION_BINS = 15
 COVERAGE = Fraction(4, 5)
-NEEDS = ("costs", "order")
 TEMPERATURES = (0.01, 100.0)
 
 
@@ -84,11 +83,8 @@ def metric(
 def find(name: str) -> Metric:
     """The metric with a name. Raises UserError, suggesting the nearest name, if there is none."""
     if name not in METRICS:
-        near = difflib.get_close_matches(name, METRICS, 1)
-        raise UserError(
-            f"There is no metric {name!r}{f', do you mean {near[0]!r}?' if near else '.'} "
-            f"Known are {', '.join(METRICS)}."
-        )
+        known = list(METRICS)
+        raise UserError(f"There is no metric {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}.")
     return METRICS[name]
 
 
@@ -99,7 +95,7 @@ def compute(name: str, predictions: Predictions, *, costs: object = None, order:
     order: the grade of each class, C different numbers.
     Raises UserError for an unknown name, or for invalid costs or grades.
     """
-    return bound(name, len(predictions.classnames), costs=costs, order=order)(predictions)
+    return bound(name, len(predictions.classnames), costs=costs, order=order)[0](predictions)
 
 
 def compute_all(predictions: Predictions, *, costs: object = None, order: object = None) -> dict[str, float | None]:
@@ -109,27 +105,16 @@ def compute_all(predictions: Predictions, *, costs: object = None, order: object
 
 def bound(
     name: str, num_classes: int, *, costs: object = None, order: object = None
-) -> Callable[[Predictions], float | None]:
-    """The metric as a function of predictions only; costs and order are checked once."""
-    needed = _needed(find(name), num_classes, costs, order)
-    return lambda predictions: None if needed is None else find(name).function(predictions, **needed)
+) -> tuple[Callable[..., float | None], Callable[..., np.ndarray] | None]:
+    """The metric and its `resampled`, if it has one, as functions of predictions only; costs and order are checked.
 
-
-def bound_resampled(
-    name: str, num_classes: int, *, costs: object = None, order: object = None
-) -> Callable[[Predictions, np.ndarray], np.ndarray] | None:
-    """The metric's `resampled`, bound likewise; None if it has none or its other inputs are not given."""
-    function, needed = find(name).resampled, _needed(find(name), num_classes, costs, order)
-    if function is None or needed is None:
-        return None
-    return lambda predictions, counts: function(predictions, counts, **needed)
-
-
-def _needed(found: Metric, num_classes: int, costs: object, order: object) -> dict[str, np.ndarray] | None:
-    given = {"costs": _costs(costs, num_classes), "order": _order(order, num_classes)}
-    needed = {need: given[need] for need in NEEDS if need in found.needs}
-    known = {need: value for need, value in needed.items() if value is not None}
-    return known if len(known) == len(needed) else None
+    If an input that it needs is not given, the metric is None everywhere.
+    """
+    entry, given = find(name), {"costs": _costs(costs, num_classes), "order": _order(order, num_classes)}
+    needed = {need: given[need] for need in entry.needs}
+    if any(value is None for value in needed.values()):
+        return lambda predictions: None, None
+    return partial(entry.function, **needed), entry.resampled and partial(entry.resampled, **needed)
 
 
 def _costs(costs: object, num_classes: int) -> np.ndarray | None:

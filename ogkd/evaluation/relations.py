@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ogkd.classes import FOLDER, costs, geometry_file, read_geometry
+from ogkd.classes import costs, geometry_file, read_geometry
 from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.metrics import find
@@ -35,7 +35,7 @@ def relations(metric: str, run: Run, classnames: tuple[str, ...]) -> dict[str, A
 @cache
 def _relations(dataset: str, classnames: tuple[str, ...]) -> dict[str, np.ndarray]:
     if not geometry_file(dataset).is_file():
-        raise UserError(f"it needs to know how the classes of {dataset} relate, a {FOLDER.name}/{dataset}.yaml")
+        raise UserError(f"it needs to know how the classes of {dataset} relate, a geometry/{dataset}.yaml")
     geometry = read_geometry(dataset, classnames)
     known = {"costs": costs(geometry)}
     if geometry.is_ordered:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ogkd.models.configurations import ImageSpec
 from ogkd.models.errors import MissingWeights, ModelError
-from ogkd.models.registry import available_models, folder_of, image_spec, load, model_named
+from ogkd.models.sources import available_models, folder_of, image_spec, load, locate, model_named
 
 if TYPE_CHECKING:
     from ogkd.models.interface import FrozenCLIP, ImageFeatures, Tokens
@@ -26,6 +26,7 @@ __all__ = [
     "folder_of",
     "image_spec",
     "load",
+    "locate",
     "model_named",
 ]
 

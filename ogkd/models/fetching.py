@@ -11,12 +11,13 @@ from typing import Any
 from ogkd.core import UserError, atomic_path, progress, sweep
 from ogkd.core.hashes import matches_etag
 from ogkd.core.network import trouble
+from ogkd.core.places import command
 from ogkd.core.transfer import quiet_hub_client, require_space, writing
 from ogkd.models.sources import BIOMEDCLIP, OPEN_CLIP_CONFIG, TRANSFORMERS_WEIGHTS
 
 TOKENIZERS = ("tokenizer.json", "vocab.txt")  # with either of them the model needs no second repository
 NAMES = (*BIOMEDCLIP.required, *BIOMEDCLIP.optional, *BIOMEDCLIP.weights)
-COMMAND = "`python scripts/download.py weights`"
+COMMAND = f"`{command('download')} weights`"
 
 
 def install_weights(endpoint: str | None = None, only_check: bool = False, cache: Path | None = None) -> Path:
@@ -68,8 +69,8 @@ def export_weights(folder: Path, target: Path) -> None:
 def _cached(name: str, cache: Path) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(BIOMEDCLIP.name, name, cache_dir=cache, revision=BIOMEDCLIP.revision)
-    return Path(found) if isinstance(found, str) else None
+    result = try_to_load_from_cache(BIOMEDCLIP.name, name, cache_dir=cache, revision=BIOMEDCLIP.revision)
+    return Path(result) if isinstance(result, str) else None
 
 
 def _faults(cache: Path) -> tuple[list[str], list[Path]]:

@@ -16,10 +16,6 @@ from ogkd.models.configurations import ImageSpec
 from ogkd.models.errors import ModelError
 from ogkd.models.hooks import Deep
 
-Report = Callable[[str, int, int], None]
-"""Called as report(stage, done, total) during long work; done and total count bytes or tensors. Stages may run at the
-same time, in separate threads."""
-
 
 class ImageFeatures(NamedTuple):
     """The global token (B, D) and, with patches, the patch tokens (B, P, D); not normalised."""
@@ -64,7 +60,7 @@ class FrozenCLIP(nn.Module):
         super().__init__()
         self.image_tower = image
         self.text_tower = text
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self.name = name
         self.fingerprint = fingerprint
         self.image_size, self.mean, self.std = spec.size, spec.mean, spec.std
@@ -156,7 +152,7 @@ class FrozenCLIP(nn.Module):
         texts = list(texts)
         if not texts:
             return Tokens(torch.zeros(0, 0, dtype=torch.long), torch.zeros(0, 0, dtype=torch.bool))
-        sequences = self._tokenizer(texts)
+        sequences = self.tokenizer(texts)
         for text, sequence in zip(texts, sequences, strict=True):
             if len(sequence) > self.context_length:
                 raise ModelError(
@@ -176,7 +172,7 @@ class FrozenCLIP(nn.Module):
 
         Raises ModelError if the tokenizer cannot name its ids.
         """
-        words = getattr(self._tokenizer, "words", None)
+        words = getattr(self.tokenizer, "words", None)
         if words is None:
             raise ModelError(
                 f"The tokenizer of {self.name} cannot name its token ids: use one in transformers' format."

@@ -26,8 +26,8 @@ from ogkd.models.configurations import (
     without_code,
 )
 from ogkd.models.errors import ModelError
-from ogkd.models.interface import FrozenCLIP, Report
-from ogkd.models.sources import OPEN_CLIP_WEIGHTS, TRANSFORMERS_WEIGHTS, Repository, weights_in
+from ogkd.models.interface import FrozenCLIP
+from ogkd.models.sources import OPEN_CLIP_WEIGHTS, OPENAI_CLIP, TRANSFORMERS_WEIGHTS, Repository, weights_in
 from ogkd.models.tokenizers import (
     CLEANINGS,
     Tokenizer,
@@ -52,37 +52,23 @@ _UNSET: tuple = (None, False, "", [], {})
 _CONTEXT_LENGTH = 77  # where a configuration gives none
 
 
-def load_folder(
-    name: str, folder: Path, report: Report | None = None, repository: Repository | None = None
-) -> FrozenCLIP:
+def load_folder(name: str, folder: Path, repository: Repository | None = None) -> FrozenCLIP:
     """Load the model of a folder with open_clip_config.json, weights and tokenizer, on the CPU.
 
-    `repository` is the hub repository that the folder is a copy of, if any. A text tower from transformers is built
-    from the folder's config.json or, if there is none (as for BiomedCLIP), from the shapes of its weights.
+    `repository` is the hub repository that the folder is a copy of, if any; OpenAI's has weights alone, and open_clip
+    has the rest. A text tower from transformers is built from the folder's config.json or, if there is none (as for
+    BiomedCLIP), from the shapes of its weights.
     Raises ModelError if files are missing, corrupt or do not belong together.
     """
-    return _load(name, folder, open_clip_config(folder), report, repository)
-
-
-def load_openai(name: str, folder: Path, report: Report | None = None) -> FrozenCLIP:
-    """Load OpenAI's CLIP ViT-B/16 from a folder with its weights alone, on the CPU; open_clip itself provides the
-    configuration and the tokenizer. Raises ModelError as load_folder does."""
-    import open_clip
-
-    config = {"model_cfg": open_clip.get_model_config(_OPENAI_MODEL), "preprocess_cfg": {}}
-    return _load(name, folder, config, report, None)
-
-
-def _load(name: str, folder: Path, config: dict, report: Report | None, repository: Repository | None) -> FrozenCLIP:
+    config = open_clip_config(folder) if repository != OPENAI_CLIP else _openai_config()
     spec = image_spec_of(config, folder / OPEN_CLIP_CONFIG)
     path = weights_in(folder, (*OPEN_CLIP_WEIGHTS, *TRANSFORMERS_WEIGHTS))
     text_config = _own_text_config(config["model_cfg"], folder)
     with ExitStack() as stack:
         # Hash in a separate thread while open_clip is imported and the model is built.
         thread = stack.enter_context(ThreadPoolExecutor(1))
-        identity = config if text_config is None else [config, text_config]
-        fingerprint = thread.submit(weights.fingerprint, path, identity, report)
-        state = weights.read(path, report)
+        fingerprint = thread.submit(weights.fingerprint, path, [config, text_config] if text_config else config)
+        state = weights.read(path)
         model_cfg = _self_contained(config["model_cfg"], folder, state, path, stack)
         model: Any = build(model_cfg, folder, custom_text=any(key.startswith("text.") for key in state))
     weights.fill(model, state, path, name, ignored=_IGNORED)
@@ -92,7 +78,7 @@ def _load(name: str, folder: Path, config: dict, report: Report | None, reposito
     return FrozenCLIP(
         name=name,
         image=image_tower_of(model.visual),
-        text=_text_tower(model, tokenizer, folder / OPEN_CLIP_CONFIG),
+        text=text_tower_of(model, tokenizer, folder / OPEN_CLIP_CONFIG),
         tokenizer=tokenizer,
         spec=spec,
         embed_dim=model_cfg["embed_dim"],
@@ -100,6 +86,12 @@ def _load(name: str, folder: Path, config: dict, report: Report | None, reposito
         log_logit_scale=float(model.logit_scale.reshape(())),
         fingerprint=fingerprint.result(),
     )
+
+
+def _openai_config() -> dict:
+    import open_clip
+
+    return {"model_cfg": open_clip.get_model_config(_OPENAI_MODEL), "preprocess_cfg": {}}
 
 
 def _own_text_config(model_cfg: Mapping, folder: Path) -> dict | None:
@@ -156,7 +148,7 @@ def build(model_cfg: Mapping, folder: Path, custom_text: bool = False) -> nn.Mod
         ) from error
 
 
-def _text_tower(model: Any, tokenizer: Tokenizer, path: Path) -> nn.Module:
+def text_tower_of(model: Any, tokenizer: Tokenizer, path: Path) -> nn.Module:
     """The text tower of a model.
 
     Raises ModelError if it would not read the tokenizer's texts as open_clip does: a tower of transformers ignores the

@@ -17,14 +17,13 @@ from torch import Tensor
 
 from ogkd.core.files import atomic_path
 from ogkd.core.network import trouble
-from ogkd.models import weights
+from ogkd.models import open_clip_models, weights
 from ogkd.models.configurations import OPENAI_SPEC, ImageSpec
 from ogkd.models.errors import ModelError, OpenAIError
-from ogkd.models.interface import FrozenCLIP, Report
-from ogkd.models.open_clip_models import build
+from ogkd.models.interface import FrozenCLIP
 from ogkd.models.openai_archive import is_archive, read_archive
 from ogkd.models.tokenizers import native_tokenizer
-from ogkd.models.towers import NativeText, image_tower_of
+from ogkd.models.towers import image_tower_of
 
 CACHE = Path("~/.cache/clip")
 """OpenAI's own cache."""
@@ -33,23 +32,23 @@ SIZES = ("input_resolution", "context_length", "vocab_size")
 """Buffers of the archives that are no weights."""
 
 
-def load(name: str, path: Path, report: Report | None = None) -> FrozenCLIP:
+def load(name: str, path: Path) -> FrozenCLIP:
     """Load the model of a file in OpenAI's format, in fp32, on the CPU. Raises ModelError if it has another format."""
-    state = {key: value.float() for key, value in read(path, report).items() if key not in SIZES}
+    state = {key: value.float() for key, value in read(path).items() if key not in SIZES}
     config = config_of(state)
-    model: Any = build(config, path)
+    model: Any = open_clip_models.build(config, path)
     weights.fill(model, state, path, name)
     tokenizer = native_tokenizer("lower")
     return FrozenCLIP(
         name=name,
         image=image_tower_of(model.visual),
-        text=NativeText(model),
+        text=open_clip_models.text_tower_of(model, tokenizer, path),
         tokenizer=tokenizer,
         spec=OPENAI_SPEC._replace(size=config["vision_cfg"]["image_size"]),
         embed_dim=config["embed_dim"],
         context_length=config["text_cfg"]["context_length"],
         log_logit_scale=float(model.logit_scale),
-        fingerprint=weights.fingerprint(path, config, report),
+        fingerprint=weights.fingerprint(path, config),
     )
 
 
@@ -147,12 +146,12 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read(path: Path, report: Report | None = None, only_shapes: bool = False) -> dict[str, Tensor]:
+def read(path: Path, only_shapes: bool = False) -> dict[str, Tensor]:
     """Return the tensors of a file in OpenAI's format: of a state dict in fp32, of an archive as they are saved.
 
     `only_shapes` may leave them on the meta device. Raises ModelError if the file is corrupt.
     """
-    return read_archive(path, only_shapes) if is_archive(path) else weights.read(path, report)
+    return read_archive(path, only_shapes) if is_archive(path) else weights.read(path)
 
 
 def file_of(name: str) -> Path:

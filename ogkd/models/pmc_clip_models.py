@@ -19,7 +19,7 @@ from ogkd.models import weights
 from ogkd.models.bert import config_of_state
 from ogkd.models.configurations import pmc_settings, pmc_spec
 from ogkd.models.errors import ModelError
-from ogkd.models.interface import FrozenCLIP, Report
+from ogkd.models.interface import FrozenCLIP
 from ogkd.models.sources import PMC_CLIP, PMC_WEIGHTS, Repository, weights_in
 from ogkd.models.tokenizers import transformers_tokenizer
 from ogkd.models.towers import OpenClipResNet, TransformersText
@@ -55,9 +55,7 @@ def _blocks(state: Mapping[str, Tensor], stage: int) -> int:
     return 1 + max(int(match[1]) for match in map(block.match, state) if match)
 
 
-def load_folder(
-    name: str, folder: Path, report: Report | None = None, repository: Repository | None = None
-) -> FrozenCLIP:
+def load_folder(name: str, folder: Path, repository: Repository | None = None) -> FrozenCLIP:
     """Load the model of a folder with checkpoint.pt, on the CPU, with a tokenizer from the folder or the hub.
 
     `repository` is the hub repository that the folder is a copy of, if any; a missing tokenizer is taken from
@@ -67,8 +65,8 @@ def load_folder(
 
     path = weights_in(folder, (PMC_WEIGHTS,))
     settings = pmc_settings(folder)
-    fingerprint = weights.fingerprint(path, settings, report)
-    state = weights.read(path, report)
+    fingerprint = weights.fingerprint(path, settings)
+    state = weights.read(path)
     needed = ["text_projection", "logit_scale", *(f"visual.layer{stage}.0.conv1.weight" for stage in (1, 2, 3, 4))]
     missing = [key for key in needed if key not in state]
     if missing:

@@ -1,29 +1,34 @@
-"""Locates a model's files: in a folder or in a Hugging Face repository (first its cache, then the network)."""
+"""Finds a model by name and fetches it: in a folder, or in a Hugging Face repository (its cache first)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple, cast
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
+from ogkd.core.files import did_you_mean
+from ogkd.core.garbage import no_collection
 from ogkd.core.network import trouble
-from ogkd.models.configurations import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG
+from ogkd.models import configurations
+from ogkd.models.configurations import OPEN_CLIP_CONFIG, OPENAI_SIZES, OPENAI_SPEC, TRANSFORMERS_CONFIG, ImageSpec
 from ogkd.models.errors import MissingWeights, ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ogkd.models.interface import FrozenCLIP
 
 PMC_WEIGHTS = "checkpoint.pt"
 OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 TRANSFORMERS_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "special_tokens_map.json",
-)
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
 """Files that define a tokenizer; any one of them is enough."""
+TOKENIZER_FILES = (*VOCABULARIES, "tokenizer_config.json", "merges.txt", "special_tokens_map.json")
 
+_BUNDLED = {"PhantomCLIP": Path(__file__).parent / "phantomclip"}
+_HUB_PREFIX = "hf-hub:"
 _CONNECT_SECONDS = 5
 
 
@@ -71,11 +76,89 @@ HUB_MODELS = {"BiomedCLIP": BIOMEDCLIP, "CLIP": OPENAI_CLIP, "PubMedCLIP": PUBME
 """The models that have a short name here."""
 
 
-def open_clip_repository(name: str) -> Repository:
-    """The repository "org/name" in open_clip's format. Raises ModelError for a name that is not valid on the hub."""
+# By name
+
+
+def available_models() -> list[str]:
+    """The names that `load` accepts, besides folders and "hf-hub:org/name"."""
+    return [*HUB_MODELS, *_BUNDLED]
+
+
+def model_named(word: str) -> str:
+    """Return the name in `available_models` that is meant, whatever its case and hyphens; any other word, and that of a
+    folder, as it is."""
+    if not word or Path(word).is_dir():
+        return word
+    return {_spelling(name): name for name in available_models()}.get(_spelling(word), word)
+
+
+def _spelling(name: str) -> str:
+    return name.replace("-", "").replace("_", "").casefold()
+
+
+def load(name: str | Path, device: str | torch.device = "cpu") -> FrozenCLIP:
+    """Load a frozen model by name, folder, file in OpenAI's format or "hf-hub:org/name" onto `device`.
+
+    Raises ModelError, in one sentence that says how to fix it, if the name is unknown or files are corrupt or do not
+    belong together, and its subclass MissingWeights if files are missing and cannot be downloaded.
+    """
+    name = model_named(str(name))
+    repository, folder = _repository(name), locate(name)
+    title = name if name in available_models() else Path(name.removeprefix(_HUB_PREFIX)).resolve().name
+    with no_collection():  # the formats import open_clip or transformers, and timm
+        if folder.is_file():
+            return _openai().load(name if name in OPENAI_SIZES else folder.stem, folder).to(device)
+        module = import_module(f"{__package__}.{_format_of(folder, repository).module}")
+        return module.load_folder(title, folder, repository).to(device)
+
+
+def locate(name: str | Path) -> Path:
+    """Return the folder with a model's files, or a file in OpenAI's format; those missing from the cache are
+    downloaded. Errors as for `load`."""
+    repository = _repository(name := model_named(str(name)))
+    if _is_openai(name):
+        return _openai().file_of(name)
+    return _folder(name) if repository is None else from_hub(repository)
+
+
+def folder_of(name: str | Path) -> Path | None:
+    """Return the folder with a model's files on this machine, or its file; None if they are not downloaded yet.
+    ModelError as for `load`."""
+    repository = _repository(name := model_named(str(name)))
+    if _is_openai(name):
+        return Path(name) if Path(name).is_file() else None
+    return _folder(name) if repository is None else _in_cache(repository, _wanted(repository))
+
+
+def image_spec(name: str | Path) -> ImageSpec:
+    """Return a model's image size, mean and standard deviation, from its configuration alone; errors as for `load`."""
+    repository = _repository(name := model_named(str(name)))
+    if _is_openai(name):
+        size = OPENAI_SIZES.get(name)
+        return OPENAI_SPEC._replace(size=size) if size else _openai().image_spec(Path(name))
+    if repository in (OPENAI_CLIP, PMC_CLIP):
+        return OPENAI_SPEC
+    folder = _folder(name) if repository is None else from_hub(repository, weights=False)
+    return _format_of(folder).image_spec(folder)
+
+
+def _is_openai(name: str) -> bool:
+    """Whether a name is one of OpenAI's, or a file."""
+    return name in OPENAI_SIZES or Path(name).is_file()
+
+
+def _openai() -> ModuleType:
+    return import_module(f"{__package__}.openai_models")  # with PyTorch
+
+
+def _repository(name: str) -> Repository | None:
+    """The hub's repository of a model. Raises ModelError for a name that is not valid on the hub."""
+    if not name.startswith(_HUB_PREFIX):
+        return HUB_MODELS.get(name)
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
+    name = name.removeprefix(_HUB_PREFIX)
     try:
         validate_repo_id(name)
         _organisation, _name = name.split("/")
@@ -84,12 +167,45 @@ def open_clip_repository(name: str) -> Repository:
     return Repository(name, (OPEN_CLIP_CONFIG,), OPEN_CLIP_WEIGHTS, (*TOKENIZER_FILES, TRANSFORMERS_CONFIG))
 
 
-def tokenizer_repository(repository: Repository) -> Repository:
-    """Return the repository with a model's tokenizer when the files downloaded so far do not include one."""
-    files = (), VOCABULARIES, (*TOKENIZER_FILES, TRANSFORMERS_CONFIG)
-    if repository.tokenizer is not None:
-        return Repository(repository.tokenizer, *files)
-    return Repository(repository.name, *files, revision=repository.revision, kind=repository.kind)
+def _folder(name: str) -> Path:
+    folder = _BUNDLED.get(name, Path(name))
+    if folder.is_dir():
+        return folder
+    near = did_you_mean(name, available_models())
+    raise ModelError(
+        f'There is no model or folder "{name}"{near}: choose one of {", ".join(available_models())}, a folder with '
+        f'{OPEN_CLIP_CONFIG} and weights, or "hf-hub:org/name".'
+    )
+
+
+# In a folder
+
+
+class _Format(NamedTuple):
+    """A format of model folders; `module` has load_folder and needs PyTorch, so only `load` imports it."""
+
+    module: str
+    matches: Callable[[Path], bool]
+    image_spec: Callable[[Path], ImageSpec]
+
+
+_FORMATS = (
+    _Format("open_clip_models", lambda folder: (folder / OPEN_CLIP_CONFIG).is_file(), configurations.open_clip_spec),
+    _Format("pmc_clip_models", lambda folder: (folder / PMC_WEIGHTS).is_file(), configurations.pmc_spec),
+    _Format("transformers_models", configurations.is_transformers_clip, configurations.transformers_spec),
+)
+
+
+def _format_of(folder: Path, repository: Repository | None = None) -> _Format:
+    if repository is OPENAI_CLIP:  # weights alone; open_clip itself has the configuration
+        return _FORMATS[0]
+    for candidate in _FORMATS:
+        if candidate.matches(folder):
+            return candidate
+    raise ModelError(
+        f"The model folder {folder} has no configuration: put {OPEN_CLIP_CONFIG} (open_clip), {TRANSFORMERS_CONFIG} "
+        f"(transformers' CLIPModel) or {PMC_WEIGHTS} (PMC-CLIP) into it."
+    )
 
 
 def first_file(folder: Path, names: Sequence[str]) -> Path | None:
@@ -105,56 +221,61 @@ def weights_in(folder: Path, names: Sequence[str]) -> Path:
     return path
 
 
+# On the hub
+
+
 def from_hub(repository: Repository, weights: bool = True) -> Path:
     """Return the folder in the hub's cache with a repository's files, downloading what is missing.
 
     Without `weights`, only the required files are looked for. Raises MissingWeights if files are missing and cannot be
     downloaded.
     """
-    found = _cached(repository, weights)
-    if None in found:
-        wanted = _wanted(repository, weights)
-        return _fetch(repository, wanted, _lacking(wanted, found), repository.optional if weights else ())
-    return cast(Path, found[0]).parent
+    wanted = _wanted(repository, weights)
+    return _in_cache(repository, wanted) or _fetch(repository, wanted, repository.optional if weights else ())
 
 
-def in_cache(repository: Repository) -> Path | None:
-    """Return the folder in the hub's cache with a repository's files; None if they are not downloaded yet."""
-    found = _cached(repository, weights=True)
-    return None if None in found else cast(Path, found[0]).parent
+def tokenizer_folder(repository: Repository) -> Path:
+    """The folder with a model's tokenizer, when the files downloaded so far do not include one. As from_hub."""
+    files = (), VOCABULARIES, (*TOKENIZER_FILES, TRANSFORMERS_CONFIG)
+    if repository.tokenizer is not None:
+        return from_hub(Repository(repository.tokenizer, *files))
+    return from_hub(Repository(repository.name, *files, revision=repository.revision, kind=repository.kind))
 
 
-def _wanted(repository: Repository, weights: bool) -> list[tuple[str, ...]]:
+def _wanted(repository: Repository, weights: bool = True) -> list[tuple[str, ...]]:
+    """The files of a repository that are needed, each by the names that it may have."""
     return [*((name,) for name in repository.required), *([repository.weights] if weights else [])]
 
 
-def _cached(repository: Repository, weights: bool) -> list[Path | None]:
-    """Return the cached path of each wanted file, or None."""
+def _in_cache(repository: Repository, wanted: Sequence[Sequence[str]]) -> Path | None:
+    """The folder in the hub's cache, if it has every wanted file."""
+    found = [_cached(repository, names) for names in wanted]
+    return None if None in found else next(path.parent for path in found if path)
+
+
+def _cached(repository: Repository, names: Sequence[str]) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    def cached(name: str) -> Path | None:
-        found = try_to_load_from_cache(repository.name, name, revision=repository.revision, repo_type=repository.kind)
-        return Path(found) if isinstance(found, str) else None
-
-    return [next(filter(None, map(cached, names)), None) for names in _wanted(repository, weights)]
+    place = {"revision": repository.revision, "repo_type": repository.kind}
+    found = (try_to_load_from_cache(repository.name, name, **place) for name in names)
+    return next((Path(path) for path in found if isinstance(path, str)), None)
 
 
-def _lacking(wanted: Sequence[Sequence[str]], found: Sequence[Path | None]) -> str:
-    return ", ".join(" or ".join(names) for names, path in zip(wanted, found, strict=True) if path is None)
-
-
-def _fetch(repository: Repository, wanted: Sequence[Sequence[str]], missing: str, optional: Sequence[str]) -> Path:
+def _fetch(repository: Repository, wanted: Sequence[Sequence[str]], optional: Sequence[str]) -> Path:
     from huggingface_hub import constants, get_session, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    def download(name: str) -> Path | None:
+    def lacking() -> str:
+        return ", ".join(" or ".join(names) for names in wanted if _cached(repository, names) is None)
+
+    def download(name: str) -> bool:
         try:
-            path = hf_hub_download(repository.name, name, revision=repository.revision, repo_type=repository.kind)
+            hf_hub_download(repository.name, name, revision=repository.revision, repo_type=repository.kind)
         except LocalEntryNotFoundError:  # the hub did not say that there is no such file
             raise
         except EntryNotFoundError:
-            return None
-        return Path(path)
+            return False
+        return True
 
     try:
         # The hub's own client retries for half a minute before it gives up on a machine without a network.
@@ -162,26 +283,28 @@ def _fetch(repository: Repository, wanted: Sequence[Sequence[str]], missing: str
     except Exception as error:  # the class depends on which HTTP library the hub's client uses
         reason, mend = trouble(error, "run this once where there is a network")
         raise MissingWeights(
-            f"The hub's cache on this machine lacks {missing} of {repository.name}, and the hub cannot be "
+            f"The hub's cache on this machine lacks {lacking()} of {repository.name}, and the hub cannot be "
             f"reached ({reason}): {mend}, or put the model's configuration, weights and tokenizer into a folder and "
             "give that folder instead of the name.",
             repository.name,
         ) from error
     try:
-        found = [next(filter(None, map(download, names)), None) for names in wanted]
+        for names in wanted:
+            any(map(download, names))
         for name in optional:
             download(name)
     except Exception as error:  # as above
         reason, mend = trouble(error)
         raise MissingWeights(
-            f"{missing} of {repository.name} cannot be downloaded from the hub ({reason}): {mend}, "
+            f"{lacking()} of {repository.name} cannot be downloaded from the hub ({reason}): {mend}, "
             "and run the same command again.",
             repository.name,
         ) from error
-    if None in found:
+    folder = _in_cache(repository, wanted)
+    if folder is None:
         raise MissingWeights(
-            f"The hub repository {repository.name} has no {_lacking(wanted, found)}: choose another repository, or "
+            f"The hub repository {repository.name} has no {lacking()}: choose another repository, or "
             "put the model into a folder, add that file and give the folder instead of the name.",
             repository.name,
         )
-    return cast(Path, found[0]).parent
+    return folder

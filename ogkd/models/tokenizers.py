@@ -9,7 +9,7 @@ from typing import Any
 
 from ogkd.models.configurations import unsupported
 from ogkd.models.errors import ModelError
-from ogkd.models.sources import VOCABULARIES, Repository, first_file, from_hub, tokenizer_repository
+from ogkd.models.sources import VOCABULARIES, Repository, first_file, tokenizer_folder
 
 CLEANINGS = ("lower", "whitespace", "canonicalize")
 """open_clip's ways to clean a text; the last removes punctuation."""
@@ -62,7 +62,7 @@ def transformers_tokenizer(
             raise ModelError(
                 f"The model folder {folder} has no tokenizer: put tokenizer.json or vocab.txt{of} beside the weights."
             )
-        folder = from_hub(tokenizer_repository(repository))
+        folder = tokenizer_folder(repository)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises a bare Exception for a corrupt file

@@ -9,7 +9,7 @@ from ogkd.core.errors import first_line
 from ogkd.models import weights
 from ogkd.models.configurations import TRANSFORMERS_CONFIG, read_json, transformers_spec, without_code
 from ogkd.models.errors import ModelError
-from ogkd.models.interface import FrozenCLIP, Report
+from ogkd.models.interface import FrozenCLIP
 from ogkd.models.sources import TRANSFORMERS_WEIGHTS, Repository, weights_in
 from ogkd.models.tokenizers import require_pooling_at_end, transformers_tokenizer
 from ogkd.models.towers import TransformersCLIPText, TransformersViT
@@ -18,9 +18,7 @@ _OLD_EOS = 2
 _IGNORED = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
 
 
-def load_folder(
-    name: str, folder: Path, report: Report | None = None, repository: Repository | None = None
-) -> FrozenCLIP:
+def load_folder(name: str, folder: Path, repository: Repository | None = None) -> FrozenCLIP:
     """Load the model of a folder with config.json, weights and tokenizer, on the CPU.
 
     `repository` is the hub repository that the folder is a copy of, if any. Raises ModelError if files are missing,
@@ -31,8 +29,8 @@ def load_folder(
     content = read_json(folder / TRANSFORMERS_CONFIG)
     spec = transformers_spec(folder)
     path = weights_in(folder, TRANSFORMERS_WEIGHTS)
-    fingerprint = weights.fingerprint(path, content, report)
-    state = weights.read(path, report)
+    fingerprint = weights.fingerprint(path, content)
+    state = weights.read(path)
     try:
         config: Any = CLIPConfig(**without_code(content))
         with weights.no_initialisation():

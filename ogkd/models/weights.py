@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ogkd.core.errors import first_line
+from ogkd.core.progress import progress
 from ogkd.models.errors import ModelError
-from ogkd.models.interface import Report
 
 _MEND = "replace it with an intact copy"
 
 
-def read(path: Path, report: Report | None = None) -> dict[str, Tensor]:
+def read(path: Path) -> dict[str, Tensor]:
     """Read the state dict of a .safetensors or PyTorch weights file, as fp32; memory-mapped if the file holds fp32.
 
     A mapped file may be replaced while the model is in use, but not overwritten in place. Only tensors are read: a
@@ -48,12 +48,10 @@ def read(path: Path, report: Report | None = None) -> dict[str, Tensor]:
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise ModelError(f"The weights file {path} holds no state dict of tensors: {_MEND}.")
-    state = {}
-    for done, (key, value) in enumerate(content.items(), start=1):
-        state[key.removeprefix("module.")] = value.float() if value.is_floating_point() else value
-        if report is not None:
-            report("weights", done, len(content))
-    return state
+    return {
+        key.removeprefix("module."): value.float() if value.is_floating_point() else value
+        for key, value in content.items()
+    }
 
 
 @contextmanager
@@ -100,18 +98,16 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, name: str, i
     model.load_state_dict(state, assign=True)
 
 
-def fingerprint(weights: Path, config: Mapping | Sequence, report: Report | None = None) -> str:
+def fingerprint(weights: Path, config: Mapping | Sequence) -> str:
     """Return the SHA-256 (hex) of the weights file's bytes and the configuration. Raises ModelError if it is
     unreadable."""
     digest = hashlib.sha256()
     try:
-        total, done = weights.stat().st_size, 0
-        with weights.open("rb") as file:
+        total = weights.stat().st_size
+        with weights.open("rb") as file, progress(None, f"read {weights.name}", total, "B") as bar:
             while chunk := file.read(1 << 24):
                 digest.update(chunk)
-                done += len(chunk)
-                if report is not None:
-                    report("fingerprint", done, total)
+                bar.update(len(chunk))
     except OSError as error:
         raise ModelError(f"The weights file {weights} cannot be read ({first_line(error)}): {_MEND}.") from error
     digest.update(json.dumps(config, sort_keys=True).encode())

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ogkd.core import UserError, atomic_path, did_you_mean, expanded, run_program, sweep
-from ogkd.core.locks import alone
+from ogkd.core.locks import locked
 from ogkd.phantom import png
 from ogkd.phantom.findings import CLASSES, GRADES, Array
 from ogkd.phantom.images import USUAL, Scanner, draw_with_mask
@@ -82,7 +82,7 @@ def ensure_dataset(
     split = folder / f"split_{title}.json"
     if not split.is_file():
         Path(root).mkdir(parents=True, exist_ok=True)
-        with alone(Path(root) / f".{title}.lock", f"the drawing of {title} in {root}"):
+        with locked(Path(root) / f".{title}.lock", f"the drawing of {title} in {root}"):
             if not split.is_file():  # another process may have drawn it in the meantime
                 _draw(folder, SEED if seed is None else seed, counts, name)
                 return folder

@@ -7,7 +7,7 @@ import io
 import os
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, cast
@@ -30,6 +30,7 @@ from ogkd.evaluation.protocol import PLACES
 from ogkd.predict.export import CONFIG, load_prompt, write_prompt
 from ogkd.predict.predictor import Predictor, probabilities
 from ogkd.predict.trained import TrainedPrompt, from_trainer
+from ogkd.prompts.bank import of_classes
 from ogkd.runs.config import build_config, method_config
 from ogkd.runs.execute import threads_for, validation_predictions_of
 from ogkd.runs.registry import is_built_here, method_class, trainer_class
@@ -123,7 +124,8 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         if len(set(names)) < 2:
             raise UserError(f"There is one class, {names[0]}: a classifier needs two or more.")
         order = dict(sorted(zip(labels, names, strict=True), key=itemgetter(0)))
-        self._check_prompts(order.values())
+        if self.prompts is not None:
+            of_classes(self.prompts, order.values(), "prompts")
         with _ONE_FIT, tempfile.TemporaryDirectory(prefix="prompt-classifier-") as folder:
             cfg = build_config(self._spec(folder))
             if not is_built_here(self.method):
@@ -195,18 +197,6 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
             method_file=method_config(method, "few_shot", ""),
             pairs=tuple(str(word) for pair in (defaults | options).items() for word in pair),
         )
-
-    def _check_prompts(self, names: Iterable[str]) -> None:
-        if self.prompts is None:
-            return
-        names = list(names)
-        without = [name for name in names if not self.prompts.get(name)]
-        if without:
-            raise UserError(f"prompts has no sentences for the class '{without[0]}': give some for every class.")
-        numbers = {len(self.prompts[name]) for name in names}
-        if len(numbers) > 1:
-            raise UserError(f"prompts has {min(numbers)} sentences for one class and {max(numbers)} for another: "
-                            "every class needs the same number.")  # fmt: skip
 
     def _dataset(self, images: list, names: list[str], classes: list[str], folder: Path) -> GivenImages:
         """The training images drawn with the seed, and validation images from the rest; `classes` in their order."""

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO, cast
 
 import numpy as np
 from PIL import Image
@@ -19,6 +19,7 @@ from PIL import Image
 from ogkd.core import UserError, atomic_path, progress
 from ogkd.core.escape import no_formula
 from ogkd.core.images import is_blank, load_image
+from ogkd.core.places import command
 from ogkd.data.beside import beside_by_name
 from ogkd.data.listing import images_below
 
@@ -62,7 +63,7 @@ class Answer(NamedTuple):
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="python predict.py",
+        prog=command("predict"),
         description="Classify images with a trained prompt. Prints one line per image with the most likely classes and "
         "their probabilities. An image that cannot be read gets a line that says so, and the rest continue. Research "
         "software, not a medical device.",
@@ -162,7 +163,7 @@ def ready(run: str, classes: list[str] | None, backbone: str, calibrated: bool) 
         load_prompt,  # only now, so that wrong arguments are reported before PyTorch is loaded
     )
     from ogkd.predict.predictor import Predictor
-    from ogkd.runs.folder import phantom_note
+    from ogkd.runs.notes import phantom_note
 
     prompt = load_prompt(run)
     temperature = 1.0
@@ -196,35 +197,29 @@ def classify(
     heatmaps: Path | None = None,
 ) -> Iterator[Answer]:
     """The answer for each image, in order."""
+    from ogkd.predict.predictor import probabilities
+
     size = batch or predictor.images_at_once
-    base = common_folder(images) if heatmaps else None
-    taken: set[Path] = set()
+    targets = heatmap_files(heatmaps, images) if heatmaps else [None] * len(images)
     with ThreadPoolExecutor(READERS) as pool:
         for start in range(0, len(images), size):
-            piece = images[start : start + size]
-            pictures = list(pool.map(lambda image: read(image, predictor.frame), piece))
+            pieces = images[start : start + size]
+            pictures = list(pool.map(lambda image: read(image, predictor.frame), pieces))
             sound = [picture for picture, _ in pictures if isinstance(picture, Image.Image)]
-            results = iter(_results(predictor, sound, temperature, bool(heatmaps)) if sound else ())
-            for image, (picture, frames) in zip(piece, pictures, strict=True):
+            rows = iter(range(len(sound)))
+            if sound:
+                results = predictor(sound, bool(heatmaps))
+                chances = probabilities(results.logits, temperature)
+            for image, (picture, frames), target in zip(pieces, pictures, targets[start:], strict=False):
                 if not isinstance(picture, Image.Image):
                     yield Answer(image, problem=picture)
                     continue
-                chances, patches = next(results)
-                answer = answered(image, predictor.classnames, chances, abstain)
-                answer = answer._replace(frames=frames, blank=is_blank(picture))
-                if heatmaps:
-                    best = int(chances.argmax())
-                    target = free_path(heatmaps, image, base, taken)
-                    _save_heatmap(target, predictor.view(picture), patches[:, best], answer)
-                yield answer
-
-
-def _results(predictor: Predictor, pictures: list[Image.Image], temperature: float, patches: bool) -> Iterator[tuple]:
-    from ogkd.predict.predictor import probabilities
-
-    answers = predictor(pictures, patches)
-    chances = probabilities(answers.logits, temperature)
-    return zip(chances, [None] * len(chances) if answers.patch_logits is None else answers.patch_logits, strict=True)
+                row = next(rows)
+                answer = answered(image, predictor.classnames, chances[row], abstain)
+                if target is not None:
+                    evidence = cast(np.ndarray, results.patch_logits)[row, :, chances[row].argmax()]
+                    _save_heatmap(target, predictor.view(picture), evidence, answer)
+                yield answer._replace(frames=frames, blank=is_blank(picture))
 
 
 def read(image: Named, frame: int) -> tuple[Image.Image | str, int]:
@@ -244,24 +239,22 @@ def answered(image: Named, classnames: Sequence[str], chances: np.ndarray, absta
     return Answer(image, likeliest[0][0] if sure else UNCERTAIN, likeliest, tuple(map(float, chances)))
 
 
-def common_folder(images: Iterable[Named]) -> Path | None:
-    """The deepest folder that holds all folders of the images; None if they are on several drives."""
+def heatmap_files(folder: Path, images: Sequence[Named]) -> list[Path]:
+    """The file of each image's heat map: <its path below the deepest folder that holds all images>.png, with a number
+    for an image that is given twice."""
     try:
-        return Path(os.path.commonpath({folder.resolve() for folder in {image.folder for image in images}}))
-    except ValueError:
-        return None
-
-
-def free_path(folder: Path, image: Named, base: Path | None, taken: set[Path]) -> Path:
-    """The path of an image's heat map: <its path below the folder `base`>.png, so that images of equal names in two
-    folders are told apart; with a number for an image that is given twice."""
-    place = image.folder.resolve()
-    relative = place.relative_to(base or place.anchor) / image.path.relative_to(image.folder)
-    target, number = folder / f"{relative}.png", 2
-    while target in taken:
-        target, number = folder / f"{relative}-{number}.png", number + 1
-    taken.add(target)
-    return target
+        base = Path(os.path.commonpath({image.folder.resolve() for image in images}))
+    except ValueError:  # they are on several drives
+        base = None
+    files: dict[Path, None] = {}
+    for image in images:
+        place = image.folder.resolve()
+        relative = place.relative_to(base or place.anchor) / image.path.relative_to(image.folder)
+        file, number = folder / f"{relative}.png", 2
+        while file in files:
+            file, number = folder / f"{relative}-{number}.png", number + 1
+        files[file] = None
+    return list(files)
 
 
 def _save_heatmap(target: Path, view: Image.Image, evidence: np.ndarray, answer: Answer) -> None:
@@ -294,27 +287,22 @@ def writer(path: Path | None, classnames: Sequence[str]):
         return
     if not path.parent.is_dir():
         raise UserError(f"The folder of {path} does not exist: create it first.")
-    ranks = range(1, SHOWN + 1)
-    header = [
-        "image",
-        "decision",
-        *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability")),
-        "problem",
-        *(f"probability of {name}" for name in classnames),
-    ]
+    ranked = [f"{what}_{rank}" for rank in range(1, SHOWN + 1) for what in ("class", "probability")]
+    every = [f"probability of {name}" for name in classnames]
     with (
         atomic_path(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        rows = csv.writer(f)
-        rows.writerow(header)
-        blank = [""] * len(classnames)
+        rows = csv.DictWriter(file, ["image", "decision", *ranked, "problem", *every], restval="")
+        rows.writeheader()
 
         def write(answer: Answer) -> None:
             cells = [cell for classname, chance in answer.likeliest for cell in (classname, f"{chance:.6f}")]
-            cells += [""] * (2 * SHOWN - len(cells))
-            chances = [f"{chance:.6f}" for chance in answer.chances] or blank
-            rows.writerow(map(no_formula, [answer.image.name, answer.decision, *cells, answer.problem, *chances]))
+            row = {"image": answer.image.name, "decision": answer.decision, "problem": answer.problem}
+            row |= dict(zip(ranked, cells, strict=False)) | dict(
+                zip(every, (f"{chance:.6f}" for chance in answer.chances), strict=False)
+            )
+            rows.writerow({name: no_formula(cell) for name, cell in row.items()})
 
         yield write
 

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from ogkd.core import UserError, atomic_path, first_line, models_in, read_json, write_json
 from ogkd.core.dicom import MIDDLE
 from ogkd.core.network import trouble
+from ogkd.core.places import command
 from ogkd.core.schema import Rule, mismatch, number, one_of, read_record, whole
 from ogkd.models.sources import HUB_MODELS, Repository, from_hub
 from ogkd.predict.trained import TrainedPrompt, from_run
@@ -139,7 +140,7 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
         UserError: a file is missing, corrupt or not part of an exported prompt.
     """
     path = folder / CONFIG
-    config = read_record(path, {"kind": one_of(KIND)}, "give a folder that scripts/export_prompt.py made")
+    config = read_record(path, {"kind": one_of(KIND)}, f"give a folder that {command('export')} made")
     if config.get("format") != FORMAT:
         raise UserError(f"{path} has the format {config.get('format')}, this version reads {FORMAT}: update it.")
     found = mismatch(config, SHAPE)

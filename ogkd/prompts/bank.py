@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ogkd.core import UserError, expanded
+from ogkd.core.places import command, work_folder
 from ogkd.data import catalogue
 from ogkd.data.names import class_words
 
@@ -33,29 +33,37 @@ _FORMS = (
 )
 
 
-def bank_file(dataset: str, bank: str = "", folder: Path = FOLDER) -> Path:
-    """Return the path of a data set's prompts: prompts/<DATASET>.json, or prompts/<bank>/<DATASET>.json."""
-    if not re.fullmatch(r"[\w.+-]*", bank) or bank.startswith("."):
+def own_banks() -> Path:
+    """The folder for banks and sentences of one's own: prompts/ in the checkout, or in the current folder."""
+    return work_folder() / "prompts"
+
+
+def bank_folders(bank: str = "", folder: Path | None = None) -> list[Path]:
+    """Where the files of a bank are searched: below `folder`, or else among one's own banks and in the package. Raises
+    UserError for a name with a path in it."""
+    if not re.fullmatch(r"(?!\.)[\w.+-]*", bank):
         raise UserError(f"'{bank}' is not a valid name of a prompt bank: use letters, digits, '-' and '_'.")
-    return folder / bank / f"{dataset}.json"
+    return [folder / bank] if folder else [own_banks() / bank, FOLDER / bank] if bank else [FOLDER, own_banks()]
 
 
-def find_bank(dataset: str, bank: str = "", folder: Path = FOLDER) -> Path:
-    """Return the path of a data set's prompts, whether or not the file exists.
+def bank_file(dataset: str, bank: str = "", folder: Path | None = None) -> Path:
+    """A data set's file <DATASET>.json in a bank; one's own, whether or not it exists, if there is none."""
+    files = [place / f"{dataset}.json" for place in bank_folders(bank, folder)]
+    return next((file for file in files if file.is_file()), files[0 if bank else -1])
 
-    A `bank` with a path separator is the folder of <DATASET>.json. Without a bank, the folder in the environment
-    variable PROMPTS is searched first, then the project's.
-    """
+
+def find_bank(dataset: str, bank: str = "", folder: Path | None = None) -> Path:
+    """As bank_file, but a `bank` with a path separator is the folder of <DATASET>.json, and without a bank the folder
+    in the environment variable PROMPTS is searched first."""
     if _is_path(bank):
         return Path(expanded(bank)) / f"{dataset}.json"
-    own = os.environ.get("PROMPTS")
+    path, own = bank_file(dataset, bank, folder), os.environ.get("PROMPTS")
     if own and not bank:
         if not Path(expanded(own)).is_dir():
             raise UserError(f"PROMPTS is set to the folder {own}, which does not exist: correct it, or unset it.")
-        path = Path(expanded(own)) / f"{dataset}.json"
-        if path.is_file() or not bank_file(dataset, "", folder).is_file():
-            return path
-    return bank_file(dataset, bank, folder)
+        mine = Path(expanded(own)) / f"{dataset}.json"
+        return mine if mine.is_file() or not path.is_file() else path
+    return path
 
 
 def _is_path(bank: str) -> bool:
@@ -67,30 +75,41 @@ def read_bank(path: Path) -> Bank:
 
     Raises UserError if it is missing, not JSON, not of this form, or has a class twice.
     """
-
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        twice = [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]
-        if twice:
-            raise UserError(f"{path} has the class '{twice[0]}' twice: keep one of the two.")
-        return dict(pairs)
-
     try:
-        content = json.loads(path.read_bytes(), object_pairs_hook=unique)
+        content = json.loads(path.read_bytes(), object_pairs_hook=_without_repeats)
     except OSError as error:
         raise UserError(
             f"The prompts {path} cannot be read ({error.strerror}): write them as {{class name: [sentences]}}."
         ) from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}): correct it there.") from error
-    if not isinstance(content, dict) or not all(
-        isinstance(sentences, list) and all(isinstance(sentence, str) and sentence.strip() for sentence in sentences)
-        for sentences in content.values()
-    ):
+    if not is_bank(content):
         raise UserError(f"{path} is not a prompt bank: it must be {{class name: [sentences]}}, none of them empty.")
     return content
 
 
-def load_prompts(dataset: str, classnames: Sequence[str], bank: str = "", folder: Path = FOLDER) -> list[list[str]]:
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the class '{twice}' is there twice")
+    return dict(pairs)
+
+
+def is_bank(content: object) -> bool:
+    """Whether it is of the form {class name: [sentences]}, no name and no sentence empty or impossible in UTF-8."""
+    return isinstance(content, dict) and all(
+        isinstance(sentences, list) and all(map(_is_text, [name, *sentences])) for name, sentences in content.items()
+    )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and not re.search(r"[\ud800-\udfff]", value)
+
+
+def load_prompts(
+    dataset: str, classnames: Sequence[str], bank: str = "", folder: Path | None = None
+) -> list[list[str]]:
     """Load the prompts of each class, the same number for each. A data set of the transfer protocol without its own
     file uses those of its source.
 
@@ -100,28 +119,30 @@ def load_prompts(dataset: str, classnames: Sequence[str], bank: str = "", folder
     path, facts = find_bank(dataset, bank, folder), catalogue.load().find(dataset)
     if facts and facts.source_set and not path.is_file():
         path = find_bank(facts.source_set, bank, folder)
-    other_way = "or set TRAINER.<METHOD>.PROMPTS templates for general sentences"
+    otherwise = "or set TRAINER.<METHOD>.PROMPTS templates for general sentences"
     if not path.is_file():
-        source = (
-            f"import it with `python scripts/import_prompts.py FILE_OR_URL --name {bank}`"
-            if bank and not _is_path(bank)
-            else "write it as {class name: [sentences]}"
-        )
-        raise UserError(f"There are no teacher prompts for {dataset}, as {path} does not exist: {source}, {other_way}.")
-    content = read_bank(path)
-    missing = [name for name in classnames if not content.get(name)]
-    if missing:
-        raise UserError(f"The class '{missing[0]}' has no teacher prompts in {path}: write some there, {other_way}.")
-    if path != bank_file(dataset, "", folder):
+        source = "write it as {class name: [sentences]}"
+        if bank and not _is_path(bank):
+            source = f"import it with `{command('import-prompts')} FILE_OR_URL --name {bank}`"
+        raise UserError(f"There are no teacher prompts for {dataset}, as {path} does not exist: {source}, {otherwise}.")
+    if path != FOLDER / f"{dataset}.json":
         print(f"The teacher's sentences are those in {path}.")
-    counts = {name: len(content[name]) for name in classnames}
-    if len(set(counts.values())) > 1:
-        fewest, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    return of_classes(read_bank(path), classnames, str(path), f", {otherwise}")
+
+
+def of_classes(bank: Mapping[str, list[str]], classnames: Iterable[str], where: str, more: str = "") -> list[list[str]]:
+    """The sentences of each class. Raises UserError, in which `where` names the bank, if a class has none or their
+    numbers differ."""
+    counts = {name: len(bank.get(name) or ()) for name in classnames}
+    fewest, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    if not counts[fewest]:
+        raise UserError(f"The class '{fewest}' has no teacher prompts in {where}: write some there{more}.")
+    if counts[fewest] != counts[most]:
         raise UserError(
-            f"In {path} the class '{fewest}' has {counts[fewest]} prompts but '{most}' has {counts[most]}: "
+            f"In {where} the class '{fewest}' has {counts[fewest]} prompts but '{most}' has {counts[most]}: "
             "every class needs the same number."
         )
-    return [content[name] for name in classnames]
+    return [bank[name] for name in counts]
 
 
 def template_prompts(classnames: Sequence[str]) -> list[list[str]]:

@@ -1,21 +1,23 @@
-"""Converts a published bank of prompts, a Python source with one large dict, to files in this project's format.
+"""`python scripts/import_prompts.py`: converts a published bank of prompts, a Python source with one large dict, to
+files in this project's format.
 
 The source is parsed and its dict read as a literal; nothing in it is ever executed.
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ogkd.core import UserError, expanded, write_json
 from ogkd.core.hashes import git_blob_sha1
+from ogkd.core.places import command
 from ogkd.core.transfer import TransferError, read_small, writing
 from ogkd.data import catalogue
-from ogkd.prompts.bank import FOLDER, Bank, bank_file
+from ogkd.prompts.bank import Bank, bank_folders, is_bank, own_banks
 
 MOST_BYTES = 8 << 20
 
@@ -56,15 +58,18 @@ class Imported:
 
 
 def import_prompts(
-    origin: str, name: str, folder: Path = FOLDER, published: Sequence[Published] | None = None
+    origin: str, name: str, folder: Path | None = None, published: Sequence[Published] | None = None
 ) -> Imported:
-    """Write folder/<name>/<DATASET>.json for each published data set all of whose classes the source has.
+    """Write <name>/<DATASET>.json for each published data set all of whose classes the source has, into `folder` or
+    else one's own banks.
 
     `origin` is a file or an http(s) address. Raises UserError if it cannot be read, is not such a source, should be a
     published one and is not, or fits no data set; also if `name` is not valid as a folder name.
     """
-    published = published or published_files()
-    target = _bank_folder(name, folder)
+    published, folder = published or published_files(), folder or own_banks()
+    if not name:
+        raise UserError("--name is empty: give the bank a name, such as biomedcoop.")
+    (target,) = bank_folders(name, folder)
     source = read_source(origin)
     blob = git_blob_sha1(source)
     verified = blob in {file.blob_sha1 for file in published}
@@ -74,7 +79,7 @@ def import_prompts(
             "copy that you trust as a file."
         )
     bank = parse_bank(source, [file.variable for file in published], origin)
-    written, lacking, chosen = {}, {}, {}
+    lacking, chosen = {}, {}
     for dataset, facts in catalogue.load().datasets.items():
         counts = {classname: len(bank.get(classname, ())) for classname in facts.classes}
         missing = [classname for classname, count in counts.items() if not count]
@@ -86,19 +91,12 @@ def import_prompts(
             chosen[dataset] = {classname: bank[classname] for classname in facts.classes}
     if not chosen:
         raise UserError(f"{origin} does not have all classes of any published data set: import a file that does.")
+    written = {dataset: target / f"{dataset}.json" for dataset in chosen}
     for dataset, prompts in chosen.items():
-        written[dataset] = bank_file(dataset, name, folder)
         with writing(f"{dataset}.json", target):
             write_json(prompts, written[dataset])
     used = {classname for prompts in chosen.values() for classname in prompts}
     return Imported(written, lacking, [classname for classname in bank if classname not in used], verified)
-
-
-def _bank_folder(name: str, folder: Path) -> Path:
-    target = folder / name
-    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name) or target.resolve() != folder.resolve() / name:
-        raise UserError(f"'{name}' is not a valid name of a prompt bank: use letters, digits, '-' and '_'.")
-    return target
 
 
 def is_address(origin: str) -> bool:
@@ -148,10 +146,7 @@ def parse_bank(source: bytes, variables: Sequence[str], origin: str) -> Bank:
         raise UserError(
             f"{variable} in {origin} is not a plain literal, and code is not executed here: write its sentences out."
         ) from error
-    if not isinstance(content, dict) or not all(
-        _is_text(classname) and isinstance(sentences, list) and all(map(_is_text, sentences))
-        for classname, sentences in content.items()
-    ):
+    if not is_bank(content):
         raise UserError(f"{variable} in {origin} is not of the form {{class name: [sentences]}}: correct it there.")
     return content
 
@@ -166,6 +161,28 @@ def _assigned(statement: ast.stmt) -> tuple[str, ast.expr] | None:
     return None
 
 
-def _is_text(value: object) -> bool:
-    """Whether it is a string that is not blank and that UTF-8 can encode."""
-    return isinstance(value, str) and bool(value.strip()) and not re.search(r"[\ud800-\udfff]", value)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Import the file on the command line and print what was written. Raises UserError."""
+    paths = " or ".join(file.path for file in published_files())
+    parser = argparse.ArgumentParser(
+        prog=command("import-prompts"),
+        description=f"Convert the prompts published by BiomedCoOp and OGKD ({paths}) to a bank in this project's "
+        "format. Both files have the same content.",
+    )
+    parser.add_argument("origin", metavar="FILE_OR_URL", help="the published Python source: a copy, or its raw address")
+    parser.add_argument("--name", required=True, help="name of the bank, a folder below prompts/, such as biomedcoop")
+    parser.add_argument("--folder", type=Path, help="write below this folder instead of prompts/")
+    options = parser.parse_args(arguments)
+    result = import_prompts(options.origin, options.name, options.folder)
+    if result.verified:
+        print("The file is identical to a published one, byte for byte.")
+    else:
+        print(f"WARNING: this is not the file published as {paths}; its prompts are imported as they are.")
+    for dataset, path in result.written.items():
+        print(f"{dataset}: written to {path}")
+    for dataset, reason in result.lacking.items():
+        print(f"{dataset}: not written, {reason}")
+    if result.unused:
+        print(f"Classes in the file that no data set here has: {', '.join(result.unused)}")
+    bank = options.folder / options.name if options.folder else options.name
+    print(f"Use them with TRAINER.<METHOD>.PROMPT_BANK {bank}.")

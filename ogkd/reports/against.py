@@ -13,7 +13,7 @@ from ogkd.reports.cells import Cell, Gap
 from ogkd.reports.comparisons import Contest, Entry, mean_difference
 from ogkd.reports.critical_difference import critical_difference_diagram
 from ogkd.reports.render import Row, Table
-from ogkd.reports.tables import decimals, has_hm
+from ogkd.reports.tables import decimals, has_hm, in_words
 
 ALPHA = 0.05
 FEWEST = 3  # methods, and data sets, for mean ranks to be meaningful
@@ -128,8 +128,9 @@ def _summary(by_column: dict[str, Differences], metric: Metric) -> Table:
             cells += [Cell(p, decimals=P_DECIMALS) for p in (test.p, test.p_holm)]
             table.rows.append(Row(f"{column}: {test.method} minus {test.other}", cells))
             most, comparisons = max(most, len(test.datasets)), max(comparisons, len(values))
+    what, better = in_words(metric, "points"), "lower" if metric.lower_is_better else "higher"
     table.caption = (
-        f"{_in_units(metric)}, first method minus second; {'lower' if metric.lower_is_better else 'higher'} is better. "
+        f"{what}, first method minus second; {better} is better. "
         "Mean over data sets of the paired differences, with its 95 % bootstrap interval over the test images of these "
         "data sets. Better, ties, worse: on how many data sets. p: exact two-sided Wilcoxon signed-rank test over data "
         "sets, seeds averaged first; Holm: corrected for the comparisons of a column. "
@@ -172,12 +173,6 @@ def _pair_table(pair: tuple[str, str], by_column: dict[str, Differences], metric
     for dataset in sorted({name for of_sets in of_columns for name in of_sets}):
         found = [of_sets.get(dataset) for of_sets in of_columns]
         table.rows.append(Row(dataset, [Cell(one.value, interval=one) if one else None for one in found]))
-    table.caption = (
-        f"{_in_units(metric)}, first method minus second, with the 95 % bootstrap interval over test images."
-    )
+    what = in_words(metric, "points")
+    table.caption = f"{what}, first method minus second, with the 95 % bootstrap interval over test images."
     return table
-
-
-def _in_units(metric: Metric) -> str:
-    """The metric and unit of a difference: "Accuracy in points"."""
-    return f"{metric.title[:1].upper()}{metric.title[1:]}" + (" in points" if metric.unit == "%" else "")

@@ -26,6 +26,7 @@ class Entry:
 
     name: str
     method: str
+    title: str
     variant: str
     on: dict[str, Variant]
 
@@ -44,7 +45,8 @@ class Contest:
         found, notes = variants(chosen)
         rows: dict[tuple[str, str], Entry] = {}
         for one in found:
-            rows.setdefault((one.method, one.key), Entry(one.name, one.method, one.key, {})).on[one.dataset] = one
+            entry = Entry(one.name, one.method, one.title, one.key, {})
+            rows.setdefault((one.method, one.key), entry).on[one.dataset] = one
         self.entries = list(rows.values())
         self.datasets = sorted({run.dataset for run in chosen})
         shots = sorted({run.shots for run in chosen}, key=by_shots)

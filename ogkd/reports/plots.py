@@ -1,18 +1,11 @@
-"""Plots: functions of runs that return a Matplotlib figure, registered by name.
-
-A new plot is a function here:
-
-    @plot(title="seconds of each run")
-    def seconds(runs: Sequence[Run]) -> Figure:
-        ...
+"""The plot of a metric over the values of an option, and how figures are saved.
 
 Matplotlib is imported inside the functions, so that tables print without delay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,49 +18,21 @@ from ogkd.reports.tables import TABLES
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SUFFIXES = (".png", ".pdf")
 # Okabe and Ito's colours, distinguishable with any colour vision; each line also has its own marker.
 STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#000000", "^"), ("#009E73", "D"), ("#CC79A7", "v"))
 
 
-@dataclass(frozen=True)
-class Plot:
-    """A registered plot."""
-
-    name: str
-    title: str
-    function: Callable[..., Figure]
-
-
-PLOTS: dict[str, Plot] = {}
-
-
-def plot(*, title: str) -> Callable[[Callable[..., Figure]], Callable[..., Figure]]:
-    """Register a function that draws runs by its name."""
-
-    def register(function: Callable[..., Figure]) -> Callable[..., Figure]:
-        name = function.__name__
-        if name in PLOTS:
-            raise ValueError(f"The plot {name} is registered twice.")
-        PLOTS[name] = Plot(name, title, function)
-        return function
-
-    return register
-
-
-def save(figure: Figure, path: Path) -> list[Path]:
+def save(figure: Figure, path: Path, dpi: int = 200) -> list[Path]:
     """Write a figure as PNG and PDF, each atomically; `path` has no suffix. Returns the two files."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    files = [path.with_name(path.name + suffix) for suffix in SUFFIXES]
-    for file in files:
-        kind = file.suffix.removeprefix(".")
+    files = {kind: path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf")}
+    for kind, file in files.items():
         undated = {"CreationDate": None} if kind == "pdf" else None  # equal figures give identical files
         with atomic_path(file) as temporary:
-            figure.savefig(temporary, format=kind, dpi=200, metadata=undated)
-    return files
+            figure.savefig(temporary, format=kind, dpi=dpi, metadata=undated)
+    return list(files.values())
 
 
-@plot(title="a metric over the values of an option")
 def sensitivity(runs: Sequence[Run], option: str, metric: str = "accuracy") -> Figure:
     """One line over an option's values for each table column: base, novel and HM, or one per number of shots.
 

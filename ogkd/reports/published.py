@@ -6,7 +6,6 @@ means"), and the mean of the data sets' HM ("mean of HM"). Some tables mix them,
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from ogkd import evaluation
-from ogkd.core import UserError
+from ogkd.core import UserError, did_you_mean
 from ogkd.evaluation.collect import Run
 from ogkd.reports.cells import Cell, harmonic_mean, mean
 from ogkd.reports.render import Row, Table
@@ -42,7 +41,7 @@ class Source:
     commit: str
     backbone: str
     seeds: int
-    sets: Mapping[str, tuple[str, ...] | None]
+    sets: Mapping[str, Sequence[str] | None]
     note: str
 
     @property
@@ -64,25 +63,18 @@ def sources() -> dict[str, Source]:
         name: Source(
             name,
             **{key: facts[key] for key in ("title", "repository", "commit", "backbone", "seeds")},
-            sets={protocol: _tuple(facts.get(f"{protocol}_sets")) for protocol in PROTOCOLS},
+            sets={protocol: facts.get(f"{protocol}_sets") for protocol in PROTOCOLS},
             note=facts.get("note", ""),
         )
         for name, facts in _content()["sources"].items()
     }
 
 
-def _tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
-    return None if names is None else tuple(names)
-
-
 def find_source(name: str, backbone: str) -> Source:
     """The source with a name. Raises UserError if there is none, or it has another backbone."""
     if name not in sources():
-        near = difflib.get_close_matches(name, sources(), 1)
-        raise UserError(
-            f"There is no published source {name!r}{f', do you mean {near[0]!r}?' if near else '.'} "
-            f"Known are {', '.join(sources())}."
-        )
+        guess, known = did_you_mean(name, list(sources())), ", ".join(sources())
+        raise UserError(f"There is no published source {name!r}{guess}; there are {known}.")
     if sources()[name].backbone != backbone:
         raise UserError(f"The figures of {name} are for {sources()[name].backbone}, not for {backbone}.")
     return sources()[name]
@@ -96,13 +88,8 @@ def fitting_source(backbone: str, protocol: str, datasets: Sequence[str]) -> Sou
     if not found:
         known = ", ".join(dict.fromkeys(source.backbone for source in sources().values()))
         raise UserError(f"No published averages for {backbone} are known; there are some for {known}.")
-    run = set(datasets)
-
-    def fit(source: Source) -> tuple[bool, int]:
-        sets = set(cast("tuple[str, ...]", source.sets[protocol]))
-        return run >= sets, len(run & sets)
-
-    return max(found, key=fit)
+    run, sets = set(datasets), {source.name: set(source.sets[protocol] or ()) for source in found}
+    return max(found, key=lambda source: (run >= sets[source.name], len(run & sets[source.name])))
 
 
 def fitting_by_dataset(backbone: str, protocol: str) -> Source | None:
@@ -115,18 +102,15 @@ def averages(source: Source, protocol: str) -> Figures:
     """A source's averages over its data sets, by method and column, computed from its figures per data set if any."""
     found: Figures = {}
     for entry in _content()["averages"]:
-        if (entry["source"], entry["protocol"]) != (source.name, protocol):
-            continue
-        if protocol == "few_shot":
-            columns = {
-                shots_name(number): value for number, value in zip(entry["shots"], entry["accuracy"], strict=True)
-            }
-        else:
-            columns = {"base": entry["base"], "novel": entry["novel"], DEFINITIONS[entry["hm_is"]]: entry["hm"]}
-        found[entry["method"]] = columns
-    of_sets = {} if found else by_dataset(source, protocol)
-    for method in {method for figures in of_sets.values() for method in figures}:
-        found[method] = _averaged([figures[method] for figures in of_sets.values()])
+        if (entry["source"], entry["protocol"]) == (source.name, protocol):
+            if protocol == "few_shot":
+                columns = dict(zip(map(shots_name, entry["shots"]), entry["accuracy"], strict=True))
+            else:
+                columns = {"base": entry["base"], "novel": entry["novel"], DEFINITIONS[entry["hm_is"]]: entry["hm"]}
+            found[entry["method"]] = columns
+    of_sets = [] if found else list(by_dataset(source, protocol).values())
+    for method in {method for figures in of_sets for method in figures}:
+        found[method] = _averaged([figures[method] for figures in of_sets])
     return found
 
 

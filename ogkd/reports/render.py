@@ -5,16 +5,18 @@ Names may come from other people's results, so they are escaped in every format.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ogkd.core import UserError, atomic_path
+from ogkd.core import atomic_path
 from ogkd.core.escape import markdown, no_formula, plain
 from ogkd.reports.cells import Cell, Gap
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMATS = ("markdown", "latex", "csv", "xlsx")
 MARKS = {"markdown": ("**{}**", "<u>{}</u>"), "latex": (r"\textbf{{{}}}", r"\underline{{{}}}")}
@@ -23,6 +25,7 @@ LATEX = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "±": r"$\pm$", "…": r"\ldots{}",
 }  # fmt: skip
+CSS = ("font-weight: bold", "text-decoration: underline")
 SHEET_NAME = 31  # maximum number of characters
 
 
@@ -69,69 +72,63 @@ class Table:
             if not ranked or len(self.rows) < 2:
                 continue
             cells = [row.cells[column] for row in self.rows]
-            shown = [
-                round(cell.mean, _decimals(cell, self.decimals)) if cell and not cell.doubtful else None
-                for cell in cells
-            ]
+            shown = [round(c.mean, _digits(c, self.decimals)) if c and not c.doubtful else None for c in cells]
             order = sorted({value for value in shown if value is not None}, reverse=not self.lower)
             for row, value in enumerate(shown):
                 if value is not None and order.index(value) < 2:
                     result[row][column] = order.index(value)
         return result
 
+    def remarks(self) -> list[str]:
+        """The caption and the footnotes."""
+        return [sentence for sentence in (self.caption, *self.footnotes) if sentence]
+
 
 def text(cell: Cell | Gap | None, decimals: int = 2) -> str:
     """A cell as text: the mean with its interval, or ± standard deviation if there are several seeds."""
     if not cell:
         return cell.text if isinstance(cell, Gap) else "–"
-    digits = _decimals(cell, decimals)
+    digits = _digits(cell, decimals)
+    mean = _number(cell.mean, digits)
     if cell.interval:
-        low, high = number(cell.interval.low, digits), number(cell.interval.high, digits)
-        return f"{number(cell.mean, digits)} [{low}, {high}]"
-    mean = number(cell.mean, digits)
-    return mean if cell.seeds < 2 else f"{mean} ± {number(cell.std, digits)}"
+        return f"{mean} [{_number(cell.interval.low, digits)}, {_number(cell.interval.high, digits)}]"
+    return mean if cell.seeds < 2 else f"{mean} ± {_number(cell.std, digits)}"
 
 
-def number(value: float, digits: int, sign: str = "") -> str:
-    """A number as text, without a minus for 0; `sign` "+" adds a plus to positive numbers."""
-    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
+def _number(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # without a minus for 0
 
 
-def _decimals(cell: Cell, decimals: int) -> int:
+def _digits(cell: Cell, decimals: int) -> int:
     return decimals if cell.decimals is None else cell.decimals
 
 
 def render(table: Table, fmt: str = "markdown") -> str:
-    """One table, with its caption, as Markdown, LaTeX or CSV (the table alone).
-
-    Raises:
-        UserError: the format is unknown.
-    """
-    if fmt == "csv":
-        return _csv([table])
-    if fmt not in MARKS:
-        raise UserError(f"There is no table format '{fmt}'; there are {', '.join(FORMATS)}.")
-    from tabulate import tabulate
+    """One table, with its caption, as Markdown or LaTeX (with booktabs' rules)."""
+    import pandas as pd
 
     escaped = markdown if fmt == "markdown" else _latex
     rows = []
     for row, ranks in zip(table.rows, table.ranks(), strict=True):
-        shown = [escaped(text(cell, table.decimals)) for cell in row.cells]
-        marked = [one if rank is None else MARKS[fmt][rank].format(one) for one, rank in zip(shown, ranks, strict=True)]
+        cells = [escaped(text(cell, table.decimals)) for cell in row.cells]
+        marked = [one if rank is None else MARKS[fmt][rank].format(one) for one, rank in zip(cells, ranks, strict=True)]
         rows.append([escaped(row.name), *marked])
-    align = ["left", *["right"] * (len(table.headers) - 1)]
-    style = "github" if fmt == "markdown" else "latex_raw"
-    body = tabulate(rows, list(map(escaped, table.headers)), tablefmt=style, colalign=align, disable_numparse=True)
+    frame, numbers = pd.DataFrame(rows, columns=list(map(escaped, table.headers))), len(table.headers) - 1
     if fmt == "markdown":
-        return "\n\n".join([body, *map(escaped, filter(None, [table.caption, *table.footnotes]))])
-    caption = escaped(" ".join(filter(None, [f"{table.title}.", table.caption, *table.footnotes])))
-    return f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n{body}\n\\end{{table}}"
+        align = ["left", *["right"] * numbers]
+        body = frame.to_markdown(index=False, tablefmt="github", colalign=align, disable_numparse=True)
+        return "\n\n".join([body, *map(escaped, table.remarks())])
+    latex = frame.style.hide(axis="index").to_latex(
+        hrules=True, column_format=f"l{'r' * numbers}", position_float="centering",
+        caption=escaped(" ".join([f"{table.title}.", *table.remarks()])),
+    )  # fmt: skip
+    return latex.rstrip("\n")
 
 
 def document(tables: Sequence[Table], fmt: str = "markdown") -> str:
     """All tables under their titles; in CSV, one list whose first column is the table's title."""
     if fmt == "csv":
-        return _csv(tables, titles=True).rstrip("\n")
+        return _csv(tables).rstrip("\n")
     parts = [render(table, fmt) for table in tables]
     if fmt == "markdown":
         parts = [f"{markdown(table.title)}\n\n{part}" for table, part in zip(tables, parts, strict=True)]
@@ -143,67 +140,98 @@ def _latex(name: str) -> str:
 
 
 def neutral(name: str) -> str:
-    """A name that no spreadsheet interprets as a formula."""
+    """A name on one line that no spreadsheet interprets as a formula."""
     return no_formula(plain(name))
 
 
-def _csv(tables: Sequence[Table], titles: bool = False) -> str:
-    """One line per row. Each column becomes mean and population standard deviation, or mean and interval.
+def _csv(tables: Sequence[Table]) -> str:
+    """One line per row, with two more digits than in text. Each column becomes mean and population standard deviation,
+    or mean and interval.
 
     Footnotes are not included; the caller must print them elsewhere.
     """
-    columns = list(dict.fromkeys(header for table in tables for header in table.headers[1:]))
-    lines = [
-        (table, row, dict(zip(table.headers[1:], row.cells, strict=True))) for table in tables for row in table.rows
-    ]
-    measured = {name for *_, cells in lines for name, cell in cells.items() if cell and cell.interval}
+    import pandas as pd
+
+    cells: dict[str, list[Cell | Gap | None]] = {}
+    for table in tables:
+        for place, header in enumerate(table.headers[1:]):
+            cells.setdefault(header, []).extend(row.cells[place] for row in table.rows)
+    parts = {header: (" mean", *(_spread(of_column) or (" population std",))) for header, of_column in cells.items()}
     first = {table.headers[0] for table in tables}
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    parts = {name: ("mean", "low", "high") if name in measured else ("mean", "population std") for name in columns}
-    names = [f"{neutral(name)} {part}" for name in columns for part in parts[name]]
-    writer.writerow([*(["table"] if titles else []), first.pop() if len(first) == 1 else "row", *names])
-    for table, row, cells in lines:
-        line = [*([neutral(table.title)] if titles else []), neutral(row.name)]
-        for name in columns:
-            line += _numbers(cells.get(name), len(parts[name]), table.decimals)
-        writer.writerow(line)
-    return out.getvalue()
+    frames = []
+    for table in tables:
+        frame = _numbers(table, parts, as_text=True)
+        frame.columns = [first.copy().pop() if len(first) == 1 else "row", *frame.columns[1:]]
+        frame.insert(0, "table", neutral(table.title))
+        frames.append(frame)
+    return pd.concat(frames).to_csv(index=False, lineterminator="\n")
 
 
-def _numbers(cell: Cell | Gap | None, number: int, decimals: int) -> list[str]:
-    """A cell's numbers with two more digits than in text, blank if it has none; a gap's text comes first."""
-    if not cell:
-        return [cell.text if isinstance(cell, Gap) else "", *[""] * (number - 1)]
-    bounds = (cell.interval.low, cell.interval.high) if cell.interval else (None, None)
-    values = (cell.mean, cell.std) if number == 2 else (cell.mean, *bounds)
-    digits = decimals + 2 if cell.decimals is None else cell.decimals and cell.decimals + 2
-    return ["" if value is None else f"{value:.{digits}f}" for value in values]
+def _spread(cells: Iterable[Cell | Gap | None]) -> tuple[str, ...]:
+    """What a column has beside the means."""
+    known = [cell for cell in cells if cell]
+    if any(cell.interval for cell in known):
+        return " low", " high"
+    return (" population std",) if any(cell.seeds > 1 for cell in known) else ()
+
+
+def _numbers(table: Table, parts: Mapping[str, tuple[str, ...]], as_text: bool = False) -> pd.DataFrame:
+    """The row names and numbers of a table, blank where there are none; `parts` ends the names of a header's columns.
+
+    as_text: with a fixed number of digits, two more than in a table.
+    """
+    import pandas as pd
+
+    lines = []
+    for row in table.rows:
+        line: list[object] = [neutral(row.name)]
+        for header, cell in zip(table.headers[1:], row.cells, strict=True):
+            values: list[object] = [cell.text if isinstance(cell, Gap) else ""]
+            if cell:
+                digits = _digits(cell, table.decimals)
+                digits += 2 if digits or cell.decimals is None else 0
+                spread = (cell.interval.low, cell.interval.high) if cell.interval else (cell.std,)
+                numbers = [cell.mean, *(spread if len(spread) == len(parts[header]) - 1 else ())]
+                values = [f"{value:.{digits}f}" if as_text else value for value in numbers]
+            line += [*values, *[""] * (len(parts[header]) - len(values))]
+        lines.append(line)
+    names = [f"{neutral(header)}{part}" for header in table.headers[1:] for part in parts[header]]
+    return pd.DataFrame(lines, columns=[table.headers[0], *names])
 
 
 def write_xlsx(tables: Sequence[Table], path: Path) -> None:
-    """Write a workbook with one sheet per table; best values bold, second best underlined, the caption below."""
-    from openpyxl import Workbook
+    """Write a workbook with one sheet per table; best values bold, second best underlined, the caption below.
+
+    Numbers are numbers, shown with the table's digits. Deviations and the bounds of intervals have their own columns.
+    """
+    import pandas as pd
     from openpyxl.styles import Font
 
-    book = Workbook()
-    book.remove(book.active)
-    for number, table in enumerate(tables, 1):
-        sheet = book.create_sheet(_sheet_name(table.title, number, book.sheetnames))
-        sheet.append(list(map(neutral, table.headers)))
-        for cell in sheet[1]:
-            cell.font = Font(bold=True)
-        for row, ranks in zip(table.rows, table.ranks(), strict=True):
-            sheet.append([neutral(row.name), *(text(cell, table.decimals) for cell in row.cells)])
-            for cell, rank in zip(sheet[sheet.max_row][1:], ranks, strict=True):
-                if rank is not None:
-                    cell.font = Font(bold=rank == 0, underline="single" if rank == 1 else None)
-        for column in sheet.columns:
-            sheet.column_dimensions[column[0].column_letter].width = max(len(str(c.value or "")) for c in column) + 2
-        for place, sentence in enumerate(filter(None, [table.caption, *table.footnotes]), sheet.max_row + 2):
-            sheet.cell(place, 1, neutral(sentence))
-    with atomic_path(path) as temporary:
-        book.save(temporary)
+    with atomic_path(path) as temporary, temporary.open("wb") as file, pd.ExcelWriter(file, "openpyxl") as writer:
+        for number, table in enumerate(tables, 1):
+            name = _sheet_name(table.title, number, list(writer.sheets))
+            parts = {
+                header: ("", *_spread(row.cells[place] for row in table.rows))
+                for place, header in enumerate(table.headers[1:])
+            }
+            frame = _numbers(table, parts)
+            styles = []
+            for row, ranks in zip(table.rows, table.ranks(), strict=True):
+                styles.append([""])
+                for of_header, cell, rank in zip(parts.values(), row.cells, ranks, strict=True):
+                    digits = _digits(cell, table.decimals) if cell else 0
+                    style = f"number-format: 0{'.' if digits else ''}{'0' * digits};"
+                    styles[-1] += [style + ("" if rank is None else CSS[rank]), *[style] * (len(of_header) - 1)]
+            css = pd.DataFrame(styles, columns=frame.columns)
+            frame.style.apply(lambda _, css=css: css, axis=None).to_excel(writer, sheet_name=name, index=False)
+            sheet = writer.sheets[name]
+            for cell in sheet[1]:
+                cell.font = Font(bold=True)
+            for column in sheet.columns:
+                width = max(len(cell.value) for cell in column if isinstance(cell.value, str))
+                sheet.column_dimensions[column[0].column_letter].width = max(width, 8) + 2
+            for place, sentence in enumerate(table.remarks(), sheet.max_row + 2):
+                sheet.cell(place, 1, neutral(sentence))
 
 
 def _sheet_name(title: str, number: int, taken: Sequence[str]) -> str:

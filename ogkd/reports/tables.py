@@ -31,64 +31,83 @@ def base2new_tables(
     Raises:
         UserError: there are several backbones, or the metric is unknown.
     """
-    measured, values = find(metric), Values(metric, intervals)
-    with_hm = has_hm(measured)
-    headers = ["method", "base", "novel", *(["HM"] if with_hm else []), *(["seconds"] if seconds else [])]
-    found, notes = _variants(runs, "train_base", "test_new")
-    groups = []
-    for run in runs:
-        if run.kind == "train_new":
-            notes.append(f"{run.path} was trained on the novel classes, so it is left out: they must be new to a run.")
-    tables: dict[str, Table] = {}
+    found, notes = variants(of_kinds(runs, "train_base", "test_new"))
+    notes += [
+        f"{run.path} was trained on the novel classes, so it is left out: they must be new to a run."
+        for run in runs
+        if run.kind == "train_new"
+    ]
+    rows = []
     for variant in found:
         base, novel = variant.of("train_base"), variant.of("test_new")
-        broken = [run for run in base if run.diverged]
         # A run that diverged on the base classes has no novel test; it records whether it would have had one.
-        novel = [*novel, *(run for run in broken if run.results.get("novel", True))]
-        if not base:
+        novel = [*novel, *(run for run in base if run.diverged and run.results.get("novel", True))]
+        if base:
+            rows.append((variant, {"base": base, "novel": novel}))
+        else:
             notes.append(f"{_what(variant, novel)} is left out: the run on the base classes is missing.")
-            continue
-        cells = [values.cell(base), values.cell(novel)]
-        cells += [combined(harmonic_mean, *cells)] if with_hm else []
-        if seconds:
-            took = cell([_seconds(run, novel) for run in base if not run.diverged])
-            cells.append(took and Cell(took.mean))
-        table = tables.setdefault(variant.dataset, _table(variant.dataset, "base2new", headers, measured))
-        table.rows.append(Row(variant.name, cells, variant.method, variant.key))
-        table.footnotes += footnotes(variant.name, "base", base)
-        table.footnotes += footnotes(variant.name, "novel", variant.of("test_new"))
-        groups += [(variant, base), (variant, novel)]
-    return _finished(tables, measured, notes + values.notes() + _uneven(groups), intervals)
+    return _tables("base2new", rows, notes, find(metric), seconds, intervals)
 
 
 def few_shot_tables(
     runs: Sequence[Run], metric: str = "accuracy", seconds: bool = False, intervals: bool = False
 ) -> list[Table]:
     """One table per data set. One column per shot count, one row per variant; see `base2new_tables`."""
-    measured, values = find(metric), Values(metric, intervals)
-    found, notes = _variants(runs, "few_shot")
-    shots: dict[str, set[int]] = {}
+    found, notes = variants(of_kinds(runs, "few_shot"))
+    rows = []
     for variant in found:
-        shots.setdefault(variant.dataset, set()).update(run.shots for run in variant.runs)
-    tables: dict[str, Table] = {}
-    groups = []
-    for variant in found:
-        numbers = sorted(shots[variant.dataset], key=by_shots)
-        of_shots = [variant.of("few_shot", number) for number in numbers]
-        groups += [(variant, group) for group in of_shots]
-        headers = ["method", *map(shots_name, numbers), *(["seconds"] if seconds else [])]
-        cells = [values.cell(group) for group in of_shots]
-        if seconds:
-            took = cell([run.results["seconds"] for run in variant.runs if not run.diverged])
-            cells.append(took and Cell(took.mean))
-        table = tables.setdefault(variant.dataset, _table(variant.dataset, "few-shot", headers, measured))
-        table.rows.append(Row(variant.name, cells, variant.method, variant.key))
-        for number, group in zip(numbers, of_shots, strict=True):
-            table.footnotes += footnotes(variant.name, shots_name(number), group)
-    return _finished(tables, measured, notes + values.notes() + _uneven(groups), intervals)
+        numbers = {run.shots for other in found if other.dataset == variant.dataset for run in other.runs}
+        columns = {shots_name(number): variant.of("few_shot", number) for number in sorted(numbers, key=by_shots)}
+        rows.append((variant, columns))
+    return _tables("few-shot", rows, notes, find(metric), seconds, intervals)
 
 
 TABLES = {"base2new": base2new_tables, "few_shot": few_shot_tables}
+
+
+def _tables(
+    protocol: str,
+    rows: Sequence[tuple[Variant, dict[str, list[Run]]]],
+    notes: list[str],
+    metric: Metric,
+    seconds: bool,
+    intervals: bool,
+) -> list[Table]:
+    """The tables by data set; notes on all of them are attached to the first.
+
+    rows: the runs of each column of a variant.
+    """
+    values, tables = Values(metric.name, intervals), dict[str, Table]()
+    more = [*(["HM"] if protocol == "base2new" and has_hm(metric) else []), *(["seconds"] if seconds else [])]
+    for variant, columns in rows:
+        headers = ["method", *columns, *more]
+        table = tables.setdefault(variant.dataset, Table(f"{variant.dataset} {protocol}", headers))
+        cells = [values.cell(runs) for runs in columns.values()]
+        if "HM" in more:
+            cells.append(combined(harmonic_mean, *cells))
+        if seconds:
+            took = cell(_seconds(columns))
+            cells.append(took and Cell(took.mean))
+        table.rows.append(Row(variant.name, cells, variant.method, variant.key))
+        for header, runs in columns.items():  # the novel column marks what diverged on the base classes without a note
+            table.footnotes += footnotes(
+                variant.name, header, [run for run in runs if header != "novel" or run.kind == "test_new"]
+            )
+    for dataset, table in tables.items():
+        several = any(cell and cell.seeds > 1 for row in table.rows for cell in row.cells)
+        spread = f", {INTERVALS}" if intervals else f", {DISPERSION}" if several else ""
+        table.caption = f"{in_words(metric)}{spread}."
+        table.ranked, table.datasets = [name != "seconds" for name in table.headers[1:]], (dataset,)
+        table.lower, table.decimals = metric.lower_is_better, decimals(metric)
+    ordered = [tables[dataset] for dataset in sorted(tables)]
+    for table in ordered[:1]:
+        table.notes += notes + values.notes() + _uneven(rows)
+    return ordered
+
+
+def in_words(metric: Metric, percent: str = "%") -> str:
+    """The metric with its unit, to begin a sentence: "Accuracy in %"; `percent` is "points" for differences."""
+    return f"{metric.title[:1].upper()}{metric.title[1:]}" + (f" in {percent}" if metric.unit else "")
 
 
 def has_hm(metric: Metric) -> bool:
@@ -139,38 +158,18 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
     return result, notes
 
 
-def _variants(runs: Sequence[Run], *kinds: str) -> tuple[list[Variant], list[str]]:
+def of_kinds(runs: Sequence[Run], *kinds: str) -> list[Run]:
+    """The runs of these kinds. Raises UserError if they have several backbones."""
     chosen = [run for run in runs if run.kind in kinds]
     backbones = sorted({run.backbone for run in chosen})
     if len(backbones) > 1:
         raise UserError(f"There are runs with several backbones: choose one of {', '.join(backbones)}.")
-    return variants(chosen)
-
-
-def _table(dataset: str, protocol: str, headers: list[str], metric: Metric) -> Table:
-    ranked = [name != "seconds" for name in headers[1:]]
-    return Table(
-        f"{dataset} {protocol}", headers, ranked=ranked, lower=metric.lower_is_better, decimals=decimals(metric),
-        datasets=(dataset,),
-    )  # fmt: skip
+    return chosen
 
 
 def decimals(metric: Metric) -> int:
     """Digits after the decimal point for a metric."""
     return 2 if metric.unit else 3
-
-
-def _finished(tables: dict[str, Table], metric: Metric, notes: list[str], intervals: bool) -> list[Table]:
-    """The tables by data set, with captions; notes on all tables are attached to the first."""
-    ordered = [tables[dataset] for dataset in sorted(tables)]
-    for table in ordered:
-        several = any(cell and cell.seeds > 1 for row in table.rows for cell in row.cells)
-        what = f"{metric.title[:1].upper()}{metric.title[1:]}" + (f" in {metric.unit}" if metric.unit else "")
-        spread = f", {INTERVALS}" if intervals else f", {DISPERSION}" if several else ""
-        table.caption = f"{what}{spread}."
-    for table in ordered[:1]:
-        table.notes += notes
-    return ordered
 
 
 def footnotes(name: str, column: str, runs: Sequence[Run]) -> list[str]:
@@ -189,13 +188,14 @@ def footnotes(name: str, column: str, runs: Sequence[Run]) -> list[str]:
     return sentences
 
 
-def _uneven(groups: Sequence[tuple[Variant, list[Run]]]) -> list[str]:
+def _uneven(rows: Sequence[tuple[Variant, dict[str, list[Run]]]]) -> list[str]:
     """Sentences on cells that lack seeds that other cells have."""
-    every = {run.seed for _, runs in groups for run in runs}
-    lacking = [(variant, runs) for variant, runs in groups if runs and {run.seed for run in runs} != every]
+    cells = [(variant, runs, {run.seed for run in runs}) for variant, columns in rows for runs in columns.values()]
+    every = set().union(*(seeds for *_, seeds in cells))
     return [
-        f"{_what(variant, runs)} has seeds {_listed(run.seed for run in runs)}, others have {_listed(every)}."
-        for variant, runs in lacking
+        f"{_what(variant, runs)} has seeds {_listed(seeds)}, others have {_listed(every)}."
+        for variant, runs, seeds in cells
+        if runs and seeds != every
     ]
 
 
@@ -209,6 +209,12 @@ def _listed(seeds: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(seeds)))
 
 
-def _seconds(base: Run, novel: Sequence[Run]) -> float:
-    """Seconds for one seed: training with the base test, plus the novel test."""
-    return base.results["seconds"] + sum(run.results["seconds"] for run in novel if run.seed == base.seed)
+def _seconds(columns: dict[str, list[Run]]) -> list[float]:
+    """Seconds of each finished run; for base-to-novel those of a seed, its training and its novel test."""
+    novel = columns.get("novel", [])
+    return [
+        run.results["seconds"] + sum(other.results["seconds"] for other in novel if other.seed == run.seed)
+        for name, runs in columns.items()
+        for run in runs
+        if name != "novel" and not run.diverged
+    ]

@@ -1,21 +1,19 @@
 """Which runs may be averaged, and labels for the others.
 
 The runs of one method on one data set are grouped into variants with equal configuration, data and weights, apart from
-the seed and file locations. Each variant is a separate row, labelled by its differences: "OGKD, GAMMA 0.6".
+the seed and file locations. Each variant is a separate row, labelled by what it changed: "OGKD, GAMMA 0.6".
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
-from pathlib import Path
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TypeVar, cast
 
-from ogkd.core.config_files import DEFAULT, configs_in, merged, read_config
-from ogkd.core.places import HOME
 from ogkd.evaluation.collect import ELSEWHERE, Run
 from ogkd.evaluation.methods import known_methods, order
 from ogkd.evaluation.metrics import METRICS
@@ -24,16 +22,18 @@ from ogkd.evaluation.protocol import BASE2NEW_SHOTS, PLACES
 # Keys that tables group by, or compare by a fingerprint.
 GROUPED = ("SEED", "DATASET.NAME", "DATASET.FOLDER", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",
            "MODEL.BACKBONE.NAME", "TRAINER.NAME")  # fmt: skip
-Key = TypeVar("Key", bound=Hashable)
 IGNORED = frozenset(PLACES + GROUPED)
+IN_LABEL = ("shots", "tested only")  # facts that are in the label wherever a run has them
 LONGEST_VALUE = 40
+Item = TypeVar("Item")
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Variant:
     """The runs of one row on one data set.
 
-    label: the differences from the configuration files as text; empty for the method as configured.
+    label: what was changed, as text; empty for the method as configured.
     key: the same without loss of information, used to join rows of different data sets.
     """
 
@@ -55,15 +55,15 @@ class Variant:
 
 @dataclass
 class _Group:
-    """Runs that may be averaged, while their label is determined. `facts`: everything that they share (configuration
-    keys, "data" and "weights"); `told`: the facts in the label."""
+    """Runs on one data set that share all facts: configuration keys, "data", "weights". label: the facts to show."""
 
+    dataset: str
     runs: list[Run]
     facts: dict[str, object]
-    told: dict[str, object] = field(default_factory=dict)
+    label: dict[str, object]
 
-    def tell(self, names: Iterable[str]) -> None:
-        self.told.update((name, self.facts.get(name, "not recorded")) for name in names)
+    def show(self, names: Iterable[str]) -> None:
+        self.label |= {name: self.facts.get(name, "not recorded") for name in names}
 
 
 def variants(runs: Sequence[Run]) -> tuple[list[Variant], list[str]]:
@@ -71,36 +71,48 @@ def variants(runs: Sequence[Run]) -> tuple[list[Variant], list[str]]:
 
     Labels are consistent over data sets, so that rows of different data sets can be joined by method and key.
     """
-    found, notes = [], []
+    found: list[Variant] = []
+    notes: list[str] = []
     for method, of_method in _grouped(runs, lambda run: run.method):
-        groups = [
-            (dataset, group)
-            for dataset, of_dataset in _grouped(of_method, lambda run: run.dataset)
-            for group in _split(of_dataset)
-        ]
+        groups = list(chain.from_iterable(_split(same) for _, same in _grouped(of_method, lambda run: run.dataset)))
         _tell_apart(groups)
-        short = _short_names({name for _, group in groups for name in group.told})
-        for dataset, group in groups:
-            label = ", ".join(_words(short[name], value) for name, value in sorted(group.told.items()))
-            kept, conflicts = _one_per_seed(group.runs)
-            found.append(Variant(method, _title(group.runs[0]), label, _key(group.told), dataset, tuple(kept)))
-            notes += conflicts + _of_changed_data(kept)
+        short = _short_names({name for group in groups for name in group.label})
+        for group in groups:
+            label = ", ".join(_words(short[name], value) for name, value in sorted(group.label.items()))
+            one_per_seed, conflicts = _one_per_seed(group.runs)
+            title, key = _title(group.runs[0]), _key(group.label)
+            found.append(Variant(method, title, label, key, group.dataset, tuple(one_per_seed)))
+            notes += conflicts + _of_changed_data(one_per_seed)
     found.sort(key=lambda variant: (*order(variant.method), variant.label, variant.dataset))
-    return _told_by_class(found), notes
+    return _with_class_names(found), notes
 
 
 def _split(runs: Sequence[Run]) -> Iterator[_Group]:
     """Groups of equal facts among the runs of one method on one data set."""
-    configs = _filled([(run, dict(_flat(run.results["config"]))) for run in runs])
-    facts = [config | _fingerprints(run) for run, config in zip(runs, configs, strict=True)]
-    numbered = _grouped(range(len(runs)), lambda i: _key(facts[i]))
-    for _, same in numbered:
-        group = _Group([runs[i] for i in same], facts[same[0]])
-        group.tell(_changed(group.runs, group.facts))
-        yield group
+    configs = [dict(_flat(run.results["config"])) for run in runs]
+    _fill(runs, configs)
+    facts = [config | _other_facts(run) for run, config in zip(runs, configs, strict=True)]
+    for _, same in _grouped(zip(runs, facts, strict=True), lambda pair: _key(pair[1])):
+        of_group, shared = [run for run, _ in same], same[0][1]
+        changed = next((run.changed for run in of_group if run.changed is not None), {})
+        shown = {name: shared[name] for name in (*IN_LABEL, *changed) if name in shared}
+        yield _Group(runs[0].dataset, of_group, shared, shown)
 
 
-def _fingerprints(run: Run) -> dict[str, object]:
+def _fill(runs: Sequence[Run], configs: list[dict[str, object]]) -> None:
+    """Give a key that runs of another version lack the value of the runs that did not change it, if it is unique."""
+    for key in sorted(set().union(*configs)):
+        if not all(key in config for config in configs):
+            usual = {
+                repr(config[key]): config[key]
+                for run, config in zip(runs, configs, strict=True)
+                if key in config and key not in (run.changed or {})
+            }
+            for config in configs if len(usual) == 1 else ():
+                config.setdefault(key, *usual.values())
+
+
+def _other_facts(run: Run) -> dict[str, object]:
     """Facts other than the configuration that must be equal."""
     prints = run.results["fingerprints"]
     facts = {"data": prints.get("dataset"), "weights": prints.get("weights")}
@@ -114,70 +126,42 @@ def _fingerprints(run: Run) -> dict[str, object]:
     return facts
 
 
-def _filled(runs: list[tuple[Run, dict[str, object]]]) -> list[dict[str, object]]:
-    """Configurations in which a key missing from runs of another version gets the value of the runs that did not change
-    it, if that value is unique."""
-    keys = {key for _, config in runs for key in config}
-    filled = [dict(config) for _, config in runs]
-    for key in sorted(keys):
-        if all(key in config for config in filled):
-            continue
-        unchanged = {
-            repr(config[key]): config[key] for run, config in runs if key in config and key not in (run.changed or {})
-        }
-        if len(unchanged) == 1:
-            for config in filled:
-                config.setdefault(key, *unchanged.values())
-    return filled
-
-
-def _changed(runs: Sequence[Run], facts: dict[str, object]) -> list[str]:
-    """Keys in which the runs differ from the method's files: as recorded, else compared with the current files."""
-    always = [name for name in ("shots", "tested only") if name in facts]
-    recorded = next((run.changed for run in runs if run.changed is not None), None)
-    if recorded is not None:
-        return always + [key for key in recorded if key not in IGNORED and key in facts]
-    protocol = "few_shot" if runs[0].kind == "few_shot" else "base2new"
-    expected = method_file(runs[0].method, protocol, runs[0].dataset)
-    return always + [key for key, value in expected.items() if key in facts and repr(facts[key]) != repr(value)]
-
-
-def _tell_apart(groups: Sequence[tuple[str, _Group]]) -> None:
+def _tell_apart(groups: Sequence[_Group]) -> None:
     """Make equal labels on one data set distinct by what the groups differ in: configuration, else weights, else data.
 
     What distinguishes two groups on one data set is added on the others too, except for data, which always differ.
     """
-    for names in (lambda group: group.facts.keys() - {"weights", "data"}, lambda group: {"weights"}):
-        for _, same in _grouped(groups, lambda pair: _key(pair[1].told)):
-            telling = set()
-            for _, clash in _grouped(same, lambda pair: pair[0]):
-                telling |= _differing([group for _, group in clash], names)
-            for _, group in same:
-                group.tell(telling)
-    for _, clash in _grouped(groups, lambda pair: (pair[0], _key(pair[1].told))):
-        for _, group in clash if len(clash) > 1 else ():
-            group.tell(["data"])
-
-
-def _differing(groups: Sequence[_Group], names: Callable[[_Group], Iterable[str]]) -> set[str]:
-    of_any = {name for group in groups for name in names(group)}
-    return {name for name in of_any if len({repr(group.facts.get(name)) for group in groups}) > 1}
+    for weights in (False, True):
+        for _, same in _grouped(groups, lambda group: _key(group.label)):
+            names = set[str]()
+            for _, clash in _grouped(same, lambda group: group.dataset):
+                of_any = set().union(*(group.facts for group in clash)) - {"data"}
+                names |= {
+                    name
+                    for name in of_any
+                    if (name == "weights") is weights and len({repr(group.facts.get(name)) for group in clash}) > 1
+                }
+            for group in same:
+                group.show(names)
+    for _, clash in _grouped(groups, lambda group: (group.dataset, _key(group.label))):
+        for group in clash if len(clash) > 1 else ():
+            group.show(["data"])
 
 
 def _one_per_seed(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """One run per kind, shot count and seed. Of copies, one with predictions is kept; if their results disagree, it is
+    """One run per kind, shot count and seed. Of copies, one with predictions is taken; if their results disagree, it is
     unknown which is right, so the seed is left out."""
-    kept, notes = [], []
+    chosen, notes = [], []
     for _, same in _grouped(runs, lambda run: (run.kind, run.shots, run.seed)):
         if all(_agree(same[0].results, run.results) for run in same[1:]):
-            kept.append(min(same, key=lambda run: (not (run.path / "predictions.npz").is_file(), str(run.path))))
+            chosen.append(min(same, key=lambda run: (not (run.path / "predictions.npz").is_file(), str(run.path))))
         else:
             folders = " and ".join(str(run.path) for run in same)
             notes.append(
                 f"{folders} are runs of one configuration and seed with different results, so seed {same[0].seed} is "
                 f"left out: remove all but one."
             )
-    return kept, notes
+    return chosen, notes
 
 
 def _of_changed_data(runs: Sequence[Run]) -> list[str]:
@@ -211,7 +195,7 @@ def _title(run: Run) -> str:
     return known.title if known else run.results.get("title") or run.method
 
 
-def _told_by_class(found: Sequence[Variant]) -> list[Variant]:
+def _with_class_names(found: Sequence[Variant]) -> list[Variant]:
     """Variants whose method shares its title with another also get the class name in their title."""
     methods: dict[str, set[str]] = {}
     for variant in found:
@@ -253,25 +237,8 @@ def _words(name: str, value: object) -> str:
 # Configurations
 
 
-@cache
-def method_file(method: str, protocol: str, dataset: str, root: Path = HOME) -> dict[str, object]:
-    """The keys of a method's configuration for a data set, or of its default, including `_BASE_`; {} without one."""
-    trainers = root / "configs" / "trainers"
-    if method not in {path.stem for path in trainers.glob("*")}:
-        return {}
-    there = configs_in(trainers / method / protocol)
-    name = dataset if dataset in there else DEFAULT
-    return dict(_flat(_settings(trainers / method / protocol / f"{name}.yaml"))) if name in there else {}
-
-
-def _settings(path: Path) -> dict:
-    content = dict(read_config(path))
-    base = content.pop("_BASE_", None)
-    return merged(_settings(path.parent / base), content) if base else content
-
-
 def _flat(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """(dotted key, value) of the relevant keys in a nested configuration; equal values have equal repr."""
+    """(dotted key, value) of the keys in a nested configuration that must be equal."""
     for key, value in node.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
@@ -280,8 +247,8 @@ def _flat(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def _plain(value: object) -> object:
-    """A value normalised across YAML and JSON: 1 becomes 1.0, 1e-5 a number, a tuple a list."""
-    if isinstance(value, list | tuple):
+    """A value whose text is equal for equal numbers, also for those written as text: 1 becomes 1.0."""
+    if isinstance(value, list):
         return [_plain(one) for one in value]
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return value
@@ -294,12 +261,12 @@ def _plain(value: object) -> object:
 
 def _key(facts: dict[str, object]) -> str:
     """Equal for equal facts, empty without facts."""
-    return repr(sorted(facts.items(), key=lambda item: item[0])) if facts else ""
+    return json.dumps(facts, sort_keys=True) if facts else ""
 
 
-def _grouped(items: Iterable, key: Callable[..., Key]) -> list[tuple[Key, list]]:
+def _grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> list[tuple[Key, list[Item]]]:
     """(key, its items) in the order in which keys appear."""
-    groups: dict[Key, list] = {}
+    groups: dict[Key, list[Item]] = {}
     for item in items:
         groups.setdefault(key(item), []).append(item)
     return list(groups.items())

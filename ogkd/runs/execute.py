@@ -20,8 +20,10 @@ from ogkd.data.same_classes import places
 from ogkd.evaluation.predictions import Predictions
 from ogkd.models.errors import MissingWeights
 from ogkd.runs.config import Configuration, resolve
-from ogkd.runs.folder import RunFolder, data_warnings, is_phantom, notes, relative
+from ogkd.runs.fingerprints import relative
+from ogkd.runs.folder import RunFolder
 from ogkd.runs.learned_classes import with_learned_classes
+from ogkd.runs.notes import data_notes, data_warnings, is_phantom
 from ogkd.runs.ready import with_remedy
 from ogkd.runs.spec import RunSpec
 from ogkd.tuning.clip_trainer import ClipTrainer
@@ -90,22 +92,23 @@ def threads_for(backbone: str) -> Iterator[None]:
 
 def _run(spec: RunSpec, folder: RunFolder) -> dict | None:
     print(f"{folder.chosen()}\n")
-    for note in notes(folder.configuration):
-        print(f"Note: {note}\n")
     print(f"Collecting environment information\n{collect_env_info()}\n")
     started = time.perf_counter()
     phases = Phases()
     with phases("setup"):
         trainer = build_trainer(folder.cfg)
-    for note in folder.data_notes(trainer):
-        print(f"Note: {note}\n")
-    for warning in data_warnings(trainer):
-        print(f"Warning: {warning}\n")
     folder.write_split(dataset_of(trainer))
     with phases("fingerprints"):
-        folder.write_fingerprints(trainer)
+        folder.write_fingerprints(trainer)  # first of all that compares images, since it remembers their hashes
+    folder.notes += [] if spec.eval_only else data_notes(trainer)
+    for note in folder.notes:
+        print(f"Note: {note}\n")
+    folder.warnings += data_warnings(trainer)
+    for warning in folder.warnings:
+        print(f"Warning: {warning}\n")
     if spec.eval_only and spec.model_dir:
-        trainer, folder.warnings = with_learned_classes(trainer, spec.model_dir, spec.load_epoch)
+        trainer, warnings = with_learned_classes(trainer, spec.model_dir, spec.load_epoch)
+        folder.warnings += warnings
     try:
         return _train_and_test(spec, trainer, folder, phases, started)
     except Diverged as error:

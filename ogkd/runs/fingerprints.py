@@ -10,15 +10,16 @@ import contextlib
 import io
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from yacs.config import CfgNode
 
 from dassl.data.datasets import DatasetBase, build_dataset
-from ogkd.core import UserError, atomic_path
+from ogkd.core import atomic_path
 from ogkd.core.hashes import FileMemory, file_hashes, memory_file, remembered, text_hash
+from ogkd.core.schema import Rule, read_record
 from ogkd.core.seeds import seeded
 from ogkd.data.catalogue import load
 from ogkd.models import folder_of
@@ -40,6 +41,7 @@ WORDS = {
     "graph": "another graph, whose file has changed since",
     "weights": "other weights of the backbone",
 }
+SHAPE = Rule(lambda found: all(isinstance(value, str | dict) for value in found.values()), "hashes by name")
 COUNTED = {"images": "images", "test_images": "images", "sentences": "classes"}
 
 
@@ -97,21 +99,19 @@ def of_graph(spec: RunSpec, cfg: CfgNode) -> Fingerprints:
     return method_class(name).fingerprints(cfg.TRAINER[name.upper()], dataset_name(cfg))
 
 
-def of_weights(cfg: CfgNode) -> Fingerprints:
+def of_weights(cfg: CfgNode, fingerprint: str = "") -> Fingerprints:
     """The backbone's fingerprint; {} if its files are not on this machine or the method has no backbone.
 
-    The model is loaded unless its files are known from an earlier run.
+    If it is not given, the model is loaded, unless its files are known from an earlier run.
     """
-    if not is_built_here(cfg.TRAINER.NAME):
-        return {}
-    name, device = cfg.MODEL.BACKBONE.NAME, "cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu"
-    return _remembered_weights(cfg, lambda: load_backbone(name, device).fingerprint)
-
-
-def _remembered_weights(cfg: CfgNode, compute: Callable[[], str]) -> Fingerprints:
     folder = folder_of(cfg.MODEL.BACKBONE.NAME)
-    if folder is None:
+    if folder is None or not is_built_here(cfg.TRAINER.NAME):
         return {}
+
+    def compute() -> str:
+        device = "cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu"
+        return fingerprint or load_backbone(cfg.MODEL.BACKBONE.NAME, device).fingerprint
+
     files = [folder] if folder.is_file() else [path for path in folder.iterdir() if path.is_file()]
     memory = FileMemory(memory_file(cfg.FEATURES.CACHE_DIR, folder))
     return {"weights": remembered(memory, "weights", files, compute)}
@@ -143,8 +143,7 @@ def of_trainer(spec: RunSpec, cfg: CfgNode, trainer: object) -> Fingerprints:
             found |= of_sentences(spec, cfg, manager.dataset)
     if isinstance(trainer, ClipTrainer):
         fingerprint = trainer.clip_model.fingerprint
-        found["weights"] = fingerprint
-        _remembered_weights(cfg, lambda: fingerprint)
+        found |= of_weights(cfg, fingerprint) | {"weights": fingerprint}  # and remember it
     return found
 
 
@@ -175,15 +174,7 @@ def read(path: Path) -> Fingerprints:
     Raises:
         UserError: the file is corrupt.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or not all(isinstance(value, str | dict) for value in found.values()):
-        raise UserError(f"{path} is corrupt, so changes since the run started cannot be detected: add --rerun.")
-    return found
+    return read_record(path, SHAPE) if path.is_file() else {}
 
 
 def changes(before: Mapping[str, object], mine: Fingerprints) -> list[str]:
@@ -193,12 +184,9 @@ def changes(before: Mapping[str, object], mine: Fingerprints) -> list[str]:
     """
     hashes, found = summary(mine), []
     for name, words in WORDS.items():
-        if not before.get(name) or name not in mine:
-            continue
-        old = before[name]
-        if (old if isinstance(old, str) else text_hash(old)) == hashes[name]:
-            continue
-        found.append(f"{words}{_counted(old, mine[name], COUNTED.get(name, ''))}")
+        old = before.get(name)
+        if old and name in mine and (old if isinstance(old, str) else text_hash(old)) != hashes[name]:
+            found.append(f"{words}{_counted(old, mine[name], COUNTED.get(name, ''))}")
     return found
 
 

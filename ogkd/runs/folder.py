@@ -12,16 +12,13 @@ from typing import Any, TextIO
 import torch
 import yaml
 
-from dassl.data.data_manager import DataManager
 from dassl.engine import SimpleTrainer, TrainerBase
 from ogkd.core import Diverged, UserError, atomic_path, checkpoints_in, find_checkpoint, models_in, sweep, write_json
 from ogkd.core.checkpoints import BEST
 from ogkd.core.config_files import read_config
 from ogkd.core.hashes import text_hash
-from ogkd.core.locks import alone
+from ogkd.core.locks import locked
 from ogkd.core.phases import Phases
-from ogkd.data.catalogue import load
-from ogkd.data.duplicates import identical
 from ogkd.evaluation.collect import DIVERGED, read_results
 from ogkd.evaluation.doubts import doubts
 from ogkd.evaluation.metrics import summary
@@ -30,15 +27,15 @@ from ogkd.evaluation.protocol import PLACES
 from ogkd.runs import fingerprints
 from ogkd.runs.config import Configuration, flat, names_novel_classes, tested_on
 from ogkd.runs.fingerprints import relative
+from ogkd.runs.notes import notes
 from ogkd.runs.records import CONFIG, SPLIT
-from ogkd.runs.registry import method_class, register_everything
+from ogkd.runs.registry import method_class
 from ogkd.tuning.clip_trainer import ClipTrainer
 
 FORMAT = 2
 RESULTS, PREDICTIONS = "results.json", "predictions.npz"
 VALIDATION = "val_predictions.npz"
 FINGERPRINTS, LOCK = "fingerprints.json", ".lock"
-PHANTOM_BACKBONE = "PhantomCLIP"
 START_AFRESH = "add --rerun to start it afresh, or choose another output folder (OUTPUT, --output-dir)"
 LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "transformers")
 
@@ -62,13 +59,13 @@ class RunFolder:
         self.config = configuration.values
         self.log_path = self.path / "log.txt"
         self.fingerprints: fingerprints.Fingerprints = {}
-        self._data_notes: list[str] | None = None
+        self.notes = notes(configuration)  # for readers of its results, one sentence each
         self.warnings: list[str] = []  # doubts about the result, besides those about the predictions
 
     def alone(self) -> contextlib.AbstractContextManager[None]:
         """Create the folder and hold its lock, so that a second process for the same run waits for the first."""
         self.path.mkdir(parents=True, exist_ok=True)
-        return alone(self.path / LOCK, f"the run in {self.path}")
+        return locked(self.path / LOCK, f"the run in {self.path}")
 
     def check(self) -> None:
         """Raise UserError if a file in the configuration is missing or unusable, before anything is written."""
@@ -204,13 +201,6 @@ class RunFolder:
         }
         return "\n".join(f"{name}: {value}" for name, value in facts.items() if value != "")
 
-    def data_notes(self, trainer: TrainerBase) -> list[str]:
-        """Notes on the images, one sentence each; none for a test of what another run learned."""
-        if self._data_notes is None:
-            manager = getattr(trainer, "dm", None)  # a trainer may build its loaders without one
-            self._data_notes = [] if self.spec.eval_only or manager is None else data_notes(manager)
-        return self._data_notes
-
     def write_validation(self, predictions: Predictions | None) -> None:
         """Write val_predictions.npz, if there are validation predictions."""
         if predictions is not None:
@@ -229,7 +219,7 @@ class RunFolder:
         found, training = summary(predictions), trainer._mean_losses or None
         trained = None if self.cfg.DATASET.TEST_ON else getattr(trainer, "num_classes", None)
         about = doubts(found["confusion_matrix"], predictions.classnames, training, trained)
-        found |= {"training": training, "warnings": [*self.warnings, *about, *data_warnings(trainer)]}
+        found |= {"training": training, "warnings": [*self.warnings, *about]}
         results = self._record(trainer, found, phases, seconds)
         write_json(results, self.path / RESULTS)
         (self.path / DIVERGED).unlink(missing_ok=True)
@@ -264,7 +254,7 @@ class RunFolder:
             "split": cfg.TEST.SPLIT,
             "changed": self.configuration.changed,
             **found,
-            "notes": [*notes(self.configuration), *self.data_notes(trainer)],
+            "notes": self.notes,
             "seconds": seconds,
             "phases": phases.record,
             "threads": torch.get_num_threads(),
@@ -278,59 +268,3 @@ class RunFolder:
             },
             "config": self.config,
         }
-
-
-def notes(configuration: Configuration) -> list[str]:
-    """Notes for readers of a run's results, one sentence each."""
-    cfg = configuration.cfg
-    facts = load().find(cfg.DATASET.NAME)
-    note = phantom_note(cfg.MODEL.BACKBONE.NAME)
-    found = [note] if note and not (facts and facts.generator) else []
-    names = {("TRAINER", cfg.TRAINER.NAME): "The trainer", ("DATASET", cfg.DATASET.NAME): "The data set"}
-    for (kind, name), place in register_everything().replaced.items():
-        if (kind, name) in names:
-            found.append(f"{names[kind, name]} {name} comes from {place} and replaces this project's.")
-    return [*found, *configuration.notes()]
-
-
-def data_notes(manager: DataManager) -> list[str]:
-    """Notes for readers of results on these images, one sentence each."""
-    dataset, found = manager.dataset, list(getattr(manager.dataset, "notes", ()))
-    seen = {item.impath for part in (dataset.train_x, dataset.val) for item in part or ()}
-    tested = list(dict.fromkeys(item.impath for item in dataset.test or ()))
-    shared = identical(map(Path, tested), map(Path, seen))
-    if shared:
-        found.append(
-            f"{len(shared)} of the {len(tested)} test images are byte-identical to training or validation images, "
-            "which makes the test too easy: scripts/check_data.py lists them."
-        )
-    opened = getattr(manager, "opened", None)  # a trainer may have a data manager of its own
-    if opened and opened.several_frames:
-        found.append(
-            f"{opened.several_frames} of the images have several frames or pages, of which only one is read: the "
-            "middle one, unless INPUT.FRAME selects another."
-        )
-    return found
-
-
-def data_warnings(trainer: TrainerBase) -> list[str]:
-    """Reasons to doubt any result on a trainer's images, phrases without a full stop."""
-    manager = getattr(trainer, "dm", None)
-    opened = getattr(manager, "opened", None)
-    number = opened.blank if opened else 0
-    blank = [f"{number} of the images {'is' if number == 1 else 'are'} blank (see scripts/check_data.py)"] * bool(
-        number
-    )
-    return [*getattr(getattr(manager, "dataset", None), "warnings", ()), *blank]
-
-
-def is_phantom(backbone: str) -> bool:
-    """Whether a backbone, a name or a folder, is the bundled model."""
-    return Path(backbone).name.lower() == PHANTOM_BACKBONE.lower()
-
-
-def phantom_note(backbone: str) -> str:
-    """A warning about what the bundled model cannot do; "" for other models."""
-    if not is_phantom(backbone):
-        return ""
-    return f"{PHANTOM_BACKBONE} knows only the synthetic images of Phantom: on other images its answers mean nothing."

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ogkd.core import UserError
+from ogkd.core.places import command
 from ogkd.data.catalogue import config_name, load
 from ogkd.evaluation.collect import DIVERGED, RESULTS, Run, runs_in
 from ogkd.evaluation.methods import named
@@ -51,8 +52,8 @@ def published_routes(places: Places, without_data: bool = False) -> list[tuple[s
     left = [(s.config, t.config) for s, t in routes if not {s.name, t.name} & absent.keys()]
     if not left:
         raise UserError(
-            f"No route of the transfer protocol has both its data sets in {places.data}: `python scripts/download.py "
-            f"busi btmri transfer --root {places.data}` fetches them."
+            f"No route of the transfer protocol has both its data sets in {places.data}: "
+            f"`{command('download', 'busi btmri transfer --root', places.data)}` fetches them."
         )
     for facts in absent.values():
         print(f"note: {facts.name} is left out because it is missing: {facts.remedy(places.data)}.", file=sys.stderr)

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ogkd.core import UserError
+from ogkd.core.places import command
 from ogkd.data.catalogue import Facts
 from ogkd.models.errors import MissingWeights
-from ogkd.models.registry import locate
-from ogkd.models.sources import BIOMEDCLIP
+from ogkd.models.sources import BIOMEDCLIP, locate
 from ogkd.runs.protocols import is_there
 from ogkd.runs.spec import RunSpec
 
@@ -40,7 +40,7 @@ def with_remedy(error: MissingWeights) -> UserError:
     """The error, with the command that fetches the weights if there is one."""
     if error.repository not in (BIOMEDCLIP.name, BIOMEDCLIP.tokenizer):
         return error
-    return UserError(f"{error} `python scripts/download.py weights` fetches them.")
+    return UserError(f"{error} `{command('download', 'weights')}` fetches them.")
 
 
 def _are(facts: tuple[Facts, ...]) -> str:
@@ -51,7 +51,7 @@ def _remedy(facts: tuple[Facts, ...], data: str) -> str:
     if len(facts) == 1:
         return facts[0].remedy(data)
     names = " ".join(one.config for one in facts if one.zip_name)
-    fetched = f"`python scripts/download.py {names} --root {data}` fetches " if names else ""
+    fetched = f"`{command('download')} {names} --root {data}` fetches " if names else ""
     others = [one.name for one in facts if not one.zip_name]
     by_hand = f"put {', '.join(others)} there" if others else ""
     known = f"{fetched}{'those that can be fetched' if by_hand else 'them'}" if fetched else ""

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from ogkd.core import UserError
 from ogkd.core.config_files import read_config
-from ogkd.core.schema import Rule, mismatch, read_record, whole
+from ogkd.core.schema import REMEDY, Rule, mismatch, read_record, whole
 
 CONFIG, SPLIT = "config.yaml", "split.json"
-REMEDY = "train again, or restore an intact copy"
 
 _ITEM = Rule(
     lambda item: len(item) == 3 and isinstance(item[0], str) and whole(item[1]) and isinstance(item[2], str),
@@ -32,9 +31,8 @@ def run_config(folder: str | Path) -> dict[str, dict]:
     """
     path = Path(folder) / CONFIG
     config = read_config(path)
-    found = mismatch(config, _CONFIG)
-    if found:
-        raise UserError(f"{path} is corrupt ({found}): {REMEDY}.")
+    if wrong := mismatch(config, _CONFIG):
+        raise UserError(f"{path} is corrupt ({wrong}): {REMEDY}.")
     return config
 
 
@@ -44,5 +42,5 @@ def drawn_images(folder: str | Path) -> dict[str, list[tuple[str, int, str]]]:
     Raises:
         UserError: its split.json is missing or corrupt.
     """
-    drawn = read_record(Path(folder) / SPLIT, _DRAWN, REMEDY)
+    drawn = read_record(Path(folder) / SPLIT, _DRAWN)
     return {part: [tuple(item) for item in drawn[part]] for part in _DRAWN}

@@ -18,9 +18,8 @@ def register_everything() -> Plugins:
     import ogkd.trainers
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY
-    from ogkd.tuning.checkout import register_methods
     from ogkd.tuning.method import Method
-    from ogkd.tuning.registration import trainer_of
+    from ogkd.tuning.registration import register_methods, trainer_of
 
     register_methods()
     register_all()

@@ -6,11 +6,12 @@ import argparse
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from ogkd.core.config_files import configs_in
-from ogkd.core.places import HOME, IN_CHECKOUT
+from ogkd.core.places import HOME, IN_CHECKOUT, command
 from ogkd.data.catalogue import Facts, config_name, load, name_of_folder, own_folder
 from ogkd.evaluation.methods import known_methods, named, order
 from ogkd.models import available_models, model_named
@@ -20,37 +21,53 @@ METHOD_CONFIGS = Path("configs/trainers")
 SUBSETS = ("all", "base", "new")
 
 
+def _argument(option: str, help: str, default: Any = "", compare: bool = True, **more: Any) -> Any:
+    """A field that is an argument of train.py, in the order of the fields; `more` is for argparse."""
+    return field(default=default, compare=compare, metadata={"option": option, "help": help, **more})
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """One run: everything that `python train.py` accepts.
 
-    `RunSpec.parse(spec.arguments())` gives the same spec, so whatever can start a command can start a run. Empty values
-    and None leave a setting to the configuration files. Relative paths are relative to the current folder; those of
+    `RunSpec.parse(spec.arguments()) == spec`, so whatever can start a command can start a run. Empty values and None
+    leave a setting to the configuration files. Relative paths are relative to the current folder; those of
     configuration files also to the repository, if the current folder has no such file. The method, the data set and the
     backbone may be in any case, see `methods.named`, `catalogue.config_name` and `models.model_named`.
+
+    dataset: a name in the catalogue, or [folder:]NAME, a folder of images in `data`.
+    shots: images per class; -1: all of them.
+    subsample: the classes: all, base or new.
+    pairs: further KEY VALUE pairs.
+    rerun: start afresh; it describes how to execute the run, not what it is.
     """
 
-    method: str
-    folder: str  # where the run writes: --output-dir
-    dataset: str = ""  # a name in configs/datasets/ or the catalogue, or [folder:]NAME, a folder of images in `data`
-    shots: int | None = None  # images per class; -1: all of them
-    subsample: str = ""  # classes: all, base or new
-    seed: int = -1  # below 0: not seeded
-    backbone: str = ""
-    data: str = ""  # where data sets are: --root
-    method_file: str = ""  # --config-file
-    dataset_file: str = ""  # --dataset-config-file, if `dataset` does not imply it
-    pairs: tuple[str, ...] = ()  # further KEY VALUE pairs
-    eval_only: bool = False
-    model_dir: str = ""  # run folder from which --eval-only loads the prompt
-    load_epoch: int | None = None
-    no_train: bool = False
-    resume: str = ""
-    transforms: tuple[str, ...] = ()
-    source_domains: tuple[str, ...] = ()
-    target_domains: tuple[str, ...] = ()
-    head: str = ""
-    rerun: bool = field(default=False, compare=False)  # start afresh; describes how to execute the run, not what it is
+    method: str = _argument("--trainer", "one of {methods}; with --help: its options", MISSING)
+    folder: str = _argument("--output-dir", "folder of this run", MISSING)
+    dataset: str = ""
+    shots: int | None = None
+    subsample: str = ""
+    data: str = _argument("--root", "folder of the data sets")
+    seed: int = _argument("--seed", "random seed; negative: not seeded", -1, type=int)
+    backbone: str = _argument("--backbone", "{models}, a folder, or hf-hub:org/name")
+    method_file: str = _argument("--config-file", "YAML of the method")
+    dataset_file: str = _argument("--dataset-config-file", "YAML of the data set")
+    pairs: tuple[str, ...] = ()
+    model_dir: str = _argument("--model-dir", "run folder whose parameters --eval-only loads")
+    load_epoch: int | None = _argument(
+        "--load-epoch", "epoch to load (default: the best by validation if the run kept it, else the newest)",
+        None, type=int,
+    )  # fmt: skip
+    resume: str = _argument("--resume", "run folder to resume from (default: --output-dir itself)")
+    head: str = _argument("--head", "for trainers written for Dassl")
+    eval_only: bool = _argument("--eval-only", "test only", False, action="store_true")
+    no_train: bool = _argument("--no-train", "build everything, train nothing", False, action="store_true")
+    transforms: tuple[str, ...] = _argument("--transforms", "names of the training transforms", (), nargs="+")
+    source_domains: tuple[str, ...] = _argument("--source-domains", "for trainers written for Dassl", (), nargs="+")
+    target_domains: tuple[str, ...] = _argument("--target-domains", "for trainers written for Dassl", (), nargs="+")
+    rerun: bool = _argument(
+        "--rerun", "remove the run's earlier files and start afresh", False, compare=False, action="store_true"
+    )
 
     def __post_init__(self) -> None:
         for name, meant in (("method", named), ("dataset", config_name), ("backbone", model_named)):
@@ -61,29 +78,14 @@ class RunSpec:
     def arguments(self) -> list[str]:
         """The arguments of `python train.py` for this run."""
         words = []
-        for option, values in (  # these take any number of words, so they precede other options
-            ("--transforms", self.transforms),
-            ("--source-domains", self.source_domains),
-            ("--target-domains", self.target_domains),
-        ):
-            words += [option, *values] if values else []
-        for option, value in (
-            ("--trainer", self.method),
-            ("--output-dir", self.folder),
-            ("--root", self.data),
-            ("--seed", "" if self.seed < 0 else str(self.seed)),
-            ("--backbone", self.backbone),
-            ("--config-file", self.method_file),
-            ("--dataset-config-file", self.dataset_config()),
-            ("--model-dir", self.model_dir),
-            ("--load-epoch", "" if self.load_epoch is None else str(self.load_epoch)),
-            ("--resume", self.resume),
-            ("--head", self.head),
-        ):
-            words += [option, value] if value else []
-        words += ["--eval-only"] if self.eval_only else []
-        words += ["--no-train"] if self.no_train else []
-        words += ["--rerun"] if self.rerun else []
+        lists_first = sorted(
+            _arguments(), key=lambda one: "nargs" not in one.metadata
+        )  # which take any number of words
+        for one in lists_first:
+            value = self.dataset_config() if one.name == "dataset_file" else getattr(self, one.name)
+            if value != one.default and value != "":
+                words.append(one.metadata["option"])
+                words += [] if value is True else value if isinstance(value, tuple) else [str(value)]
         return [*words, *self.all_pairs()]
 
     def command(self) -> str:
@@ -97,41 +99,19 @@ class RunSpec:
     @classmethod
     def parse(cls, words: Sequence[str]) -> RunSpec:
         """The run described by train.py's arguments; argparse exits if they are invalid."""
-        args = parser().parse_args(words)
-        dataset_file, dataset = args.dataset_config_file, ""
-        if dataset_file and _place(dataset_file).parent == HOME / DATASET_CONFIGS:
-            dataset, dataset_file = Path(dataset_file).stem, ""
-        shots, subsample, pairs = None, "", list(args.opts)
-        named_so = pairs[:3] == ["DATASET.NAME", "ImageFolder", "DATASET.FOLDER"] and is_name("".join(pairs[3:4]))
-        if named_so and not dataset and not dataset_file:
-            dataset, pairs = name_of_folder(pairs[3]), pairs[4:]
+        given = vars(parser().parse_args(words))
+        pairs, file = given.pop("opts"), given["dataset_file"]
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+        given["seed"] = max(given["seed"], -1)
+        if file and _place(file).parent == HOME / DATASET_CONFIGS:
+            given |= {"dataset": Path(file).stem, "dataset_file": ""}
+        elif not file and pairs[:1] == ["DATASET.NAME"]:
+            given["dataset"], pairs = _named_by(pairs)
         if pairs[:1] == ["DATASET.NUM_SHOTS"] and _is_integer(pairs[1:2]):
-            shots, pairs = int(pairs[1]), pairs[2:]
+            given["shots"], pairs = int(pairs[1]), pairs[2:]
         if pairs[:1] == ["DATASET.SUBSAMPLE_CLASSES"] and pairs[1:2] and pairs[1] in SUBSETS:
-            subsample, pairs = pairs[1], pairs[2:]
-        return cls(
-            method=args.trainer,
-            folder=args.output_dir,
-            dataset=dataset,
-            shots=shots,
-            subsample=subsample,
-            seed=max(args.seed, -1),
-            backbone=args.backbone,
-            data=args.root,
-            method_file=args.config_file,
-            dataset_file=dataset_file,
-            pairs=tuple(pairs),
-            eval_only=args.eval_only,
-            model_dir=args.model_dir,
-            load_epoch=args.load_epoch,
-            no_train=args.no_train,
-            resume=args.resume,
-            transforms=tuple(args.transforms or ()),
-            source_domains=tuple(args.source_domains or ()),
-            target_domains=tuple(args.target_domains or ()),
-            head=args.head,
-            rerun=args.rerun,
-        )
+            given["subsample"], pairs = pairs[1], pairs[2:]
+        return cls(**given, pairs=tuple(pairs))
 
     # The data set
 
@@ -148,10 +128,12 @@ class RunSpec:
         return (DATASET_CONFIGS / f"{self.dataset}.yaml").as_posix() if known else ""
 
     def all_pairs(self) -> list[str]:
-        """All KEY VALUE pairs: those for the typed fields, then `pairs`."""
+        """All KEY VALUE pairs: those for the fields that are not arguments, then `pairs`."""
         words = []
         if self.dataset and not self.dataset_config():
-            words += ["DATASET.NAME", "ImageFolder", "DATASET.FOLDER", own_folder(self.dataset)]
+            facts = self.facts
+            words += ["DATASET.NAME", facts.name if facts else "ImageFolder"]
+            words += [] if facts else ["DATASET.FOLDER", own_folder(self.dataset)]
         if self.shots is not None:
             words += ["DATASET.NUM_SHOTS", str(self.shots)]
         if self.subsample:
@@ -162,6 +144,27 @@ class RunSpec:
         shots = "" if self.shots is None else f"{shots_word(self.shots)} shots"
         parts = [self.method, self.dataset, shots, self.subsample]
         return " ".join([part for part in parts if part] + ([f"seed {self.seed}"] if self.seed >= 0 else []))
+
+
+def _arguments() -> list[Field]:
+    return [one for one in fields(RunSpec) if one.metadata]
+
+
+def parser() -> argparse.ArgumentParser:
+    """CoOp's command line."""
+    p = argparse.ArgumentParser(
+        prog=command("train"),
+        description="Train or test one method on one data set. Writes log.txt, config.yaml, split.json, "
+        "predictions.npz, results.json and the learned parameters to the run's folder. A finished run is not repeated; "
+        "an unfinished one resumes after its last epoch.",
+    )
+    known = {"methods": ", ".join(sorted(known_methods(), key=order)), "models": ", ".join(available_models())}
+    for one in _arguments():
+        default, more = "" if one.default is MISSING else one.default, dict(one.metadata)
+        help = more.pop("help").format(**known)
+        p.add_argument(more.pop("option"), dest=one.name, default=default, help=help, **more)
+    p.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that change the configuration")
+    return p
 
 
 def is_name(word: str) -> bool:
@@ -180,44 +183,20 @@ def shots_word(shots: int) -> str:
     return "all" if shots < 0 else str(shots)
 
 
-def parser() -> argparse.ArgumentParser:
-    """CoOp's command line."""
-    p = argparse.ArgumentParser(
-        prog="python train.py",
-        description="Train or test one method on one data set. Writes log.txt, config.yaml, split.json, "
-        "predictions.npz, results.json and the learned parameters to the run's folder. A finished run is not repeated; "
-        "an unfinished one resumes after its last epoch.",
-    )
-    methods = sorted(known_methods(), key=order)
-    p.add_argument("--root", default="", help="folder of the data sets")
-    p.add_argument("--output-dir", default="", help="folder of this run")
-    p.add_argument("--resume", default="", help="run folder to resume from (default: --output-dir itself)")
-    p.add_argument("--seed", type=int, default=-1, help="random seed; negative: not seeded")
-    p.add_argument("--source-domains", nargs="+", help="for trainers written for Dassl")
-    p.add_argument("--target-domains", nargs="+", help="for trainers written for Dassl")
-    p.add_argument("--transforms", nargs="+", help="names of the training transforms")
-    p.add_argument("--config-file", default="", help="YAML of the method")
-    p.add_argument("--dataset-config-file", default="", help="YAML of the data set")
-    p.add_argument("--trainer", default="", help=f"one of {', '.join(methods)}; with --help: its options")
-    p.add_argument("--backbone", default="", help=f"{', '.join(available_models())}, a folder, or hf-hub:org/name")
-    p.add_argument("--head", default="", help="for trainers written for Dassl")
-    p.add_argument("--eval-only", action="store_true", help="test only")
-    p.add_argument("--model-dir", default="", help="run folder whose parameters --eval-only loads")
-    p.add_argument(
-        "--load-epoch",
-        type=int,
-        help="epoch to load (default: the best by validation if the run kept it, else the newest)",
-    )
-    p.add_argument("--no-train", action="store_true", help="build everything, train nothing")
-    p.add_argument("--rerun", action="store_true", help="remove the run's earlier files and start afresh")
-    p.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that change the configuration")
-    return p
-
-
 def _place(file: str) -> Path:
     """A configuration file's path: in the current folder, such as another checkout, if it is there, else in ours."""
     path = Path(file)
     return path.resolve() if path.is_file() else HOME / path
+
+
+def _named_by(pairs: list[str]) -> tuple[str, list[str]]:
+    """The data set that `all_pairs` names at the front of the pairs, and the others; "" and all pairs without one."""
+    facts = load().find("".join(pairs[1:2]))
+    if facts and facts.name == pairs[1] and facts.config not in configs_in(HOME / DATASET_CONFIGS):
+        return facts.config, pairs[2:]
+    if pairs[1:3] == ["ImageFolder", "DATASET.FOLDER"] and is_name("".join(pairs[3:4])):
+        return name_of_folder(pairs[3]), pairs[4:]
+    return "", pairs
 
 
 def _is_integer(words: Sequence[str]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from yacs.config import CfgNode
+
 import dassl.engine
 from dassl.data import DataManager
 from ogkd import models
@@ -15,6 +17,8 @@ else:
 
     class TrainerX(RobustTraining, dassl.engine.TrainerX):  # type: ignore[no-redef, misc]
         """Upstream's, with seeds per epoch, runs that resume bit for bit and checks of every number."""
+
+        cfg: CfgNode
 
         def build_data_loader(self) -> None:
             self._check_input()

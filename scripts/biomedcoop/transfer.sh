@@ -1,4 +1,2 @@
 #!/usr/bin/env bash
-# BiomedCoOp: learns on one data set, tests on another with the class names of that one.
-# bash scripts/biomedcoop/transfer.sh SOURCE TARGET SHOTS SEED [KEY VALUE ...]    environment: DATA, OUTPUT, BACKBONE
-exec bash "$(dirname "$0")/../run.sh" BiomedCoOp transfer "$@"
+exec bash "$(dirname "$0")/../run.sh" BiomedCoOp transfer "$@" # learns on one data set, tests on another with the class names of that one: SOURCE TARGET SHOTS SEED [KEY VALUE ...]

@@ -1,4 +1,2 @@
 #!/usr/bin/env bash
-# OGKD: learns on one data set, tests on another with the class names of that one.
-# bash scripts/ogkd/transfer.sh SOURCE TARGET SHOTS SEED [KEY VALUE ...]    environment: DATA, OUTPUT, BACKBONE
-exec bash "$(dirname "$0")/../run.sh" OGKD transfer "$@"
+exec bash "$(dirname "$0")/../run.sh" OGKD transfer "$@" # learns on one data set, tests on another with the class names of that one: SOURCE TARGET SHOTS SEED [KEY VALUE ...]

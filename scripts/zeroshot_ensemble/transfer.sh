@@ -1,4 +1,2 @@
 #!/usr/bin/env bash
-# Zero-shot ensemble: learns on one data set, tests on another with the class names of that one.
-# bash scripts/zeroshot_ensemble/transfer.sh SOURCE TARGET SHOTS SEED [KEY VALUE ...]    environment: DATA, OUTPUT, BACKBONE
-exec bash "$(dirname "$0")/../run.sh" ZeroShotEnsemble transfer "$@"
+exec bash "$(dirname "$0")/../run.sh" ZeroShotEnsemble transfer "$@" # learns on one data set, tests on another with the class names of that one: SOURCE TARGET SHOTS SEED [KEY VALUE ...]

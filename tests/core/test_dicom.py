@@ -122,19 +122,6 @@ def test_twelve_bit_colour_is_a_share_of_its_largest_value(tmp_path_factory, val
     assert array(path) == pytest.approx(value / 4095 * 255, abs=0.5)
 
 
-def test_a_palette_is_looked_up(tmp_path):
-    colours = np.array([[10, 20, 30], [200, 100, 50], [0, 255, 7], [255, 255, 255]])
-    indices = np.array([[0, 1], [2, 3]], np.uint8)
-    tables = {}
-    for bits, kind in ((8, "<u1"), (16, "<u2")):
-        for name, values in zip(("Red", "Green", "Blue"), colours.T, strict=True):
-            tables[f"{name}PaletteColorLookupTableDescriptor"] = [4, 0, bits]
-            scale = 257 if bits == 16 else 1
-            tables[f"{name}PaletteColorLookupTableData"] = (values * scale).astype(kind).tobytes()
-        path = made(tmp_path / f"{bits}.dcm", indices, PhotometricInterpretation="PALETTE COLOR", **tables)
-        assert (array(path) == colours[indices]).all()
-
-
 def test_ybr_becomes_rgb():
     jpeg, plain = array(shipped("SC_ybr_full_422_uncompressed.dcm")), array(shipped("SC_rgb_rle.dcm"))
     assert jpeg.shape == plain.shape

@@ -37,7 +37,7 @@ from ogkd.runs.records import drawn_images, run_config
 from ogkd.runs.registry import register_everything
 from tests.conftest import ROOT
 from tests.support import tiny_models
-from tests.test_tables import write_run
+from tests.support.tables import write_run
 
 EXAMPLES = int(os.environ.get("FUZZ", 60))
 fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))

@@ -12,15 +12,15 @@ from pathlib import Path
 import filelock
 import pytest
 
-from ogkd.core.locks import alone
+from ogkd.core.locks import locked
 from ogkd.phantom.dataset import ensure_dataset
 from tests.conftest import ROOT
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from ogkd.core.locks import alone
-with alone(Path(sys.argv[1]), "the work"):
+from ogkd.core.locks import locked
+with locked(Path(sys.argv[1]), "the work"):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
 """
@@ -39,7 +39,7 @@ def holder(path: Path, seconds: float) -> subprocess.Popen:
 
 
 def test_a_lock_leaves_no_file(tmp_path):
-    with alone(tmp_path / "lock", "the work"):
+    with locked(tmp_path / "lock", "the work"):
         assert (tmp_path / "lock").exists()
     assert list(tmp_path.iterdir()) == []
 
@@ -47,7 +47,7 @@ def test_a_lock_leaves_no_file(tmp_path):
 @pytest.mark.slow
 def test_the_second_waits_and_says_for_whom(tmp_path, capsys):
     first = holder(tmp_path / "lock", 3)
-    with alone(tmp_path / "lock", "the work"):
+    with locked(tmp_path / "lock", "the work"):
         first.wait(5)
     assert f"Waiting for the work, which process {first.pid} on " in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -58,7 +58,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
     first.kill()
     first.wait()
     began = time.monotonic()
-    with alone(tmp_path / "lock", "the work"):
+    with locked(tmp_path / "lock", "the work"):
         assert time.monotonic() - began < 1
     assert list(tmp_path.iterdir()) == []
 
@@ -79,7 +79,7 @@ def test_many_threads_hold_a_lock_one_at_a_time(tmp_path):
 
     def work():
         for _ in range(10):
-            with alone(tmp_path / "lock", "the work"):
+            with locked(tmp_path / "lock", "the work"):
                 inside.append(1)
                 most.append(len(inside))
                 time.sleep(0.001)
@@ -101,7 +101,7 @@ def test_without_locks_the_work_is_done_with_a_warning(tmp_path, monkeypatch, ca
         raise reason
 
     monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
-    with alone(tmp_path / "lock", "the work"):
+    with locked(tmp_path / "lock", "the work"):
         pass
     assert "has no locks: do not start the work twice at once" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -109,7 +109,7 @@ def test_without_locks_the_work_is_done_with_a_warning(tmp_path, monkeypatch, ca
 
 def test_a_lock_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file"), alone(tmp_path / "file" / "lock", "the work"):
+    with pytest.raises(OSError, match="file"), locked(tmp_path / "file" / "lock", "the work"):
         pass
 
 

@@ -9,13 +9,13 @@ import ssl
 import urllib.error
 
 import pytest
-from download_server import encrypted
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ogkd.core.errors import brief, first_line
 from ogkd.core.network import trouble
 from ogkd.core.transfer import TransferError, read_small
+from tests.support.download_server import encrypted
 
 
 def caused_by(inner: BaseException) -> Exception:

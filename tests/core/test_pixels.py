@@ -124,19 +124,6 @@ def test_a_grey_tiff_is_stretched_whatever_its_type_or_is_refused(
     assert read == pytest.approx(255 - expected if white_is_zero else expected, abs=0.5)
 
 
-def test_sixteen_bit_white_is_zero_is_no_negative(tmp_path):
-    values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
-    for dtype, scale in ((np.uint16, 1), (np.uint8, 4)):
-        made = values if dtype == np.uint16 else (np.arange(64).reshape(8, 8) * scale).astype(dtype)
-        read = pixels(write_tiff(tmp_path / "a.tif", [made], photometric=0))[..., 0]
-        assert read[0, 0] == 255 and read[-1, -1] <= 3
-
-
-def test_unsigned_32_bits_do_not_wrap_round(tmp_path):
-    values = np.linspace(0, 2**32 - 1, 64).astype(np.uint32).reshape(8, 8)
-    assert pixels(write_tiff(tmp_path / "a.tif", [values]))[..., 0] == pytest.approx(stretch(values), abs=0.5)
-
-
 @pytest.mark.parametrize("value", [0, 30000, 65535])
 def test_a_hot_pixel_or_a_marker_leaves_the_contrast_of_a_png(tmp_path, value):
     values = np.linspace(1000, 2000, 64 * 64).astype(np.uint16).reshape(64, 64, 1)

@@ -14,7 +14,7 @@ import ogkd
 import ogkd.trainers
 from dassl.config import get_cfg_default
 from dassl.utils import Registry
-from ogkd.tuning import checkout
+from ogkd.tuning import registration
 from tests.conftest import ROOT
 
 UPSTREAM = os.environ.get("UPSTREAM_DASSL", "")  # a folder that holds upstream's package dassl
@@ -53,9 +53,9 @@ def test_nothing_is_imported_that_upstream_lacks_or_that_a_checkout_has_under_th
 @pytest.fixture
 def registry(monkeypatch):
     """An empty registry of trainers, as a checkout's Dassl has it, and no method registered."""
-    monkeypatch.setattr(checkout, "TRAINER_REGISTRY", Registry("TRAINER"))
-    monkeypatch.setattr(checkout, "_registered", {})
-    return checkout.TRAINER_REGISTRY
+    monkeypatch.setattr(registration, "TRAINER_REGISTRY", Registry("TRAINER"))
+    monkeypatch.setattr(registration, "_registered", {})
+    return registration.TRAINER_REGISTRY
 
 
 def test_a_checkouts_names_stay_its_own_and_ours_get_a_prefix(registry, capsys):

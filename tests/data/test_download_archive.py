@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zips import write_zip
 
 from ogkd.core import UserError
 from ogkd.data.fetch.archive import ArchiveError, FolderSource, Limits, ZipSource, find_prefix
+from tests.support.zips import write_zip
 
 LIMITS = Limits(members=1000, bytes=50_000_000, ratio=100.0, slack=1_000_000)
 NOISE = random.Random(0).randbytes(5000)

@@ -16,9 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from download_server import Served, serving
 from PIL import Image
-from zips import write_zip
 
 from ogkd import models
 from ogkd.cli.download import main
@@ -29,6 +27,8 @@ from ogkd.data.catalogue import Catalogue, Facts
 from ogkd.data.fetch.install import Places
 from ogkd.models.sources import BIOMEDCLIP
 from tests.support import tiny_models
+from tests.support.download_server import Served, serving
+from tests.support.zips import write_zip
 
 COUNTS = {"train": 3, "val": 2, "test": 2}
 
@@ -264,14 +264,6 @@ def small_chunks(monkeypatch):
     return 1000
 
 
-def test_a_broken_connection_is_resumed(world, small_chunks):
-    content = world.kidney.zip()
-    world.put("zip_url", Served(content, breaks=[small_chunks]))
-    assert world.download("kidney")[0] == 0 and world.tree() == world.whole()
-    assert [request.range for request in world.asked("zip_url")] == [None, f"bytes={small_chunks}-"]
-    assert sum(request.sent for request in world.asked("zip_url")) == len(content)
-
-
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_download_resumes_where_it_stopped(world, small_chunks, end):
     content = world.kidney.zip(more={"more": random.Random(0).randbytes(100_000)})
@@ -327,13 +319,6 @@ def in_a_process(world: World) -> multiprocessing.Process:
     child = multiprocessing.get_context("fork").Process(target=download)
     child.start()
     return child
-
-
-def test_too_small_a_disk_is_found_before_the_transfer(world):
-    world.put("zip_url", Served(world.kidney.zip(), announced=10**16))
-    status, _, err = world.download("kidney")
-    assert status == 2 and one_sentence(err) and "Not enough space" in err
-    assert not world.tree()
 
 
 def test_check_only_looks(world):

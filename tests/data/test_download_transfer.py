@@ -7,12 +7,12 @@ import random
 from pathlib import Path
 
 import pytest
-from download_server import Served, Server, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ogkd.core import UserError
-from ogkd.core.transfer import TransferError, download, read_small, require_space, writing
+from ogkd.core.transfer import TransferError, download, read_small, writing
+from tests.support.download_server import Served, Server, serving
 
 CONTENT = random.Random(0).randbytes(300_000)
 
@@ -91,13 +91,6 @@ def test_a_partial_file_longer_than_the_file_is_discarded(server, fetch, tmp_pat
     assert fetch() == CONTENT[:70_000]
 
 
-def test_a_partial_file_that_is_complete_is_not_transferred_again(server, fetch, tmp_path):
-    interrupted(server, tmp_path).write_bytes(CONTENT)
-    server.requests.clear()
-    assert fetch() == CONTENT
-    assert not server.asked("/file")
-
-
 def test_a_missing_file_is_reported_at_once(server, fetch):
     with pytest.raises(TransferError, match=r"/file answered 404 Not Found$"):
         fetch()
@@ -166,12 +159,6 @@ def test_a_disk_that_fills_during_the_transfer_is_named(server, fetch, tmp_path)
         fetch()
     with pytest.raises(UserError, match="No space left on device"), writing("it", tmp_path):
         raise OSError(28, "No space left on device")
-
-
-def test_space_is_asked_of_the_disk_itself(tmp_path):
-    require_space(tmp_path, 1, "a byte")
-    with pytest.raises(UserError):
-        require_space(tmp_path, 1 << 60, "an exabyte")
 
 
 def test_a_small_file_is_read_whole_or_refused(server):

@@ -211,7 +211,7 @@ def test_patients_in_several_parts_of_a_given_split_are_said_wherever_it_is_used
     table.write_text(text)
     done = command(["scripts/split.py", str(tmp_path / "set"), "--labels", str(table)])
     assert "patients in several parts of the given split: 1 (p0)" in done.stdout and "No patient" not in done.stdout
-    assert "with scripts/split.py --replace: 1 (p0)" in command(["scripts/check_data.py", str(tmp_path / "set")]).stdout
+    assert "scripts/split.py --replace: 1 (p0)" in command(["scripts/check_data.py", str(tmp_path / "set")]).stdout
     (warning,) = ImageFolder(config(tmp_path, "set")).warnings
     assert "in several parts of the split: 1 of 11" in warning
 

@@ -24,20 +24,6 @@ def phantom_job(
     return job(protocol, method, "phantom", 2, seed, places, (*short, *pairs))
 
 
-def processes_of(job: Job) -> list[int]:
-    """The processes of this machine that do a run of the job by its command."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_text().split("\0")
-            except OSError:  # it has ended meanwhile
-                continue
-            if "train.py" in words and any(str(folder) in words for folder in job.folders()):
-                found.append(int(entry.name))
-    return found
-
-
 def trains(job: Job) -> bool:
     """Whether a run of the job has stored an epoch."""
     return any(any(folder.rglob("model.pth.tar-*")) for folder in job.folders())

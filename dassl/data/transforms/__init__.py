@@ -1,11 +1,3 @@
-from .randaugment import RandAugment, RandAugment2, RandAugmentFixMatch
-from .transforms import AVAI_CHOICES, INTERPOLATION_MODES, build_transform
+from .transforms import INTERPOLATION_MODES, build_transform
 
-__all__ = [
-    "AVAI_CHOICES",
-    "INTERPOLATION_MODES",
-    "RandAugment",
-    "RandAugment2",
-    "RandAugmentFixMatch",
-    "build_transform",
-]
+__all__ = ["INTERPOLATION_MODES", "build_transform"]

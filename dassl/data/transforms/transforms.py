@@ -16,6 +16,7 @@ from torchvision.transforms import (
     GaussianBlur,
     InterpolationMode,
     Normalize,
+    RandAugment,
     RandomApply,
     RandomCrop,
     RandomGrayscale,
@@ -29,8 +30,6 @@ from yacs.config import CfgNode
 
 from ogkd.core import WrongValue
 
-from .randaugment import RandAugment, RandAugment2, RandAugmentFixMatch
-
 INTERPOLATION_MODES = {
     "bilinear": InterpolationMode.BILINEAR,
     "bicubic": InterpolationMode.BICUBIC,
@@ -43,7 +42,7 @@ POLICIES = {
 }
 AVAI_CHOICES = [
     "random_flip", "random_resized_crop", "normalize", "instance_norm", "random_crop", "random_translation",
-    "center_crop", "cutout", *POLICIES, "randaugment", "randaugment_fixmatch", "randaugment2", "gaussian_noise",
+    "center_crop", "cutout", *POLICIES, "randaugment", "gaussian_noise",
     "colorjitter", "randomgrayscale", "gaussian_blur",
 ]  # fmt: skip
 
@@ -170,8 +169,6 @@ def _train_steps(cfg: CfgNode, choices: list[str]) -> list:
         "random_flip": RandomHorizontalFlip,
         **{name: lambda policy=policy: AutoAugment(policy) for name, policy in POLICIES.items()},
         "randaugment": lambda: RandAugment(options.RANDAUGMENT_N, options.RANDAUGMENT_M),
-        "randaugment_fixmatch": lambda: RandAugmentFixMatch(options.RANDAUGMENT_N),
-        "randaugment2": lambda: RandAugment2(options.RANDAUGMENT_N),
         "colorjitter": lambda: ColorJitter(
             options.COLORJITTER_B, options.COLORJITTER_C, options.COLORJITTER_S, options.COLORJITTER_H
         ),

@@ -49,12 +49,12 @@ class Report:
             return ""
         faulty = {*self.missing, *self.unreadable}
         names = class_names(self.split)
-        found = {name: [0, 0, 0] for name in names}
+        number_of = {name: [0, 0, 0] for name in names}
         for column, part in enumerate(PARTS):
             for item in self.split[part]:
-                found[item.classname][column] += item.path not in faulty
-        rows = [(name, counts, self.facts.classes.get(name)) for name, counts in found.items()]
-        totals = [sum(column) for column in zip(*found.values(), strict=True)]
+                number_of[item.classname][column] += item.path not in faulty
+        rows = [(name, counts, self.facts.classes.get(name)) for name, counts in number_of.items()]
+        totals = [sum(column) for column in zip(*number_of.values(), strict=True)]
         rows.append(("all", totals, self.facts.counts))
         width = max(len(name) for name, _, _ in rows)
         lines = [f"  {'class':<{width}}" + "".join(f"{part:>16}" for part in PARTS)]

@@ -18,7 +18,7 @@ from typing import Any
 
 from ogkd.core import UserError, atomic_path, progress
 from ogkd.core.hashes import file_sha256, git_blob_sha1
-from ogkd.core.locks import alone
+from ogkd.core.locks import locked
 from ogkd.core.network import trouble
 from ogkd.core.transfer import TransferError, download, read_small, require_space, writing
 from ogkd.data import catalogue
@@ -74,7 +74,7 @@ def install(facts: Facts, root: Path, places: Places, given: Path | None = None)
         return report
     with writing(facts.name, root):
         facts.folder(root).mkdir(parents=True, exist_ok=True)
-    with _alone(facts, root):
+    with _locked(facts, root):
         report = check(facts, root)  # another process may have completed it in the meantime
         if report.split is None and facts.image_folder(root).is_dir():  # the split may be all that is missing
             with contextlib.suppress(ArchiveError, UserError):
@@ -102,11 +102,12 @@ def _leftovers(facts: Facts, root: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _alone(facts: Facts, root: Path) -> Iterator[None]:
+def _locked(facts: Facts, root: Path) -> Iterator[None]:
     """Hold the lock of the data set's folder; wait while another process holds it."""
+    lock, what = facts.folder(root) / ".download.lock", f"the download of {facts.name} to {root}"
     with contextlib.ExitStack() as stack:
         with writing("a lock file", facts.folder(root)):
-            stack.enter_context(alone(facts.folder(root) / ".download.lock", f"the download of {facts.name} to {root}"))
+            stack.enter_context(locked(lock, what))
         yield
 
 
@@ -259,8 +260,8 @@ def _put_split(facts: Facts, root: Path, content: bytes) -> None:
         if file.exists():
             if file.read_bytes() == content:
                 return
-            kept = next(path for n in range(1, 1000) if not (path := file.with_suffix(f".{n}.json")).exists())
-            file.replace(kept)
-            print(f"{file} was not the published split; it was renamed to {kept}.")
+            backup = next(path for n in range(1, 1000) if not (path := file.with_suffix(f".{n}.json")).exists())
+            file.replace(backup)
+            print(f"{file} was not the published split; it was renamed to {backup}.")
         with atomic_path(file) as temporary:
             temporary.write_bytes(content)

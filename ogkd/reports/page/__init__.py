@@ -1,21 +1,22 @@
 """One HTML page over finished runs: `write(places, path)`.
 
-The page is self-contained: no scripts, no external fonts or images. Matplotlib and Jinja are imported only when it is
-written.
+The page is self-contained: no scripts, no external fonts or images. Matplotlib, pandas and Jinja are imported only when
+it is written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ogkd.core import UserError, atomic_path
-from ogkd.reports.page.canvas import COLOURS, Drawing
-from ogkd.reports.page.chosen import check
-from ogkd.reports.page.contents import Contents, contents
-from ogkd.reports.page.gather import gather
+from ogkd.core.escape import plain
+from ogkd.evaluation.methods import named_among
+from ogkd.reports.page.contents import contents
+from ogkd.reports.page.evidence import MOST
+from ogkd.reports.page.material import gather
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
 TITLE = "Results of prompt tuning"
 
 __all__ = ["write"]
@@ -41,37 +42,30 @@ def write(
     Raises:
         UserError: no run is finished, a method was not run, or the page cannot be written.
     """
-    path = Path(path)
-    material = gather(places)
-    material.notes.private = not images
-    found = contents(material, title, check(methods, material.runs))
-    text = _html(found)
+    path, material = Path(path), gather(places, images)
+    if methods and len(methods) > MOST:
+        raise UserError(f"{len(methods)} methods are too many for one figure: give at most {MOST}.")
+    page = contents(material, title, named_among(methods, (run.method for run in material.runs)) if methods else None)
+    text = _html(page)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
             temporary.write_text(text, encoding="utf-8", errors="replace")
-        if plots is not None:
-            _save(found.drawings, Path(plots))
+        for drawing in (drawing for study in page["studies"] for drawing in study.drawings):
+            if plots is not None:
+                drawing.save(Path(plots))
     except OSError as error:
         raise UserError(f"The report cannot be written ({error.strerror}: {error.filename}).") from error
     return path
 
 
-def _save(drawings: Sequence[Drawing], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for drawing in drawings:
-        drawing.save(folder)
-
-
-def _html(found: Contents) -> str:
+def _html(page: dict[str, Any]) -> str:
     """The page. All text is escaped, except that of the templates and of the figures, which Matplotlib escapes."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    from ogkd.reports.render import plain
-
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=PackageLoader("ogkd.reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -80,5 +74,4 @@ def _html(found: Contents) -> str:
         finalize=lambda value: value if isinstance(value, Markup) else plain(str(value)),
     )
     environment.filters["svg"] = lambda drawing: Markup(drawing.svg)
-    colours = {scheme: {name: both[i] for name, both in COLOURS.items()} for i, scheme in enumerate(("light", "dark"))}
-    return environment.get_template("page.html").render(page=found, colours=colours)
+    return environment.get_template("page.html").render(page=page)

@@ -1,163 +1,137 @@
-"""The content of the page, section by section; the template only lays it out."""
+"""The content of the page, section by section; the template lays it out."""
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from ogkd.core import progress
+from ogkd.core import UserError, progress
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.methods import known_methods, order
 from ogkd.evaluation.metrics import METRICS
-from ogkd.reports.page.canvas import Drawing
-from ogkd.reports.page.gather import Material
-from ogkd.reports.page.grids import Grid, GridCell
-from ogkd.reports.page.protocol import Protocol
-from ogkd.reports.page.study import Study, anchor_of, study
+from ogkd.evaluation.predictions import Predictions
+from ogkd.reports.page.grids import Grid, GridCell, grid_of
+from ogkd.reports.page.material import Material
+from ogkd.reports.page.protocol import TITLES, Protocol
+from ogkd.reports.page.study import Study, study
+from ogkd.reports.render import Table
+from ogkd.reports.transfer import transfer_tables
 from ogkd.reports.variants import by_shots
 
-PROTOCOLS = ("base2new", "few_shot")
 KINDS = {
     "train_base": "base classes", "test_new": "novel classes", "few_shot": "all classes",
-    "train_new": "novel classes, trained on them",
+    "train_new": "novel classes, trained on them", "transfer": "all classes",
 }  # fmt: skip
+OPTIONS_SHOWN, PRINTS_SHOWN = 12, 3
 
 
-@dataclass
-class Contents:
-    """Everything on the page, as text, tables and figures."""
+def contents(material: Material, title: str, methods: Sequence[str] | None) -> dict[str, Any]:
+    """Everything on the page, as text, tables and figures: the variables of the template.
 
-    title: str
-    made: str
-    private: bool
-    facts: list[tuple[str, str]]
-    glance: Grid
-    ran: Grid
-    averages: list[tuple[str, Grid]]
-    studies: list[Study]
-    draws: int
-    waiting: list[tuple[str, int]]
-    diverged: list[str]
-    without: list[str]
-    unread: list[str]
-    remarks: list[str]
-    methods: list[tuple[str, str]]
-    metrics: list[tuple[str, str]]
-
-    @property
-    def backbones(self) -> int:
-        """The number of backbones."""
-        return len({one.backbone for one in self.studies})
-
-    @property
-    def drawings(self) -> list[Drawing]:
-        """Every figure."""
-        return [drawing for one in self.studies for drawing in one.drawings]
-
-
-def contents(material: Material, title: str, methods: Sequence[str] | None) -> Contents:
-    """Compute and draw everything. methods: classes in detailed figures; None: the best, OGKD and zero-shot."""
-    notes, runs = material.notes, material.runs
-    draws = []
-    everything: list[tuple[str, Protocol]] = []
-    places: list[tuple[str, list[Protocol]]] = []
-    backbones = sorted({run.backbone for run in runs})
-    for backbone in backbones:
-        of_backbone = [run for run in runs if run.backbone == backbone]
-        broken = [run for run in material.diverged if run.backbone == backbone]
-        protocols = [Protocol(name, of_backbone, notes, material.shown, broken) for name in PROTOCOLS]
-        everything += [(backbone, protocol) for protocol in protocols]
-        draws += [protocol.draws for protocol in protocols if protocol.has_predictions]
-        for dataset in sorted({name for protocol in protocols for name in protocol.tables}):
-            places.append((dataset, [protocol for protocol in protocols if dataset in protocol.tables]))
+    methods: classes in detailed figures; None: the best, OGKD and zero-shot.
+    """
+    runs = material.runs
+    backbones, methods_run = sorted({run.backbone for run in runs}), sorted({run.method for run in runs}, key=order)
+    protocols = {one: [Protocol(name, one, material) for name in TITLES] for one in backbones}
+    places = [
+        (dataset, [protocol for protocol in of_backbone if dataset in protocol.tested])
+        for of_backbone in protocols.values()
+        for dataset in sorted(set().union(*(protocol.tested for protocol in of_backbone)))
+    ]
     studies = [
-        study(anchor_of(dataset, number), dataset, protocols, methods, material)
-        for number, (dataset, protocols) in enumerate(progress(places, "report", unit="data set"), 1)
+        study(number, dataset, of_dataset, methods, material)
+        for number, (dataset, of_dataset) in enumerate(progress(places, "report", unit="data set"), 1)
     ]
-    # After the data sets, when their intervals are known.
-    averages = [
-        (f"{protocol.title}, {backbone}" if len(backbones) > 1 else protocol.title, mean)
-        for backbone, protocol in everything
-        if (mean := protocol.average(notes))
-    ]
-    return Contents(
-        title,
-        _day(datetime.datetime.now()),
-        notes.private,
-        _facts(runs),
-        _glance(studies),
-        _ran(runs),
-        averages,
-        studies,
-        min(draws, default=0),
-        [(material.shown(path), epoch) for path, epoch in material.waiting],
-        [material.shown(run.path) for run in material.diverged],
-        [material.shown(run.path) for run in runs if not (run.path / "predictions.npz").is_file()],
-        list(notes.unread),
-        [note.replace(f"{material.root}/", "") for note in notes.remarks],
-        _methods(runs),
-        [(one.title, (one.function.__doc__ or "").strip().partition("\n")[0]) for one in METRICS.values()],
-    )
+    tests = [test for of in protocols.values() for one in of for name in one.tables for test in one.tests(name)]
+    tested = {_what(run) for test in tests for run in test.runs}
+    lost = [run for run in runs if run.kind != "transfer" and _what(run) not in tested]
+    material.remark(*(f"{material.shown(run.path)} is in no table." for run in lost))
+    averages, transfers = [], []
+    for backbone in backbones:
+        end = f", {backbone}" if len(backbones) > 1 else ""
+        averages += [(f"{one.title}{end}", mean) for one in protocols[backbone] if (mean := one.average())]
+        transfers += [(f"{table.title}{end}", grid_of(table)) for table in _transfer_tables(material, backbone)]
+    return {
+        "title": title,
+        "made": _day(datetime.datetime.now()),
+        "private": not material.images,
+        "facts": _facts(runs),
+        "glance": _glance(studies, len(backbones) > 1),
+        "ran": _ran(runs),
+        "averages": averages,
+        "studies": studies,
+        "transfers": transfers,
+        "backbones": len(backbones),
+        "draws": min((part.draws for one in studies for part in one.parts if part.draws), default=0),
+        "waiting": [
+            f"{material.shown(path)}, " + (f"after epoch {epoch}" if epoch else "before its first saved epoch")
+            for path, epoch in material.waiting
+        ],
+        "diverged": [material.shown(run.path) for run in material.diverged],
+        "without": [material.shown(run.path) for run in runs if not (run.path / "predictions.npz").is_file()],
+        "unread": list(material.unread),
+        "remarks": list(material.remarks),
+        "methods": [known_methods()[name] for name in methods_run if name in known_methods()],
+        "metrics": [(one.title, (one.function.__doc__ or "").strip().partition("\n")[0]) for one in METRICS.values()],
+    }
 
 
-def _glance(studies: Sequence[Study]) -> Grid:
-    grid = Grid(
-        [
-            "data set",
-            "tested on",
-            "best method",
-            "its accuracy, %",
-            "zero-shot, %",
-            "gain over zero-shot",
-            "most frequent class, %",
-        ]
-    )
-    several = len({one.backbone for one in studies}) > 1
+def _transfer_tables(material: Material, backbone: str) -> list[Table]:
+    runs = [run for run in [*material.runs, *material.diverged] if (run.kind, run.backbone) == ("transfer", backbone)]
+    for path in (run.path / "predictions.npz" for run in runs):
+        try:
+            _ = path.is_file() and Predictions.load(path)
+        except UserError as error:
+            material.unreadable(path, error)
+    tables = transfer_tables(runs)
+    if material.images:  # notes on predictions may quote names of images
+        material.remark(*(note for table in tables for note in table.notes))
+    return tables
+
+
+def _glance(studies: Sequence[Study], several: bool) -> Grid:
+    headers = ["data set", "tested on", "best method", "its accuracy, %", "zero-shot, %", "gain over zero-shot"]
+    grid = Grid([*headers, "most frequent class, %"])
     for one in studies:
-        for title, cells in (row for part in one.parts for row in part.glance):
-            name = f"{one.dataset}, {one.backbone}" if several else one.dataset
-            grid.rows.append((name, [GridCell(title), *cells]))
+        name = f"{one.dataset}, {one.backbone}" if several else one.dataset
+        grid.rows += [(name, cells) for part in one.parts for cells in part.glance]
     return grid
 
 
 def _ran(runs: Sequence[Run]) -> Grid:
     """One row per backbone, set of classes and what was run, with the data sets that share all of these."""
+    import pandas as pd
+
+    def images(numbers: Iterable[frozenset[int]]) -> frozenset[int]:
+        return frozenset().union(*numbers)
+
+    frame = pd.DataFrame(
+        {
+            "dataset": run.dataset,
+            "backbone": run.backbone,
+            "tested on": KINDS[run.kind] + (f", trained on {run.source}" if run.kind == "transfer" else ""),
+            "method": run.method,
+            "shots": run.shots,
+            "seed": run.seed,
+            "images": frozenset([number] if type(number := run.results.get("num_test")) is int else []),
+        }
+        for run in sorted(runs, key=lambda run: (run.backbone, list(KINDS).index(run.kind), run.dataset))
+    )
+    by_set = frame.groupby(["backbone", "tested on", "dataset"], sort=False).agg(
+        methods=("method", lambda names: ", ".join(map(_title, sorted(set(names), key=order)))),
+        shots=("shots", lambda n: ", ".join(str(one) if one > 0 else "all" for one in sorted(set(n), key=by_shots))),
+        seeds=("seed", lambda seeds: ", ".join(map(str, sorted(set(seeds))))),
+        runs=("seed", "size"),
+        images=("images", images),
+    )
+    alike = by_set.reset_index().groupby(["backbone", "tested on", "methods", "shots", "seeds"], sort=False)
+    rows = alike.agg(datasets=("dataset", ", ".join), runs=("runs", "sum"), images=("images", images)).reset_index()
     grid = Grid(["data sets", "backbone", "tested on", "methods", "shots", "seeds", "runs", "test images"])
-    by_set: dict[tuple[str, str, str], list[Run]] = {}
-    for run in runs:
-        by_set.setdefault((run.backbone, run.kind, run.dataset), []).append(run)
-    rows: dict[tuple[str, ...], list[str]] = {}
-    for (backbone, kind, dataset), group in by_set.items():
-        alike = (
-            backbone,
-            kind,
-            _titles(group),
-            ", ".join(str(n) if n > 0 else "all" for n in sorted({run.shots for run in group}, key=by_shots)),
-            _listed(run.seed for run in group),
-        )
-        rows.setdefault(alike, []).append(dataset)
-    for (backbone, kind, *what), datasets in sorted(
-        rows.items(), key=lambda row: (row[1], list(KINDS).index(row[0][1]))
-    ):
-        group = [run for dataset in datasets for run in by_set[backbone, kind, dataset]]
-        images = {number for run in group if type(number := run.results.get("num_test")) is int}
-        cells = [backbone, KINDS[kind], *what, str(len(group)), _range(images)]
-        grid.rows.append((", ".join(sorted(datasets)), [GridCell(cell) for cell in cells]))
+    for row in rows.itertuples(index=False):
+        numbers = " to ".join(map(str, sorted({min(row.images), max(row.images)}))) if row.images else "–"
+        grid.rows.append((row.datasets, [GridCell(str(cell)) for cell in (*row[:5], row.runs, numbers)]))
     return grid
-
-
-def _titles(runs: Sequence[Run]) -> str:
-    known = known_methods()
-    methods = sorted({run.method for run in runs}, key=order)
-    return ", ".join(known[method].title if method in known else method for method in methods)
-
-
-def _range(numbers: set[int]) -> str:
-    if not numbers:
-        return "–"
-    return str(min(numbers)) if len(numbers) == 1 else f"{min(numbers)} to {max(numbers)}"
 
 
 def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
@@ -180,24 +154,22 @@ def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
         facts.append(("versions", ", ".join(f"{name} {' / '.join(sorted(of))}" for name, of in versions.items())))
     for name, what in (("dataset", "data fingerprint"), ("weights", "weights fingerprint")):
         prints = sorted({str(run.results["fingerprints"].get(name))[:8] for run in runs} - {"None"})
-        if 0 < len(prints) <= 3:
+        if 0 < len(prints) <= PRINTS_SHOWN:
             facts.append((f"{what}{'s' if len(prints) > 1 else ''}", ", ".join(prints)))
     changed = sorted({f"{key} {value}" for run in runs for key, value in (run.changed or {}).items()})
     if changed:
-        more = f" and {len(changed) - 12} more" if len(changed) > 12 else ""
-        facts.append(("options that were changed", "; ".join(changed[:12]) + more))
+        more = f" and {len(changed) - OPTIONS_SHOWN} more" if len(changed) > OPTIONS_SHOWN else ""
+        facts.append(("options that were changed", "; ".join(changed[:OPTIONS_SHOWN]) + more))
     return facts
 
 
-def _methods(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """Title and arXiv number of each method, in table order."""
-    known = known_methods()
-    names = sorted({run.method for run in runs}, key=order)
-    return [(known[name].title, known[name].paper) for name in names if name in known]
+def _what(run: Run) -> tuple:
+    """What a run and its copies have in common."""
+    return run.kind, run.backbone, run.dataset, run.method, run.shots, run.seed
 
 
-def _listed(values: Iterable[Any]) -> str:
-    return ", ".join(map(str, sorted(set(values))))
+def _title(method: str) -> str:
+    return known_methods()[method].title if method in known_methods() else method
 
 
 def _day(moment: datetime.datetime) -> str:

@@ -1,12 +1,10 @@
-"""The tests on a page: the runs of one method on one set of test images, one per seed."""
+"""One method on one set of test images: its runs, their predictions, and what these say."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,27 +16,23 @@ from ogkd.evaluation.metrics import METRICS, compute, find
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.relations import relations
 from ogkd.evaluation.statistics import DRAWS, Interval, bootstrap
-from ogkd.reports.page.notes import Notes
+from ogkd.reports.page.material import Material
 from ogkd.reports.variants import Variant
 
 FEWEST_DRAWS = 300
-CALLS = 300_000  # total number of draws, which bounds the time for intervals
+CALLS = 300_000  # total number of draws of a page, which bounds the time for intervals
 ROWS = 600_000_000  # total number of resampled images
+ALWAYS = ("OGKD", "ZeroShot")  # in detailed figures, besides the best
+MOST = 6  # methods in a figure, as many as there are colours
 
 
-@dataclass
+@dataclass(eq=False)
 class Evaluation:
-    """A method's runs on the same test images, one per seed.
-
-    part: train_base, test_new or few_shot. shots: the shot count of the runs.
-    """
+    """A method's finished runs on the same test images, one per seed."""
 
     variant: Variant
-    part: str
-    shots: int
     runs: list[Run]
-    notes: Notes
-    shown: Callable[[Path], str]
+    material: Material
 
     @property
     def name(self) -> str:
@@ -51,41 +45,38 @@ class Evaluation:
 
     @cached_property
     def doubtful(self) -> bool:
-        """Whether the answers of a seed are no better than one and the same answer."""
+        """Whether the answers of a seed are no better than one and the same answer, so that it is never the best."""
         return any(map(about_run, self.runs))
 
     @cached_property
     def predictions(self) -> list[Predictions]:
         """Predictions of each seed that stored them, all on the same images; others are left out with a note."""
-        found: list[Predictions] = []
+        usable: list[Predictions] = []
         for run in self.runs:
             path = run.path / "predictions.npz"
-            if not path.is_file():
-                continue
             try:
-                one = Predictions.load(path)
+                one = Predictions.load(path) if path.is_file() else None
             except UserError as error:
-                self.notes.unreadable(f"{self.shown(run.path)}/predictions.npz", error)
+                self.material.unreadable(path, error)
                 continue
-            if found and not _same(found[0], one):
-                self.notes.remark(
+            if one and usable and not _same_images(usable[0], one):
+                self.material.remark(
                     f"{self.name} on {self.variant.dataset}: seed {run.seed} was tested on different images from "
                     "earlier seeds, so figures leave it out."
                 )
-                continue
-            found.append(one)
-        return found
+            elif one:
+                usable.append(one)
+        return usable
 
     @cached_property
-    def pooled(self) -> Predictions | None:
-        """The predictions of all seeds, concatenated; None if there are none."""
-        if len(self.predictions) < 2:
-            return self.predictions[0] if self.predictions else None
+    def pooled(self) -> Predictions:
+        """The predictions of all seeds, concatenated."""
+        seeds = self.predictions
         return Predictions(
-            tuple(image for one in self.predictions for image in one.images),
-            np.concatenate([one.labels for one in self.predictions]),
-            np.concatenate([one.logits for one in self.predictions]),
-            self.predictions[0].classnames,
+            tuple(image for one in seeds for image in one.images),
+            np.concatenate([one.labels for one in seeds]),
+            np.concatenate([one.logits for one in seeds]),
+            seeds[0].classnames,
         )
 
     def forget(self) -> None:
@@ -95,31 +86,36 @@ class Evaluation:
 
     @cached_property
     def geometry(self) -> Geometry | None:
-        """How the classes relate, if the data set has a geometry file."""
-        if not self.predictions:
+        """How the classes relate; None if that is not known or, with a remark, if it does not fit."""
+        name, config = (self.runs[0].results[key] for key in ("dataset", "config"))
+        own_images = isinstance(config.get("DATASET"), dict) and config["DATASET"].get("FOLDER")
+        if own_images or not self.predictions:
             return None
-        return known_geometry(self.runs[0], self.predictions[0].classnames, self.notes)
+        try:
+            return read_geometry(name, self.predictions[0].classnames) if geometry_file(name).is_file() else None
+        except (UserError, ValueError, OSError) as error:
+            self.material.remark(f"No severity of mistakes for {name}: {error}")
+            return None
 
     @cached_property
     def metrics(self) -> dict[str, float]:
         """Each metric's mean over the seeds that have predictions; undefined metrics are left out."""
-        found: dict[str, float] = {}
-        for metric in METRICS if self.predictions else ():
-            needed = self._needed(metric)
-            values = [None if needed is None else compute(metric, one, **needed) for one in self.predictions]
-            defined = [value for value in values if value is not None]
-            if len(defined) == len(values):
-                found[metric] = float(np.mean(defined))
-        return found
+        means = {}
+        for name in METRICS:
+            needed = self._needed(name)
+            values = [] if needed is None else [compute(name, one, **needed) for one in self.predictions]
+            if values and None not in values:
+                means[name] = float(np.mean(np.array(values, dtype=float)))
+        return means
 
     def interval(self, metric: str, draws: int) -> Interval | None:
         """The metric with its interval over test images; None without predictions or the metric's other inputs."""
-        needed = self._needed(metric) if self.predictions else None
+        needed = self._needed(metric)
         return None if needed is None else bootstrap(metric, self.predictions, draws=draws, **needed)
 
-    def _needed(self, metric: str) -> dict[str, Any] | None:
-        """The metric's inputs besides the predictions; None if they are not known."""
-        if find(metric).needs and self.geometry is None:
+    def _needed(self, metric: str) -> dict | None:
+        """The metric's inputs besides the predictions; None without predictions or if they are not known."""
+        if not self.predictions or (find(metric).needs and self.geometry is None):
             return None
         try:
             return relations(metric, self.runs[0], self.predictions[0].classnames)
@@ -127,36 +123,29 @@ class Evaluation:
             return None
 
 
+def choose(tests: Sequence[Evaluation], methods: Sequence[str] | None) -> list[Evaluation]:
+    """One test per method for the detailed figures: by default of the best method, OGKD and zero-shot.
+
+    tests: those of one set of test images. methods: classes of methods that replace these defaults. A method that was
+        run in several configurations is shown as configured, else in its best one.
+    """
+    ordered = sorted(tests, key=lambda test: (test.doubtful, -test.accuracy))
+    chosen = ordered[:1] if methods is None else []
+    for method in ALWAYS if methods is None else methods:
+        of_method = [test for test in ordered if test.variant.method == method]
+        configured = [test for test in of_method if not test.variant.key] or of_method
+        chosen += [test for test in configured[:1] if test not in chosen]
+    return chosen
+
+
 def draws_for(tests: Sequence[Evaluation]) -> int:
     """Bootstrap draws per interval: fewer than usual if there are very many intervals."""
-    calls = sum(len(test.runs) for test in tests)
-    images = [_images(run) for test in tests for run in test.runs]
-    affordable = min(CALLS // max(calls, 1), ROWS // max(sum(images), 1))
-    return int(min(DRAWS, max(FEWEST_DRAWS, affordable)))
+    runs = [run for test in tests for run in test.runs]
+    images = sum(number for run in runs if type(number := run.results.get("num_test")) is int)
+    return min(DRAWS, max(FEWEST_DRAWS, min(CALLS // max(len(runs), 1), ROWS // max(images, 1))))
 
 
-def known_geometry(run: Run, classnames: Sequence[str], notes: Notes) -> Geometry | None:
-    """The geometry of a run's data set; None if there is none or, with a note, if it does not fit."""
-    dataset, config = run.results["dataset"], run.results["config"].get("DATASET")
-    if isinstance(config, dict) and config.get("FOLDER"):
-        return None
-    try:
-        if not geometry_file(dataset).is_file():
-            return None
-        return read_geometry(dataset, classnames)
-    except (UserError, ValueError, OSError) as error:
-        notes.remark(f"No severity of mistakes for {dataset}: {error}")
-        return None
-
-
-def _same(first: Predictions, second: Predictions) -> bool:
-    return (
-        (first.images, first.classnames) == (second.images, second.classnames)
-        and first.labels.shape == second.labels.shape
-        and bool((first.labels == second.labels).all())
+def _same_images(first: Predictions, second: Predictions) -> bool:
+    return (first.images, first.classnames) == (second.images, second.classnames) and np.array_equal(
+        first.labels, second.labels
     )
-
-
-def _images(run: Run) -> int:
-    number = run.results.get("num_test")
-    return number if type(number) is int else 0

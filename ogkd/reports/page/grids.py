@@ -1,16 +1,17 @@
-"""Tables as the page shows them: cells of text, ranked, with their intervals."""
+"""Tables as the page shows them: cells of text, ranked, with small print such as intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from ogkd.evaluation.metrics import METRICS
 from ogkd.evaluation.statistics import Interval
 from ogkd.reports.page.evidence import Evaluation
 from ogkd.reports.render import Table, text
 
-RANKS = ("best", "second")
+RANKS: dict[int | None, str] = {0: "best", 1: "second"}
 OVERVIEW = (
     "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "expected_calibration_error", "nll", "brier", "aurc",
     "accuracy_at_80_coverage", "expected_cost", "mistake_severity", "quadratic_weighted_kappa",
@@ -18,8 +19,7 @@ OVERVIEW = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class GridCell:
+class GridCell(NamedTuple):
     """value: the text. below: small print under it. rank: "best", "second" or ""."""
 
     value: str
@@ -32,54 +32,46 @@ class Grid:
     """headers: the first is for the row names. rows: (name, cells). caption: what the cells show. footnotes: important
     remarks on cells."""
 
-    headers: list[str]
-    rows: list[tuple[str, list[GridCell]]] = field(default_factory=list)
+    headers: Sequence[str]
+    rows: list[tuple[str, Sequence[GridCell]]] = field(default_factory=list)
     caption: str = ""
-    footnotes: list[str] = field(default_factory=list)
+    footnotes: Sequence[str] = ()
 
 
 def grid_of(table: Table) -> Grid:
     """A table of ogkd.reports.tables, with its cells' intervals below means and deviations."""
     grid = Grid(table.headers, caption=table.caption, footnotes=table.footnotes)
     for row, ranks in zip(table.rows, table.ranks(), strict=True):
-        cells = []
-        for cell, rank in zip(row.cells, ranks, strict=True):
-            value = text(cell and replace(cell, interval=None), table.decimals)
-            below = bracket(cell.interval, 1) if cell and cell.interval else ""
-            cells.append(GridCell(value, below, "" if rank is None else RANKS[rank]))
-        grid.rows.append((row.name, cells))
+        values = [text(cell and replace(cell, interval=None), table.decimals) for cell in row.cells]
+        below = [bracket(cell.interval) if cell else "" for cell in row.cells]
+        grid.rows.append((row.name, list(map(GridCell, values, below, (RANKS.get(rank, "") for rank in ranks)))))
     return grid
 
 
-def bracket(interval: Interval, decimals: int) -> str:
-    """The ends of an interval: "61.2 to 68.9"."""
-    return f"{interval.low:.{decimals}f} to {interval.high:.{decimals}f}"
+def bracket(interval: Interval | None, form: str = ".1f") -> str:
+    """The ends of an interval: "61.2 to 68.9"; "" without one."""
+    return f"{interval.low:{form}} to {interval.high:{form}}" if interval else ""
 
 
-def metrics_grid(tests: Sequence[Evaluation]) -> Grid | None:
-    """One row per method with predictions, one column per metric that any of them has; None if there are none."""
-    tests = [test for test in tests if test.metrics]
-    names = [name for name in OVERVIEW if any(name in test.metrics for test in tests)]
-    if not tests:
-        return None
-    columns = [METRICS[name] for name in names]
-    grid = Grid(["method", *(f"{one.title} {'↓' if one.lower_is_better else '↑'}" for one in columns)])
-    decimals = [1 if one.unit else 3 for one in columns]
-    ranked = []
-    for one, digits in zip(columns, decimals, strict=True):
-        having = [test for test in tests if one.name in test.metrics]
-        shown = {round(test.metrics[one.name], digits) for test in having if not test.doubtful}
-        ranked.append(sorted(shown, reverse=not one.lower_is_better)[: len(RANKS)] if len(having) > 1 else [])
-    for test in tests:
-        cells = []
-        for one, digits, best in zip(columns, decimals, ranked, strict=True):
-            value = test.metrics.get(one.name)
-            if value is None:
-                cells.append(GridCell("–"))
-                continue
-            place = round(value, digits)
-            rank = RANKS[best.index(place)] if place in best and not test.doubtful else ""
-            cells.append(GridCell(f"{value:.{digits}f}", rank=rank))
-        grid.rows.append((test.name, cells))
-    grid.caption = "Means over seeds. ↑ higher is better, ↓ lower is better. Numbers with one decimal are percentages."
-    return grid
+def metrics_grid(tests: Sequence[Evaluation]) -> Grid:
+    """One row per method, one column per metric that any of them has."""
+    import pandas as pd
+
+    values = pd.DataFrame([test.metrics for test in tests])
+    doubtful = [test.doubtful for test in tests]
+    headers, columns = ["method"], []
+    for metric in (METRICS[name] for name in OVERVIEW if name in values):
+        digits = 1 if metric.unit else 3
+        shown = values[metric.name].round(digits)
+        ranks = shown.mask(doubtful).rank(method="dense", ascending=metric.lower_is_better)
+        if shown.count() < 2:
+            ranks[:] = 0
+        headers.append(f"{metric.title} {'↓' if metric.lower_is_better else '↑'}")
+        columns.append(
+            [
+                GridCell("–" if pd.isna(value) else f"{value:.{digits}f}", rank=RANKS.get(rank - 1, ""))
+                for value, rank in zip(shown, ranks, strict=True)
+            ]
+        )
+    caption = "Means over seeds. ↑ higher is better, ↓ lower is better. Numbers with one decimal are percentages."
+    return Grid(headers, [(test.name, cells) for test, *cells in zip(tests, *columns, strict=True)], caption)

@@ -1,4 +1,4 @@
-"""Thumbnails of a run's images as data URIs, if the images are on this machine."""
+"""Images on the page: small copies of a run's images as data URIs, if these are on this machine."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import base64
 import contextlib
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from ogkd.core import UserError, expanded, read_image
@@ -16,7 +17,6 @@ from ogkd.data.splits import is_below
 from ogkd.evaluation.collect import Run
 
 SIDE = 128  # pixels of a thumbnail's longer side
-QUALITY = 82
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,54 @@ class Thumbnail:
     """An image's name relative to its data set's folder, its data URI (None if it could not be read) and its size."""
 
     name: str
-    uri: str | None
+    uri: str | None = None
     width: int = SIDE
     height: int = SIDE
 
 
-def image_folder(run: Run) -> Path | None:
+def thumbnails_of(run: Run) -> Callable[[str], Thumbnail]:
+    """A function from the name of an image of a run's data set to its thumbnail."""
+    options = run.results["config"].get("INPUT")
+    frame = options.get("FRAME") if isinstance(options, dict) else 0
+    return partial(thumbnail, _image_folder(run), frame=frame if type(frame) is int else 0)
+
+
+@lru_cache(maxsize=4096)
+def thumbnail(folder: Path | None, name: str, frame: int = 0) -> Thumbnail:
+    """A small JPEG of an image in a folder. A name that leads out of the folder is not followed."""
+    if folder is None or not name or not is_below(name):
+        return Thumbnail(name)
+    buffer = io.BytesIO()
+    try:
+        image = read_image(folder / name, frame)
+        image.thumbnail((SIDE, SIDE))
+        image.save(buffer, "JPEG", quality=82)
+    except (UserError, OSError, ValueError):
+        return Thumbnail(name)
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    return Thumbnail(name, f"data:image/jpeg;base64,{encoded}", image.width, image.height)
+
+
+def training_images(run: Run) -> dict[str, list[str]]:
+    """{class name: names of its training images}, from the run's split.json; {} without one.
+
+    Raises:
+        UserError: the file is corrupt.
+    """
+    path = run.path / "split.json"
+    images: dict[str, list[str]] = {}
+    try:
+        items = json.loads(path.read_text(encoding="utf-8"))["train"] if path.is_file() else []
+        for image, _, classname in items:
+            if not isinstance(image, str) or not isinstance(classname, str):
+                raise ValueError("an entry is not [image, label, class name]")
+            images.setdefault(classname, []).append(image)
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
+        raise UserError(f"{path} is corrupt ({error}).") from error
+    return images
+
+
+def _image_folder(run: Run) -> Path | None:
     """The image folder of a run's data set; None if it is not on this machine."""
     config = run.results["config"].get("DATASET")
     if not isinstance(config, dict):
@@ -42,54 +84,6 @@ def image_folder(run: Run) -> Path | None:
         return None
     for place in (root, work_folder() / root):
         with contextlib.suppress(UserError):  # the path may belong to a user on another machine
-            if (found := Path(expanded(place)) / below).is_dir():
-                return found
+            if (path := Path(expanded(place)) / below).is_dir():
+                return path
     return None
-
-
-def frame_of(run: Run) -> int:
-    """The frame that a run read from files of several."""
-    options = run.results["config"].get("INPUT")
-    frame = options.get("FRAME") if isinstance(options, dict) else 0
-    return frame if type(frame) is int else 0
-
-
-def thumbnail(folder: Path | None, name: str, frame: int = 0) -> Thumbnail:
-    """A small JPEG of an image in a folder. A name that leads out of the folder is not followed."""
-    if folder is None or not name or not is_below(name):
-        return Thumbnail(name, None)
-    return _thumbnail(folder, name, frame)
-
-
-@lru_cache(maxsize=4096)
-def _thumbnail(folder: Path, name: str, frame: int) -> Thumbnail:
-    try:
-        image = read_image(folder / name, frame)
-        image.thumbnail((SIDE, SIDE))
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=QUALITY)
-    except (UserError, OSError, ValueError):
-        return Thumbnail(name, None)
-    return Thumbnail(
-        name, f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", image.width, image.height
-    )
-
-
-def training_images(run: Run) -> dict[str, list[str]]:
-    """{class name: names of the images drawn for training}, from the run's split.json.
-
-    Raises:
-        UserError: the file exists but is invalid.
-    """
-    path = run.path / "split.json"
-    if not path.is_file():
-        return {}
-    drawn: dict[str, list[str]] = {}
-    try:
-        for image, label, classname in json.loads(path.read_text(encoding="utf-8"))["train"]:
-            if not isinstance(image, str) or not isinstance(classname, str) or type(label) is not int:
-                raise ValueError("an entry is not [image, label, class name]")
-            drawn.setdefault(classname, []).append(image)
-    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
-        raise UserError(f"split.json is corrupt ({error}).") from error
-    return drawn

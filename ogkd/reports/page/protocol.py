@@ -1,166 +1,142 @@
-"""Results of the runs of one backbone and one protocol: tables, tests and intervals by data set."""
+"""Runs of one backbone and one protocol: tables with intervals, their figures, and the tests behind each column."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
 
 from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
-from ogkd.evaluation.statistics import Interval, combine
+from ogkd.evaluation.statistics import combine, paired_difference
 from ogkd.reports.cells import harmonic_mean
 from ogkd.reports.page.evidence import Evaluation, draws_for
-from ogkd.reports.page.grids import Grid, grid_of
-from ogkd.reports.page.notes import Notes
-from ogkd.reports.page.scores import Score
+from ogkd.reports.page.figures import Drawing, score_bars, shot_curves
+from ogkd.reports.page.grids import Grid, GridCell, bracket, grid_of
+from ogkd.reports.page.material import Material
 from ogkd.reports.render import Table
 from ogkd.reports.tables import TABLES, average
-from ogkd.reports.variants import by_shots, variants
+from ogkd.reports.variants import shots_name, variants
 
 TITLES = {"base2new": "Base to novel", "few_shot": "Few-shot"}
-PARTS = {"base": "train_base", "novel": "test_new"}
+COLUMNS = {"base2new": {"train_base": "base", "test_new": "novel"}, "few_shot": {"few_shot": ""}}  # by kind of run
 
 
-Intervals = dict[tuple[tuple[str, str], str], Interval]  # {(a row's key, header of the table): interval}
+@dataclass
+class Part:
+    """A protocol's results on one data set.
+
+    draws: those of an interval, 0 if there are none. floors: {set of test images: accuracy in percent of the most
+    frequent class}. glance: rows of the page's summary.
+    """
+
+    title: str
+    grid: Grid
+    drawing: Drawing
+    draws: int
+    floors: dict[str, float]
+    glance: list[list[GridCell]]
 
 
 class Protocol:
-    """name: base2new or few_shot. diverged: runs to mark in tables, on data sets with finished runs. Everything else is
-    requested by data set."""
+    """name: base2new or few_shot. tables: {data set: table}. columns: {data set: {column: its tests}}."""
 
-    def __init__(
-        self,
-        name: str,
-        runs: Sequence[Run],
-        notes: Notes,
-        shown: Callable[[Path], str],
-        diverged: Sequence[Run] = (),
-    ) -> None:
-        self.name, self.title = name, TITLES[name]
-        kinds = tuple(PARTS.values()) if name == "base2new" else ("few_shot",)
-        chosen = [run for run in runs if run.kind in kinds]
-        datasets = {run.dataset for run in chosen}
-        marked = [*chosen, *(run for run in diverged if run.kind in kinds and run.dataset in datasets)]
-        self._shots = {
-            dataset: sorted({run.shots for run in marked if run.dataset == dataset}, key=by_shots)
-            for dataset in datasets
+    def __init__(self, name: str, backbone: str, material: Material) -> None:
+        self.name, self.title, self.material = name, TITLES[name], material
+        finished = [run for run in material.runs if run.backbone == backbone]
+        datasets = {run.dataset for run in finished if run.kind in COLUMNS[name]}
+        runs = [*finished, *(run for run in material.diverged if run.backbone == backbone and run.dataset in datasets)]
+        tables = TABLES[name](runs)
+        material.remark(*(note for table in tables for note in table.notes))
+        self.tables: dict[str, Table] = {table.datasets[0]: table for table in tables}
+        self.columns: dict[str, dict[str, list[Evaluation]]] = {
+            dataset: {header: [] for header in table.headers[1:]} for dataset, table in self.tables.items()
         }
-        others = [run for run in runs if run.kind not in kinds]
-        self.tables: dict[str, Table] = {}
-        for table in TABLES[name]([*marked, *others]) if chosen else ():
-            self.tables[table.title.rpartition(" ")[0]] = table
-            for note in table.notes:
-                notes.remark(note)
-        self._tests = [
-            Evaluation(variant, kind, shots, sorted(finished, key=_seed), notes, shown)
-            for variant in (variants(marked)[0] if chosen else ())
-            for kind in kinds
-            for shots in sorted({run.shots for run in variant.of(kind)}, key=by_shots)
-            if (finished := [run for run in variant.of(kind, shots) if not run.diverged])
-        ]
-        self.draws = draws_for(self._tests)
-        self._intervals: dict[str, Intervals] = {}
+        for variant in variants([run for run in runs if run.kind in COLUMNS[name]])[0]:
+            by_column: dict[str, list[Run]] = {}
+            for run in sorted(variant.runs, key=lambda run: run.seed):
+                if not run.diverged and run.dataset in self.tables:
+                    by_column.setdefault(COLUMNS[name][run.kind] or shots_name(run.shots), []).append(run)
+            for header, seeds in by_column.items():
+                self.columns[variant.dataset][header].append(Evaluation(variant, seeds, material))
+        self.draws = draws_for([test for dataset in self.tables for test in self.tests(dataset)])
+        self.tested = {dataset for dataset in self.tables if any(self.tests(dataset))}
+        self.table = cache(self._table)
 
-    def tests(self, dataset: str, part: str, shots: int | None = None) -> list[Evaluation]:
-        """The tests of all methods, in table order."""
-        return [
-            test
-            for test in self._tests
-            if test.variant.dataset == dataset and test.part == part and shots in (None, test.shots)
-        ]
-
-    def of(self, dataset: str) -> list[Evaluation]:
+    def tests(self, dataset: str) -> Iterator[Evaluation]:
         """All tests on a data set."""
-        return [test for test in self._tests if test.variant.dataset == dataset]
+        for tests in self.columns[dataset].values():
+            yield from tests
 
-    def columns(self, dataset: str) -> list[tuple[str, int]]:
-        """For few-shot: (header, shots) of the table's columns."""
-        return list(zip(self.tables[dataset].headers[1:], self._shots[dataset], strict=False))
-
-    def details(self, dataset: str) -> list[tuple[str, list[Evaluation]]]:
-        """The tests for detailed figures, with titles: base and novel classes, or the largest shot count."""
+    def details(self, dataset: str) -> dict[str, list[Evaluation]]:
+        """The tests for detailed figures, by title: base and novel classes, or the largest number of shots."""
+        columns = [(header, tests) for header, tests in self.columns[dataset].items() if tests]
         if self.name == "base2new":
-            found = [(f"{header} classes", self.tests(dataset, part)) for header, part in PARTS.items()]
-        else:
-            parts = [(f"all classes, {name}", self.tests(dataset, "few_shot", n)) for name, n in self.columns(dataset)]
-            found = [part for part in parts if part[1]][-1:]
-        return [(title, tests) for title, tests in found if tests]
+            return {f"{part} classes": tests for part, tests in columns}
+        return {f"all classes, {shots}": tests for shots, tests in columns[-1:]}
 
-    def intervals(self, dataset: str) -> Intervals:
-        """{(a row's key, header of the table): accuracy with its interval} for tests with predictions."""
-        if dataset not in self._intervals:
-            self._intervals[dataset] = self._drawn(dataset)
-        return self._intervals[dataset]
-
-    def _drawn(self, dataset: str) -> Intervals:
-        found: Intervals = {}
-        for header, tests in self._by_column(dataset):
-            for test in tests:
-                interval = test.interval("accuracy", self.draws)
-                if interval is not None:
-                    found[(test.variant.method, test.variant.key), header] = interval
-        for key in {key for key, _ in found}:
-            base, novel = found.get((key, "base")), found.get((key, "novel"))
-            if base and novel:
-                found[key, "HM"] = combine(harmonic_mean, base, novel)
-        return found
-
-    def _by_column(self, dataset: str) -> list[tuple[str, list[Evaluation]]]:
-        if self.name == "base2new":
-            return [(header, self.tests(dataset, part)) for header, part in PARTS.items()]
-        return [(header, self.tests(dataset, "few_shot", shots)) for header, shots in self.columns(dataset)]
-
-    def forget(self, dataset: str) -> None:
-        """Drop the predictions on a data set to free memory."""
-        for test in self.of(dataset):
-            test.forget()
-
-    @property
-    def has_predictions(self) -> bool:
-        """Whether any run has predictions, so that there are intervals."""
-        return any(test.predictions for test in self._tests)
-
-    def grid(self, dataset: str) -> Grid:
-        """The table of a data set with intervals."""
-        return grid_of(self._with_intervals(dataset))
-
-    def scores(self, dataset: str) -> dict[str, dict[str, Score]]:
-        """{row: {column: accuracy}} of a data set's table, without empty cells."""
-        table, intervals = self.tables[dataset], self.intervals(dataset)
-        found: dict[str, dict[str, Score]] = {}
-        for row in table.rows:
-            of_row = found.setdefault(row.name, {})
-            for header, cell in zip(table.headers[1:], row.cells, strict=True):
-                if cell:
-                    interval = intervals.get((row.key, header))
-                    of_row[header] = Score(cell.mean, interval.low, interval.high) if interval else Score(cell.mean)
-        return found
-
-    def average(self, notes: Notes) -> Grid | None:
-        """The means over data sets with intervals for these fixed data sets; None with fewer than two data sets, or if
-        no method was run on all of them."""
+    def average(self) -> Grid | None:
+        """The means over data sets with intervals for these fixed data sets; None if not even two can be averaged."""
         if len(self.tables) < 2:
             return None
-        try:
-            table, left_out = average([self._with_intervals(dataset) for dataset in self.tables], self.name)
-        except UserError as error:
-            notes.remark(str(error))
-            return None
-        for note in left_out:
-            notes.remark(note)
-        return grid_of(table) if table.rows else None
+        table, notes = average([self.table(dataset) for dataset in self.tables], self.name)
+        self.material.remark(*notes)
+        return grid_of(table) if table.rows and len(table.datasets) > 1 else None
 
-    def _with_intervals(self, dataset: str) -> Table:
-        """A data set's table with the cells' intervals, which the page and the means over data sets need."""
-        table, intervals = self.tables[dataset], self.intervals(dataset)
+    def part(self, anchor: str, dataset: str, colours: Mapping[str, int]) -> Part:
+        """The results on a data set. anchor: start of the figure's name. colours: {method: number of its colour}."""
+        table, details = self.table(dataset), self.details(dataset)
+        floors = {title: floor for title, tests in details.items() if (floor := _most_frequent(tests)) is not None}
+        title, name = f"{self.title}: accuracy", f"{anchor}-{self.name.replace('_', '-')}"
+        if self.name == "base2new" or len(self.columns[dataset]) == 1:
+            drawing = Drawing(name, title, "Horizontal bars of the accuracies in the table.", score_bars(table))
+        else:
+            number = {shots_name(run.shots): run.shots for run in [*self.material.runs, *self.material.diverged]}
+            shots = [number[header] for header in table.headers[1:]]
+            figure = shot_curves(table, shots, colours, next(iter(floors.values()), None))
+            drawing = Drawing(name, title, "Curves of the accuracies in the table over the shots.", figure)
+        measured = any(cell and cell.interval for row in table.rows for cell in row.cells)
+        glance = [self._glance(title, tests, floors.get(title)) for title, tests in details.items()]
+        return Part(self.title, grid_of(table), drawing, self.draws if measured else 0, floors, glance)
+
+    def _table(self, dataset: str) -> Table:
+        """A data set's table with intervals over test images."""
         rows = []
-        for row in table.rows:
-            columns = zip(table.headers[1:], row.cells, strict=True)
-            cells = [cell and replace(cell, interval=intervals.get((row.key, header))) for header, cell in columns]
+        intervals = {
+            (test.variant.method, test.variant.key, header): test.interval("accuracy", self.draws)
+            for header, tests in self.columns[dataset].items()
+            for test in tests
+        }
+        for row in self.tables[dataset].rows:
+            of_row = {header: intervals.get((*row.key, header)) for header in self.columns[dataset]}
+            if "HM" in of_row and (base := of_row["base"]) and (novel := of_row["novel"]):
+                of_row["HM"] = combine(harmonic_mean, base, novel)
+            cells = [cell and replace(cell, interval=one) for cell, one in zip(row.cells, of_row.values(), strict=True)]
             rows.append(replace(row, cells=cells))
-        return replace(table, rows=rows)
+        return replace(self.tables[dataset], rows=rows)
+
+    def _glance(self, title: str, tests: Sequence[Evaluation], floor: float | None) -> list[GridCell]:
+        """The best method on a set of test images, its gain over zero-shot on the same images, and the floor."""
+        zero = next((test for test in tests if test.variant.method == "ZeroShot"), None)
+        best = max((test for test in tests if not test.doubtful), key=lambda test: test.accuracy, default=None)
+        gain = None
+        if best and zero and best is not zero and best.predictions and zero.predictions:
+            try:
+                gain = paired_difference("accuracy", best.predictions, zero.predictions, draws=self.draws)
+            except UserError:  # they were tested on different images
+                gain = None
+        cells = [GridCell(title), GridCell("–", "all results are doubtful"), GridCell("–")]
+        if best:
+            interval = best.interval("accuracy", self.draws)
+            cells[1:] = GridCell(best.name), GridCell(f"{best.accuracy:.1f}", bracket(interval))
+        cells.append(GridCell(f"{zero.accuracy:.1f}" if zero else "–"))
+        cells.append(GridCell(f"{gain.value:+z.1f}", bracket(gain, "+z.1f")) if gain else GridCell("–"))
+        return [*cells, GridCell("–" if floor is None else f"{floor:.1f}")]
 
 
-def _seed(run: Run) -> int:
-    return run.seed
+def _most_frequent(tests: Sequence[Evaluation]) -> float | None:
+    """Accuracy in percent of always naming the class that has the most test images; None without predictions."""
+    labels = next((test.predictions[0].labels for test in tests if test.predictions), None)
+    return None if labels is None else 100 * float(np.bincount(labels).max() / len(labels))

@@ -1,31 +1,58 @@
-"""One data set with one backbone: tables, reliability, mistakes, how its classes relate, and training."""
+"""One data set with one backbone: its results, what is mistaken, how its classes relate, and training."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
 
-from ogkd.evaluation.collect import Run
-from ogkd.reports.page.canvas import Drawing
-from ogkd.reports.page.chosen import choose, styles
-from ogkd.reports.page.detail import Detail, detail
-from ogkd.reports.page.evidence import Evaluation, known_geometry
-from ogkd.reports.page.gather import Material
-from ogkd.reports.page.protocol import Protocol
-from ogkd.reports.page.relation import class_tree, cost_matrix
-from ogkd.reports.page.standing import Standing, standing
+import numpy as np
+
+from ogkd.classes import Geometry, costs
+from ogkd.evaluation.metrics import confusion_matrix
+from ogkd.evaluation.predictions import Predictions
+from ogkd.reports.page.evidence import MOST, Evaluation, choose
+from ogkd.reports.page.figures import Drawing, matrix, reliability_diagram, risk_coverage_curves
+from ogkd.reports.page.grids import Grid, GridCell, bracket, metrics_grid
+from ogkd.reports.page.images import Thumbnail, thumbnails_of
+from ogkd.reports.page.material import Material
+from ogkd.reports.page.protocol import Part, Protocol
 from ogkd.reports.page.training import Training, training
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SEVERITY_DRAWS = 500
+CONFIDENT, COSTLIEST = 8, 6  # mistakes shown
+
+
+class Mistake(NamedTuple):
+    """A misclassified image, with the probabilities in percent of the predicted class and of the true one."""
+
+    true: str
+    predicted: str
+    confidence: float
+    probability: float
+    image: Thumbnail | None
 
 
 @dataclass
-class Relation:
-    """How the classes relate."""
+class Detail:
+    """What one set of test images says of the methods; mistakes are those of `best`, the first of the methods shown."""
 
-    drawings: list[Drawing]
-    notes: dict[str, str]
-    sources: tuple[str, ...]
-    reviewed: bool
+    anchor: str
+    title: str
+    images: int
+    classes: int
+    best: str
+    metrics: Grid
+    severity: Grid | None
+    confusions: Grid
+    mistakes: list[Mistake]
+    risk: Drawing
+    reliability: list[Drawing]
+    matrices: list[Drawing]
 
 
 @dataclass
@@ -35,73 +62,151 @@ class Study:
     anchor: str
     dataset: str
     backbone: str
-    parts: list[Standing] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
     details: list[Detail] = field(default_factory=list)
-    relation: Relation | None = None
+    geometry: Geometry | None = None
+    costs: Drawing | None = None
     training: Training | None = None
 
     @property
     def drawings(self) -> list[Drawing]:
-        """Every figure, in the page's order."""
-        found = [part.drawing for part in self.parts]
-        for one in self.details:
-            found += [*one.reliability, one.risk, *one.confusions]
-        found += self.relation.drawings if self.relation else []
-        return found + (self.training.curves if self.training else [])
+        """Every figure."""
+        of_parts = [part.drawing for part in self.parts]
+        of_details = [one for detail in self.details for one in (*detail.reliability, detail.risk, *detail.matrices)]
+        curves = self.training.curves if self.training else []
+        return [*of_parts, *of_details, *([self.costs] if self.costs else []), *curves]
 
 
 def study(
-    anchor: str, dataset: str, protocols: Sequence[Protocol], methods: Sequence[str] | None, material: Material
+    number: int, dataset: str, protocols: Sequence[Protocol], methods: Sequence[str] | None, material: Material
 ) -> Study:
     """Compute and draw the results of the runs on a data set.
 
-    protocols: those of one backbone with runs on the data set. methods: methods in detailed figures, see `choose`.
+    number: unique in the page. protocols: those of one backbone with runs on the data set. methods: classes of methods
+        in detailed figures, see `choose`.
     """
-    runs = [run for protocol in protocols for test in protocol.of(dataset) for run in test.runs]
-    result = Study(anchor, dataset, runs[0].backbone)
-    # For each test with details: the protocol, its title, the methods' evaluations, and those that are shown.
-    tests = [
-        (protocol, title, found, choose(found, methods))
-        for protocol in protocols
-        for title, found in protocol.details(dataset)
+    anchor = f"{re.sub(r'[^a-z0-9]+', '-', dataset.lower()).strip('-')[:40] or 'data'}-{number}"
+    tests = [(one, title, of_title) for one in protocols for title, of_title in one.details(dataset).items()]
+    shown = [choose([test for test in of_title if test.predictions], methods) for *_, of_title in tests]
+    names = dict.fromkeys(test.name for chosen in shown for test in chosen)
+    colours = {name: place % MOST for place, name in enumerate(names)}
+    result = Study(anchor, dataset, tests[0][2][0].runs[0].backbone)
+    result.parts = [protocol.part(anchor, dataset, colours) for protocol in protocols]
+    result.details = [
+        _detail(
+            f"{anchor}-test{place}", title, of_title, chosen, colours, min(protocol.draws, SEVERITY_DRAWS), material
+        )
+        for place, ((protocol, title, of_title), chosen) in enumerate(zip(tests, shown, strict=True), 1)
+        if chosen
     ]
-    colours = styles([chosen for *_, chosen in tests])
-    result.parts = [standing(anchor, dataset, protocol, colours) for protocol in protocols]
-    for number, (protocol, title, found, chosen) in enumerate(tests, 1):
-        if chosen:
-            name = f"{anchor}-test{number}"
-            result.details.append(detail(name, title, found, chosen, colours, protocol.draws, material))
-    shown = next((chosen for *_, chosen in tests if chosen), [])
-    result.relation = _relation(anchor, runs[0], shown, material)
-    trained = shown or choose(tests[0][2], methods, with_predictions=False)
-    result.training = training(anchor, trained, material)
-    for protocol in protocols:
-        protocol.forget(dataset)
+    first = next(filter(None, shown), None) or choose(tests[0][2], methods)
+    if first and (geometry := first[0].geometry):
+        result.geometry = replace(geometry, classnames=geometry.all_classnames)
+        figure = matrix("Cost of a mistake", costs(result.geometry), result.geometry.classnames, "{:.2g}".format)
+        alt = "The cost of predicting each class for each other."
+        result.costs = Drawing(f"{anchor}-costs", "Costs of mistakes", alt, figure)
+    result.training = training(anchor, first, material)
+    for test in (test for protocol in protocols for test in protocol.tests(dataset)):
+        test.forget()
     for drawing in result.drawings:  # rendering takes half of a study's time, so it is part of the progress shown
         _ = drawing.svg
     return result
 
 
-def _relation(anchor: str, run: Run, shown: Sequence[Evaluation], material: Material) -> Relation | None:
-    """The relation of all classes of the data set, even if only half of them were tested."""
-    if not shown or shown[0].geometry is None:
-        return None
-    geometry = known_geometry(run, shown[0].geometry.all_classnames, material.notes)
-    if geometry is None:
-        return None
-    kind = "order" if geometry.is_ordered else "tree"
-    drawings = [
-        Drawing(f"{anchor}-classes", f"The classes' {kind}", f"The {kind} of the classes.", class_tree(geometry)),
-        Drawing(
-            f"{anchor}-costs",
-            "Costs of mistakes",
-            "The cost of predicting each class for each other.",
-            cost_matrix(geometry),
-        ),
-    ]
-    return Relation(drawings, dict(geometry.notes), geometry.source, geometry.reviewed)
+def confident_mistakes(predictions: Predictions, most: int = CONFIDENT) -> list[int]:
+    """The rows of the most confident mistakes of one run, the most confident first."""
+    wrong = np.flatnonzero(~predictions.correct)
+    return wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:most].tolist()
 
 
-def anchor_of(name: str, number: int) -> str:
-    """A name for links, ids and files: letters, digits and dashes, unique by its number."""
-    return f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')[:40] or 'data'}-{number}"
+def costliest(
+    predictions: Predictions, costs: np.ndarray | None, most: int = COSTLIEST
+) -> list[tuple[str, str, int, float]]:
+    """(true class, predicted class, images, percent of the true class's images) of the confusions that contribute most
+    to the expected cost or, without costs, are the most frequent. predictions: pooled over seeds."""
+    counts, names = np.array(confusion_matrix(predictions)), predictions.classnames
+    weight = counts * (1.0 if costs is None else costs)
+    np.fill_diagonal(weight, 0)
+    largest = np.argsort(-weight, axis=None, kind="stable")[:most]
+    pairs = [divmod(int(flat), len(names)) for flat in largest if weight.flat[flat] > 0]
+    return [(names[i], names[j], int(counts[i, j]), 100 * counts[i, j] / counts[i].sum()) for i, j in pairs]
+
+
+def confusion(name: str, predictions: Predictions, order: Sequence[str] = ()) -> Figure:
+    """The percentage of each true class (rows) predicted as each class (columns), as a figure.
+
+    predictions: pooled over seeds. order: order of the classes with related ones together; default: label order.
+    """
+    names = [one for one in order if one in predictions.classnames] or list(predictions.classnames)
+    index = [predictions.classnames.index(one) for one in names]
+    counts = np.array(confusion_matrix(predictions))[np.ix_(index, index)]
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    return matrix(name, shares, names, lambda share: f"{100 * share:.0f}")
+
+
+def _detail(
+    anchor: str,
+    title: str,
+    tests: Sequence[Evaluation],
+    shown: Sequence[Evaluation],
+    colours: Mapping[str, int],
+    draws: int,
+    material: Material,
+) -> Detail:
+    best, first = shown[0], shown[0].predictions[0]
+    order = best.geometry.all_classnames if best.geometry else ()
+    diagrams, matrices = [], []
+    for number, test in enumerate(shown, 1):
+        ece, right = test.metrics["expected_calibration_error"], f"it is right on {test.accuracy:.1f} % of the images."
+        alt = f"Accuracy over confidence of {test.name}; its expected calibration error is {ece:.1f} %."
+        figure = reliability_diagram(test.name, test.pooled, ece, colours[test.name])
+        diagrams.append(Drawing(f"{anchor}-reliability{number}", f"Reliability of {test.name}", alt, figure))
+        alt = f"Percent of each class that {test.name} takes for each class; {right}"
+        figure = confusion(test.name, test.pooled, order)
+        matrices.append(Drawing(f"{anchor}-confusion{number}", f"Confusion matrix of {test.name}", alt, figure))
+    areas = ", ".join(f"{test.name} with an area of {test.metrics['aurc']:.1f} %" for test in shown)
+    alt = f"Error rate over the share of images that are answered, {areas}."
+    curves = risk_coverage_curves({test.name: test.predictions for test in shown}, colours)
+    risk = Drawing(f"{anchor}-risk-coverage", "Risk and coverage", alt, curves)
+    picture = thumbnails_of(best.runs[0]) if material.images else None
+    sure = 100 * first.probabilities
+    mistakes = [
+        Mistake(first.classnames[label], first.classnames[answer], sure[row, answer], sure[row, label],
+                picture(first.images[row]) if picture else None)
+        for row in confident_mistakes(first) for label, answer in [(first.labels[row], first.predicted[row])]
+    ]  # fmt: skip
+    return Detail(
+        anchor,
+        title,
+        len(first),
+        len(first.classnames),
+        best.name,
+        metrics_grid([test for test in tests if test.metrics]),
+        _severity_grid(shown, draws) if best.geometry else None,
+        _confusions_grid(best),
+        mistakes,
+        risk,
+        diagrams,
+        matrices,
+    )
+
+
+def _severity_grid(tests: Sequence[Evaluation], draws: int) -> Grid:
+    grid = Grid(["method", "expected cost", "mistake severity", "accuracy, %"])
+    for test in tests:
+        intervals = [test.interval(metric, draws) for metric in ("expected_cost", "mistake_severity")]
+        cells = [GridCell(f"{one.value:.3f}", bracket(one, ".3f")) if one else GridCell("–") for one in intervals]
+        grid.rows.append((test.name, [*cells, GridCell(f"{test.accuracy:.1f}")]))
+    return grid
+
+
+def _confusions_grid(test: Evaluation) -> Grid:
+    matrix_of_costs = costs(test.geometry) if test.geometry else None
+    grid = Grid(["true class", "taken for", "images per seed", "of its class", *(["cost"] if test.geometry else [])])
+    for true, predicted, images, share in costliest(test.pooled, matrix_of_costs):
+        cells = [predicted, f"{images / len(test.predictions):.1f}", f"{share:.0f} %"]
+        if matrix_of_costs is not None:
+            i, j = map(test.pooled.classnames.index, (true, predicted))
+            cells.append(f"{matrix_of_costs[i, j]:.2g}")
+        grid.rows.append((true, list(map(GridCell, cells))))
+    return grid

@@ -1,26 +1,30 @@
-"""Training of the methods shown: their curves and the images drawn for training."""
+"""Training of the methods shown: their curves, from log.txt in the format of CoOp and Dassl, and their images."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ogkd.core import UserError
-from ogkd.evaluation.collect import Run
-from ogkd.reports.page.canvas import Drawing
 from ogkd.reports.page.evidence import Evaluation
-from ogkd.reports.page.gather import Material
-from ogkd.reports.page.images import Thumbnail, frame_of, image_folder, thumbnail, training_images
-from ogkd.reports.page.learning import learning_curves
-from ogkd.reports.page.logs import training_curves
+from ogkd.reports.page.figures import Drawing, training_figure
+from ogkd.reports.page.images import Thumbnail, thumbnails_of, training_images
+from ogkd.reports.page.material import Material
 
-PER_CLASS = 6  # training images shown per class
-CLASSES_SHOWN = 24  # maximum number of classes with training images
+EPOCH = re.compile(r"^epoch \[(\d+)/\d+\] batch \[\d+/\d+\] (.*)$", re.MULTILINE)
+VALUE = re.compile(r"(\S+) (\S+) \((\S+)\)")
+LONGEST = 50_000_000  # maximum number of bytes read from a log
+PER_CLASS, CLASSES = 6, 24  # maximum number of training images per class, and of classes
+
+Curves = dict[str, dict[int, float]]  # {"loss" | "acc" | name of a loss term: {epoch: value}}
 
 
 @dataclass
 class Training:
-    """curves: one figure per method. images: (class, thumbnails, number of further images drawn)."""
+    """curves: one figure per method. images: (class, thumbnails, number of further images), of the run `images_of`."""
 
     curves: list[Drawing]
     images: list[tuple[str, list[Thumbnail], int]]
@@ -31,40 +35,61 @@ def training(anchor: str, shown: Sequence[Evaluation], material: Material) -> Tr
     """Curves of the methods shown and the training images of the first one; None if there are neither."""
     curves: list[Drawing] = []
     for test in shown:
-        seeds = []
-        for run in test.runs:
-            try:
-                seeds.append(training_curves(run.path / "log.txt"))
-            except OSError as error:
-                material.notes.unreadable(f"{material.shown(run.path)}/log.txt", f"log.txt cannot be read ({error}).")
-        seeds = [one for one in seeds if one]
+        seeds = list(filter(None, (_curves_of(run.path / "log.txt", material) for run in test.runs)))
         if seeds:
-            curves.append(
-                Drawing(
-                    f"{anchor}-training{len(curves) + 1}",
-                    f"Training of {test.name}",
-                    f"Loss, accuracy and loss terms over the epochs, of {len(seeds)} seeds.",
-                    learning_curves(seeds),
-                )
-            )
-    images: list[tuple[str, list[Thumbnail], int]] = []
-    if shown and not material.notes.private:
-        images = _drawn_images(shown[0].runs[0], material)
+            alt = f"Loss, accuracy and loss terms over the epochs, of {len(seeds)} seeds."
+            name = f"{anchor}-training{len(curves) + 1}"
+            curves.append(Drawing(name, f"Training of {test.name}", alt, training_figure(seeds)))
+    images = _images(shown[0], material) if material.images and shown else []
     if not curves and not images:
         return None
     run = shown[0].runs[0]
     return Training(curves, images, f"seed {run.seed}, {run.shots if run.shots > 0 else 'all'} per class")
 
 
-def _drawn_images(run: Run, material: Material) -> list[tuple[str, list[Thumbnail], int]]:
+def training_curves(path: Path) -> Curves:
+    """The mean of each value over an epoch's batches, up to the last logged one.
+
+    If an epoch was repeated after an interruption, the last time counts. Empty without a log, or for a method that does
+    not train in epochs. Non-finite values are left out.
+
+    Raises:
+        OSError: the log cannot be read.
+    """
+    if not path.is_file():
+        return {}
+    with path.open("rb") as file:
+        text = file.read(LONGEST).decode("utf-8", "replace")
+    curves: Curves = {}
+    for epoch, values in EPOCH.findall("\n".join(text.splitlines())):
+        for name, _, mean in VALUE.findall(values):
+            try:
+                value = float(mean)
+            except ValueError:
+                continue
+            if name not in ("time", "data") and math.isfinite(value):
+                curves.setdefault(name, {})[int(epoch)] = value
+    return {name: dict(sorted(values.items())) for name, values in curves.items()}
+
+
+def _curves_of(path: Path, material: Material) -> Curves:
     try:
-        drawn = training_images(run)
+        return training_curves(path)
+    except OSError as error:
+        material.unreadable(path, f"{path} cannot be read ({error.strerror}).")
+        return {}
+
+
+def _images(test: Evaluation, material: Material) -> list[tuple[str, list[Thumbnail], int]]:
+    run = test.runs[0]
+    try:
+        by_class = training_images(run)
     except UserError as error:
-        material.notes.unreadable(f"{material.shown(run.path)}/split.json", f"{material.shown(run.path)}/{error}")
+        material.unreadable(run.path / "split.json", error)
         return []
-    folder = image_folder(run)
-    found = []
-    for classname, names in list(drawn.items())[:CLASSES_SHOWN]:
-        pictures = [thumbnail(folder, name, frame_of(run)) for name in names[:PER_CLASS]]
-        found.append((classname, pictures, len(names) - len(pictures)))
-    return found if any(one.uri for _, pictures, _ in found for one in pictures) else []
+    picture = thumbnails_of(run)
+    shown = [
+        (classname, [picture(name) for name in names[:PER_CLASS]], len(names) - PER_CLASS)
+        for classname, names in list(by_class.items())[:CLASSES]
+    ]
+    return shown if any(one.uri for _, pictures, _ in shown for one in pictures) else []

@@ -1,4 +1,4 @@
-"""Engines that execute many runs. An engine gets the jobs of a plan and starts the commands of their runs."""
+"""Engines that execute many runs: on this machine, on a Ray cluster, or through Slurm's queue."""
 
 from __future__ import annotations
 
@@ -13,19 +13,30 @@ if TYPE_CHECKING:
     from ogkd.runs.engines.report import Report
     from ogkd.runs.protocols import Job
 
-# An engine is a module with start(todo, settings) -> Report and, if it submits more than the commands themselves,
-# preview(todo, settings) -> str.
+# An engine is a module with outcomes(todo, settings, report) -> Iterator[Outcome] and, if it submits more than the
+# commands themselves, preview(todo, settings) -> str.
 ENGINES = {"local": "local", "ray": "ray_cluster", "slurm": "slurm"}
 
 
 def go_through(todo: Sequence[Job], settings: Settings) -> Report:
     """Execute every job on the chosen engine and report each as it ends. A job that fails or diverges is listed in the
-    report, and the rest continue.
+    report, and the rest continue. A cluster gets only the incomplete jobs.
 
     Raises:
         UserError: the engine's package is missing, or there is no such cluster.
     """
-    return _module(settings).start(todo, settings)
+    from ogkd.runs.engines.report import Report
+
+    if settings.engine != "local":
+        complete = [job for job in todo if not job.waiting()]
+        todo = [job for job in todo if job.waiting()]
+        if complete:
+            print(f"{len(complete)} of {len(complete) + len(todo)} jobs are complete.", flush=True)
+    report = Report(todo, settings.jobs or 1)
+    if todo:
+        for outcome in _module(settings).outcomes(todo, settings, report):
+            report.add(outcome)
+    return report
 
 
 def dry_run(todo: Sequence[Job], settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import traceback
@@ -19,8 +20,8 @@ class Outcome:
     """How a job ended.
 
     scores: its results as text. error: one sentence if it failed. diverged: whether a training diverged, which is also
-    an error. out_of_memory: whether the GPU's memory was full. details: the traceback of an error that is not the
-    user's.
+    an error. out_of_memory: whether the GPU's memory was full. lost: whether it ended without an outcome of its own.
+    details: the traceback of an error that is not the user's.
     """
 
     job: Job
@@ -29,22 +30,32 @@ class Outcome:
     error: str = ""
     diverged: bool = False
     out_of_memory: bool = False
+    lost: bool = False
     details: str = ""
 
 
-def attempt(job: Job) -> Outcome:
-    """Execute a job in this process; an exception becomes part of the outcome."""
+def attempt(job: Job, threads: int = 0, folder: str = "") -> Outcome:
+    """Execute a job in this process; an exception becomes part of the outcome. On a cluster's node, with a number of
+    threads and in the folder that relative paths start from."""
     started = time.perf_counter()
-    scores = error = details = ""
-    diverged = out_of_memory = False
     try:
+        if folder:
+            import torch
+
+            os.chdir(folder)
+            torch.set_num_threads(threads)
         scores = scores_of(job, job())
+        return Outcome(job, time.perf_counter() - started, scores)
     except Exception as problem:
-        diverged, sentence = isinstance(problem, Diverged), cause_of(problem)
-        out_of_memory = is_out_of_memory(problem)
-        error = sentence or f"{type(problem).__name__}: {problem}"
-        details = "" if sentence else traceback.format_exc()
-    return Outcome(job, time.perf_counter() - started, scores, error, diverged, out_of_memory, details)
+        sentence = cause_of(problem)
+        return Outcome(
+            job,
+            time.perf_counter() - started,
+            error=sentence or f"{type(problem).__name__}: {problem}",
+            diverged=isinstance(problem, Diverged),
+            out_of_memory=is_out_of_memory(problem),
+            details="" if sentence else traceback.format_exc(),
+        )
 
 
 def scores_of(job: Job, results: Sequence[dict]) -> str:

@@ -1,0 +1,66 @@
+"""What the commands that execute many runs share: options, the check of what is there, the engine, tables."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ogkd.runs.engines.options import add_options, settings_of
+from ogkd.runs.protocols import Job, Places, ensure_generated, integer, shots_of
+
+if TYPE_CHECKING:
+    from ogkd.reports.render import Table
+    from ogkd.runs.engines.report import Report
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the options that each of these commands has."""
+    p = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--rerun", action="store_true", help="remove the runs' earlier files and start afresh")
+    add_options(p)
+    return p
+
+
+def grid_parser(description: str | None, shots: Sequence[int] = (16,)) -> argparse.ArgumentParser:
+    """The same with options for methods, seeds, shots and the metric."""
+    p = parser(description)
+    p.add_argument("--methods", nargs="+", help="by class, title or script folder, in any case (default: all)")
+    p.add_argument("--seeds", nargs="+", type=partial(integer, what="--seeds", least=0), default=[1, 2, 3])
+    p.add_argument(
+        "--shots", nargs="+", type=partial(shots_of, what="--shots"), default=list(shots),
+        help="images per class, not for base-to-novel; all: every image",
+    )  # fmt: skip
+    p.add_argument("--metric", default="accuracy", help="what the tables show (default: accuracy)")
+    return p
+
+
+def execute(jobs: Iterable[Job], args: argparse.Namespace, places: Places, datasets: Iterable[str]) -> Report | None:
+    """Execute the jobs on the engine of the command line; None if it only asks what would be executed.
+
+    Raises:
+        UserError: an option of the engine is wrong, or data sets or weights are missing.
+    """
+    from ogkd.runs.engines import dry_run, go_through
+    from ogkd.runs.ready import check_ready
+
+    jobs, datasets = [job.afresh(args.rerun) for job in jobs], list(datasets)
+    settings = settings_of(args, places.backbone_for(datasets[0]), places.output)
+    if args.dry_run:
+        dry_run(jobs, settings)
+        return None
+    check_ready(spec for job in jobs for spec in job.waiting())
+    for dataset in datasets:
+        ensure_generated(dataset, places.data)
+    return go_through(jobs, settings)
+
+
+def show(tables: Sequence[Table], notes: Iterable[str]) -> None:
+    """Print tables, and notes on stderr."""
+    from ogkd.evaluation.collect import warn
+    from ogkd.reports.render import document
+
+    print("\n" + document(tables))
+    for note in notes:
+        warn(note)

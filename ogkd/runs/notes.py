@@ -1,0 +1,71 @@
+"""Notes and warnings that a run's results carry: in the log, in results.json, and below the tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dassl.engine import TrainerBase
+from ogkd.core.places import command
+from ogkd.core.words import counted
+from ogkd.data.catalogue import load
+from ogkd.data.duplicates import identical
+from ogkd.runs.config import Configuration
+from ogkd.runs.registry import register_everything
+
+PHANTOM_BACKBONE = "PhantomCLIP"
+
+
+def notes(configuration: Configuration) -> list[str]:
+    """Notes for readers of a run's results, one sentence each."""
+    cfg = configuration.cfg
+    facts = load().find(cfg.DATASET.NAME)
+    note = phantom_note(cfg.MODEL.BACKBONE.NAME)
+    found = [note] if note and not (facts and facts.generator) else []
+    names = {("TRAINER", cfg.TRAINER.NAME): "The trainer", ("DATASET", cfg.DATASET.NAME): "The data set"}
+    for (kind, name), place in register_everything().replaced.items():
+        if (kind, name) in names:
+            found.append(f"{names[kind, name]} {name} comes from {place} and replaces this project's.")
+    return [*found, *configuration.notes()]
+
+
+def data_notes(trainer: TrainerBase) -> list[str]:
+    """Notes for readers of results on a trainer's images, one sentence each."""
+    manager = getattr(trainer, "dm", None)
+    if manager is None:  # a trainer may build its loaders without one
+        return []
+    dataset, found = manager.dataset, list(getattr(manager.dataset, "notes", ()))
+    seen = {item.impath for part in (dataset.train_x, dataset.val) for item in part or ()}
+    tested = list(dict.fromkeys(item.impath for item in dataset.test or ()))
+    shared = identical(map(Path, tested), map(Path, seen))
+    if shared:
+        found.append(
+            f"{len(shared)} of the {len(tested)} test images are byte-identical to training or validation images, "
+            f"which makes the test too easy: {command('check-data')} lists them."
+        )
+    opened = getattr(manager, "opened", None)  # a trainer may have a data manager of its own
+    if opened and opened.several_frames:
+        found.append(
+            f"{opened.several_frames} of the images have several frames or pages, of which only one is read: the "
+            "middle one, unless INPUT.FRAME selects another."
+        )
+    return found
+
+
+def data_warnings(trainer: TrainerBase) -> list[str]:
+    """Reasons to doubt any result on a trainer's images, phrases without a full stop."""
+    manager = getattr(trainer, "dm", None)
+    number = getattr(getattr(manager, "opened", None), "blank", 0)
+    blank = [f"{counted(number, 'of the images is', 'of the images are')} blank (see {command('check-data')})"]
+    return [*getattr(getattr(manager, "dataset", None), "warnings", ()), *(blank if number else ())]
+
+
+def is_phantom(backbone: str) -> bool:
+    """Whether a backbone, a name or a folder, is the bundled model."""
+    return Path(backbone).name.lower() == PHANTOM_BACKBONE.lower()
+
+
+def phantom_note(backbone: str) -> str:
+    """A warning about what the bundled model cannot do; "" for other models."""
+    if not is_phantom(backbone):
+        return ""
+    return f"{PHANTOM_BACKBONE} knows only the synthetic images of Phantom: on other images its answers mean nothing."

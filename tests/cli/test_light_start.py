@@ -1,0 +1,84 @@
+"""Programs that only read files start at once: nothing heavy is imported before it is needed."""
+
+import gc
+import subprocess
+import sys
+
+import pytest
+
+from ogkd.core import UserError
+from ogkd.core.garbage import no_collection
+from tests.conftest import ROOT
+
+HEAVY = ("torch", "open_clip", "transformers", "timm", "torchvision")
+PROGRAM = """
+import runpy, sys
+sys.argv = {words!r}
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as ended:
+    code = ended.code
+print("imported:", [name for name in {heavy!r} if name in sys.modules])
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["ogkd/__main__.py", "--help"],
+        ["parse_test_res.py", "--help"],
+        ["report.py", "--help"],
+        ["scripts/download.py", "--help"],
+        ["scripts/download.py", "--check", "btmri", "--root", "no such folder"],
+        ["scripts/check_prompts.py", "--help"],
+        ["scripts/check_prompts.py", "ogkd/prompts/BUSI.json"],
+        ["train.py", "--help"],
+        ["scripts/run.py", "--help"],
+        ["scripts/compare.py", "--help"],
+        ["scripts/ablation.py", "--help"],
+        ["scripts/reproduce.py", "--help"],
+        ["predict.py", "--help"],
+        ["predict.py", "no such run", "no such folder", "--abstain", "2"],
+        ["scripts/split.py", "--help"],
+        ["scripts/check_data.py", "--help"],
+        ["scripts/export_prompt.py", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_a_light_program_imports_neither_pytorch_nor_a_model_library(words):
+    program = PROGRAM.format(words=words, heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert "imported: []" in done.stdout, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (0, 2)
+
+
+@pytest.mark.slow
+def test_everything_imports_without_the_modules_that_only_unix_has():
+    program = (
+        "import sys\n"
+        "for name in ('resource', 'fcntl', 'termios', 'pwd', 'grp'):\n"
+        "    sys.modules[name] = None\n"
+        "import train, parse_test_res, report\n"
+        "from ogkd.runs.registry import register_everything\n"
+        "register_everything()\n"
+        "import ogkd.runs.execute, ogkd.runs.plan, ogkd.runs.engines.local\n"
+        "import ogkd.cli.download, ogkd.prompts.check_cli\n"
+        "import ogkd.evaluation.statistics, ogkd.reports.tables, clip\n"
+        "from ogkd.core.phases import peak_memory_bytes\n"
+        "print(peak_memory_bytes())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "None"
+
+
+def test_garbage_is_searched_for_again_after_the_imports():
+    with pytest.raises(UserError), no_collection():
+        assert not gc.isenabled()
+        raise UserError("An error inside.")
+    assert gc.isenabled()
+    with no_collection(), no_collection():
+        pass
+    assert gc.isenabled()

@@ -1,0 +1,234 @@
+"""What a model folder says about images and texts is followed, to open_clip's own features, or refused."""
+
+import json
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from transformers import CLIPImageProcessor
+
+from dassl.data import build_transform
+from ogkd import models
+from ogkd.runs.config import build_config
+from ogkd.runs.spec import RunSpec
+from tests.support import tiny_models
+
+TEXTS = [
+    "",
+    "A  cyst, 3.5 cm &amp; TWO_masses (left)!",
+    "Ödem — naïve “quotes”\tand\ntabs",
+    "the\u3000brain’s",
+    *("cyst", "X-RAY/ct"),
+]
+SIDES = [(32, 32), (31, 57), (90, 33), (7, 5), (200, 47), (13, 101)]
+
+
+def pictures() -> list[Image.Image]:
+    noise = np.random.default_rng(0)
+    return [Image.fromarray(noise.integers(0, 256, (*side, 3), dtype=np.uint8)) for side in SIDES]
+
+
+def changed(folder, name="open_clip_config.json", **sections) -> None:
+    """Change the sections of a configuration: changed(folder, preprocess_cfg={...}, text_cfg={...})."""
+    content = json.loads((folder / name).read_text())
+    for section, values in sections.items():
+        node = content["model_cfg"] if section.endswith(("text_cfg", "vision_cfg")) else content
+        node[section] = node.get(section, {}) | values
+    (folder / name).write_text(json.dumps(content))
+
+
+def seen(folder) -> torch.Tensor:
+    """The images as a run on this model sees them."""
+    cfg = build_config(RunSpec("ZeroShot", "out", "phantom", backbone=str(folder), pairs=("VERBOSE", "False")))
+    transform = build_transform(cfg, is_train=False)
+    return torch.stack([transform(image) for image in pictures()])
+
+
+def same_direction(ours, theirs) -> None:
+    cosines = torch.nn.functional.cosine_similarity(ours.double(), theirs.double())
+    assert (1 - cosines).abs().max() < 1e-6
+
+
+def has_open_clips_features(folder) -> None:
+    theirs, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    ours = models.load(folder)
+    tokens = ours.tokenize(TEXTS)
+    with torch.no_grad():
+        images = torch.stack([preprocess(image) for image in pictures()])
+        same_direction(ours.encode_image(seen(folder)).global_token, theirs.eval().encode_image(images))
+        ids = open_clip.get_tokenizer(f"local-dir:{folder}")(TEXTS)
+        same_direction(ours.encode_text(ours.embed(tokens.ids), tokens.mask), theirs.encode_text(ids))
+
+
+@pytest.fixture
+def native(tmp_path):
+    """A folder with CLIP's own towers."""
+    tiny_models.native_clip(tmp_path / "native")
+    return tmp_path / "native"
+
+
+@pytest.fixture
+def bert(tmp_path):
+    """A folder with a BERT that open_clip can build from the folder itself."""
+    folder = tiny_models.biomedclip(tmp_path / "bert")
+    tiny_models.write_text_config(folder)
+    changed(folder, text_cfg={"hf_model_name": str(folder)})
+    return folder
+
+
+@pytest.mark.parametrize(
+    "preprocess",
+    [
+        {},
+        {"interpolation": "bilinear"},
+        {"interpolation": "random", "resize_mode": None},
+        {"resize_mode": "squash", "interpolation": "bilinear", "size": [32, 32], "mode": "RGB", "fill_color": 0},
+        {"resize_mode": "squash", "mean": 0.5, "std": 0.5, "size": 32, "fill_color": 7},
+        {"resize_mode": "longest"},
+        {"mean": None, "std": None},
+    ],
+)
+def test_images_are_prepared_as_the_folder_says(native, preprocess):
+    changed(native, preprocess_cfg=preprocess)
+    has_open_clips_features(native)
+
+
+@pytest.mark.parametrize("options", [{"clean": "canonicalize"}, {"clean": "whitespace", "reduction_mask": "shuffle"}])
+def test_texts_are_cleaned_as_the_folder_says(native, options):
+    changed(native, text_cfg={"tokenizer_kwargs": options})
+    has_open_clips_features(native)
+
+
+@pytest.mark.parametrize(
+    "text_cfg",
+    [
+        {"tokenizer_kwargs": {"clean": "canonicalize"}},
+        {"tokenizer_kwargs": {"clean": "lower", "strip_sep_token": True}},
+        {"tokenizer_kwargs": {"strip_sep_token": True}, "hf_pooler_type": "mean_pooler"},
+    ],
+)
+def test_a_bert_reads_texts_as_the_folder_says(bert, text_cfg):
+    changed(bert, text_cfg=text_cfg)
+    has_open_clips_features(bert)
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"preprocess_cfg": {"resize_mode": "pad"}}, "preprocess_cfg.resize_mode 'pad'"),
+        ({"preprocess_cfg": {"interpolation": "lanczos"}}, "preprocess_cfg.interpolation 'lanczos'"),
+        ({"preprocess_cfg": {"resize_mode": "longest", "fill_color": 127}}, "preprocess_cfg.fill_color 127"),
+        ({"preprocess_cfg": {"size": [32, 48]}}, r"\[32, 48\], which are not square"),
+        ({"preprocess_cfg": {"mean": [0.5]}}, "preprocess_cfg.mean is not"),
+        ({"preprocess_cfg": {"crop_pct": 0.9}}, "preprocess_cfg.crop_pct"),
+        ({"vision_cfg": {"image_size": [32, 48]}}, r"\[32, 48\], which are not square"),
+        ({"text_cfg": {"tokenizer_kwargs": {"clean": "upper"}}}, "tokenizer_kwargs.clean 'upper'"),
+        ({"text_cfg": {"tokenizer_kwargs": {"reduction_mask": "syntax"}}}, "tokenizer_kwargs.reduction_mask 'syntax'"),
+        ({"text_cfg": {"tokenizer_kwargs": {"strip_sep_token": True}}}, "tokenizer_kwargs.strip_sep_token True"),
+        ({"text_cfg": {"tokenizer_kwargs": {"additional_special_tokens": ["<x>"]}}}, "additional_special_tokens"),
+        ({"text_cfg": {"pool_type": "eos"}}, "pooling at the token 2, where texts end with the token 49407"),
+        ({"text_cfg": {"no_causal_mask": True}}, "Text without a causal mask"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused(native, sections, words):
+    changed(native, **sections)
+    with pytest.raises(models.ModelError, match=words):
+        models.load(native)
+
+
+@pytest.mark.parametrize(
+    ("text_cfg", "tokenizer", "words"),
+    [
+        ({"tokenizer_kwargs": {"language": "de"}}, {}, "tokenizer_kwargs.language 'de'"),
+        ({"hf_pooler_type": "max_pooler"}, {}, "hf_pooler_type max_pooler"),
+        ({}, {"padding_side": "left"}, "pads at the start"),
+    ],
+)
+def test_a_tokenizer_that_does_not_fit_the_text_tower_is_refused(bert, text_cfg, tokenizer, words):
+    changed(bert, text_cfg=text_cfg)
+    content = json.loads((bert / "tokenizer_config.json").read_text())
+    (bert / "tokenizer_config.json").write_text(json.dumps(content | tokenizer))
+    with pytest.raises(models.ModelError, match=words):
+        models.load(bert)
+
+
+def test_a_text_tower_that_pads_with_another_token_than_its_tokenizer_is_refused(bert):
+    tiny_models.write_text_config(bert, pad_token_id=1)
+    with pytest.raises(models.ModelError, match="pads with 1 and a tokenizer with 0"):
+        models.load(bert)
+
+
+def test_a_text_longer_than_open_clip_reads_is_refused(native):
+    changed(native, text_cfg={"context_length": 77})
+    content = json.loads((native / "open_clip_config.json").read_text())
+    del content["model_cfg"]["text_cfg"]["context_length"]
+    (native / "open_clip_config.json").write_text(json.dumps(content))
+    with pytest.raises(models.ModelError, match="reads at most 77"):
+        models.load(native).tokenize(["cyst " * 80])
+
+
+PREPROCESSOR = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.25, 0.3], "size": 32, "crop_size": 32}
+
+
+@pytest.fixture(scope="module")
+def pubmedclip(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pubmedclip")
+    tiny_models.transformers_clip(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}, "resample": 2},
+        {"size": {"height": 32, "width": 32}, "do_center_crop": False, "do_convert_rgb": True},
+        {"do_normalize": False, "image_processor_type": "CLIPImageProcessor", "rescale_factor": 1 / 255},
+    ],
+)
+def test_images_are_prepared_as_transformers_prepares_them(pubmedclip, options):
+    nested = "resample" in options
+    content = PREPROCESSOR | options
+    plain, nesting = pubmedclip / "preprocessor_config.json", pubmedclip / "processor_config.json"
+    for file in (plain, nesting):
+        file.unlink(missing_ok=True)
+    (nesting if nested else plain).write_text(json.dumps({"image_processor": content} if nested else content))
+    spec = models.image_spec(pubmedclip)
+    processor = CLIPImageProcessor(**content)
+    assert spec.size == 32
+    # Even margins: transformers rounds half of an odd one down, torchvision (and open_clip) to the even number.
+    even = [pictures()[0].resize(size) for size in [(64, 128), (96, 48), (40, 40)]]
+    cfg = build_config(RunSpec("ZeroShot", "out", "phantom", backbone=str(pubmedclip), pairs=("VERBOSE", "False")))
+    ours = torch.stack([build_transform(cfg, is_train=False)(image) for image in even])
+    theirs = torch.stack([processor(image, return_tensors="pt")["pixel_values"][0] for image in even])
+    assert (ours - theirs).abs().max() < 3 / 255 / 0.2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"do_resize": False}, "do_resize false"),
+        ({"do_rescale": False}, "do_rescale false"),
+        ({"do_center_crop": False}, "size 32"),
+        ({"size": {"shortest_edge": 40}}, "shortest_edge"),
+        ({"crop_size": 24}, "crop_size 24"),
+        ({"resample": 1}, "resample 1"),
+        ({"rescale_factor": 1.0}, "rescale_factor 1.0"),
+        ({"image_processor_type": "ViTImageProcessor"}, "ViTImageProcessor"),
+        ({"do_pad": True}, "do_pad"),
+    ],
+)
+def test_what_transformers_would_do_and_this_does_not_is_refused(pubmedclip, options, words):
+    (pubmedclip / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR | options))
+    with pytest.raises(models.ModelError, match=words):
+        models.image_spec(pubmedclip)
+
+
+def test_text_pooled_elsewhere_than_at_its_end_is_refused(tmp_path):
+    tiny_models.transformers_clip(tmp_path)
+    content = json.loads((tmp_path / "config.json").read_text())
+    content["text_config"]["eos_token_id"] = 5
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(models.ModelError, match="pooling at the token 5, where texts end with the token"):
+        models.load(tmp_path)

@@ -1,0 +1,322 @@
+"""Handing a prompt over: small, complete, and without a trace of the images."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors import safe_open
+
+from ogkd.core import UserError
+from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.statistics import bootstrap
+from ogkd.phantom.dataset import draw_class
+from ogkd.phantom.findings import CLASSES as FINDINGS
+from ogkd.predict.classifier import PromptClassifier
+from ogkd.predict.export import FILES, export, load_prompt, read_prompt
+from ogkd.predict.predictor import Predictor
+from ogkd.runs.execute import execute
+from ogkd.runs.spec import RunSpec
+from tests.conftest import ROOT
+from tests.support import random_weights
+from tests.support.download_server import serving
+
+CLASSES = ("smooth mass", "lobulated mass", "nodular opacity")
+ROOT_NAME = "St Elsewhere radiology 2019"
+
+
+@pytest.fixture(scope="module")
+def own_data(tmp_path_factory) -> Path:
+    """A folder of images whose files are called after patients."""
+    root = tmp_path_factory.mktemp("place") / ROOT_NAME
+    for name in CLASSES:
+        drawn = draw_class("phantom", FINDINGS.index(name), seed=3, count=10)
+        folder = root / "scans" / name.replace(" ", "_")
+        folder.mkdir(parents=True)
+        for number, (image, _) in enumerate(drawn):
+            Image.fromarray(image).save(folder / f"Quuxley^Zebulon^{number:04d}^{name[:3]}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, own_data, cache):
+    """A finished run of a method on these images: run("CoOp") -> its folder."""
+
+    def of(method: str, *pairs: str, backbone: str = "PhantomCLIP") -> Path:
+        folder = tmp_path_factory.mktemp(method) / "run"
+        short = ("FEATURES.CACHE_DIR", str(cache), "DATALOADER.NUM_WORKERS", "0", "OPTIM.MAX_EPOCH", "2")
+        execute(
+            RunSpec(method, str(folder), "scans", shots=2, seed=1, backbone=backbone, data=str(own_data),
+                    pairs=(*short, *pairs))
+        )  # fmt: skip
+        return folder
+
+    return of
+
+
+TEMPLATES = ("TRAINER.OGKD.PROMPTS", "templates")
+
+
+@pytest.fixture(scope="module")
+def ogkd(run) -> Path:
+    return run("OGKD", *TEMPLATES)
+
+
+@pytest.fixture(scope="module")
+def exported(ogkd, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    export(ogkd, folder)
+    return folder
+
+
+def traces(folder: Path, own_data: Path) -> list[str]:
+    """Return the image names, or parts of their path, that occur anywhere in a folder's files."""
+    content = b"\n".join(path.name.encode() + b"\n" + path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    content = content.lower() + content.replace(b"\0", b"").lower()
+    images = list(own_data.rglob("*.png"))
+    names = {name for path in images for name in (path.name, path.stem, path.parent.name, str(path))}
+    names |= {str(own_data), ROOT_NAME, "Quuxley", "Zebulon", str(Path.home())}
+    return [name for name in names if name.lower().encode() in content]
+
+
+def test_an_export_is_small_and_holds_no_trace_of_the_images(exported, own_data, ogkd):
+    assert sorted(path.name for path in exported.iterdir()) == sorted(FILES)
+    assert sum(path.stat().st_size for path in exported.iterdir()) < 100_000
+    assert traces(exported, own_data) == []
+    assert len(traces(ogkd, own_data)) > 30  # the run's own folder has them: the search finds what is there
+
+
+@pytest.mark.parametrize("method", ["CoCoOp", "LinearProbe", "ZeroShotEnsemble"])
+def test_other_methods_leave_no_trace_either_and_answer_the_same(run, own_data, tmp_path, method):
+    pairs = ("TRAINER.ZEROSHOTENSEMBLE.PROMPTS", "templates") if method == "ZeroShotEnsemble" else ()
+    folder = run(method, *pairs)
+    export(folder, tmp_path / "out")
+    assert traces(tmp_path / "out", own_data) == []
+    tested = Predictions.load(folder / "predictions.npz")
+    images = [own_data / "scans" / image for image in tested.images]
+    logits = Predictor(load_prompt(tmp_path / "out")).logits(images)
+    np.testing.assert_allclose(logits, tested.logits, rtol=1e-5, atol=1e-4)
+
+
+def test_a_saved_estimator_holds_no_trace_either(own_data, cache, tmp_path):
+    paths = sorted((own_data / "scans").glob("*/*.png"))
+    options = {"OPTIM.MAX_EPOCH": 1, "FEATURES.CACHE_DIR": str(cache), "DATALOADER.NUM_WORKERS": 0}
+    labels = [path.parent.name.replace("_", " ") for path in paths]
+    PromptClassifier("CoOp", "PhantomCLIP", 2, **options).fit(paths, labels).save(tmp_path / "saved")
+    assert traces(tmp_path / "saved", own_data) == []
+    content = (tmp_path / "saved" / "config.json").read_text()
+    assert str(cache) not in content and "/" not in content.replace("n/a", "")
+
+
+def test_the_tensors_carry_no_metadata_beyond_their_format(exported, ogkd):
+    with safe_open(exported / "prompt.safetensors", "pt") as file:
+        assert file.metadata() == {"format": "pt"}
+        assert list(file.keys()) == ["prompt_learner.ctx"]
+
+
+def test_the_card_has_the_results_with_their_intervals_and_says_what_it_is_not(exported, ogkd):
+    card = (exported / "README.md").read_text()
+    tested = Predictions.load(ogkd / "predictions.npz")
+    interval = bootstrap("accuracy", tested)
+    assert f"| accuracy (%) | {interval.value:.2f} | {interval.low:.2f} to {interval.high:.2f} |" in card
+    assert "not a medical device" in card
+    assert "| smooth mass | 2 | 2 | 3 |" in card
+    assert "on scans" in card.splitlines()[3]
+    assert "its answers mean nothing" in card  # PhantomCLIP on a folder of one's own
+
+
+def test_intervals_are_by_patient_where_the_data_say_whose_an_image_is(ogkd, own_data, tmp_path):
+    tested = Predictions.load(ogkd / "predictions.npz")
+    patients = {image: f"p{row // 3}" for row, image in enumerate(tested.images)}
+    file = own_data / "scans" / "patients_scans.json"
+    file.write_text(json.dumps(patients))
+    try:
+        export(ogkd, tmp_path / "out")
+    finally:
+        file.unlink()
+    card = (tmp_path / "out" / "README.md").read_text()
+    interval = bootstrap("accuracy", tested, groups=list(patients.values()))
+    assert "over patients" in card and f"{interval.low:.2f} to {interval.high:.2f} |" in card
+    assert traces(tmp_path / "out", own_data) == []
+
+
+def test_the_configuration_says_all_that_is_needed(exported):
+    config = json.loads((exported / "config.json").read_text())
+    assert config["method"] == "OGKD" and config["options"]["N_CTX"] == 4
+    assert config["classes"] == sorted(CLASSES) and config["training_images"] == [2, 2, 2]
+    assert config["backbone"]["name"] == "PhantomCLIP" and len(config["backbone"]["fingerprint"]) == 64
+    assert config["images"]["SIZE"] == [160, 160]
+    assert 0.01 < config["temperature"] < 100
+    assert config["versions"].keys() >= {"torch", "timm", "open_clip_torch"}
+
+
+def test_other_weights_are_refused_in_a_sentence_that_says_what_differs(exported, tmp_path):
+    random_weights.write(tmp_path / "other", "tiny")
+    prompt = read_prompt(exported)
+    with pytest.raises(
+        UserError, match=rf"weights of PhantomCLIP with the fingerprint {prompt.fingerprint[:12]}, but "
+    ):
+        Predictor(prompt, backbone=str(tmp_path / "other"))
+
+
+def test_a_model_folder_is_named_without_its_place_and_given_again_when_it_is_used(run, own_data, tmp_path):
+    random_weights.write(tmp_path / "secret place" / "my-clip", "tiny")
+    folder = run("CoOp", backbone=str(tmp_path / "secret place" / "my-clip"))
+    export(folder, tmp_path / "out")
+    assert all(b"secret place" not in path.read_bytes() for path in (tmp_path / "out").iterdir())
+    with pytest.raises(UserError, match=r"trained with the model folder my-clip.*--backbone"):
+        Predictor(load_prompt(tmp_path / "out"))
+    Predictor(load_prompt(tmp_path / "out"), backbone=str(tmp_path / "secret place" / "my-clip"))
+
+
+def test_a_cache_of_training_features_is_not_handed_over(run, tmp_path):
+    folder = run("TipAdapter", "TRAINER.TIPADAPTER.STEPS_BETA", "2")
+    with pytest.raises(UserError, match="includes a feature of each training image"):
+        export(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda f: (f / "prompt.safetensors").write_bytes(b"123"), "prompt.safetensors cannot be read"),
+        (lambda f: (f / "config.json").write_text("{}"), "it has no kind"),
+        (lambda f: (f / "config.json").write_text("{"), "config.json is corrupt"),
+        (lambda f: change(f, format=99), "has the format 99"),
+        (lambda f: change(f, classes=None), "its classes is not a list of names"),
+        (lambda f: change(f, options={"N_CTXX": 3}), "did you mean TRAINER.OGKD.N_CTX"),
+        (lambda f: change(f, method="NoSuch"), "There is no 'NoSuch'"),
+        (lambda f: change(f, options={"N_CTX": 2, "CTX_INIT": "a photo"}), "use the configuration that it was trained"),
+    ],
+)
+def test_a_spoiled_export_is_reported_in_one_sentence(exported, tmp_path, spoil, sentence):
+    folder = tmp_path / "spoiled"
+    folder.mkdir()
+    for name in FILES:
+        (folder / name).write_bytes((exported / name).read_bytes())
+    spoil(folder)
+    with pytest.raises(UserError) as error:
+        Predictor(load_prompt(folder))
+    assert sentence in str(error.value)
+
+
+def change(folder: Path, **values: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | values))
+
+
+# The hub
+
+
+class Hub:
+    """The hub's upload protocol: a repository is made, files are announced, and a commit carries them."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.created: list[dict] = []
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: object) -> None: ...
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                owner.tokens.add(self.headers.get("Authorization"))
+                if self.path == "/api/repos/create":
+                    owner.created.append(json.loads(body))
+                    self._say({"url": f"{owner.url}/some/prompt"})
+                elif self.path == "/api/validate-yaml":  # of the card's header
+                    self._say({"errors": [], "warnings": []})
+                elif "/preupload/" in self.path:
+                    asked = json.loads(body)["files"]
+                    self._say(
+                        {
+                            "files": [
+                                {"path": one["path"], "uploadMode": "regular", "shouldIgnore": False} for one in asked
+                            ]
+                        }
+                    )
+                elif "/commit/" in self.path:
+                    for line in map(json.loads, body.splitlines()):
+                        if line["key"] == "file":
+                            owner.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+                    address = f"{owner.url}/some/prompt/commit/1"
+                    self._say({"success": True, "commitOid": "1" * 40, "commitUrl": address})
+                else:
+                    self._say({"error": "unknown"}, 404)
+
+            def do_GET(self) -> None:
+                self._say({"id": "some/prompt", "sha": "0" * 40, "siblings": []})
+
+            def _say(self, answer: dict, status: int = 200) -> None:
+                content = json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+        self.tokens: set = set()
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_port}"
+        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+
+def program(words: list[str], url: str, home: Path) -> subprocess.CompletedProcess:
+    """Run a program that talks to the hub at `url`; the hub's client reads its settings on import."""
+    settings = {"HF_ENDPOINT": url, "HF_HOME": str(home), "HF_TOKEN": "not-a-real-one", "NO_PROXY": "127.0.0.1",
+                "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}  # fmt: skip
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")} | settings
+    return subprocess.run(
+        [sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.mark.slow
+def test_an_export_is_pushed_to_a_private_repository_of_the_hub(ogkd, own_data, tmp_path):
+    with contextlib.closing(Hub()) as hub:
+        words = ["scripts/export_prompt.py", str(ogkd), str(tmp_path / "out"), "--push", "some/prompt"]
+        done = program(words, hub.url, tmp_path / "home")
+        assert done.returncode == 0, done.stderr
+        assert "Uploaded to" in done.stdout
+        (made,) = hub.created
+        assert (made["organization"], made["name"]) == ("some", "prompt")
+        assert made.get("private") or made["visibility"] == "private"  # as older and newer clients say it
+        assert hub.files == {name: (tmp_path / "out" / name).read_bytes() for name in FILES}
+        assert hub.tokens == {"Bearer not-a-real-one"}
+
+
+@pytest.mark.slow
+def test_a_hub_that_cannot_be_reached_is_reported_in_one_sentence(ogkd, tmp_path):
+    words = ["scripts/export_prompt.py", str(ogkd), str(tmp_path / "out"), "--push", "some/prompt"]
+    done = program(words, "http://127.0.0.1:9", tmp_path / "home")
+    assert done.returncode == 2
+    assert "error: The hub did not accept some/prompt" in done.stderr and "Traceback" not in done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
+
+
+@pytest.mark.slow
+def test_a_prompt_of_the_hub_predicts(exported, own_data, tmp_path):
+    image = next((own_data / "scans" / "smooth_mass").iterdir())
+    here = program(["predict.py", str(exported), str(image)], "http://127.0.0.1:9", tmp_path / "home")
+    with serving() as hub:
+        hub.put_repository("some/prompt", exported, "2" * 40)
+        there = program(["predict.py", "hf-hub:some/prompt", str(image)], hub.url, tmp_path / "home")
+        assert there.returncode == 0, there.stderr
+        absent = program(["predict.py", "hf-hub:some/other", str(image)], hub.url, tmp_path / "home")
+    assert there.stdout == here.stdout and there.stdout.count("%") == 3
+    assert absent.returncode == 2 and "cannot be downloaded from the hub" in absent.stderr

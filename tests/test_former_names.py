@@ -1,0 +1,71 @@
+"""What the pages of version 0.2 import still works, with a DeprecationWarning, and is the same module."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+# As in docs/python.md, own_method.md, metrics.md, geometry.md, report.md and drop_in.md of that version.
+DOCUMENTED = {
+    "phantom.dataset": ("ogkd.phantom.dataset", "ensure_dataset"),
+    "runs.classifier": ("ogkd.predict.classifier", "PromptClassifier"),
+    "runs.predictor": ("ogkd.predict.predictor", "Predictor probabilities"),
+    "runs.export": ("ogkd.predict.export", "load_prompt"),
+    "runs.protocols": ("ogkd.runs.protocols", "Places job"),
+    "runs.config": ("ogkd.runs.config", "method_config"),
+    "runs.execute": ("ogkd.runs.execute", "execute"),
+    "runs.spec": ("ogkd.runs.spec", "RunSpec"),
+    "reports.collect": ("ogkd.evaluation.collect", "collect"),
+    "reports.metrics": ("ogkd.evaluation.metrics", "compute"),
+    "reports.predictions": ("ogkd.evaluation.predictions", "Predictions"),
+    "reports.statistics": ("ogkd.evaluation.statistics", "bootstrap paired_difference"),
+    "reports.page": ("ogkd.reports.page", "write"),
+    "trainers.parts.options": ("ogkd.tuning.options", "require"),
+    "trainers.parts.prompt_tuner": ("ogkd.tuning.prompt_tuner", "PromptTuner"),
+    "trainers.parts.teacher": ("ogkd.tuning.teacher", "Teacher"),
+    "trainers.parts.feature_trainer": ("ogkd.tuning.feature_trainer", "FeatureTrainer"),
+    "trainers.parts.clip_trainer": ("ogkd.tuning.clip_trainer", "ClipTrainer"),
+    "datasets.catalogue": ("ogkd.data.catalogue", "load"),
+    "datasets.fetch.cli": ("ogkd.data.fetch.cli", "main"),
+}
+PROGRAM = """
+import importlib, sys, warnings
+for name, (new, attributes) in {documented!r}.items():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        module = importlib.import_module(name)
+    assert any(name in str(one.message) and one.category is DeprecationWarning for one in caught), name
+    assert module is importlib.import_module(new), name
+    assert all(hasattr(module, attribute) for attribute in attributes.split()), name
+import geometry, runs, reports, ogkd.classes
+assert geometry is ogkd.classes and geometry.costs and geometry.read_geometry
+import clip
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    assert clip.load is ogkd.models.load
+assert caught
+"""
+
+
+@pytest.mark.slow
+def test_each_documented_import_is_the_new_module_and_warns():
+    program = PROGRAM.format(documented=DOCUMENTED)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["runs", "datasets"])
+def test_a_package_of_the_same_name_elsewhere_stays_its_own(tmp_path, name):
+    package = tmp_path / name
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "catalogue.py").write_text("OWN = True\n")
+    (package / "spec.py").write_text("OWN = True\n")
+    program = f"import ogkd\nfrom {name} import catalogue, spec\nassert catalogue.OWN and spec.OWN"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.append({str(ROOT)!r})\n{program}"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
