@@ -104,7 +104,7 @@ def test_help_names_the_new_method(checkout):
 
 
 def test_the_tests_of_structure_stay_green_with_the_new_method(checkout):
-    names = ("runs/test_configs.py", "runs/test_spec.py", "reports/test_tables.py", "test_light_start.py")
+    names = ("runs/test_configs.py", "runs/test_spec.py", "reports/test_tables.py", "cli/test_light_start.py")
     files = [f"tests/{name}" for name in names]
     run(checkout, "-m", "pytest", "-q", "-x", *files)
     methods = ["tests/test_methods.py", "-k", "not promise or SmoothCoOp"]
