@@ -61,7 +61,7 @@ class Job:
     configuration: Configuration | None = field(default=None, compare=False, repr=False)
 
     def __reduce__(self) -> tuple:
-        return Job, (self.protocol, self.specs)
+        return type(self), (self.protocol, self.specs)
 
     def folders(self) -> list[Path]:
         return [Path(spec.folder) for spec in self.specs]
