@@ -144,7 +144,8 @@ FILES: dict[str, tuple[tuple[str, ...], list[tuple[str, str, str]]]] = {
         (TRAININGS, MATH),
         [
             ("self.prompt_learner.visual_prompts())", "None)", "no visual prompts"),
-            ("dict(enumerate(learner.deep, 1)), learner.context_positions(),", "None, None,", "no deep textual prompts"),
+            ("dict(enumerate(learner.deep, 1)), learner.context_positions(),", "None, None,",
+             "no deep textual prompts"),
             ("[shared, *self.deep]", "[shared, *list(self.deep)[::-1]]", "visual prompts from other layers"),
             ("project(prompt)", "project(prompt.detach())", "no gradient through the coupling"),
             ("self.ctx.mean(0) if", "self.ctx[0] if", "the first class's contexts for all"),
