@@ -16,6 +16,7 @@ from ogkd.reports.page import write as write_page
 from ogkd.reports.render import render
 from ogkd.reports.tables import average, base2new_tables, few_shot_tables
 from ogkd.reports.transfer import transfer_tables
+from ogkd.tuning.registration import trainer_of
 from tests.report_runs import random_predictions, write_run
 from trainers.zeroshot import ZeroShot
 
@@ -119,7 +120,7 @@ def test_the_page_has_the_footnote_too(tmp_path):
 
 
 def test_the_log_and_the_results_say_so(arguments, tmp_path, monkeypatch):
-    monkeypatch.setitem(TRAINER_REGISTRY._obj_map, "OneAnswer", OneAnswer)  # for this test alone
+    monkeypatch.setitem(TRAINER_REGISTRY._obj_map, "OneAnswer", trainer_of(OneAnswer))  # for this test alone
     results = train.main(arguments("OneAnswer"))
     answer = f"{results['classnames'][3]} is the answer for all test images"
     assert results["warnings"] == [AT_CHANCE, answer]

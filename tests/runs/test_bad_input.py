@@ -121,7 +121,7 @@ DATASET.NUM_SHOTS -2 | DATASET.NUM_SHOTS is -2, but it must be
 DATASET.SUBSAMPLE_CLASSES novel | DATASET.SUBSAMPLE_CLASSES & all, base or new
 DATASET.NAME Phantomm | There is no 'Phantomm' (did you mean 'Phantom'?)
 DATALOADER.NUM_WORKERS 5000 | DATALOADER.NUM_WORKERS & at least 0 and
-DATALOADER.K_TRANSFORMS 2 | DATALOADER.K_TRANSFORMS is 2, but CoOp learns from one view of an image
+DATALOADER.K_TRANSFORMS 2 | DATALOADER.K_TRANSFORMS is 2, but CoOp decides itself
 DATALOADER.TRAIN_X.SAMPLER Random | There is no sampler 'Random'
 FEATURES.CACHE_DIR {place}/file.txt | file.txt
 TEST.FINAL_MODEL best | TEST.FINAL_MODEL & last_step or best_val
@@ -187,7 +187,7 @@ scripts/compare.py phantom --metric nosuch | nosuch
 scripts/compare.py phantom -- OPTIM.LRR 1 | Unknown configuration key 'OPTIM.LRR'
 scripts/reproduce.py zero | invalid choice: 'zero'
 scripts/reproduce.py base2new --datasets nosuchset | There is no data set 'nosuchset'
-scripts/reproduce.py base2new --seeds x | argument --seeds: invalid int value: 'x'
+scripts/reproduce.py base2new --seeds x | --seeds must be a whole number
 scripts/ablation.py phantom 1 TRAINER.OGKD.ALFA 2 | Unknown configuration key 'TRAINER.OGKD.ALFA'
 scripts/transfer.py busi-buid | 'busi-buid' is not a route: give SOURCE:TARGET
 scripts/export_prompt.py {{place}}/empty {{tmp}}/out | is neither a run's folder
@@ -324,10 +324,10 @@ DAMAGED = [
     ("model/tokenizer.json", "{", WITH_MODEL, "The tokenizer in"),
     (BANK, "{", BANKED, "Phantom.json is not valid JSON"),
     (BANK, "{}", BANKED, "has no teacher prompts in"),
-    (BANK, '{"a": ["b"], "a": ["c"]}', BANKED, "has the class 'a' twice"),
+    (BANK, '{"a": ["b"], "a": ["c"]}', BANKED, "the class 'a' is there twice"),
     (BANK, Changed({"simple cyst": ["a scan"]}), BANKED, "every class needs the same number"),
     ("geometry.yaml", "tree: [", SHAPED, "geometry.yaml is not valid YAML"),
-    ("geometry.yaml", "tree: {a: , b: }\norder: [a, b]", SHAPED, "has both 'tree' and 'order'"),
+    ("geometry.yaml", "source: s\ntree: {a: , b: }\norder: [a, b]", SHAPED, "both of 'tree' and 'order'"),
     ("geometry.yaml", "tree: {a: , b: }\nsource: x", SHAPED, "has no class"),
     ("graph.csv", "", GRAPHED, "graph.csv has no class names in its first row"),
     ("graph.csv", ",a,b\na,1,0\nb,0,1\n", GRAPHED, "has no class"),
