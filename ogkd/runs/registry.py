@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import Any
 
 from ogkd.core.errors import UserError
@@ -15,7 +16,7 @@ from ogkd.runs.plugins import Plugins, import_plugins
 @functools.cache
 def register_everything() -> Plugins:
     """Register all trainers and data sets with Dassl, those of plugins/ last."""
-    import ogkd.trainers
+    trainers: Any = importlib.import_module("ogkd.trainers")  # which defines the methods
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY
     from ogkd.tuning.method import Method
@@ -27,7 +28,7 @@ def register_everything() -> Plugins:
     for name, kind in TRAINER_REGISTRY._obj_map.items():
         if isinstance(kind, type) and issubclass(kind, Method):  # registered with Dassl's own decorator
             TRAINER_REGISTRY._obj_map[name] = trainer_of(kind)
-    for name, sentence in ogkd.trainers.FAILED.items():
+    for name, sentence in trainers.FAILED.items():
         if name not in TRAINER_REGISTRY._obj_map:
             plugins.failed.setdefault(("TRAINER", name), sentence)
     return plugins

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 from yacs.config import CfgNode
 
 from dassl.data import DataManager
@@ -119,7 +120,7 @@ class ClipTrainer(TrainerX):
 
     # Training
 
-    def train(self) -> None:
+    def train(self) -> None:  # type: ignore[override]  # as SimpleTrainer.train
         if self._models:
             super().train()
         else:
@@ -132,8 +133,9 @@ class ClipTrainer(TrainerX):
         if not self.fits:
             self.train_loader_x = self.method.train_loader(self.task)
             name = self.method.folder
-            self.optim, self.sched = self.method.optimiser(self.cfg.OPTIM, len(self.train_loader_x))
-            self._optims[name], self._scheds[name] = self.optim, self.sched
+            self.optim, sched = self.method.optimiser(self.cfg.OPTIM, len(self.train_loader_x))
+            self.sched = cast(LRScheduler, sched)  # None for a rate that never changes
+            self._optims[name], self._scheds[name] = self.optim, sched
         super().before_train()
         if self._stops_early and self._accuracies and self.method.stops(self._accuracies):
             self.max_epoch = self.start_epoch
