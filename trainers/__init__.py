@@ -38,6 +38,5 @@ if __name__ == "ogkd.trainers":
 else:  # CoOp's name for it
     from ogkd.core.former import alias
 
-    former = {f"trainers.parts.{name}": "ogkd.tuning.former" for name in ("prompt_tuner", "options")}
-    alias({**former, "trainers.parts": "ogkd.tuning", "trainers": "ogkd.trainers"})
+    alias({"trainers": "ogkd.trainers"})
     sys.modules[__name__] = importlib.import_module("ogkd.trainers")
