@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import sys
 from typing import Any
 
 from ogkd.core.errors import UserError
-from ogkd.core.places import work_folder
+from ogkd.core.former import alias
+from ogkd.core.places import IN_CHECKOUT, work_folder
 from ogkd.data.registered import register_all
 from ogkd.evaluation.methods import named
 from ogkd.runs.plugins import Plugins, import_plugins
@@ -23,6 +25,9 @@ def register_everything() -> Plugins:
 
     register_methods()
     register_all()
+    if not IN_CHECKOUT and "trainers" not in sys.modules:  # plugins import the methods by CoOp's name
+        sys.modules["trainers"] = ogkd.trainers
+        alias({"trainers": "ogkd.trainers"})
     plugins = import_plugins(work_folder() / "plugins", (TRAINER_REGISTRY, DATASET_REGISTRY))
     for name, kind in TRAINER_REGISTRY._obj_map.items():
         if isinstance(kind, type) and issubclass(kind, Method):  # registered with Dassl's own decorator
