@@ -62,7 +62,7 @@ def test_grades_of_half_of_the_classes_are_those_of_the_full_order(tmp_path, par
 @pytest.mark.parametrize(
     ("dataset", "classnames", "metric", "reason"),
     [
-        ("moles", ("a", "b"), "expected_cost", "how the classes of moles relate, moles.yaml in "),
+        ("moles", ("a", "b"), "expected_cost", "how the classes of moles relate, a geometry/moles.yaml"),
         ("BTMRI", ("a", "b"), "expected_cost", "has no class 'a'"),
         ("BTMRI", None, "quadratic_weighted_kappa", "it needs grades"),
         ("../BTMRI", ("a", "b"), "expected_cost", "how the classes of ../BTMRI relate"),
