@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
 from typing import Any
 
@@ -17,22 +18,22 @@ from ogkd.runs.plugins import Plugins, import_plugins
 @functools.cache
 def register_everything() -> Plugins:
     """Register all trainers and data sets with Dassl, those of plugins/ last."""
-    import ogkd.trainers
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY
     from ogkd.tuning.method import Method
     from ogkd.tuning.registration import register_methods, trainer_of
 
+    trainers = importlib.import_module("ogkd.trainers")
     register_methods()
     register_all()
     if not IN_CHECKOUT and "trainers" not in sys.modules:  # plugins import the methods by CoOp's name
-        sys.modules["trainers"] = ogkd.trainers
+        sys.modules["trainers"] = trainers
         alias({"trainers": "ogkd.trainers"})
     plugins = import_plugins(work_folder() / "plugins", (TRAINER_REGISTRY, DATASET_REGISTRY))
     for name, kind in TRAINER_REGISTRY._obj_map.items():
         if isinstance(kind, type) and issubclass(kind, Method):  # registered with Dassl's own decorator
             TRAINER_REGISTRY._obj_map[name] = trainer_of(kind)
-    for name, sentence in ogkd.trainers.FAILED.items():
+    for name, sentence in trainers.FAILED.items():
         if name not in TRAINER_REGISTRY._obj_map:
             plugins.failed.setdefault(("TRAINER", name), sentence)
     return plugins
