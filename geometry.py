@@ -2,5 +2,7 @@
 
 import importlib
 import sys
+import warnings
 
+warnings.warn(f"{__name__} is now ogkd.classes", DeprecationWarning, stacklevel=2)
 sys.modules[__name__] = importlib.import_module("ogkd.classes")

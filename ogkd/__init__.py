@@ -14,7 +14,7 @@ import sys
 
 from ogkd.core.places import HOME, IN_CHECKOUT, PACKAGE
 
-__version__ = "0.2.0"  # also in pyproject.toml and CITATION.cff
+__version__ = "0.3.0"  # also in pyproject.toml and CITATION.cff
 
 if IN_CHECKOUT:
     from ogkd.core.former import FORMER, alias

@@ -43,6 +43,30 @@ class OldSmooth(PromptTuner):
 """
 """A method as the page of version 0.1 had it."""
 
+FORMER_FEATURES = """
+import torch.nn.functional as F
+from torch import nn
+
+from dassl.engine import TRAINER_REGISTRY
+from trainers.parts.feature_trainer import FeatureTrainer
+
+
+@TRAINER_REGISTRY.register()
+class OldProbe(FeatureTrainer):
+    title, paper, row = "OldProbe", "", 87
+
+    def build_method(self):
+        self.head = nn.Linear(self.clip_model.embed_dim, len(self.classnames))
+        self.learn("probe", self.head)
+
+    def classifier(self):
+        return self.head
+
+    def losses(self, inputs, label):
+        logits = self.head(inputs.global_token)
+        return {"ce": F.cross_entropy(logits, label)}, logits
+"""
+
 
 def left_out(folder, names):
     """What is left out of a copy of the repository: caches, hidden folders and the output of runs."""
@@ -78,6 +102,7 @@ def checkout(tmp_path_factory, page):
     broken += "@register\nclass HalfMade(CoOp):\n    title = 'Half made'\n\n\nimport nothing_of_that_name\n"
     (folder / "trainers" / "half_made.py").write_text(broken, encoding="utf-8")
     (folder / "trainers" / "old_smooth.py").write_text(FORMER, encoding="utf-8")
+    (folder / "plugins" / "old_probe.py").write_text(FORMER_FEATURES, encoding="utf-8")
     (folder / "plugins" / "broken.py").write_text("import nothing_of_that_name\n", encoding="utf-8")
     (folder / "plugins" / "other.py").write_text(
         "from dassl.engine import TRAINER_REGISTRY\nfrom trainers.coop import CoOp\n\n\n"
@@ -133,6 +158,8 @@ def test_a_method_written_by_the_former_page_still_trains(checkout):
     assert "| OldSmooth" in run(checkout, *words, BACKBONE="PhantomCLIP").stdout
     done = run(checkout, *words, "TRAINER.OLDSMOOTH.EPSILON", "2", code=2, BACKBONE="PhantomCLIP")
     assert "EPSILON is 2" in done.stderr
+    words[1] = "OldProbe"
+    assert "| OldProbe" in run(checkout, *words, BACKBONE="PhantomCLIP").stdout
 
 
 def test_help_names_the_new_method(checkout):

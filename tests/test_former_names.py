@@ -9,6 +9,9 @@ from tests.conftest import ROOT
 
 # As in docs/python.md, metrics.md, geometry.md, report.md and drop_in.md of that version.
 DOCUMENTED = {
+    "geometry": ("ogkd.classes", "costs read_geometry"),
+    "runs": ("ogkd.runs", ""),
+    "reports": ("ogkd.reports", ""),
     "phantom.dataset": ("ogkd.phantom.dataset", "ensure_dataset"),
     "runs.classifier": ("ogkd.predict.classifier", "PromptClassifier"),
     "runs.predictor": ("ogkd.predict.predictor", "Predictor probabilities"),
@@ -22,6 +25,9 @@ DOCUMENTED = {
     "reports.predictions": ("ogkd.evaluation.predictions", "Predictions"),
     "reports.statistics": ("ogkd.evaluation.statistics", "bootstrap paired_difference"),
     "reports.page": ("ogkd.reports.page", "write"),
+    "trainers.parts.prompt_tuner": ("ogkd.tuning.former", "PromptTuner"),
+    "trainers.parts.options": ("ogkd.tuning.former", "require"),
+    "trainers.parts.feature_trainer": ("ogkd.tuning.former", "FeatureTrainer"),
     "trainers.parts.teacher": ("ogkd.tuning.teacher", "Teacher"),
     "trainers.parts.clip_trainer": ("ogkd.tuning.clip_trainer", "ClipTrainer"),
     "datasets.catalogue": ("ogkd.data.catalogue", "load"),
@@ -35,8 +41,6 @@ for name, (new, attributes) in {documented!r}.items():
     assert any(name in str(one.message) and one.category is DeprecationWarning for one in caught), name
     assert module is importlib.import_module(new), name
     assert all(hasattr(module, attribute) for attribute in attributes.split()), name
-import geometry, runs, reports, ogkd.classes
-assert geometry is ogkd.classes and geometry.costs and geometry.read_geometry
 import clip
 assert callable(clip.load)
 """

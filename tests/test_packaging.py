@@ -67,12 +67,25 @@ def installed(tmp_path_factory):
     return wheel, scripts, {path.name for path in set(site.iterdir()) - before}
 
 
+PLUGIN = """
+from dassl.engine import TRAINER_REGISTRY
+from trainers.coop import CoOp
+
+
+@TRAINER_REGISTRY.register()
+class Mine(CoOp):
+    title, row = "My CoOp", 81
+"""
+
+
 @pytest.mark.slow
 def test_only_the_package_arrives_and_its_commands_work_in_an_empty_folder(installed, tmp_path):
     wheel, scripts, arrived = installed
     assert {re.sub(r"-.*", "", name) for name in arrived} == {"ogkd"}
     assert not [name for name in zipfile.ZipFile(wheel).namelist() if name.startswith(("ogkd/tests", "ogkd/scripts"))]
     write_dataset(tmp_path / "made", counts={"train": 3, "val": 1, "test": 2})
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "mine.py").write_text(PLUGIN)
     moles = tmp_path / "data" / "moles"
     moles.parent.mkdir()
     (tmp_path / "made" / "Phantom").rename(moles)
@@ -88,11 +101,12 @@ def test_only_the_package_arrives_and_its_commands_work_in_an_empty_folder(insta
 
     assert "few-shot" in run("ogkd", "--help")
     short = ["OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"]
-    assert "| CoOp" in run("ogkd", "few-shot", "moles", "1", "1", "--method", "coop", *short)
-    result = tmp_path / "output/few_shot/moles/shots_1/CoOp/PhantomCLIP/seed1"
+    assert "| My CoOp" in run("ogkd", "few-shot", "moles", "1", "1", "--method", "my coop", *short)
+    result = tmp_path / "output/few_shot/moles/shots_1/Mine/PhantomCLIP/seed1"
     image = str(next(moles.rglob("*.png")))
     assert image in run("ogkd", "predict", str(result), image)
     assert "report.html" in run("ogkd", "report", "output")
     check = "from ogkd import PromptClassifier; import ogkd; print(ogkd.__file__)"
     assert str(ROOT) not in run("python", "-c", check)
-    assert {path.name for path in tmp_path.iterdir()} == {"made", "data", "output", "cached", "report.html"}
+    made = {"made", "data", "output", "cached", "plugins", "report.html"}
+    assert {path.name for path in tmp_path.iterdir()} == made

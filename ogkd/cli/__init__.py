@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from ogkd import __version__
 from ogkd.core import UserError, run_program
 
 
@@ -58,6 +59,8 @@ def _run(words: list[str]) -> object:
     name, *words = words or ["--help"]
     if name in ("-h", "--help"):
         return print(usage())
+    if name == "--version":
+        return print(f"ogkd {__version__}")
     command = COMMANDS.get(name.replace("_", "-"))
     if command is None:
         raise UserError(f"There is no command '{name}': `ogkd --help` lists them.")

@@ -24,7 +24,7 @@ FORMER = {
     "geometry": "ogkd.classes",
     "phantom.dataset": "ogkd.phantom.dataset",
     "trainers.parts": "ogkd.tuning",
-    **dict.fromkeys(("trainers.parts.prompt_tuner", "trainers.parts.options"), "ogkd.tuning.former"),
+    **{f"trainers.parts.{name}": "ogkd.tuning.former" for name in ("prompt_tuner", "options", "feature_trainer")},
     **{f"datasets.{path.stem}": f"ogkd.data.{path.stem}" for path in (PACKAGE / "data").glob("[a-z]*.py")},
 }
 """Names from before version 0.3; they are removed in the version after it."""

@@ -9,10 +9,10 @@ from ogkd.data.listing import images_below, shown
 
 
 def own_classes(name: str, root: Path) -> list[str]:
-    """Return the class folders in root/name if `name` is a catalogued data set whose files are absent, so that these
-    are the user's own images; otherwise []."""
+    """Return the class folders in root/name if `name` is a catalogued data set whose images are absent, so that these
+    are the user's own; otherwise []. A split file alone may be one that a run on them has made."""
     facts, folder = load().find(name), Path(root, name)
-    if facts is None or facts.split_file(root).is_file() or not folder.is_dir():
+    if facts is None or facts.image_folder(root).is_dir() or not folder.is_dir():
         return []
     folders = sorted(path for path in folder.iterdir() if path.is_dir() and shown(path.name))
     return [path.name for path in folders if path.name != facts.name and images_below(path)]

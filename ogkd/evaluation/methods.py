@@ -17,10 +17,10 @@ from functools import cache
 from pathlib import Path
 
 from ogkd.core import UserError, did_you_mean
-from ogkd.core.places import HOME
+from ogkd.core.places import HOME, work_folder
 
 # A class in a later file replaces an earlier one of the same name, as in the registry.
-SOURCES = ("trainers/*.py", "plugins/*.py", "plugins/*/*.py", "plugins/*/trainers/*.py", "plugins/*/trainers/*/*.py")
+PLUGINS = ("plugins/*.py", "plugins/*/*.py", "plugins/*/trainers/*.py", "plugins/*/trainers/*/*.py")
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,16 @@ class Method:
 
 
 @cache
-def known_methods(root: Path = HOME) -> dict[str, Method]:
-    """The registered methods of a checkout by class name.
+def known_methods(home: Path = HOME, work: Path | None = None) -> dict[str, Method]:
+    """The registered methods by class name: those of trainers/ in `home`, and of plugins/ in `work`, by default the
+    checkout or the current folder.
 
     `row` is inherited. `title` is not, since two methods must not have the same title; its default is the class name.
     """
     classes: dict[str, ast.ClassDef] = {}
-    for path in (path for pattern in SOURCES for path in sorted(root.glob(pattern))):
+    work = work or work_folder()
+    files = [*sorted(home.glob("trainers/*.py")), *(path for pattern in PLUGINS for path in sorted(work.glob(pattern)))]
+    for path in files:
         try:
             tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError, OSError):  # importing the file reports the error; tables can do without it

@@ -56,7 +56,10 @@ def experiment(folder: Path, ci95: bool, test_log: bool = False) -> tuple[list[s
         hint = "" if test_log else ", and logs of test-only runs need --test-log"
         diverged = sum(line.endswith(": diverged, left out") for line in lines)
         state = f", {diverged} diverged" if diverged else ""
-        raise UserError(f"No run in {folder} is finished{state}: give a folder of seed folders{hint}.")
+        raise UserError(
+            f"No run in {folder} is finished{state}: add --table base2new or --table few_shot for runs in its folders, "
+            f"or give a folder of seed folders{hint}."
+        )
     for name, metrics in seeds.items():
         lines.append(f"{name}: " + ", ".join(f"{metric} {_value(metric, value)}" for metric, value in metrics.items()))
     means = {}

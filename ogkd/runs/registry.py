@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 from typing import Any
 
 from ogkd.core.errors import UserError
-from ogkd.core.places import work_folder
+from ogkd.core.former import alias
+from ogkd.core.places import IN_CHECKOUT, work_folder
 from ogkd.data.registered import register_all
 from ogkd.evaluation.methods import named
 from ogkd.runs.plugins import Plugins, import_plugins
@@ -16,14 +18,17 @@ from ogkd.runs.plugins import Plugins, import_plugins
 @functools.cache
 def register_everything() -> Plugins:
     """Register all trainers and data sets with Dassl, those of plugins/ last."""
-    trainers: Any = importlib.import_module("ogkd.trainers")  # which defines the methods
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY
     from ogkd.tuning.method import Method
     from ogkd.tuning.registration import register_methods, trainer_of
 
+    trainers = importlib.import_module("ogkd.trainers")
     register_methods()
     register_all()
+    if not IN_CHECKOUT and "trainers" not in sys.modules:  # plugins import the methods by CoOp's name
+        sys.modules["trainers"] = trainers
+        alias({"trainers": "ogkd.trainers"})
     plugins = import_plugins(work_folder() / "plugins", (TRAINER_REGISTRY, DATASET_REGISTRY))
     for name, kind in TRAINER_REGISTRY._obj_map.items():
         if isinstance(kind, type) and issubclass(kind, Method):  # registered with Dassl's own decorator

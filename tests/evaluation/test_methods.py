@@ -13,7 +13,7 @@ def methods_of(tmp_path, **files):
         path = tmp_path / f"{name.replace('__', '/')}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(HEAD + text)
-    return known_methods(tmp_path)
+    return known_methods(tmp_path, tmp_path)
 
 
 def method(name, body, bases="Base"):
@@ -77,3 +77,10 @@ def test_what_is_no_literal_no_method_or_no_python_is_passed_over(tmp_path):
 
 def test_unknown_methods_are_last_by_name():
     assert sorted(["Zebra", "OGKD", "Ape", "ZeroShot"], key=order) == ["ZeroShot", "OGKD", "Ape", "Zebra"]
+
+
+def test_plugins_of_an_installed_package_are_those_of_the_current_folder(tmp_path):
+    home, work = tmp_path / "home", tmp_path / "work"
+    methods_of(home, trainers__ours=method("Ours", 'title = "Ours"'), plugins__other=method("Other", "pass"))
+    methods_of(work, plugins__mine=method("Mine", 'title = "My own"'), trainers__checkout=method("Theirs", "pass"))
+    assert {known.title for known in known_methods(home, work).values()} == {"Ours", "My own"}

@@ -224,7 +224,7 @@ def test_a_damaged_bank_is_reported_in_one_sentence(content, words, tmp_path) ->
 
 @pytest.mark.parametrize("bank", ["", "other"])
 def test_where_there_are_no_prompts_the_sentence_says_how_to_do_without(bank, tmp_path) -> None:
-    with pytest.raises(UserError, match=r"TRAINER\.<METHOD>\.PROMPTS templates"):
+    with pytest.raises(UserError, match=r"TRAINER\.OGKD\.PROMPTS templates"):
         load_prompts("Mine", ["a"], bank=bank, folder=tmp_path)
 
 

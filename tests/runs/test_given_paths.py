@@ -107,6 +107,8 @@ def test_a_users_folder_with_the_name_of_a_published_set_must_be_marked(pics, pl
     assert ("ImageFolder", name) == (cfg.DATASET.NAME, cfg.DATASET.FOLDER)
     # its path says the same
     assert locate(str(places.data / name), places) == (f"folder:{name}", places)
+    (places.data / name / f"split_{name}.json").write_text("{}")  # also after a first run has made a split
+    assert locate(str(places.data / name), places) == (f"folder:{name}", places)
     # once the published files are there, the name is theirs
     (places.data / published.name).mkdir(exist_ok=True)
     shutil.copytree(pics, published.image_folder(places.data))
