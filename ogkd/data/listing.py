@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ogkd.core import UserError
-from ogkd.core.images import has_preamble
+from ogkd.core.images import begins_as_image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".dcm")
 
 
 @dataclass
 class Listing:
     """The files in a folder and its subfolders as sorted paths relative to it, with forward slashes.
 
-    Images are files with a suffix in `SUFFIXES`, and files of any name that begin with a DICOM preamble. Linked folders
+    Images are files with a suffix in `SUFFIXES`, and files of any name that begin as DICOM, PNG or JPEG. Linked folders
     are listed like others, but a folder that is reached twice is listed once, so loops end.
     """
 
@@ -71,7 +71,7 @@ def list_files(folder: str | Path) -> Listing:
             elif entry.is_symlink() and not Path(entry.path).exists():
                 listing.broken.append(path)
             else:
-                is_image = entry.name.lower().endswith(SUFFIXES) or has_preamble(Path(entry.path))
+                is_image = entry.name.lower().endswith(SUFFIXES) or begins_as_image(Path(entry.path))
                 (listing.images if is_image else listing.others).append(path)
         waiting.popleft()
     return listing.sort()
