@@ -238,8 +238,8 @@ def _check_inside(layout: Layout, inside: Mapping[str, list[str]]) -> None:
         layout.faults.append(
             f"each class folder in {layout.folder} ({listed(inner)}) has folders of the same names "
             f"({listed(sorted(common))}), so it is not clear which are the classes: if the inner ones are, move them "
-            "up and merge those of one name; if the outer ones are, give the inner ones different names; if the outer ones are parts, "
-            "call them train, val and test"
+            "up and merge those of one name; if the outer ones are, give the inner ones different names; if the outer "
+            "ones are parts, call them train, val and test"
         )
         return
     classes = {folded(name) for name in layout.classes}

@@ -50,7 +50,7 @@ def parts_of(names: Iterable[str]) -> dict[str, str]:
 
 
 def pieces_of_one(names: Collection[str]) -> bool:
-    """Whether folders only number pieces of a set of images: images_001 and images_002, HAM10000_images_part_1 and 2."""
+    """Whether folders only number pieces of one set of images, such as HAM10000_images_part_1 and 2."""
     words = [words_of(name) for name in names]
     rest = {tuple(word for word in one if not word.isdigit()) for one in words}
     numbered = all(one and one[-1].isdigit() for one in words)

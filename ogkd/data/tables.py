@@ -175,7 +175,8 @@ def read_table(path: str | Path) -> Table:
         text, encoding = _decoded(path, content)
         if encoding == "cp1252":
             notes.append(
-                f"the table {path} is not in UTF-8 and was read as Windows-1252 (Western European): if words look wrong, save it in UTF-8"
+                f"the table {path} is not in UTF-8 and was read as Windows-1252 (Western European): if words look "
+                "wrong, save it in UTF-8"
             )
         cells = _parsed(path, text)
     cells = cells.fillna("").map(_cell)
