@@ -137,5 +137,5 @@ def check_regular(path: Path) -> os.stat_result:
         raise UserError(f"The image {path} is missing.") from None
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
-        raise UserError(f"The image {path} is {kind}, not a file: remove it.")
+        raise UserError(f"The image {path} is {kind}, not a file: give the path of an image instead.")
     return status

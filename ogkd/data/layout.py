@@ -302,12 +302,10 @@ def _check_names(layout: Layout) -> None:
 
 def _say_what_else(layout: Layout) -> None:
     listing = layout.listing
-    others = [path for path in listing.others if "/" in path]
-    unread = [path for path in others if is_unread_kind(path)]
-    kinds = "images or videos of kinds that are not read, and so not used until they are exported as PNG"
-    layout.warnings += tally(kinds, unread, kinds=True)
+    others = [path for path in listing.others if "/" in path and not is_unread_kind(path)]
+    layout.warnings += listing.unread()
     layout.notes += [
-        *tally("files in class folders that are not images and not used", sorted({*others} - {*unread}), kinds=True),
+        *tally("files in class folders that are not images and not used", others, kinds=True),
         *tally("hidden files and folders, which are not used", listing.hidden),
         *tally("linked folders, which are followed", listing.linked),
     ]

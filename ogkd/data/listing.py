@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ogkd.core import UserError
-from ogkd.core.images import begins_as_image
+from ogkd.core.images import begins_as_image, is_unread_kind
+from ogkd.core.words import tally
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".dcm")
 
@@ -29,6 +30,11 @@ class Listing:
     linked: list[str] = field(default_factory=list)  # links to folders whose files are listed
     again: list[str] = field(default_factory=list)  # links to folders that are listed already or contain this one
     broken: list[str] = field(default_factory=list)  # links to nothing
+
+    def unread(self) -> list[str]:
+        """Return a phrase about the other files that are images or videos; [] if there are none."""
+        what = "images or videos of kinds that are not read, and so not used until they are exported as PNG"
+        return tally(what, [path for path in self.others if is_unread_kind(path)], kinds=True)
 
     def sort(self) -> Listing:
         for paths in vars(self).values():
