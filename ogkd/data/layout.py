@@ -16,7 +16,7 @@ from ogkd.core.words import listed as words_for
 from ogkd.data.beside import BESIDE, IMAGES, beside_by_name, words_of
 from ogkd.data.catalogue import PARTS
 from ogkd.data.findings import Findings
-from ogkd.data.listing import Listing, list_files
+from ogkd.data.listing import Listing, list_files, without_suffix
 from ogkd.data.names import folded, name_faults, only_numbers
 from ogkd.data.parts import TEST, TRAIN, parts_of, pieces_of_one, roles
 from ogkd.data.splits import Split, class_names
@@ -309,5 +309,9 @@ def _say_what_else(layout: Layout) -> None:
         *tally("hidden files and folders, which are not used", listing.hidden),
         *tally("linked folders, which are followed", listing.linked),
     ]
+    first_of: dict[str, str] = {}  # folder and name in small letters, without suffix -> image
+    used = sorted(path for paths in layout.classes.values() for path in paths)
+    alike = [path for path in used if first_of.setdefault(without_suffix(path).casefold(), path) != path]
+    layout.warnings += tally("images with the name of another but for suffix or case, which may be copies", alike)
     again = "links that are not followed, to folders that are listed already or contain this"
     layout.warnings += tally(again, listing.again)

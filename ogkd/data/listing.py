@@ -14,6 +14,8 @@ from ogkd.core.words import tally
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".dcm")
 
+SYSTEM = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+
 
 @dataclass
 class Listing:
@@ -89,8 +91,13 @@ def images_below(folder: str | Path) -> list[str]:
 
 
 def shown(name: str) -> bool:
-    """Whether a file or folder is neither hidden nor what macOS puts into archives."""
-    return not name.startswith(".") and name != "__MACOSX"
+    """Whether a file or folder is neither hidden nor what macOS, Windows, Linux and network drives put there."""
+    return not name.startswith(".") and name not in SYSTEM
+
+
+def without_suffix(path: str) -> str:
+    suffix = next((one for one in SUFFIXES if path.lower().endswith(one)), "")
+    return path[: len(path) - len(suffix)]
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ogkd.core import UserError
 from ogkd.core.words import counted, listed, tally
 from ogkd.data.findings import sentences
-from ogkd.data.listing import SUFFIXES
+from ogkd.data.listing import without_suffix
 from ogkd.data.names import MISSING
 
 if TYPE_CHECKING:
@@ -263,11 +263,6 @@ def _key(path: str) -> str:
     return unicodedata.normalize("NFC", path).casefold()
 
 
-def _without_suffix(path: str) -> str:
-    suffix = next((one for one in SUFFIXES if path.lower().endswith(one)), "")
-    return path[: len(path) - len(suffix)]
-
-
 def _ends(path: str) -> Iterable[str]:
     """Return a path, then without its first folder, and so on to the file's name."""
     parts = path.split("/")
@@ -279,7 +274,7 @@ def _by_name(images: Iterable[str]) -> dict[str, set[str]]:
     index: dict[str, set[str]] = defaultdict(set)
     for image in images:
         path = _key(image)
-        for end in {*_ends(path), *_ends(_without_suffix(path))}:
+        for end in {*_ends(path), *_ends(without_suffix(path))}:
             index[end].add(image)
     return index
 
@@ -311,7 +306,7 @@ def _match(column: str, values: Sequence[str], images: Sequence[str], index: dic
 def _fits(path: str, index: dict[str, set[str]]) -> tuple[set[str], int]:
     """Return the images that a path in a table names, and by how many of its parts."""
     for end in _ends(path):
-        for name in (end, _without_suffix(end)):
+        for name in (end, without_suffix(end)):
             if name in index:
                 return index[name], end.count("/") + 1
     return set(), 0

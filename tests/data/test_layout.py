@@ -182,6 +182,14 @@ def test_an_image_without_a_suffix_or_with_another_of_jpeg_is_an_image(tmp_path)
     assert [len(paths) for paths in find_images(tmp_path / "scans").values()] == [8, 8]
 
 
+def test_images_of_one_name_with_other_suffixes_or_in_other_case_may_be_copies_and_are_a_warning(tmp_path):
+    put(
+        tmp_path / "scans", [*numbered(*CLASSES), "benign/0.jpg", "malignant/3.PNG", "benign/1.2.png", "benign/1.3.png"]
+    )
+    (warning,) = ImageFolder(config(tmp_path)).warnings
+    assert "may be copies: 2 (" in warning and "benign/0." in warning and "malignant/3." in warning
+
+
 def test_images_of_kinds_that_are_not_read_are_a_warning(tmp_path):
     put(tmp_path / "scans", [*numbered(*CLASSES), "benign/a.gif", "benign/b.nii.gz", "benign/c.HEIC", "benign/d.txt"])
     (warning,) = ImageFolder(config(tmp_path)).warnings
@@ -231,7 +239,14 @@ BESIDE = [
     *("labels/0.png", "Segmentations/0_segmentation.png", "annotations/malignant/0.png", "thumbnails/0.png"),
 ]
 MASKS = ["benign/masks/9.png", "masks/benign/9.png", "mask/0.png", "benign_masks/0.png", "malignant masks/0.png"]
-LITTER = ["benign/._0.png", "benign/.DS_Store", "__MACOSX/benign/0.png", "benign/Thumbs.db", "benign/0.gif"]
+LITTER = [
+    "benign/._0.png",
+    "benign/.DS_Store",
+    "__MACOSX/benign/0.png",
+    "benign/@eaDir/0.png/SYNOPHOTO_THUMB.jpg",
+    "benign/Thumbs.db",
+    "benign/0.gif",
+]
 
 
 @pytest.mark.parametrize("beside", [BESIDE, *([name] for name in MASKS)])
