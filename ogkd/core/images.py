@@ -17,6 +17,12 @@ READING = 4  # increased when `read_image` returns different pixels, so that old
 FLAT = 2  # levels by which the pixels of a blank image may differ
 SEVERAL = ("TIFF", "GIF", "WEBP", "PNG")  # formats with frames; the second picture of a JPEG (MPO) is a preview
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # of PNG and JPEG
+# Images that Pillow does not know, volumes and videos.
+UNREAD = {
+    ".heic", ".heif", ".svs", ".ndpi", ".mrxs", ".scn", ".vsi", ".czi", ".nii", ".mha", ".mhd", ".nrrd", ".npy", ".npz",
+    ".dng", ".nef", ".cr2", ".arw", ".mp4", ".avi", ".mov", ".mkv", ".wmv",
+}  # fmt: skip
 PREAMBLE = 132  # bytes of a DICOM file, of which the last four are "DICM"
 # TIFF 6.0: the tag for kinds of pages, and its bits for reduced copies and masks.
 SUBFILE, COPY = 254, 1 | 4
@@ -102,14 +108,21 @@ def _pages(image: Any) -> list[int]:
     return pages
 
 
-def has_preamble(path: Path) -> bool:
-    """Whether a file begins with a DICOM preamble; False if it cannot be opened or reading it would block."""
+def begins_as_image(path: Path) -> bool:
+    """Whether a file begins as a DICOM, PNG or JPEG file; False if it cannot be opened or reading it would block."""
     try:
         check_regular(path)
         with path.open("rb") as file:
-            return file.read(PREAMBLE)[128:] == b"DICM"
+            head = file.read(PREAMBLE)
+            return head[128:] == b"DICM" or head.startswith(STARTS)
     except (UserError, OSError):
         return False
+
+
+def is_unread_kind(path: str) -> bool:
+    """Whether the suffix is that of images, volumes or videos; of a file that is not read here."""
+    Image.init()
+    return Path(path.lower().removesuffix(".gz")).suffix in UNREAD | Image.registered_extensions().keys()
 
 
 def check_regular(path: Path) -> os.stat_result:
@@ -124,5 +137,5 @@ def check_regular(path: Path) -> os.stat_result:
         raise UserError(f"The image {path} is missing.") from None
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
-        raise UserError(f"The image {path} is {kind}, not a file: remove it.")
+        raise UserError(f"The image {path} is {kind}, not a file: give the path of an image instead.")
     return status

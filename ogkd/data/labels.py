@@ -16,7 +16,7 @@ from ogkd.data.catalogue import PARTS
 from ogkd.data.findings import sentences
 from ogkd.data.layout import by_folder
 from ogkd.data.listing import images_below
-from ogkd.data.names import class_words, folded, name_faults
+from ogkd.data.names import class_words, folded, is_number, name_faults, only_numbers
 from ogkd.data.parts import parts_of, roles
 from ogkd.data.patients import patient_column
 from ogkd.data.splits import Split
@@ -105,10 +105,8 @@ def labels_in(
         *tally("classes without an image, which are left out", empty),
     ]
     classes = _renamed({name: of_class for name, of_class in classes.items() if of_class}, names)
-    if all(map(_is_number, classes)):
-        notes.append(
-            f"the class names are numbers ({listed(classes, 10)}), of which a prompt is made: give --class-names"
-        )
+    if numbers := only_numbers(classes):
+        notes.append(f"{numbers}: give --class-names")
     _check_names(classes, table, notes)
     labelled = [image for of_class in classes.values() for image in of_class]
     return Labels(
@@ -153,12 +151,8 @@ def _label_columns(table: Table, free: Sequence[str]) -> list[str]:
     )
 
 
-def _is_number(value: str) -> bool:
-    return bool(re.fullmatch(r"-?\d+(\.0*)?", value))
-
-
 def _are_numbers(values: Sequence[str]) -> bool:
-    return any(values) and all(_is_number(value) for value in values if value)
+    return any(values) and all(is_number(value) for value in values if value)
 
 
 def _are_marks(values: Sequence[str]) -> bool:
@@ -174,8 +168,10 @@ def _values(table: Table, chosen: Sequence[str], free: Sequence[str]) -> tuple[l
     if len(chosen) > 1:
         wrong = [name for name in chosen if not _are_marks(table[name])]
         if wrong:
+            other = next(value for value in table[wrong[0]] if value and not _are_marks([value]))
             raise UserError(
-                f"The column {wrong[0]} of {table.path} is not of 0 and 1: give one --label-column, or others."
+                f"The column {wrong[0]} of {table.path} is not of 0 and 1 (it has {other}): correct it there, or give "
+                "one --label-column, or others."
             )
         marks = zip(*(_ones(table[name]) for name in chosen), strict=True)
         names = [class_words(name) for name in chosen]
@@ -183,7 +179,7 @@ def _values(table: Table, chosen: Sequence[str], free: Sequence[str]) -> tuple[l
     values = [class_words(value) for value in table[chosen[0]]]
     known = dict.fromkeys(values)
     single = [value for value in known if value and not _is_several(value, known)]
-    if single and all(map(_is_number, single)):
+    if single and all(map(is_number, single)):
         return values, sorted(single, key=float)
     number = _numbers_of(table, chosen[0], free)
     return values, sorted(single, key=lambda name: number[name]) if set(single) <= number.keys() else single
@@ -239,7 +235,7 @@ def labels_of(folder: str | Path, args: argparse.Namespace) -> Labels:
         raise UserError(f"The folder {folder} contains no images.")
     result = labels_in(table, images, args.label_column, args.image_column, args.split_column, patient, names)
     parts = parts_of(by_folder(images))
-    if parts and not result.parts:
+    if len(set(parts.values())) > 1 and not result.parts:
         result.notes.append(
             f"the folders {listed(parts)} are parts, but the table does not say so in a column: the split is made of "
             "all images together"

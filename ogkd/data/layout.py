@@ -9,18 +9,21 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from ogkd.core.images import is_unread_kind
+from ogkd.core.places import command
 from ogkd.core.words import counted, tally
 from ogkd.core.words import listed as words_for
 from ogkd.data.beside import BESIDE, IMAGES, beside_by_name, words_of
 from ogkd.data.catalogue import PARTS
 from ogkd.data.findings import Findings
-from ogkd.data.listing import Listing, list_files
-from ogkd.data.names import folded, name_faults
-from ogkd.data.parts import TEST, TRAIN, parts_of, roles
+from ogkd.data.listing import Listing, list_files, without_suffix
+from ogkd.data.names import folded, name_faults, only_numbers
+from ogkd.data.parts import TEST, TRAIN, parts_of, pieces_of_one, roles
 from ogkd.data.splits import Split, class_names
 
 Folders = dict[str, list[str]]  # a folder's name -> images in it, at any depth; "" has those in no folder
 ASIDE = "files beside the images (masks, overlays, thumbnails)"
+OR_TABLE = f", or give the table of their classes with `{command('split')} --labels`"
 listed = partial(words_for, most=9)
 
 
@@ -60,6 +63,8 @@ class Layout(Findings):
             result.faults = self.misread(class_names(split)) + (self.faults if self.names(split) else [])
         wrong = tally(f"{ASIDE} in the split", [path for path in self.beside if path in used], kinds=True)
         result.faults += [f"{phrase}: delete the split file for one without them" for phrase in wrong]
+        if numbers := only_numbers(self.classes if split is None else class_names(split)):
+            result.warnings.append(f"{numbers}: give classes names that say what is seen")
         result.warnings += tally(f"{ASIDE} that are not used", [p for p in self.beside if p not in used], kinds=True)
         known = used.union(self.beside, images)
         loose = [path for path in self.listing.images if path not in known]
@@ -100,7 +105,7 @@ def read_layout(folder: str | Path) -> Layout:
     else:
         layout.faults.append(
             f"the folders {listed(parts)} in {folder / base} are parts, not classes, and have no folders: make one "
-            "folder per class in each of them"
+            f"folder per class in each of them{OR_TABLE}"
         )
     _check_names(layout)
     _say_what_else(layout)
@@ -233,7 +238,8 @@ def _check_inside(layout: Layout, inside: Mapping[str, list[str]]) -> None:
         layout.faults.append(
             f"each class folder in {layout.folder} ({listed(inner)}) has folders of the same names "
             f"({listed(sorted(common))}), so it is not clear which are the classes: if the inner ones are, move them "
-            "up and merge those of one name; if the outer ones are, give the inner ones different names"
+            "up and merge those of one name; if the outer ones are, give the inner ones different names; if the outer "
+            "ones are parts, call them train, val and test"
         )
         return
     classes = {folded(name) for name in layout.classes}
@@ -273,10 +279,17 @@ def _has_digit(name: str) -> bool:
 def _check_names(layout: Layout) -> None:
     layout.faults += [f"in {layout.folder}, {fault}" for fault in name_faults(layout.classes)]
     if not layout.classes and not layout.faults:
-        layout.faults.append(f"{layout.folder} has no class folders: put the images into one folder per class there")
+        layout.faults.append(
+            f"{layout.folder} has no class folders: put the images into one folder per class there{OR_TABLE}"
+        )
     if len(layout.classes) == 1:
         layout.faults.append(
             f"{layout.folder} has one class folder, {next(iter(layout.classes))!r}: a classifier needs two or more"
+        )
+    elif pieces_of_one(layout.classes):
+        layout.faults.append(
+            f"the folders {listed(layout.classes)} in {layout.folder} are pieces of one set of images, not classes: "
+            f"sort the images into one folder per class{OR_TABLE}"
         )
     strange = [path for path in layout.listing.images if "\\" in path]
     for paths, what, mend in (
@@ -289,11 +302,16 @@ def _check_names(layout: Layout) -> None:
 
 def _say_what_else(layout: Layout) -> None:
     listing = layout.listing
-    others = [path for path in listing.others if "/" in path]
+    others = [path for path in listing.others if "/" in path and not is_unread_kind(path)]
+    layout.warnings += listing.unread()
     layout.notes += [
         *tally("files in class folders that are not images and not used", others, kinds=True),
         *tally("hidden files and folders, which are not used", listing.hidden),
         *tally("linked folders, which are followed", listing.linked),
     ]
+    first_of: dict[str, str] = {}  # folder and name in small letters, without suffix -> image
+    used = sorted(path for paths in layout.classes.values() for path in paths)
+    alike = [path for path in used if first_of.setdefault(without_suffix(path).casefold(), path) != path]
+    layout.warnings += tally("images with the name of another but for suffix or case, which may be copies", alike)
     again = "links that are not followed, to folders that are listed already or contain this"
     layout.warnings += tally(again, listing.again)

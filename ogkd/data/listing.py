@@ -9,16 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ogkd.core import UserError
-from ogkd.core.images import has_preamble
+from ogkd.core.images import begins_as_image, is_unread_kind
+from ogkd.core.words import tally
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".dcm")
+
+SYSTEM = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
 
 
 @dataclass
 class Listing:
     """The files in a folder and its subfolders as sorted paths relative to it, with forward slashes.
 
-    Images are files with a suffix in `SUFFIXES`, and files of any name that begin with a DICOM preamble. Linked folders
+    Images are files with a suffix in `SUFFIXES`, and files of any name that begin as DICOM, PNG or JPEG. Linked folders
     are listed like others, but a folder that is reached twice is listed once, so loops end.
     """
 
@@ -29,6 +32,11 @@ class Listing:
     linked: list[str] = field(default_factory=list)  # links to folders whose files are listed
     again: list[str] = field(default_factory=list)  # links to folders that are listed already or contain this one
     broken: list[str] = field(default_factory=list)  # links to nothing
+
+    def unread(self) -> list[str]:
+        """Return a phrase about the other files that are images or videos; [] if there are none."""
+        what = "images or videos of kinds that are not read, and so not used until they are exported as PNG"
+        return tally(what, [path for path in self.others if is_unread_kind(path)], kinds=True)
 
     def sort(self) -> Listing:
         for paths in vars(self).values():
@@ -71,7 +79,7 @@ def list_files(folder: str | Path) -> Listing:
             elif entry.is_symlink() and not Path(entry.path).exists():
                 listing.broken.append(path)
             else:
-                is_image = entry.name.lower().endswith(SUFFIXES) or has_preamble(Path(entry.path))
+                is_image = entry.name.lower().endswith(SUFFIXES) or begins_as_image(Path(entry.path))
                 (listing.images if is_image else listing.others).append(path)
         waiting.popleft()
     return listing.sort()
@@ -83,8 +91,13 @@ def images_below(folder: str | Path) -> list[str]:
 
 
 def shown(name: str) -> bool:
-    """Whether a file or folder is neither hidden nor what macOS puts into archives."""
-    return not name.startswith(".") and name != "__MACOSX"
+    """Whether a file or folder is neither hidden nor what macOS, Windows, Linux and network drives put there."""
+    return not name.startswith(".") and name not in SYSTEM
+
+
+def without_suffix(path: str) -> str:
+    suffix = next((one for one in SUFFIXES if path.lower().endswith(one)), "")
+    return path[: len(path) - len(suffix)]
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+
+from ogkd.core.words import listed
 
 # What programs write for a missing label, in exactly these spellings: "none" may be a class.
 MISSING = {"None", "nan", "NaN", "NAN", "NaT", "<NA>", "NA", "N/A", "#N/A", "null", "NULL", "Null", "undefined"}
@@ -27,6 +30,17 @@ def class_words(name: str) -> str:
 def folded(name: str) -> str:
     """Return what two names have in common that differ only in case, spaces, underscores or Unicode form."""
     return class_words(unicodedata.normalize("NFKC", name)).casefold() or name
+
+
+def is_number(value: str) -> bool:
+    return bool(re.fullmatch(r"-?\d+(\.0*)?", value))
+
+
+def only_numbers(names: Collection[str]) -> str:
+    """Return a phrase if all of the class names are numbers, about which a text encoder knows nothing; else ""."""
+    if not names or not all(map(is_number, names)):
+        return ""
+    return f"the class names are numbers ({listed(names, 10)}), of which a prompt is made"
 
 
 def name_faults(names: Iterable[str]) -> list[str]:

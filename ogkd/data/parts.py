@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from ogkd.data.beside import IMAGES, words_of
 from ogkd.data.catalogue import PARTS
@@ -16,6 +16,8 @@ WORDS = {
     **dict.fromkeys(("fold", "folds", "kfold"), FOLD),
 }
 FILLERS = IMAGES | {"set", "sets", "dataset", "datasets", "split", "splits", "part", "subset", "folder", "samples"}
+
+PIECES = IMAGES | {"part", "batch", "chunk", "shard", "archive", "zip", "folder"}
 
 
 def part_of(name: str) -> tuple[str, tuple[str, ...]]:
@@ -45,6 +47,14 @@ def parts_of(names: Iterable[str]) -> dict[str, str]:
         return {}
     several = len(set(parts.values())) > 1 and any(part.startswith((TRAIN, FOLD)) for part in parts.values())
     return parts if several or len(parts) == len(names) else {}
+
+
+def pieces_of_one(names: Collection[str]) -> bool:
+    """Whether folders only number pieces of one set of images, such as HAM10000_images_part_1 and 2."""
+    words = [words_of(name) for name in names]
+    rest = {tuple(word for word in one if not word.isdigit()) for one in words}
+    numbered = all(one and one[-1].isdigit() for one in words)
+    return len(words) > 1 and numbered and len(rest) == 1 and not PIECES.isdisjoint(rest.pop())
 
 
 def roles(parts: Mapping[str, str]) -> tuple[dict[str, str], str]:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from ogkd.core import UserError
 from ogkd.core.words import counted, listed, tally
-from ogkd.data.listing import SUFFIXES
+from ogkd.data.findings import sentences
+from ogkd.data.listing import without_suffix
 from ogkd.data.names import MISSING
 
 if TYPE_CHECKING:
@@ -72,7 +73,12 @@ class Table:
         if len(fits) == 1:
             return fits[0]
         what = f"has {len(fits)} columns" if fits else "has no column"
-        raise UserError(f"{self.path} {what} '{column}': give {option} one of {', '.join(filter(None, self.columns))}.")
+        names = ", ".join(filter(None, self.columns))
+        raise UserError(f"{self.path} {what} '{column}': give {option} one of {names}.{self._doubts()}")
+
+    def _doubts(self) -> str:
+        """What may be why words of the table are not recognised."""
+        return "".join(f" {sentence}" for sentence in sentences(self.notes))
 
     def choose(self, fits: Sequence[str], what: str, option: str) -> str:
         """Return the only one of the columns that fit, or of those with the same grouping of the rows the first.
@@ -120,6 +126,7 @@ class Table:
         raise UserError(
             f"No column of {self.path} names the images: its first values are {examples}, but an image is {images[0]}. "
             "Write the images' paths or file names into a column, and give it with --image-column."
+            f"{self._doubts()}"
         )
 
     def one_value(self, rows: Rows, column: str, values: Sequence[str] | None = None) -> dict[str, str]:
@@ -167,7 +174,10 @@ def read_table(path: str | Path) -> Table:
     else:
         text, encoding = _decoded(path, content)
         if encoding == "cp1252":
-            notes.append(f"the table {path} is not in UTF-8 and was read as Windows-1252 (Western European)")
+            notes.append(
+                f"the table {path} is not in UTF-8 and was read as Windows-1252 (Western European): if words look "
+                "wrong, save it in UTF-8"
+            )
         cells = _parsed(path, text)
     cells = cells.fillna("").map(_cell)
     cells = cells[(cells != "").any(axis=1)]
@@ -253,11 +263,6 @@ def _key(path: str) -> str:
     return unicodedata.normalize("NFC", path).casefold()
 
 
-def _without_suffix(path: str) -> str:
-    suffix = next((one for one in SUFFIXES if path.lower().endswith(one)), "")
-    return path[: len(path) - len(suffix)]
-
-
 def _ends(path: str) -> Iterable[str]:
     """Return a path, then without its first folder, and so on to the file's name."""
     parts = path.split("/")
@@ -269,7 +274,7 @@ def _by_name(images: Iterable[str]) -> dict[str, set[str]]:
     index: dict[str, set[str]] = defaultdict(set)
     for image in images:
         path = _key(image)
-        for end in {*_ends(path), *_ends(_without_suffix(path))}:
+        for end in {*_ends(path), *_ends(without_suffix(path))}:
             index[end].add(image)
     return index
 
@@ -301,7 +306,7 @@ def _match(column: str, values: Sequence[str], images: Sequence[str], index: dic
 def _fits(path: str, index: dict[str, set[str]]) -> tuple[set[str], int]:
     """Return the images that a path in a table names, and by how many of its parts."""
     for end in _ends(path):
-        for name in (end, _without_suffix(end)):
+        for name in (end, without_suffix(end)):
             if name in index:
                 return index[name], end.count("/") + 1
     return set(), 0

@@ -68,11 +68,12 @@ _SIZES = {
 _TOWER = {f"{name}?": (rule, [rule], None) for name, rule in _SIZES.items()}
 _NAME = (str, None)
 _MEAN, _STD = each(number(), 3), each(number(above=0), 3)
+_SHARE = number(least=0, most=1)  # of white: open_clip's images are from 0 to 1, not to 255
 _SIDES = (_size(1, 4096), [_size(1, 4096)], None)
 _PREPROCESS_CFG = {
     "size?": _SIDES,
     "mode?": _NAME,
-    "mean?": (_MEAN, number(), None),
+    "mean?": (each(_SHARE, 3), _SHARE, None),
     "std?": (_STD, number(above=0), None),
     "interpolation?": _NAME,
     "resize_mode?": _NAME,

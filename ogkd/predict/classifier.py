@@ -8,6 +8,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +22,7 @@ from dassl.data.datasets import Datum
 from ogkd.core import UserError, read_json, set_random_seed
 from ogkd.core.rgb import to_rgb
 from ogkd.core.seeds import seeded
+from ogkd.core.words import listed
 from ogkd.data.given import GivenImages
 from ogkd.data.names import name_faults
 from ogkd.data.sampling import VAL_SHOTS, draw_shots
@@ -169,6 +171,11 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
             raise UserError(f"The labels cannot be used: {fault}.")
         if len(set(map(type, labels))) > 1:
             raise UserError("The labels are of several types: give words only, or numbers only with class_names.")
+        other = next((label for label in labels if given and label not in given and label not in given.values()), None)
+        if other is not None:
+            raise UserError(
+                f"The label {other!r} is not in class_names, which has {listed(map(repr, given))}: add it there."
+            )
         if len(set(zip(labels, names, strict=True))) > len(set(names)):
             raise UserError("Several labels have one class name: give each label a name of its own in class_names.")
         return labels, names
@@ -181,8 +188,8 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         if has_teacher and not {f"{node}PROMPTS", f"{node}PROMPT_BANK"} & options.keys():
             options[f"{node}PROMPTS"] = "templates"
         shots = -1 if self.shots is None else self.shots
-        if self.shots is not None and shots < 1:
-            raise UserError(f"shots is {shots}: give the images per class, 1 or more, or None for all.")
+        if self.shots is not None and not (isinstance(shots, Integral) and shots >= 1):
+            raise UserError(f"shots is {shots!r}: give the images per class, 1 or more, or None for all.")
         defaults = {
             "DATASET.NAME": "ImageFolder",
             "DATASET.NUM_SHOTS": shots,

@@ -21,7 +21,7 @@ from ogkd.core.escape import no_formula
 from ogkd.core.images import is_blank, load_image
 from ogkd.core.places import command
 from ogkd.data.beside import beside_by_name
-from ogkd.data.listing import images_below
+from ogkd.data.listing import list_files
 
 if TYPE_CHECKING:
     from ogkd.predict.predictor import Predictor
@@ -146,7 +146,10 @@ def named_images(words: Iterable[str], standard_input: TextIO) -> Iterator[Named
         if word == "-":
             named = [Named.file(path) for row in standard_input if (path := row.rstrip("\r\n")).strip()]
         elif Path(word).is_dir():
-            named = [Named(Path(word, path), str(Path(word, path)), Path(word)) for path in images_below(word)]
+            listing = list_files(word)
+            named = [Named(Path(word, path), str(Path(word, path)), Path(word)) for path in listing.images]
+            for phrase in listing.unread():
+                print(f"warning: {phrase}.", file=sys.stderr)
             if not named:
                 raise UserError(f"The folder {word} contains no images.")
         else:

@@ -22,7 +22,7 @@ from ogkd.models.errors import MissingWeights
 from ogkd.runs.config import Configuration, resolve
 from ogkd.runs.fingerprints import relative
 from ogkd.runs.folder import RunFolder
-from ogkd.runs.learned_classes import with_learned_classes
+from ogkd.runs.learned_classes import learned_otherwise, with_learned_classes
 from ogkd.runs.notes import data_notes, data_warnings, is_phantom
 from ogkd.runs.ready import with_remedy
 from ogkd.runs.spec import RunSpec
@@ -108,7 +108,7 @@ def _run(spec: RunSpec, folder: RunFolder) -> dict | None:
         print(f"Warning: {warning}\n")
     if spec.eval_only and spec.model_dir:
         trainer, warnings = with_learned_classes(trainer, spec.model_dir, spec.load_epoch)
-        folder.warnings += warnings
+        folder.warnings += [*warnings, *learned_otherwise(spec.model_dir, folder.cfg)]
     try:
         return _train_and_test(spec, trainer, folder, phases, started)
     except Diverged as error:

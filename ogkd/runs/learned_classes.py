@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from yacs.config import CfgNode
+
 from dassl.data import DataManager
 from dassl.data.datasets import Datum
 from dassl.engine import SimpleTrainer
 from ogkd.core import UserError, find_checkpoint, load_checkpoint, models_in
 from ogkd.core.seeds import seeded
+from ogkd.core.words import listed
 from ogkd.data.given import GivenImages
 from ogkd.data.same_classes import places
 from ogkd.evaluation.collect import RESULTS, read_results
-from ogkd.runs.config import names_novel_classes
-from ogkd.runs.records import SPLIT, drawn_images
+from ogkd.runs.config import flat, names_novel_classes
+from ogkd.runs.records import CONFIG, SPLIT, drawn_images, run_config
 from ogkd.tuning.clip_trainer import ClipTrainer
 from ogkd.tuning.method import own_parameters
 
@@ -82,6 +85,16 @@ def with_learned_classes(
     given.tested = tested
     print(f"The classes are matched by name with {_listed(theirs)} of {folder}.")
     return _remade(trainer, given), []
+
+
+def learned_otherwise(folder: str | Path, cfg: CfgNode) -> list[str]:
+    """Return a phrase if a test says another number of shots or seed than the run that it tests; else []."""
+    if not (Path(folder) / CONFIG).is_file():
+        return []
+    theirs = dict(flat(run_config(folder)))
+    pairs = (("DATASET.NUM_SHOTS", cfg.DATASET.NUM_SHOTS), ("SEED", cfg.SEED))
+    wrong = [f"{key} {theirs[key]}, not {value}" for key, value in pairs if theirs.get(key, value) != value]
+    return [f"what is tested was learned with {listed(wrong)} as this test says"] if wrong else []
 
 
 def _belongs_to_classes(trainer: SimpleTrainer, learned: int, folder: str | Path, epoch: int | None) -> bool:

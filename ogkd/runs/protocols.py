@@ -271,15 +271,15 @@ def takes_part(protocol: str, dataset: str) -> bool:
 
 def shots_of(text: str, what: str = "SHOTS") -> int:
     """Images per class from the command line: a whole number, or `all`, which is -1."""
-    return -1 if text == "all" else integer(text, what, 1)
+    return -1 if text.lower() == "all" else integer(text, what, 1, "a whole number or all")
 
 
-def integer(text: str, what: str, least: int) -> int:
+def integer(text: str, what: str, least: int, kind: str = "a whole number") -> int:
     """A whole number from the command line."""
     try:
         value = int(text)
     except ValueError:
-        raise UserError(f"{what} must be a whole number, not '{text}'.") from None
+        raise UserError(f"{what} must be {kind}, not '{text}'.") from None
     if value < least:
         raise UserError(f"{what} must be at least {least}, not {value}.")
     return value

@@ -152,6 +152,13 @@ def test_unclear_labels_are_refused(tmp_path, text, sentence):
         read(tmp_path, text, IMAGES)
 
 
+def test_marks_that_are_neither_0_nor_1_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"Edema .*not of 0 and 1 \(it has -1\.0\)"):
+        read(
+            tmp_path, "image,No Finding,Edema\n1,1.0,\n2,,1.0\n3,,-1.0\n", IMAGES, label_columns=["No Finding", "Edema"]
+        )
+
+
 def test_a_column_of_numbers_gives_the_order_of_the_names(tmp_path):
     text = "image,label,class_name\n1,2,severe\n2,0,none\n3,1,mild\n4,0,none\n"
     assert list(read(tmp_path, text, IMAGES).classes) == ["none", "mild", "severe"]

@@ -129,6 +129,10 @@ def test_one_class_is_spelled_differently_in_two_parts(tmp_path):
         (numbered("benign", "benign/malignant", "malignant"), "benign/malignant has the name of another class"),
         ([*both("train", "test"), "train/c/notes.txt"], "train in .* has no images of c"),
         (numbered("images"), "one class folder, 'images'"),
+        (numbered("HAM10000_images_part_1", "HAM10000_images_part_2"), "pieces of one set of images.*--labels"),
+        (numbered("images_001/images", "images_002/images"), "pieces of one set of images"),
+        (both("Treino", "Teste"), "call them train, val and test"),
+        (["0.png", "1.png"], "has no class folders.*--labels"),
     ],
 )
 def test_what_is_not_a_class_is_refused_with_the_way_out(tmp_path, paths, words):
@@ -160,12 +164,47 @@ def test_a_class_folder_without_images_is_never_passed_over(tmp_path, paths):
         numbered("benign/p1", "benign/p2", "malignant/p2", "malignant/p3", "malignant/p4"),
         numbered("COVID/images", "Normal/images"),
         numbered("test positive", "test negative"),
+        numbered("grade 1", "grade 2"),
+        numbered("part A", "part B"),
     ],
 )
 def test_classes_that_only_look_like_parts_are_classes(tmp_path, paths):
     put(tmp_path, paths)
     assert set(find_images(tmp_path)) == {path.split("/")[0] for path in paths}
     assert not faults(tmp_path)
+
+
+def test_an_image_without_a_suffix_or_with_another_of_jpeg_is_an_image(tmp_path):
+    put(tmp_path / "scans", numbered(*CLASSES, form="{}.png") + numbered(*CLASSES, form="{}.jpg"))
+    for name in CLASSES:
+        (tmp_path / f"scans/{name}/0.png").rename(tmp_path / f"scans/{name}/1.2.840.0")
+        (tmp_path / f"scans/{name}/0.jpg").rename(tmp_path / f"scans/{name}/0.JFIF")
+    assert [len(paths) for paths in find_images(tmp_path / "scans").values()] == [8, 8]
+
+
+def test_images_of_one_name_with_other_suffixes_or_in_other_case_may_be_copies_and_are_a_warning(tmp_path):
+    put(
+        tmp_path / "scans", [*numbered(*CLASSES), "benign/0.jpg", "malignant/3.PNG", "benign/1.2.png", "benign/1.3.png"]
+    )
+    (warning,) = ImageFolder(config(tmp_path)).warnings
+    assert "may be copies: 2 (" in warning and "benign/0." in warning and "malignant/3." in warning
+
+
+def test_images_of_kinds_that_are_not_read_are_a_warning(tmp_path):
+    put(tmp_path / "scans", [*numbered(*CLASSES), "benign/a.gif", "benign/b.nii.gz", "benign/c.HEIC", "benign/d.txt"])
+    (warning,) = ImageFolder(config(tmp_path)).warnings
+    assert "not read" in warning and ": 3 (" in warning and "d.txt" not in warning
+
+
+def test_class_names_that_are_numbers_are_a_warning_unless_the_split_has_words(tmp_path):
+    put(tmp_path / "scans", numbered("0", "1"))
+    (warning,) = ImageFolder(config(tmp_path)).warnings
+    assert "class names are numbers (0 and 1)" in warning
+    file = tmp_path / "scans/split_scans.json"
+    rows = json.loads(file.read_text())
+    words = {part: [[path, label, CLASSES[label]] for path, label, _ in rows[part]] for part in PARTS}
+    file.write_text(json.dumps(words))
+    assert not ImageFolder(config(tmp_path)).warnings
 
 
 def test_folders_within_a_class_that_may_be_classes_are_said(tmp_path):
@@ -200,7 +239,14 @@ BESIDE = [
     *("labels/0.png", "Segmentations/0_segmentation.png", "annotations/malignant/0.png", "thumbnails/0.png"),
 ]
 MASKS = ["benign/masks/9.png", "masks/benign/9.png", "mask/0.png", "benign_masks/0.png", "malignant masks/0.png"]
-LITTER = ["benign/._0.png", "benign/.DS_Store", "__MACOSX/benign/0.png", "benign/Thumbs.db", "benign/0.gif"]
+LITTER = [
+    "benign/._0.png",
+    "benign/.DS_Store",
+    "__MACOSX/benign/0.png",
+    "benign/@eaDir/0.png/SYNOPHOTO_THUMB.jpg",
+    "benign/Thumbs.db",
+    "benign/0.gif",
+]
 
 
 @pytest.mark.parametrize("beside", [BESIDE, *([name] for name in MASKS)])
@@ -211,7 +257,7 @@ def test_files_beside_the_images_are_left_out_and_said(tmp_path, beside):
     assert sorted(path for paths in find_images(tmp_path).values() for path in paths) == sorted(images)
     said = remarks(tmp_path)
     assert f"(masks, overlays, thumbnails) that are not used: {len(beside)} (" in said and not faults(tmp_path)
-    assert all(words in said for words in ("2 (.gif 1, .db 1", "Hidden", "1 (.png 1; the first is loose"))
+    assert all(words in said for words in ("1 (.gif 1", "1 (.db 1", "Hidden", "1 (.png 1; the first is loose"))
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,13 @@ def test_what_a_table_leaves_unclear_is_refused(tmp_path, text, sentence):
         patients_of(IMAGES, str(tmp_path / "meta.csv"))
 
 
+def test_a_table_in_an_encoding_that_is_guessed_says_so_where_its_words_are_not_recognised(tmp_path):
+    (tmp_path / "meta.csv").write_text("文件名,患者\n图1.jpg,1\n图2.jpg,2\n", encoding="gbk")
+    for column in ("", "文件名"):
+        with pytest.raises(UserError, match=r"read as Windows-1252.*save it in UTF-8"):
+            patients_of(["图1.jpg", "图2.jpg"], str(tmp_path / "meta.csv"), image_column=column)
+
+
 def test_a_name_that_fits_two_images_is_refused_and_a_path_is_not(tmp_path):
     images = ["a/1.png", "b/1.png"]
     (tmp_path / "short.csv").write_text("image,patient\n1.png,x\n")

@@ -122,6 +122,7 @@ def test_a_bert_reads_texts_as_the_folder_says(bert, text_cfg):
         ({"preprocess_cfg": {"resize_mode": "longest", "fill_color": 127}}, "preprocess_cfg.fill_color 127"),
         ({"preprocess_cfg": {"size": [32, 48]}}, r"\[32, 48\], which are not square"),
         ({"preprocess_cfg": {"mean": [0.5]}}, "preprocess_cfg.mean is not"),
+        ({"preprocess_cfg": {"mean": [123.7, 116.3, 103.5]}}, "preprocess_cfg.mean is not .* at most 1"),
         ({"preprocess_cfg": {"crop_pct": 0.9}}, "preprocess_cfg.crop_pct"),
         ({"vision_cfg": {"image_size": [32, 48]}}, r"\[32, 48\], which are not square"),
         ({"text_cfg": {"tokenizer_kwargs": {"clean": "upper"}}}, "tokenizer_kwargs.clean 'upper'"),

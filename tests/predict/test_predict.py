@@ -116,6 +116,15 @@ def test_files_of_several_frames_and_blank_images_are_counted(runs, image_folder
     assert "1 of 2 images are blank" in warned
 
 
+def test_files_of_a_folder_that_may_be_images_but_are_not_read_are_counted(runs, image_folder, tmp_path, capsys):
+    shutil.copy(image_folder / "smooth_mass" / "000.png", tmp_path / "an image without a suffix")
+    for name in ("a.gif", "b.nii.gz", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    main([str(runs("CoOp")[0]), str(tmp_path)])
+    out, err = capsys.readouterr()
+    assert "without a suffix: " in out and "kinds that are not read" in err and ": 2 (" in err
+
+
 def test_the_same_image_as_dicom_has_the_same_answer(runs, command, image_folder, tmp_path):
     pydicom = pytest.importorskip("pydicom")
     from pydicom.dataset import FileDataset, FileMetaDataset

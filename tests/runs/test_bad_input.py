@@ -177,6 +177,7 @@ train.py --trainer CoOp --output-dir {{tmp}}/out | Give the run a data set
 {TRAIN} --trainer KgCoOp {PHANTOM} --eval-only --model-dir {{run}} | is a checkpoint of CoOp, not of KgCoOp
 {TRAIN} --trainer CoOp {PHANTOM} --eval-only DATASET.TEST_ON phantom TEST.SPLIT val | leave out TEST.SPLIT
 scripts/run.py OGKD base2new nosuchset 1 | There is no data set 'nosuchset'
+scripts/run.py OGKD few_shot phantom sixteen 1 | SHOTS must be a whole number or all, not 'sixteen'.
 scripts/run.py OGKD base2new phantom one | SEED must be a whole number, not 'one'.
 scripts/run.py OGKD few_shot phantom 0 1 | SHOTS must be at least 1, not 0.
 scripts/run.py OGKD few_shot phantom 16 | Give DATASET SHOTS SEED

@@ -120,6 +120,13 @@ def test_a_transfer_goes_by_name_where_the_source_has_changed_its_order(argument
     assert results["classnames"] == [name.upper() for name in mine.classnames[:3]]
 
 
+def test_a_test_that_says_other_shots_or_another_seed_than_the_training_is_warned_of(arguments, tmp_path):
+    train.main(arguments("CoOp"))
+    words = arguments("CoOp", "DATASET.NUM_SHOTS", "1", output=tmp_path / "tested")
+    (warning,) = train.main(["--eval-only", "--model-dir", str(tmp_path / "run"), *words])["warnings"]
+    assert "DATASET.NUM_SHOTS 2, not 1" in warning and "SEED" not in warning
+
+
 def test_a_prompt_for_any_class_is_tested_on_novel_ones_as_before(arguments, tmp_path):
     train.main(arguments("CoOp", "DATASET.SUBSAMPLE_CLASSES", "base"))
     words = arguments("CoOp", "DATASET.SUBSAMPLE_CLASSES", "new", output=tmp_path / "tested")
