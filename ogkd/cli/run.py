@@ -6,7 +6,8 @@
     python scripts/run.py METHOD base2new|few_shot|transfer ...      the same in a checkout
 
 A data set is one of configs/datasets/, a folder of your own images in DATA (folder:NAME if it has the name of a
-published data set), or the path of one. METHOD (default OGKD) may be in any case. SHOTS is a number of images per
+published data set), or the path of one. METHOD (default OGKD, with general teacher sentences
+where a folder of yours has none) may be in any case. SHOTS is a number of images per
 class, or all. Environment: DATA (default data), OUTPUT (default output), BACKBONE (default BiomedCLIP; PhantomCLIP for
 phantom). KEY VALUE pairs change the configuration. A complete run is not repeated; an unfinished one resumes after its
 last epoch. With --rerun, anywhere on the line, the runs' earlier files are removed and the runs start afresh.
@@ -18,10 +19,14 @@ import sys
 from collections.abc import Sequence
 
 from ogkd.core import UserError
+from ogkd.data.catalogue import load, own_folder
 from ogkd.evaluation.methods import named
 from ogkd.evaluation.protocol import BASE2NEW_SHOTS
+from ogkd.prompts.bank import find_bank
 from ogkd.runs.protocols import TRANSFER, Places, ensure_generated, integer, job, locate, shots_of
 
+DEFAULT_METHOD = "OGKD"
+TEACHER = f"TRAINER.{DEFAULT_METHOD}.PROMPTS"
 # The arguments of each protocol after the method, and an example.
 ARGUMENTS = {
     "base2new": ("DATASET SEED", "phantom 1"),
@@ -35,8 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     asked_for_help = any(word in ("-h", "--help") for word in words)
     rerun = "--rerun" in words
     words = [word for word in words if word != "--rerun"]
+    by_default = False
     if words[:1] and words[0] in ARGUMENTS:
-        words.insert(0, _taken(words, "--method") or "OGKD")
+        chosen_method = _taken(words, "--method")
+        by_default = not chosen_method
+        words.insert(0, chosen_method or DEFAULT_METHOD)
     if asked_for_help or len(words) < 2 or words[1] not in ARGUMENTS:
         print(__doc__.strip(), file=sys.stdout if asked_for_help else sys.stderr)
         return 0 if asked_for_help else 2
@@ -57,6 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         if of_target != places:
             raise UserError(f"{target} is not in {places.data}: SOURCE and TARGET must be in the same folder.")
     pairs = rest[len(wanted) :]
+    if by_default and TEACHER not in pairs and not _has_sentences(dataset):
+        print(
+            f"Note: there are no sentences for the classes of {dataset}, so {DEFAULT_METHOD}'s teacher uses general "
+            f"ones ({TEACHER} templates)."
+        )
+        pairs += [TEACHER, "templates"]
     chosen = job(protocol, method, dataset, shots, seed, places, pairs, targets).with_rerun(rerun)
     for name in (dataset, *targets):
         ensure_generated(name, places.data)
@@ -76,6 +90,12 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     if protocol == "base2new" and len(chosen.specs) == 1:
         print(f"What {method} learned here applies only to the base classes: it has no head for novel ones.")
     return None
+
+
+def _has_sentences(dataset: str) -> bool:
+    """Whether there are teacher sentences for a data set; that a catalogued one has none is an error of the run."""
+    folder = own_folder(dataset)
+    return (folder == dataset and load().find(dataset) is not None) or find_bank(folder).is_file()
 
 
 def _taken(words: list[str], option: str) -> str:

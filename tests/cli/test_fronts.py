@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -117,6 +118,17 @@ def test_the_demo_passes_its_arguments_on(data, tmp_path):
     assert done.returncode == 0, done.stderr
     trainers = {line.split("--trainer ")[1].split()[0] for line in done.stdout.splitlines() if "--trainer" in line}
     assert trainers == {"CoOp"}
+
+
+def test_own_images_without_sentences_have_general_ones_if_no_method_is_named(command, data, cache, tmp_path):
+    for name in ("smooth_mass", "simple_cyst"):
+        shutil.copytree(data / "Phantom" / "Phantom" / name, tmp_path / "moles" / name)
+    words = ["few_shot", str(tmp_path / "moles"), "2", "1", "OPTIM.MAX_EPOCH", "1", "FEATURES.CACHE_DIR", str(cache)]
+    done = command(["scripts/run.py", *words], env={"OUTPUT": str(tmp_path / "out"), "BACKBONE": "PhantomCLIP"})
+    assert done.returncode == 0, done.stderr
+    assert "uses general ones (TRAINER.OGKD.PROMPTS templates)" in done.stdout
+    (results,) = (tmp_path / "out").rglob("results.json")
+    assert json.loads(results.read_text())["changed"]["TRAINER.OGKD.PROMPTS"] == "templates"
 
 
 @pytest.mark.parametrize("words", [["16", "1"], ["all", "1"], ["16", "1", "OPTIM.MAX_EPOCH", "1"]])
