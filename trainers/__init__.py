@@ -25,8 +25,8 @@ def _import(name: str) -> None:
         text = (Path(__path__[0]) / f"{name}.py").read_text(encoding="utf-8", errors="ignore")
         for found in re.findall(r"^class (\w+)", text, re.MULTILINE):
             FAILED[found] = (
-                f"The trainer {found} of trainers/{name}.py cannot be used: the import failed ({reason}). Mend that "
-                f"file."
+                f"The trainer {found} of trainers/{name}.py cannot be used: the import failed ({reason}). Fix that "
+                "file."
             )
         for method in [method for method in METHODS.values() if method.__module__ == f"{__name__}.{name}"]:
             del METHODS[method.__name__]

@@ -83,7 +83,7 @@ def import_plugins(folder: Path, registries: Sequence[Registry]) -> Plugins:
                 for kind in taken:
                     found.failed[kind, name] = (
                         f"The {kind.lower()} {name} of {_place(file, folder)} cannot be used: the import {which}failed "
-                        f"({reason}). Mend that, or remove the plugin."
+                        f"({reason}). Fix the import, or remove the plugin."
                     )
             continue
         for registry in registries:

@@ -101,7 +101,7 @@ class Task:
         )
 
     def feature_loader(self, draw_each_epoch: bool = False) -> FeatureLoader:
-        """Batches of the training images' features, which with FEATURES.TRAIN_VIEW augmented are drawn once, or anew
+        """Batches of the training images' features, which with FEATURES.TRAIN_VIEW augmented are drawn once, or again
         in each epoch."""
         features: Callable[[int | None], Tensor] = self.views
         if not (self.augments and draw_each_epoch):

@@ -163,7 +163,7 @@ def a_subclass_under_another_name_has_options_of_its_own_and_computes_the_same(r
 
 
 def predicting_gives_the_logits_of_the_test(runs: SmallRuns) -> None:
-    """In a program that has not trained: the frozen model is loaded anew, and only what was saved is there."""
+    """In a program that has not trained: the frozen model is loaded again, and only what was saved is there."""
     _ = runs.first
     tested = runs.predictions("first")
     load_backbone.cache_clear()
