@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ import numpy as np
 
 from ogkd.core import UserError, did_you_mean
 from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.shares import Shares
 
 CALIBRATION_BINS = 15
 COVERAGE = Fraction(4, 5)
@@ -53,6 +54,7 @@ class Metric:
     needs: frozenset[str] = frozenset()
     inflated: bool = False
     resampled: Callable[..., np.ndarray] | None = None
+    shares: Callable[[Predictions], Shares | None] | None = None
 
 
 METRICS: dict[str, Metric] = {}
@@ -67,6 +69,7 @@ def metric(
     needs: set[str] | frozenset[str] = frozenset(),
     inflated: bool = False,
     resampled: Callable[..., np.ndarray] | None = None,
+    shares: Callable[[Predictions], Shares | None] | None = None,
 ) -> Callable[[Function], Function]:
     """Register a function of predictions by its name. unit: "%" or "" (a plain number)."""
 
@@ -74,7 +77,9 @@ def metric(
         name = function.__name__
         if name in METRICS:
             raise ValueError(f"The metric {name} is registered twice.")
-        METRICS[name] = Metric(name, title, unit, lower_is_better, function, frozenset(needs), inflated, resampled)
+        METRICS[name] = Metric(
+            name, title, unit, lower_is_better, function, frozenset(needs), inflated, resampled, shares
+        )
         return function
 
     return register
@@ -144,16 +149,34 @@ def _mean_of(values: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
     return lambda predictions, counts, **needed: counts @ values(predictions, **needed) / counts.sum(1)
 
 
+def _share_of(values: Callable[[Predictions], np.ndarray]) -> Callable[[Predictions], Shares]:
+    """`shares` for a metric that is a share of all images."""
+    return lambda found: Shares(values(found).astype(np.float64), np.zeros(len(found), np.int64), np.ones(1))
+
+
+def per_class(found: Predictions) -> Shares:
+    """`shares` for a mean over the classes that have images."""
+    _, stratum = np.unique(found.labels, return_inverse=True)
+    present = int(stratum.max()) + 1
+    return Shares(found.correct.astype(np.float64), stratum, np.full(present, 1 / present))
+
+
 # Metrics in results.json
 
 
-@metric(title="accuracy", unit="%", lower_is_better=False, resampled=_mean_of(lambda found: 100.0 * found.correct))
+@metric(
+    title="accuracy", unit="%", lower_is_better=False,
+    resampled=_mean_of(lambda found: 100.0 * found.correct), shares=_share_of(lambda found: found.correct),
+)  # fmt: skip
 def accuracy(predictions: Predictions) -> float:
     """Percentage of the images whose predicted class is the label."""
     return 100.0 * float(predictions.correct.mean())
 
 
-@metric(title="error rate", unit="%", lower_is_better=True, resampled=_mean_of(lambda found: 100.0 * ~found.correct))
+@metric(
+    title="error rate", unit="%", lower_is_better=True,
+    resampled=_mean_of(lambda found: 100.0 * ~found.correct), shares=_share_of(lambda found: ~found.correct),
+)  # fmt: skip
 def error_rate(predictions: Predictions) -> float:
     """100 - accuracy."""
     return 100.0 - accuracy(predictions)
@@ -204,13 +227,14 @@ def summary(predictions: Predictions) -> dict[str, Any]:
         "confusion_matrix": confusion_matrix(predictions),
         "classnames": list(predictions.classnames),
         "num_test": len(predictions.labels),
+        "num_patients": predictions.patients,
     }
 
 
 # Discrimination
 
 
-@metric(title="balanced accuracy", unit="%", lower_is_better=False)
+@metric(title="balanced accuracy", unit="%", lower_is_better=False, shares=per_class)
 def balanced_accuracy(predictions: Predictions) -> float:
     """Mean accuracy over the classes that have images, that is, the macro sensitivity (recall)."""
     counts = _counts(predictions)
@@ -225,7 +249,19 @@ def per_class_specificity(predictions: Predictions) -> dict[str, float | None]:
     return _shares(predictions, others - (counts.sum(0) - counts.diagonal()), others)
 
 
-@metric(title="macro specificity", unit="%", lower_is_better=False)
+def _specific(found: Predictions) -> Shares | None:
+    """`shares` for the macro specificity: by true class, what its images take from the other classes' specificity."""
+    images = np.bincount(found.labels, minlength=len(found.classnames))
+    others = len(found) - images
+    if not others.all():
+        return None
+    costs = np.where(found.correct, 0.0, images[found.labels] / others[found.predicted]) / len(images)
+    _, stratum = np.unique(found.labels, return_inverse=True)
+    worst = np.array([images[c] / np.delete(others, c).min() / len(images) for c in np.flatnonzero(images)])
+    return Shares(1 - costs / worst[stratum], stratum, worst, 1 - worst.sum())
+
+
+@metric(title="macro specificity", unit="%", lower_is_better=False, shares=_specific)
 def macro_specificity(predictions: Predictions) -> float | None:
     """Mean specificity over the classes for which it is defined; None for a single class."""
     values = [value for value in per_class_specificity(predictions).values() if value is not None]
@@ -333,7 +369,7 @@ def with_temperature(predictions: Predictions, temperature: float) -> Prediction
     if not 0 < temperature < float("inf"):
         raise UserError(f"A temperature must be a finite number above 0, not {temperature}.")
     logits = predictions.logits.astype(np.float64) / temperature
-    return Predictions(predictions.images, predictions.labels, logits, predictions.classnames)
+    return replace(predictions, logits=logits)
 
 
 # Selective prediction
@@ -349,7 +385,16 @@ def aurc(predictions: Predictions) -> float:
     return 100.0 * float(risk_coverage(predictions)[1].mean())
 
 
-@metric(title="accuracy at 80 % coverage", unit="%", lower_is_better=False)
+def _of_the_confident(found: Predictions) -> Shares:
+    """`shares` for the accuracy at 80 % coverage."""
+    correct, _ = _by_confidence(found)
+    values, stratum = np.empty(len(found)), np.full(len(found), -1)
+    values[found.by_confidence] = correct
+    stratum[found.by_confidence[: math.ceil(len(found) * COVERAGE)]] = 0
+    return Shares(values, stratum, np.ones(1))
+
+
+@metric(title="accuracy at 80 % coverage", unit="%", lower_is_better=False, shares=_of_the_confident)
 def accuracy_at_80_coverage(predictions: Predictions) -> float:
     """Accuracy on the most confident 80 % of the images, rounded up to a whole number; ties as in AURC.
 
