@@ -71,6 +71,11 @@ def interval(shares: Shares, units: np.ndarray, level: float = 0.95, runs: int =
     numbers, clusters = zip(
         *(effective_number(shares.values[inside], units[inside], runs) for inside in strata), strict=True
     )
+    if len(strata) > 1:  # the variance of each is estimated, with one degree of freedom less
+        numbers = tuple(
+            max(number - (units_ == inside.sum()), 1.0)
+            for number, units_, inside in zip(numbers, clusters, strata, strict=True)
+        )
     counted, free = sum(clusters), sum(clusters) - len(strata)
     factor = 1.0
     if free and (len(strata) > 1 or counted < (shares.stratum >= 0).sum()):

@@ -64,10 +64,9 @@ def bootstrap(
     """A metric, averaged over seeds, with its interval over test images, or over patients where these are known.
 
     The interval shows what other patients would have given with these trained prompts; it does not include variation
-    between trainings. That of a share (Metric.shares) is computed, others are expanded percentiles of bootstrap draws
-    (Hesterberg, American Statistician 2015), as wide as Student's t is for the number of patients. Each draw samples
-    patients with replacement, the same ones for all seeds and in each class, so that no class is lost; a patient with
-    several classes is drawn whole, among those of the rarest. The interval of a metric that few images increase
+    between trainings. That of a share (Metric.shares) is computed, others are Student's from the deviation of bootstrap
+    draws. Each draw samples patients with replacement, the same ones for all seeds and in each class, so that no class
+    is lost; a patient with several classes is drawn whole, among those of the rarest. The interval of a metric that few images increase
     (Metric.inflated), such as the ECE, reaches down to what it would be without that bias.
 
     predictions: those of one run, or of one run per seed on the same images in the same order.
@@ -190,7 +189,10 @@ def _interval(
     result = _percentiles(measured, samples, level, strata.tail(level), _fingerprint(base))
     if find(metric).inflated:
         return _about_the_value(result)
-    return _stretched(result, *_ends(metric, methods, base, result))
+    low, high = _ends(metric, methods, base, result)
+    if np.ptp(samples) and (len(methods) > 1 or find(metric).unit != "%"):
+        return replace(result, low=low, high=high)
+    return _stretched(result, low, high)
 
 
 def _about_the_value(drawn: Interval) -> Interval:
@@ -204,7 +206,7 @@ def _about_the_value(drawn: Interval) -> Interval:
 
 
 def _ends(metric: str, methods: list[list[Predictions]], base: Predictions, drawn: Interval) -> tuple[float, float]:
-    """The ends of an interval: computed for a share, by percentiles for a difference, else from the draws' deviation.
+    """The ends of an interval: computed for a share, else Student's from the draws' deviation.
 
     Equal draws say nothing of the chance of few images. Then a difference of shares has the interval of a share of 0
     images that differ, and a percentage without mistakes that of a balanced accuracy without mistakes.
@@ -215,7 +217,7 @@ def _ends(metric: str, methods: list[list[Predictions]], base: Predictions, draw
     if len(methods) > 1:
         one = decomposed[0][0]
         if one is None or not flat or drawn.value or methods[0] == methods[1]:
-            return drawn.low, drawn.high
+            return _symmetric(drawn)
         none_differs = replace(one, values=np.zeros(len(base)), offset=0.0)
         wide = 100 * shares.interval(none_differs, units(base), drawn.level)[1]
         return -wide, wide
@@ -223,7 +225,7 @@ def _ends(metric: str, methods: list[list[Predictions]], base: Predictions, draw
         low, high = shares.interval(mean, units(base), drawn.level, len(methods[0]))
         return 100 * low, 100 * high
     if find(metric).unit != "%":
-        return drawn.low, drawn.high
+        return _symmetric(drawn)
     if not flat:
         return _on_logit_scale(drawn)
     lower, best = find(metric).lower_is_better, 0.0 if find(metric).lower_is_better else 100.0
@@ -233,6 +235,14 @@ def _ends(metric: str, methods: list[list[Predictions]], base: Predictions, draw
     return (0.0, 100 - worst) if lower else (worst, 100.0)
 
 
+def _symmetric(drawn: Interval) -> tuple[float, float]:
+    """Student's interval from the deviation of the draws; percentiles of draws of few patients do not reach so far."""
+    from scipy.stats import norm
+
+    half = -float(norm.ppf(drawn.tail)) * float(np.nanstd(drawn.samples)) if drawn.tail else 0.0
+    return drawn.value - half, drawn.value + half
+
+
 def _on_logit_scale(drawn: Interval) -> tuple[float, float]:
     """Student's interval of a percentage from the deviation of its draws, computed for its logit: percentiles of a
     skewed distribution near 0 or 100 do not reach far enough towards 50."""
@@ -240,7 +250,7 @@ def _on_logit_scale(drawn: Interval) -> tuple[float, float]:
     from scipy.stats import norm
 
     share = drawn.value / 100
-    if not 0 < share < 1:
+    if not 0 < share < 1 or not drawn.tail:
         return drawn.low, drawn.high
     half = -norm.ppf(drawn.tail) * np.nanstd(drawn.samples) / 100 / (share * (1 - share))
     low, high = (100 * float(expit(logit(share) + side * half)) for side in (-1, 1))
