@@ -66,8 +66,8 @@ def bootstrap(
     The interval shows what other patients would have given with these trained prompts; it does not include variation
     between trainings. That of a share (Metric.shares) is computed, others are Student's from the deviation of bootstrap
     draws. Each draw samples patients with replacement, the same ones for all seeds and in each class, so that no class
-    is lost; a patient with several classes is drawn whole, among those of the rarest. The interval of a metric that few images increase
-    (Metric.inflated), such as the ECE, reaches down to what it would be without that bias.
+    is lost; a patient with several classes is drawn whole, among those of the rarest. The interval of a metric that few
+    images increase (Metric.inflated), such as the ECE, reaches down to what it would be without that bias.
 
     predictions: those of one run, or of one run per seed on the same images in the same order.
     groups: the patient (or another cluster) of each image, instead of those of the predictions. An image whose group is
