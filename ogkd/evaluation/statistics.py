@@ -37,7 +37,8 @@ class Interval:
     """A value with its interval.
 
     tail: the quantile of the draws on either side; smaller than (1 - level) / 2 where there are few patients.
-    samples: (draws,) the value on each draw; NaN where undefined. Draws of the same images are paired.
+    samples: (draws,) the value on each draw, as far from the interval's value as its ends are; NaN where undefined.
+        Draws of the same images are paired.
     images: a fingerprint of the images, labels and classes; None if computed from several intervals.
     """
 
@@ -186,13 +187,8 @@ def _interval(
                 for counts in _counts(rows_of_draws, len(base))
             ]
         )
-    result = _percentiles(measured, samples, level, strata.tail(level), _fingerprint(base))
-    if find(metric).inflated:
-        return _about_the_value(result)
-    low, high = _ends(metric, methods, base, result)
-    if np.ptp(samples) and (len(methods) > 1 or find(metric).unit != "%"):
-        return replace(result, low=low, high=high)
-    return _stretched(result, low, high)
+    drawn = _percentiles(measured, samples, level, strata.tail(level), _fingerprint(base))
+    return _about_the_value(drawn) if find(metric).inflated else _stretched(drawn, *_ends(metric, methods, base, drawn))
 
 
 def _about_the_value(drawn: Interval) -> Interval:
