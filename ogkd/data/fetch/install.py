@@ -23,7 +23,7 @@ from ogkd.core.network import trouble
 from ogkd.core.transfer import TransferError, download, read_small, require_space, writing
 from ogkd.data import catalogue
 from ogkd.data.catalogue import PARTS, Facts
-from ogkd.data.fetch.archive import ArchiveError, FolderSource, Limits, Source, ZipSource, find_prefix
+from ogkd.data.fetch.archive import ArchiveError, Limits, Source, find_prefix, opened
 from ogkd.data.fetch.check import Report, check, has_image_header
 from ogkd.data.splits import parse_split
 
@@ -78,7 +78,7 @@ def install(facts: Facts, root: Path, places: Places, given: Path | None = None)
         report = check(facts, root)  # another process may have completed it in the meantime
         if report.split is None and facts.image_folder(root).is_dir():  # the split may be all that is missing
             with contextlib.suppress(ArchiveError, UserError):
-                _place(FolderSource(facts.folder(root) / ".nothing"), facts, root, places)
+                _place(Source({}), facts, root, places)
                 report = check(facts, root)
         if not report.complete:
             if given is None:
@@ -129,7 +129,7 @@ def _from_network(facts: Facts, root: Path, places: Places) -> None:
                 unknown = "" if facts.sha256 else ", whose SHA-256 the catalogue does not know,"
                 print(f"Fetching {facts.zip_name}{unknown} from {name}.")
                 fetch()
-            with ZipSource(zip_file, places.limits) as source:
+            with opened(zip_file, places.limits) as source:
                 _place(source, facts, root, places)
         except TransferError as error:
             reasons.append(f"from {name}: {error}")
@@ -180,8 +180,10 @@ def _from_files(facts: Facts, root: Path, places: Places, given: Path) -> None:
     given = given / facts.zip_name if (given / facts.zip_name).is_file() else given
     if not given.exists():
         raise UserError(f"{given} does not exist: give --from the folder or zip that has the images of {facts.name}.")
+    if facts.sha256 and given.is_file() and file_sha256(given, given.name) != facts.sha256:
+        print(f"note: {given} is not the published {facts.zip_name}, as its SHA-256 differs.")
     try:
-        with FolderSource(given) if given.is_dir() else ZipSource(given, places.limits) as source:
+        with opened(given, places.limits) as source:
             _place(source, facts, root, places)
     except ArchiveError as error:
         raise UserError(f"{given} is unusable for {facts.name}, {error}: give --from another folder or zip.") from error
@@ -227,15 +229,14 @@ def _place(source: Source, facts: Facts, root: Path, places: Places) -> None:
 def _split_content(source: Source, facts: Facts, root: Path, places: Places) -> bytes:
     """Return the published split file's content, from the data folder, the source or the public repository."""
     name = f"split_{facts.name}.json"
-    candidates: list[Callable[[], bytes]] = []
-    if facts.split_file(root).is_file():
-        candidates.append(facts.split_file(root).read_bytes)
-    for path, size in source.sizes.items():
-        if path.rpartition("/")[2] == name and size <= 64 << 20:
-            candidates.append(partial(source.read, path))
-    for candidate in candidates:
-        content = candidate()
-        if git_blob_sha1(content) == facts.split_blob_sha1:
+    local = [facts.split_file(root).read_bytes] if facts.split_file(root).is_file() else []
+    inside = [
+        partial(source.read, path)
+        for path, size in source.sizes.items()
+        if path.rpartition("/")[2] == name and size <= 64 << 20
+    ]
+    for read in (*local, *inside):
+        if git_blob_sha1(content := read()) == facts.split_blob_sha1:
             return content
     url = places.split_url(facts)
     try:
