@@ -19,9 +19,8 @@ from ogkd.data.patients import (
     one_each,
     patients_in,
     patients_of,
-    write_patients,
 )
-from ogkd.data.splits import groups_file, part_of_image, split_file, write_split
+from ogkd.data.splits import part_of_image, split_file, write_split
 from ogkd.data.splitting import divide, table
 
 
@@ -69,9 +68,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     split = divide(args.folder, found.classes, owners, found.parts, args.seed)
     write_split(split, file)
     print(table(split, owners))
-    written = [file, *_write(found.groups, groups_file(args.folder))]
-    if owners:
-        written.append(write_patients(owners, args.folder))
+    written = [file]
+    for kind, record in (("groups", found.groups), ("patients", owners)):
+        if record:
+            written.append(split_file(args.folder, kind))
+            write_json(record, written[-1])
     print(f"Wrote {' and '.join(map(str, written))}.{_verdict(across_parts(part_of_image(split), owners), owners)}")
 
 
@@ -107,14 +108,6 @@ def _patients(args: argparse.Namespace, found: labels.Labels, images: Sequence[s
             "--else-one-per-image to count each of them as a patient of its own."
         )
     return known
-
-
-def _write(groups: Mapping[str, Mapping[str, str]], file: Path) -> list[Path]:
-    """Write the groups of the images, if there are any, and return the files that were written."""
-    if not groups:
-        return []
-    write_json(groups, file)
-    return [file]
 
 
 def _verdict(across: Sequence[str], owners: Mapping[str, str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -196,12 +196,9 @@ def _numbers_of(table: Table, column: str, free: Sequence[str]) -> Mapping[str, 
     for name in free:
         if name == column or not LABEL_COLUMNS.fullmatch(squeezed(name)) or not _are_numbers(table[name]):
             continue
-        pairs = {
-            (class_words(word), float(number))
-            for word, number in zip(table[column], table[name], strict=True)
-            if word and number
-        }
-        if len(pairs) == len({word for word, _ in pairs}) == len({number for _, number in pairs}):
+        rows = zip(table[column], table[name], strict=True)
+        pairs = {(class_words(word), float(number)) for word, number in rows if word and number}
+        if len(pairs) == len(dict(pairs)) == len({number for _, number in pairs}):
             return dict(pairs)
     return {}
 
@@ -265,13 +262,9 @@ def _renamed(classes: Mapping[str, list[str]], names: Mapping[str, str] | None) 
 
 
 def _parts(table: Table, rows: Rows, column: str, images: Sequence[str], notes: list[str]) -> dict[str, str]:
-    result = table.one_value(rows, column)
-    values = {result[image] for image in images} - {""}
-    if squeezed(column) == "fold":
-        values, result = (
-            {f"fold {value}" for value in values},
-            {image: f"fold {value}" for image, value in result.items()},
-        )
+    kind = "fold " if squeezed(column) == "fold" else ""  # a column fold holds numbers
+    value_of = {image: kind + value for image, value in table.one_value(rows, column).items() if value}
+    values = {value_of[image] for image in images if image in value_of}
     parts = _parts_in(values)
     if not parts:
         raise UserError(
@@ -279,21 +272,16 @@ def _parts(table: Table, rows: Rows, column: str, images: Sequence[str], notes: 
             "and test there, or choose another with --split-column."
         )
     role, said = roles(parts)
-    of = {image: role[parts[result[image]]] for image in images if result[image] in parts}
-    counts = Counter(of.values())
+    result = {image: role[parts[value_of[image]]] for image in images if image in value_of}
+    counts = Counter(result.values())
     notes.append(f"the column {column} is the split ({', '.join(f'{part} {counts[part]}' for part in PARTS)}){said}")
-    without = [image for image in images if image not in of]
+    without = [image for image in images if image not in result]
     notes += tally(f"images without a part in the column {column}, which are left out", without)
-    return of
+    return result
 
 
 def _groups(table: Table, rows: Rows, columns: Sequence[str], images: Sequence[str]) -> dict[str, dict[str, str]]:
     """Return the values of columns that divide the images into a few groups, such as sex or site."""
-    groups: dict[str, dict[str, str]] = defaultdict(dict)
-    for column in columns:
-        values = table[column]
-        result = {image: values[rows.of[image][0]] for image in images}
-        if 1 < len(set(result.values())) <= MOST_GROUPS:
-            for image, value in result.items():
-                groups[image][column] = value
-    return dict(groups)
+    cells = table.cells.loc[[rows.of[image][0] for image in images], [*columns]]
+    few = cells.loc[:, [1 < cells[column].nunique() <= MOST_GROUPS for column in columns]]
+    return dict(zip(images, few.to_dict("records"), strict=True)) if few.columns.size else {}

@@ -10,8 +10,8 @@ import pytest
 
 from ogkd.core import UserError, read_json
 from ogkd.data.image_folder import ImageFolder
-from ogkd.data.patients import across_parts, patients_file, patients_of, read_patients
-from ogkd.data.splits import part_of_image, read_split
+from ogkd.data.patients import across_parts, patients_of, read_patients
+from ogkd.data.splits import part_of_image, read_split, split_file
 from tests.core.test_dicom import made
 from tests.support.folders import config
 from tests.support.pictures import put
@@ -172,7 +172,7 @@ def test_the_patient_of_a_dicom_file_is_used_by_default(command, slices):
     assert done.returncode == 0, done.stderr
     assert "36 images of 12 patients by the PatientID" in done.stdout and "No patient is in two parts" in done.stdout
     assert read_patients(slices)["mass/001.dcm"] == "P00"
-    for path in (patients_file(slices), slices / "split_slices.json"):
+    for path in (split_file(slices, "patients"), slices / "split_slices.json"):
         path.unlink()
     data = ImageFolder(config(slices.parent, "slices"))
     split, owner = read_split(data.split_path), read_patients(slices)
@@ -185,7 +185,7 @@ def test_an_empty_or_shared_patient_id_is_not_a_patient(command, slices):
     assert done.returncode == 2 and "10 of 36 images have no patient" in done.stderr
     done = command(["scripts/split.py", str(slices), "--else-one-per-image"])
     assert done.returncode == 0 and "DICOM files without a PatientID: 10" in done.stdout
-    patients_file(slices).unlink()
+    split_file(slices, "patients").unlink()
     set_patients(slices, "ANON")
     done = command(["scripts/split.py", str(slices), "--replace"])
     assert done.returncode == 2 and "All DICOM files have the same PatientID" in done.stderr
