@@ -271,10 +271,10 @@ def _parts(table: Table, rows: Rows, column: str, images: Sequence[str], notes: 
             f"The column {column} of {table.path} holds {listed(sorted(values))}, which are no parts: write train, val "
             "and test there, or choose another with --split-column."
         )
-    role, said = roles(parts)
+    role, clause = roles(parts)
     result = {image: role[parts[value_of[image]]] for image in images if image in value_of}
     counts = Counter(result.values())
-    notes.append(f"the column {column} is the split ({', '.join(f'{part} {counts[part]}' for part in PARTS)}){said}")
+    notes.append(f"the column {column} is the split ({', '.join(f'{part} {counts[part]}' for part in PARTS)}){clause}")
     without = [image for image in images if image not in result]
     notes += tally(f"images without a part in the column {column}, which are left out", without)
     return result

@@ -30,7 +30,7 @@ class Listing:
     folders: list[str] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)  # files, and folders that were not entered
     linked: list[str] = field(default_factory=list)  # links to folders whose files are listed
-    again: list[str] = field(default_factory=list)  # links to folders that are listed already or contain this one
+    revisits: list[str] = field(default_factory=list)  # links to folders that are listed already or contain this one
     broken: list[str] = field(default_factory=list)  # links to nothing
 
     def unread(self) -> list[str]:
@@ -55,7 +55,7 @@ def list_files(folder: str | Path) -> Listing:
         identity = _identity(top / path)
         new = identity not in listed
         listed.add(identity)
-        (waiting if new else listing.again).append(path)
+        (waiting if new else listing.revisits).append(path)
         return new
 
     while waiting or links:

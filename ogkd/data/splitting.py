@@ -43,11 +43,11 @@ def divide(
     """
     patients = one_each(patients, [path for paths in images.values() for path in paths]) if patients else {}
 
-    def drawn(images: Images, shares: Mapping[str, float]) -> Split:
+    def sample(images: Images, shares: Mapping[str, float]) -> Split:
         return split_by_patient(images, patients, seed, shares) if patients else make_split(folder, images, shares)
 
     if not parts:
-        return drawn(images, SHARES)
+        return sample(images, SHARES)
     of_part = {
         part: {name: [path for path in paths if parts.get(path) == part] for name, paths in images.items()}
         for part in PARTS
@@ -56,7 +56,7 @@ def divide(
         if lacking := [name for name, paths in of_part[part].items() if not paths]:
             raise UserError(f"The part {part} has no image of {listed(lacking)}: every class needs some in each part.")
     split = {part: _items(of_part[part]) for part in PARTS}
-    return split if split["val"] else {**drawn(of_part["train"], SHARES_WITHOUT_TEST), "test": split["test"]}
+    return split if split["val"] else {**sample(of_part["train"], SHARES_WITHOUT_TEST), "test": split["test"]}
 
 
 def make_split(folder: str | Path, images: Images, shares: Mapping[str, float] = SHARES) -> Split:

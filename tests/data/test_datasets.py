@@ -59,21 +59,21 @@ def made_split(classes: int, train: int = 3, val: int = 2, test: int = 2) -> dic
 def published_draw(entries: dict[str, list[list]], shots: int, seed: int, subset: str) -> dict[str, list[tuple]]:
     """The published sampler's rule, written from its description and on the module's own generator."""
     random.seed(seed)
-    drawn = {}
+    sample = {}
     for part, k in (("train", shots), ("val", min(shots, 4))):
         by_label = defaultdict(list)
         for entry in entries[part]:
             by_label[entry[1]].append(entry)
-        drawn[part] = []
+        sample[part] = []
         for group in by_label.values():
-            drawn[part].extend(random.sample(group, k) if len(group) >= k else group)
-    drawn["test"] = entries["test"]
-    labels = sorted({entry[1] for entry in drawn["train"]})
+            sample[part].extend(random.sample(group, k) if len(group) >= k else group)
+    sample["test"] = entries["test"]
+    labels = sorted({entry[1] for entry in sample["train"]})
     half = math.ceil(len(labels) / 2)
-    kept = {"all": labels, "base": labels[:half], "new": labels[half:]}[subset]
+    chosen = {"all": labels, "base": labels[:half], "new": labels[half:]}[subset]
     return {
-        part: [(path, kept.index(label), name) for path, label, name in items if label in kept]
-        for part, items in drawn.items()
+        part: [(path, chosen.index(label), name) for path, label, name in items if label in chosen]
+        for part, items in sample.items()
     }
 
 
@@ -83,8 +83,8 @@ def test_the_images_drawn_are_those_that_the_published_sampler_draws(split_folde
     split, entries = read_split(file), json.loads(file.read_text())
     for seed, shots in ((1, 1), (2, 4), (3, 16)):
         for subset in ("all", "base", "new"):
-            drawn = take_classes(draw_shots(split, shots, seed), subset)
-            assert drawn == published_draw(entries, shots, seed, subset)
+            sample = take_classes(draw_shots(split, shots, seed), subset)
+            assert sample == published_draw(entries, shots, seed, subset)
     facts = catalogue.load().lookup(name)
     assert facts.counts == tuple(len(split[part]) for part in PARTS) and list(facts.classes) == class_names(split)
     counts = Counter((item.classname, part) for part in PARTS for item in split[part])
@@ -104,12 +104,12 @@ def test_classes_with_fewer_images_than_shots_are_drawn_by_the_published_rule_to
     for part in entries.values():
         order.shuffle(part)
     split = parse_split(json.dumps(entries).encode(), "made up")
-    drawn = draw_shots(split, shots, seed)
-    assert take_classes(drawn, subset) == published_draw(entries, shots, seed, subset)
-    few, sentence = sum(count < shots for count in counts), shortage(drawn["train"], shots)
+    sample = draw_shots(split, shots, seed)
+    assert take_classes(sample, subset) == published_draw(entries, shots, seed, subset)
+    few, sentence = sum(count < shots for count in counts), shortage(sample["train"], shots)
     assert not sentence if not few else f"{few} of the {len(counts)} classes" in sentence
     assert not few or f"{sum(min(count, shots) for count in counts)} images in all" in sentence
-    assert shortage(drawn["train"], -1) == ""
+    assert shortage(sample["train"], -1) == ""
 
 
 def test_drawing_neither_uses_nor_disturbs_the_global_generator():

@@ -92,8 +92,8 @@ class World:
     def put(self, kind: str, content: bytes | Served, name: str = "Kidney") -> Served:
         return self.server.put(self.path(kind, name), content)
 
-    def asked(self, kind: str) -> list:
-        return self.server.asked(self.path(kind))
+    def transfers(self, kind: str) -> list:
+        return self.server.transfers(self.path(kind))
 
     def download(self, *arguments: str) -> tuple[int, str, str]:
         """(exit status, standard output, standard error) of the program."""
@@ -138,8 +138,8 @@ def test_a_data_set_comes_from_the_hub_and_is_not_fetched_twice(world):
     assert status == 0 and world.tree() == world.whole()
     rows = [line.split() for line in out.splitlines()]
     assert ["cyst", "3", "2", "2"] in rows and ["all", "6", "4", "4"] in rows and ["as", "published"] in rows
-    asked = len(world.server.requests)
-    assert world.download("Kidney")[0] == 0 and len(world.server.requests) == asked
+    before = len(world.server.requests)
+    assert world.download("Kidney")[0] == 0 and len(world.server.requests) == before
 
 
 def test_a_wrong_split_from_the_repository_is_refused_by_its_hash(world):
@@ -149,7 +149,7 @@ def test_a_wrong_split_from_the_repository_is_refused_by_its_hash(world):
     assert status == 2 and one_sentence(err) and world.kidney.facts.split_blob_sha1 in err
     world.put("split_url", world.kidney.split)
     assert world.download("kidney")[0] == 0 and world.tree() == world.whole()
-    assert len([request for request in world.asked("zip_url") if request.sent]) == 1, "the zip is used again"
+    assert len([request for request in world.transfers("zip_url") if request.sent]) == 1, "the zip is used again"
 
 
 @pytest.mark.parametrize("kind", ["zip_url", "drive_url"])
@@ -241,7 +241,7 @@ def test_an_interrupted_download_resumes_where_it_stopped(world, small_chunks, e
     file.gate.set()
     assert 0 < had < len(content)
     assert world.download("kidney")[0] == 0 and world.tree() == world.whole()
-    assert world.asked("zip_url")[-1].range == f"bytes={had}-"
+    assert world.transfers("zip_url")[-1].range == f"bytes={had}-"
 
 
 @pytest.mark.slow
@@ -253,7 +253,7 @@ def test_a_second_call_for_the_same_data_set_waits_for_the_first_and_finds_it_co
     status, _, err = world.download("kidney")
     assert status == 0 and f"Waiting for the download of Kidney to {world.root}, which process {child.pid}" in err
     child.join()
-    assert child.exitcode == 0 and len(world.asked("zip_url")) == 1 and world.tree() == world.whole()
+    assert child.exitcode == 0 and len(world.transfers("zip_url")) == 1 and world.tree() == world.whole()
 
 
 def received(world: World) -> int:
@@ -286,13 +286,13 @@ def test_check_only_looks(world):
     assert status == 2 and one_sentence(err) and "download.py kidney" in err
     world.put("zip_url", world.kidney.zip())
     assert world.download("kidney")[0] == 0
-    asked = len(world.server.requests)
+    before = len(world.server.requests)
     assert world.download("kidney", "--check")[0] == 0
     lost = world.kidney.facts.image_folder(world.root) / "stone/val1.png"
     lost.unlink()
     status, out, err = world.download("kidney", "--check")
     assert status == 2 and str(lost) in err and "1 of 2" in out and "NOT as published" in out
-    assert len(world.server.requests) == asked
+    assert len(world.server.requests) == before
     assert world.download("kidney")[0] == 0 and world.tree() == world.whole(), "a call without --check mends it"
 
 
@@ -314,7 +314,7 @@ def test_files_at_hand_are_used_instead_of_the_network(world, tmp_path, kind):
     before = sorted(given.rglob("*"))
     assert world.download("kidney", "--from", str(source))[0] == 0
     assert world.tree() == world.whole() and sorted(given.rglob("*")) == before
-    assert not world.asked("zip_url")
+    assert not world.transfers("zip_url")
 
 
 @pytest.mark.parametrize("kind", ["absent", "a zip without the images", "a page instead of a zip"])
@@ -369,8 +369,8 @@ def test_the_weights_are_fetched_checked_and_exported(world, weights, tmp_path):
     exported = {file.name: file.read_bytes() for file in plain.iterdir()}
     assert exported == {name: file.content for name, file in weights.items()}
     assert models.load(str(plain)).embed_dim == models.load(str(tmp_path / "tiny")).embed_dim
-    asked = len(world.server.requests)
-    assert world.download("weights", "--check")[0] == 0 and len(world.server.requests) == asked
+    before = len(world.server.requests)
+    assert world.download("weights", "--check")[0] == 0 and len(world.server.requests) == before
 
 
 def test_weights_that_are_refused_or_corrupt_are_one_sentence_and_fetched_again(world, weights, tmp_path):

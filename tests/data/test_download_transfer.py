@@ -53,7 +53,7 @@ def interrupted(server: Server, folder: Path, received: int = 100_000, **served)
 def test_a_broken_connection_is_resumed(server, fetch):
     server.put("/file", Served(CONTENT, breaks=[100_000]))
     assert fetch() == CONTENT
-    assert [request.range for request in server.asked("/file")] == [None, "bytes=100000-"]
+    assert [request.range for request in server.transfers("/file")] == [None, "bytes=100000-"]
     assert sum(request.sent for request in server.requests) == len(CONTENT)
 
 
@@ -116,7 +116,7 @@ def test_too_little_space_is_found_before_the_transfer(server, fetch, tmp_path):
         fetch()
     with pytest.raises(UserError, match=r"file and its content: 20000000.00 GB needed"):
         fetch(beside=1.0)
-    assert not server.asked("/file") and not list(tmp_path.iterdir())
+    assert not server.transfers("/file") and not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")

@@ -237,9 +237,9 @@ def test_files_beside_the_images_are_left_out_and_said(tmp_path, beside):
     put(tmp_path, images)
     put(tmp_path, [*beside, *LITTER, "loose.png"], mask)
     assert sorted(path for paths in find_images(tmp_path).values() for path in paths) == sorted(images)
-    said = remarks(tmp_path)
-    assert f"(masks, overlays, thumbnails) that are not used: {len(beside)} (" in said and not faults(tmp_path)
-    assert all(words in said for words in ("1 (.gif 1", "1 (.db 1", "Hidden", "1 (.png 1; the first is loose"))
+    notes = remarks(tmp_path)
+    assert f"(masks, overlays, thumbnails) that are not used: {len(beside)} (" in notes and not faults(tmp_path)
+    assert all(words in notes for words in ("1 (.gif 1", "1 (.db 1", "Hidden", "1 (.png 1; the first is loose"))
 
 
 @pytest.mark.parametrize(
@@ -297,8 +297,8 @@ def test_notes_for_a_model_card_name_no_file(tmp_path):
 )
 def test_classes_whose_names_cannot_be_told_apart_are_refused_and_both_named(tmp_path, one, other):
     put(tmp_path / "scans", numbered(one, other, "third"))
-    found = faults(tmp_path / "scans")
-    assert "both give the class" in found and repr(one) in found and repr(other) in found
+    text = faults(tmp_path / "scans")
+    assert "both give the class" in text and repr(one) in text and repr(other) in text
     with pytest.raises(UserError, match="both give the class"):
         ImageFolder(config(tmp_path))
 
@@ -334,8 +334,8 @@ def test_what_came_or_went_after_the_split_is_said(tmp_path):
     put(tmp_path / "scans", numbered(*CLASSES))
     assert ImageFolder(config(tmp_path)).warnings == []
     put(tmp_path / "scans", [*numbered("cyst"), "benign/new.png"])
-    for found in ("\n".join(ImageFolder(config(tmp_path)).warnings), faults(tmp_path / "scans")):
-        assert "cyst is not in the split" in found
+    for text in ("\n".join(ImageFolder(config(tmp_path)).warnings), faults(tmp_path / "scans")):
+        assert "cyst is not in the split" in text
     assert "Images that are not in the split and not used: 1" in remarks(tmp_path / "scans")
     (tmp_path / "scans/benign/0.png").unlink()
     assert "1 of the 8 images listed" in faults(tmp_path / "scans")
@@ -354,9 +354,9 @@ def test_links_are_followed_once_loops_end_and_broken_ones_are_a_fault(tmp_path)
     (scans / "a").symlink_to(scans / "normal")
     images = find_images(scans)
     assert {name: len(paths) for name, paths in images.items()} == {"benign": 4, "malignant": 4, "normal": 4}
-    said = remarks(scans)
-    assert "Linked folders, which are followed: 3" in said
-    assert "not followed" in said and "(a, " in said
+    notes = remarks(scans)
+    assert "Linked folders, which are followed: 3" in notes
+    assert "not followed" in notes and "(a, " in notes
     for path, target in (("benign/9.png", tmp_path / "gone.png"), ("cyst", tmp_path / "gone"), ("self", "self")):
         (scans / path).symlink_to(target)
     assert len(list_files(scans).broken) == 3 and "Broken links in" in faults(scans)

@@ -176,17 +176,17 @@ def _from_drive(url: str, target: Path, sha256: str | None) -> None:
     part.replace(target)
 
 
-def _from_files(facts: Facts, root: Path, places: Places, given: Path) -> None:
-    given = given / facts.zip_name if (given / facts.zip_name).is_file() else given
-    if not given.exists():
-        raise UserError(f"{given} does not exist: give --from the folder or zip that has the images of {facts.name}.")
-    if facts.sha256 and given.is_file() and file_sha256(given, given.name) != facts.sha256:
-        print(f"note: {given} is not the published {facts.zip_name}, as its SHA-256 differs.")
+def _from_files(facts: Facts, root: Path, places: Places, local: Path) -> None:
+    local = local / facts.zip_name if (local / facts.zip_name).is_file() else local
+    if not local.exists():
+        raise UserError(f"{local} does not exist: give --from the folder or zip that has the images of {facts.name}.")
+    if facts.sha256 and local.is_file() and file_sha256(local, local.name) != facts.sha256:
+        print(f"note: {local} is not the published {facts.zip_name}, as its SHA-256 differs.")
     try:
-        with opened(given, places.limits) as source:
+        with opened(local, places.limits) as source:
             _place(source, facts, root, places)
     except ArchiveError as error:
-        raise UserError(f"{given} is unusable for {facts.name}, {error}: give --from another folder or zip.") from error
+        raise UserError(f"{local} is unusable for {facts.name}, {error}: give --from another folder or zip.") from error
 
 
 def _place(source: Source, facts: Facts, root: Path, places: Places) -> None:
