@@ -25,7 +25,7 @@ def server():
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    """The hub's client writes what it has received in chunks, here smaller than CONTENT, and retries without a pause."""
+    """The hub's client writes what it has received in chunks, here smaller than CONTENT; it need not pause."""
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 10_000)
     monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
 
