@@ -148,18 +148,16 @@ def _assign(counts: np.ndarray, seed: int, wanted: np.ndarray) -> np.ndarray:
     shares = counts / counts.sum(0)
     order = generator.permutation(len(counts))
     order = order[np.argsort(-shares[order].max(1), kind="stable")]
-    filled, part_of = np.zeros((len(wanted), counts.shape[1])), np.zeros(len(counts), dtype=int)
-    for row in order:
-        part_of[row] = int(np.argmin([_cost(filled, part, shares[row], wanted) for part in range(len(wanted))]))
-        filled[part_of[row]] += shares[row]
-    for _ in range(ROUNDS):
+    filled, part_of = np.zeros((len(wanted), counts.shape[1])), np.full(len(counts), -1)
+    for _ in range(1 + ROUNDS):  # the first assigns them
         moved = False
         for row in order:
             before = part_of[row]
-            filled[before] -= shares[row]
+            if before >= 0:
+                filled[before] -= shares[row]
             costs = [_cost(filled, part, shares[row], wanted) for part in range(len(wanted))]
             best = int(np.argmin(costs))
-            if costs[best] < costs[before] - 1e-12:
+            if before < 0 or costs[best] < costs[before] - 1e-12:
                 part_of[row], moved = best, True
             filled[part_of[row]] += shares[row]
         if not moved:
