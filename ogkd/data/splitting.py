@@ -48,15 +48,14 @@ def divide(
 
     if not parts:
         return sample(images, SHARES)
-    of_part = {
-        part: {name: [path for path in paths if parts.get(path) == part] for name, paths in images.items()}
-        for part in PARTS
-    }
+    split = _split(images, parts)
     for part in ("train", "test"):
-        if lacking := [name for name, paths in of_part[part].items() if not paths]:
+        if lacking := _lacking(split, images, part):
             raise UserError(f"The part {part} has no image of {listed(lacking)}: every class needs some in each part.")
-    split = {part: _items(of_part[part]) for part in PARTS}
-    return split if split["val"] else {**sample(of_part["train"], SHARES_WITHOUT_TEST), "test": split["test"]}
+    if split["val"]:
+        return split
+    train = {name: [path for path in paths if parts.get(path) == "train"] for name, paths in images.items()}
+    return {**sample(train, SHARES_WITHOUT_TEST), "test": split["test"]}
 
 
 def make_split(folder: str | Path, images: Images, shares: Mapping[str, float] = SHARES) -> Split:
@@ -84,18 +83,19 @@ def make_split(folder: str | Path, images: Images, shares: Mapping[str, float] =
 
 
 def _split(images: Images, part_of: Mapping[str, str]) -> Split:
-    return {
-        part: _items({name: [path for path in paths if part_of[path] == part] for name, paths in images.items()})
-        for part in PARTS
-    }
-
-
-def _items(images: Images) -> list[Item]:
-    return [
+    """Return the images of each part, with labels in the order of `images`; those without a part are left out."""
+    items = [
         Item(path, label, class_words(name) or name)
         for label, (name, paths) in enumerate(images.items())
         for path in paths
     ]
+    return {part: [item for item in items if part_of.get(item.path) == part] for part in PARTS}
+
+
+def _lacking(split: Split, images: Images, part: str) -> list[str]:
+    """Return the classes of `images` that have none in a part."""
+    labels = {item.label for item in split[part]}
+    return [name for label, name in enumerate(images) if label not in labels]
 
 
 def shuffled(paths: Sequence[str]) -> list[str]:
@@ -133,10 +133,10 @@ def split_by_patient(
     places = _assign(counts, seed, np.array([*shares.values()]))
     parts = [PARTS[place] for place in places]
     split = _split(images, {path: parts[row_of[patients[path]]] for paths in images.values() for path in paths})
-    for label, name in enumerate(images):
-        if empty := [part for part in shares if all(item.label != label for item in split[part])]:
+    for part in shares:
+        if lacking := _lacking(split, images, part):
             raise UserError(
-                f"No split was found that has images of {name} in the part '{empty[0]}' too, since its patients have "
+                f"No split was found that has images of {lacking[0]} in the part '{part}' too, since its patients have "
                 "images of other classes: try another --seed, or write the split file by hand."
             )
     return split
