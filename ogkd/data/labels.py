@@ -138,11 +138,11 @@ def _label_columns(table: Table, free: Sequence[str]) -> list[str]:
     """Return the column of class names, or all columns of 0 and 1 if their rows hold one 1 each, apart from a few."""
     usual = [name for name in free if LABEL_COLUMNS.fullmatch(squeezed(name))]
     words = [name for name in usual if not _are_numbers(table[name])]
-    marks = [name for name in free if all(table[name]) and _are_marks(table[name])]
-    ones = [sum(row) for row in zip(*(_ones(table[name]) for name in marks), strict=True)]
+    marks = {name: _marks(table[name]) for name in free if all(table[name]) and _marks(table[name])}
+    ones = [sum(row) for row in zip(*marks.values(), strict=True)]
     single = ones.count(1)
     if not words and len(marks) > 1 and (single == len(ones) or (not usual and 2 * single > len(ones))):
-        return marks
+        return [*marks]
     if usual:
         return [table.choose([*words, *(name for name in usual if name not in words)], "label", "--label-column")]
     raise UserError(
@@ -155,27 +155,27 @@ def _are_numbers(values: Sequence[str]) -> bool:
     return any(values) and all(is_number(value) for value in values if value)
 
 
-def _are_marks(values: Sequence[str]) -> bool:
-    return _are_numbers(values) and {float(value) for value in values if value} <= {0, 1}
-
-
-def _ones(values: Sequence[str]) -> list[bool]:
+def _marks(values: Sequence[str]) -> list[bool]:
+    """Return which cells are 1; [] if others are neither 0 nor empty."""
+    if not _are_numbers(values) or not {float(value) for value in values if value} <= {0, 1}:
+        return []
     return [bool(value) and float(value) == 1 for value in values]
 
 
 def _values(table: Table, chosen: Sequence[str], free: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return each row's class name ("" without one, several joined), and the class names in order."""
     if len(chosen) > 1:
-        wrong = [name for name in chosen if not _are_marks(table[name])]
-        if wrong:
-            other = next(value for value in table[wrong[0]] if value and not _are_marks([value]))
+        marks = [_marks(table[name]) for name in chosen]
+        if [] in marks:
+            wrong = chosen[marks.index([])]
+            other = next(value for value in table[wrong] if value and not _marks([value]))
             raise UserError(
-                f"The column {wrong[0]} of {table.path} is not of 0 and 1 (it has {other}): correct it there, or give "
-                "one --label-column, or others."
+                f"The column {wrong} of {table.path} is not of 0 and 1 (it has {other}): correct it there, or give one "
+                "--label-column, or others."
             )
-        marks = zip(*(_ones(table[name]) for name in chosen), strict=True)
         names = [class_words(name) for name in chosen]
-        return [SEVERAL.join(name for name, mark in zip(names, row, strict=True) if mark) for row in marks], names
+        rows = zip(*marks, strict=True)
+        return [SEVERAL.join(name for name, mark in zip(names, row, strict=True) if mark) for row in rows], names
     values = [class_words(value) for value in table[chosen[0]]]
     known = dict.fromkeys(values)
     single = [value for value in known if value and not _is_several(value, known)]
