@@ -75,9 +75,7 @@ def submit(todo: Sequence[Job], settings: Settings, cluster: str = "slurm") -> d
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     if cluster == "slurm" and shutil.which("srun") is None:
-        raise UserError(
-            "--engine slurm needs srun, which is not on this machine: start it on a node that submits jobs."
-        )
+        raise UserError("--engine slurm needs srun, which is not on this machine: start it on a node that has it.")
     executor = submitit.AutoExecutor(_folder(settings), cluster=cluster, slurm_max_num_timeout=settings.retries)
     executor.update_parameters(**_parameters(settings))
     queued: dict[Submitted, Job] = {}
@@ -97,13 +95,13 @@ def preview(todo: Sequence[Job], settings: Settings) -> str:
     needed("slurm", "submitit")
     from submitit.slurm.slurm import _make_sbatch_string
 
-    command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(_folder(settings))}"
+    folder = _folder(settings)
     parameters = {name.removeprefix("slurm_"): value for name, value in _parameters(settings).items()}
-    parameters["time"] = parameters.pop("timeout_min")
+    parameters |= {"time": parameters.pop("timeout_min"), "folder": folder}
+    parameters["command"] = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(folder)}"
     scripts = []
     for part in _arrays([job for job in todo if job.waiting()]):
-        count = len(part) if len(part) > 1 else None
-        script = _make_sbatch_string(command=command, folder=_folder(settings), map_count=count, **parameters)
+        script = _make_sbatch_string(map_count=len(part) if len(part) > 1 else None, **parameters)
         tasks = [f"# task {number}: {spec.command()}" for number, job in enumerate(part) for spec in job.waiting()]
         scripts.append("\n".join([script.rstrip("\n"), "", *tasks]))
     return "\n\n".join(scripts)
@@ -112,15 +110,13 @@ def preview(todo: Sequence[Job], settings: Settings) -> str:
 def _outcome(job: Job, submitted: Submitted) -> Outcome:
     from submitit.core.utils import FailedJobError, UncompletedJobError
 
-    where = f"see {submitted.paths.stderr}"
     try:
         return submitted.result()
-    except FailedJobError as error:
-        return Outcome(job, error=f"its task failed, {where}", details=str(error))
-    except UncompletedJobError:
+    except (FailedJobError, UncompletedJobError) as error:
         state = submitted.state.upper()
         ended = f"Slurm's job {submitted.job_id} ended without a result ({state.lower()})"
-        return Outcome(job, error=f"{ended}, {where}", lost=state.startswith(LOST))
+        lost = isinstance(error, UncompletedJobError) and state.startswith(LOST)
+        return Outcome(job, error=f"{ended}, see {submitted.paths.stderr}", lost=lost)
 
 
 def _parameters(settings: Settings) -> dict[str, Any]:
