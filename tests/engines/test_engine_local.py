@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -13,15 +12,7 @@ from ogkd.runs.engines import go_through
 from ogkd.runs.engines.options import Settings
 from ogkd.runs.engines.report import Outcome, Report, duration
 from tests.conftest import ROOT
-from tests.support.jobs import completed, processes, scripted, wait_for
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except (ProcessLookupError, FileNotFoundError):
-        return False
+from tests.support.jobs import alive, completed, processes, scripted, wait_for
 
 
 def test_if_all_jobs_fail_the_last_words_are_the_cause(tmp_path):

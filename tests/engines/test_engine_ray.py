@@ -7,7 +7,7 @@ import pytest
 from ogkd.core import UserError
 from ogkd.runs.engines import go_through
 from ogkd.runs.engines.options import Settings
-from tests.support.jobs import completed, processes, scripted, wait_for
+from tests.support.jobs import alive, completed, processes, scripted, wait_for
 
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -39,6 +39,7 @@ def test_a_node_that_is_killed_loses_nothing_and_what_fails_or_diverges_is_named
     def kill_one_node() -> None:
         wait_for(lambda: all(processes(tmp_path, name) for name in "AB"))
         cluster.remove_node(first, allow_graceful=False)
+        wait_for(lambda: not all(alive(processes(tmp_path, name)[0]) for name in "AB"))
         (tmp_path / "go").touch()
 
     settings = Settings(engine="ray", further={"address": cluster.address})

@@ -78,6 +78,15 @@ def processes(folder: Path, name: str) -> list[int]:
     return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def alive(pid: int) -> bool:
+    """Whether a process of this machine runs."""
+    try:
+        os.kill(pid, 0)
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
 def wait_for(condition, seconds: float = 60) -> bool:
     """Whether a condition becomes true in time."""
     end = time.monotonic() + seconds
