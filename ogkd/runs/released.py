@@ -122,18 +122,11 @@ def fetch(released: Released, endpoint: str | None = None) -> Path:
     Raises:
         UserError: it is not cached and cannot be downloaded.
     """
-    from huggingface_hub import (
-        constants,
-        get_hf_file_metadata,
-        get_session,
-        hf_hub_download,
-        hf_hub_url,
-        try_to_load_from_cache,
-    )
+    from huggingface_hub import constants, get_session, hf_hub_download, try_to_load_from_cache
 
-    from ogkd.core.transfer import quiet_hub_client, require_space
+    from ogkd.core.transfer import quiet_hub_client
 
-    cache = Path(constants.HF_HUB_CACHE)
+    cache = constants.HF_HUB_CACHE
     cached = try_to_load_from_cache(REPOSITORY, released.file, cache_dir=cache)
     if isinstance(cached, str):
         return Path(cached)
@@ -141,12 +134,7 @@ def fetch(released: Released, endpoint: str | None = None) -> Path:
     try:
         # The hub's own client retries for half a minute before it gives up on a machine without a network.
         get_session().head(endpoint or constants.ENDPOINT, timeout=_CONNECT_SECONDS)
-        size = get_hf_file_metadata(hf_hub_url(REPOSITORY, released.file, endpoint=endpoint)).size or 0
-        cache.mkdir(parents=True, exist_ok=True)
-        require_space(cache, size, "a released prompt", "set HF_HOME to another folder")
         return Path(hf_hub_download(REPOSITORY, released.file, cache_dir=cache, endpoint=endpoint))
-    except UserError:
-        raise
     except Exception as error:  # the client passes on errors of its HTTP library, which depend on the version
         reason, mend = trouble(error, "run this with a network connection")
         raise UserError(

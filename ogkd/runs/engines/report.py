@@ -24,7 +24,6 @@ class Outcome:
     error: str = ""  # one sentence if it failed
     diverged: bool = False  # which is also an error
     out_of_memory: bool = False  # the GPU's
-    lost: bool = False  # it ended without an outcome of its own
     details: str = ""  # the traceback of an error that is not the user's
 
 
