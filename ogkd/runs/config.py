@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -108,7 +107,7 @@ class Configuration:
     @cached_property
     def values(self) -> dict:
         """The configuration as JSON holds it."""
-        return in_json(plain(self.cfg))
+        return in_json(self.cfg)
 
     @cached_property
     def defaults(self) -> dict[str, object]:
@@ -373,12 +372,8 @@ def plain(value: Any) -> Any:
 
 
 def in_json(value: Any) -> Any:
-    """A configuration with non-finite numbers, which JSON lacks, replaced by their names as text."""
-    if isinstance(value, dict):
-        return {key: in_json(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [in_json(one) for one in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    """The same with non-finite numbers, which JSON lacks, replaced by their names as text."""
+    return json.loads(json.dumps(value), parse_constant=lambda name: str(float(name)))
 
 
 def flat(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:

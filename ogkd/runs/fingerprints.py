@@ -45,10 +45,14 @@ SHAPE = Rule(lambda hashes: all(isinstance(value, str | dict) for value in hashe
 COUNTED = {"images": "images", "test_images": "images", "sentences": "classes"}
 
 
+def _folder(dataset: object) -> str | None:
+    """A data set's image folder, else its folder, if it names one."""
+    return getattr(dataset, "image_dir", None) or getattr(dataset, "dataset_dir", None)
+
+
 def relative(path: str, dataset: object) -> str:
-    """An image's path relative to its data set's image folder, with forward slashes; for a data set without an image
-    folder, relative to the data set's folder."""
-    root = getattr(dataset, "image_dir", None) or getattr(dataset, "dataset_dir", None)
+    """An image's path relative to its data set's folder, see `_folder`, with forward slashes."""
+    root = _folder(dataset)
     return Path(os.path.relpath(path, root) if root else path).as_posix()
 
 
@@ -59,8 +63,7 @@ def of_dataset(cfg: CfgNode, dataset: DatasetBase) -> Fingerprints:
     """
     tested = getattr(dataset, "tested", dataset)
     learned = [] if cfg.SEED < 0 else [*(dataset.train_x or []), *(dataset.train_u or []), *(dataset.val or [])]
-    folder = getattr(dataset, "image_dir", None) or getattr(dataset, "dataset_dir", None) or cfg.DATASET.ROOT
-    memory = FileMemory(memory_file(cfg.FEATURES.CACHE_DIR, folder))
+    memory = FileMemory(memory_file(cfg.FEATURES.CACHE_DIR, _folder(dataset) or cfg.DATASET.ROOT))
     tests = [item.impath for item in dataset.test or []]
     hashes = file_hashes([*(item.impath for item in learned), *tests], memory)
     images = {relative(item.impath, dataset): hashes[item.impath] for item in learned}

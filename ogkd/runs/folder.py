@@ -19,6 +19,7 @@ from ogkd.core.config_files import read_config
 from ogkd.core.hashes import text_hash
 from ogkd.core.locks import locked
 from ogkd.core.phases import Phases
+from ogkd.core.words import listed
 from ogkd.evaluation.collect import DIVERGED, read_results
 from ogkd.evaluation.doubts import doubts
 from ogkd.evaluation.metrics import summary
@@ -126,12 +127,8 @@ class RunFolder:
             )
 
     def _must_match(self, theirs: dict, what: str) -> None:
-        changed = self.configuration.differences(theirs)
-        if changed:
-            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-            raise UserError(
-                f"{self.path} {what} a different configuration ({'; '.join(changed[:3])}{more}): {START_AGAIN}."
-            )
+        if changed := self.configuration.differences(theirs):
+            raise UserError(f"{self.path} {what} a different configuration ({listed(changed)}): {START_AGAIN}.")
 
     def _must_be_unchanged(self, folder: Path, what: str, recorded: dict | None = None) -> None:
         """Raise UserError if data, sentences, graph or weights have changed since the run in a folder was started.

@@ -59,11 +59,11 @@ def trained(arguments, folders, tmp_path_factory):
 def tested(trained, arguments, data, tmp_path):
     """Test a training in the folder "tested", on Phantom with other classes if `change` says which: the results."""
 
-    def of(method, *more, change=None, learned=None):
+    def of(method, *more, change=None, learned=None, options=()):
         words = arguments(method, *more, output=tmp_path / "tested")
         if change:
             words[words.index("--root") + 1] = str(copied(data, tmp_path / "data", change))
-        return train.main(["--eval-only", "--model-dir", str(learned or trained(method, *more)), *words])
+        return train.main(["--eval-only", "--model-dir", str(learned or trained(method, *more)), *options, *words])
 
     return of
 
@@ -159,8 +159,8 @@ def four(names):
 
 @pytest.mark.parametrize("change", [turned, four])
 def test_a_trainer_of_coops_code_base_is_matched_too(trained, tested, tmp_path, change):
-    more = ("TRAINER.COOP.N_CTX", "4")
-    tested("ToyCoOp", *more, change=change)
+    more = ("TRAINER.COOP.N_CTX", "4", "TRAIN.KEEP_CHECKPOINTS", "True")
+    tested("ToyCoOp", *more, change=change, options=("--load-epoch", "3"))
     mine, theirs = logits_of(trained("ToyCoOp", *more)), logits_of(tmp_path / "tested")
     assert np.allclose([mine[key] for key in theirs], list(theirs.values()), atol=1e-4)
 
