@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from ogkd.core.places import work_folder
 from ogkd.runs.engines import go_through
 from ogkd.runs.engines.options import add_options, minutes, settings_of
 from ogkd.runs.engines.ray_cluster import files_of, write
+from ogkd.runs.engines.report import attempt
 from ogkd.runs.spec import RunSpec
 from tests.conftest import ROOT
 from tests.support.jobs import completed, scripted
@@ -25,14 +27,24 @@ def test_what_is_brought_back_is_the_run_with_its_results_last(tmp_path):
     (folder,) = job.folders()
     (folder / "prompt_learner").mkdir()
     (folder / "prompt_learner" / "model.pth.tar-3").write_bytes(b"\0\1")
-    (folder / ".lock").touch()
+    for name in ("val_predictions.npz", ".lock"):
+        (folder / name).touch()
     files = files_of(job, work_folder())
     shutil.rmtree(folder)
     write(files)
     assert not job.waiting()
-    assert [path.name for path in sorted(folder.rglob("*.*"))] == ["model.pth.tar-3", "results.json"]
+    assert {path.name for path in folder.rglob("*.*")} == {"model.pth.tar-3", "results.json", "val_predictions.npz"}
     assert (folder / "prompt_learner" / "model.pth.tar-3").read_bytes() == b"\0\1"
     assert Path([*files][-1]).name == "results.json"
+
+
+def test_a_job_on_a_node_has_the_threads_and_starts_from_the_folder_of_the_settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    try:
+        assert attempt(scripted("A", "work", tmp_path), 2, str(tmp_path)).scores == "71.4 %"
+        assert (Path.cwd(), torch.get_num_threads()) == (tmp_path, 2)
+    finally:
+        torch.set_num_threads(1)
 
 
 # Options
