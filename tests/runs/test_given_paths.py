@@ -139,9 +139,8 @@ def test_all_is_every_image_once(run, command, data, tmp_path):
     for shots in ("all", "9"):
         run("CoOp", "few_shot", "phantom", shots, "1", data=data)
     split = json.loads((data / "Phantom/split_Phantom.json").read_text())
-    everything, nine = (
-        tmp_path / f"output/few_shot/phantom/shots_{shots}/CoOp/PhantomCLIP/seed1" for shots in ("all", "9")
-    )
+    runs = tmp_path / "output/few_shot/phantom"
+    everything, nine = (runs / f"shots_{shots}/CoOp/PhantomCLIP/seed1" for shots in ("all", "9"))
     drawn = json.loads((everything / "split.json").read_text())
     assert {part: sorted(items) for part, items in drawn.items()} == {
         part: sorted(split[part]) for part in ("train", "val")
