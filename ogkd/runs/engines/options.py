@@ -20,13 +20,17 @@ from ogkd.runs.protocols import integer
 from ogkd.runs.typed import typed
 
 # The options of each engine. Slurm takes any other as an option of sbatch, such as partition, mem or account.
-OPTIONS = {
+OPTIONS: dict[str, tuple[str, ...]] = {
     "local": (),
     "ray": ("cpus", "gpus", "retries", "address", "bring_back"),
     "slurm": ("cpus", "gpus", "retries", "time"),
 }
 SHARE = Rule(lambda gpus: gpus >= 0 and (gpus <= 1 or gpus == int(gpus)), "a fraction from 0 to 1 or a whole number")
-NUMBERS = {"cpus": (1, number(1)), "gpus": (0.0, SHARE), "retries": (0, number(0))}  # type and range
+NUMBERS: dict[str, tuple[float, Rule]] = {
+    "cpus": (1, number(1)),
+    "gpus": (0.0, SHARE),
+    "retries": (0, number(0)),
+}  # type and range
 FORMER = ("address", "cpus", "gpus", "retries", "partition", "time", "mem")  # flags of version 0.2, hidden in the help
 
 
@@ -69,7 +73,9 @@ def settings_of(args: argparse.Namespace, backbone: str, output: Path) -> Settin
     Raises:
         UserError: a value is invalid, or an option belongs to another engine.
     """
-    known, further, numbers, jobs = OPTIONS[args.engine], {}, {}, args.jobs
+    known, jobs = OPTIONS[args.engine], args.jobs
+    further: dict[str, str] = {}
+    numbers: dict[str, Any] = {}
     for text in args.engine_options:
         key, equals, value = text.removeprefix("--").partition("=")
         key = key.replace("-", "_")

@@ -85,7 +85,8 @@ class Report:
             self.succeeded += 1
         place = f"[{self.succeeded + len(self.failed) + len(self.diverged)}/{self.total}] {job}: "
         if outcome.error:
-            print(outcome.details, end="\n" if outcome.details else "", file=sys.stderr)
+            if outcome.details:
+                print(outcome.details, file=sys.stderr)
             report_error(place + outcome.error)
             return
         left = self.seconds_left()
