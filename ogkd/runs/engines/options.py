@@ -26,11 +26,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "slurm": ("cpus", "gpus", "retries", "time"),
 }
 SHARE = Rule(lambda gpus: gpus >= 0 and (gpus <= 1 or gpus == int(gpus)), "a fraction from 0 to 1 or a whole number")
-NUMBERS: dict[str, tuple[float, Rule]] = {
-    "cpus": (1, number(1)),
-    "gpus": (0.0, SHARE),
-    "retries": (0, number(0)),
-}  # type and range
+# A value of each option's type, and its range.
+NUMBERS: dict[str, tuple[float, Rule]] = {"cpus": (1, number(1)), "gpus": (0.0, SHARE), "retries": (0, number(0))}
 FORMER = ("address", "cpus", "gpus", "retries", "partition", "time", "mem")  # flags of version 0.2, hidden in the help
 
 
