@@ -15,14 +15,14 @@ from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.statistics import bootstrap
 from ogkd.predict.trained import TrainedPrompt
 from ogkd.runs.folder import PREDICTIONS, RESULTS
-from ogkd.runs.records import sampled_images
+from ogkd.runs.records import drawn_images
 
 MEASURED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "expected_calibration_error", "nll")
 
 
 def model_card(prompt: TrainedPrompt, run: Path, config: dict) -> str:
     """README.md for what a run learned; `config` is the exported config.json. It contains no image names or paths."""
-    results, drawn = read_results(run / RESULTS), sampled_images(run)
+    results, drawn = read_results(run / RESULTS), drawn_images(run)
     predictions = Predictions.load(run / PREDICTIONS)
     groups = _patients(prompt, predictions)
     title, backbone, dataset = map(

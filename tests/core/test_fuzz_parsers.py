@@ -33,7 +33,7 @@ from ogkd.reports.page import write as write_page
 from ogkd.reports.render import document
 from ogkd.reports.tables import TABLES, average
 from ogkd.runs.config import check_values, extend_config, merge_yaml
-from ogkd.runs.records import run_config, sampled_images
+from ogkd.runs.records import drawn_images, run_config
 from ogkd.runs.registry import register_everything
 from tests.conftest import ROOT
 from tests.support import tiny_models
@@ -234,7 +234,7 @@ RUN_CONFIG = {
 def test_what_a_run_wrote_down(place, config, split):
     (place / "config.yaml").write_bytes(config)
     (place / "split.json").write_bytes(split)
-    config, drawn = quietly(run_config, place), quietly(sampled_images, place)
+    config, drawn = quietly(run_config, place), quietly(drawn_images, place)
     assert config is None or isinstance(config["MODEL"]["BACKBONE"]["NAME"], str)
     assert drawn is None or all(isinstance(name, str) for _, _, name in drawn["train"])
 
