@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ogkd.core import UserError
 from ogkd.core.network import trouble
 from ogkd.core.places import PACKAGE
-from ogkd.runs.protocols import Places, job
+from ogkd.runs.config import method_config
+from ogkd.runs.protocols import Places
 from ogkd.runs.spec import RunSpec
 
 REPOSITORY = "TahaKoleilat/BiomedCoOp"  # a model repository on the Hugging Face hub
@@ -43,20 +44,34 @@ class Released:
             f"prompt_learner/model.pth.tar-{EPOCHS[self.protocol]}"
         )
 
+    @property
+    def subsets(self) -> tuple[str, ...]:
+        """The values of DATASET.SUBSAMPLE_CLASSES that `accuracies` refer to."""
+        return ("all",) if self.protocol == "few_shot" else ("base", "new")
+
     def specs(self, file: Path, places: Places) -> list[RunSpec]:
         """The runs that test the prompt in `file`, in the order of `accuracies`."""
+        backbone = places.backbone_for(self.dataset)
+        level = Path(backbone.removeprefix("hf-hub:")).name
         return [
-            replace(
-                spec,
+            RunSpec(
+                method=METHOD,
                 folder=str(
-                    places.output / "verify" / self.protocol / spec.subsample / self.dataset / f"shots_{self.shots}"
-                    / Path(spec.folder).parent.name / f"seed{self.seed}"
+                    places.output / "verify" / self.protocol / subset / self.dataset / f"shots_{self.shots}" / level
+                    / f"seed{self.seed}"
                 ),
+                dataset=self.dataset,
+                shots=self.shots,
+                subsample=subset,
+                seed=self.seed,
+                backbone=backbone,
+                data=str(places.data),
+                method_file=method_config(METHOD, self.protocol, self.dataset),
                 eval_only=True,
                 model_dir=str(file.parents[1]),
                 load_epoch=EPOCHS[self.protocol],
             )
-            for spec in job(self.protocol, METHOD, self.dataset, self.shots, self.seed, places).specs
+            for subset in self.subsets
         ]  # fmt: skip
 
 
