@@ -195,7 +195,7 @@ def test_a_cache_of_training_features_is_not_handed_over(run, tmp_path):
         (lambda f: change(f, format=99), "has the format 99"),
         (lambda f: change(f, classes=None), "its classes is not a list of names"),
         (lambda f: change(f, options={"N_CTXX": 3}), "did you mean TRAINER.OGKD.N_CTX"),
-        (lambda f: change(f, method="NoSuch"), "There is no 'NoSuch'"),
+        (lambda f: change(f, method="NoSuch"), "There is no trainer 'NoSuch'"),
         (lambda f: change(f, options={"N_CTX": 2, "CTX_INIT": "a photo"}), "use the configuration that it was trained"),
     ],
 )
