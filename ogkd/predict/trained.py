@@ -12,7 +12,8 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from dassl.config import clean_cfg, get_cfg_default
-from ogkd.core import UserError, find_checkpoint, load_checkpoint, models_in
+from ogkd.core import UserError, find_checkpoint, models_in
+from ogkd.core.torchtools import load_checkpoint
 from ogkd.data.given import GivenImages
 from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.metrics import TEMPERATURES, fit_temperature
