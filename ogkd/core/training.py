@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +134,7 @@ class Checkpoints:
         """Load a model's checkpoint. Raises UserError if it cannot be loaded or holds parameters that are not
         finite."""
         checkpoint = load_checkpoint(str(path))
-        state, trained = checkpoint["state_dict"], self._trained(name)
-        broken = not_finite({key: value for key, value in state.items() if key in trained})
+        broken = self._broken_parameter(name, checkpoint["state_dict"])
         if broken is not None:
             raise UserError(
                 f"The checkpoint {path} is from training that diverged (its {broken} is not finite): train again with "
@@ -146,6 +145,11 @@ class Checkpoints:
     def _trained(self, name: str) -> set[str]:
         """Return the names of a model's trained parameters."""
         return {key for key, value in self._models[name].named_parameters() if value.requires_grad}
+
+    def _broken_parameter(self, name: str, state: Mapping[str, Tensor]) -> str | None:
+        """Return the first of a model's trained parameters that is not finite in a state, or None."""
+        trained = self._trained(name)
+        return not_finite({key: value for key, value in state.items() if key in trained})
 
     def _resume_best(self, directory: str, names: list[str]) -> None:
         """Restore the best validation result so far, for runs that keep the best model."""
@@ -205,27 +209,20 @@ class Checkpoints:
     def detect_anomaly(self, loss: Tensor | Mapping[str, Tensor]) -> None:
         """Raise Diverged unless the loss, or each of its named terms, is finite. The device is synchronised once,
         however many terms there are."""
-        terms = loss if isinstance(loss, Mapping) else {"loss": loss}
-        finite = [torch.isfinite(term).all() for term in terms.values()]
-        if not finite or bool(torch.stack(finite).all()):
-            return
-        name = next(name for name, sound in zip(terms, finite, strict=True) if not sound)
-        raise self._not_finite_term(name)
+        self._check_term(not_finite(loss if isinstance(loss, Mapping) else {"loss": loss}))
 
     def _check_terms(self, values: Mapping[str, float]) -> None:
         """Raise Diverged unless each of a step's named numbers is finite."""
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise self._not_finite_term(name)
+        self._check_term(next((name for name, value in values.items() if not math.isfinite(value)), None))
 
-    def _not_finite_term(self, name: str) -> Diverged:
-        return self._diverged("the loss" if name == "loss" else f"the term '{name}'", name)
+    def _check_term(self, name: str | None) -> None:
+        if name is not None:
+            raise self._diverged("the loss" if name == "loss" else f"the term '{name}'", name)
 
     def _check_parameters(self) -> None:
         """Raise Diverged unless every trained parameter is finite."""
         for name in self.get_model_names():
-            state, trained = self._models[name].state_dict(), self._trained(name)
-            broken = not_finite({key: value for key, value in state.items() if key in trained})
+            broken = self._broken_parameter(name, self._models[name].state_dict())
             if broken is not None:
                 when = f"after epoch {self.epoch + 1}" if hasattr(self, "epoch") else ""
                 raise self._diverged(f"the parameter {name}.{broken}", f"{name}.{broken}", when)
@@ -264,24 +261,18 @@ class RobustTraining(Checkpoints):
 
     def train(self) -> None:
         self.before_train()
-        for epoch in self._epochs():
-            self.epoch = epoch
-            self.before_epoch()
-            self.run_epoch()
-            self.after_epoch()
-        self._check_parameters()
-        self.after_train()
-
-    def _epochs(self) -> Iterator[int]:
-        """Go through the remaining epochs, showing progress. `before_train` may have changed self.start_epoch, and an
-        epoch may lower self.max_epoch to be the last one."""
-        self.epoch = epoch = self.start_epoch
+        epoch = self.epoch = self.start_epoch  # which `before_train` may have changed
         with progress(None, "train", total=self.max_epoch, unit="epoch") as bar:
             bar.update(epoch)
-            while epoch < self.max_epoch:
-                yield epoch
+            while epoch < self.max_epoch:  # an epoch may lower it to be the last one
+                self.epoch = epoch
+                self.before_epoch()
+                self.run_epoch()
+                self.after_epoch()
                 epoch += 1
                 bar.update(1)
+        self._check_parameters()
+        self.after_train()
 
     def before_train(self) -> None:
         self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME or self.output_dir)
