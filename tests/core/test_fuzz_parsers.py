@@ -8,6 +8,7 @@ import io
 import json
 import os
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydicom.data import get_testdata_file
 
 from dassl.config import get_cfg_default
 from ogkd import models
@@ -142,11 +144,12 @@ def _images() -> list[bytes]:
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, form)
         made.append(file.getvalue())
-    return made
+    shipped = ("CT_small", "693_J2KI", "JPEG2000", "MR_small_RLE", "MR_small_jpeg_ls_lossless")
+    return [*made, *(Path(get_testdata_file(f"{name}.dcm", download=False)).read_bytes()[:20_000] for name in shipped)]
 
 
 @fuzz
-@given(st.sampled_from(_images()).flatmap(damaged), st.sampled_from([".png", ".jpg", ".tif"]))
+@given(st.sampled_from(_images()).flatmap(damaged), st.sampled_from([".png", ".dcm", ".tif"]))
 def test_an_image(place, content, suffix):
     path = place / f"image{suffix}"
     path.write_bytes(content)
