@@ -51,10 +51,10 @@ class Rule:
 def number(least: float = -math.inf, most: float = math.inf, above: float = -math.inf, below: float = math.inf) -> Rule:
     """A finite number with least <= value <= most and above < value < below."""
     bounds = {"at least": least, "greater than": above, "at most": most, "less than": below}
-    said = [f"{words} {bound:,}" for words, bound in bounds.items() if math.isfinite(bound)]
+    phrases = [f"{words} {bound:,}" for words, bound in bounds.items() if math.isfinite(bound)]
     return Rule(
         lambda value: math.isfinite(value) and least <= value <= most and above < value < below,
-        " and ".join(said) or "finite",
+        " and ".join(phrases) or "finite",
     )
 
 

@@ -105,23 +105,23 @@ class Checkpoints:
     def resume_model_if_exist(self, directory: str) -> int:
         """Restore the newest epoch for which every model has an intact checkpoint; return the next epoch, or 0."""
         names = self.get_model_names()
-        found = {name: checkpoints_in(Path(directory) / name) for name in names}
-        common = set.intersection(*(set(of_name) for of_name in found.values())) if names else set()
+        checkpoints = {name: checkpoints_in(Path(directory) / name) for name in names}
+        common = set.intersection(*(set(of_name) for of_name in checkpoints.values())) if names else set()
         for epoch in sorted(common, reverse=True):
             try:
-                loaded = {name: self._load_finite(name, found[name][epoch]) for name in names}
+                loaded = {name: self._load_finite(name, checkpoints[name][epoch]) for name in names}
             except UserError as error:
                 print(f"Warning: {error} Trying the one before.")
                 continue
             for name in names:
-                self._check_checkpoint_meta(str(found[name][epoch]), loaded[name].get("meta") or {})
-                path = str(found[name][epoch])
+                self._check_checkpoint_meta(str(checkpoints[name][epoch]), loaded[name].get("meta") or {})
+                path = str(checkpoints[name][epoch])
                 loaded[name]["state_dict"] = self._own_state(name, loaded[name]["state_dict"])
                 restore(loaded[name], self._models[name], self._optims[name], self._scheds[name], path)
                 if loaded[name].get("random_states") is not None:
                     restore_random_states(loaded[name]["random_states"])
-            kept = loaded[names[0]].get("training")  # empty without a loss; Dassl's checkpoints have none
-            self._mean_losses = {"first_loss": None} if kept is None else dict(kept)
+            losses = loaded[names[0]].get("training")  # empty without a loss; Dassl's checkpoints have none
+            self._mean_losses = {"first_loss": None} if losses is None else dict(losses)
             self._resume_own_progress(loaded[names[0]])
             self._resume_best(directory, names)
             print(f"Found checkpoint at {directory} (will resume training)")

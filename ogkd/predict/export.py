@@ -31,7 +31,7 @@ HUB = "hf-hub:"
 IMAGE_KEYS = ("FRAME", "RESIZE", "SIZE", "INTERPOLATION", "TRANSFORMS", "PIXEL_MEAN", "PIXEL_STD", "NO_TRANSFORM")
 _TEXTS = Rule(lambda names: len(set(names)) == len(names) > 0 and all(map(str.strip, names)), "a list of names")
 _SENTENCES = Rule(
-    lambda found: all(isinstance(said, list) and said and all(map(str.strip, said)) for said in found.values()),
+    lambda bank: all(isinstance(of, list) and of and all(map(str.strip, of)) for of in bank.values()),
     "{class name: [sentences]}",
 )
 SHAPE = {
@@ -87,10 +87,10 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
     if sentences is None and getattr(method, "needs_sentences", False):
         from ogkd.tuning.teacher import teacher_sentences
 
-        found = teacher_sentences(
+        texts = teacher_sentences(
             prompt.prompts_name, list(prompt.classnames), prompt.configuration().TRAINER[prompt.method.upper()]
         )
-        sentences = dict(zip(prompt.classnames, found, strict=True))
+        sentences = dict(zip(prompt.classnames, texts, strict=True))
     backbone = _nameable(prompt.backbone)
     config = {
         "kind": KIND,
@@ -143,9 +143,9 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
     config = read_record(path, {"kind": one_of(KIND)}, f"give a folder that {command('export')} made")
     if config.get("format") != FORMAT:
         raise UserError(f"{path} has the format {config.get('format')}, this version reads {FORMAT}: update it.")
-    found = mismatch(config, SHAPE)
-    if found or len(config["classes"]) != len(config["training_images"]):
-        reason = found or "classes and training_images differ in length"
+    wrong = mismatch(config, SHAPE)
+    if wrong or len(config["classes"]) != len(config["training_images"]):
+        reason = wrong or "classes and training_images differ in length"
         raise UserError(f"{path} is corrupt ({reason}): fetch or export it again.")
     try:
         with safe_open(folder / TENSORS, framework="pt") as file:
