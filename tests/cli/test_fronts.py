@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 import torch
@@ -100,6 +101,7 @@ def test_a_configuration_file_may_name_the_method(arguments, tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="a shell script")
 def test_the_demo_passes_its_arguments_on(data, tmp_path):
     env = os.environ | {"DATA": str(data), "OUTPUT": str(tmp_path / "output"), "OMP_NUM_THREADS": "1"}
+    env["VIRTUAL_ENV"] = sys.prefix  # without one, the script makes one
     words = ["bash", str(ROOT / "scripts/demo.sh"), "--methods", "coop", "--dry-run"]
     done = subprocess.run(words, env=env, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
