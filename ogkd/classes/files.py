@@ -14,17 +14,13 @@ import yaml
 from ogkd.core import UserError, did_you_mean
 from ogkd.core.config_files import read_yaml
 from ogkd.core.places import work_folder
-from ogkd.core.schema import Rule, mismatch
+from ogkd.core.schema import TEXT, TEXTS, Rule, mismatch
 
 FOLDER = Path(__file__).parent
 
 Tree = Mapping[str, Union["Tree", None]]  # a name with nothing below it is a class
 
 
-_TEXT = Rule(lambda value: isinstance(value, str) and bool(value.strip()), "text (some words need quotes in YAML)")
-_TEXTS = Rule(
-    lambda values: isinstance(values, list) and len(values) > 0 and all(map(_TEXT.allows, values)), "a list of texts"
-)
 _COST = Rule(lambda value: not isinstance(value, bool) and 0 <= value <= 1, "a number from 0 to 1")
 _NO_COST = Rule(lambda _value: False, "a mistake: leave it out")
 _SHAPE = {
@@ -32,10 +28,10 @@ _SHAPE = {
         Rule(lambda tree: isinstance(tree, dict) and len(tree) > 1, "two or more groups or classes, as 'name:'"),
         None,
     ),
-    "order?": (Rule(lambda order: _TEXTS.allows(order) and len(order) > 1, "a list of two or more classes"), None),
+    "order?": (Rule(lambda order: TEXTS.allows(order) and len(order) > 1, "a list of two or more classes"), None),
     "costs?": (dict, None),
-    "notes?": (Rule(lambda notes: all(map(_TEXT.allows, notes.values())), "{true class: sentence}"), None),
-    "source": (_TEXT, _TEXTS),
+    "notes?": (Rule(lambda notes: all(map(TEXT.allows, notes.values())), "{true class: sentence}"), None),
+    "source": (TEXT, TEXTS),
     "reviewed?": bool,
 }
 KEYS = [key.rstrip("?") for key in _SHAPE]
@@ -186,7 +182,7 @@ def _classes_below(tree: Mapping, path: Path) -> list[str]:
     """The classes of a tree, from the top. Raises UserError for what is neither a group nor a class."""
     names: list[str] = []
     for name, below in tree.items():
-        if not _TEXT.allows(name):
+        if not TEXT.allows(name):
             _fail(path, f"has the name {name!r} in its tree, which is not text", "put it in quotes")
         if below is not None and not (isinstance(below, dict) and below):
             _fail(path, f"has {below!r} below '{name}' in its tree", "write each class as 'name:' on its own line")

@@ -35,7 +35,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
         with contextlib.suppress(OSError):  # Windows does not allow writing to a locked file
             path.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
     except (NotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and not path.is_file():
+        if isinstance(error, PermissionError) or (isinstance(error, OSError) and not path.is_file()):
             raise
         print(
             f"warning: the file system of {path.parent} has no locks: do not start {what} twice at once.",

@@ -76,6 +76,10 @@ def or_empty(rule: Rule) -> Rule:
     return Rule(lambda values: len(values) == 0 or rule.holds(values), f"empty or {rule.description}")
 
 
+TEXT = Rule(lambda value: bool(value.strip() and value.encode()), "text")  # lone surrogates cannot be encoded
+TEXTS = Rule(lambda values: isinstance(values, list) and values and all(map(TEXT.allows, values)), "a list of texts")
+
+
 def shown(value: object) -> str:
     """Write a value for a sentence, shortening a long one in the middle."""
     short = reprlib.Repr()

@@ -17,7 +17,7 @@ from ogkd.core import UserError, atomic_path, first_line, models_in, read_json, 
 from ogkd.core.dicom import MIDDLE
 from ogkd.core.network import trouble
 from ogkd.core.places import command
-from ogkd.core.schema import Rule, mismatch, number, one_of, read_record, whole
+from ogkd.core.schema import TEXTS, Rule, mismatch, number, one_of, read_record, whole
 from ogkd.models.sources import HUB_MODELS, Repository, from_hub
 from ogkd.predict.trained import TrainedPrompt, from_run
 from ogkd.runs.config import defaults
@@ -29,15 +29,12 @@ TENSORS, CONFIG, CARD = FILES = ("prompt.safetensors", "config.json", "README.md
 KIND, FORMAT = "trained prompt", 1
 HUB = "hf-hub:"
 IMAGE_KEYS = ("FRAME", "RESIZE", "SIZE", "INTERPOLATION", "TRANSFORMS", "PIXEL_MEAN", "PIXEL_STD", "NO_TRANSFORM")
-_TEXTS = Rule(lambda names: len(set(names)) == len(names) > 0 and all(map(str.strip, names)), "a list of names")
-_SENTENCES = Rule(
-    lambda bank: all(isinstance(of, list) and of and all(map(str.strip, of)) for of in bank.values()),
-    "{class name: [sentences]}",
-)
+_CLASSES = Rule(lambda names: TEXTS.allows(names) and len(set(names)) == len(names), "a list of names")
+_SENTENCES = Rule(lambda bank: all(map(TEXTS.allows, bank.values())), "{class name: [sentences]}")
 SHAPE = {
     "method": str,
     "options": dict,
-    "classes": _TEXTS,
+    "classes": _CLASSES,
     "training_images": [Rule(lambda count: whole(count) and 1 <= count <= MOST_SHOTS, "a number of images")],
     "dataset": str,
     "backbone": {"name": str, "fingerprint": str},

@@ -132,15 +132,6 @@ def test_classes_are_those_of_the_catalogue(dataset):
     assert set(read_geometry(dataset).classnames) == set(CATALOGUE[dataset]["classes"])
 
 
-def test_classes_are_those_of_the_published_splits(split_folder):
-    splits = sorted(split_folder.glob("split_*.json"))
-    assert splits
-    for split in splits:
-        parts = json.loads(split.read_text(encoding="utf-8"))
-        names = {name for part in ("train", "val", "test") for _, _, name in parts[part]}
-        assert set(read_geometry(split.stem.removeprefix("split_")).classnames) == names
-
-
 @pytest.mark.parametrize("name", DATASETS)
 def test_classes_of_the_embedded_sets_are_those_that_are_drawn(name):
     made = DATASETS[name]
