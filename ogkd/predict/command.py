@@ -274,11 +274,12 @@ def _save_heatmap(target: Path, view: Image.Image, evidence: np.ndarray, answer:
 
 def line(answer: Prediction) -> str:
     """The answer as a line of text."""
-    name = answer.image.name.encode("utf-8", "backslashreplace").decode()
+    text = ", ".join(f"{classname} {chance:.1%}" for classname, chance in answer.likeliest)
     if answer.problem:
-        return f"{name}: not read. {answer.problem}".encode("utf-8", "backslashreplace").decode()
-    classes = ", ".join(f"{classname} {chance:.1%}" for classname, chance in answer.likeliest)
-    return f"{name}: {f'{UNCERTAIN} ({classes})' if answer.decision == UNCERTAIN else classes}"
+        text = f"not read. {answer.problem}"
+    elif answer.decision == UNCERTAIN:
+        text = f"{UNCERTAIN} ({text})"
+    return f"{answer.image.name}: {text}".encode("utf-8", "backslashreplace").decode()
 
 
 @contextlib.contextmanager
