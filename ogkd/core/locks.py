@@ -6,7 +6,6 @@ import contextlib
 import os
 import platform
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,9 +28,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
 
     lock = FileLock(path)
     try:
-        with warnings.catch_warnings():  # from filelock, when it falls back to the file's presence
-            warnings.simplefilter("ignore")
-            _acquire(lock, path, what)
+        _acquire(lock, path, what)
         with contextlib.suppress(OSError):  # Windows does not allow writing to a locked file
             path.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
     except (NotImplementedError, OSError) as error:

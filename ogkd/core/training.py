@@ -114,8 +114,8 @@ class Checkpoints:
                 print(f"Warning: {error} Trying the one before.")
                 continue
             for name in names:
-                self._check_checkpoint_meta(str(checkpoints[name][epoch]), loaded[name].get("meta") or {})
                 path = str(checkpoints[name][epoch])
+                self._check_checkpoint_meta(path, loaded[name].get("meta") or {})
                 loaded[name]["state_dict"] = self._own_state(name, loaded[name]["state_dict"])
                 restore(loaded[name], self._models[name], self._optims[name], self._scheds[name], path)
                 if loaded[name].get("random_states") is not None:
