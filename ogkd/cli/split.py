@@ -92,15 +92,11 @@ def _patients(args: argparse.Namespace, labelled: labels.Labels, images: Sequenc
         return patients_in(labelled.table, labelled.rows, images, args.patient_column, one_per_image)
     known = known_patients(args.folder, images)
     if not known.of and not args.labels:
-        raise UserError(
-            " ".join(
-                [
-                    *sentences(known.notes),
-                    "Nothing says which patient an image belongs to: give --patients with a table or an expression, or "
-                    "--by-image if there is one image per patient.",
-                ]
-            )
+        unknown = (
+            "Nothing says which patient an image belongs to: give --patients with a table or an expression, or "
+            "--by-image if there is one image per patient."
         )
+        raise UserError(" ".join([*sentences(known.notes), unknown]))
     without = [image for image in images if image not in known.of]
     if known.of and without and not one_per_image:
         raise UserError(

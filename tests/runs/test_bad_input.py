@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ogkd.core import load_checkpoint
+from ogkd.core.torchtools import load_checkpoint
 from tests.conftest import ROOT
 
 

@@ -12,7 +12,8 @@ from torch import nn
 
 import tests.toy_trainer  # noqa: F401  registers ToyCoOp
 from ogkd.cli import train
-from ogkd.core import UserError, load_checkpoint
+from ogkd.core import UserError
+from ogkd.core.torchtools import load_checkpoint
 from ogkd.data.same_classes import places
 from ogkd.evaluation.predictions import Predictions
 from ogkd.runs.learned_classes import learned_classes

@@ -10,7 +10,7 @@ import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from dassl.optim.lr_scheduler import ConstantWarmupScheduler
-from ogkd.core import load_checkpoint
+from ogkd.core.torchtools import load_checkpoint
 from ogkd.evaluation.collect import collect
 from ogkd.phantom.dataset import write_dataset
 from ogkd.reports.tables import base2new_tables
