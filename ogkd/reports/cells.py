@@ -33,6 +33,11 @@ class Cell:
     decimals: int | None = None
     doubtful: bool = False
 
+    @classmethod
+    def of(cls, interval: Interval | None, decimals: int | None = None) -> Cell | None:
+        """The value of an interval with its bounds; None without one."""
+        return interval and cls(interval.value, interval=interval, decimals=decimals)
+
 
 @dataclass(frozen=True)
 class Gap:
