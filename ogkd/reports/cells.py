@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -40,16 +40,18 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Gap:
-    """Text in a table where there is no number, for a reason that the reader must see. Falsy, like a missing cell."""
+class Text:
+    """Text in place of a number, with small print on the page. Falsy, like a missing cell."""
 
     text: str
+    below: str = ""
 
     def __bool__(self) -> Literal[False]:
         return False
 
 
-DIVERGED = Gap("diverged")  # for a cell whose runs all diverged
+AnyCell: TypeAlias = Cell | Text | None
+DIVERGED = Text("diverged")  # for a cell whose runs all diverged
 
 
 def cell(values: Sequence[float]) -> Cell | None:
@@ -57,15 +59,15 @@ def cell(values: Sequence[float]) -> Cell | None:
     return Cell(float(np.mean(values)), float(np.std(values)), len(values)) if len(values) else None
 
 
-def combined(function: Callable[..., float], *cells: Cell | Gap | None) -> Cell | Gap | None:
-    """A number computed from several cells, with an interval if they have intervals; a gap or None if one is missing.
+def combined(function: Callable[..., float], *cells: AnyCell) -> AnyCell:
+    """A number computed from several cells, with an interval if they have intervals; a text or None if one is missing.
 
     It has no deviation, since it is computed from means over seeds. A mean is doubtful if all of its cells are, an HM
     if one of them is.
     """
     known = [one for one in cells if one]
     if len(known) < len(cells):
-        return next((one for one in cells if isinstance(one, Gap)), None)
+        return next((one for one in cells if isinstance(one, Text)), None)
     if not cells:
         return None
     intervals = [one.interval for one in known if one.interval is not None]
@@ -100,9 +102,9 @@ class Values:
         find(self.metric)
         self._known: dict[tuple, Cell | None] = {}
 
-    def cell(self, runs: Sequence[Run]) -> Cell | Gap | None:
+    def cell(self, runs: Sequence[Run]) -> AnyCell:
         """The mean over the runs (one per seed) that have a value. Runs that diverged have none; if all of them
-        diverged, the result is a gap that says so."""
+        diverged, the result is a text that says so."""
         finished = [run for run in runs if not run.diverged]
         if runs and not finished:
             return DIVERGED

@@ -13,7 +13,7 @@ from ogkd.evaluation.collect import Run
 from ogkd.evaluation.metrics import METRICS
 from ogkd.evaluation.statistics import Interval
 from ogkd.reports.against import P_DECIMALS, what_can_be_shown
-from ogkd.reports.cells import Cell, Gap
+from ogkd.reports.cells import AnyCell, Cell
 from ogkd.reports.comparisons import Contest, Paired, mean_difference
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import decimals
@@ -88,7 +88,7 @@ def _table(title: str, metric: str, columns: dict[str, Differences]) -> Table:
     headers = ["against", *(header for name in columns for header in (name, f"{name}: p (Holm)"))]
     table = Table(title, headers, decimals=decimals(entry))
     for rival in dict.fromkeys(rival for of_rivals in columns.values() for rival in of_rivals):
-        cells: list[Cell | Gap | None] = []
+        cells: list[AnyCell] = []
         for paired in (of_rivals.get(rival) for of_rivals in columns.values()):
             p = Cell(paired.test.p_holm, decimals=P_DECIMALS) if paired else None
             cells += [Cell.of(paired and paired.mean), p]
@@ -111,7 +111,7 @@ def _severity(column: str, accuracy: Differences, cost: Differences, severity: D
     for rival, of_cost in cost.items():
         of_accuracy, of_mistakes = accuracy[rival].by_dataset, severity[rival].by_dataset if rival in severity else {}
         like = {name: one for name, one in of_mistakes.items() if abs(of_accuracy[name].value) <= LIKE_ACCURACY}
-        cells: list[Cell | Gap | None] = [
+        cells: list[AnyCell] = [
             _mean({name: of_accuracy[name] for name in of_cost.by_dataset}, decimals(METRICS["accuracy"])),
             Cell.of(of_cost.mean), _mean(of_mistakes), Cell(len(like), decimals=0), _mean(like),
         ]  # fmt: skip

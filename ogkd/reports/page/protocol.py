@@ -11,10 +11,10 @@ import numpy as np
 from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.statistics import combine, paired_difference
-from ogkd.reports.cells import harmonic_mean
+from ogkd.reports.cells import AnyCell, Cell, Text, harmonic_mean
 from ogkd.reports.page.evidence import Evaluation, draws_for
 from ogkd.reports.page.figures import Drawing, score_bars, shot_curves
-from ogkd.reports.page.grids import Grid, GridCell, bracket, grid_of
+from ogkd.reports.page.grids import bracket
 from ogkd.reports.page.material import Material
 from ogkd.reports.render import Table
 from ogkd.reports.tables import TABLES, average
@@ -33,11 +33,11 @@ class Part:
     """
 
     title: str
-    grid: Grid
+    table: Table
     drawing: Drawing
     draws: int
     floors: dict[str, float]
-    glance: list[list[GridCell]]
+    glance: list[list[AnyCell]]
 
 
 class Protocol:
@@ -77,13 +77,13 @@ class Protocol:
             return {f"{part} classes": tests for part, tests in columns}
         return {f"all classes, {shots}": tests for shots, tests in columns[-1:]}
 
-    def average(self) -> Grid | None:
+    def average(self) -> Table | None:
         """The means over data sets with intervals for these fixed data sets; None if not even two can be averaged."""
         if len(self.tables) < 2:
             return None
         table, notes = average([self.table(dataset) for dataset in self.tables], self.name)
         self.material.remark(*notes)
-        return grid_of(table) if table.rows and len(table.datasets) > 1 else None
+        return table if table.rows and len(table.datasets) > 1 else None
 
     def part(self, anchor: str, dataset: str, colours: Mapping[str, int]) -> Part:
         """The results on a data set. anchor: start of the figure's name. colours: {method: number of its colour}."""
@@ -99,7 +99,7 @@ class Protocol:
             drawing = Drawing(name, title, "Curves of the accuracies in the table over the shots.", figure)
         measured = any(cell and cell.interval for row in table.rows for cell in row.cells)
         glance = [self._glance(title, tests, floors.get(title)) for title, tests in details.items()]
-        return Part(self.title, grid_of(table), drawing, self.draws if measured else 0, floors, glance)
+        return Part(self.title, table, drawing, self.draws if measured else 0, floors, glance)
 
     def _table(self, dataset: str) -> Table:
         """A data set's table with intervals over test images."""
@@ -117,7 +117,7 @@ class Protocol:
             rows.append(replace(row, cells=cells))
         return replace(self.tables[dataset], rows=rows)
 
-    def _glance(self, title: str, tests: Sequence[Evaluation], floor: float | None) -> list[GridCell]:
+    def _glance(self, title: str, tests: Sequence[Evaluation], floor: float | None) -> list[AnyCell]:
         """The best method on a set of test images, its gain over zero-shot on the same images, and the floor."""
         zero = next((test for test in tests if test.variant.method == "ZeroShot"), None)
         best = max((test for test in tests if not test.doubtful), key=lambda test: test.accuracy, default=None)
@@ -127,13 +127,14 @@ class Protocol:
                 gain = paired_difference("accuracy", best.predictions, zero.predictions, draws=self.draws)
             except UserError:  # they were tested on different images
                 gain = None
-        cells = [GridCell(title), GridCell("–", "all results are doubtful"), GridCell("–")]
-        if best:
-            interval = best.interval("accuracy", self.draws)
-            cells[1:] = GridCell(best.name), GridCell(f"{best.accuracy:.1f}", bracket(interval))
-        cells.append(GridCell(f"{zero.accuracy:.1f}" if zero else "–"))
-        cells.append(GridCell(f"{gain.value:+z.1f}", bracket(gain, "+z.1f")) if gain else GridCell("–"))
-        return [*cells, GridCell("–" if floor is None else f"{floor:.1f}")]
+        return [
+            Text(title),
+            Text(best.name) if best else Text("–", "all results are doubtful"),
+            Cell(best.accuracy, interval=best.interval("accuracy", self.draws)) if best else None,
+            Cell(zero.accuracy) if zero else None,
+            Text(f"{gain.value:+z.1f}", bracket(gain, "+z.1f")) if gain else None,
+            None if floor is None else Cell(floor),
+        ]
 
 
 def _most_frequent(tests: Sequence[Evaluation]) -> float | None:
