@@ -13,8 +13,8 @@ from ogkd.evaluation.collect import Run
 from ogkd.evaluation.doubts import about_run
 from ogkd.evaluation.metrics import compute, find
 from ogkd.evaluation.predictions import Predictions
-from ogkd.evaluation.relations import relations
-from ogkd.evaluation.statistics import Interval, bootstrap, combine
+from ogkd.evaluation.relations import interval, relations
+from ogkd.evaluation.statistics import Interval, combine
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Values:
 
     def __post_init__(self) -> None:
         find(self.metric)
-        self._known: dict[tuple, Cell | None] = {}
+        self._cells: dict[tuple, Cell | None] = {}
 
     def cell(self, runs: Sequence[Run]) -> AnyCell:
         """The mean over the runs (one per seed) that have a value. Runs that diverged have none; if all of them
@@ -108,27 +108,24 @@ class Values:
         finished = [run for run in runs if not run.diverged]
         if runs and not finished:
             return DIVERGED
-        found = self._mean(finished)
-        return found and replace(found, doubtful=any(map(about_run, finished)))
-
-    def _mean(self, runs: Sequence[Run]) -> Cell | None:
-        if not self.intervals:
-            values = [self.of(run) for run in runs]
-            return cell([value for value in values if value is not None])
-        key = tuple(run.path for run in runs)
-        if key not in self._known:
-            self._known[key] = self._with_interval(runs)
-        return self._known[key]
+        if self.intervals:
+            key = tuple(run.path for run in finished)
+            if key not in self._cells:
+                self._cells[key] = self._with_interval(finished)
+            result = self._cells[key]
+        else:
+            result = cell([value for run in finished if (value := self.of(run)) is not None])
+        return result and replace(result, doubtful=any(map(about_run, finished)))
 
     def of(self, run: Run) -> float | None:
         """The value of one run; None, with a reason in `missing`, if it has none."""
         if self.metric in run.results:
             value = run.results[self.metric]
-        elif (found := self._evidence(run)) is None:
-            return None
         else:
-            predictions, needed = found
-            value = compute(self.metric, predictions, **needed)
+            predictions = self._predictions(run)
+            if predictions is None:
+                return None
+            value = compute(self.metric, predictions, **relations(self.metric, run, predictions.classnames))
         return self._lacking(run, "is undefined on") if value is None else value
 
     def notes(self) -> list[str]:
@@ -139,27 +136,30 @@ class Values:
         ]
 
     def _with_interval(self, runs: Sequence[Run]) -> Cell | None:
-        found = [one for one in map(self._evidence, runs) if one is not None]
-        if not found:
+        seeds = [predictions for run in runs if (predictions := self._predictions(run))]
+        if not seeds:
             return None
         try:
-            interval = bootstrap(self.metric, [predictions for predictions, _ in found], **found[0][1])
+            result = interval(self.metric, runs[0], seeds)
         except UserError as error:
             return self._lacking(runs[0], f"has no interval ({error}) on")
-        if interval is None:
-            return self._lacking(runs[0], "is undefined on")
-        return Cell(interval.value, seeds=len(found), interval=interval)
+        return (
+            Cell(result.value, seeds=len(seeds), interval=result)
+            if result
+            else self._lacking(runs[0], "is undefined on")
+        )
 
-    def _evidence(self, run: Run) -> tuple[Predictions, dict[str, Any]] | None:
-        """The predictions and the metric's other inputs; None, with a reason in `missing`, if either is missing."""
+    def _predictions(self, run: Run) -> Predictions | None:
+        """The predictions; None, with a reason in `missing`, if they or the metric's other inputs are missing."""
         path = run.path / "predictions.npz"
         if not path.is_file():
-            return self._lacking(run, "cannot be computed, since no predictions were kept, for")
+            return self._lacking(run, "cannot be computed, since no predictions were stored, for")
         try:
             predictions = Predictions.load(path)
-            return predictions, relations(self.metric, run, predictions.classnames)
+            relations(self.metric, run, predictions.classnames)
         except UserError as error:
             return self._lacking(run, f"cannot be computed ({str(error).rstrip('.')}) for")
+        return predictions
 
     def _lacking(self, run: Run, reason: str) -> Any:
         self.missing.setdefault(reason, []).append(run)

@@ -31,14 +31,14 @@ def base2new_tables(
     Raises:
         UserError: there are several backbones, or the metric is unknown.
     """
-    found, notes = variants(of_kinds(runs, "train_base", "test_new"))
+    of_rows, notes = variants(of_kinds(runs, "train_base", "test_new"))
     notes += [
         f"{run.path} was trained on the novel classes, so it is left out: they must be new to a run."
         for run in runs
         if run.kind == "train_new"
     ]
     rows = []
-    for variant in found:
+    for variant in of_rows:
         base, novel = variant.of("train_base"), variant.of("test_new")
         # A run that diverged on the base classes has no novel test; it records whether it would have had one.
         novel = [*novel, *(run for run in base if run.diverged and run.results.get("novel", True))]
@@ -53,10 +53,10 @@ def few_shot_tables(
     runs: Sequence[Run], metric: str = "accuracy", seconds: bool = False, intervals: bool = False
 ) -> list[Table]:
     """One table per data set. One column per shot count, one row per variant; see `base2new_tables`."""
-    found, notes = variants(of_kinds(runs, "few_shot"))
+    of_rows, notes = variants(of_kinds(runs, "few_shot"))
     rows = []
-    for variant in found:
-        numbers = {run.shots for other in found if other.dataset == variant.dataset for run in other.runs}
+    for variant in of_rows:
+        numbers = {run.shots for other in of_rows if other.dataset == variant.dataset for run in other.runs}
         columns = {shots_name(number): variant.of("few_shot", number) for number in sorted(numbers, key=by_shots)}
         rows.append((variant, columns))
     return _tables("few-shot", rows, notes, find(metric), seconds, intervals)

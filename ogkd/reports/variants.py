@@ -72,20 +72,20 @@ def variants(runs: Sequence[Run]) -> tuple[list[Variant], list[str]]:
 
     Labels are consistent over data sets, so that rows of different data sets can be joined by method and key.
     """
-    found: list[Variant] = []
+    result: list[Variant] = []
     notes: list[str] = []
     for method, of_method in _grouped(runs, lambda run: run.method):
         groups = list(chain.from_iterable(_split(same) for _, same in _grouped(of_method, lambda run: run.dataset)))
-        _tell_apart(groups)
+        _distinguish(groups)
         short = _short_names({name for group in groups for name in group.label})
         for group in groups:
             label = ", ".join(_words(short[name], value) for name, value in sorted(group.label.items()))
             one_per_seed, conflicts = _one_per_seed(group.runs)
             title, key = _title(group.runs[0]), _key(group.label)
-            found.append(Variant(method, title, label, key, group.dataset, tuple(one_per_seed)))
+            result.append(Variant(method, title, label, key, group.dataset, tuple(one_per_seed)))
             notes += conflicts + _of_changed_data(one_per_seed)
-    found.sort(key=lambda variant: (*order(variant.method), variant.label, variant.dataset))
-    return _with_class_names(found), notes
+    result.sort(key=lambda variant: (*order(variant.method), variant.label, variant.dataset))
+    return _with_class_names(result), notes
 
 
 def _split(runs: Sequence[Run]) -> Iterator[_Group]:
@@ -127,7 +127,7 @@ def _other_facts(run: Run) -> dict[str, object]:
     return facts
 
 
-def _tell_apart(groups: Sequence[_Group]) -> None:
+def _distinguish(groups: Sequence[_Group]) -> None:
     """Make equal labels on one data set distinct by what the groups differ in: configuration, else weights, else data.
 
     What distinguishes two groups on one data set is added on the others too, except for data, which always differ.
@@ -200,12 +200,12 @@ def _title(run: Run) -> str:
     return known.title if known else run.results.get("title") or run.method
 
 
-def _with_class_names(found: Sequence[Variant]) -> list[Variant]:
+def _with_class_names(of_rows: Sequence[Variant]) -> list[Variant]:
     """Variants whose method shares its title with another also get the class name in their title."""
     methods: dict[str, set[str]] = {}
-    for variant in found:
+    for variant in of_rows:
         methods.setdefault(variant.title, set()).add(variant.method)
-    return [replace(v, title=f"{v.title} ({v.method})") if len(methods[v.title]) > 1 else v for v in found]
+    return [replace(v, title=f"{v.title} ({v.method})") if len(methods[v.title]) > 1 else v for v in of_rows]
 
 
 def _short_names(keys: Iterable[str]) -> dict[str, str]:

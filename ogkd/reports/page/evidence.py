@@ -14,8 +14,8 @@ from ogkd.evaluation.collect import Run
 from ogkd.evaluation.doubts import about_run
 from ogkd.evaluation.metrics import METRICS, compute, find
 from ogkd.evaluation.predictions import Predictions
-from ogkd.evaluation.relations import relations
-from ogkd.evaluation.statistics import DRAWS, Interval, bootstrap
+from ogkd.evaluation.relations import interval, relations
+from ogkd.evaluation.statistics import DRAWS, Interval
 from ogkd.reports.page.material import Material
 from ogkd.reports.variants import Variant
 
@@ -80,7 +80,7 @@ class Evaluation:
         )
 
     def forget(self) -> None:
-        """Drop the predictions from memory; they are read again when needed."""
+        """Drop the predictions from memory; they are read when needed."""
         for name in ("predictions", "pooled"):
             self.__dict__.pop(name, None)
 
@@ -110,8 +110,7 @@ class Evaluation:
 
     def interval(self, metric: str, draws: int) -> Interval | None:
         """The metric with its interval over test images; None without predictions or the metric's other inputs."""
-        needed = self._needed(metric)
-        return None if needed is None else bootstrap(metric, self.predictions, draws=draws, **needed)
+        return None if self._needed(metric) is None else interval(metric, self.runs[0], self.predictions, draws)
 
     def _needed(self, metric: str) -> dict | None:
         """The metric's inputs besides the predictions; None without predictions or if they are not known."""

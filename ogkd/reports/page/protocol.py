@@ -8,9 +8,8 @@ from functools import cache
 
 import numpy as np
 
-from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
-from ogkd.evaluation.statistics import combine, paired_difference
+from ogkd.evaluation.statistics import combine
 from ogkd.reports.cells import AnyCell, Cell, Text, harmonic_mean
 from ogkd.reports.page.evidence import Evaluation, draws_for
 from ogkd.reports.page.figures import Drawing, score_bars, shot_curves
@@ -121,16 +120,14 @@ class Protocol:
         """The best method on a set of test images, its gain over zero-shot on the same images, and the floor."""
         zero = next((test for test in tests if test.variant.method == "ZeroShot"), None)
         best = max((test for test in tests if not test.doubtful), key=lambda test: test.accuracy, default=None)
+        accuracy, of_zero = (one.interval("accuracy", self.draws) if one else None for one in (best, zero))
         gain = None
-        if best and zero and best is not zero and best.predictions and zero.predictions:
-            try:
-                gain = paired_difference("accuracy", best.predictions, zero.predictions, draws=self.draws)
-            except UserError:  # they were tested on different images
-                gain = None
+        if accuracy and of_zero and best is not zero and accuracy.images == of_zero.images:
+            gain = combine(lambda ours, theirs: ours - theirs, accuracy, of_zero)
         return [
             Text(title),
             Text(best.name) if best else Text("–", "all results are doubtful"),
-            Cell(best.accuracy, interval=best.interval("accuracy", self.draws)) if best else None,
+            Cell(best.accuracy, interval=accuracy) if best else None,
             Cell(zero.accuracy) if zero else None,
             Text(f"{gain.value:+z.1f}", bracket(gain, "+z.1f")) if gain else None,
             None if floor is None else Cell(floor),
