@@ -15,9 +15,7 @@ from ogkd.evaluation.collect import Run
 from ogkd.evaluation.metrics import find
 from ogkd.evaluation.statistics import Comparison, Interval, combine, compare_differences
 from ogkd.reports.cells import Values, combined, harmonic_mean, mean
-from ogkd.reports.variants import Variant, by_shots, shots_name, variants
-
-PARTS = {"base": "train_base", "novel": "test_new"}
+from ogkd.reports.variants import KINDS, PARTS, Variant, by_shots, shots_name, variants
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +47,7 @@ class Contest:
     """
 
     def __init__(self, runs: Sequence[Run], protocol: str) -> None:
-        kinds = PARTS.values() if protocol == "base2new" else ("few_shot",)
-        chosen = [run for run in runs if run.kind in kinds]
+        chosen = [run for run in runs if run.kind in KINDS[protocol]]
         rows: dict[tuple[str, str], Entry] = {}
         of_rows, notes = variants(chosen)
         for variant in of_rows:
@@ -59,8 +56,7 @@ class Contest:
         self.entries = list(rows.values())
         self.datasets = sorted({run.dataset for run in chosen})
         shots = sorted({run.shots for run in chosen}, key=by_shots)
-        self.columns = [*PARTS, "HM"] if protocol == "base2new" else [shots_name(number) for number in shots]
-        self._shots = dict(zip(self.columns, shots, strict=True)) if protocol == "few_shot" else {}
+        self.columns = [*PARTS.values(), "HM"] if protocol == "base2new" else list(map(shots_name, shots))
         self._notes = dict.fromkeys(notes)
         self._values: dict[tuple[str, bool], Values] = {}
 
@@ -92,7 +88,7 @@ class Contest:
         if dataset not in entry.on:
             return None
         values = self._of(metric, False)
-        cells = [values.cell(self._runs(entry, dataset, part)) for part in self._parts(column)]
+        cells = [values.cell(entry.on[dataset].in_column(part)) for part in _parts(column)]
         cell = combined(harmonic_mean, *cells) if column == "HM" else cells[0]
         return cell.mean if cell else None
 
@@ -100,8 +96,8 @@ class Contest:
         """First minus second, paired over the seeds that both have; None, with a note, if they cannot be paired."""
         if dataset not in first.on or dataset not in second.on:
             return None
-        parts = self._parts(column)
-        every = [self._runs(entry, dataset, part) for entry in (first, second) for part in parts]
+        parts = _parts(column)
+        every = [entry.on[dataset].in_column(part) for entry in (first, second) for part in parts]
         values, what = self._of(metric, True), f"{first.name} and {second.name} on {dataset}, {column},"
         stored = [[run for run in runs if (run.path / "predictions.npz").is_file()] for runs in every]
         values.cell([run for runs, usable in zip(every, stored, strict=True) for run in runs if run not in usable])
@@ -143,13 +139,6 @@ class Contest:
     def _note(self, sentence: str) -> None:
         self._notes[sentence] = None
 
-    def _parts(self, column: str) -> list[str]:
-        return list(PARTS) if column == "HM" else [column]
-
-    def _runs(self, entry: Entry, dataset: str, part: str) -> list[Run]:
-        variant = entry.on[dataset]
-        return variant.of(PARTS[part]) if part in PARTS else variant.of("few_shot", self._shots[part])
-
     def _of(self, metric: str, intervals: bool) -> Values:
         return self._values.setdefault((metric, intervals), Values(metric, intervals))
 
@@ -162,3 +151,8 @@ def _minus(function: Callable[..., float]) -> Callable[..., float]:
 def mean_difference(differences: dict[str, Interval]) -> Interval:
     """The mean over data sets, with its interval over their test images."""
     return combine(mean, *differences.values())
+
+
+def _parts(column: str) -> list[str]:
+    """The columns that a column is computed from."""
+    return list(PARTS.values()) if column == "HM" else [column]

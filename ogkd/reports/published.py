@@ -19,7 +19,7 @@ from ogkd.evaluation.collect import Run
 from ogkd.reports.cells import Cell, harmonic_mean, mean
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import HM_OF_MEANS, MEAN_OF_HM, average
-from ogkd.reports.variants import by_shots, shots_name, variants
+from ogkd.reports.variants import KINDS, by_shots, column_of, shots_name, variants
 
 FILE = Path(evaluation.__file__).with_name("published.json")
 DEFINITIONS = {"HM of the means": HM_OF_MEANS, "mean of the sets' HM": MEAN_OF_HM}  # as the file calls them
@@ -233,15 +233,14 @@ def seeds_beside(runs: Sequence[Run], source: Source, protocol: str, dataset: st
 
     Only runs of methods as configured are shown.
     """
-    parts, published = {"train_base": "base", "test_new": "novel"}, single_runs(source, protocol)
-    kinds = ("few_shot",) if protocol == "few_shot" else tuple(parts)
+    published = single_runs(source, protocol)
     rows: dict[str, dict[str, Cell]] = {}
     theirs: Figures = {}
     columns: dict[str, None] = {}
-    for variant in variants([run for run in runs if run.dataset == dataset and run.kind in kinds])[0]:
+    for variant in variants([run for run in runs if run.dataset == dataset and run.kind in KINDS[protocol]])[0]:
         for run in sorted(variant.runs, key=lambda run: (by_shots(run.shots), run.kind == "test_new")):
             figures = {} if variant.label else published.get((dataset, variant.method, run.seed), {})
-            column = parts.get(run.kind) or shots_name(run.shots)
+            column = column_of(run)
             if column in figures:
                 name = f"{variant.title}, seed {run.seed}"
                 rows.setdefault(name, {})[column] = Cell(run.results["accuracy"])

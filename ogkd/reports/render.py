@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ogkd.core import atomic_path
 from ogkd.core.escape import markdown, no_formula, plain
+from ogkd.evaluation.collect import Run
 from ogkd.reports.cells import AnyCell, Cell, Text
 
 if TYPE_CHECKING:
@@ -31,12 +32,16 @@ SHEET_NAME = 31  # maximum number of characters
 
 @dataclass
 class Row:
-    """A name and one cell per column. Rows of several tables are joined by method and variant ("": as configured)."""
+    """A name and one cell per column. Rows of several tables are joined by method and variant ("": as configured).
+
+    runs: those of each column that is measured, also those that diverged.
+    """
 
     name: str
     cells: list[AnyCell]
     method: str = ""
     variant: str = ""
+    runs: dict[str, list[Run]] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str]:

@@ -20,6 +20,8 @@ from ogkd.evaluation.methods import known_methods, order
 from ogkd.evaluation.metrics import METRICS
 from ogkd.evaluation.protocol import BASE2NEW_SHOTS, PLACES
 
+KINDS = {"base2new": ("train_base", "test_new"), "few_shot": ("few_shot",)}  # of a protocol's runs
+PARTS = {"train_base": "base", "test_new": "novel"}
 # Keys that tables group by, or compare by a fingerprint.
 GROUPED = ("SEED", "DATASET.NAME", "DATASET.FOLDER", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",
            "MODEL.BACKBONE.NAME", "TRAINER.NAME")  # fmt: skip
@@ -49,9 +51,9 @@ class Variant:
     def name(self) -> str:
         return f"{self.title}, {self.label}" if self.label else self.title
 
-    def of(self, kind: str, shots: int | None = None) -> list[Run]:
-        """The runs of a kind (and shot count), one per seed, including those that diverged if they were passed in."""
-        return [run for run in self.runs if run.kind == kind and shots in (None, run.shots)]
+    def in_column(self, column: str) -> list[Run]:
+        """The runs in a column, one per seed, including those that diverged if they were passed in."""
+        return [run for run in self.runs if column_of(run) == column]
 
 
 @dataclass
@@ -213,6 +215,11 @@ def _short_names(keys: Iterable[str]) -> dict[str, str]:
     ends = {key: [".".join(key.split(".")[start:]) for start in range(key.count("."), -1, -1)] for key in keys}
     taken = [end for of_key in ends.values() for end in of_key]
     return {key: next((end for end in of_key if taken.count(end) == 1), key) for key, of_key in ends.items()}
+
+
+def column_of(run: Run) -> str:
+    """The column of its protocol's table that a run is in: base, novel or its number of shots."""
+    return PARTS.get(run.kind) or shots_name(run.shots)
 
 
 def shots_name(number: int) -> str:

@@ -17,7 +17,7 @@ from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.relations import interval, relations
 from ogkd.evaluation.statistics import DRAWS, Interval
 from ogkd.reports.page.material import Material
-from ogkd.reports.variants import Variant
+from ogkd.reports.render import Row
 
 FEWEST_DRAWS = 300
 CALLS = 300_000  # total number of draws of a page, which bounds the time for intervals
@@ -28,15 +28,16 @@ MOST = 6  # methods in a figure, as many as there are colours
 
 @dataclass(eq=False)
 class Evaluation:
-    """A method's finished runs on the same test images, one per seed."""
+    """A method's finished runs on the same test images, one per seed. row: that of the table."""
 
-    variant: Variant
+    dataset: str
+    row: Row
     runs: list[Run]
     material: Material
 
     @property
     def name(self) -> str:
-        return self.variant.name
+        return self.row.name
 
     @property
     def accuracy(self) -> float:
@@ -61,7 +62,7 @@ class Evaluation:
                 continue
             if one and usable and not _same_images(usable[0], one):
                 self.material.remark(
-                    f"{self.name} on {self.variant.dataset}: seed {run.seed} was tested on different images from "
+                    f"{self.name} on {self.dataset}: seed {run.seed} was tested on different images from "
                     "earlier seeds, so figures leave it out."
                 )
             elif one:
@@ -131,8 +132,8 @@ def choose(tests: Sequence[Evaluation], methods: Sequence[str] | None) -> list[E
     ordered = sorted(tests, key=lambda test: (test.doubtful, -test.accuracy))
     chosen = ordered[:1] if methods is None else []
     for method in ALWAYS if methods is None else methods:
-        of_method = [test for test in ordered if test.variant.method == method]
-        configured = [test for test in of_method if not test.variant.key] or of_method
+        of_method = [test for test in ordered if test.row.method == method]
+        configured = [test for test in of_method if not test.row.variant] or of_method
         chosen += [test for test in configured[:1] if test not in chosen]
     return chosen
 

@@ -8,7 +8,6 @@ from functools import cache
 
 import numpy as np
 
-from ogkd.evaluation.collect import Run
 from ogkd.evaluation.statistics import combine
 from ogkd.reports.cells import AnyCell, Cell, Text, harmonic_mean
 from ogkd.reports.page.evidence import Evaluation, draws_for
@@ -17,10 +16,9 @@ from ogkd.reports.page.grids import bracket
 from ogkd.reports.page.material import Material
 from ogkd.reports.render import Table
 from ogkd.reports.tables import TABLES, average
-from ogkd.reports.variants import shots_name, variants
+from ogkd.reports.variants import KINDS, shots_name
 
 TITLES = {"base2new": "Base to novel", "few_shot": "Few-shot"}
-COLUMNS = {"base2new": {"train_base": "base", "test_new": "novel"}, "few_shot": {"few_shot": ""}}  # by kind of run
 
 
 @dataclass
@@ -45,21 +43,23 @@ class Protocol:
     def __init__(self, name: str, backbone: str, material: Material) -> None:
         self.name, self.title, self.material = name, TITLES[name], material
         finished = [run for run in material.runs if run.backbone == backbone]
-        datasets = {run.dataset for run in finished if run.kind in COLUMNS[name]}
+        datasets = {run.dataset for run in finished if run.kind in KINDS[name]}
         runs = [*finished, *(run for run in material.diverged if run.backbone == backbone and run.dataset in datasets)]
         tables = TABLES[name](runs)
         material.remark(*(note for table in tables for note in table.notes))
         self.tables: dict[str, Table] = {table.datasets[0]: table for table in tables}
         self.columns: dict[str, dict[str, list[Evaluation]]] = {
-            dataset: {header: [] for header in table.headers[1:]} for dataset, table in self.tables.items()
+            dataset: {
+                header: [
+                    Evaluation(dataset, row, seeds, material)
+                    for row in table.rows
+                    if (seeds := sorted((r for r in row.runs[header] if not r.diverged), key=lambda run: run.seed))
+                ]
+                for header in table.headers[1:]
+                if header != "HM"
+            }
+            for dataset, table in self.tables.items()
         }
-        for variant in variants([run for run in runs if run.kind in COLUMNS[name]])[0]:
-            by_column: dict[str, list[Run]] = {}
-            for run in sorted(variant.runs, key=lambda run: run.seed):
-                if not run.diverged and run.dataset in self.tables:
-                    by_column.setdefault(COLUMNS[name][run.kind] or shots_name(run.shots), []).append(run)
-            for header, seeds in by_column.items():
-                self.columns[variant.dataset][header].append(Evaluation(variant, seeds, material))
         self.draws = draws_for([test for dataset in self.tables for test in self.tests(dataset)])
         self.tested = {dataset for dataset in self.tables if any(self.tests(dataset))}
         self.table = cache(self._table)
@@ -102,23 +102,23 @@ class Protocol:
 
     def _table(self, dataset: str) -> Table:
         """A data set's table with intervals over test images."""
-        rows = []
-        intervals = {
-            (test.variant.method, test.variant.key, header): test.interval("accuracy", self.draws)
-            for header, tests in self.columns[dataset].items()
-            for test in tests
-        }
-        for row in self.tables[dataset].rows:
-            of_row = {header: intervals.get((*row.key, header)) for header in self.columns[dataset]}
-            if "HM" in of_row and (base := of_row["base"]) and (novel := of_row["novel"]):
-                of_row["HM"] = combine(harmonic_mean, base, novel)
-            cells = [cell and replace(cell, interval=one) for cell, one in zip(row.cells, of_row.values(), strict=True)]
-            rows.append(replace(row, cells=cells))
-        return replace(self.tables[dataset], rows=rows)
+        table, rows = self.tables[dataset], []
+        for row in table.rows:
+            intervals = {
+                header: test.interval("accuracy", self.draws)
+                for header, tests in self.columns[dataset].items()
+                for test in tests
+                if test.row is row
+            }
+            if (base := intervals.get("base")) and (novel := intervals.get("novel")):
+                intervals["HM"] = combine(harmonic_mean, base, novel)
+            cells = zip(table.headers[1:], row.cells, strict=True)
+            rows.append(replace(row, cells=[c and replace(c, interval=intervals.get(header)) for header, c in cells]))
+        return replace(table, rows=rows)
 
     def _glance(self, title: str, tests: Sequence[Evaluation], floor: float | None) -> list[AnyCell]:
         """The best method on a set of test images, its gain over zero-shot on the same images, and the floor."""
-        zero = next((test for test in tests if test.variant.method == "ZeroShot"), None)
+        zero = next((test for test in tests if test.row.method == "ZeroShot"), None)
         best = max((test for test in tests if not test.doubtful), key=lambda test: test.accuracy, default=None)
         accuracy, of_zero = (one.interval("accuracy", self.draws) if one else None for one in (best, zero))
         gain = None

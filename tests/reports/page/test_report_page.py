@@ -425,5 +425,5 @@ def test_intervals_have_the_usual_draws_or_fewer_where_there_is_much_to_draw(sma
     from ogkd.evaluation.collect import read_run
 
     run = read_run(small("OGKD", stored=False, num_test=images))
-    draws = draws_for([Evaluation(None, [run], None)] * runs)
+    draws = draws_for([Evaluation("", None, [run], None)] * runs)
     assert FEWEST_DRAWS <= draws <= DRAWS and (draws == DRAWS) == (runs == 1)
