@@ -143,11 +143,9 @@ class Values:
             result = interval(self.metric, runs[0], seeds)
         except UserError as error:
             return self._lacking(runs[0], f"has no interval ({error}) on")
-        return (
-            Cell(result.value, seeds=len(seeds), interval=result)
-            if result
-            else self._lacking(runs[0], "is undefined on")
-        )
+        if result is None:
+            return self._lacking(runs[0], "is undefined on")
+        return Cell(result.value, seeds=len(seeds), interval=result)
 
     def _predictions(self, run: Run) -> Predictions | None:
         """The predictions; None, with a reason in `missing`, if they or the metric's other inputs are missing."""
