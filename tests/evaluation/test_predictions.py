@@ -84,6 +84,7 @@ def test_arrays_are_copies_that_nobody_can_change(sound):
     [
         ({"images": (), "labels": np.zeros(0, int), "logits": np.zeros((0, 2))}, "the test set is empty"),
         ({"images": ("a", "b")}, "2 images and 2 classes, but labels of shape"),
+        ({"labels": np.array([[0, 0, 1]])}, r"labels of shape \(1, 3\)"),
         ({"logits": np.zeros(3)}, r"logits of shape \(3,\)"),
         ({"labels": np.array([0, 2, 1])}, "label of 'a/2.png' is 2, but 2 classes"),
         ({"labels": np.array([0, 0, -1])}, "label of 'b/1.png' is -1"),

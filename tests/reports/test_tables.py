@@ -178,7 +178,8 @@ BROKEN = [
     (b"\xff\xfe{}", "decode"),
     ('{"method": "CoOp"}', "no dataset"),
     *(({key: value}, key) for key, value in
-      [("accuracy", float("nan")), ("accuracy", True), ("subsample", "some"), ("config", []), ("changed", "OPTIM.LR")]),
+      [("accuracy", float("nan")), ("accuracy", True), ("subsample", "some"), ("config", []), ("changed", "OPTIM.LR"),
+       ("fingerprints", "x"), ("macro_f1", "high")]),
 ]  # fmt: skip
 
 
