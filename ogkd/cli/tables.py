@@ -94,9 +94,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         notes = list(tables[0].notes)
         if args.format == "csv":  # which has no room for them
             notes += [f"{table.title}: {sentence}" for table in tables for sentence in table.footnotes]
-        finished = [run for run in runs if not run.diverged]
         if args.published is not None:
-            tables, more = with_published(tables, finished, args.table, args.published, each=bool(args.dataset))
+            tables, more = with_published(tables, backbones[0], args.table, args.published, each=bool(args.dataset))
             notes += more
         elif len(tables) > 1:
             mean, more = average(tables, args.table)

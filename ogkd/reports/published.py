@@ -15,11 +15,10 @@ from typing import cast
 
 from ogkd import evaluation
 from ogkd.core import UserError, did_you_mean
-from ogkd.evaluation.collect import Run
 from ogkd.reports.cells import Cell, harmonic_mean, mean
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import HM_OF_MEANS, MEAN_OF_HM, average
-from ogkd.reports.variants import KINDS, by_shots, column_of, shots_name, variants
+from ogkd.reports.variants import shots_name
 
 FILE = Path(evaluation.__file__).with_name("published.json")
 DEFINITIONS = {"HM of the means": HM_OF_MEANS, "mean of the sets' HM": MEAN_OF_HM}  # as the file calls them
@@ -151,12 +150,12 @@ def _means(of_all: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 
 def with_published(
-    tables: Sequence[Table], runs: Sequence[Run], protocol: str, name: str = "", each: bool = False
+    tables: Sequence[Table], backbone: str, protocol: str, name: str = "", each: bool = False
 ) -> tuple[list[Table], list[str]]:
     """Accuracy tables per data set and their average, with published figures next to ours.
 
     Args:
-        tables: the protocol's tables per data set. runs: their runs, all with one backbone.
+        tables: the protocol's tables per data set. backbone: that of their runs.
         name: the source; by default the one that fits the runs, and for single data sets one that has them.
         each: whether to include a source's figures per data set and seed; those of a named source are always included.
 
@@ -165,7 +164,7 @@ def with_published(
     Raises:
         UserError: there is no such source, or none for the backbone.
     """
-    backbone, datasets = runs[0].backbone, [name for table in tables for name in table.datasets]
+    datasets = [name for table in tables for name in table.datasets]
     source = find_source(name, backbone) if name else fitting_source(backbone, protocol, datasets)
     with_sets = (one for one in sources().values() if one.backbone == backbone and by_dataset(one, protocol))
     per_set = source if name else next(with_sets, None) if each else None
@@ -174,7 +173,7 @@ def with_published(
     for table in tables:
         (dataset,) = table.datasets
         result.append(beside(table, figures[dataset], cast(Source, per_set)) if dataset in figures else table)
-        seeds = seeds_beside(runs, per_set, protocol, dataset) if each and per_set else None
+        seeds = seeds_beside(table, per_set, protocol) if each and per_set else None
         result += [seeds] if seeds else []
     sets = source.sets[protocol]
     notes = [
@@ -228,29 +227,25 @@ def average_beside(table: Table, source: Source, protocol: str) -> tuple[Table, 
     return beside(table, averages(source, protocol), source, comparable=not notes), notes
 
 
-def seeds_beside(runs: Sequence[Run], source: Source, protocol: str, dataset: str) -> Table | None:
-    """Our accuracies of single runs on one data set next to a source's; None if it has none for these runs.
-
-    Only runs of methods as configured are shown.
-    """
-    published = single_runs(source, protocol)
+def seeds_beside(table: Table, source: Source, protocol: str) -> Table | None:
+    """The accuracies of single runs of methods as configured in a data set's table next to a source's; None if it has
+    none for these runs."""
+    (dataset,), published = table.datasets, single_runs(source, protocol)
     rows: dict[str, dict[str, Cell]] = {}
     theirs: Figures = {}
-    columns: dict[str, None] = {}
-    for variant in variants([run for run in runs if run.dataset == dataset and run.kind in KINDS[protocol]])[0]:
-        for run in sorted(variant.runs, key=lambda run: (by_shots(run.shots), run.kind == "test_new")):
-            figures = {} if variant.label else published.get((dataset, variant.method, run.seed), {})
-            column = column_of(run)
+    for row in (row for row in table.rows if not row.variant):
+        for column, run in ((column, run) for column, runs in row.runs.items() for run in runs if not run.diverged):
+            figures = published.get((dataset, row.method, run.seed), {})
             if column in figures:
-                name = f"{variant.title}, seed {run.seed}"
+                name = f"{row.name}, seed {run.seed}"
                 rows.setdefault(name, {})[column] = Cell(run.results["accuracy"])
-                theirs[name], columns[column] = figures, None
+                theirs[name] = figures
+    columns = [header for header in table.headers[1:] if any(header in cells for cells in rows.values())]
     if not rows:
         return None
     title = f"{dataset} {protocol.replace('_', '-')}, by seed"
-    table = Table(title, ["method", *columns], ranked=[False] * len(columns))
-    table.caption = "Accuracy in % of single runs."
-    table.rows = [
+    result = Table(title, ["method", *columns], ranked=[False] * len(columns), caption="Accuracy in % of single runs.")
+    result.rows = [
         Row(name, [cells.get(column) for column in columns], method=name) for name, cells in sorted(rows.items())
     ]
-    return beside(table, theirs, source)
+    return beside(result, theirs, source)
