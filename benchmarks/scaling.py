@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from tabulate import tabulate
 
@@ -41,10 +42,13 @@ from ogkd.core.phases import peak_memory_bytes
 from ogkd.data.given import GivenImages
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.statistics import bootstrap
+from ogkd.models import ImageFeatures
 from ogkd.runs.config import build_config, method_config
 from ogkd.runs.execute import threads_for
+from ogkd.runs.protocols import Places, job
 from ogkd.runs.registry import benchmark_methods, trainer_class
 from ogkd.runs.spec import RunSpec
+from ogkd.tuning.teacher import Teacher
 from tests.support import random_weights
 
 STEEPEST = 1.2  # growth that counts as in proportion to the work, with the noise of a shared machine
@@ -139,23 +143,33 @@ def pixels(place: Place, side: int) -> Timed:
 
 
 def patches(place: Place, side: int, classes: int = 100) -> Timed:
-    """OGKD's losses on the patches of an image tower of 16-pixel patches, without towers."""
-    from ogkd.models import ImageFeatures
-
-    place.folder.mkdir(parents=True, exist_ok=True)
-    trainer = trainer_of(place, "OGKD", classes, 1)
-    trainer.before_train()
-    method, batch = trainer.method, 32
-    text = torch.nn.functional.normalize(torch.randn(classes, trainer.clip_model.embed_dim), dim=-1).requires_grad_()
-    images = torch.nn.functional.normalize(torch.randn(batch, 1 + (side // 16) ** 2, text.shape[1]), dim=-1)
-    features, label = ImageFeatures(images[:, 0], images[:, 1:]), torch.arange(batch) % classes
+    """OGKD's losses on the patches of an image tower of 16-pixel patches, forward and backward, without the towers."""
+    model = trainer_of(place, "OGKD", classes, 1).method
+    width, batch = 512, 32
+    model.teacher = Teacher(F.normalize(torch.randn(classes, SENTENCES, width), dim=-1))
+    model.prototypes, model.graph = model.teacher.prototypes, torch.full((classes, classes), 1 / classes)
+    text = F.normalize(torch.randn(classes, width), dim=-1).requires_grad_()
+    tokens = F.normalize(torch.randn(batch, 1 + (side // 16) ** 2, width), dim=-1)
+    features, label = ImageFeatures(tokens[:, 0], tokens[:, 1:]), torch.arange(batch) % classes
 
     def losses() -> None:
-        logits = method.scale * features.global_token @ text.t()
-        torch.stack(list(method.terms(features, label, text, logits).values())).sum().backward()
+        logits = model.scale * features.global_token @ text.t()
+        torch.stack(list(model.terms(features, label, text, logits).values())).sum().backward()
 
     losses()
     return losses
+
+
+def own_folder(place: Place, images: int) -> Timed:
+    """A whole run of CoOp on a folder of one's own images, all of which it learns from or tests on."""
+    random, folder = np.random.default_rng(0), place.folder / "own"
+    for number in range(images):
+        path = folder / words(4)[number % 4] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path, compress_level=0)
+    places = Places(place.folder, place.folder / "output", str(place.weights))
+    pairs = ("FEATURES.CACHE_DIR", str(place.folder / "cache"), "OPTIM.MAX_EPOCH", "1", "USE_CUDA", "False")
+    return job("few_shot", "CoOp", folder.name, -1, 1, places, pairs)
 
 
 def method(place: Place, name: str) -> Timed:
@@ -168,7 +182,6 @@ def engine(place: Place, size: tuple[int, int]) -> Timed:
     from ogkd.runs.engines import go_through
     from ogkd.runs.engines.options import Settings
     from ogkd.runs.plan import plan
-    from ogkd.runs.protocols import Places
 
     runs, jobs = size
     write_dataset(place.folder / "data" / "Phantom", counts={"train": 2, "val": 1, "test": 4})
@@ -226,6 +239,7 @@ PARTS = {
     "step": Part("step of OGKD, by classes", (2, 8, 32, 128, 500), (2, 4), step),
     "teacher": Part(f"bank of {SENTENCES} sentences, by classes", (2, 10, 50, 100, 500), (2, 4), teacher),
     "shots": Part("epoch of OGKD, by training images", (4, 64, 1000, 10_000), (4, 8), epoch),
+    "own-folder": Part("run of CoOp on all images of a folder, by images", (100, 1000, 10_000), (12, 24), own_folder),
     "pixels": Part("epoch of 64 images, by their side in pixels", (64, 256, 1024, 2048), (32, 64),
                    pixels, lambda side: side**2),
     "patches": Part("OGKD's losses, 32 images, 100 classes, by the tower's side in pixels", (112, 224, 448), (32, 64),
