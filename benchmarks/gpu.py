@@ -23,6 +23,7 @@ import io
 import json
 import math
 import multiprocessing
+import queue
 import sys
 import tempfile
 import time
@@ -55,6 +56,8 @@ FEW_SHOTS, SEEDS = (1, 2, 4, 8, 16), 3
 PROMPT_METHODS = ("CoOp", "CoCoOp", "KgCoOp", "ProGrad", "MaPLe", "BiomedCoOp", "OGKD")
 TOLERANCE = 1e-3  # relative difference of a loss from the reference's, in fp32
 SIDE_BY_SIDE_SECONDS, GAIN, READY_SECONDS = 8.0, 1.1, 240
+BATCH, PIXELS = 4, 256  # of OGKD's steps; the side of the images in pixels
+MINUTES = 10  # no more runs are put side by side if that would take longer
 GOAL_MINUTES = 15  # ten data sets, three seeds, seven prompt methods, base-to-novel
 
 
@@ -121,7 +124,9 @@ def steps_of(place: Place, classes: int, shots: int, setting: Setting, compared:
     """Seconds per step of OGKD, and with `compared` those of the reference on the same images, with the largest
     relative difference of a loss."""
     with setting.applied(), contextlib.redirect_stdout(io.StringIO()):
-        trainer = trainer_of(place, "OGKD", classes, shots, **setting.options, **{"TRAINER.OGKD.TEXT_DROPOUT": 0.0})
+        trainer = trainer_of(
+            place, "OGKD", classes, shots, PIXELS, **setting.options, **{"TRAINER.OGKD.TEXT_DROPOUT": 0.0}
+        )
         trainer.before_train()
         steps = Steps(trainer)
         epoch_seconds(trainer)  # warm-up, with the recording of graphs
@@ -144,22 +149,22 @@ def run_of(place: Place, method: str, shots: int, setting: Setting) -> dict[str,
     """Seconds of setup and of an epoch of a method with 4 classes; for one that fits at once, of its fit."""
     with setting.applied(), contextlib.redirect_stdout(io.StringIO()):
         start = clock()
-        trainer = trainer_of(place, method, 4, shots, **setting.options)
+        trainer = trainer_of(place, method, 4, shots, PIXELS, **setting.options)
         if not trainer.get_model_names():
-            return {"method": method, "setup": clock() - start, "epoch": 0.0, "steps": 0}
+            return {"method": method, "setup": clock() - start, "epoch": 0.0, "steps": 0, "images": 4 * shots}
         trainer.before_train()
         setup = clock() - start
         if not trainer.fits:
             epoch_seconds(trainer)
         seconds = epoch_seconds(trainer)
         steps = 0 if trainer.fits else len(trainer.train_loader_x)
-    return {"method": method, "setup": setup, "epoch": seconds, "steps": steps}
+    return {"method": method, "setup": setup, "epoch": seconds, "steps": steps, "images": 4 * shots}
 
 
-def test_seconds(place: Place, images: int, setting: Setting) -> float:
-    """Seconds per test image, which a data set's test needs once for all its runs."""
+def per_image_seconds(place: Place, images: int, setting: Setting) -> float:
+    """Seconds to read and encode an image."""
     with setting.applied(), contextlib.redirect_stdout(io.StringIO()):
-        trainer = trainer_of(place, "ZeroShot", images, 1, **setting.options)
+        trainer = trainer_of(place, "ZeroShot", images, 1, PIXELS, **setting.options)
         trainer.test()
         start = clock()
         trainer.test()
@@ -169,52 +174,54 @@ def test_seconds(place: Place, images: int, setting: Setting) -> float:
 # Side by side
 
 
-def side_by_side(place: Place, most: int, seconds: float, shots: int, setting: Setting) -> list[dict[str, Any]]:
-    """Steps per second of all processes together, for 1, 2, 4, ... at most `most`."""
+def side_by_side(
+    place: Place, most: int, seconds: float, shots: int, setting: Setting, until: float
+) -> list[dict[str, Any]]:
+    """Steps per second of all processes together, for 1, 2, 4, ... at most `most`; none begins that may not end by
+    `until`, in seconds of time.monotonic."""
     found: list[dict[str, Any]] = []
-    number = 1
-    while number <= most:
+    number, took = 1, 0.0
+    while number <= most and time.monotonic() + 2 * took < until:
+        start = time.monotonic()
         rate, peak = _together(place, number, seconds, shots, setting)
-        if not rate:
-            found.append({"runs": number, "steps per second": None, "GB each": None})
-            break
-        found.append({"runs": number, "steps per second": rate, "GB each": peak / 1e9})
-        if number > 1 and rate < GAIN * found[-2]["steps per second"]:
+        took = time.monotonic() - start
+        found.append({"runs": number, "steps per second": rate, "GB each": peak and peak / 1e9})
+        if rate is None or (number > 1 and rate < GAIN * found[-2]["steps per second"]):
             break
         number *= 2
     return found
 
 
-def _together(place: Place, number: int, seconds: float, shots: int, setting: Setting) -> tuple[float, float]:
+def _together(
+    place: Place, number: int, seconds: float, shots: int, setting: Setting
+) -> tuple[float | None, float | None]:
+    """Steps per second of `number` processes and the most memory of one; None if one fails."""
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(number), context.Queue()
+    places = [Place(place.folder / f"run{i}", place.weights) for i in range(number)]
     processes = [
-        context.Process(
-            target=_work,
-            args=(replace_folder(place, f"run{i}"), seconds, shots, setting, barrier, results),
-            daemon=True,
-        )
-        for i in range(number)
+        context.Process(target=_work, args=(one, seconds, shots, setting, barrier, results), daemon=True)
+        for one in places
     ]
     for process in processes:
         process.start()
-    answers = [results.get() for _ in processes]
+    try:
+        answers = [results.get(timeout=READY_SECONDS + 10 * seconds) for _ in processes]
+    except queue.Empty:
+        answers = [None]
     for process in processes:
-        process.join()
+        process.join(timeout=10)
+        process.terminate()
     if None in answers:
-        return 0.0, 0.0
+        return None, None
     return sum(rate for rate, _ in answers), max(peak for _, peak in answers)
 
 
-def replace_folder(place: Place, name: str) -> Place:
-    return Place(place.folder / name, place.weights)
-
-
 def _work(place: Place, seconds: float, shots: int, setting: Setting, barrier: Any, results: Any) -> None:
-    """One of several processes: (steps per second, peak memory); None if its memory is full."""
+    """One of several processes: (steps per second, peak memory); None if it fails, as when the memory is full."""
     try:
         with setting.applied(), contextlib.redirect_stdout(io.StringIO()):
-            trainer = trainer_of(place, "OGKD", 4, shots, **setting.options)
+            trainer = trainer_of(place, "OGKD", 4, shots, PIXELS, **setting.options)
             trainer.before_train()
             epoch_seconds(trainer)
             barrier.wait(READY_SECONDS)
@@ -223,49 +230,59 @@ def _work(place: Place, seconds: float, shots: int, setting: Setting, barrier: A
                 epoch_seconds(trainer)
                 steps += len(trainer.train_loader_x)
             results.put((steps / (clock() - start), peak_memory_bytes() or 0))
-    except (torch.OutOfMemoryError, BrokenBarrierError):
+    except Exception as error:
         barrier.abort()
         results.put(None)
+        if not isinstance(error, torch.OutOfMemoryError | BrokenBarrierError):
+            raise
 
 
 # The papers' tables
 
 
 @cache
-def amount(protocol: str, method: str, dataset: str, shots: int) -> tuple[int, int]:
-    """(classes, steps of all epochs) of a run; an incomplete batch is dropped. A method that fits at once has no
-    steps."""
+def amount(protocol: str, method: str, dataset: str, shots: int) -> tuple[int, int, int]:
+    """(classes, steps, images) of a run over all its epochs; an incomplete batch is dropped."""
     facts = load().datasets[dataset]
     classes = math.ceil(len(facts.classes) / 2) if protocol == "base2new" else len(facts.classes)
     cfg = resolve(job(protocol, method, facts.config, shots, 1, Places(backbone="BiomedCLIP")).specs[0]).cfg
-    return classes, cfg.OPTIM.MAX_EPOCH * max(1, shots * classes // cfg.DATALOADER.TRAIN_X.BATCH_SIZE)
+    batch = min(cfg.DATALOADER.TRAIN_X.BATCH_SIZE, shots * classes)
+    steps = cfg.OPTIM.MAX_EPOCH * (shots * classes // batch)
+    return classes, steps, steps * batch
 
 
 def projection(
-    steps: Mapping[int, float], runs: Sequence[Mapping[str, Any]], per_test_image: float, gain: float
+    steps: Mapping[int, float], runs: Sequence[Mapping[str, Any]], per_image: float, gain: float
 ) -> dict[str, dict[str, float]]:
-    """Minutes of each protocol by method, with all data sets, shots and seeds; `images` are the encoded test images.
+    """Minutes of each protocol by method, with all data sets, shots and seeds; `images` are the test images, which are
+    encoded once per data set.
 
-    steps: seconds per step of OGKD by number of classes; other methods' grow alike, linearly between those measured.
-    runs: those of `run_of`. gain: of runs side by side.
+    A run is its setup, `per_image` seconds for each image, and the rest of each step. The rest grows with the classes
+    as that of OGKD's steps does, linearly between the numbers of classes measured. What a method fits at once grows
+    with its images.
+
+    steps: seconds per step of OGKD by number of classes. runs: those of `run_of`. gain: of runs side by side.
     """
-    found: dict[str, dict[str, float]] = {}
     known = sorted(steps)
+    rests = [max(steps[n] - BATCH * per_image, 0.0) for n in known]
+    at_four = np.interp(4, known, rests)
+    found: dict[str, dict[str, float]] = {}
     for protocol in PROTOCOLS:
         sets = [name for name, facts in load().datasets.items() if protocol != "base2new" or facts.base2new]
+        cases = [(name, n) for name in sets for n in ((BASE2NEW_SHOTS,) if protocol == "base2new" else FEW_SHOTS)]
         minutes = found.setdefault(protocol, {})
         for run in runs:
-            total = 0.0
-            for dataset in sets:
-                for shots in (BASE2NEW_SHOTS,) if protocol == "base2new" else FEW_SHOTS:
-                    classes, count = amount(protocol, run["method"], dataset, shots)
-                    grown = np.interp(classes, known, [steps[n] for n in known]) / np.interp(
-                        4, known, [steps[n] for n in known]
-                    )
-                    training = count * grown * run["epoch"] / run["steps"] if run["steps"] else run["epoch"]
-                    total += SEEDS * (run["setup"] + training)
+            rest, total = max(run["epoch"] - run["images"] * per_image, 0.0), 0.0
+            for dataset, shots in cases:
+                classes, count, images = amount(protocol, run["method"], dataset, shots)
+                if run["steps"]:
+                    grown = np.interp(classes, known, rests) / at_four if at_four else 1.0
+                    training = images * per_image + count * grown * rest / run["steps"]
+                else:
+                    training = run["epoch"] * shots * classes / run["images"]
+                total += SEEDS * (run["setup"] + float(training))
             minutes[run["method"]] = total / gain / 60
-        minutes["images"] = per_test_image * sum(load().datasets[name].counts[2] for name in sets) / 60
+        minutes["images"] = per_image * sum(load().datasets[name].counts[2] for name in sets) / 60
     return found
 
 
@@ -305,23 +322,22 @@ def report(results: Mapping[str, Any]) -> str:
 
 
 def measure(args: argparse.Namespace, weights: Path, folder: Path) -> dict[str, Any]:
+    until = time.monotonic() + 60 * MINUTES
     device, size = args.device, "tiny" if args.tiny else "full"
     classes, shots = (TINY_CLASSES, 2) if args.tiny else (CLASSES, SHOTS)
     methods = ("CoOp", "LinearProbe", "OGKD") if args.tiny else benchmark_methods()
     place, every = Place(folder, weights), settings(device)
-    steps = [
-        steps_of(place, n, shots, one, one == every[0], size) for n in classes for one in every
-    ]  # fmt: skip
+    steps = [steps_of(place, n, shots, one, one == every[0], size) for n in classes for one in every]
     best = min(every, key=lambda one: sum(row["step"] for row in steps if row["setting"] == str(one)))
     runs = [run_of(place, name, shots, best) for name in methods]
-    together = side_by_side(place, args.most, 0.5 if args.tiny else SIDE_BY_SIDE_SECONDS, shots, best)
+    per_image = per_image_seconds(place, 8 if args.tiny else 512, best)
+    together = side_by_side(place, args.most, 0.5 if args.tiny else SIDE_BY_SIDE_SECONDS, shots, best, until)
     rates = [row["steps per second"] for row in together if row["steps per second"]]
     of_best = {row["classes"]: row["step"] for row in steps if row["setting"] == str(best)}
-    per_image = test_seconds(place, 8 if args.tiny else 512, best)
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else "CPU",
         "machine": machine(), "size": size, "shots": shots, "setting": str(best), "steps": steps, "runs": runs,
-        "side by side": together, "seconds per test image": per_image,
+        "side by side": together, "seconds per image": per_image,
         "tables": projection(of_best, runs, per_image, max(rates) / rates[0] if rates else 1.0),
     }  # fmt: skip
 
