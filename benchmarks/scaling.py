@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import io
 import itertools
 import json
@@ -176,19 +177,22 @@ def method(place: Place, name: str) -> Timed:
     return trainer_of(place, name, 4, 16).train
 
 
-def engine(place: Place, size: tuple[int, int]) -> Timed:
-    """Runs of zero-shot CLIP on Phantom through the local engine: (runs, side by side)."""
-    from ogkd.phantom.dataset import write_dataset
-    from ogkd.runs.engines import go_through
-    from ogkd.runs.engines.options import Settings
-    from ogkd.runs.plan import plan
+def engine(name: str) -> Callable[[Place, int], Timed]:
+    """Runs of zero-shot CLIP on Phantom, two side by side."""
 
-    runs, jobs = size
-    write_dataset(place.folder / "data" / "Phantom", counts={"train": 2, "val": 1, "test": 4})
-    places = Places(place.folder / "data", place.folder / "output", "PhantomCLIP")
-    pairs = ("FEATURES.CACHE_DIR", str(place.folder / "cache"), "DATALOADER.NUM_WORKERS", "0", "USE_CUDA", "False")
-    todo = plan("few_shot", ["phantom"], ["ZeroShot"], range(1, runs + 1), [1], places, pairs)
-    return lambda: go_through(todo, Settings(jobs=jobs, logs=place.folder / "logs"))
+    def prepare(place: Place, runs: int) -> Timed:
+        from ogkd.phantom.dataset import write_dataset
+        from ogkd.runs.engines import go_through
+        from ogkd.runs.engines.options import Settings
+        from ogkd.runs.plan import plan
+
+        write_dataset(place.folder / "data" / "Phantom", counts={"train": 2, "val": 1, "test": 4})
+        places = Places(place.folder / "data", place.folder / "output", "PhantomCLIP")
+        pairs = ("FEATURES.CACHE_DIR", str(place.folder / "cache"), "DATALOADER.NUM_WORKERS", "0", "USE_CUDA", "False")
+        todo = plan("few_shot", ["phantom"], ["ZeroShot"], range(1, runs + 1), [1], places, pairs)
+        return lambda: go_through(todo, Settings(engine=name, jobs=2, logs=place.folder / "logs"))
+
+    return prepare
 
 
 def noisy(images: int, classes: int = 8) -> Predictions:
@@ -245,8 +249,11 @@ PARTS = {
     "patches": Part("OGKD's losses, 32 images, 100 classes, by the tower's side in pixels", (112, 224, 448), (32, 64),
                     patches, lambda side: side**2),
     "methods": Part("epoch of 4 x 16 images, by method", benchmark_methods(), ("ZeroShot", "CoOp"), method, None),
-    "engine": Part("zero-shot runs, by (runs, side by side)", ((1, 1), (8, 1), (32, 1), (8, 2)), ((1, 1), (2, 1)),
-                   engine, lambda size: size[0]),
+    **{
+        f"engine-{name}": Part(f"zero-shot runs, two side by side, --engine {name}", (2, 8, 32), (1, 2), engine(name))
+        for name in ("local", "ray")
+        if name == "local" or importlib.util.find_spec(name)
+    },
     **{
         f"interval-{name}": Part(f"2,000 draws of {name}, by test images", (1000, 10_000, 100_000), (50, 100),
                                  interval(name))
