@@ -54,7 +54,6 @@ from tests.support import random_weights
 
 STEEPEST = 1.2  # growth that counts as in proportion to the work, with the noise of a shared machine
 LONG_ENOUGH = 1.0  # CPU seconds; what is shorter is not judged
-TICK = 0.01  # seconds, the least that the system counts
 SENTENCES = 50
 PRELOADED = ["ogkd.runs.execute", "ogkd.runs.config", "ogkd.evaluation.statistics", "ogkd.models.open_clip_models"]
 Timed = Callable[[], object]
@@ -299,7 +298,7 @@ def _measure(name: str, size: Any, weights: Path, results: Any) -> None:
 
 def _cpu_seconds() -> float:
     """Of this process and of those that it has waited for."""
-    return sum(os.times()[:4])
+    return time.process_time() + sum(os.times()[2:4])
 
 
 def with_growth(measured: list[Measured]) -> list[Measured]:
@@ -307,7 +306,7 @@ def with_growth(measured: list[Measured]) -> list[Measured]:
     for one, two in itertools.pairwise(measured):
         work = PARTS[two.part].work
         if one.part == two.part and work and work(one.size) != work(two.size):
-            two.growth = math.log(max(two.cpu, TICK) / max(one.cpu, TICK)) / math.log(work(two.size) / work(one.size))
+            two.growth = math.log(two.cpu / one.cpu) / math.log(work(two.size) / work(one.size))
     return measured
 
 
@@ -336,24 +335,24 @@ def table(measured: Sequence[Measured]) -> str:
 
 
 def plot(measured: Sequence[Measured], path: Path) -> None:
-    """Seconds and memory of each part over its work, both in multiples of the smallest, so that the diagonal is growth
-    in proportion."""
+    """CPU seconds and memory of each part over its work; the dotted line grows in proportion."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     axes = figure.subplots(1, 2)
+    looks = itertools.product(("o-", "s--"), range(10))  # ten colours, twice
     for name, sizes in itertools.groupby(measured, key=lambda one: one.part):
         points, work = list(sizes), PARTS[name].work
         if not work or len(points) < 2:
             continue
-        x = [work(one.size) / work(points[0].size) for one in points]
+        x, (line, colour) = [work(one.size) / work(points[0].size) for one in points], next(looks)
         for axis, values in zip(axes, ([p.cpu for p in points], [p.megabytes for p in points]), strict=True):
-            axis.loglog(x, values, marker="o", label=PARTS[name].title)
+            axis.loglog(x, values, line, color=f"C{colour}", markersize=4, label=PARTS[name].title)
     for axis, title in zip(axes, ("CPU seconds", "memory in MB"), strict=True):
         axis.set(title=title, xlabel="work, in multiples of the smallest size")
+        axis.axline((1, axis.get_ylim()[0]), (10, 10 * axis.get_ylim()[0]), color="grey", linestyle=":")
         axis.grid(alpha=0.3)
-    if axes[0].lines:
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=7)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=7)
     figure.savefig(path, dpi=150)
 
 

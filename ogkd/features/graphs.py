@@ -20,7 +20,7 @@ def with_graphs(model: FrozenCLIP, on: bool) -> FrozenCLIP:
     """`model` itself, or on a CUDA device, if `on`, a view of it that replays its text tower's steps."""
     if not on or model.device.type != "cuda":
         return model
-    return cast(FrozenCLIP, ReplayedCLIP(model, torch.cuda.make_graphed_callables))
+    return cast(FrozenCLIP, ReplayedCLIP(model, cast(Capture, torch.cuda.make_graphed_callables)))
 
 
 class ReplayedCLIP:
