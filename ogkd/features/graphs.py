@@ -45,21 +45,17 @@ class ReplayedCLIP:
         return getattr(self._model, name)
 
     def encode_text(
-        self,
-        embeddings: Tensor,
-        mask: Tensor,
-        deep: Deep | None = None,
-        positions: Tensor | None = None,
-        dropout: float = 0.0,
-        projected: bool = True,
+        self, embeddings: Tensor, mask: Tensor, deep: Deep | None = None, *more: Any, **named: Any
     ) -> Tensor:
         """As FrozenCLIP.encode_text."""
 
         def step(embeddings: Tensor, mask: Tensor) -> Tensor:
-            return self._model.encode_text(embeddings, mask, deep, positions, dropout, projected)
+            return self._model.encode_text(embeddings, mask, deep, *more, **named)
 
-        key = (tuple(embeddings.shape), embeddings.dtype, dropout, projected)
-        learns = torch.is_grad_enabled() and embeddings.requires_grad and not deep
+        if deep:
+            return step(embeddings, mask)
+        key = (tuple(embeddings.shape), embeddings.dtype, *more[1:], *sorted(named.items()))  # without positions
+        learns = torch.is_grad_enabled() and embeddings.requires_grad
         mask = mask.to(embeddings.device)
         if not learns or key in self._waiting or not self._recorded(key, step, embeddings, mask):
             return step(embeddings, mask)
