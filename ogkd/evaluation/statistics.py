@@ -180,10 +180,11 @@ def _interval(
     if resampled is None:
         samples = np.array([value(rows) for rows in rows_of_draws])
     else:
+        of_runs = [[resampled(run) for run in runs] for runs in methods]
         samples = np.concatenate(
             [
-                _mean_over_runs([resampled(run, counts) for run in methods[0]])
-                - sum(_mean_over_runs([resampled(run, counts) for run in runs]) for runs in methods[1:])
+                _mean_over_runs([of_run(counts) for of_run in of_runs[0]])
+                - sum(_mean_over_runs([of_run(counts) for of_run in runs]) for runs in of_runs[1:])
                 for counts in _counts(rows_of_draws, len(base))
             ]
         )

@@ -86,13 +86,13 @@ def test_many_draws_at_once_are_those_drawn_one_by_one(monkeypatch):
     other = Predictions(tied.images, labels, random.normal(size=(40, 3)), CLASSES)
     monkeypatch.setattr(statistics, "COUNTS_AT_ONCE", 7 * 40)
     fast = [name for name, found in METRICS.items() if found.resampled]
-    assert {"accuracy", "expected_calibration_error", "mistake_severity"} < set(fast)
+    assert {"accuracy", "mistake_severity", "macro_auroc", "aurc", "adaptive_ece", "classwise_ece"} < set(fast)
     together = {name: paired_difference(name, [tied, other], other, draws=50, **NEEDS) for name in fast}
     for name in fast:
         monkeypatch.setitem(METRICS, name, replace(METRICS[name], resampled=None))
     for name in fast:
         alone = paired_difference(name, [tied, other], other, draws=50, **NEEDS)
-        assert together[name].samples == pytest.approx(alone.samples, rel=1e-9, abs=1e-9)
+        assert together[name].samples == pytest.approx(alone.samples, rel=1e-12, abs=1e-12, nan_ok=True)
 
 
 @pytest.mark.parametrize("name", ["expected_calibration_error", "adaptive_ece", "classwise_ece"])
@@ -300,14 +300,16 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(call, sentence):
         call()
 
 
-def test_two_thousand_draws_of_ten_thousand_images_and_three_seeds_take_under_a_second():
+@pytest.mark.parametrize("name", ["accuracy", "macro_auroc", "aurc"])
+def test_two_thousand_draws_of_ten_thousand_images_and_three_seeds_take_under_two_seconds(name):
     seeds = [noisy(10_000, seed) for seed in range(3)]
-    seconds = []
-    for _ in range(3):
+
+    def seconds() -> float:
         start = time.process_time()
-        bootstrap("accuracy", seeds)
-        seconds.append(time.process_time() - start)
-    assert min(seconds) < 1
+        bootstrap(name, seeds)
+        return time.process_time() - start
+
+    assert any(seconds() < 2 for _ in range(3))
 
 
 # Wilcoxon and Holm
