@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from ogkd.core import UserError, load_checkpoint, resume_from_checkpoint, save_checkpoint
