@@ -164,13 +164,3 @@ def test_loading_keeps_no_second_copy_of_the_weights(tmp_path, monkeypatch, file
     held = sum(parameter.nbytes for parameter in model.parameters())
     assert held > 90e6
     assert anonymous_bytes() - before < held / 3
-
-
-def test_the_full_size_is_biomedclips(tmp_path):
-    size = random_weights.SIZES["full"]
-    (tmp_path / "config.json").write_text(json.dumps(random_weights.bert_config(size)))
-    config = random_weights.model_config(size)["model_cfg"]
-    config["text_cfg"] |= {"hf_model_name": str(tmp_path), "hf_model_pretrained": False}
-    model = random_weights.build(config, tmp_path)
-    assert sum(parameter.numel() for parameter in model.parameters()) == 195_902_721
-    assert all(parameter.is_meta for parameter in model.parameters())
