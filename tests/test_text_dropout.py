@@ -79,3 +79,9 @@ def test_a_text_tower_without_dropout_says_so_once(tmp_path, capsys):
         PromptLearner(model, NAMES, dropout=0.1).train()
     PromptLearner(model, NAMES, dropout=0.0)
     assert capsys.readouterr().out.count("has no dropout") == 1
+
+
+def test_a_tower_with_dropout_says_nothing(tmp_path, capsys):
+    model = models.load(str(tiny_models.biomedclip(tmp_path / "bert")))
+    PromptLearner(model, NAMES, dropout=0.1)
+    assert "dropout" not in capsys.readouterr().out

@@ -120,6 +120,13 @@ def test_the_known_models_tokenizer_is_that_of_the_repository_named_here(tmp_pat
     assert set(no_hub) == {repository.tokenizer}
 
 
+def test_another_models_tokenizer_is_its_own_repositorys_at_the_same_revision(tmp_path, no_hub):
+    repository = sources._repository("hf-hub:some/model")._replace(revision="abc")
+    with pytest.raises(models.MissingWeights):
+        transformers_tokenizer(tmp_path, repository, "someone/else")
+    assert set(no_hub) == {"some/model"}
+
+
 def test_a_pmc_clip_folder_without_tokenizer_uses_the_published_one(tmp_path, no_hub):
     tiny_models.pmc_clip(tmp_path)
     remove_tokenizer(tmp_path)

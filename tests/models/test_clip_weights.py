@@ -70,7 +70,7 @@ def test_a_pickle_bomb_does_not_go_off(bin_folder, old_format):
     assert not victim.exists()
 
 
-@pytest.mark.parametrize("content", [{}, torch.zeros(2)])
+@pytest.mark.parametrize("content", [{}, {"a": 1}, torch.zeros(2)])
 def test_a_file_of_something_else_is_refused(bin_folder, content):
     torch.save(content, bin_folder / BIN)
     with pytest.raises(models.ModelError, match="holds no state dict"):
