@@ -254,7 +254,7 @@ def test_views_of_an_image_are_as_many_as_asked_for(tmp_path, cfg):
     assert item["img0"].shape == (3, 224, 224)
 
 
-@pytest.mark.parametrize("name", ["imagenet_policy", "randaugment", "gaussian_blur", "random_crop"])
+@pytest.mark.parametrize("name", ["imagenet_policy", "randaugment", "gaussian_blur", "center_crop"])
 def test_named_transforms_give_images_of_the_wanted_size(cfg, name):
     cfg.INPUT.TRANSFORMS = (name, "randomgrayscale", "normalize")
     assert build_transform(cfg)(Image.new("RGB", (50, 70))).shape == (3, 224, 224)
