@@ -1,4 +1,4 @@
-"""Installs the pinned revision of BiomedCLIP's weights in the hub's cache, where `ogkd.models` looks, or in a plain folder."""
+"""Installs the pinned revision of BiomedCLIP's weights in the hub's cache or in a plain folder."""
 
 from __future__ import annotations
 
