@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ogkd.core.files import did_you_mean
 from ogkd.core.garbage import no_collection
@@ -257,7 +257,7 @@ def cached(repository: Repository, names: Sequence[str], cache: Path | None = No
     """The first of `names` that the hub's cache has; `cache` replaces the default one."""
     from huggingface_hub import try_to_load_from_cache
 
-    place = {"revision": repository.revision, "repo_type": repository.kind, "cache_dir": cache}
+    place: Any = {"revision": repository.revision, "repo_type": repository.kind, "cache_dir": cache}
     paths = (try_to_load_from_cache(repository.name, name, **place) for name in names)
     return next((Path(path) for path in paths if isinstance(path, str)), None)
 
@@ -267,9 +267,9 @@ def download(repository: Repository, name: str, cache: Path | None = None, endpo
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    place = {"revision": repository.revision, "repo_type": repository.kind, "cache_dir": cache, "endpoint": endpoint}
+    place: Any = {"revision": repository.revision, "repo_type": repository.kind, "cache_dir": cache}
     try:
-        hf_hub_download(repository.name, name, **place)
+        hf_hub_download(repository.name, name, endpoint=endpoint, **place)
     except LocalEntryNotFoundError:  # the hub did not say that there is no such file
         raise
     except EntryNotFoundError:
