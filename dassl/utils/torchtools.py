@@ -7,8 +7,15 @@ from pathlib import Path
 
 from torch import nn
 
-from ogkd.core import UserError, load_checkpoint, resume_from_checkpoint, save_checkpoint
-from ogkd.core.torchtools import STATE, read_checkpoint, without_module
+from ogkd.core import UserError
+from ogkd.core.torchtools import (
+    STATE,
+    load_checkpoint,
+    read_checkpoint,
+    resume_from_checkpoint,
+    save_checkpoint,
+    without_module,
+)
 
 __all__ = [
     "count_num_param", "load_checkpoint", "load_pretrained_weights", "resume_from_checkpoint", "save_checkpoint",
