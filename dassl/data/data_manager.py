@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from tabulate import tabulate
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import Compose, Normalize, Resize, ToTensor
@@ -70,7 +71,7 @@ class DatasetWrapper(Dataset):
     def __getitem__(self, index: int) -> dict:
         item = self.data_source[index]
         output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": index}
-        image = DECODED.read(item.impath, self.cfg.INPUT.FRAME)
+        image = self._read(item.impath)
         if self.epoch_seed is None:
             output |= self._views(image)
         else:
@@ -79,6 +80,9 @@ class DatasetWrapper(Dataset):
         if self.return_img0:
             output["img0"] = self.to_tensor(image)
         return output
+
+    def _read(self, path: str) -> Image.Image:
+        return DECODED.read(path, self.cfg.INPUT.FRAME)
 
     def _views(self, image: object) -> dict:
         if self.transform is None:
