@@ -1,6 +1,6 @@
 """The ground floor: errors, atomic files, images, hashes, logs, progress and checkpoints.
 
-Names that need PyTorch are imported on first use, so that programs which only read files start at once.
+Names that need PyTorch, NumPy or Pillow are imported on first use, so that programs without images start at once.
 """
 
 import importlib
@@ -32,11 +32,11 @@ from ogkd.core.files import (
     sweep,
     write_json,
 )
-from ogkd.core.images import read_image
 from ogkd.core.logger import Logger, setup_logger
 from ogkd.core.progress import progress
 
 if TYPE_CHECKING:
+    from ogkd.core.images import read_image
     from ogkd.core.torchtools import (
         collect_env_info,
         load_checkpoint,
@@ -61,5 +61,6 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module("ogkd.core.torchtools"), name)
+    module = "ogkd.core.images" if name == "read_image" else "ogkd.core.torchtools"
+    value = globals()[name] = getattr(importlib.import_module(module), name)
     return value
