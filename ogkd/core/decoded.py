@@ -13,6 +13,7 @@ from PIL import Image
 from ogkd.core.hashes import signature
 from ogkd.core.images import read_image
 from ogkd.core.memory import available_bytes
+from ogkd.core.progress import progress
 
 READERS = 4
 UNKNOWN_MEMORY = 4e9  # bytes that are taken to be available where the system does not say
@@ -67,7 +68,8 @@ class DecodedImages:
             return needed
         own = {(path, frame) for path in paths}
         with ThreadPoolExecutor(READERS) as pool:
-            for path, decoded in zip(waiting, pool.map(lambda path: _decoded(path, frame), waiting), strict=True):
+            images = pool.map(lambda path: _decoded(path, frame), waiting)
+            for path, decoded in zip(waiting, progress(images, "decode images", len(waiting), "image"), strict=True):
                 self._put((path, frame), decoded, share, own)
         return 0
 
