@@ -150,7 +150,7 @@ def epoch(loader, number, batches=None):
 
 
 @FORKS
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     number=st.integers(0, 3),
     share=st.sampled_from([0, 1e-9, 0.25]),
