@@ -136,9 +136,7 @@ def training_loader(paths, number=2, share=0.25):
     cfg.VERBOSE, cfg.DATALOADER.NUM_WORKERS, cfg.DATALOADER.MEMORY_SHARE = False, number, share
     cfg.INPUT.SIZE, cfg.INPUT.TRANSFORMS = (8, 8), ("random_resized_crop", "random_flip", "normalize")
     tfm, items = build_transform(cfg, is_train=True), [Datum(path) for path in paths]
-    loader = build_data_loader(cfg, "RandomSampler", items, 2, tfm=tfm)
-    loader.pin_memory = torch.cuda.is_available()
-    return loader
+    return build_data_loader(cfg, "RandomSampler", items, 2, tfm=tfm)
 
 
 def epoch(loader, number, batches=None):
@@ -152,7 +150,7 @@ def epoch(loader, number, batches=None):
 @FORKS
 @settings(max_examples=8, deadline=None)
 @given(
-    number=st.integers(0, 3),
+    number=st.integers(0, 2),
     share=st.sampled_from([0, 1e-9, 0.25]),
     start=st.sampled_from([0.0, 1e-4, 1e9]),
     first=st.integers(0, 2),
@@ -167,12 +165,12 @@ def test_crops_are_the_same_with_any_number_of_processes_in_memory_or_not_and_af
         patch.setattr(workers, "_seconds_to_start", lambda: start)
         loader = training_loader(images, number, share)
         usual = DataLoader(loader.dataset, 2, shuffle=True, drop_last=True)
+        expected = [epoch(usual, seed) for seed in range(3)]  # from files, since nothing is in memory yet
         if broken_off:
             epoch(loader, 9, batches=1)
         for seed in range(first, 3):
-            (ours, state), (theirs, usual_state) = epoch(loader, seed), epoch(usual, seed)
-            assert torch.equal(ours, theirs)
-            assert state == usual_state
+            for ours, theirs in zip(epoch(loader, seed), expected[seed], strict=True):
+                assert torch.equal(ours, theirs)
         loader.end_processes()
 
 
@@ -229,13 +227,12 @@ def test_images_that_do_not_fit_into_memory_are_read_in_each_epoch_and_the_log_s
 
 
 def test_an_image_that_changes_is_decoded_again(tmp_path, loading):
-    path = str(tmp_path / "image.png")
-    store = decoded.DecodedImages()
-    for colour in ("red", "blue"):
-        Image.new("RGB", (3, 2), colour).save(path)
+    path, store = str(tmp_path / "image.bmp"), decoded.DecodedImages()
+    for image in (Image.new("RGB", (3, 2), "red"), Image.new("RGB", (5, 4), "blue")):
+        image.save(path)
         store.keep([path], 0, 0.25)
-        assert store.read(path, 0).tobytes() == Image.new("RGB", (3, 2), colour).tobytes()
-        assert store.used == 3 * 3 * 2
+        assert store.read(path, 0).tobytes() == image.tobytes()
+        assert store.used == len(image.tobytes())
 
 
 def test_a_set_takes_the_place_of_another_and_memory_stays_within_the_share(images, loading):

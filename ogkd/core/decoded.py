@@ -57,13 +57,14 @@ class DecodedImages:
         return Image.frombytes("RGB", decoded.size, decoded.pixels)
 
     def keep(self, paths: Collection[str], frame: int, share: float) -> float:
-        """Decode the images of a set that are not in memory yet, if all of them fit into this share of what is
-        available. Return the bytes that they would take if not; 0 if they fit."""
-        waiting = [path for path in dict.fromkeys(paths) if not self._is_current(path, frame)]
+        """Decode the images of a set that are not in memory yet, if the set fits into this share of what is available.
+        Return the bytes that it would take if not; 0 if it fits."""
+        paths = list(dict.fromkeys(paths))
+        waiting = [path for path in paths if not self._is_current(path, frame)]
         if not waiting or not share:
             return 0
         width, height = read_image(waiting[0], frame).size  # the others are taken to be as large
-        needed = 3 * width * height * len(waiting)
+        needed = 3 * width * height * len(paths)
         if needed > self._room(share):
             return needed
         own = {(path, frame) for path in paths}
