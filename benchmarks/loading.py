@@ -30,7 +30,8 @@ from dassl.config import get_cfg_default
 from dassl.data import Datum
 from dassl.data.data_manager import DatasetWrapper, build_data_loader
 from dassl.data.transforms import build_transform
-from ogkd.core import read_image, set_random_seed
+from ogkd.core.images import read_image
+from ogkd.core.torchtools import set_random_seed
 
 CLASSES = "benign lesion", "malignant lesion", "healthy skin"
 BATCH, EPOCHS = 4, 6

@@ -8,8 +8,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ogkd.core import UserError, load_checkpoint, resume_from_checkpoint, save_checkpoint
-from ogkd.core.torchtools import STATE, read_checkpoint, without_module
+from ogkd.core import UserError
+from ogkd.core.torchtools import (
+    STATE,
+    load_checkpoint,
+    read_checkpoint,
+    resume_from_checkpoint,
+    save_checkpoint,
+    without_module,
+)
 
 __all__ = [
     "adjust_learning_rate", "count_num_param", "init_network_weights", "load_checkpoint", "load_pretrained_weights",

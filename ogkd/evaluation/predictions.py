@@ -37,7 +37,7 @@ class Predictions:
         labels, logits = _labels(self.labels), _logits(self.logits)
         if not images:
             raise UserError("Predictions need at least one image: the test set is empty.")
-        if logits.ndim != 2 or labels.shape != (len(images),) or logits.shape != (len(images), len(classnames)):
+        if labels.shape != (len(images),) or logits.shape != (len(images), len(classnames)):
             raise UserError(
                 f"Predictions do not fit together: {len(images)} images and {len(classnames)} classes, but labels of "
                 f"shape {labels.shape} and logits of shape {logits.shape}."

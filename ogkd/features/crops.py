@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ogkd.core import UserError, progress, read_image
-from ogkd.core.images import READING
+from ogkd.core import UserError, progress
+from ogkd.core.images import READING, read_image
 from ogkd.core.memory import available_bytes
 from ogkd.core.seeds import derived_seed, seeded
 from ogkd.features.cache import FeatureCache

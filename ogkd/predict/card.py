@@ -22,7 +22,7 @@ MEASURED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "expecte
 
 def model_card(prompt: TrainedPrompt, run: Path, config: dict) -> str:
     """README.md for what a run learned; `config` is the exported config.json. It contains no image names or paths."""
-    results, drawn = read_results(run / RESULTS), drawn_images(run)
+    results, split = read_results(run / RESULTS), drawn_images(run)
     predictions = Predictions.load(run / PREDICTIONS)
     groups = _patients(prompt, predictions)
     title, backbone, dataset = map(
@@ -30,7 +30,7 @@ def model_card(prompt: TrainedPrompt, run: Path, config: dict) -> str:
     )
     images = {
         "training": list(prompt.labels),
-        "validation": [label for _, label, _ in drawn["val"]],
+        "validation": [label for _, label, _ in split["val"]],
         "test": predictions.labels.tolist(),
     }
     revision = f", revision `{config['backbone']['revision']}`" if config["backbone"]["revision"] else ""

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
+from scipy.special import softmax
 from yacs.config import CfgNode
 
 from dassl.data.transforms import build_transform
-from ogkd.core import UserError, read_image
+from ogkd.core import UserError
 from ogkd.core.dicom import MIDDLE
+from ogkd.core.images import read_image
 from ogkd.core.rgb import to_rgb
 from ogkd.features.precision import BF16, FP32, at_precision, has_bf16
 from ogkd.models import FrozenCLIP, available_models
@@ -158,6 +160,4 @@ def opened(image: str | Path | Image.Image, frame: int = MIDDLE) -> Image.Image:
 
 def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Softmax of logits (N, C) divided by a temperature, in double precision."""
-    scaled = logits.astype(np.float64) / temperature
-    scaled = np.exp(scaled - scaled.max(1, keepdims=True))
-    return scaled / scaled.sum(1, keepdims=True)
+    return softmax(logits.astype(np.float64) / temperature, axis=1)

@@ -13,9 +13,10 @@ import torch
 
 from dassl.data.datasets import Datum
 from dassl.engine import SimpleTrainer, build_trainer
-from ogkd.core import Diverged, UserError, collect_env_info, set_random_seed, setup_logger
+from ogkd.core import Diverged, UserError, setup_logger
 from ogkd.core.phases import Phases
 from ogkd.core.seeds import seeded
+from ogkd.core.torchtools import collect_env_info, set_random_seed
 from ogkd.data.same_classes import places
 from ogkd.evaluation.predictions import Predictions
 from ogkd.models.errors import MissingWeights

@@ -15,8 +15,9 @@ from yacs.config import CfgNode
 from dassl.data import DataManager
 from dassl.metrics import compute_accuracy
 from ogkd import models
-from ogkd.core import UserError, find_checkpoint, load_checkpoint, progress
+from ogkd.core import UserError, find_checkpoint, progress
 from ogkd.core.phases import Phases
+from ogkd.core.torchtools import load_checkpoint
 from ogkd.features.cache import FeatureCache
 from ogkd.features.encode import encode_images
 from ogkd.features.loaders import batches_of

@@ -20,8 +20,10 @@ from dassl.config import get_cfg_default
 from dassl.data import Datum
 from dassl.data.data_manager import build_data_loader
 from dassl.data.transforms import build_transform
-from ogkd.core import decoded, read_image, set_random_seed, workers
+from ogkd.core import decoded, workers
+from ogkd.core.images import read_image
 from ogkd.core.memory import available_bytes
+from ogkd.core.torchtools import set_random_seed
 from ogkd.core.workers import worker_options
 from ogkd.phantom.dataset import write_dataset
 from tests.conftest import ROOT
