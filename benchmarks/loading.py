@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ def loaders(paths: list[str]) -> dict[str, DataLoader]:
     items, tfm = [Datum(path) for path in paths], build_transform(cfg, is_train=True)
 
     def usual(processes: int) -> DataLoader:
-        forked = {"num_workers": processes, "multiprocessing_context": "fork"} if processes else {}
+        forked: dict[str, Any] = {"num_workers": processes, "multiprocessing_context": "fork"} if processes else {}
         return DataLoader(FromFiles(cfg, items, tfm, is_train=True), BATCH, shuffle=True, drop_last=True, **forked)
 
     return {

@@ -70,10 +70,11 @@ class Loader(DataLoader):
         self._processes: DataLoader | None = None
 
     def __iter__(self) -> Iterator:  # type: ignore[override]
-        if hasattr(self.dataset, "before_pass"):
-            self.dataset.before_pass()
-        seed = getattr(self.dataset, "epoch_seed", None)
-        if not self.num_workers or (seed is None and getattr(self.dataset, "is_train", True)):
+        dataset: Any = self.dataset
+        if hasattr(dataset, "before_pass"):
+            dataset.before_pass()
+        seed = getattr(dataset, "epoch_seed", None)
+        if not self.num_workers or (seed is None and getattr(dataset, "is_train", True)):
             return super().__iter__()
         torch.empty((), dtype=torch.int64).random_(generator=self.generator)  # what PyTorch's iterator draws
         return self._batches(seed)
@@ -106,7 +107,11 @@ class Loader(DataLoader):
             if (former := _owner()) is not None:
                 former.end_processes()
             _owner = weakref.ref(self)
-            options = {"num_workers": self._most, "multiprocessing_context": "fork", "persistent_workers": True}
+            options: dict[str, Any] = {
+                "num_workers": self._most,
+                "multiprocessing_context": "fork",
+                "persistent_workers": True,
+            }
             self._processes = self._over(_Seeded(self.dataset), self._pending, **options)
         self._pending[:] = [[(seed, row) for row in batch] for batch in rows]
         yield from self._processes
@@ -118,7 +123,11 @@ class Loader(DataLoader):
 
     def _over(self, dataset: Any, rows: list, **options: Any) -> DataLoader:
         """PyTorch's loader of these batches, which leaves the random state alone."""
-        common = {"collate_fn": self.collate_fn, "pin_memory": self.pin_memory, "generator": torch.Generator()}
+        common: dict[str, Any] = {
+            "collate_fn": self.collate_fn,
+            "pin_memory": self.pin_memory,
+            "generator": torch.Generator(),
+        }
         return DataLoader(dataset, batch_sampler=rows, **common, **options)
 
 
