@@ -142,7 +142,10 @@ def test_intervals_are_by_patient_where_the_data_say_whose_an_image_is(ogkd, own
         file.unlink()
     card = (tmp_path / "out" / "README.md").read_text()
     interval = bootstrap("accuracy", tested, groups=list(patients.values()))
-    assert "over patients" in card and f"{interval.low:.2f} to {interval.high:.2f} |" in card
+    assert (
+        f"over {len(set(patients.values()))} patients" in card
+        and f"{interval.low:.2f} to {interval.high:.2f} |" in card
+    )
     assert traces(tmp_path / "out", own_data) == []
 
 

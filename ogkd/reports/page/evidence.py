@@ -78,6 +78,9 @@ class Evaluation:
             np.concatenate([one.labels for one in seeds]),
             np.concatenate([one.logits for one in seeds]),
             seeds[0].classnames,
+            None
+            if seeds[0].groups is None
+            else np.concatenate([one.groups for one in seeds if one.groups is not None]),
         )
 
     def forget(self) -> None:
