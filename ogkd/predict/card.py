@@ -14,6 +14,7 @@ from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.metrics import METRICS, expected_calibration_error, with_temperature
 from ogkd.evaluation.predictions import Predictions, numbered
 from ogkd.evaluation.statistics import bootstrap
+from ogkd.evaluation.tested import sample
 from ogkd.predict.trained import TrainedPrompt
 from ogkd.runs.folder import PREDICTIONS, RESULTS
 from ogkd.runs.records import drawn_images
@@ -36,7 +37,8 @@ def model_card(prompt: TrainedPrompt, run: Path, config: dict) -> str:
         "test": predictions.labels.tolist(),
     }
     revision = f", revision `{config['backbone']['revision']}`" if config["backbone"]["revision"] else ""
-    tested_by = f"{predictions.patients} patients" if predictions.patients else "images (patients unknown)"
+    tested = sample(results | {"num_test": len(predictions), "num_patients": predictions.patients})
+    over = "patients" if predictions.patients else "images"
     calibration = "No temperature could be fitted to the validation images."
     if prompt.temperature is not None:
         after = expected_calibration_error(with_temperature(predictions, prompt.temperature))
@@ -70,7 +72,7 @@ on its answers.
 
 ## Results
 
-On the {len(predictions)} test images of the same data set, with 95 % intervals over {tested_by}:
+On {tested} of the same data set, with 95 % intervals over {over}:
 
 {_table(["metric", "value", "95 % interval"], _measured(predictions))}
 

@@ -162,11 +162,11 @@ def named_images(words: Iterable[str], standard_input: TextIO) -> Iterator[Named
 
 def ready(run: str, classes: list[str] | None, backbone: str, calibrated: bool) -> tuple[Predictor, float]:
     """The prompt ready to classify and the temperature for its logits; prints what is used to standard output."""
+    from ogkd.evaluation.limits import MEANINGLESS, is_phantom
     from ogkd.predict.export import (
         load_prompt,  # only now, so that wrong arguments are reported before PyTorch is loaded
     )
     from ogkd.predict.predictor import Predictor
-    from ogkd.runs.notes import phantom_note
 
     prompt = load_prompt(run)
     temperature = 1.0
@@ -185,9 +185,8 @@ def ready(run: str, classes: list[str] | None, backbone: str, calibrated: bool) 
         doubt = ", too few to be reliable: treat the probabilities as rough" if number < FEW_TO_CALIBRATE else ""
         print(f"Temperature {temperature:.3f}, fitted to {number} validation images{doubt}.")
     print("Research software, not a medical device: do not base a diagnosis on its answers.")
-    note = phantom_note(prompt.backbone)
-    if note:
-        print(f"Note: {note}")
+    if is_phantom(prompt.backbone):
+        print(f"Note: {MEANINGLESS}")
     return predictor, temperature
 
 

@@ -20,13 +20,15 @@ from ogkd.core.seeds import seeded
 from ogkd.core.torchtools import collect_env_info, set_random_seed
 from ogkd.data.patients import read_patients
 from ogkd.data.same_classes import places
+from ogkd.evaluation.limits import is_phantom
 from ogkd.evaluation.predictions import Predictions, numbered
+from ogkd.evaluation.tested import sample
 from ogkd.models.errors import MissingWeights
 from ogkd.runs.config import Configuration, resolve
 from ogkd.runs.fingerprints import relative
 from ogkd.runs.folder import RunFolder
 from ogkd.runs.learned_classes import learned_otherwise, with_learned_classes
-from ogkd.runs.notes import data_notes, data_warnings, is_phantom
+from ogkd.runs.notes import data_notes, data_warnings
 from ogkd.runs.ready import with_remedy
 from ogkd.runs.spec import RunSpec
 from ogkd.tuning.clip_trainer import ClipTrainer
@@ -143,6 +145,7 @@ def _train_and_test(
     results = folder.write_results(trainer, predictions, phases, time.perf_counter() - started)
     if len(predictions.classnames) < trainer.num_classes:
         print(f"=> among the {len(predictions.classnames)} classes of {results['dataset']}: {results['accuracy']:.1f}%")
+    print(f"=> tested on {sample(results)}")
     print(f"* expected calibration error: {results['expected_calibration_error']:.1f}%")
     for note in results["notes"]:
         print(f"Note: {note}")
