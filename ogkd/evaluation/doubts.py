@@ -75,8 +75,10 @@ def no_better_than_one_answer(counts: Counts, names: Sequence[str]) -> bool:
 
 
 def calibration_is_trivial(counts: Counts) -> bool:
-    """Whether an accuracy cannot be told from always naming the commonest class (by Wilson's interval): answers with the
-    classes' shares as probabilities are then perfectly calibrated and say nothing of an image."""
+    """Whether an accuracy cannot be told from always naming the commonest class (by Wilson's interval).
+
+    Answers whose probabilities are the classes' shares are perfectly calibrated, and say nothing of an image.
+    """
     total, most = sum(map(sum, counts)), max(map(sum, counts), default=0)
     return bool(total) and 0 < most < total and wilson(_correct(counts) / total, total)[0] <= most / total
 

@@ -10,7 +10,9 @@ from ogkd.evaluation.collect import Run
 from ogkd.evaluation.tested import own_images
 
 PHANTOM_BACKBONE = "PhantomCLIP"
-MEANINGLESS = f"{PHANTOM_BACKBONE} knows only the synthetic images of Phantom: on other images its answers mean nothing."
+MEANINGLESS = (
+    f"{PHANTOM_BACKBONE} knows only the synthetic images of Phantom: on other images its answers mean nothing."
+)
 
 
 def is_phantom(backbone: str) -> bool:

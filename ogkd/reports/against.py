@@ -100,7 +100,7 @@ def what_can_be_shown(datasets: int, comparisons: int) -> str:
     """A sentence on which p values the Wilcoxon test can reach with this many data sets and comparisons."""
     sets = counted(datasets, "data set")
     if not can_be_significant(datasets):
-        return f"There is no p over {sets}: no difference could be significant over so few, however large it is."
+        return f"There is no p: over {sets} no difference can be significant, however large it is."
     smallest = 2.0 ** (1 - datasets)
     corrected = min(1.0, smallest * comparisons)
     holm = f", {corrected:.2g} after Holm's correction for {comparisons} comparisons" if comparisons > 1 else ""
@@ -127,8 +127,9 @@ def _summary(columns: Columns, metric: Metric) -> Table:
     table.caption = (
         f"{what}, first method minus second; {better} is better. "
         "Mean over data sets of the paired differences, with its 95 % interval over the test images of these "
-        "data sets (their patients, where these are known). Better, ties, worse: on how many data sets. p: exact two-sided Wilcoxon signed-rank test over data "
-        "sets, seeds averaged first; Holm: corrected for the comparisons of a column. "
+        "data sets (their patients, where these are known). Better, ties, worse: on how many data sets. "
+        "p: exact two-sided Wilcoxon signed-rank test over data sets, seeds averaged first; Holm: corrected for the "
+        "comparisons of a column. "
         f"{what_can_be_shown(most, max(map(len, columns.values())))}"
     )
     return table
@@ -164,5 +165,7 @@ def _pair_table(pair: tuple[str, str], columns: Columns, metric: Metric) -> Tabl
     for dataset in sorted(set().union(*of_pair.values())):
         table.rows.append(Row(dataset, [Cell.of(by_dataset.get(dataset)) for by_dataset in of_pair.values()]))
     what = in_words(metric, "points")
-    table.caption = f"{what}, first method minus second, with the 95 % interval over test images (patients, where these are known)."
+    table.caption = (
+        f"{what}, first method minus second, with the 95 % interval over test images (patients, where these are known)."
+    )
     return table

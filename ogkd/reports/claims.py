@@ -75,7 +75,8 @@ def claim_tables(
         raise UserError(f"Nothing can be compared with {method}{f': {notes[0]}' if notes else '.'}")
     tables[0].caption += (
         " Means over data sets of the paired differences, method minus other, on the same test images with the same "
-        "seeds, with their 95 % intervals over test images (patients, where these are known). p: Wilcoxon signed-rank test over data sets, "
+        "seeds, with their 95 % intervals over test images (patients, where these are known). "
+        "p: Wilcoxon signed-rank test over data sets, "
         "Holm: corrected for the methods compared. "
         + what_can_be_shown(max(len(table.datasets) for table in tables), len(rivals))
     )

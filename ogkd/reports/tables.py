@@ -10,8 +10,8 @@ from itertools import chain
 from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.doubts import about_run, counts_of, imbalanced
-from ogkd.evaluation.methods import order
 from ogkd.evaluation.limits import MEANINGLESS, meaningless
+from ogkd.evaluation.methods import order
 from ogkd.evaluation.metrics import Metric, find
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import Cell, Values, cell, combined, harmonic_mean, mean
@@ -128,7 +128,9 @@ def _led_by_balanced_accuracy(table: Table, columns: dict[str, list[Run]], value
             cells[2] = combined(harmonic_mean, *cells[:2])
         row.cells = list(chain.from_iterable(zip(cells, row.cells, strict=True)))
     headers = list(chain.from_iterable((f"{BALANCED}{header}", header) for header in table.headers[1:]))
-    table = replace(table, balanced=True, headers=[table.headers[0], *headers], ranked=[True, False] * (len(headers) // 2))
+    table = replace(
+        table, balanced=True, headers=[table.headers[0], *headers], ranked=[True, False] * (len(headers) // 2)
+    )
     if table.headers[-1] == "seconds":
         table = _without(table, [f"{BALANCED}seconds"])
     shares = {text for runs in columns.values() for run in runs[:1] if (text := _commonest(run))}

@@ -14,7 +14,7 @@ from ogkd.evaluation.doubts import AT_CHANCE, LOSS_ROSE, doubts
 from ogkd.evaluation.predictions import Predictions
 from ogkd.reports.page import write as write_page
 from ogkd.reports.render import render
-from ogkd.reports.tables import average, base2new_tables, few_shot_tables
+from ogkd.reports.tables import average, base2new_tables, few_shot_tables, led_by
 from ogkd.reports.transfer import transfer_tables
 from ogkd.tuning.registration import trainer_of
 from tests.report_runs import random_predictions, write_run
@@ -100,10 +100,54 @@ def test_base_and_novel_are_judged_each_and_the_hm_with_either(tmp_path):
     first, second = base2new_tables(collect(tmp_path))
     assert f"CoOp, novel: {ONE} (seed 1)." in first.footnotes
     assert not any("base" in sentence for sentence in [*first.footnotes, *second.footnotes])
-    doubtful = {one.name: [cell.doubtful for cell in one.cells] for one in first.rows}
+    doubtful = {one.name: [cell.doubtful for cell in one.cells] for one in led_by(first, True).rows}
     assert doubtful == {"CoOp": [False, True, True], "KgCoOp": [False, False, False]}
     mean, _ = average([first, second], "base2new")
     assert not any(cell.doubtful for one in mean.rows for cell in one.cells)  # one data set of two is no verdict
+
+
+def counted(*rows):
+    """Predictions with these numbers of images by true class (rows) and answer, of the classes normal, rare, ..."""
+    pairs = [(i, j) for i, row in enumerate(rows) for j, number in enumerate(row) for _ in range(number)]
+    labels, answers = np.transpose(pairs)
+    images = tuple(f"{number}.png" for number in range(len(labels)))
+    return Predictions(images, labels, np.eye(len(rows))[answers], ("normal", "rare", "other")[: len(rows)])
+
+
+def test_where_classes_are_imbalanced_balanced_accuracy_decides_and_the_table_says_what_one_answer_gives(tmp_path):
+    write_run(tmp_path / "tip", "few_shot", "TipAdapter", 1, counted((980, 0), (5, 0)), 4)
+    write_run(tmp_path / "coop", "few_shot", "CoOp", 1, counted((930, 50), (1, 4)), 4)
+    write_run(tmp_path / "zero", "few_shot", "ZeroShot", 1, counted((975, 5), (4, 1)), 4)
+    (table,) = few_shot_tables(collect(tmp_path))
+    assert table.headers == ["method", "balanced, 4 shots", "4 shots"]
+    assert (
+        "**87.45**" in row(table, "CoOp")
+        and "**94.82**" not in row(table, "CoOp")
+        and "**" not in row(table, "Tip-Adapter")
+    )
+    assert "99.5 % of the images are normal" in table.caption
+    (sentence,) = [one for one in table.footnotes if "always answering" in one]
+    assert "CoOp, is right on 94.8 %" in sentence and "normal would be right on 99.5 %" in sentence
+    page = write_page(tmp_path, tmp_path / "page.html").read_text()
+    summary = page[page.index('id="summary"') : page.index('id="ran"')]
+    assert "CoOp" in summary and "87.4" in summary and "balanced accuracy" in summary and sentence in page
+
+
+def test_balanced_classes_and_other_metrics_have_their_usual_columns(tmp_path):
+    for name, rows in (("even", ((10, 0), (5, 5))), ("uneven", ((15, 1), (2, 2)))):
+        write_run(tmp_path / name, "few_shot", "CoOp", 1, counted(*rows), 4, dataset=name)
+    columns = {table.datasets[0]: len(table.headers) for table in few_shot_tables(collect(tmp_path))}
+    assert columns == {"even": 2, "uneven": 3}
+    assert {len(table.headers) for table in few_shot_tables(collect(tmp_path), "nll")} == {2}
+    assert average(few_shot_tables(collect(tmp_path)), "few-shot")[0].headers == ["method", "4 shots"]
+
+
+def test_at_chance_a_calibration_error_is_never_the_best(tmp_path):
+    write_run(tmp_path / "zero", "few_shot", "ZeroShot", 1, counted((11, 9), (10, 10)), 4)  # 52.5 %, calibrated
+    write_run(tmp_path / "coop", "few_shot", "CoOp", 1, counted((18, 2), (2, 18)), 4)
+    (table,) = few_shot_tables(collect(tmp_path), "expected_calibration_error")
+    assert "**" not in row(table, "Zero-shot") and "**" in row(table, "CoOp")
+    assert "**" in row(few_shot_tables(collect(tmp_path), "nll")[0], "CoOp")
 
 
 def test_transfer_tables_and_the_page_have_the_footnotes_too(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 from ogkd.classes import Geometry, costs
 from ogkd.evaluation.metrics import confusion_matrix
 from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.tested import sample
 from ogkd.reports.cells import Cell, Text
 from ogkd.reports.page.evidence import MOST, Evaluation, choose
 from ogkd.reports.page.figures import Drawing, matrix, reliability_diagram, risk_coverage_curves
@@ -45,7 +46,7 @@ class Detail:
 
     anchor: str
     title: str
-    images: int
+    sample: str
     classes: int
     best: str
     metrics: Table
@@ -170,7 +171,7 @@ def _detail(
     alt = f"Error rate over the share of images that are answered, {areas}."
     curves = risk_coverage_curves({test.name: test.predictions for test in shown}, colours)
     risk = Drawing(f"{anchor}-risk-coverage", "Risk and coverage", alt, curves)
-    picture = thumbnails_of(best.runs[0]) if material.images else None
+    picture = thumbnails_of(best.runs[0]) if material.shows(best.runs[0]) else None
     sure = 100 * first.probabilities
     mistakes = [
         Mistake(first.classnames[label], first.classnames[answer], sure[row, answer], sure[row, label],
@@ -180,7 +181,7 @@ def _detail(
     return Detail(
         anchor,
         title,
-        len(first),
+        sample({**best.runs[0].results, "num_test": len(first), "num_patients": first.patients}),
         len(first.classnames),
         best.name,
         metrics_table([test for test in tests if test.metrics]),

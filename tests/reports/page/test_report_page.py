@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -170,10 +171,42 @@ def test_a_doubtful_result_is_never_the_best(small):
 def test_one_number_of_shots_is_drawn_as_bars_and_several_as_curves_with_bands(small):
     small("OGKD")
     page = small.page()
-    assert "Bands are" not in page.text and "A line across a bar's end" in page.text
+    assert "Bands" not in page.text and "A line across a bar's end" in page.text
+    small("CoOp", shots=4)
+    page = small.page()
+    assert "Bands" not in page.text and "a point" in page.text
     small("OGKD", 2, shots=4)
     page = small.page()
-    assert "Bands are" in page.text and "A line across a bar's end" not in page.text
+    assert "Bands" in page.text and "A line across a" not in page.text
+
+
+OWN = {"DATASET": {"NAME": "ImageFolder", "FOLDER": "clips", "ROOT": ""}, "TRAINER": {}}
+
+
+def test_patients_stand_beside_images_and_intervals_are_over_them(small):
+    by_video = replace(predictions(), groups=np.arange(60) // 10)
+    small("OGKD", stored=by_video, dataset="clips", config=OWN)
+    page, interval = small.page(), bootstrap("accuracy", by_video)
+    assert "60 images of 6 patients" in page.text and "95 % interval over test patients" in page.text
+    assert f"{interval.low:.1f} to {interval.high:.1f}" in page.text
+    assert "patients unknown" not in page.text
+
+
+def test_it_is_said_of_own_images_that_their_patients_are_unknown_and_of_a_foreign_model_that_it_means_nothing(small):
+    small("OGKD", dataset="clips", config=OWN)
+    page = small.page()
+    assert "clips: split by image, patients unknown" in page.section("summary")
+    assert "its answers mean nothing" in page.section("summary")
+    small("CoOp", backbone="BiomedCLIP")
+    of_benchmark = Page(write(small.folder / "out" / "CoOp", small.folder / "second.html"))
+    assert "patients unknown" not in of_benchmark.text and "mean nothing" not in of_benchmark.text
+
+
+def test_loss_terms_are_explained(small):
+    write_log(small("OGKD"), [2.0, 1.0])
+    assert "sccm: mean squared distance" in small.page().text
+    small("CoOp"), write_log(small("KgCoOp"), [2.0])
+    assert "one epoch has points" in small.page().text
 
 
 def test_transfer_runs_beside_others_have_tables_of_their_own(small):
@@ -203,14 +236,16 @@ def test_averages_over_data_sets_have_intervals_that_hold_the_data_sets_fixed(sm
     assert f"{mean.value:.2f} {mean.low:.1f} to {mean.high:.1f}" in " ".join(averages.split())
 
 
-def test_ones_own_images_are_taken_from_their_own_folder(small, tmp_path):
+def test_ones_own_images_are_taken_from_their_own_folder_if_the_page_may_show_them(small, tmp_path):
     own = tmp_path / "data" / "ultrasound"
     (own / "img").mkdir(parents=True)
     for name in IMAGES:
         Image.new("RGB", (64, 48), "white").save(own / name)
     config = {"DATASET": {"NAME": "ImageFolder", "FOLDER": "ultrasound", "ROOT": str(tmp_path / "data")}, "TRAINER": {}}
     small("OGKD", dataset="ultrasound", config=config)
-    assert {(one["width"], one["height"]) for one in small.page().all("img")} == {("64", "48")}
+    assert {(one["width"], one["height"]) for one in small.page(images=True).all("img")} == {("64", "48")}
+    unasked = small.page()
+    assert not unasked.all("img") and "img/0" not in unasked.source and "may identify patients" in unasked.text
 
 
 def test_plots_are_written_as_png_and_pdf_on_white_one_pair_per_figure(small, tmp_path):
