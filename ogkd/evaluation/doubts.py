@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+import numpy as np
+
 from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.metrics import confusion_matrix
@@ -14,6 +16,8 @@ from ogkd.evaluation.shares import wilson
 AT_CHANCE = "accuracy not above chance"
 BALANCED_AT_CHANCE = "balanced accuracy not above chance"
 LOSS_ROSE = "training loss higher in the last epoch than in the first"
+FLAT = "all probabilities are about 1 / number of classes, so they say nothing of confidence"
+FLATNESS = 0.01  # above 1 / C
 IMBALANCE = 1.5  # times its equal share of the images: a commoner class hides the others in the accuracy
 ROUNDING = 1e-9
 
@@ -57,6 +61,12 @@ def about_answers(counts: Counts, names: Sequence[str]) -> list[str]:
     elif imbalanced(counts) and _balanced_at_chance(counts):
         reasons.append(BALANCED_AT_CHANCE)
     return reasons
+
+
+def about_probabilities(probabilities: np.ndarray) -> list[str]:
+    """The doubt about probabilities (N, C) that hardly differ between the classes; none with one class."""
+    classes = probabilities.shape[1]
+    return [FLAT] if classes > 1 and probabilities.max() < 1 / classes + FLATNESS else []
 
 
 def imbalanced(counts: Counts) -> bool:

@@ -173,7 +173,7 @@ def _commonest(run: Run) -> str:
     images = [sum(row) for row in counts]
     if not sum(images):
         return ""
-    return f"{100 * max(images) / sum(images):.1f} % of the images are {names[images.index(max(images))]}"
+    return f"{100 * max(images) / sum(images):.1f} % of the images are “{names[images.index(max(images))]}”"
 
 
 def _below_the_commonest(table: Table, columns: dict[str, list[Run]]) -> list[str]:
@@ -194,7 +194,7 @@ def _below_the_commonest(table: Table, columns: dict[str, list[Run]]) -> list[st
             which = "The best" if best else "No method is better than one answer for all images; the most accurate"
             sentences.append(
                 f"{header}: {which}, {row.name}, is right on {value:.1f} % of the images; always answering "
-                f"{names[images.index(max(images))]} would be right on {share:.1f} %."
+                f"“{names[images.index(max(images))]}” would be right on {share:.1f} %."
             )
     return sentences
 

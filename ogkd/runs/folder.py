@@ -21,7 +21,7 @@ from ogkd.core.locks import locked
 from ogkd.core.phases import Phases
 from ogkd.core.words import listed
 from ogkd.evaluation.collect import DIVERGED, read_results
-from ogkd.evaluation.doubts import doubts
+from ogkd.evaluation.doubts import about_probabilities, doubts
 from ogkd.evaluation.metrics import summary
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.protocol import PLACES
@@ -215,6 +215,7 @@ class RunFolder:
         measured, training = summary(predictions), trainer._mean_losses or None
         trained = None if self.cfg.DATASET.TEST_ON else getattr(trainer, "num_classes", None)
         about = doubts(measured["confusion_matrix"], predictions.classnames, training, trained)
+        about += about_probabilities(predictions.probabilities)
         measured |= {"training": training, "warnings": [*self.warnings, *about]}
         results = self._record(trainer, measured, phases, seconds)
         write_json(results, self.path / RESULTS)

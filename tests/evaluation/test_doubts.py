@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dassl.engine import TRAINER_REGISTRY
 from ogkd.cli import train
 from ogkd.evaluation.collect import collect
-from ogkd.evaluation.doubts import AT_CHANCE, LOSS_ROSE, doubts
+from ogkd.evaluation.doubts import AT_CHANCE, FLAT, LOSS_ROSE, about_probabilities, doubts
 from ogkd.evaluation.predictions import Predictions
 from ogkd.reports.page import write as write_page
 from ogkd.reports.render import render
@@ -44,6 +44,11 @@ def test_each_reason_for_doubt_is_named_and_nothing_else_is_doubted(matrix, firs
     one_answer = tested > 1 and (array.sum(0) > 0).sum() == 1
     assert any("is the answer for all" in one for one in found) == (judged and one_answer)
     assert not {LOSS_ROSE} & set(doubts(matrix, names, {"first_loss": None, "last_loss": last}))
+
+
+def test_probabilities_that_are_all_alike_are_doubted():
+    assert about_probabilities(np.full((4, 3), 1 / 3)) == [FLAT]
+    assert about_probabilities(np.array([[0.5, 0.3, 0.2], [1 / 3] * 3])) == about_probabilities(np.ones((4, 1))) == []
 
 
 class OneAnswer(ZeroShot):
@@ -125,9 +130,9 @@ def test_where_classes_are_imbalanced_balanced_accuracy_decides_and_the_table_sa
         and "**94.82**" not in row(table, "CoOp")
         and "**" not in row(table, "Tip-Adapter")
     )
-    assert "99.5 % of the images are normal" in table.caption
+    assert "99.5 % of the images are “normal”" in table.caption
     (sentence,) = [one for one in table.footnotes if "always answering" in one]
-    assert "CoOp, is right on 94.8 %" in sentence and "normal would be right on 99.5 %" in sentence
+    assert "CoOp, is right on 94.8 %" in sentence and "“normal” would be right on 99.5 %" in sentence
     page = write_page(tmp_path, tmp_path / "page.html").read_text()
     summary = page[page.index('id="summary"') : page.index('id="ran"')]
     assert "CoOp" in summary and "87.4" in summary and "balanced accuracy" in summary and sentence in page

@@ -150,10 +150,10 @@ class Protocol:
         gain = None
         if value and of_zero and best is not zero and value.images == of_zero.images:
             gain = combine(lambda ours, theirs: ours - theirs, value, of_zero)
-        results = tests[0].runs[0].results
+        images, *of = sample(tests[0].runs[0].results).partition(" images")
         return [
             Text(title),
-            Text(*sample(results).split(" of ", 1)) if " of " in sample(results) else Text(sample(results) or "–"),
+            Text(images or "–", "".join(of).removeprefix(" images").strip(" ()")),
             Text(best.name) if best else Text("–", "all results are doubtful"),
             Cell(best.score, interval=value) if best else None,
             Cell(zero.score) if zero else None,

@@ -406,6 +406,20 @@ def test_lines_have_the_contrast_that_accessibility_asks_for_on_light_and_on_dar
             assert (max(colour, ground) + 0.05) / (min(colour, ground) + 0.05) >= 3
 
 
+def test_text_has_a_contrast_of_at_least_4_5_on_every_ground_of_its_scheme():
+    style_sheet = (ROOT / "ogkd/reports/templates/page.css").read_text()
+    schemes = [
+        dict(re.findall(r"--(\w+): (#[0-9a-f]{3,6})", one)) for one in re.findall(r":root \{(.*?)\}", style_sheet, re.S)
+    ]
+    assert len(schemes) == 3  # light, dark, paper
+    for colours in schemes:
+        bright = {name: luminance(colour if len(colour) == 7 else "#ffffff") for name, colour in colours.items()}
+        for text in ("ink", "muted", "link"):
+            for ground in ("page", "card", "soft"):
+                light, dark = sorted((bright[text], bright[ground]), reverse=True)
+                assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
+
+
 def test_a_figure_escapes_its_texts_which_have_no_colour_of_their_own():
     with style():
         figure = canvas(200, 100)
