@@ -128,8 +128,8 @@ def test_the_tensors_carry_no_metadata_beyond_their_format(exported, ogkd):
         assert list(file.keys()) == ["prompt_learner.ctx"]
 
 
-def test_table_page_and_card_have_the_same_interval_over_patients(run, tmp_path):
-    shutil.copytree(run("CoOp"), tmp_path / "out" / "run")
+def test_table_page_and_card_have_the_same_interval_over_patients(ogkd, tmp_path):
+    shutil.copytree(ogkd, tmp_path / "out" / "run")
     stored = tmp_path / "out" / "run" / "predictions.npz"
     names = Predictions.load(stored).classnames
     by_video = random_predictions([f"{i}.png" for i in range(120)], [i // 5 % 3 for i in range(120)], names, 2, 1)
