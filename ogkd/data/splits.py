@@ -73,8 +73,6 @@ def parse_split(content: bytes, origin: str) -> Split:
         for number, (path, label, classname) in enumerate(raw[part]):
             where = f"its {part}[{number}]"
             path, classname = path.replace("\\", "/"), tidy(classname)  # backslashes were written on Windows
-            if label < 0:
-                raise fault(f"{where} has a negative label")
             if not is_below(path):
                 raise fault(f"{where} names an image outside the image folder, {path!r}")
             if names.setdefault(label, classname) != classname:
