@@ -245,7 +245,8 @@ def test_the_special_tokens_have_openais_names_in_texts_too():
     start, end = TOKENIZER.encoder["<|startoftext|>"], TOKENIZER.encoder["<|endoftext|>"]
     assert (start, end, len(TOKENIZER.encoder)) == (49406, 49407, 49408)
     assert TOKENIZER.encode("<|StartOfText|>a<|endoftext|>") == [start, *TOKENIZER.encode("a"), end]
-    assert len(TOKENIZER.decoder) == 49408 and TOKENIZER.decode(TOKENIZER.encode("An MRI!")).split() == ["an", "mri", "!"]
+    assert len(TOKENIZER.decoder) == 49408
+    assert TOKENIZER.decode(TOKENIZER.encode("An MRI!")).split() == ["an", "mri", "!"]
     assert TOKENIZER.decode([end]) == "<|endoftext|>" and TOKENIZER.bpe("<|endoftext|>") == "<|endoftext|>"
     assert TOKENIZER.encode("<start_of_text>")[0] == TOKENIZER.encode("<")[0], "open_clip's names are ordinary text"
 
