@@ -6,12 +6,12 @@
     python scripts/run.py METHOD base2new|few_shot|transfer ...      the same in a checkout
 
 A data set is one of configs/datasets/, a folder of your own images in DATA (folder:NAME if it has the name of a
-published data set), or the path of one. METHOD (default OGKD, with general teacher sentences
-where a folder of yours has none) may be in any case. SHOTS is a number of images per
-class, or all. SETTINGS is published (as in the papers), universal (one configuration for all data sets) or
-fast (8 crops of each training image, encoded once, and bf16 where the device has it); the default is fast for
-a number of shots of your own images on a machine without a GPU, else published. Environment: DATA (default data), OUTPUT (default output), BACKBONE (default BiomedCLIP; PhantomCLIP for
-phantom), SETTINGS. KEY VALUE pairs change the configuration. A complete run is not repeated; an unfinished one resumes after its
+published data set), or the path of one. METHOD (default OGKD, with general teacher sentences where a folder of yours
+has none) may be in any case. SHOTS is a number of images per class, or all. SETTINGS is published (as in the papers),
+universal (one configuration for all data sets) or fast (8 crops of each training image, encoded once, and bf16 where
+the device has it); the default is fast for a number of shots of your own images without a GPU, else published.
+Environment: DATA (default data), OUTPUT (default output), BACKBONE (default BiomedCLIP; PhantomCLIP for phantom),
+SETTINGS. KEY VALUE pairs change the configuration. A complete run is not repeated; an unfinished one resumes after its
 last epoch. With --rerun, anywhere on the line, the runs' earlier files are removed and the runs start afresh.
 """
 

@@ -12,6 +12,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ogkd.core import UserError
 from ogkd.models import FrozenCLIP, ImageFeatures
+from ogkd.models.hooks import Deep
+from ogkd.models.packed_bert import PackedBert
 
 FP32, BF16 = PRECISIONS = ("fp32", "bf16")
 AMPERE = (8, 0)  # the first CUDA capability with bf16
@@ -52,7 +54,8 @@ class LowPrecisionCLIP:
     """A frozen model with FrozenCLIP's interface whose towers compute matrix products in bf16; outputs are fp32.
 
     The weights of linear layers are also kept in bf16, so that no pass converts them; everything else is shared with
-    the fp32 model. Normalisation, softmax and residual sums are in fp32, as in autocast.
+    the fp32 model. Normalisation, softmax and residual sums are in fp32, as in autocast. Where a text's features are
+    differentiated, as in the steps of a training, a BERT on a CPU is a PackedBert.
     """
 
     precision = BF16
@@ -63,6 +66,10 @@ class LowPrecisionCLIP:
             if isinstance(layer, nn.Linear):
                 for name, parameter in list(layer.named_parameters(recurse=False)):
                     setattr(layer, name, nn.Parameter(parameter.to(torch.bfloat16), requires_grad=False))
+        self._learning = self._model
+        if PackedBert.supports(self._model.text_tower):
+            self._learning = self._model.sharing_weights()
+            self._learning.text_tower = PackedBert(self._learning.text_tower, torch.bfloat16)
 
     def __getattr__(self, name: str) -> Any:
         if name == "_model":  # not made yet, as while unpickling
@@ -79,12 +86,15 @@ class LowPrecisionCLIP:
         patches = out.patch_tokens
         return ImageFeatures(out.global_token.float(), None if patches is None else patches.float())
 
-    def encode_text(self, *args: Any, **kwargs: Any) -> Tensor:
+    def encode_text(
+        self, embeddings: Tensor, mask: Tensor, deep: Deep | None = None, *args: Any, **kwargs: Any
+    ) -> Tensor:
         """As FrozenCLIP.encode_text."""
         on_cpu = self._model.device.type == "cpu"
+        model = self._learning if torch.is_grad_enabled() and not deep else self._model
         # On texts this short, the backward pass of the CPU's fused attention takes a fifth of a bf16 step.
         with self._autocast(), sdpa_kernel(SDPBackend.MATH) if on_cpu else nullcontext():
-            return self._model.encode_text(*args, **kwargs).float()
+            return model.encode_text(embeddings, mask, deep, *args, **kwargs).float()
 
 
 _views: weakref.WeakKeyDictionary[FrozenCLIP, LowPrecisionCLIP] = weakref.WeakKeyDictionary()

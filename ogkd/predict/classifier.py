@@ -36,7 +36,7 @@ from ogkd.prompts.bank import of_classes
 from ogkd.runs.config import build_config, method_config
 from ogkd.runs.execute import threads_for, validation_predictions_of
 from ogkd.runs.registry import is_built_here, method_class, trainer_class
-from ogkd.runs.spec import RunSpec
+from ogkd.runs.spec import PUBLISHED, RunSpec
 
 OneImage = str | os.PathLike | Image.Image
 Images = Sequence[OneImage] | OneImage
@@ -63,6 +63,8 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         class_names: class names of labels that are no words: {label: name}, or names in alphabetical order for the
             labels 0, 1, ..., as scikit-learn numbers the classes for cross_val_predict(method="predict_proba"),
             VotingClassifier and StackingClassifier.
+        settings: published, as train.py has it by default, or fast: a few crops of each training image, encoded once,
+            and bf16 where the device has it.
         options: the method's options in upper or lower case (gamma=0.4), and configuration keys
             (**{"OPTIM.MAX_EPOCH": 20}).
 
@@ -82,6 +84,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         seed: int = 1,
         prompts: Mapping[str, list[str]] | None = None,
         class_names: Mapping[Any, str] | Sequence[str] | None = None,
+        settings: str = PUBLISHED,
         **options: object,
     ) -> None:
         self.method = method
@@ -90,6 +93,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         self.seed = seed
         self.prompts = prompts
         self.class_names = class_names
+        self.settings = settings
         self.options = options
 
     # scikit-learn's contract
@@ -202,6 +206,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
             seed=self.seed,
             backbone=self.backbone,
             method_file=method_config(method, "few_shot", ""),
+            settings=self.settings,
             pairs=tuple(str(word) for pair in (defaults | options).items() for word in pair),
         )
 

@@ -1,0 +1,139 @@
+"""A frozen BERT arranged for prompt tuning: a step reads each weight twice, and does little else.
+
+A step needs the pooled output and its gradient with respect to the embeddings. So
+
+- no weight has a gradient, and each is held twice, as it is and transposed, in the layout of the processor's matrix
+  kernels, which would otherwise rearrange it in every step;
+- query, key and value are one product;
+- the sentences' tokens lie one behind the other, (T, width), without padding, except in attention;
+- the last layer computes only the first token of each sentence, the one that is pooled.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ogkd.models.hooks import Deep
+from ogkd.models.towers import TransformersText
+
+
+class PackedBert(TransformersText):
+    """The text tower `tower`, a BERT, computed in `dtype`; normalisation, softmax and residual sums are in fp32."""
+
+    def __init__(self, tower: TransformersText, dtype: torch.dtype) -> None:
+        super().__init__(tower.transformer, tower.pooler, tower.projection)
+        self.dtype = dtype
+
+    @staticmethod
+    def supports(tower: nn.Module) -> bool:
+        """Whether a tower is a BERT of transformers on a CPU, whose first token is pooled."""
+        if not isinstance(tower, TransformersText) or next(tower.parameters()).device.type != "cpu":
+            return False
+        config: Any = tower.transformer.config
+        pools_first = type(tower.pooler).__name__ == "ClsLastHiddenStatePooler"
+        return pools_first and config.model_type == "bert" and config.hidden_act == "gelu" and not config.is_decoder
+
+    @cached_property
+    def _layers(self) -> list[_Layer]:
+        return [_Layer(layer, self.dtype) for layer in self.transformer.encoder.layer]
+
+    def forward(self, embeddings: Tensor, mask: Tensor, deep: Deep | None, positions: Tensor | None = None) -> Tensor:
+        """As TransformersText; vectors at layers (`deep`) are for that one alone."""
+        assert not deep, "vectors at layers need TransformersText"
+        packing, table = _Packing(mask), self.transformer.embeddings
+        added = table.position_embeddings.weight[: mask.shape[1]] + table.token_type_embeddings.weight[0]
+        with torch.autocast(embeddings.device.type, enabled=False):
+            hidden = table.dropout(table.LayerNorm(packing.packed(embeddings + added)))
+            for layer in self._layers[:-1]:
+                hidden = layer(hidden, packing)
+            return self._layers[-1](hidden, packing, only_first=True)
+
+
+class _Packing:
+    """Where the T real tokens of N padded sentences of L tokens are."""
+
+    def __init__(self, mask: Tensor) -> None:
+        self.shape = mask.shape
+        self.real = mask.flatten().nonzero().squeeze(1)  # (T,) positions in (N * L)
+        self.row = mask.flatten().cumsum(0) - 1  # (N * L,) row of each token; of padding, the row of a real token
+        self.first = self.row.view(self.shape)[:, 0]
+        self.bias = torch.zeros(self.shape).masked_fill(~mask, -torch.inf)[:, None, None]
+
+    def padded(self, packed: Tensor) -> Tensor:
+        """(T, ...) -> (N, L, ...); what is in the place of padding does not matter."""
+        return packed[self.row].unflatten(0, self.shape)
+
+    def packed(self, padded: Tensor) -> Tensor:
+        """(N, L, ...) -> (T, ...)."""
+        return padded.flatten(0, 1)[self.real]
+
+
+class _Layer:
+    """One layer of a BERT (post-norm)."""
+
+    def __init__(self, layer: Any, dtype: torch.dtype) -> None:
+        attention, self.dtype = layer.attention, dtype
+        self.heads = attention.self.num_attention_heads
+        self.projections = _Linear(dtype, attention.self.query, attention.self.key, attention.self.value)
+        self.out = _Linear(dtype, attention.output.dense)
+        self.up, self.down = _Linear(dtype, layer.intermediate.dense), _Linear(dtype, layer.output.dense)
+        self.attention_dropout = attention.self.dropout
+        self.after_attention, self.after_mlp = attention.output, layer.output
+
+    def __call__(self, hidden: Tensor, packing: _Packing, only_first: bool = False) -> Tensor:
+        """From and to hidden states (T, width) in fp32; with `only_first` to those of the first tokens, (N, width)."""
+        mixed = packing.padded(self.projections(hidden.to(self.dtype)))  # (N, L, 3 * width)
+        query, key, value = mixed.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()  # (N, H, L, d)
+        if only_first:
+            query, hidden = query[:, :, :1], hidden[packing.first]
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+        attention = self.attention_dropout((scores + packing.bias).softmax(-1))
+        seen = (attention.to(value.dtype) @ value).transpose(1, 2).flatten(2)  # (N, L, width)
+        seen = seen.squeeze(1) if only_first else packing.packed(seen)
+        hidden = _added(hidden, self.out(seen), self.after_attention)
+        return _added(hidden, self.down(F.gelu(self.up(hidden.to(self.dtype)))), self.after_mlp)
+
+
+def _added(hidden: Tensor, change: Tensor, block: Any) -> Tensor:
+    return block.LayerNorm(hidden + block.dropout(change))
+
+
+class _Linear:
+    """Frozen linear layers of one input, one above another."""
+
+    def __init__(self, dtype: torch.dtype, *layers: nn.Linear) -> None:
+        weight = torch.cat([layer.weight for layer in layers]).detach().to(dtype)
+        self.bias = torch.cat([layer.bias for layer in layers]).detach().to(dtype)
+        self.weight, self.transposed = _arranged(weight), _arranged(weight.t().contiguous())
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        return _Product.apply(inputs, self)
+
+
+class _Product(torch.autograd.Function):
+    """inputs (T, in) -> (T, out), differentiable in the inputs alone."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, layer: _Linear) -> Tensor:
+        ctx.layer = layer
+        return _product(inputs, layer.weight, layer.bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _product(gradient.contiguous(), ctx.layer.transposed, None), None
+
+
+_USUAL_ROWS = 32  # tokens of a few short sentences; the layout suits other numbers too
+
+
+def _arranged(weight: Tensor) -> Tensor:
+    return torch.ops.mkldnn._reorder_linear_weight(weight, _USUAL_ROWS)
+
+
+def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
