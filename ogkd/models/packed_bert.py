@@ -68,6 +68,11 @@ class _Packing:
         """(T, ...) -> (N, L, ...); what is in the place of padding does not matter."""
         return packed[self.row].unflatten(0, self.shape)
 
+    def zero_padded(self, packed: Tensor) -> Tensor:
+        """(T, width) -> (N, L, width) with zeros in the place of padding."""
+        padded = packed.new_zeros(self.row.shape[0], packed.shape[1])
+        return padded.index_copy_(0, self.real, packed).unflatten(0, self.shape)
+
     def packed(self, padded: Tensor) -> Tensor:
         """(N, L, ...) -> (T, ...)."""
         return padded.flatten(0, 1)[self.real]
@@ -82,25 +87,55 @@ class _Layer:
         self.projections = _Linear(dtype, attention.self.query, attention.self.key, attention.self.value)
         self.out = _Linear(dtype, attention.output.dense)
         self.up, self.down = _Linear(dtype, layer.intermediate.dense), _Linear(dtype, layer.output.dense)
-        self.attention_dropout = attention.self.dropout
+        self.dropout: Any = attention.self.dropout
         self.after_attention, self.after_mlp = attention.output, layer.output
 
     def __call__(self, hidden: Tensor, packing: _Packing, only_first: bool = False) -> Tensor:
         """From and to hidden states (T, width) in fp32; with `only_first` to those of the first tokens, (N, width)."""
-        mixed = packing.padded(self.projections(hidden.to(self.dtype)))  # (N, L, 3 * width)
-        query, key, value = mixed.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()  # (N, H, L, d)
-        if only_first:
-            query, hidden = query[:, :, :1], hidden[packing.first]
-        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-        attention = self.attention_dropout((scores + packing.bias).softmax(-1))
-        seen = (attention.to(value.dtype) @ value).transpose(1, 2).flatten(2)  # (N, L, width)
-        seen = seen.squeeze(1) if only_first else packing.packed(seen)
+        rate = self.dropout.p if self.dropout.training else 0.0
+        seen = _Attention.apply(self.projections(hidden.to(self.dtype)), packing, self.heads, rate, only_first)
+        hidden = hidden[packing.first] if only_first else hidden
         hidden = _added(hidden, self.out(seen), self.after_attention)
         return _added(hidden, self.down(F.gelu(self.up(hidden.to(self.dtype)))), self.after_mlp)
 
 
 def _added(hidden: Tensor, change: Tensor, block: Any) -> Tensor:
     return block.LayerNorm(hidden + block.dropout(change))
+
+
+class _Attention(torch.autograd.Function):
+    """Queries, keys and values (T, 3 * width) -> what the tokens see (T, width), or with `only_first` the first of each
+    sentence (N, width). In fp32: it is little work, and one function with its own derivative costs fewer passes."""
+
+    @staticmethod
+    def forward(ctx: Any, mixed: Tensor, packing: _Packing, heads: int, rate: float, only_first: bool) -> Tensor:
+        split = packing.padded(mixed.float()).unflatten(-1, (3, heads, -1))  # (N, L, 3, H, d)
+        query, key, value = split.permute(2, 0, 3, 1, 4).contiguous()  # (N, H, L, d)
+        query = query[:, :, : 1 if only_first else None] * query.shape[-1] ** -0.5
+        weights = (query @ key.mT + packing.bias).softmax(-1)
+        kept = torch.empty_like(weights).bernoulli_(1 - rate).div_(1 - rate) if rate else None
+        ctx.save_for_backward(query, key, value, weights, kept)
+        ctx.packing, ctx.only_first, ctx.dtype = packing, only_first, mixed.dtype
+        seen = (weights if kept is None else weights * kept) @ value
+        seen = seen.transpose(1, 2).flatten(2)  # (N, L, width)
+        return (seen[:, 0] if only_first else packing.packed(seen)).to(mixed.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
+        query, key, value, weights, kept = ctx.saved_tensors
+        packing, (count, heads, length, depth) = ctx.packing, key.shape
+        gradient = gradient.float()
+        gradient = gradient[:, None] if ctx.only_first else packing.zero_padded(gradient)
+        gradient = gradient.unflatten(-1, (heads, depth)).transpose(1, 2).contiguous()  # (N, H, L, d)
+        of_weights = gradient @ value.mT
+        of_weights = of_weights if kept is None else of_weights.mul_(kept)
+        of_scores = weights * (of_weights - (of_weights * weights).sum(-1, keepdim=True))
+        split = gradient.new_zeros(count, length, 3, heads, depth)
+        of_query, of_key, of_value = split.permute(2, 0, 3, 1, 4)
+        of_query[:, :, : query.shape[2]] = of_scores @ key * depth**-0.5
+        of_key.copy_(of_scores.mT @ query)
+        of_value.copy_((weights if kept is None else weights * kept).mT @ gradient)
+        return packing.packed(split.flatten(2)).to(ctx.dtype), None, None, None, None
 
 
 class _Linear:

@@ -106,12 +106,8 @@ class ClipTrainer(TrainerX):
         with self.phases("build method"):
             self.method = method(self.options, self.clip_model, self.classnames, self.sentences, cache)
         self.task = Task(cfg, self.dm, self.clip_model, cache, self.phases, lambda: self.epoch, self.section())
-        by_preset = cfg.get("SETTINGS") == "fast"  # it is for any method
-        if (
-            cfg.FEATURES.CROPS
-            and not by_preset
-            and not (method.frozen_images and method.shares_crops and method.views == 1)
-        ):
+        reached = method.frozen_images and method.shares_crops and method.views == 1
+        if cfg.FEATURES.CROPS and not reached and cfg.get("SETTINGS") != "fast":  # which is for any method
             print(f"Note: FEATURES.CROPS has no effect on {method.title or method.__name__}, which does not use them.")
         if self.method.state_dict():
             self.register_model(method.folder, self.method)

@@ -77,7 +77,7 @@ def test_universal_is_one_configuration_for_all_data_sets(places):
 
 
 def test_a_wrong_name_is_refused_with_the_right_ones(places):
-    with pytest.raises(UserError, match="no settings 'fats'.*fast.*published, universal"):
+    with pytest.raises(UserError, match=r"no settings 'fats'.*fast.*published, universal"):
         resolved(Places(places.data, places.output, "PhantomCLIP", "fats"))
 
 
