@@ -39,8 +39,8 @@ class PackedBert(TransformersText):
         return pools_first and config.model_type == "bert" and config.hidden_act == "gelu" and not config.is_decoder
 
     @cached_property
-    def _layers(self) -> list[_Layer]:
-        return [_Layer(layer, self.dtype) for layer in self.transformer.encoder.layer]
+    def layers(self) -> list[Layer]:
+        return [Layer(layer, self.dtype) for layer in self.transformer.encoder.layer]
 
     def forward(self, embeddings: Tensor, mask: Tensor, deep: Deep | None, positions: Tensor | None = None) -> Tensor:
         """As TransformersText; vectors at layers (`deep`) are for that one alone."""
@@ -49,9 +49,9 @@ class PackedBert(TransformersText):
         added = table.position_embeddings.weight[: mask.shape[1]] + table.token_type_embeddings.weight[0]
         with torch.autocast(embeddings.device.type, enabled=False):
             hidden = table.dropout(table.LayerNorm(packing.packed(embeddings + added)))
-            for layer in self._layers[:-1]:
+            for layer in self.layers[:-1]:
                 hidden = layer(hidden, packing)
-            return self._layers[-1](hidden, packing, only_first=True)
+            return self.layers[-1](hidden, packing, only_first=True)
 
 
 class _Packing:
@@ -78,7 +78,7 @@ class _Packing:
         return padded.flatten(0, 1)[self.real]
 
 
-class _Layer:
+class Layer:
     """One layer of a BERT (post-norm)."""
 
     def __init__(self, layer: Any, dtype: torch.dtype) -> None:
@@ -156,11 +156,11 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, layer: _Linear) -> Tensor:
         ctx.layer = layer
-        return _product(inputs, layer.weight, layer.bias)
+        return product(inputs, layer.weight, layer.bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _product(gradient.contiguous(), ctx.layer.transposed, None), None
+        return product(gradient.contiguous(), ctx.layer.transposed, None), None
 
 
 _USUAL_ROWS = 32  # tokens of a few short sentences; the layout suits other numbers too
@@ -170,5 +170,5 @@ def _arranged(weight: Tensor) -> Tensor:
     return torch.ops.mkldnn._reorder_linear_weight(weight, _USUAL_ROWS)
 
 
-def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def product(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
