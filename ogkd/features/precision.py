@@ -12,7 +12,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ogkd.core import UserError
 from ogkd.models import FrozenCLIP, ImageFeatures
-from ogkd.models.hooks import Deep
 from ogkd.models.packed_bert import PackedBert
 
 FP32, BF16 = PRECISIONS = ("fp32", "bf16")
@@ -31,45 +30,51 @@ def has_bf16(device: torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def at_precision(model: FrozenCLIP, precision: str) -> FrozenCLIP:
-    """`model` itself in fp32, or a view of it that computes in bf16.
+def at_precision(model: FrozenCLIP, precision: str, packed: bool = False) -> FrozenCLIP:
+    """`model` itself in fp32, or a view of it that computes in bf16; with `packed`, a view whose text tower is a
+    PackedBert where that is possible.
 
     Raises:
         UserError: the model's device has no bf16.
     """
-    if precision == FP32:
+    packed = packed and PackedBert.supports(model.text_tower)
+    if precision == FP32 and not packed:
         return model
-    if not has_bf16(model.device):
+    if precision == BF16 and not has_bf16(model.device):
         what = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else "this CPU"
         raise UserError(
             f"FEATURES.PRECISION is bf16, but {what} has no bf16 (it needs AVX-512 BF16, AMX, or a GPU since Ampere): "
             f"leave it at fp32."
         )
-    if model not in _views:
-        _views[model] = LowPrecisionCLIP(model)
-    return cast(FrozenCLIP, _views[model])
+    views = _views.setdefault(model, {})
+    if (precision, packed) not in views:
+        views[precision, packed] = LowPrecisionCLIP(model, packed) if precision == BF16 else _packed(model)
+    return cast(FrozenCLIP, views[precision, packed])
+
+
+def _packed(model: FrozenCLIP) -> FrozenCLIP:
+    other = model.sharing_weights()
+    other.text_tower = PackedBert(other.text_tower, torch.float32)
+    return other
 
 
 class LowPrecisionCLIP:
     """A frozen model with FrozenCLIP's interface whose towers compute matrix products in bf16; outputs are fp32.
 
     The weights of linear layers are also kept in bf16, so that no pass converts them; everything else is shared with
-    the fp32 model. Normalisation, softmax and residual sums are in fp32, as in autocast. Where a text's features are
-    differentiated, as in the steps of a training, a BERT on a CPU is a PackedBert.
+    the fp32 model. Normalisation, softmax and residual sums are in fp32, as in autocast.
     """
 
     precision = BF16
 
-    def __init__(self, model: FrozenCLIP) -> None:
+    def __init__(self, model: FrozenCLIP, packed: bool = False) -> None:
         self._model = model.sharing_weights()
         for layer in self._model.modules():
             if isinstance(layer, nn.Linear):
                 for name, parameter in list(layer.named_parameters(recurse=False)):
                     setattr(layer, name, nn.Parameter(parameter.to(torch.bfloat16), requires_grad=False))
-        self._learning = self._model
-        if PackedBert.supports(self._model.text_tower):
-            self._learning = self._model.sharing_weights()
-            self._learning.text_tower = PackedBert(self._learning.text_tower, torch.bfloat16)
+        if packed:
+            self._model.text_tower = PackedBert(self._model.text_tower, torch.bfloat16)
 
     def __getattr__(self, name: str) -> Any:
         if name == "_model":  # not made yet, as while unpickling
@@ -86,15 +91,12 @@ class LowPrecisionCLIP:
         patches = out.patch_tokens
         return ImageFeatures(out.global_token.float(), None if patches is None else patches.float())
 
-    def encode_text(
-        self, embeddings: Tensor, mask: Tensor, deep: Deep | None = None, *args: Any, **kwargs: Any
-    ) -> Tensor:
+    def encode_text(self, *args: Any, **kwargs: Any) -> Tensor:
         """As FrozenCLIP.encode_text."""
         on_cpu = self._model.device.type == "cpu"
-        model = self._learning if torch.is_grad_enabled() and not deep else self._model
         # On texts this short, the backward pass of the CPU's fused attention takes a fifth of a bf16 step.
         with self._autocast(), sdpa_kernel(SDPBackend.MATH) if on_cpu else nullcontext():
-            return model.encode_text(embeddings, mask, deep, *args, **kwargs).float()
+            return self._model.encode_text(*args, **kwargs).float()
 
 
-_views: weakref.WeakKeyDictionary[FrozenCLIP, LowPrecisionCLIP] = weakref.WeakKeyDictionary()
+_views: weakref.WeakKeyDictionary[FrozenCLIP, dict[tuple[str, bool], object]] = weakref.WeakKeyDictionary()

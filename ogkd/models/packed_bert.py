@@ -11,6 +11,7 @@ A step needs the pooled output and its gradient with respect to the embeddings. 
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +24,10 @@ from ogkd.models.towers import TransformersText
 
 
 class PackedBert(TransformersText):
-    """The text tower `tower`, a BERT, computed in `dtype`; normalisation, softmax and residual sums are in fp32."""
+    """The text tower `tower`, a BERT, in `dtype`; normalisation, softmax and residual sums are in fp32.
+
+    Without gradients, and with vectors at layers, it is the tower as it was. So is a copy, whose weights may be edited.
+    """
 
     def __init__(self, tower: TransformersText, dtype: torch.dtype) -> None:
         super().__init__(tower.transformer, tower.pooler, tower.projection)
@@ -31,20 +35,27 @@ class PackedBert(TransformersText):
 
     @staticmethod
     def supports(tower: nn.Module) -> bool:
-        """Whether a tower is a BERT of transformers on a CPU, whose first token is pooled."""
+        """Whether a tower is a BERT of transformers whose first token is pooled, on a CPU with oneDNN's kernels."""
         if not isinstance(tower, TransformersText) or next(tower.parameters()).device.type != "cpu":
             return False
         config: Any = tower.transformer.config
         pools_first = type(tower.pooler).__name__ == "ClsLastHiddenStatePooler"
-        return pools_first and config.model_type == "bert" and config.hidden_act == "gelu" and not config.is_decoder
+        is_bert = config.model_type == "bert" and config.hidden_act == "gelu" and not config.is_decoder
+        kernels = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability().startswith("AVX")
+        return pools_first and is_bert and kernels
+
+    def __deepcopy__(self, memo: dict) -> TransformersText:
+        return TransformersText(
+            *(copy.deepcopy(part, memo) for part in (self.transformer, self.pooler, self.projection))
+        )
 
     @cached_property
     def layers(self) -> list[Layer]:
         return [Layer(layer, self.dtype) for layer in self.transformer.encoder.layer]
 
     def forward(self, embeddings: Tensor, mask: Tensor, deep: Deep | None, positions: Tensor | None = None) -> Tensor:
-        """As TransformersText; vectors at layers (`deep`) are for that one alone."""
-        assert not deep, "vectors at layers need TransformersText"
+        if deep or not torch.is_grad_enabled():
+            return super().forward(embeddings, mask, deep, positions)
         packing, table = _Packing(mask), self.transformer.embeddings
         added = table.position_embeddings.weight[: mask.shape[1]] + table.token_type_embeddings.weight[0]
         with torch.autocast(embeddings.device.type, enabled=False):

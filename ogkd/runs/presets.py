@@ -2,7 +2,7 @@
 
 published: the papers' settings, which some methods tune for each data set.
 universal: the same, but one configuration of a method for all data sets.
-fast: a few crops of each training image, encoded once, and bf16 where the device has it.
+fast: a few crops of each training image, encoded once, bf16 where the device has it, and a packed text tower.
 """
 
 from __future__ import annotations
@@ -54,5 +54,5 @@ def apply(cfg: CfgNode, preset: str) -> None:
         cfg.SETTINGS = preset
     if preset == FAST:
         on_gpu = cfg.USE_CUDA and torch.cuda.is_available()
-        cfg.FEATURES.CROPS = CROPS
+        cfg.FEATURES.CROPS, cfg.FEATURES.PACKED_TEXT = CROPS, True
         cfg.FEATURES.PRECISION = BF16 if has_bf16(torch.device("cuda" if on_gpu else "cpu")) else FP32

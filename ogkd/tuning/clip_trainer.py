@@ -99,7 +99,7 @@ class ClipTrainer(TrainerX):
         cfg, method = self.cfg, self.method_class
         with self.phases("load model"):
             model = load_backbone(cfg.MODEL.BACKBONE.NAME, str(self.device))
-            self.clip_model = at_precision(model, cfg.FEATURES.PRECISION)
+            self.clip_model = at_precision(model, cfg.FEATURES.PRECISION, cfg.FEATURES.PACKED_TEXT)
         folder = cfg.FEATURES.CACHE_DIR
         cache = FeatureCache(Path(folder) if folder else None)
         self.classnames = list(self.dm.dataset.classnames)

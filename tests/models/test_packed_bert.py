@@ -4,12 +4,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from ogkd.features.precision import at_precision, has_bf16
 from ogkd.models.packed_bert import PackedBert
 from ogkd.tuning.prompt_learner import PromptLearner
 
-needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
 needs_bf16 = pytest.mark.skipif(not has_bf16(torch.device("cpu")), reason="this CPU has no bf16")
 NAMES = st.lists(st.sampled_from(["cyst", "normal brain", "glioma of the brain", "x"]), min_size=1, unique=True)
 
@@ -26,9 +26,7 @@ def features_and_gradient(encode_text, learner, rate=0.0):
 
 def packed(model):
     """The same model with a PackedBert in fp32."""
-    other = model.sharing_weights()
-    other.text_tower = PackedBert(model.text_tower, torch.float32)
-    return other
+    return at_precision(model, "fp32", packed=True)
 
 
 def assert_near(mine, theirs, tolerance):
@@ -40,7 +38,6 @@ def model(of_format):
     return of_format("biomedclip")
 
 
-@needs_onednn
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(names=NAMES)
 def test_in_fp32_features_and_gradient_are_those_of_the_plain_tower(model, names):
@@ -50,10 +47,9 @@ def test_in_fp32_features_and_gradient_are_those_of_the_plain_tower(model, names
     assert_near(mine[1], theirs[1], 1e-5)
 
 
-@needs_onednn
 def test_dropout_changes_features_as_much_as_the_plain_towers_and_only_for_the_call(model):
     learner = PromptLearner(model, ["cyst", "normal brain"])
-    sentences, mask = learner.forward()
+    sentences, mask = learner()
     spread = []
     for one in (packed(model), model):
         exact = one.encode_text(sentences, mask)
@@ -66,12 +62,27 @@ def test_dropout_changes_features_as_much_as_the_plain_towers_and_only_for_the_c
 
 @needs_bf16
 def test_bf16_steps_are_near_fp32_and_the_same_each_time(model):
-    learner, low = PromptLearner(model, ["cyst", "normal brain"]), at_precision(model, "bf16")
+    learner, low = PromptLearner(model, ["cyst", "normal brain"]), at_precision(model, "bf16", packed=True)
     once, again = (features_and_gradient(low.encode_text, learner, 0.1) for _ in range(2))
     assert all(torch.equal(*pair) for pair in zip(once, again, strict=True))
     mine, theirs = (features_and_gradient(one.encode_text, learner) for one in (low, model))
     assert_near(mine[0], theirs[0], 0.02)
     assert_near(mine[1], theirs[1], 0.05)
+
+
+def test_without_a_gradient_and_with_vectors_at_layers_and_in_an_edited_copy_it_is_the_plain_tower(model):
+    learner, one = PromptLearner(model, ["cyst", "normal brain"]), packed(model)
+    sentences, mask = learner()
+    with torch.no_grad():
+        assert torch.equal(one.encode_text(sentences, mask), model.encode_text(sentences, mask))
+    deep = {1: torch.zeros(1, model.context_width)}
+    assert torch.equal(one.encode_text(sentences, mask, deep), model.encode_text(sentences, mask, deep))
+    features_and_gradient(one.encode_text, learner)  # its weights are arranged now
+    double = nn.Module()
+    double.forward = lambda weight: 2 * weight
+    name = next(name for name in model.linear_layers() if "intermediate" in name)
+    mine, theirs = (each.edited({name: double}).encode_text(sentences, mask) for each in (one, model))
+    assert torch.equal(mine, theirs) and not torch.allclose(mine, one.encode_text(sentences, mask))
 
 
 def test_towers_that_are_no_bert_stay_as_they_are(of_format):
