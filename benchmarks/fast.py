@@ -26,9 +26,9 @@ from tabulate import tabulate
 from benchmarks.step import make_weights
 from dassl.engine import build_trainer
 from ogkd.core import set_random_seed
-from ogkd.features.precision import has_bf16
+from ogkd.features.precision import BF16, FP32, at_precision, has_bf16
 from ogkd.models import FrozenCLIP
-from ogkd.models.packed_bert import PackedBert, product
+from ogkd.models.packed_bert import product
 from ogkd.runs.config import build_config
 from ogkd.runs.presets import FAST, PUBLISHED
 from ogkd.runs.protocols import Places, job
@@ -54,34 +54,26 @@ def steps(model: FrozenCLIP) -> dict[str, Callable[[], object]]:
     learner = PromptLearner(model, CLASSES)
     weights = torch.randn(len(CLASSES), model.embed_dim)
 
-    def step(encoder: FrozenCLIP, bf16: bool = False) -> Callable[[], object]:
+    def step(encoder: FrozenCLIP) -> Callable[[], object]:
         def run() -> None:
             learner.ctx.grad = None
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                features = encoder.encode_text(*learner(), dropout=0.1)
-            (features.float() * weights).sum().backward()
+            (encoder.encode_text(*learner(), dropout=0.1) * weights).sum().backward()
 
         return run
 
-    def packed(dtype: torch.dtype) -> FrozenCLIP:
-        other = model.sharing_weights()
-        other.text_tower = PackedBert(model.text_tower, dtype)
-        return other
-
-    found = {"plain, fp32": step(model), "packed, fp32": step(packed(torch.float32))}
+    found = {"plain, fp32": step(model), "packed, fp32": step(at_precision(model, FP32, packed=True))}
     if has_bf16(torch.device("cpu")):
-        fastest = packed(torch.bfloat16)
+        fastest = at_precision(model, BF16, packed=True)
         tokens = int(learner.mask.sum())
-        linear = [
-            one for layer in fastest.text_tower.layers for one in (layer.projections, layer.out, layer.up, layer.down)
-        ]
+        layers = fastest.text_tower.layers
+        linear = [one for layer in layers for one in (layer.projections, layer.out, layer.up, layer.down)]
         matrices = [matrix for one in linear for matrix in (one.weight, one.transposed)]
         pairs = [(torch.randn(tokens, matrix.shape[1]).bfloat16(), matrix) for matrix in matrices]
         stored = torch.zeros(sum(one.weight.numel() for one in linear) // 2, dtype=torch.int32)
         found |= {
-            "plain, bf16 by autocast": step(model, bf16=True),
+            "plain, bf16": step(at_precision(model, BF16)),
             "packed, bf16": step(fastest),
-            f"its products alone ({tokens} tokens)": lambda: [product(*pair, None) for pair in pairs],
+            f"its products alone, of {tokens} tokens": lambda: [product(*pair, None) for pair in pairs],
             "its weights read once forward, once backward": lambda: (stored.max(), stored.max()),
         }
     return found

@@ -45,6 +45,7 @@ def rows(done):
 def test_a_number_of_shots_of_ones_own_images_is_fast_without_a_gpu_and_all_else_is_published(places, monkeypatch):
     fast = resolved(places)
     assert (named(fast), fast.cfg.FEATURES.CROPS, fast.cfg.FEATURES.PRECISION) == ("fast", 8, BEST)
+    assert fast.cfg.FEATURES.PACKED_TEXT
     others = [resolved(places, name) for name in ("phantom", "btmri")] + [resolved(places, shots=-1)]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for other in (*others, resolved(places)):
