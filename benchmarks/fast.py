@@ -138,7 +138,7 @@ def main() -> int:
     parser.add_argument(
         "--processor",
         action="store_true",
-        help="count the processor's own seconds, for a busy machine; with --threads 1",
+        help="the processor's own seconds, for a busy machine; with --threads 1",
     )
     parser.add_argument("--methods", nargs="*", default=list(GOALS))
     parser.add_argument("--settings", nargs="*", default=[PUBLISHED, FAST])

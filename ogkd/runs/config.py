@@ -154,7 +154,7 @@ class Configuration:
         mine". A key that an older version did not write down had its default."""
         mine = dict(flat(self.values))
         stored = {key: value for key, value in self.defaults.items() if key in mine} | dict(flat(theirs))
-        keys = sorted((mine.keys() & stored.keys()) - set(PLACES))
+        keys = sorted((mine.keys() & stored.keys()) - set(PLACES), key=lambda key: (key != "SETTINGS", key))
         return [f"{key} {stored[key]!r} -> {mine[key]!r}" for key in keys if mine[key] != stored[key]]
 
     def notes(self) -> list[str]:
