@@ -30,7 +30,7 @@ from ogkd.runs.fingerprints import relative
 from ogkd.runs.notes import notes
 from ogkd.runs.records import CONFIG, SPLIT
 from ogkd.runs.registry import method_class
-from ogkd.runs.spec import FAST
+from ogkd.runs.spec import FAST, PUBLISHED
 from ogkd.tuning.clip_trainer import ClipTrainer
 
 FORMAT = 2
@@ -204,10 +204,10 @@ class RunFolder:
         return "\n".join(f"{name}: {value}" for name, value in facts.items() if value != "")
 
     def _settings(self) -> str:
-        """The preset, and what the fast one means here."""
+        """The preset, if it is not the published one, and what the fast one means here."""
         preset, features = self.cfg.SETTINGS, self.cfg.FEATURES
         crops = f"{features.CROPS} crops of each training image, encoded once" if features.CROPS else "new crops"
-        return f"{preset} ({crops}, towers in {features.PRECISION})" if preset == FAST else preset
+        return {PUBLISHED: "", FAST: f"{preset} ({crops}, towers in {features.PRECISION})"}.get(preset, preset)
 
     def write_validation(self, predictions: Predictions | None) -> None:
         """Write val_predictions.npz, if there are validation predictions."""

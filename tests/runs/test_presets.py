@@ -91,7 +91,7 @@ def test_the_log_the_results_and_the_row_say_fast_and_no_mean_mixes_settings(pla
     env = {"DATA": str(places.data), "BACKBONE": "PhantomCLIP"}
     words = ["scripts/run.py", "CoOp", "few_shot", "moles", "2", "1"]
     done = command([*words, *SHORT], {**env, "OUTPUT": str(places.output / "a")})
-    assert rows(done) == {"CoOp, fast settings"}
+    assert rows(done) == {"CoOp, MAX_EPOCH 1, fast settings"}
     (folder,) = (path.parent for path in places.output.rglob("results.json"))
     results = json.loads((folder / "results.json").read_text())
     assert (results["settings"], results["config"]["SETTINGS"]) == ("fast", "fast")
@@ -101,6 +101,6 @@ def test_the_log_the_results_and_the_row_say_fast_and_no_mean_mixes_settings(pla
     )
 
     exact = [*words[:-1], "2", "--settings", "published", *SHORT]
-    assert rows(command(exact, {**env, "OUTPUT": str(places.output / "b")})) == {"CoOp"}
+    assert rows(command(exact, {**env, "OUTPUT": str(places.output / "b")})) == {"CoOp, MAX_EPOCH 1"}
     table = command(["parse_test_res.py", str(places.output), "--table", "few_shot"])
-    assert rows(table) == {"CoOp", "CoOp, fast settings"}
+    assert rows(table) == {"CoOp, MAX_EPOCH 1", "CoOp, MAX_EPOCH 1, fast settings"}
