@@ -63,10 +63,9 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         class_names: class names of labels that are no words: {label: name}, or names in alphabetical order for the
             labels 0, 1, ..., as scikit-learn numbers the classes for cross_val_predict(method="predict_proba"),
             VotingClassifier and StackingClassifier.
-        settings: published, as train.py has it by default, or fast: a few crops of each training image, encoded once,
-            and bf16 where the device has it.
-        options: the method's options in upper or lower case (gamma=0.4), and configuration keys
-            (**{"OPTIM.MAX_EPOCH": 20}).
+        options: the method's options in upper or lower case (gamma=0.4), configuration keys
+            (**{"OPTIM.MAX_EPOCH": 20}), and settings="fast" for a few crops of each training image, encoded once, and
+            bf16 where the device has it.
 
     Attributes:
         classes_: the labels (class names, unless class_names was given), sorted; the columns of predict_proba.
@@ -84,7 +83,6 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         seed: int = 1,
         prompts: Mapping[str, list[str]] | None = None,
         class_names: Mapping[Any, str] | Sequence[str] | None = None,
-        settings: str = PUBLISHED,
         **options: object,
     ) -> None:
         self.method = method
@@ -93,7 +91,6 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         self.seed = seed
         self.prompts = prompts
         self.class_names = class_names
-        self.settings = settings
         self.options = options
 
     # scikit-learn's contract
@@ -186,7 +183,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
 
     def _spec(self, folder: str) -> RunSpec:
         method, options = named(self.method), {name.upper(): value for name, value in self.options.items()}
-        node = f"TRAINER.{method.upper()}."
+        settings, node = options.pop("SETTINGS", PUBLISHED), f"TRAINER.{method.upper()}."
         options = {name if "." in name else node + name: value for name, value in options.items()}
         has_teacher = is_built_here(method) and "PROMPTS" in method_class(method).options
         if has_teacher and not {f"{node}PROMPTS", f"{node}PROMPT_BANK"} & options.keys():
@@ -206,7 +203,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
             seed=self.seed,
             backbone=self.backbone,
             method_file=method_config(method, "few_shot", ""),
-            settings=self.settings,
+            settings=str(settings),
             pairs=tuple(str(word) for pair in (defaults | options).items() for word in pair),
         )
 
