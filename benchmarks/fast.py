@@ -60,7 +60,8 @@ def steps(model: FrozenCLIP) -> dict[str, Callable[[], object]]:
     def step(encoder: FrozenCLIP) -> Callable[[], object]:
         def run() -> None:
             learner.ctx.grad = None
-            (encoder.encode_text(*learner(), dropout=0.1) * weights).sum().backward()
+            sentences, mask = learner()
+            (encoder.encode_text(sentences, mask, dropout=0.1) * weights).sum().backward()
 
         return run
 
