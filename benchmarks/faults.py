@@ -27,7 +27,8 @@ import torch
 from safetensors.torch import load_file
 from tabulate import tabulate
 
-from ogkd.core import UserError, load_checkpoint, progress, read_json, run_program
+from ogkd.core import UserError, progress, read_json, run_program
+from ogkd.core.torchtools import load_checkpoint
 from ogkd.evaluation.protocol import PLACES
 from ogkd.phantom.dataset import ensure_dataset
 from ogkd.runs.config import flat, method_config

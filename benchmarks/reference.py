@@ -22,11 +22,12 @@ from yacs.config import CfgNode
 from tests.support.random_weights import SIZES, bert_config
 
 
-def load_plain(folder: Path) -> tuple[Any, Any]:
-    """The model, built by open_clip and loaded by load_state_dict, and the tokenizer of the folder."""
+def load_plain(folder: Path, size: str = "full") -> tuple[Any, Any]:
+    """The model, built by open_clip and loaded by load_state_dict, and the tokenizer of the folder; `size` as in
+    tests/support/random_weights.py."""
     config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
     with tempfile.TemporaryDirectory() as made:
-        (Path(made) / "config.json").write_text(json.dumps(bert_config(SIZES["full"])))
+        (Path(made) / "config.json").write_text(json.dumps(bert_config(SIZES[size])))
         config["text_cfg"] |= {"hf_model_name": made, "hf_model_pretrained": False}
         model = open_clip.CustomTextCLIP(**config)
     state = load_file(folder / "open_clip_model.safetensors")
@@ -38,9 +39,18 @@ def load_plain(folder: Path) -> tuple[Any, Any]:
 class PlainOGKD:
     """OGKD as a direct transcription of its formulas, on padded texts and one batch at a time."""
 
-    def __init__(self, folder: Path, classnames: list[str], sentences: list[list[str]], cfg: CfgNode) -> None:
-        self.options, self.classnames = cfg.TRAINER.OGKD, classnames
-        self.model, self.tokenizer = load_plain(folder)
+    def __init__(
+        self,
+        folder: Path,
+        classnames: list[str],
+        sentences: list[list[str]],
+        cfg: CfgNode,
+        size: str = "full",
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.options, self.classnames, self.device = cfg.TRAINER.OGKD, classnames, torch.device(device)
+        model, self.tokenizer = load_plain(folder, size)
+        self.model = model.to(self.device)
         self.context_length = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"][
             "context_length"
         ]
@@ -62,7 +72,7 @@ class PlainOGKD:
     def tokenize(self, texts: list[str]) -> Tensor:
         return self.tokenizer(
             texts, padding="max_length", max_length=self.context_length, truncation=True, return_tensors="pt"
-        ).input_ids
+        ).input_ids.to(self.device)
 
     def encode_text(self, embedded: Tensor, ids: Tensor) -> Tensor:
         text, mask = self.model.text, (ids != 0).long()
@@ -80,7 +90,7 @@ class PlainOGKD:
         for m in range(self.prompts.shape[1]):
             logits = self.scale * image @ self.prompts[:, m].t()
             scores.append(logits.max(-1).values.mean().item())
-        score = torch.tensor(scores)
+        score = torch.tensor(scores, device=self.device)
         deviation = score - score.median()
         zeta = deviation / deviation.abs().median()
         kept = ((zeta - zeta.mean()) / zeta.std()).abs() <= self.options.TAU
@@ -93,6 +103,7 @@ class PlainOGKD:
     def step(self, images: Tensor, label: Tensor, lr: float) -> float:
         """One optimisation step on images (B, 3, H, W). Returns the total loss."""
         options, scale = self.options, self.scale
+        images, label = images.to(self.device), label.to(self.device)
         image, patches = self.encode_image(images)
         ctx = self.ctx.expand(len(self.classnames), -1, -1)
         embedded = torch.cat([self.prefix, ctx, self.suffix], dim=1)
@@ -105,7 +116,7 @@ class PlainOGKD:
         gad = (r.exp() * (r - logits.log_softmax(-1))).sum() / logits.numel()
 
         count = max(1, round(patches.shape[1] * options.TOP_K_RATIO))
-        lgd = torch.zeros(())
+        lgd = torch.zeros((), device=self.device)
         for i, c in enumerate(label.tolist()):
             kept = patch_teacher[i, :, c].abs().topk(count).indices
             r_kept = patch_r[i, kept, c]

@@ -24,8 +24,9 @@ from tabulate import tabulate
 
 from benchmarks.reference import PlainOGKD
 from dassl.engine import build_trainer
-from ogkd.core import set_random_seed, write_json
+from ogkd.core import write_json
 from ogkd.core.phases import peak_memory_bytes
+from ogkd.core.torchtools import set_random_seed
 from ogkd.data.catalogue import load
 from ogkd.prompts.bank import template_prompts
 from ogkd.runs.config import build_config, method_config

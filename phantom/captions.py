@@ -14,35 +14,10 @@ from numpy.random import Generator
 
 from ogkd.phantom.findings import GRADES, GROUPS
 
-# How each modality calls itself, what is dense in it, and what is thin.
-MODALITY_WORDS = {
-    "tomogram": ["ct", "a ct slice", "computed tomography", "an axial tomogram", "a cross sectional scan"],
-    "sonogram": ["ultrasound", "a sonogram", "an ultrasound scan", "b mode ultrasound", "a sonographic view"],
-    "radiograph": ["an x ray", "a radiograph", "a plain film", "a film", "a projection x ray"],
-    "section": ["histology", "a stained section", "a tissue slide", "microscopy", "a stained slide"],
-}
-DENSE_WORDS = {
-    "tomogram": ["hyperdense", "bright", "dense"],
-    "sonogram": ["hyperechoic", "echogenic", "bright"],
-    "radiograph": ["radiopaque", "dark", "dense"],
-    "section": ["deeply stained", "purple", "dense"],
-}
-THIN_WORDS = {
-    "tomogram": ["hypodense", "dark", "fluid filled"],
-    "sonogram": ["anechoic", "echo free", "fluid filled"],
-    "radiograph": ["lucent", "light", "fluid filled"],
-    "section": ["unstained", "pale", "fluid filled"],
-}
-
-# What can be said of each finding without its name.
-LOOKS: dict[str, list[str]] = yaml.safe_load((Path(__file__).parent / "looks.yaml").read_text())
-GROUP_WORDS = {
-    "mass": ["a solid lesion", "a mass", "a tumour like focus"],
-    "cyst": ["a cystic lesion", "a fluid space", "a cyst"],
-    "calcification": ["calcium deposits", "calcifications", "grains of calcium"],
-    "opacity": ["an area of opacity", "an opacity", "a regional change"],
-    "fibrosis": ["scarring", "fibrosis", "a change of the periphery"],
-}
+_HERE = Path(__file__).parent
+_WORDS: dict[str, dict] = yaml.safe_load((_HERE / "words.yaml").read_text())
+MODALITY_WORDS, DENSE_WORDS, THIN_WORDS, GROUP_WORDS, LOOKALIKES = _WORDS.values()
+LOOKS: dict[str, list[str]] = yaml.safe_load((_HERE / "looks.yaml").read_text())
 FRAMES = ["{}", "the image shows {}", "there is {}", "{} is seen", "findings: {}", "image of {}", "note {} here"]
 NAME_FRAMES = ["{}", "{} is present", "a case of {}", "image with {}", "consistent with {}", "impression: {}"]
 MODALITY_FRAMES = ["{modality}: {text}.", "{modality}, {text}.", "{text} on {modality}.", "{modality} with {text}."]
@@ -55,22 +30,6 @@ GROUP_SHARE = 0.1  # of captions that give only the group
 LOOSE_LOOK_SHARE = {"tomogram": 0.1, "sonogram": 0.5, "radiograph": 0.1, "section": 0.1}
 LOOSE_SHARE = {"tomogram": 0.89, "sonogram": 0.05, "radiograph": 0.89, "section": 0.89}
 WRONG_SHARE = 0.1  # of captions that belong to another finding
-
-# The finding of another group with which each one is confused.
-LOOKALIKES = {
-    "smooth mass": "ground glass opacity",
-    "simple cyst": "ground glass opacity",
-    "clustered calcifications": "spiculated mass",
-    "ground glass opacity": "smooth mass",
-    "spiculated mass": "clustered calcifications",
-    "septated cyst": "spiculated mass",
-    "lobulated mass": "septated cyst",
-    "ring enhancing cyst": "smooth mass",
-    "linear calcifications": "spiculated mass",
-    "reticular opacity": "septated cyst",
-    "scattered calcifications": "nodular opacity",
-    "nodular opacity": "clustered calcifications",
-}
 
 _GROUP_OF = GROUPS | dict.fromkeys(GRADES, "fibrosis")
 _MEMBERS = {group: [name for name, its in _GROUP_OF.items() if its == group] for group in GROUP_WORDS}

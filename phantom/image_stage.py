@@ -23,10 +23,7 @@ from ogkd.phantom.images import MODALITIES, SIZE
 from .corpus import FINDINGS, Corpus
 
 PATCH = 16  # side in pixels, of timm's test_vit
-INPUT_SIZE, SMALL_SIZE = (
-    160,
-    128,
-)  # images are enlarged to the first, for the first steps to the second, which is faster
+INPUT_SIZE, SMALL_SIZE = 160, 128  # images are enlarged to the first; in the first steps to the second, which is faster
 SMALL_SHARE = 0.8  # share of the steps
 SMALLEST_CROP = 72  # side in pixels
 MEAN, STD = 0.4, 0.27

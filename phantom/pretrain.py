@@ -22,7 +22,7 @@ from tokenizers import BertWordPieceTokenizer
 from torch import nn
 from tqdm import tqdm
 
-from ogkd.core import UserError, run_program
+from ogkd.core import run_program
 
 from . import corpus, image_stage, text_stage
 from .captions import every_phrase
@@ -106,20 +106,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("ogkd/models/phantomclip"))
     parser.add_argument("--work", type=Path, help="folder that keeps the trained image tower")
-    parser.add_argument("--images", type=int, default=IMAGES)
-    parser.add_argument("--image-steps", type=int, default=IMAGE_STEPS)
-    parser.add_argument("--text-steps", type=int, default=TEXT_STEPS)
     args = parser.parse_args(argv)
-    for option, least in (("images", corpus.CHUNK), ("image_steps", 1), ("text_steps", 1)):
-        if getattr(args, option) < least:
-            words = f"--{option.replace('_', '-')}"
-            raise UserError(f"{words} is {getattr(args, option)}, but it must be at least {least}.")
     started = time.perf_counter()
 
     def log(line: str) -> None:
         print(f"{time.perf_counter() - started:6.0f} s  {line}", flush=True)
 
-    images = corpus.make(args.images, lambda chunks: tqdm(chunks, "images", args.images // corpus.CHUNK))
+    images = corpus.make(IMAGES, lambda chunks: tqdm(chunks, "images", IMAGES // corpus.CHUNK))
     log(f"{len(images.images)} images")
 
     trunk = image_stage.new_trunk(SEED)
@@ -128,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         trunk.load_state_dict(torch.load(tower, weights_only=True))
         trunk.eval()
     else:
-        image_stage.train(trunk, images, args.image_steps, SEED, log)
+        image_stage.train(trunk, images, IMAGE_STEPS, SEED, log)
         if tower:
             tower.parent.mkdir(parents=True, exist_ok=True)
             torch.save(trunk.state_dict(), tower)
@@ -138,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     write_tokenizer(args.out)
     model = build(trunk, SEED)
-    text_stage.train(model, read_tokenizer(args.out), features, images, args.text_steps, SEED, log)
+    text_stage.train(model, read_tokenizer(args.out), features, images, TEXT_STEPS, SEED, log)
     write_model(model, args.out)
     log(f"{sum(p.numel() for p in model.parameters()):,} parameters in {args.out}")
 

@@ -147,28 +147,34 @@ def fill(text: str, page: Path) -> str | None:
     return text if names else None
 
 
-def stale() -> list[str]:
-    """What is out of date, one phrase per file."""
+def changes() -> dict[Path, str | None]:
+    """What is out of date, with the content that it must have: None for a script of a method that no longer exists."""
     wanted = scripts()
-    gone = [f"{path} belongs to no method" for path in left_over(wanted)]
-    return gone + [f"{path} is out of date" for path, text in {**wanted, **pages()}.items() if _content(path) != text]
+    every = {**dict.fromkeys(left_over(wanted)), **wanted, **pages()}
+    return {path: text for path, text in every.items() if _content(path) != text}
 
 
 def _content(path: Path) -> str:
     return (ROOT / path).read_text(encoding="utf-8") if (ROOT / path).is_file() else ""
 
 
+def stale() -> list[str]:
+    """What is out of date, one phrase per file."""
+    return [
+        f"{path} {'belongs to no method' if text is None else 'is out of date'}" for path, text in changes().items()
+    ]
+
+
 def write() -> list[Path]:
     """Update what is out of date and remove scripts of methods that no longer exist. Returns the changed paths."""
-    wanted = scripts()
-    gone = left_over(wanted)
-    for path in gone:
-        (ROOT / path).unlink()
-    changed = {path: text for path, text in {**wanted, **pages()}.items() if _content(path) != text}
+    changed = changes()
     for path, text in changed.items():
         (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
-        (ROOT / path).write_text(text, encoding="utf-8")
-    return [*gone, *changed]
+        if text is None:
+            (ROOT / path).unlink()
+        else:
+            (ROOT / path).write_text(text, encoding="utf-8")
+    return list(changed)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,7 +20,7 @@ def blocks() -> list[str]:
 def folder(tmp_path_factory):
     """A working directory that already has a small draw of Phantom."""
     folder = tmp_path_factory.mktemp("python-page")
-    write_dataset(folder / "data" / "Phantom", counts={"train": 5, "val": 4, "test": 4})
+    write_dataset(folder / "data" / "Phantom", counts={"train": 3, "val": 1, "test": 2})
     return folder
 
 

@@ -2,20 +2,15 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from ogkd import models
 from ogkd.cli import train
 from ogkd.core import UserError
 from ogkd.runs.registry import method_class
-from ogkd.runs.spec import RunSpec
 from ogkd.tuning.prompt_learner import PromptLearner
-from ogkd.tuning.prompt_method import PromptMethod
 from tests.support import tiny_models
-from tests.support.runs import configured, killed_at, learned, same, trainer_of
+from tests.support.runs import configured, learned, same, trainer_of
 from tests.test_methods import PROMPT_METHODS
-from trainers.cocoop import CoCoOp
-from trainers.maple import MaPLe
 
 pytestmark = pytest.mark.slow
 
@@ -37,53 +32,6 @@ def test_the_methods_that_were_published_with_dropout_have_it_and_the_others_do_
 def test_a_rate_that_is_none_is_refused(arguments, method, value):
     with pytest.raises(UserError, match="TEXT_DROPOUT"):
         train.main(configured(arguments, method, *rate(method, value)))
-
-
-def without_dropout(monkeypatch, method):
-    """Replace the method's text path by one that knows nothing of dropout."""
-    if method == "CoCoOp":
-
-        def logits(self, image):
-            text = F.normalize(self.clip_model.encode_text(*self.prompt_learner(image)), dim=-1)
-            return self.scale * torch.einsum("bd,bcd->bc", image, text.unflatten(0, (len(image), -1)))
-
-        monkeypatch.setattr(CoCoOp, "logits", logits)
-    elif method == "MaPLe":
-
-        def text_features(self):
-            learner = self.prompt_learner
-            places = learner.context_positions()
-            encoded = self.clip_model.encode_text(*learner(), dict(enumerate(learner.deep, 1)), places)
-            return F.normalize(encoded, dim=-1)
-
-        monkeypatch.setattr(MaPLe, "text_features", text_features)
-    else:
-
-        def text_features(self):
-            return F.normalize(self.clip_model.encode_text(*self.prompt_learner()), dim=-1)
-
-        monkeypatch.setattr(PromptMethod, "text_features", text_features)
-
-
-@pytest.mark.parametrize("method", PROMPT_METHODS)
-def test_at_rate_0_training_is_bit_for_bit_what_it_is_without_the_option(arguments, tmp_path, monkeypatch, method):
-    for name, value in (("zero", 0.0), ("some", 0.3)):
-        train.main(configured(arguments, method, *rate(method, value), output=tmp_path / name))
-    without_dropout(monkeypatch, method)
-    train.main(configured(arguments, method, *rate(method, 0.3), output=tmp_path / "without"))
-    assert learned(tmp_path / "zero")
-    assert same(learned(tmp_path / "zero"), learned(tmp_path / "without"))
-    assert not same(learned(tmp_path / "zero"), learned(tmp_path / "some"))
-
-
-@pytest.mark.parametrize("method", PROMPT_METHODS)
-def test_with_dropout_a_killed_run_ends_with_the_same_parameters(arguments, tmp_path, method):
-    torch.set_num_threads(1)
-    train.main(configured(arguments, method, *rate(method, 0.3), output=tmp_path / "whole"))
-    words = configured(arguments, method, *rate(method, 0.3), "TRAIN.PRINT_FREQ", "1", output=tmp_path / "broken")
-    killed_at(RunSpec.parse(words), "epoch [3/3] batch [1/")
-    train.main(words)
-    assert same(learned(tmp_path / "whole"), learned(tmp_path / "broken"))
 
 
 def test_a_cold_and_a_warm_feature_cache_and_any_number_of_loader_processes_give_the_same_bits(arguments, tmp_path):

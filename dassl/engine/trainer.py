@@ -169,19 +169,10 @@ class TrainerBase(Checkpoints):
     def run_epoch(self) -> None:
         raise NotImplementedError
 
-    def test(self) -> float:
-        raise NotImplementedError
-
     def parse_batch_train(self, batch: dict) -> tuple:
         raise NotImplementedError
 
-    def parse_batch_test(self, batch: dict) -> tuple:
-        raise NotImplementedError
-
     def forward_backward(self, batch: dict) -> dict[str, float]:
-        raise NotImplementedError
-
-    def model_inference(self, input: Tensor) -> Tensor:
         raise NotImplementedError
 
     # One step

@@ -6,7 +6,6 @@ import torchvision
 from torch import Tensor, nn
 
 from dassl.utils import Registry
-from ogkd.core import check_availability
 
 BACKBONE_REGISTRY = Registry("BACKBONE")
 
@@ -43,7 +42,4 @@ for _name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"):
 
 def build_backbone(name: str, verbose: bool = True, **kwargs: object) -> nn.Module:
     """Build the backbone called `name`. Raises UserError when it does not exist."""
-    check_availability(name, BACKBONE_REGISTRY.registered_names())
-    if verbose:
-        print(f"Backbone: {name}")
-    return BACKBONE_REGISTRY.get(name)(**kwargs)
+    return BACKBONE_REGISTRY.named(name, "Backbone" if verbose else "")(**kwargs)

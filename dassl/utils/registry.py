@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, overload
 
+from ogkd.core import check_availability
+
 Registered = TypeVar("Registered", bound=Callable[..., Any])  # a class or a function, which keeps its own type
 
 
@@ -62,6 +64,16 @@ class Registry:
     def get(self, name: str) -> Any:
         if name not in self._obj_map:
             raise KeyError(f"'{name}' is not in the {self._name} registry: {', '.join(self._obj_map)}")
+        return self._obj_map[name]
+
+    def named(self, name: str, title: str = "") -> Any:
+        """The object called `name`, after printing it under a title, if any.
+
+        Raises WrongValue, with the nearest names, when there is none.
+        """
+        check_availability(name, self.registered_names())
+        if title:
+            print(f"{title}: {name}")
         return self._obj_map[name]
 
     def registered_names(self) -> list[str]:

@@ -9,13 +9,12 @@ from ogkd.core import (
     UserError,
     atomic_path,
     check_availability,
-    collect_env_info,
     get_most_similar_str_to_a_from_b,
     read_image,
     read_json,
-    set_random_seed,
     write_json,
 )
+from ogkd.core.torchtools import collect_env_info, set_random_seed
 
 __all__ = [
     "check_availability", "check_isfile", "collect_env_info", "download_url", "get_most_similar_str_to_a_from_b",

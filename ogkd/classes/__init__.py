@@ -18,19 +18,6 @@ from ogkd.classes.graphs import (
 )
 
 __all__ = [
-    "FOLDER",
-    "GRAPHS",
-    "TEXT",
-    "Geometry",
-    "class_graph_matrix",
-    "costs",
-    "distances",
-    "find_graph",
-    "geometry_file",
-    "graph_file",
-    "read_geometry",
-    "read_graph",
-    "register_graph",
-    "row_softmax",
-    "similarity",
-]
+    "FOLDER", "GRAPHS", "TEXT", "Geometry", "class_graph_matrix", "costs", "distances", "find_graph", "geometry_file",
+    "graph_file", "read_geometry", "read_graph", "register_graph", "row_softmax", "similarity",
+]  # fmt: skip

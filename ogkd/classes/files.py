@@ -7,23 +7,20 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn, Union
+from typing import NoReturn, Union
 
 import yaml
 
-from ogkd.core import UserError, get_most_similar_str_to_a_from_b
+from ogkd.core import UserError, did_you_mean
+from ogkd.core.config_files import read_yaml
 from ogkd.core.places import work_folder
-from ogkd.core.schema import Rule, mismatch
+from ogkd.core.schema import TEXT, TEXTS, Rule, mismatch
 
 FOLDER = Path(__file__).parent
 
 Tree = Mapping[str, Union["Tree", None]]  # a name with nothing below it is a class
 
 
-_TEXT = Rule(lambda value: isinstance(value, str) and bool(value.strip()), "text (some words need quotes in YAML)")
-_TEXTS = Rule(
-    lambda values: isinstance(values, list) and len(values) > 0 and all(map(_TEXT.allows, values)), "a list of texts"
-)
 _COST = Rule(lambda value: not isinstance(value, bool) and 0 <= value <= 1, "a number from 0 to 1")
 _NO_COST = Rule(lambda _value: False, "a mistake: leave it out")
 _SHAPE = {
@@ -31,10 +28,10 @@ _SHAPE = {
         Rule(lambda tree: isinstance(tree, dict) and len(tree) > 1, "two or more groups or classes, as 'name:'"),
         None,
     ),
-    "order?": (Rule(lambda order: _TEXTS.allows(order) and len(order) > 1, "a list of two or more classes"), None),
+    "order?": (Rule(lambda order: TEXTS.allows(order) and len(order) > 1, "a list of two or more classes"), None),
     "costs?": (dict, None),
-    "notes?": (Rule(lambda notes: all(map(_TEXT.allows, notes.values())), "{true class: sentence}"), None),
-    "source": (_TEXT, _TEXTS),
+    "notes?": (Rule(lambda notes: all(map(TEXT.allows, notes.values())), "{true class: sentence}"), None),
+    "source": (TEXT, TEXTS),
     "reviewed?": bool,
 }
 KEYS = [key.rstrip("?") for key in _SHAPE]
@@ -75,10 +72,9 @@ class Geometry:
         known = self.all_classnames
         for name in classnames:
             if name not in known:
-                near = get_most_similar_str_to_a_from_b(name, known)
                 raise UserError(
-                    f"{self.path or 'The geometry'} has no class '{name}' (the nearest is '{near}'): "
-                    "its names must be those of the data set."
+                    f"{self.path or 'The geometry'} has no class '{name}'{did_you_mean(name, known)}: its names must "
+                    "be those of the data set."
                 )
         return replace(self, classnames=tuple(classnames))
 
@@ -101,7 +97,9 @@ def read_geometry(path_or_dataset: str | Path, classnames: Sequence[str] | None 
         UserError: the file is missing, corrupt, breaks a rule of the format or lacks a class.
     """
     path = _find(path_or_dataset)
-    content = _load(path)
+    content = read_yaml(path, "geometry", _Loader)
+    if not isinstance(content, dict):
+        _fail(path, "is not a geometry", "it must begin with 'tree:' or 'order:'")
     for key in content:
         _check_word(str(key), KEYS, "entry", path)
     wrong = mismatch(content, _SHAPE)
@@ -145,8 +143,7 @@ def _fail(path: Path, what: str, remedy: str = "docs/geometry.md describes the f
 
 def _check_word(word: str, known: Sequence[str], kind: str, path: Path) -> None:
     if word not in known:
-        near = get_most_similar_str_to_a_from_b(word, known)
-        _fail(path, f"has the unknown {kind} '{word}'", f"the nearest that it can have is '{near}'")
+        _fail(path, f"has the unknown {kind} '{word}'{did_you_mean(word, known)}")
 
 
 def _find(path_or_dataset: str | Path) -> Path:
@@ -176,38 +173,18 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(path.read_bytes(), Loader=_Loader)
-    except OSError as error:
-        raise UserError(f"The geometry {path} cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}: {getattr(error, 'problem', '')}" if mark else " ".join(str(error).split())
-        raise UserError(f"{path} is not valid YAML ({where}): correct it there.") from error
-    if not isinstance(content, dict):
-        _fail(path, "is not a geometry", "it must begin with 'tree:' or 'order:'")
-    return content
-
-
 def _leaves(tree: Tree) -> Iterator[str]:
     for name, below in tree.items():
-        if below is None:
-            yield name
-        else:
-            yield from _leaves(below)
+        yield from [name] if below is None else _leaves(below)
 
 
 def _classes_below(tree: Mapping, path: Path) -> list[str]:
     """The classes of a tree, from the top. Raises UserError for what is neither a group nor a class."""
     names: list[str] = []
-    try:
-        for name, below in tree.items():
-            if not _TEXT.allows(name):
-                _fail(path, f"has the name {name!r} in its tree, which is not text", "put it in quotes")
-            if below is not None and not (isinstance(below, dict) and below):
-                _fail(path, f"has {below!r} below '{name}' in its tree", "write each class as 'name:' on its own line")
-            names += [name] if below is None else _classes_below(below, path)
-    except RecursionError:
-        _fail(path, "has a tree that is too deep or contains itself", "write out its branches")
+    for name, below in tree.items():
+        if not TEXT.allows(name):
+            _fail(path, f"has the name {name!r} in its tree, which is not text", "put it in quotes")
+        if below is not None and not (isinstance(below, dict) and below):
+            _fail(path, f"has {below!r} below '{name}' in its tree", "write each class as 'name:' on its own line")
+        names += [name] if below is None else _classes_below(below, path)
     return names

@@ -21,7 +21,7 @@ import numpy as np
 
 from ogkd.classes.costs import distances
 from ogkd.classes.files import Geometry, read_geometry
-from ogkd.core import UserError, get_most_similar_str_to_a_from_b
+from ogkd.core import UserError, did_you_mean
 
 ROW_SUM_TOLERANCE = 1e-6
 TEXT = "text"  # needs a text tower, so the method computes it itself
@@ -51,8 +51,8 @@ def find_graph(kind: str) -> tuple[Graph, str]:
     name = head + colon
     if name not in GRAPHS:
         shown = [TEXT, *(f"{known}PATH" if known.endswith(":") else known for known in GRAPHS)]
-        near = get_most_similar_str_to_a_from_b(kind, shown)
-        raise UserError(f"There is no class graph '{kind}' (did you mean '{near}'?); there are {', '.join(shown)}.")
+        near = did_you_mean(kind, shown)
+        raise UserError(f"There is no class graph '{kind}'{near}; there are {', '.join(shown)}.")
     if colon and not argument:
         raise UserError(f"The class graph '{kind}' lacks a file: write {kind}PATH.")
     return GRAPHS[name], argument
@@ -145,8 +145,7 @@ def read_graph(path: str | Path, classnames: Sequence[str], stochastic: bool = F
     names, matrix = _read_csv(Path(path))
     for name in classnames:
         if name not in names:
-            near = get_most_similar_str_to_a_from_b(name, names)
-            raise UserError(f"{path} has no class '{name}' (the nearest is '{near}'): add its row and its column.")
+            raise UserError(f"{path} has no class '{name}'{did_you_mean(name, names)}: add its row and its column.")
     if stochastic:
         for name in names:
             if name not in classnames:

@@ -65,8 +65,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"{dataset.replace(':', '_')}_{args.protocol}_{shots_word(cast(int, first.shots))}_{Path(first.backbone).name}"
     )
     for option in PLOTTED:
-        if drawn := [*runs[""], *runs[option]]:
-            figure = sensitivity(drawn, f"TRAINER.{METHOD}.{option}")
+        if shown := [*runs[""], *runs[option]]:
+            figure = sensitivity(shown, f"TRAINER.{METHOD}.{option}")
             print(*save(figure, places.output / "ablation" / "plots" / f"{name}_{option.lower()}"), sep="\n")
     report.conclude()
 

@@ -39,18 +39,18 @@ ARGUMENTS = {
 
 def main(argv: Sequence[str] | None = None) -> int | None:
     words = list(sys.argv[1:] if argv is None else argv)
-    asked_for_help = any(word in ("-h", "--help") for word in words)
+    wants_help = any(word in ("-h", "--help") for word in words)
     rerun = "--rerun" in words
     words = [word for word in words if word != "--rerun"]
     settings = _taken(words, "--settings")
     by_default = False
     if words[:1] and words[0] in ARGUMENTS:
-        chosen_method = _taken(words, "--method")
-        by_default = not chosen_method
-        words.insert(0, chosen_method or DEFAULT_METHOD)
-    if asked_for_help or len(words) < 2 or words[1] not in ARGUMENTS:
-        print(__doc__.strip(), file=sys.stdout if asked_for_help else sys.stderr)
-        return 0 if asked_for_help else 2
+        method_word = _pop_option(words, "--method")
+        by_default = not method_word
+        words.insert(0, method_word or DEFAULT_METHOD)
+    if wants_help or len(words) < 2 or words[1] not in ARGUMENTS:
+        print(__doc__.strip(), file=sys.stdout if wants_help else sys.stderr)
+        return 0 if wants_help else 2
     method, protocol, *rest = named(words[0]), *words[1:]
     names, example = ARGUMENTS[protocol]
     wanted = names.split()
@@ -101,7 +101,7 @@ def _has_sentences(dataset: str) -> bool:
     return (folder == dataset and load().find(dataset) is not None) or find_bank(folder).is_file()
 
 
-def _taken(words: list[str], option: str) -> str:
+def _pop_option(words: list[str], option: str) -> str:
     """Remove an option and its value from the words. Returns the value; "" if it is not there."""
     if option not in words:
         return ""

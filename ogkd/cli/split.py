@@ -19,9 +19,8 @@ from ogkd.data.patients import (
     one_each,
     patients_in,
     patients_of,
-    write_patients,
 )
-from ogkd.data.splits import groups_file, part_of_image, split_file, write_split
+from ogkd.data.splits import part_of_image, split_file, write_split
 from ogkd.data.splitting import divide, table
 
 
@@ -60,18 +59,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     file = split_file(args.folder)
     if file.exists() and not args.replace:
         raise UserError(f"{file} exists already, and finished runs may have used it: add --replace for a new split.")
-    found = labels.labels_of(args.folder, args) if args.labels else _class_folders(args.folder)
-    images = [path for paths in found.classes.values() for path in paths]
-    patients = Patients({}) if args.by_image else _patients(args, found, images)
-    for note in sentences([*found.notes, *patients.notes]):
+    labelled = labels.labels_of(args.folder, args) if args.labels else _class_folders(args.folder)
+    images = [path for paths in labelled.classes.values() for path in paths]
+    patients = Patients({}) if args.by_image else _patients(args, labelled, images)
+    for note in sentences([*labelled.notes, *patients.notes]):
         print(f"note: {note}")
     owners = one_each(patients.of, images) if patients.of else {}
-    split = divide(args.folder, found.classes, owners, found.parts, args.seed)
+    split = divide(args.folder, labelled.classes, owners, labelled.parts, args.seed)
     write_split(split, file)
     print(table(split, owners))
-    written = [file, *_write(found.groups, groups_file(args.folder))]
-    if owners:
-        written.append(write_patients(owners, args.folder))
+    written = [file]
+    for kind, record in (("groups", labelled.groups), ("patients", owners)):
+        if record:
+            written.append(split_file(args.folder, kind))
+            write_json(record, written[-1])
     print(f"Wrote {' and '.join(map(str, written))}.{_verdict(across_parts(part_of_image(split), owners), owners)}")
 
 
@@ -81,40 +82,28 @@ def _class_folders(folder: Path) -> labels.Labels:
     return labels.Labels(layout.classes, layout.parts, notes=[*layout.warnings, *layout.notes])
 
 
-def _patients(args: argparse.Namespace, found: labels.Labels, images: Sequence[str]) -> Patients:
+def _patients(args: argparse.Namespace, labelled: labels.Labels, images: Sequence[str]) -> Patients:
     """Find the patients as the options say, in the labels' table or in DICOM files."""
-    alone = args.else_one_per_image
+    one_per_image = args.else_one_per_image
     if args.patients:
         column, image_column = ("", "") if args.labels else (args.patient_column, args.image_column)
-        return patients_of(images, args.patients, column, image_column, alone)
-    if found.table and found.rows and found.patient_column:
-        return patients_in(found.table, found.rows, images, args.patient_column, alone)
+        return patients_of(images, args.patients, column, image_column, one_per_image)
+    if labelled.table and labelled.rows and labelled.patient_column:
+        return patients_in(labelled.table, labelled.rows, images, args.patient_column, one_per_image)
     known = known_patients(args.folder, images)
     if not known.of and not args.labels:
-        raise UserError(
-            " ".join(
-                [
-                    *sentences(known.notes),
-                    "Nothing says which patient an image belongs to: give --patients with a table or an expression, or "
-                    "--by-image if there is one image per patient.",
-                ]
-            )
+        unknown = (
+            "Nothing says which patient an image belongs to: give --patients with a table or an expression, or "
+            "--by-image if there is one image per patient."
         )
+        raise UserError(" ".join([*sentences(known.notes), unknown]))
     without = [image for image in images if image not in known.of]
-    if known.of and without and not alone:
+    if known.of and without and not one_per_image:
         raise UserError(
             f"{len(without)} of {len(images)} images have no patient (the first is {without[0]}): give --patients, or "
             "--else-one-per-image to count each of them as a patient of its own."
         )
     return known
-
-
-def _write(groups: Mapping[str, Mapping[str, str]], file: Path) -> list[Path]:
-    """Write the groups of the images, if there are any, and return the files that were written."""
-    if not groups:
-        return []
-    write_json(groups, file)
-    return [file]
 
 
 def _verdict(across: Sequence[str], owners: Mapping[str, str]) -> str:

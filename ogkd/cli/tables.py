@@ -25,7 +25,7 @@ from pathlib import Path
 
 from ogkd.core import UserError, atomic_path, did_you_mean
 from ogkd.data.catalogue import config_name
-from ogkd.evaluation.collect import Run, collect, select, unfinished, warn
+from ogkd.evaluation.collect import Run, collect, unfinished, warn
 from ogkd.evaluation.methods import named_among
 from ogkd.evaluation.metrics import METRICS, find
 from ogkd.models import model_named
@@ -76,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs = collect(args.directory, diverged=marks)
     _resolve(args, runs)
     methods = args.method and [*args.method, *(args.against or ()), *filter(None, [args.claims])]
-    runs = select(runs, methods, None, args.backbone, args.dataset)
+    wanted = {"method": methods, "backbone": args.backbone and [args.backbone], "dataset": args.dataset}
+    runs = [run for run in runs if all(not names or getattr(run, name) in names for name, names in wanted.items())]
     backbones = sorted({run.backbone for run in runs})
     if len(backbones) > 1:
         raise UserError(f"There are runs with several backbones: choose one of {', '.join(backbones)} with --backbone.")
@@ -93,9 +94,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         notes = list(tables[0].notes)
         if args.format == "csv":  # which has no room for them
             notes += [f"{table.title}: {sentence}" for table in tables for sentence in table.footnotes]
-        finished = [run for run in runs if not run.diverged]
         if args.published is not None:
-            tables, more = with_published(tables, finished, args.table, args.published, each=bool(args.dataset))
+            tables, more = with_published(tables, backbones[0], args.table, args.published, each=bool(args.dataset))
             notes += more
         elif len(tables) > 1:
             mean, more = average(tables, args.table)

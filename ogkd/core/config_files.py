@@ -97,13 +97,26 @@ def _with(settings: Settings, values: dict[str, Any]) -> Settings:
 
 
 def _read(path: Path) -> Settings:
+    content = read_yaml(path, "configuration")
+    content = {} if content is None else content
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise UserError(f"{path} is not a configuration: it must be a YAML mapping of sections to keys.")
+    return content
+
+
+def read_yaml(path: Path, what: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
+    """Read a YAML file, called `what` in errors.
+
+    Raises:
+        UserError: the file cannot be read, is not YAML, or is nested too deeply.
+    """
     try:
-        content = yaml.safe_load(path.read_bytes())
+        content = yaml.load(path.read_bytes(), Loader=loader)
         deep = _depth(content) > DEEPEST
     except FileNotFoundError:
-        raise UserError(f"There is no configuration file {path}.") from None
+        raise UserError(f"There is no {what} file {path}.") from None
     except OSError as error:
-        raise UserError(f"The configuration {path} cannot be read ({error.strerror}).") from None
+        raise UserError(f"The {what} {path} cannot be read ({error.strerror}).") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: {getattr(error, 'problem', '')}" if mark else brief(error)
@@ -111,10 +124,7 @@ def _read(path: Path) -> Settings:
     except RecursionError:
         deep = True
     if deep:
-        raise UserError(f"The configuration {path} is nested too deeply or contains itself: write out its sections.")
-    content = {} if content is None else content
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise UserError(f"{path} is not a configuration: it must be a YAML mapping of sections to keys.")
+        raise UserError(f"The {what} {path} is nested too deeply or contains itself: write it out.")
     return content
 
 

@@ -18,22 +18,13 @@ if TYPE_CHECKING:
 MIDDLE = 0  # the frame number that means the middle frame
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 GREYS = ("MONOCHROME1", "MONOCHROME2")
-# What to install for the transfer syntaxes that Pillow and pydicom do not decode by themselves.
-_JPEG_2000 = "pip install pylibjpeg pylibjpeg-openjpeg"
-_JPEG_LOSSLESS = "pip install python-gdcm"
-_JPEG_LS = "pip install pyjpegls"
-JPEG_12_BIT = "1.2.840.10008.1.2.4.51"
+JPEG_12_BIT = "JPEG Extended"
+# What to install for the transfer syntaxes, by a part of their names, that Pillow and pydicom do not decode themselves.
 DECODERS = {
     JPEG_12_BIT: "pip install pylibjpeg pylibjpeg-libjpeg (the latter under the GPL)",
-    "1.2.840.10008.1.2.4.57": _JPEG_LOSSLESS,
-    "1.2.840.10008.1.2.4.70": _JPEG_LOSSLESS,
-    "1.2.840.10008.1.2.4.80": _JPEG_LS,
-    "1.2.840.10008.1.2.4.81": _JPEG_LS,
-    "1.2.840.10008.1.2.4.90": _JPEG_2000,
-    "1.2.840.10008.1.2.4.91": _JPEG_2000,
-    "1.2.840.10008.1.2.4.201": _JPEG_2000,
-    "1.2.840.10008.1.2.4.202": _JPEG_2000,
-    "1.2.840.10008.1.2.4.203": _JPEG_2000,
+    "JPEG Lossless": "pip install python-gdcm",
+    "JPEG-LS": "pip install pyjpegls",
+    "JPEG 2000": "pip install pylibjpeg pylibjpeg-openjpeg",
 }
 FUNCTIONAL_GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
 PALETTES = tuple(f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue"))
@@ -55,10 +46,7 @@ def read_dicom(path: Path, file: BinaryIO, frame: int = MIDDLE) -> tuple[np.ndar
         UserError: the file holds no image or no such frame, or needs a decoder that is not installed.
         Exception: whatever pydicom or a decoder raises on a corrupt file.
     """
-    try:
-        data = _opened(path, file)
-    except ImportError:
-        raise UserError(f"Reading {path} needs pydicom: pip install pydicom.") from None
+    data = _opened(path, file)
     frames = int(data.get("NumberOfFrames") or 1)
     index = frame_index(f"The DICOM file {path}", frames, frame)
     pixels, kind, bits = _decoded(path, data, index)
@@ -90,17 +78,14 @@ def frame_index(what: str, frames: int, frame: int) -> int:
 def _opened(path: Path, file: BinaryIO) -> Dataset:
     """Read the file's data set and check that it describes an image. Files without a preamble are read too."""
     import pydicom
-    from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     data = pydicom.dcmread(file, force=True)
     if not data:
-        what = "ends too early" if len(getattr(data, "file_meta", ())) else "is not a DICOM file"
+        what = "ends too early" if len(data.file_meta) else "is not a DICOM file"
         raise UserError(f"The file {path} {what}: replace it with an intact copy.")
     if "Rows" not in data or not any(name in data for name in PIXELS):
         raise UserError(f"The DICOM file {path} holds no pixels{_kind(data)}: leave it out.")
-    if not hasattr(data, "file_meta"):
-        data.file_meta = FileMetaDataset()
     if not data.file_meta.get("TransferSyntaxUID"):
         implicit, little = data.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
@@ -110,8 +95,7 @@ def _opened(path: Path, file: BinaryIO) -> Dataset:
 
 def _kind(data: Dataset) -> str:
     """Return the kind that a file declares, in brackets; "" if it declares none."""
-    meta = getattr(data, "file_meta", {})
-    kind = data.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID")
+    kind = data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID")
     return f" (it is a file of {kind.name})" if kind else ""
 
 
@@ -126,17 +110,13 @@ def _decoder(path: Path, data: Dataset) -> Decoder:
         raise UserError(
             f"The DICOM file {path} is compressed as {syntax.name}, which is unsupported: export its frames as images."
         ) from None
-    if not decoder.is_available or (_beyond_pillow(data) and decoder.available_plugins == ("pillow",)):
-        advice = DECODERS.get(str(syntax), "export it without compression")
+    beyond_pillow = JPEG_12_BIT in syntax.name and int(data.get("BitsStored", 8)) > 8  # Pillow reads only 8 bits
+    if not decoder.is_available or (beyond_pillow and decoder.available_plugins == ("pillow",)):
+        advice = next((how for kind, how in DECODERS.items() if kind in syntax.name), "export it without compression")
         raise UserError(
             f"The DICOM file {path} is compressed as {syntax.name}, whose decoder is not installed: {advice}."
         )
     return decoder
-
-
-def _beyond_pillow(data: Dataset) -> bool:
-    """Whether a file holds a 12-bit JPEG; Pillow reads only 8 bits."""
-    return data.file_meta.TransferSyntaxUID == JPEG_12_BIT and int(data.get("BitsStored", 8)) > 8
 
 
 def _decoded(path: Path, data: Dataset, index: int) -> tuple[np.ndarray, str, int]:

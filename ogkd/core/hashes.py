@@ -36,9 +36,10 @@ class FileMemory:
 
     def get(self, name: str, signature: list) -> str | None:
         """Return the text called `name`, or None if its files have changed."""
-        entry = self._known.get(name)
-        intact = isinstance(entry, list) and len(entry) == 2 and entry[0] == signature and isinstance(entry[1], str)
-        return entry[1] if entry and intact else None
+        match self._known.get(name):
+            case [known, str(text)] if known == signature:
+                return text
+        return None
 
     def put(self, name: str, signature: list, text: str) -> None:
         if self.path is not None and not is_recent(signature):

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 
 class Logger:
@@ -33,15 +33,9 @@ class Logger:
         if self.file is not None:
             self.file.close()
 
-    def isatty(self) -> bool:
-        return self.stream.isatty()
-
-    @property
-    def encoding(self) -> str:
-        return self.stream.encoding
-
-    def fileno(self) -> int:
-        return self.stream.fileno()
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else a stream has, such as `isatty` and `encoding`, is that of sys.stdout."""
+        return getattr(self.__dict__["stream"], name)
 
 
 def setup_logger(output: str | None = None) -> Callable[[], None]:
@@ -52,21 +46,14 @@ def setup_logger(output: str | None = None) -> Callable[[], None]:
     path = Path(output) if str(output).endswith((".txt", ".log")) else Path(output) / "log.txt"
     if path.is_file():
         path.replace(path.with_name(path.name + time.strftime("-%Y-%m-%d-%H-%M-%S")))
-    _restore()
-    logger = Logger(path)
-    sys.stdout = logger
-
-    def restore() -> None:
-        if sys.stdout is logger:
-            sys.stdout = logger.stream
-        logger.flush()
-        logger.close()
-
-    return restore
-
-
-def _restore() -> None:
     if isinstance(sys.stdout, Logger):
-        logger = sys.stdout
+        _end(sys.stdout)
+    sys.stdout = logger = Logger(path)
+    return lambda: _end(logger)
+
+
+def _end(logger: Logger) -> None:
+    if sys.stdout is logger:
         sys.stdout = logger.stream
-        logger.close()
+    logger.flush()
+    logger.close()

@@ -51,10 +51,10 @@ class Rule:
 def number(least: float = -math.inf, most: float = math.inf, above: float = -math.inf, below: float = math.inf) -> Rule:
     """A finite number with least <= value <= most and above < value < below."""
     bounds = {"at least": least, "greater than": above, "at most": most, "less than": below}
-    said = [f"{words} {bound:,}" for words, bound in bounds.items() if math.isfinite(bound)]
+    phrases = [f"{words} {bound:,}" for words, bound in bounds.items() if math.isfinite(bound)]
     return Rule(
         lambda value: math.isfinite(value) and least <= value <= most and above < value < below,
-        " and ".join(said) or "finite",
+        " and ".join(phrases) or "finite",
     )
 
 
@@ -74,6 +74,10 @@ def each(rule: Rule, count: int | None = None) -> Rule:
 def or_empty(rule: Rule) -> Rule:
     """Either an empty list or a value that passes `rule`."""
     return Rule(lambda values: len(values) == 0 or rule.holds(values), f"empty or {rule.description}")
+
+
+TEXT = Rule(lambda value: bool(value.strip() and value.encode()), "text")  # lone surrogates cannot be encoded
+TEXTS = Rule(lambda values: isinstance(values, list) and values and all(map(TEXT.allows, values)), "a list of texts")
 
 
 def shown(value: object) -> str:

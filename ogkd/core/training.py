@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,23 +105,23 @@ class Checkpoints:
     def resume_model_if_exist(self, directory: str) -> int:
         """Restore the newest epoch for which every model has an intact checkpoint; return the next epoch, or 0."""
         names = self.get_model_names()
-        found = {name: checkpoints_in(Path(directory) / name) for name in names}
-        common = set.intersection(*(set(of_name) for of_name in found.values())) if names else set()
+        checkpoints = {name: checkpoints_in(Path(directory) / name) for name in names}
+        common = set.intersection(*(set(of_name) for of_name in checkpoints.values())) if names else set()
         for epoch in sorted(common, reverse=True):
             try:
-                loaded = {name: self._load_finite(name, found[name][epoch]) for name in names}
+                loaded = {name: self._load_finite(name, checkpoints[name][epoch]) for name in names}
             except UserError as error:
                 print(f"Warning: {error} Trying the one before.")
                 continue
             for name in names:
-                self._check_checkpoint_meta(str(found[name][epoch]), loaded[name].get("meta") or {})
-                path = str(found[name][epoch])
+                path = str(checkpoints[name][epoch])
+                self._check_checkpoint_meta(path, loaded[name].get("meta") or {})
                 loaded[name]["state_dict"] = self._own_state(name, loaded[name]["state_dict"])
                 restore(loaded[name], self._models[name], self._optims[name], self._scheds[name], path)
                 if loaded[name].get("random_states") is not None:
                     restore_random_states(loaded[name]["random_states"])
-            kept = loaded[names[0]].get("training")  # empty without a loss; Dassl's checkpoints have none
-            self._mean_losses = {"first_loss": None} if kept is None else dict(kept)
+            losses = loaded[names[0]].get("training")  # empty without a loss; Dassl's checkpoints have none
+            self._mean_losses = {"first_loss": None} if losses is None else dict(losses)
             self._resume_own_progress(loaded[names[0]])
             self._resume_best(directory, names)
             print(f"Found checkpoint at {directory} (will resume training)")
@@ -134,8 +134,7 @@ class Checkpoints:
         """Load a model's checkpoint. Raises UserError if it cannot be loaded or holds parameters that are not
         finite."""
         checkpoint = load_checkpoint(str(path))
-        state, trained = checkpoint["state_dict"], self._trained(name)
-        broken = not_finite({key: value for key, value in state.items() if key in trained})
+        broken = self._broken_parameter(name, checkpoint["state_dict"])
         if broken is not None:
             raise UserError(
                 f"The checkpoint {path} is from training that diverged (its {broken} is not finite): train again with "
@@ -146,6 +145,11 @@ class Checkpoints:
     def _trained(self, name: str) -> set[str]:
         """Return the names of a model's trained parameters."""
         return {key for key, value in self._models[name].named_parameters() if value.requires_grad}
+
+    def _broken_parameter(self, name: str, state: Mapping[str, Tensor]) -> str | None:
+        """Return the first of a model's trained parameters that is not finite in a state, or None."""
+        trained = self._trained(name)
+        return not_finite({key: value for key, value in state.items() if key in trained})
 
     def _resume_best(self, directory: str, names: list[str]) -> None:
         """Restore the best validation result so far, for runs that keep the best model."""
@@ -205,27 +209,20 @@ class Checkpoints:
     def detect_anomaly(self, loss: Tensor | Mapping[str, Tensor]) -> None:
         """Raise Diverged unless the loss, or each of its named terms, is finite. The device is synchronised once,
         however many terms there are."""
-        terms = loss if isinstance(loss, Mapping) else {"loss": loss}
-        finite = [torch.isfinite(term).all() for term in terms.values()]
-        if not finite or bool(torch.stack(finite).all()):
-            return
-        name = next(name for name, sound in zip(terms, finite, strict=True) if not sound)
-        raise self._not_finite_term(name)
+        self._check_term(not_finite(loss if isinstance(loss, Mapping) else {"loss": loss}))
 
     def _check_terms(self, values: Mapping[str, float]) -> None:
         """Raise Diverged unless each of a step's named numbers is finite."""
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise self._not_finite_term(name)
+        self._check_term(next((name for name, value in values.items() if not math.isfinite(value)), None))
 
-    def _not_finite_term(self, name: str) -> Diverged:
-        return self._diverged("the loss" if name == "loss" else f"the term '{name}'", name)
+    def _check_term(self, name: str | None) -> None:
+        if name is not None:
+            raise self._diverged("the loss" if name == "loss" else f"the term '{name}'", name)
 
     def _check_parameters(self) -> None:
         """Raise Diverged unless every trained parameter is finite."""
         for name in self.get_model_names():
-            state, trained = self._models[name].state_dict(), self._trained(name)
-            broken = not_finite({key: value for key, value in state.items() if key in trained})
+            broken = self._broken_parameter(name, self._models[name].state_dict())
             if broken is not None:
                 when = f"after epoch {self.epoch + 1}" if hasattr(self, "epoch") else ""
                 raise self._diverged(f"the parameter {name}.{broken}", f"{name}.{broken}", when)
@@ -264,24 +261,18 @@ class RobustTraining(Checkpoints):
 
     def train(self) -> None:
         self.before_train()
-        for epoch in self._epochs():
-            self.epoch = epoch
-            self.before_epoch()
-            self.run_epoch()
-            self.after_epoch()
-        self._check_parameters()
-        self.after_train()
-
-    def _epochs(self) -> Iterator[int]:
-        """Go through the remaining epochs, showing progress. `before_train` may have changed self.start_epoch, and an
-        epoch may lower self.max_epoch to be the last one."""
-        self.epoch = epoch = self.start_epoch
+        epoch = self.epoch = self.start_epoch  # which `before_train` may have changed
         with progress(None, "train", total=self.max_epoch, unit="epoch") as bar:
             bar.update(epoch)
-            while epoch < self.max_epoch:
-                yield epoch
+            while epoch < self.max_epoch:  # an epoch may lower it to be the last one
+                self.epoch = epoch
+                self.before_epoch()
+                self.run_epoch()
+                self.after_epoch()
                 epoch += 1
                 bar.update(1)
+        self._check_parameters()
+        self.after_train()
 
     def before_train(self) -> None:
         self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME or self.output_dir)

@@ -134,9 +134,9 @@ def _retried(url: str, fetch: Callable[[], Content], attempts: int, pause: float
         if (status is not None and status not in TEMPORARY) or attempt + 1 == attempts:
             break
         time.sleep(pause * 2**attempt)
-    said = answer(status).removeprefix("it ") if status is not None else ""
+    refusal = answer(status).removeprefix("it ") if status is not None else ""
     reason = "; ".join(filter(None, trouble(cause, "")))
-    raise TransferError(f"{url} {said}" if said else f"the connection to {url} failed ({reason})") from cause
+    raise TransferError(f"{url} {refusal}" if refusal else f"the connection to {url} failed ({reason})") from cause
 
 
 def require_space(folder: Path, wanted: int, purpose: str, instead: str = "choose another --root") -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ogkd.data.catalogue import load
-from ogkd.data.listing import images_below, shown
+from ogkd.data.listing import images_below
 
 
 def own_classes(name: str, root: Path) -> list[str]:
@@ -14,5 +14,4 @@ def own_classes(name: str, root: Path) -> list[str]:
     facts, folder = load().find(name), Path(root, name)
     if facts is None or facts.image_folder(root).is_dir() or not folder.is_dir():
         return []
-    folders = sorted(path for path in folder.iterdir() if path.is_dir() and shown(path.name))
-    return [path.name for path in folders if path.name != facts.name and images_below(path)]
+    return sorted({path.split("/")[0] for path in images_below(folder) if "/" in path} - {facts.name})

@@ -9,19 +9,18 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY
-from ogkd.core import UserError, expanded
+from ogkd.core import UserError, expanded, write_json
 from ogkd.core.opening import open_images
 from ogkd.core.words import sentence
 from ogkd.data.beside import beside_by_content
 from ogkd.data.biomedical import BiomedicalDataset
 from ogkd.data.findings import Findings, sentences
 from ogkd.data.layout import Layout, read_layout
-from ogkd.data.patients import known_patients, one_each, patient_warnings, write_patients
+from ogkd.data.patients import known_patients, one_each, patient_warnings
 from ogkd.data.splits import (
     Split,
     by_class,
     check_images,
-    check_parts,
     class_names,
     read_split,
     split_file,
@@ -86,7 +85,7 @@ class ImageFolder(BiomedicalDataset):
     def _made(self, layout: Layout, patients: Mapping[str, str]) -> Split:
         layout.check()
         split = divide(self.image_dir, layout.classes, patients, layout.parts)
-        check_parts(self.image_dir, split, self.image_dir)
+        check_images(self.image_dir, split, self.image_dir, "run this again")
         return split
 
     def _store(self, split: Split, patients: Mapping[str, str]) -> None:
@@ -96,7 +95,7 @@ class ImageFolder(BiomedicalDataset):
             write_split(split, self.split_path)
             if patients:
                 images = [item.path for part in split.values() for item in part]
-                write_patients(one_each(patients, images), self.image_dir)
+                write_json(one_each(patients, images), split_file(self.image_dir, "patients"))
         except OSError as error:
             print(
                 f"The split could not be stored as {self.split_path} ({error.strerror}); it is the same in every run "

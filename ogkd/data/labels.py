@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,11 +138,11 @@ def _label_columns(table: Table, free: Sequence[str]) -> list[str]:
     """Return the column of class names, or all columns of 0 and 1 if their rows hold one 1 each, apart from a few."""
     usual = [name for name in free if LABEL_COLUMNS.fullmatch(squeezed(name))]
     words = [name for name in usual if not _are_numbers(table[name])]
-    marks = [name for name in free if all(table[name]) and _are_marks(table[name])]
-    ones = [sum(row) for row in zip(*(_ones(table[name]) for name in marks), strict=True)]
+    marks = {name: _marks(table[name]) for name in free if all(table[name]) and _marks(table[name])}
+    ones = [sum(row) for row in zip(*marks.values(), strict=True)]
     single = ones.count(1)
     if not words and len(marks) > 1 and (single == len(ones) or (not usual and 2 * single > len(ones))):
-        return marks
+        return [*marks]
     if usual:
         return [table.choose([*words, *(name for name in usual if name not in words)], "label", "--label-column")]
     raise UserError(
@@ -155,27 +155,27 @@ def _are_numbers(values: Sequence[str]) -> bool:
     return any(values) and all(is_number(value) for value in values if value)
 
 
-def _are_marks(values: Sequence[str]) -> bool:
-    return _are_numbers(values) and {float(value) for value in values if value} <= {0, 1}
-
-
-def _ones(values: Sequence[str]) -> list[bool]:
+def _marks(values: Sequence[str]) -> list[bool]:
+    """Return which cells are 1; [] if others are neither 0 nor empty."""
+    if not _are_numbers(values) or not {float(value) for value in values if value} <= {0, 1}:
+        return []
     return [bool(value) and float(value) == 1 for value in values]
 
 
 def _values(table: Table, chosen: Sequence[str], free: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return each row's class name ("" without one, several joined), and the class names in order."""
     if len(chosen) > 1:
-        wrong = [name for name in chosen if not _are_marks(table[name])]
-        if wrong:
-            other = next(value for value in table[wrong[0]] if value and not _are_marks([value]))
+        marks = [_marks(table[name]) for name in chosen]
+        if [] in marks:
+            wrong = chosen[marks.index([])]
+            other = next(value for value in table[wrong] if value and not _marks([value]))
             raise UserError(
-                f"The column {wrong[0]} of {table.path} is not of 0 and 1 (it has {other}): correct it there, or give "
-                "one --label-column, or others."
+                f"The column {wrong} of {table.path} is not of 0 and 1 (it has {other}): correct it there, or give one "
+                "--label-column, or others."
             )
-        marks = zip(*(_ones(table[name]) for name in chosen), strict=True)
         names = [class_words(name) for name in chosen]
-        return [SEVERAL.join(name for name, mark in zip(names, row, strict=True) if mark) for row in marks], names
+        rows = zip(*marks, strict=True)
+        return [SEVERAL.join(name for name, mark in zip(names, row, strict=True) if mark) for row in rows], names
     values = [class_words(value) for value in table[chosen[0]]]
     known = dict.fromkeys(values)
     single = [value for value in known if value and not _is_several(value, known)]
@@ -196,12 +196,9 @@ def _numbers_of(table: Table, column: str, free: Sequence[str]) -> Mapping[str, 
     for name in free:
         if name == column or not LABEL_COLUMNS.fullmatch(squeezed(name)) or not _are_numbers(table[name]):
             continue
-        pairs = {
-            (class_words(word), float(number))
-            for word, number in zip(table[column], table[name], strict=True)
-            if word and number
-        }
-        if len(pairs) == len({word for word, _ in pairs}) == len({number for _, number in pairs}):
+        rows = zip(table[column], table[name], strict=True)
+        pairs = {(class_words(word), float(number)) for word, number in rows if word and number}
+        if len(pairs) == len(dict(pairs)) == len({number for _, number in pairs}):
             return dict(pairs)
     return {}
 
@@ -265,35 +262,26 @@ def _renamed(classes: Mapping[str, list[str]], names: Mapping[str, str] | None) 
 
 
 def _parts(table: Table, rows: Rows, column: str, images: Sequence[str], notes: list[str]) -> dict[str, str]:
-    result = table.one_value(rows, column)
-    values = {result[image] for image in images} - {""}
-    if squeezed(column) == "fold":
-        values, result = (
-            {f"fold {value}" for value in values},
-            {image: f"fold {value}" for image, value in result.items()},
-        )
+    kind = "fold " if squeezed(column) == "fold" else ""  # a column fold holds numbers
+    value_of = {image: kind + value for image, value in table.one_value(rows, column).items() if value}
+    values = {value_of[image] for image in images if image in value_of}
     parts = _parts_in(values)
     if not parts:
         raise UserError(
             f"The column {column} of {table.path} holds {listed(sorted(values))}, which are no parts: write train, val "
             "and test there, or choose another with --split-column."
         )
-    role, said = roles(parts)
-    of = {image: role[parts[result[image]]] for image in images if result[image] in parts}
-    counts = Counter(of.values())
-    notes.append(f"the column {column} is the split ({', '.join(f'{part} {counts[part]}' for part in PARTS)}){said}")
-    without = [image for image in images if image not in of]
+    role, clause = roles(parts)
+    result = {image: role[parts[value_of[image]]] for image in images if image in value_of}
+    counts = Counter(result.values())
+    notes.append(f"the column {column} is the split ({', '.join(f'{part} {counts[part]}' for part in PARTS)}){clause}")
+    without = [image for image in images if image not in result]
     notes += tally(f"images without a part in the column {column}, which are left out", without)
-    return of
+    return result
 
 
 def _groups(table: Table, rows: Rows, columns: Sequence[str], images: Sequence[str]) -> dict[str, dict[str, str]]:
     """Return the values of columns that divide the images into a few groups, such as sex or site."""
-    groups: dict[str, dict[str, str]] = defaultdict(dict)
-    for column in columns:
-        values = table[column]
-        result = {image: values[rows.of[image][0]] for image in images}
-        if 1 < len(set(result.values())) <= MOST_GROUPS:
-            for image, value in result.items():
-                groups[image][column] = value
-    return dict(groups)
+    cells = table.cells.loc[[rows.of[image][0] for image in images], [*columns]]
+    few = cells.loc[:, [1 < cells[column].nunique() <= MOST_GROUPS for column in columns]]
+    return dict(zip(images, few.to_dict("records"), strict=True)) if few.columns.size else {}

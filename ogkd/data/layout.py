@@ -95,8 +95,8 @@ def read_layout(folder: str | Path) -> Layout:
     tops = by_folder(images, base)
     tops.pop("", None)
     if base:  # patients of one class also look like this, and have numbers
-        said = layout.warnings if all(map(_has_digit, tops)) and not parts_of(tops) else layout.notes
-        said.append(f"all images are in the folder {base}, so its folders are used ({listed(tops)})")
+        remarks = layout.warnings if all(map(_has_digit, tops)) and not parts_of(tops) else layout.notes
+        remarks.append(f"all images are in the folder {base}, so its folders are used ({listed(tops)})")
     parts, inner = parts_of(tops), {name: by_folder(paths, f"{base}{name}/") for name, paths in tops.items()}
     if not parts:
         _check_inside(layout, _read_classes(layout, base, inner))
@@ -148,7 +148,7 @@ def _read_parts(layout: Layout, base: str, inner: Mapping[str, Folders], parts: 
     spelled: dict[str, str] = {}  # what the spellings of a class folder's name share -> the first of them
     inside: Folders = defaultdict(list)
     has: dict[str, set[str]] = {}
-    role, said = roles(parts)
+    role, clause = roles(parts)
     ordered = sorted(parts, key=lambda name: (PARTS.index(role[parts[name]]), name))
     for name in ordered:
         start, below = f"{base}{name}/", {one: paths for one, paths in inner[name].items() if one}
@@ -174,7 +174,7 @@ def _read_parts(layout: Layout, base: str, inner: Mapping[str, Folders], parts: 
                 f"the part {name} in {place} has no images of {listed(lacking, last='or')}, unlike another part: all "
                 "parts need the same classes"
             )
-    _use(layout, ordered, role, said)
+    _use(layout, ordered, role, clause)
     return inside
 
 
@@ -187,7 +187,7 @@ def _read_classes(layout: Layout, base: str, inner: Mapping[str, Folders]) -> Fo
     if not any(part.startswith((TRAIN, "fold")) for part in every):
         return {name: [path.removeprefix(f"{base}{name}/") for path in paths] for name, paths in layout.classes.items()}
     inside: Folders = defaultdict(list)
-    role, said = roles({one: part for part, one in every.items()})
+    role, clause = roles({one: part for part, one in every.items()})
     for name, below in inner.items():
         lacking = sorted(every.keys() - set(parts[name].values()))
         others = [one or "no folder" for one in below if one not in parts[name]]
@@ -200,11 +200,13 @@ def _read_classes(layout: Layout, base: str, inner: Mapping[str, Folders]) -> Fo
         for one, part in parts[name].items():
             layout.parts |= dict.fromkeys(below[one], role[part])
             inside[name] += [path.removeprefix(f"{base}{name}/{one}/") for path in below[one]]
-    _use(layout, [every[part] for part in sorted(every, key=lambda part: (PARTS.index(role[part]), part))], role, said)
+    _use(
+        layout, [every[part] for part in sorted(every, key=lambda part: (PARTS.index(role[part]), part))], role, clause
+    )
     return inside
 
 
-def _use(layout: Layout, parts: Collection[str], role: Mapping[str, str], said: str) -> None:
+def _use(layout: Layout, parts: Collection[str], role: Mapping[str, str], clause: str) -> None:
     """Say what the folders `parts`, in order, are used for; `role` is that of each part that they mean."""
     if TRAIN not in role.values():
         layout.faults.append(
@@ -215,7 +217,7 @@ def _use(layout: Layout, parts: Collection[str], role: Mapping[str, str], said: 
         layout.parts = {}
         layout.notes.append(f"only {listed(parts)} has class folders, and the split is made of its images")
     else:
-        layout.notes.append(f"the folders {listed(parts)} are the split{said}")
+        layout.notes.append(f"the folders {listed(parts)} are the split{clause}")
 
 
 def _empty_folders(listing: Listing, base: str, others: Collection[str]) -> Folders:
@@ -291,13 +293,11 @@ def _check_names(layout: Layout) -> None:
             f"the folders {listed(layout.classes)} in {layout.folder} are pieces of one set of images, not classes: "
             f"sort the images into one folder per class{OR_TABLE}"
         )
-    strange = [path for path in layout.listing.images if "\\" in path]
-    for paths, what, mend in (
-        (strange, "names of images in {} have a backslash, as from an archive made on Windows",
-         "extract it with another program, or rename them"),
-        (layout.listing.broken, "broken links in {}", "mend or remove them"),
-    ):  # fmt: skip
-        layout.faults += [f"{phrase}: {mend}" for phrase in tally(what.format(layout.folder), paths)]
+    strange = f"names of images in {layout.folder} have a backslash, as from an archive made on Windows"
+    for phrase in tally(strange, [path for path in layout.listing.images if "\\" in path]):
+        layout.faults.append(f"{phrase}: extract it with another program, or rename them")
+    for phrase in tally(f"broken links in {layout.folder}", layout.listing.broken):
+        layout.faults.append(f"{phrase}: mend or remove them")
 
 
 def _say_what_else(layout: Layout) -> None:
@@ -313,5 +313,5 @@ def _say_what_else(layout: Layout) -> None:
     used = sorted(path for paths in layout.classes.values() for path in paths)
     alike = [path for path in used if first_of.setdefault(without_suffix(path).casefold(), path) != path]
     layout.warnings += tally("images with the name of another but for suffix or case, which may be copies", alike)
-    again = "links that are not followed, to folders that are listed already or contain this"
-    layout.warnings += tally(again, listing.again)
+    revisits = "links that are not followed, to folders that are listed already or contain this"
+    layout.warnings += tally(revisits, listing.revisits)

@@ -30,7 +30,7 @@ class Listing:
     folders: list[str] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)  # files, and folders that were not entered
     linked: list[str] = field(default_factory=list)  # links to folders whose files are listed
-    again: list[str] = field(default_factory=list)  # links to folders that are listed already or contain this one
+    revisits: list[str] = field(default_factory=list)  # links to folders that are listed already or contain this one
     broken: list[str] = field(default_factory=list)  # links to nothing
 
     def unread(self) -> list[str]:
@@ -47,15 +47,16 @@ class Listing:
 def list_files(folder: str | Path) -> Listing:
     """Raises UserError if a folder cannot be listed or a name is not valid text."""
     listing, top = Listing(), Path(folder)
-    listed = {_identity(place) for place in (top, *top.resolve().parents)}
+    real = top.resolve()
+    listed = {str(place) for place in (real, *real.parents)}
     waiting, links = deque([""]), deque[str]()  # linked folders come last: a folder's own name goes before a link's
 
     def enter(path: str) -> bool:
         """Queue a folder, unless it is listed already."""
-        identity = _identity(top / path)
-        new = identity not in listed
-        listed.add(identity)
-        (waiting if new else listing.again).append(path)
+        place = os.path.realpath(top / path)
+        new = place not in listed
+        listed.add(place)
+        (waiting if new else listing.revisits).append(path)
         return new
 
     while waiting or links:
@@ -106,12 +107,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(f"Cannot list the folder {folder}: {error.strerror}.") from error
-
-
-def _identity(folder: Path) -> tuple[int, int] | str:
-    """What is the same for a folder under each of its names; the path where there are no inode numbers."""
-    listing = folder.stat()
-    return (listing.st_dev, listing.st_ino) if listing.st_ino else str(folder.resolve())
 
 
 def _check_name(name: str, folder: Path) -> None:

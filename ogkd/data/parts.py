@@ -66,13 +66,13 @@ def roles(parts: Mapping[str, str]) -> tuple[dict[str, str], str]:
     result = set(parts.values())
     folds = sorted((part for part in result if part.startswith(FOLD)), key=lambda part: int(part.split()[1]))
     role = {part: TRAIN if part in folds else part for part in result}
-    said = ""
+    clause = ""
     if TEST not in result and len(folds) > 1:
         role[folds[-1]] = TEST
-        said = f"; {folds[-1]} is the test"
+        clause = f"; {folds[-1]} is the test"
     elif TEST not in result and VAL in result:
         role[VAL] = TEST
-        said = "; there is no test part, so the validation images are the test"
+        clause = "; there is no test part, so the validation images are the test"
     if VAL not in role.values():
-        said += "; a fifth of the training images of each class is drawn for validation"
-    return role, said
+        clause += "; a fifth of the training images of each class is drawn for validation"
+    return role, clause

@@ -9,15 +9,15 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from ogkd.core import UserError, write_json
+from ogkd.core import UserError
 from ogkd.core.places import command
 from ogkd.core.schema import Rule, read_record
 from ogkd.core.words import counted, tally
 from ogkd.data.listing import SUFFIXES
-from ogkd.data.splits import Split, part_of_image
+from ogkd.data.splits import Split, part_of_image, split_file
 from ogkd.data.tables import Rows, Table, is_table, read_table, squeezed
 
 READERS = 4
@@ -30,31 +30,17 @@ PATIENT_COLUMNS = (
 _RECORD = Rule(lambda of: all(isinstance(name, str) for name in [*of, *of.values()]), "an object of patients by image")
 
 
-@dataclass(frozen=True)
-class Patients:
-    """The patient of each image, where known, and phrases about how it was found."""
+class Patients(NamedTuple):
+    """The patient of each image, where known, and phrases about where that is from."""
 
     of: dict[str, str]
-    notes: tuple[str, ...] = ()
-
-
-def patients_file(folder: str | Path) -> Path:
-    """Return the path of the patients file for a folder of images."""
-    folder = Path(folder).absolute()
-    return folder / f"patients_{folder.name}.json"
+    notes: Sequence[str] = ()
 
 
 def read_patients(folder: str | Path) -> dict[str, str]:
     """Read image -> patient for a folder of images; empty if nothing is known. Raises UserError for a corrupt file."""
-    path = patients_file(folder)
+    path = split_file(folder, "patients")
     return read_record(path, _RECORD, f"make it again with `{command('split')}`") if path.is_file() else {}
-
-
-def write_patients(patients: Mapping[str, str], folder: str | Path) -> Path:
-    """Write image -> patient beside the split and return the file's path."""
-    path = patients_file(folder)
-    write_json(dict(patients), path)
-    return path
 
 
 def patients_of(
@@ -78,10 +64,12 @@ def patients_of(
         table = read_table(given)
         rows = table.rows_of(images, image_column)
         patients = patients_in(table, rows, images, column, one_per_image)
-        return Patients(patients.of, (*table.notes, *patients.notes, *rows.without_image(table)))
+        return Patients(patients.of, [*table.notes, *patients.notes, *rows.without_image(table)])
     if column or image_column:
         raise UserError(f"--patient-column and --image-column are for a table, but '{given}' is an expression.")
-    result = {image: _group(match) if (match := _pattern(given).search(image)) else "" for image in images}
+    pattern = _pattern(given)
+    group = "patient" if "patient" in pattern.groupindex else min(pattern.groups, 1)
+    result = {image: (match[group] or "") if (match := pattern.search(image)) else "" for image in images}
     return _complete(result, images, one_per_image, f"match '{given}'", f"the expression '{given}'")
 
 
@@ -103,12 +91,10 @@ def patients_in(
     result = table.one_value(rows, column)
     source = f"the column {column} of {table.path}"
     patients = _complete(result, images, one_per_image, f"have one in {source}", source)
-    notes = [*patients.notes]
-    if not chosen and PATIENT_COLUMNS[1].fullmatch(squeezed(column)):
-        notes.append(
-            f"the column {column} may be less than a patient: if one can have several, choose with --patient-column"
-        )
-    return Patients(patients.of, tuple(notes))
+    if chosen or not PATIENT_COLUMNS[1].fullmatch(squeezed(column)):
+        return patients
+    less = f"the column {column} may be less than a patient: if one can have several, choose with --patient-column"
+    return Patients(patients.of, [*patients.notes, less])
 
 
 def patient_column(table: Table, chosen: str = "") -> str:
@@ -129,17 +115,17 @@ def dicom_patients(folder: str | Path, images: Iterable[str]) -> Patients:
     other = tuple(suffix for suffix in SUFFIXES if suffix != ".dcm")
     files = [image for image in images if not image.lower().endswith(other)]
     with ThreadPoolExecutor(READERS) as pool:
-        result = dict(zip(files, pool.map(lambda image: _patient_id(Path(folder, image)), files), strict=True))
-    known = {image: patient for image, patient in result.items() if patient}
-    without = len(files) - len(known)
+        patients = [*pool.map(lambda image: _patient_id(Path(folder, image)), files)]
+    known = {image: patient for image, patient in zip(files, patients, strict=True) if patient}
     if not known:
-        return Patients({}, (f"none of the {len(files)} DICOM files has a PatientID",) if files else ())
+        return Patients({}, [f"none of the {len(files)} DICOM files has a PatientID"] if files else [])
     if len(set(known.values())) == 1 and len(known) > 1:
-        return Patients({}, ("all DICOM files have the same PatientID, which does not tell patients apart",))
-    notes = [summary(known, "the PatientID of the DICOM files")]
-    if without:
-        notes.append(f"DICOM files without a PatientID: {without}")
-    return Patients(known, tuple(notes))
+        return Patients({}, ["all DICOM files have the same PatientID, which does not tell patients apart"])
+    without = [image for image in files if image not in known]
+    return Patients(
+        known,
+        [summary(known, "the PatientID of the DICOM files"), *tally("DICOM files without a PatientID", without)],
+    )
 
 
 def known_patients(folder: str | Path, images: Iterable[str], image_folder: str | Path = "") -> Patients:
@@ -148,9 +134,9 @@ def known_patients(folder: str | Path, images: Iterable[str], image_folder: str 
     recorded = read_patients(folder)
     images = list(images)
     of = {image: recorded[image] for image in images if image in recorded}
-    notes = [summary(of, patients_file(folder).name)] if of else []
+    notes = [summary(of, split_file(folder, "patients").name)] if of else []
     dicom = dicom_patients(image_folder or folder, [image for image in images if image not in of])
-    return Patients(of | dicom.of, (*notes, *dicom.notes))
+    return Patients(of | dicom.of, [*notes, *dicom.notes])
 
 
 def one_each(patients: Mapping[str, str], images: Iterable[str]) -> dict[str, str]:
@@ -168,12 +154,9 @@ def across_parts(parts: Mapping[str, str], patients: Mapping[str, str]) -> list[
 
 def patient_warnings(split: Split, patients: Mapping[str, str]) -> list[str]:
     """Return a phrase about patients with images in several parts of a split; [] if there are none."""
-    if not (across := across_parts(part_of_image(split), patients)):
-        return []
-    return [
-        f"patients with images in several parts of the split: {len(across)} of {len(set(patients.values()))}, which "
-        f"makes the test too easy ({command('split')} splits by patient)"
-    ]
+    number = len(across_parts(part_of_image(split), patients))
+    what = f"patients with images in several parts of the split: {number} of {len(set(patients.values()))}"
+    return [f"{what}, which makes the test too easy ({command('split')} splits by patient)"] if number else []
 
 
 def summary(patients: Mapping[str, str], source: str) -> str:
@@ -197,11 +180,11 @@ def _complete(known: Mapping[str, str], images: Sequence[str], one_per_image: bo
     if len(without) == len(images):
         raise UserError(f"None of the {len(images)} images has a patient by {source}: correct it.")
     patients = one_each(known, images)
-    notes = (
+    notes = [
         summary(patients, source),
         *tally("images without a patient, which count as one each", without),
         *tally("patients that are written in several ways and count as different", _alike(patients.values())),
-    )
+    ]
     return Patients(patients, notes)
 
 
@@ -228,11 +211,6 @@ def _pattern(given: str) -> re.Pattern[str]:
             "(?:...) for the others."
         )
     return pattern
-
-
-def _group(match: re.Match[str]) -> str:
-    groups = match.re.groupindex
-    return (match["patient"] if "patient" in groups else match[1] if match.re.groups else match[0]) or ""
 
 
 def _patient_id(file: Path) -> str:

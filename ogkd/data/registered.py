@@ -19,8 +19,8 @@ def catalogued() -> dict[str, type[BiomedicalDataset]]:
     classes = {
         facts.name: type(facts.name, (BiomedicalDataset,), {"dataset_dir": facts.name}) for facts in load().everything()
     }
-    for made in classes.values():
-        DATASET_REGISTRY.register(made)
+    for dataset in classes.values():
+        DATASET_REGISTRY.register(dataset)
     return classes
 
 

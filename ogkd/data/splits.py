@@ -30,16 +30,11 @@ _ENTRY = Rule(
 SHAPE = {part: [_ENTRY] for part in PARTS}
 
 
-def split_file(folder: str | Path) -> Path:
-    """Return the path of the split file of a folder of images."""
+def split_file(folder: str | Path, kind: str = "split") -> Path:
+    """Return the path of the split file of a folder of images; or of its images' "patients", {image: patient}, or
+    "groups", {image: {column: value}}, such as sex or site."""
     folder = Path(folder).absolute()
-    return folder / f"split_{folder.name}.json"
-
-
-def groups_file(folder: str | Path) -> Path:
-    """Return the path of the file of the images' groups, {image: {column: value}}, such as sex or site."""
-    folder = Path(folder).absolute()
-    return folder / f"groups_{folder.name}.json"
+    return folder / f"{kind}_{folder.name}.json"
 
 
 def read_split(file: str | Path) -> Split:
@@ -138,50 +133,27 @@ def write_split(split: Split, file: str | Path) -> None:
 
 
 def missing_images(image_folder: str | Path, paths: Iterable[str]) -> list[str]:
-    """Return the `paths` (relative to `image_folder`) that are not files; each folder is listed once."""
-    listings: dict[str, set[str]] = {}
-    missing = []
-    for path in dict.fromkeys(paths):
-        folder, name = os.path.split(path)
-        if folder not in listings:
-            listings[folder] = _files(Path(image_folder, folder))
-        # a file system may treat names as equal that differ in case or Unicode form: ask it first
-        if name not in listings[folder] and not Path(image_folder, path).is_file():
-            missing.append(path)
-    return missing
-
-
-def _files(folder: Path) -> set[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if entry.is_file()}
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
-    except OSError as error:
-        raise UserError(f"Cannot list the image folder {folder}: {error.strerror}.") from error
+    """Return the `paths` (relative to `image_folder`) that are not files."""
+    below = Path(image_folder)
+    return [path for path in dict.fromkeys(paths) if not os.path.isfile(below / path)]  # noqa: PTH113  never raises
 
 
 def check_images(image_folder: str | Path, split: Split, split_file: str | Path, remedy: str) -> None:
-    """Raise UserError if images listed in the split are missing, with their number, the first one and the remedy."""
-    paths = [item.path for part in PARTS for item in split[part]]
-    missing = missing_images(image_folder, paths)
+    """Raise UserError if images listed in the split are missing, with their number, the first one and the remedy; or if
+    one file is in two parts under two names, through a link or a case-insensitive file system."""
+    parts = part_of_image(split)
+    missing = missing_images(image_folder, parts)
     if missing:
         raise UserError(
-            f"{len(missing)} of the {len(set(paths))} images listed in {split_file} are missing (the first is "
+            f"{len(missing)} of the {len(parts)} images listed in {split_file} are missing (the first is "
             f"{Path(image_folder, missing[0])}): {remedy}."
         )
-    check_parts(image_folder, split, split_file)
-
-
-def check_parts(image_folder: str | Path, split: Split, origin: str | Path) -> None:
-    """Raise UserError if one file is in two parts under two names, through a link or a case-insensitive file system."""
     seen: dict[tuple[int, int], tuple[str, str]] = {}
-    for part in PARTS:
-        for item in split[part]:
-            status = Path(image_folder, item.path).stat()
-            before, path = seen.setdefault((status.st_dev, status.st_ino), (part, item.path))
-            if before != part and status.st_ino:  # 0 if the file system has no inode numbers
-                raise UserError(
-                    f"{item.path} in the part {part} of {origin} is the same file as {path} in the part {before}, so "
-                    "the test would be no test: remove one of the two."
-                )
+    for path, part in parts.items():
+        status = Path(image_folder, path).stat()
+        before, other = seen.setdefault((status.st_dev, status.st_ino), (part, path))
+        if before != part and status.st_ino:  # 0 if the file system has no inode numbers
+            raise UserError(
+                f"{path} in the part {part} of {split_file} is the same file as {other} in the part {before}, so the "
+                "test would be no test: remove one of the two."
+            )

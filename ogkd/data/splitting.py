@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,8 @@ from ogkd.data.names import class_words
 from ogkd.data.patients import one_each
 from ogkd.data.splits import Item, Split
 
-SHARES = (0.5, 0.2, 0.3)  # of each class's images in train, val and test, as in the published splits
-SHARES_WITHOUT_TEST = (0.8, 0.2)
+SHARES = {"train": 0.5, "val": 0.2, "test": 0.3}  # of each class's images, as in the published splits
+SHARES_WITHOUT_TEST = {"train": 0.8, "val": 0.2}
 MISSING = 10.0  # the cost of a part without images of a class, compared with squared deviations of shares
 ROUNDS = 50  # of moving single patients; the search ends sooner when no move helps
 
@@ -40,60 +41,61 @@ def divide(
     Images without a part are left out. If none is for validation, these are drawn from those for training.
     Raises UserError if a class has too few patients or images.
     """
-    if patients:
-        patients = one_each(patients, [path for paths in images.values() for path in paths])
+    patients = one_each(patients, [path for paths in images.values() for path in paths]) if patients else {}
+
+    def sample(images: Images, shares: Mapping[str, float]) -> Split:
+        return split_by_patient(images, patients, seed, shares) if patients else make_split(folder, images, shares)
+
     if not parts:
-        return split_by_patient(images, patients, seed) if patients else make_split(folder, images)
-    chosen = {
-        part: {name: [path for path in paths if parts.get(path) == part] for name, paths in images.items()}
-        for part in PARTS
-    }
+        return sample(images, SHARES)
+    split = _split(images, parts)
     for part in ("train", "test"):
-        if lacking := [name for name, paths in chosen[part].items() if not paths]:
+        if lacking := _lacking(split, images, part):
             raise UserError(f"The part {part} has no image of {listed(lacking)}: every class needs some in each part.")
-    if any(chosen["val"].values()):
-        return {part: _items(of_part) for part, of_part in chosen.items()}
-    if patients:
-        sampled = split_by_patient(chosen["train"], patients, seed, SHARES_WITHOUT_TEST)
-        return {**sampled, "test": _items(chosen["test"])}
-    for name, paths in chosen["train"].items():
-        if len(paths) < 2:
-            raise UserError(
-                f"The class {name} in {folder} has 1 image for training: it needs 2 or more, since one is taken for "
-                "validation."
-            )
-        mixed, fifth = shuffled(paths), max(1, len(paths) // 5)
-        chosen["val"][name], chosen["train"][name] = sorted(mixed[:fifth]), sorted(mixed[fifth:])
-    return {part: _items(of_part) for part, of_part in chosen.items()}
+    if split["val"]:
+        return split
+    train = {name: [path for path in paths if parts.get(path) == "train"] for name, paths in images.items()}
+    return {**sample(train, SHARES_WITHOUT_TEST), "test": split["test"]}
 
 
-def make_split(folder: str | Path, images: Images) -> Split:
-    """Split each class: half for training, a fifth for validation, the rest for testing, as in the published splits.
+def make_split(folder: str | Path, images: Images, shares: Mapping[str, float] = SHARES) -> Split:
+    """Split each class: half for training, a fifth for validation, the rest for testing, as in the published splits; or
+    a fifth for validation and the rest for training.
 
     Each part gets at least one image per class; where an image goes depends only on the images' paths.
-    Raises UserError if a class has fewer than three images.
+    Raises UserError if a class has fewer images than there are parts.
     """
-    chosen: dict[str, dict[str, Sequence[str]]] = {part: {} for part in PARTS}
+    sizes = {"train": 2, "val": 5} if "test" in shares else {"val": 5}  # the part is one of so many images
+    rest = "test" if "test" in shares else "train"
+    part_of: dict[str, str] = {}
     for name, paths in images.items():
-        if len(paths) < 3:
+        if len(paths) < len(shares):
             number = counted(len(paths), "image") if paths else "no images"
             raise UserError(
-                f"The class folder {Path(folder, name)} has {number} ({', '.join(SUFFIXES)}): it needs at least 3, one "
-                "each to train, validate and test, or remove it."
+                f"The class folder {Path(folder, name)} has {number} ({', '.join(SUFFIXES)}) to divide: it needs at "
+                f"least {len(shares)}, one each for {listed(shares)}, or remove it."
             )
-        mixed = shuffled(paths)
-        train, val = max(1, len(paths) // 2), max(1, len(paths) // 5)
-        for part, of_part in zip(PARTS, (mixed[:train], mixed[train : train + val], mixed[train + val :]), strict=True):
-            chosen[part][name] = sorted(of_part)
-    return {part: _items(of_part) for part, of_part in chosen.items()}
+        mixed = iter(shuffled(paths))
+        for part, divisor in sizes.items():
+            part_of |= dict.fromkeys(islice(mixed, max(1, len(paths) // divisor)), part)
+        part_of |= dict.fromkeys(mixed, rest)
+    return _split(images, part_of)
 
 
-def _items(images: Images) -> list[Item]:
-    return [
+def _split(images: Images, part_of: Mapping[str, str]) -> Split:
+    """Return the images of each part, with labels in the order of `images`; those without a part are left out."""
+    items = [
         Item(path, label, class_words(name) or name)
         for label, (name, paths) in enumerate(images.items())
         for path in paths
     ]
+    return {part: [item for item in items if part_of.get(item.path) == part] for part in PARTS}
+
+
+def _lacking(split: Split, images: Images, part: str) -> list[str]:
+    """Return the classes of `images` that have none in a part."""
+    labels = {item.label for item in split[part]}
+    return [name for label, name in enumerate(images) if label not in labels]
 
 
 def shuffled(paths: Sequence[str]) -> list[str]:
@@ -105,47 +107,39 @@ def split_by_patient(
     images: Images,
     patients: Mapping[str, str],
     seed: int = 0,
-    shares: Sequence[float] = SHARES,
+    shares: Mapping[str, float] = SHARES,
 ) -> Split:
     """Split the images of each class so that each patient is in only one part.
 
-    Each class is divided as close to `shares` for train, val and test as possible; with two of them, test is empty.
+    Each class is divided as close to the `shares` of parts as possible; a part without a share is empty.
     Patients are assigned in order of their number of images (ties by the seed), each to the part that keeps the squared
     deviations of all shares smallest; then single patients are moved as long as that helps. Every part gets images of
     each class.
 
     Raises UserError if a class has fewer patients than parts and so cannot be in each, or if no such split was found.
     """
-    names, parts = list(images), PARTS[: len(shares)]
     people = sorted({patients[path] for paths in images.values() for path in paths})
-    places = {patient: row for row, patient in enumerate(people)}
-    counts = np.zeros((len(people), len(names)))  # images of each patient in each class
-    for label, paths in enumerate(images.values()):
-        for path in paths:
-            counts[places[patients[path]], label] += 1
-    for label, name in enumerate(names):
-        number = int((counts[:, label] > 0).sum())
-        if number < len(parts):
+    row_of = {patient: row for row, patient in enumerate(people)}
+    counts = np.zeros((len(people), len(images)))  # images of each patient in each class
+    for label, (name, paths) in enumerate(images.items()):
+        np.add.at(counts, ([row_of[patients[path]] for path in paths], label), 1)
+        number = len({patients[path] for path in paths})
+        if number < len(shares):
             raise UserError(
-                f"The class {name} has images of {counted(number, 'patient')}: it needs at least {len(parts)}, one "
-                f"each for {', '.join(parts)}, or remove it. With --by-image, {command('split')} ignores the patients, "
+                f"The class {name} has images of {counted(number, 'patient')}: it needs at least {len(shares)}, one "
+                f"each for {', '.join(shares)}, or remove it. With --by-image, {command('split')} ignores patients, "
                 "but then the test may be of patients seen in training."
             )
-    part_of = _assign(counts, seed, np.array(shares))
-    chosen = {
-        part: {
-            name: [path for path in of_class if part_of[places[patients[path]]] == number]
-            for name, of_class in images.items()
-        }
-        for number, part in enumerate(PARTS)
-    }
-    for name in names:
-        if empty := [part for part in parts if not chosen[part][name]]:
+    places = _assign(counts, seed, np.array([*shares.values()]))
+    parts = [PARTS[place] for place in places]
+    split = _split(images, {path: parts[row_of[patients[path]]] for paths in images.values() for path in paths})
+    for part in shares:
+        if lacking := _lacking(split, images, part):
             raise UserError(
-                f"No split was found that has images of {name} in the part '{empty[0]}' too, since its patients have "
+                f"No split was found that has images of {lacking[0]} in the part '{part}' too, since its patients have "
                 "images of other classes: try another --seed, or write the split file by hand."
             )
-    return {part: _items(of_part) for part, of_part in chosen.items()}
+    return split
 
 
 def _assign(counts: np.ndarray, seed: int, wanted: np.ndarray) -> np.ndarray:
@@ -154,18 +148,16 @@ def _assign(counts: np.ndarray, seed: int, wanted: np.ndarray) -> np.ndarray:
     shares = counts / counts.sum(0)
     order = generator.permutation(len(counts))
     order = order[np.argsort(-shares[order].max(1), kind="stable")]
-    filled, part_of = np.zeros((len(wanted), counts.shape[1])), np.zeros(len(counts), dtype=int)
-    for row in order:
-        part_of[row] = int(np.argmin([_cost(filled, part, shares[row], wanted) for part in range(len(wanted))]))
-        filled[part_of[row]] += shares[row]
-    for _ in range(ROUNDS):
+    filled, part_of = np.zeros((len(wanted), counts.shape[1])), np.full(len(counts), -1)
+    for _ in range(1 + ROUNDS):  # the first assigns them
         moved = False
         for row in order:
             before = part_of[row]
-            filled[before] -= shares[row]
+            if before >= 0:
+                filled[before] -= shares[row]
             costs = [_cost(filled, part, shares[row], wanted) for part in range(len(wanted))]
             best = int(np.argmin(costs))
-            if costs[best] < costs[before] - 1e-12:
+            if before < 0 or costs[best] < costs[before] - 1e-12:
                 part_of[row], moved = best, True
             filled[part_of[row]] += shares[row]
         if not moved:

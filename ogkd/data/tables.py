@@ -101,28 +101,28 @@ class Table:
         images, otherwise any that fits most of them. Raises UserError if no column fits, or several that say different.
         """
         index = _by_name(images)
+
+        def matches(columns: Iterable[str]) -> list[Rows]:
+            result = [_match(name, self[name], images, index) for name in columns]
+            return [rows for rows in result if rows.of or rows.unclear]
+
+        usual = [name for name in self.columns if IMAGE_COLUMNS.fullmatch(squeezed(name))]
         if chosen:
-            tried = [[self.named(chosen, "--image-column")]]
-        else:
-            usual = [name for name in self.columns if IMAGE_COLUMNS.fullmatch(squeezed(name))]
-            if not usual and _match("", self.columns, images, index).of:
-                raise UserError(
-                    f"{self.path} has no first line that names its columns: add one, such as image,patient."
-                )
-            tried = [usual, [name for name in self.columns if name and name not in usual]]
-        for group in tried:
-            result = [rows for name in group if (rows := _match(name, self[name], images, index)).of or rows.unclear]
-            most = max((len(rows.of) for rows in result), default=0)
-            best = [rows for rows in result if len(rows.of) == most]
-            if not best or (group is not tried[0] and 2 * most < min(len(images), len(self.cells))):
-                continue
-            if any(rows.of != best[0].of for rows in best):
-                names = ", ".join(rows.column for rows in best)
-                raise UserError(
-                    f"{self.path} has {len(best)} columns that name images: choose one with --image-column ({names})."
-                )
+            usual = [self.named(chosen, "--image-column")]
+        elif not usual and _match("", self.columns, images, index).of:
+            raise UserError(f"{self.path} has no first line that names its columns: add one, such as image,patient.")
+        others = [] if chosen else [name for name in self.columns if name and name not in usual]
+        half = min(len(images), len(self.cells)) / 2
+        result = matches(usual) or [rows for rows in matches(others) if len(rows.of) >= half]
+        best = [rows for rows in result if len(rows.of) == max(len(other.of) for other in result)]
+        if any(rows.of != best[0].of for rows in best):
+            names = ", ".join(rows.column for rows in best)
+            raise UserError(
+                f"{self.path} has {len(best)} columns that name images: choose one with --image-column ({names})."
+            )
+        if best:
             return best[0]
-        examples = listed(f"{name} {next(filter(None, self[name]), '-')}" for name in tried[0] or self.columns)
+        examples = listed(f"{name} {next(filter(None, self[name]), '-')}" for name in usual or self.columns)
         raise UserError(
             f"No column of {self.path} names the images: its first values are {examples}, but an image is {images[0]}. "
             "Write the images' paths or file names into a column, and give it with --image-column."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -181,24 +181,6 @@ def command_names() -> dict[str, str]:
     folder = HOME / "configs" / "datasets"
     names = {read_config(folder / f"{name}.yaml")["DATASET"]["NAME"]: name for name in sorted(configs_in(folder))}
     return names | {facts.name: facts.config for facts in catalogue.load().everything()}
-
-
-def select(
-    runs: Iterable[Run],
-    methods: Sequence[str] | None = None,
-    seeds: Sequence[int] | None = None,
-    backbone: str | None = None,
-    datasets: Sequence[str] | None = None,
-) -> list[Run]:
-    """The runs with the given values; None selects all."""
-    return [
-        run
-        for run in runs
-        if (methods is None or run.method in methods)
-        and (seeds is None or run.seed in seeds)
-        and (backbone is None or run.backbone == backbone)
-        and (datasets is None or run.dataset in datasets)
-    ]
 
 
 def warn(sentence: str) -> None:

@@ -26,11 +26,11 @@ def doubts(
     training: the mean training losses "first_loss" and "last_loss", None if unknown.
     """
     first, last = (training or {}).get("first_loss"), (training or {}).get("last_loss")
-    found = [LOSS_ROSE] if first is not None and last is not None and last > first else []
-    found += about_answers(counts, names)
+    reasons = [LOSS_ROSE] if first is not None and last is not None and last > first else []
+    reasons += about_answers(counts, names)
     if trained is not None and len(names) < trained:
-        found.append(f"tested on {len(names)} of {trained} classes")
-    return found
+        reasons.append(f"tested on {len(names)} of {trained} classes")
+    return reasons
 
 
 def about_answers(counts: Sequence[Sequence[int]], names: Sequence[str]) -> list[str]:
@@ -39,15 +39,15 @@ def about_answers(counts: Sequence[Sequence[int]], names: Sequence[str]) -> list
     correct, total, most = sum(row[i] for i, row in enumerate(counts)), sum(images), max(images, default=0)
     if len(names) < 2 or not total:
         return []
-    found = []
+    reasons = []
     if correct * len(names) <= total:
-        found.append(AT_CHANCE)
+        reasons.append(AT_CHANCE)
     elif correct <= most < total:
         name = names[images.index(most)]
-        found.append(f"accuracy not above the {100 * most / total:.1f} % of the commonest class, {name}")
+        reasons.append(f"accuracy not above the {100 * most / total:.1f} % of the commonest class, {name}")
     if max(answers) == total > most:
-        found.append(f"{names[answers.index(total)]} is the answer for all test images")
-    return found
+        reasons.append(f"{names[answers.index(total)]} is the answer for all test images")
+    return reasons
 
 
 def about_run(run: Run) -> list[str]:

@@ -15,8 +15,8 @@ resampled rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from typing import Any, TypeVar
@@ -25,10 +25,13 @@ import numpy as np
 
 from ogkd.core import UserError, did_you_mean
 from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.shares import Shares
 
 CALIBRATION_BINS = 15
 COVERAGE = Fraction(4, 5)
 TEMPERATURES = (0.01, 100.0)
+
+Samples = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,9 @@ class Metric:
         numbers, e.g. 0 to 4 for Kellgren-Lawrence.
     inflated: whether repeated images increase it, as with calibration errors over bins; bootstrap draws are then
         shifted so that their mean is the value.
-    resampled: computes the metric on many samples at once, for fast intervals. From predictions and counts (R, N), the
-        number of times each image is in each of R samples, it returns (R,) values, NaN where undefined. Without it the
-        metric is computed sample by sample.
+    resampled: computes the metric on many samples, for fast intervals. From predictions it makes, once, a function of
+        counts (R, N), the number of times each image is in each of R samples, that returns (R,) values, NaN where
+        undefined. Without it the metric is computed sample by sample.
     """
 
     name: str
@@ -52,7 +55,8 @@ class Metric:
     function: Callable[..., float | None]
     needs: frozenset[str] = frozenset()
     inflated: bool = False
-    resampled: Callable[..., np.ndarray] | None = None
+    resampled: Callable[..., Samples] | None = None
+    shares: Callable[[Predictions], Shares | None] | None = None
 
 
 METRICS: dict[str, Metric] = {}
@@ -66,7 +70,8 @@ def metric(
     lower_is_better: bool,
     needs: set[str] | frozenset[str] = frozenset(),
     inflated: bool = False,
-    resampled: Callable[..., np.ndarray] | None = None,
+    resampled: Callable[..., Samples] | None = None,
+    shares: Callable[[Predictions], Shares | None] | None = None,
 ) -> Callable[[Function], Function]:
     """Register a function of predictions by its name. unit: "%" or "" (a plain number)."""
 
@@ -74,7 +79,9 @@ def metric(
         name = function.__name__
         if name in METRICS:
             raise ValueError(f"The metric {name} is registered twice.")
-        METRICS[name] = Metric(name, title, unit, lower_is_better, function, frozenset(needs), inflated, resampled)
+        METRICS[name] = Metric(
+            name, title, unit, lower_is_better, function, frozenset(needs), inflated, resampled, shares
+        )
         return function
 
     return register
@@ -105,7 +112,7 @@ def compute_all(predictions: Predictions, *, costs: object = None, order: object
 
 def bound(
     name: str, num_classes: int, *, costs: object = None, order: object = None
-) -> tuple[Callable[..., float | None], Callable[..., np.ndarray] | None]:
+) -> tuple[Callable[..., float | None], Callable[..., Samples] | None]:
     """The metric and its `resampled`, if it has one, as functions of predictions only; costs and order are checked.
 
     If an input that it needs is not given, the metric is None everywhere.
@@ -139,21 +146,44 @@ def _order(order: object, num_classes: int) -> np.ndarray | None:
     return grades
 
 
-def _mean_of(values: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+def _mean_of(values: Callable[..., np.ndarray]) -> Callable[..., Samples]:
     """`resampled` for a metric that is the mean of one number per image, (N,)."""
-    return lambda predictions, counts, **needed: counts @ values(predictions, **needed) / counts.sum(1)
+
+    def resampled(predictions: Predictions, **needed: Any) -> Samples:
+        numbers = values(predictions, **needed).astype(np.float64)
+        return lambda counts: counts @ numbers / counts.sum(1)
+
+    return resampled
+
+
+def _share_of(values: Callable[[Predictions], np.ndarray]) -> Callable[[Predictions], Shares]:
+    """`shares` for a metric that is a share of all images."""
+    return lambda found: Shares(values(found).astype(np.float64), np.zeros(len(found), np.int64), np.ones(1))
+
+
+def per_class(found: Predictions) -> Shares:
+    """`shares` for a mean over the classes that have images."""
+    _, stratum = np.unique(found.labels, return_inverse=True)
+    present = int(stratum.max()) + 1
+    return Shares(found.correct.astype(np.float64), stratum, np.full(present, 1 / present))
 
 
 # Metrics in results.json
 
 
-@metric(title="accuracy", unit="%", lower_is_better=False, resampled=_mean_of(lambda found: 100.0 * found.correct))
+@metric(
+    title="accuracy", unit="%", lower_is_better=False,
+    resampled=_mean_of(lambda found: 100.0 * found.correct), shares=_share_of(lambda found: found.correct),
+)  # fmt: skip
 def accuracy(predictions: Predictions) -> float:
     """Percentage of the images whose predicted class is the label."""
     return 100.0 * float(predictions.correct.mean())
 
 
-@metric(title="error rate", unit="%", lower_is_better=True, resampled=_mean_of(lambda found: 100.0 * ~found.correct))
+@metric(
+    title="error rate", unit="%", lower_is_better=True,
+    resampled=_mean_of(lambda found: 100.0 * ~found.correct), shares=_share_of(lambda found: ~found.correct),
+)  # fmt: skip
 def error_rate(predictions: Predictions) -> float:
     """100 - accuracy."""
     return 100.0 - accuracy(predictions)
@@ -168,11 +198,11 @@ def macro_f1(predictions: Predictions) -> float:
     return 100.0 * float((2 * counts.diagonal() / np.maximum(images + counts.sum(0), 1))[present].mean())
 
 
-def _resampled_ece(predictions: Predictions, counts: np.ndarray) -> np.ndarray:
-    """Computed as a product with the images' gaps, each in the column of its bin."""
+def _resampled_ece(predictions: Predictions) -> Samples:
+    """A product with the images' gaps, each in the column of its bin."""
     gaps = np.zeros((len(predictions), CALIBRATION_BINS))
     gaps[np.arange(len(gaps)), _bins(predictions.confidence)] = predictions.correct - predictions.confidence
-    return 100.0 * np.abs(counts @ gaps).sum(1) / counts.sum(1)
+    return lambda counts: 100.0 * np.abs(counts @ gaps).sum(1) / counts.sum(1)
 
 
 @metric(title="ECE", unit="%", lower_is_better=True, inflated=True, resampled=_resampled_ece)
@@ -204,13 +234,14 @@ def summary(predictions: Predictions) -> dict[str, Any]:
         "confusion_matrix": confusion_matrix(predictions),
         "classnames": list(predictions.classnames),
         "num_test": len(predictions.labels),
+        "num_patients": predictions.patients,
     }
 
 
 # Discrimination
 
 
-@metric(title="balanced accuracy", unit="%", lower_is_better=False)
+@metric(title="balanced accuracy", unit="%", lower_is_better=False, shares=per_class)
 def balanced_accuracy(predictions: Predictions) -> float:
     """Mean accuracy over the classes that have images, that is, the macro sensitivity (recall)."""
     counts = _counts(predictions)
@@ -225,14 +256,52 @@ def per_class_specificity(predictions: Predictions) -> dict[str, float | None]:
     return _shares(predictions, others - (counts.sum(0) - counts.diagonal()), others)
 
 
-@metric(title="macro specificity", unit="%", lower_is_better=False)
+def _specific(found: Predictions) -> Shares | None:
+    """`shares` for the macro specificity: by true class, what its images take from the other classes' specificity."""
+    images = np.bincount(found.labels, minlength=len(found.classnames))
+    others = len(found) - images
+    if not others.all():
+        return None
+    costs = np.where(found.correct, 0.0, images[found.labels] / others[found.predicted]) / len(images)
+    _, stratum = np.unique(found.labels, return_inverse=True)
+    worst = np.array([images[c] / np.delete(others, c).min() / len(images) for c in np.flatnonzero(images)])
+    return Shares(1 - costs / worst[stratum], stratum, worst, 1 - worst.sum())
+
+
+@metric(title="macro specificity", unit="%", lower_is_better=False, shares=_specific)
 def macro_specificity(predictions: Predictions) -> float | None:
     """Mean specificity over the classes for which it is defined; None for a single class."""
     values = [value for value in per_class_specificity(predictions).values() if value is not None]
     return float(np.mean(values)) if values else None
 
 
-@metric(title="macro AUROC", unit="%", lower_is_better=False)
+def _resampled_auroc(predictions: Predictions) -> Samples:
+    """One sort per class. Each image of the class is above the drawn images below it and half of those that tie with
+    it; of these, the class's own pairs are half the square of its number. All sums are of whole numbers, so exact."""
+    classes = []
+    for label, scores in enumerate(predictions.probabilities.T):
+        own, order = np.flatnonzero(predictions.labels == label), np.argsort(scores)
+        below, upto = (np.searchsorted(scores[order], scores[own], side) for side in ("left", "right"))
+        classes.append((own, order, below, upto))
+
+    def samples(counts: np.ndarray) -> np.ndarray:
+        drawn, areas = counts.sum(1), np.full((len(classes), len(counts)), np.nan)
+        counts = counts.astype(np.int32)
+        reached = np.zeros((len(counts), counts.shape[1] + 1), np.int32)  # images drawn up to each place of the order
+        for (own, order, below, upto), area in zip(classes, areas, strict=True):
+            np.cumsum(counts.take(order, axis=1), axis=1, out=reached[:, 1:])
+            weights = counts.take(own, axis=1).astype(np.int64)
+            images = weights.sum(1)
+            twice = (weights * (reached.take(below, axis=1) + reached.take(upto, axis=1))).sum(1) - images**2
+            np.divide(twice, 2 * images * (drawn - images), out=area, where=(images > 0) & (images < drawn))
+        defined = (~np.isnan(areas)).sum(0)
+        with np.errstate(invalid="ignore"):
+            return 100.0 * np.nansum(areas, axis=0) / defined
+
+    return samples
+
+
+@metric(title="macro AUROC", unit="%", lower_is_better=False, resampled=_resampled_auroc)
 def macro_auroc(predictions: Predictions) -> float | None:
     """Mean area under the one-vs-rest ROC curve of a class's probability, over the classes that have images.
 
@@ -253,7 +322,22 @@ def macro_auroc(predictions: Predictions) -> float | None:
 # Calibration
 
 
-@metric(title="adaptive ECE", unit="%", lower_is_better=True, inflated=True)
+def _resampled_adaptive_ece(predictions: Predictions) -> Samples:
+    ranked = _Ranked(predictions)
+
+    def samples(counts: np.ndarray) -> np.ndarray:
+        values = []
+        for images, correct in ranked.sums(counts):
+            ends = -(-np.arange(CALIBRATION_BINS + 1) * int(images[-1]) // CALIBRATION_BINS)
+            confidence = np.append(0.0, np.cumsum(np.diff(images) * ranked.confidence))
+            gaps = np.diff(np.interp(ends, images, correct) - np.interp(ends, images, confidence))
+            values.append(100.0 * np.abs(gaps).sum() / images[-1])
+        return np.array(values)
+
+    return samples
+
+
+@metric(title="adaptive ECE", unit="%", lower_is_better=True, inflated=True, resampled=_resampled_adaptive_ece)
 def adaptive_ece(predictions: Predictions) -> float:
     """ECE over 15 bins with equal numbers of images in order of confidence (sizes differ by at most one).
 
@@ -265,7 +349,20 @@ def adaptive_ece(predictions: Predictions) -> float:
     return 100.0 * float(np.abs(np.bincount(place, weights=correct - confidence)).sum() / len(correct))
 
 
-@metric(title="classwise ECE", unit="%", lower_is_better=True, inflated=True)
+def _resampled_classwise_ece(predictions: Predictions) -> Samples:
+    """As `_resampled_ece`, with a column for each bin of each class."""
+    from scipy.sparse import csr_array
+
+    number, size = predictions.probabilities.shape
+    gap = -predictions.probabilities
+    gap[np.arange(number), predictions.labels] += 1
+    place = _bins(predictions.probabilities) + CALIBRATION_BINS * np.arange(size)
+    starts = np.arange(number + 1) * size
+    gaps = csr_array((gap.ravel(), place.ravel(), starts), shape=(number, size * CALIBRATION_BINS))
+    return lambda counts: 100.0 * np.abs(counts @ gaps).sum(1) / (counts.sum(1) * size)
+
+
+@metric(title="classwise ECE", unit="%", lower_is_better=True, inflated=True, resampled=_resampled_classwise_ece)
 def classwise_ece(predictions: Predictions) -> float:
     """Mean over all classes of the ECE of a class's probability, in 15 equal bins.
 
@@ -333,13 +430,33 @@ def with_temperature(predictions: Predictions, temperature: float) -> Prediction
     if not 0 < temperature < float("inf"):
         raise UserError(f"A temperature must be a finite number above 0, not {temperature}.")
     logits = predictions.logits.astype(np.float64) / temperature
-    return Predictions(predictions.images, predictions.labels, logits, predictions.classnames)
+    return replace(predictions, logits=logits)
 
 
 # Selective prediction
 
 
-@metric(title="AURC", unit="%", lower_is_better=True)
+def _resampled_aurc(predictions: Predictions) -> Samples:
+    """Images that tie, among them the copies of one image, share a rate m of correct ones: after a images with c
+    correct ones, the j-th of w such images has the accuracy (c + j m) / (a + j) = m + (c - a m) / (a + j)."""
+    ranked, harmonic = _Ranked(predictions), np.zeros(1)
+
+    def samples(counts: np.ndarray) -> np.ndarray:
+        nonlocal harmonic
+        values, most = [], int(counts.sum(1).max())
+        if len(harmonic) <= most:
+            harmonic = np.append(0.0, np.cumsum(1.0 / np.arange(1, most + 1)))
+        for images, correct in ranked.sums(counts):
+            before, number = images[:-1], np.diff(images)
+            rate = np.diff(correct) / np.maximum(number, 1)
+            accuracies = number * rate + (correct[:-1] - before * rate) * np.diff(harmonic.take(images))
+            values.append(100.0 * (1.0 - accuracies.sum() / images[-1]))
+        return np.array(values)
+
+    return samples
+
+
+@metric(title="AURC", unit="%", lower_is_better=True, resampled=_resampled_aurc)
 def aurc(predictions: Predictions) -> float:
     """Area under the risk-coverage curve: the mean, over k = 1 to N, of the error rate on the k most confident images.
 
@@ -349,7 +466,35 @@ def aurc(predictions: Predictions) -> float:
     return 100.0 * float(risk_coverage(predictions)[1].mean())
 
 
-@metric(title="accuracy at 80 % coverage", unit="%", lower_is_better=False)
+def _of_the_confident(found: Predictions) -> Shares:
+    """`shares` for the accuracy at 80 % coverage."""
+    correct, _ = _by_confidence(found)
+    values, stratum = np.empty(len(found)), np.full(len(found), -1)
+    values[found.by_confidence] = correct
+    stratum[found.by_confidence[: math.ceil(len(found) * COVERAGE)]] = 0
+    return Shares(values, stratum, np.ones(1))
+
+
+def _resampled_accuracy_at_80_coverage(predictions: Predictions) -> Samples:
+    ranked = _Ranked(predictions)
+
+    def samples(counts: np.ndarray) -> np.ndarray:
+        values = []
+        for images, correct in ranked.sums(counts):
+            covered = math.ceil(int(images[-1]) * COVERAGE)
+            values.append(100.0 * np.interp(covered, images, correct) / covered)
+        return np.array(values)
+
+    return samples
+
+
+@metric(
+    title="accuracy at 80 % coverage",
+    unit="%",
+    lower_is_better=False,
+    resampled=_resampled_accuracy_at_80_coverage,
+    shares=_of_the_confident,
+)
 def accuracy_at_80_coverage(predictions: Predictions) -> float:
     """Accuracy on the most confident 80 % of the images, rounded up to a whole number; ties as in AURC.
 
@@ -380,10 +525,14 @@ def expected_cost(predictions: Predictions, costs: np.ndarray) -> float:
     return float(_cost(predictions, costs).mean())
 
 
-def _resampled_severity(predictions: Predictions, counts: np.ndarray, costs: np.ndarray) -> np.ndarray:
-    mistakes = counts @ (~predictions.correct).astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        return counts @ _cost(predictions, costs) / mistakes
+def _resampled_severity(predictions: Predictions, costs: np.ndarray) -> Samples:
+    mistakes, cost = (~predictions.correct).astype(np.float64), _cost(predictions, costs)
+
+    def samples(counts: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            return counts @ cost / (counts @ mistakes)
+
+    return samples
 
 
 @metric(title="mistake severity", unit="", lower_is_better=True, needs={"costs"}, resampled=_resampled_severity)
@@ -451,3 +600,28 @@ def _by_confidence(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     sizes = np.diff(np.append(starts, len(order)))
     shared = np.add.reduceat(predictions.correct[order].astype(np.float64), starts) / sizes
     return np.repeat(shared, sizes), confidence
+
+
+class _Ranked:
+    """Resampled images in order of confidence; images that tie are one of G groups, whose members share their sums.
+
+    confidence: that of each group, (G,), the largest first.
+    """
+
+    def __init__(self, predictions: Predictions) -> None:
+        self.order = predictions.by_confidence
+        confidence = predictions.confidence[self.order]
+        starts = np.flatnonzero(np.append(True, confidence[1:] != confidence[:-1]))
+        self.confidence, self.ends = confidence[starts], np.append(starts, len(confidence))
+        self.correct = predictions.correct[self.order]
+
+    def sums(self, counts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """For each sample of counts (R, N): how many images, and how many correct ones, are before each group and after
+        the last, both (G + 1,)."""
+        reached = np.zeros((2, counts.shape[1] + 1), np.int32)
+        for row in counts.astype(np.int32):
+            weights = row.take(self.order)
+            np.cumsum(weights, out=reached[0, 1:])
+            np.cumsum(weights * self.correct, out=reached[1, 1:])
+            images, correct = reached.take(self.ends, axis=1)
+            yield images, correct

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ class Predictions:
     labels: (N,) int64, indices into `classnames`.
     logits: (N, C) float32, finite.
     classnames: C different names.
+    groups: (N,) int64, a number for the patient of each image, -1 where it is not known; None if no patient is known.
 
     The arrays are copied and read-only. Raises UserError for anything else, and if there are no images.
     """
@@ -31,13 +33,14 @@ class Predictions:
     labels: np.ndarray
     logits: np.ndarray
     classnames: tuple[str, ...]
+    groups: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         images, classnames = _texts(self.images, "image paths"), _texts(self.classnames, "class names")
         labels, logits = _labels(self.labels), _logits(self.logits)
         if not images:
             raise UserError("Predictions need at least one image: the test set is empty.")
-        if logits.ndim != 2 or labels.shape != (len(images),) or logits.shape != (len(images), len(classnames)):
+        if labels.shape != (len(images),) or logits.shape != (len(images), len(classnames)):
             raise UserError(
                 f"Predictions do not fit together: {len(images)} images and {len(classnames)} classes, but labels of "
                 f"shape {labels.shape} and logits of shape {logits.shape}."
@@ -63,9 +66,15 @@ class Predictions:
         labels.flags.writeable = logits.flags.writeable = False
         for name, value in zip(FIELDS, (images, labels, logits, classnames), strict=True):
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "groups", _groups(self.groups, len(images)))
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def patients(self) -> int | None:
+        """The number of patients, an image whose patient is not known counting as one; None if none is known."""
+        return None if self.groups is None else len(np.unique(units(self)))
 
     @cached_property
     def probabilities(self) -> np.ndarray:
@@ -118,6 +127,8 @@ class Predictions:
             "logits": self.logits.astype("<f4"),
             "classnames": np.array(self.classnames, dtype=np.str_),
         }
+        if self.groups is not None:
+            arrays["groups"] = self.groups.astype("<i8")
         # Given a path, numpy would append ".npz" to the temporary name.
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **arrays)
@@ -131,9 +142,10 @@ class Predictions:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 images, labels, logits, classnames = (stored[name] for name in FIELDS)
+                groups = stored.get("groups")
             if (images.ndim, classnames.ndim, images.dtype.kind, classnames.dtype.kind) != (1, 1, "U", "U"):
                 raise ValueError("image paths or class names are not lists of texts")
-            return cls(tuple(images.tolist()), labels, logits, tuple(classnames.tolist()))
+            return cls(tuple(images.tolist()), labels, logits, tuple(classnames.tolist()), groups)
         except UserError as error:
             raise UserError(f"{path} does not contain valid predictions: {error}") from None
         except PermissionError as error:
@@ -143,6 +155,32 @@ class Predictions:
             raise UserError(
                 f"{path} is corrupt or not a file of predictions ({type(error).__name__}: {error}): test the run again."
             ) from None
+
+
+def units(predictions: Predictions) -> np.ndarray:
+    """A number for what is sampled independently, (N,) int64: the patient, or the image where that is not known."""
+    rows = np.arange(len(predictions))
+    groups = predictions.groups
+    return rows if groups is None else np.where(groups < 0, groups.max() + 1 + rows, groups)
+
+
+def numbered(names: Sequence[Hashable | None]) -> np.ndarray | None:
+    """`groups` for names of patients, numbered in order of appearance, so that no name is stored; None and "" are not
+    known. None if no patient is known."""
+    codes: dict[Hashable, int] = {}
+    groups = np.array([-1 if name in (None, "") else codes.setdefault(name, len(codes)) for name in names], np.int64)
+    return groups if codes else None
+
+
+def _groups(values: Any, number: int) -> np.ndarray | None:
+    if values is None:
+        return None
+    groups = np.asarray(values)
+    if groups.dtype.kind not in "iu" or groups.shape != (number,):
+        raise UserError(f"The patients of predictions must be {number} whole numbers, one per image.")
+    groups = np.maximum(groups.astype(np.int64), -1)
+    groups.flags.writeable = False
+    return groups
 
 
 def _texts(values: Any, what: str) -> tuple[str, ...]:

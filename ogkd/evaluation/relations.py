@@ -1,7 +1,9 @@
-"""How the classes of a run relate, as needed by severity metrics, from geometry/<DATASET>.yaml."""
+"""What metrics and intervals need about a run besides its predictions: how its classes relate, from
+geometry/<DATASET>.yaml."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -11,6 +13,8 @@ from ogkd.classes import costs, geometry_file, read_geometry
 from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.metrics import find
+from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.statistics import DRAWS, Interval, bootstrap
 
 
 def relations(metric: str, run: Run, classnames: tuple[str, ...]) -> dict[str, Any]:
@@ -30,6 +34,15 @@ def relations(metric: str, run: Run, classnames: tuple[str, ...]) -> dict[str, A
     if "order" in needs and "order" not in known:
         raise UserError("it needs grades, an 'order' in the data set's file in geometry")
     return {need: known[need] for need in needs}
+
+
+def interval(metric: str, run: Run, seeds: Sequence[Predictions], draws: int = DRAWS) -> Interval | None:
+    """A metric's mean over seeds with its interval over test images, as every table and the page show it.
+
+    run: any of the runs, which share their classes. seeds: the predictions of each. Errors and None are as in
+        `relations` and `bootstrap`.
+    """
+    return bootstrap(metric, seeds, draws=draws, **relations(metric, run, seeds[0].classnames))
 
 
 @cache

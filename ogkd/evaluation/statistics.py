@@ -18,8 +18,9 @@ from typing import cast
 import numpy as np
 
 from ogkd.core import UserError
-from ogkd.evaluation.metrics import bound, find
-from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation import shares
+from ogkd.evaluation.metrics import bound, find, per_class
+from ogkd.evaluation.predictions import Predictions, numbered, units
 
 DRAWS = 2000
 LEVEL = 0.95
@@ -33,9 +34,11 @@ DECIMALS = 9  # smaller differences are rounding errors, as between 70.1 - 70 an
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its percentile bootstrap interval.
+    """A value with its interval.
 
-    samples: (draws,) the value on each draw; NaN where undefined. Draws of the same images are paired.
+    tail: the quantile of the draws on either side; smaller than (1 - level) / 2 where there are few patients.
+    samples: (draws,) the value on each draw, as far from the interval's value as its ends are; NaN where undefined.
+        Draws of the same images are paired.
     images: a fingerprint of the images, labels and classes; None if computed from several intervals.
     """
 
@@ -45,6 +48,7 @@ class Interval:
     level: float
     samples: np.ndarray = field(repr=False, compare=False)
     images: str | None = field(default=None, repr=False, compare=False)
+    tail: float = field(default=(1 - LEVEL) / 2, repr=False, compare=False)
 
 
 def bootstrap(
@@ -58,15 +62,17 @@ def bootstrap(
     costs: object = None,
     order: object = None,
 ) -> Interval | None:
-    """A metric, averaged over seeds, with its percentile interval over test images.
+    """A metric, averaged over seeds, with its interval over test images, or over patients where these are known.
 
-    Each draw samples the images with replacement, the same ones for all seeds. The interval shows what other images
-    would have given with these trained prompts; it does not include variation between trainings. Draws of a metric that
-    increases when images are repeated (Metric.inflated) are shifted so that their mean is the value.
+    The interval shows what other patients would have given with these trained prompts; it does not include variation
+    between trainings. That of a share (Metric.shares) is computed, others are Student's from the deviation of bootstrap
+    draws. Each draw samples patients with replacement, the same ones for all seeds and in each class, so that no class
+    is lost; a patient with several classes is drawn whole, among those of the rarest. The interval of a metric that few
+    images increase (Metric.inflated), such as the ECE, reaches down to what it would be without that bias.
 
     predictions: those of one run, or of one run per seed on the same images in the same order.
-    groups: the patient (or another cluster) of each image; whole groups are drawn. An image whose group is None or ""
-        is a separate group.
+    groups: the patient (or another cluster) of each image, instead of those of the predictions. An image whose group is
+        None or "" is a separate group.
     seed: the seed of the draws. The same images, groups and seed give the same draws for every method and metric.
     costs, order: as in metrics.compute.
 
@@ -88,7 +94,7 @@ def paired_difference(
     costs: object = None,
     order: object = None,
 ) -> Interval | None:
-    """The metric of the first method minus the second's, both averaged over seeds, with its percentile interval.
+    """The metric of the first method minus the second's, both averaged over seeds, with its interval.
 
     Both are computed on the same resampled images. A method without seeds (zero-shot) may have a single run. Arguments,
     None and errors are as in `bootstrap`.
@@ -106,7 +112,8 @@ def combine(function: Callable[..., float], *intervals: Interval) -> Interval:
     if len(draws) > 1 or len(levels) > 1:
         raise UserError("Intervals with different numbers of draws or levels cannot be combined: use the same for all.")
     samples = np.array([function(*row) for row in zip(*(one.samples for one in intervals), strict=True)])
-    return _percentiles(function(*(one.value for one in intervals)), samples, levels.pop())
+    tail = min(one.tail for one in intervals)
+    return _percentiles(function(*(one.value for one in intervals)), samples, levels.pop(), tail)
 
 
 class _Rows:
@@ -164,57 +171,184 @@ def _interval(
             means.append(np.nan if None in values else sum(cast("list[float]", values)) / len(values))
         return float(means[0] - sum(means[1:]))
 
-    found = value()
-    if np.isnan(found):
+    measured = value()
+    if np.isnan(measured):
         return None
-    drawn = _draws(base.images, groups, draws, seed)
+    base = base if groups is None else replace(base, groups=_numbered(groups, len(base)))
+    strata = _strata(base)
+    rows_of_draws = _draws(base.images, strata, draws, seed)
     if resampled is None:
-        samples = np.array([value(rows) for rows in drawn])
+        samples = np.array([value(rows) for rows in rows_of_draws])
     else:
+        of_runs = [[resampled(run) for run in runs] for runs in methods]
         samples = np.concatenate(
             [
-                _mean_over_runs([resampled(run, counts) for run in methods[0]])
-                - sum(_mean_over_runs([resampled(run, counts) for run in runs]) for runs in methods[1:])
-                for counts in _counts(drawn, len(base))
+                _mean_over_runs([of_run(counts) for of_run in of_runs[0]])
+                - sum(_mean_over_runs([of_run(counts) for of_run in runs]) for runs in of_runs[1:])
+                for counts in _counts(rows_of_draws, len(base))
             ]
         )
-    if find(metric).inflated:
-        samples += found - samples.mean()
-    return _percentiles(found, samples, level, _fingerprint(base, groups))
+    drawn = _percentiles(measured, samples, level, strata.tail(level), _fingerprint(base))
+    return _about_the_value(drawn) if find(metric).inflated else _stretched(drawn, *_ends(metric, methods, base, drawn))
 
 
-def _fingerprint(predictions: Predictions, groups: Sequence[Hashable] | None) -> str:
+def _about_the_value(drawn: Interval) -> Interval:
+    """The interval of a metric that repeated images increase. Few images increase it too, by about as much: draws are
+    shifted so that their mean is the value, and the interval begins where twice the difference would put it."""
+    bias = np.nanmean(drawn.samples) - drawn.value
+    low, high = 2 * drawn.value - drawn.high, drawn.high - bias
+    if drawn.value >= 0:
+        low = max(low, 0.0)
+    return _stretched(replace(drawn, samples=drawn.samples - bias), low, high)
+
+
+def _ends(metric: str, methods: list[list[Predictions]], base: Predictions, drawn: Interval) -> tuple[float, float]:
+    """The ends of an interval: computed for a share, else Student's from the draws' deviation.
+
+    Equal draws say nothing of the chance of few images. Then a difference of shares has the interval of a share of 0
+    images that differ, and a percentage without mistakes that of a balanced accuracy without mistakes.
+    """
+    flat = np.ptp(drawn.samples) == 0
+    of = find(metric).shares
+    decomposed = [[of(run) if of else None for run in runs] for runs in methods]
+    if len(methods) > 1:
+        one = decomposed[0][0]
+        if one is None or not flat or drawn.value or methods[0] == methods[1]:
+            return _symmetric(drawn)
+        none_differs = replace(one, values=np.zeros(len(base)), offset=0.0)
+        wide = 100 * shares.interval(none_differs, units(base), drawn.level)[1]
+        return -wide, wide
+    if (mean := shares.mean_over_runs(decomposed[0])) is not None:
+        low, high = shares.interval(mean, units(base), drawn.level, len(methods[0]))
+        return 100 * low, 100 * high
+    if find(metric).unit != "%":
+        return _symmetric(drawn)
+    if not flat:
+        return _on_logit_scale(drawn)
+    lower, best = find(metric).lower_is_better, 0.0 if find(metric).lower_is_better else 100.0
+    if drawn.value != best:
+        return drawn.low, drawn.high
+    worst = 100 * shares.interval(replace(per_class(base), values=np.ones(len(base))), units(base), drawn.level)[0]
+    return (0.0, 100 - worst) if lower else (worst, 100.0)
+
+
+def _symmetric(drawn: Interval) -> tuple[float, float]:
+    """Student's interval from the deviation of the draws; percentiles of draws of few patients do not reach so far."""
+    from scipy.stats import norm
+
+    half = -float(norm.ppf(drawn.tail)) * float(np.nanstd(drawn.samples)) if drawn.tail else 0.0
+    return drawn.value - half, drawn.value + half
+
+
+def _on_logit_scale(drawn: Interval) -> tuple[float, float]:
+    """Student's interval of a percentage from the deviation of its draws, computed for its logit: percentiles of a
+    skewed distribution near 0 or 100 do not reach far enough towards 50."""
+    from scipy.special import expit, logit
+    from scipy.stats import norm
+
+    share = drawn.value / 100
+    if not 0 < share < 1 or not drawn.tail:
+        return drawn.low, drawn.high
+    half = -norm.ppf(drawn.tail) * np.nanstd(drawn.samples) / 100 / (share * (1 - share))
+    low, high = (100 * float(expit(logit(share) + side * half)) for side in (-1, 1))
+    return low, high
+
+
+def _stretched(drawn: Interval, low: float, high: float) -> Interval:
+    """The interval with other ends, and with draws that agree with them: those on either side of the value are scaled,
+    and where none differs from it, a normal distribution is drawn instead."""
+    if (low, high) == (drawn.low, drawn.high):
+        return drawn
+    away = drawn.samples - drawn.value
+    if np.ptp(away) == 0:
+        away = np.random.default_rng(0).normal(size=len(away))
+    below, above = np.nanquantile(away, [drawn.tail, 1 - drawn.tail])
+    scale = np.where(away < 0, (drawn.value - low) / max(-below, 1e-12), (high - drawn.value) / max(above, 1e-12))
+    return replace(drawn, low=low, high=high, samples=drawn.value + away * scale)
+
+
+def _fingerprint(predictions: Predictions) -> str:
     """Equal for equal images, labels, classes and groups in the same order."""
-    facts = repr((predictions.images, predictions.labels.tolist(), predictions.classnames, groups and tuple(groups)))
+    groups = None if predictions.groups is None else predictions.groups.tolist()
+    facts = repr((predictions.images, predictions.labels.tolist(), predictions.classnames, groups))
     return hashlib.sha256(facts.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _percentiles(value: float, samples: np.ndarray, level: float, images: str | None = None) -> Interval:
+def _percentiles(value: float, samples: np.ndarray, level: float, tail: float, images: str | None = None) -> Interval:
     defined = samples[~np.isnan(samples)]
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]) if len(defined) else (np.nan, np.nan)
-    return Interval(float(value), float(low), float(high), level, samples, images)
+    low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (np.nan, np.nan)
+    return Interval(float(value), float(low), float(high), level, samples, images, tail)
 
 
-def _draws(images: Sequence[str], groups: Sequence[Hashable] | None, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """Rows of each draw. They depend on the images, so that draws on different data sets are independent."""
-    random = np.random.default_rng([seed, zlib.crc32("\0".join(images).encode("utf-8", "surrogatepass"))])
-    number = len(images)
-    if groups is None:
-        for _ in range(draws):
-            yield random.integers(number, size=number)
-        return
+def _numbered(groups: Sequence[Hashable], number: int) -> np.ndarray | None:
     if len(groups) != number:
         raise UserError(f"Groups (patients) are given for {len(groups)} images, but {number} were tested.")
-    keys = [("image", row) if key in (None, "") else ("group", key) for row, key in enumerate(groups)]
-    places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
-    codes = np.array([places[key] for key in keys])
-    order, sizes = np.argsort(codes, kind="stable"), np.bincount(codes)
-    starts = np.cumsum(sizes) - sizes
+    return numbered(groups)
+
+
+@dataclass(frozen=True)
+class _Strata:
+    """What a draw samples: units (patients, or images) within strata (the rarest class of each).
+
+    order: (N,) the images, unit by unit. sizes: (U,) images per unit, in strata. ends: (S,) units before each stratum's
+    end.
+    """
+
+    order: np.ndarray
+    sizes: np.ndarray
+    ends: np.ndarray
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Units per stratum, (S,)."""
+        return np.diff(self.ends, prepend=0)
+
+    def tail(self, level: float) -> float:
+        """The quantile that makes a percentile interval as wide as one with Student's t.
+
+        Its degrees of freedom are Satterthwaite's for a mean over classes, in which a class counts by the variance of
+        its own mean, so that few patients in one class are enough to make it wide.
+        """
+        from scipy.stats import norm, t
+
+        several = self.numbers[self.numbers > 1]
+        if not len(several):
+            return 0.0
+        free = np.square((1 / several).sum()) / (1 / (np.square(several) * (several - 1))).sum()
+        return float(norm.cdf(-t.ppf((1 + level) / 2, free)))
+
+
+def _strata(predictions: Predictions) -> _Strata:
+    labels, classes = predictions.labels, len(predictions.classnames)
+    _, codes = np.unique(units(predictions), return_inverse=True)
+    pairs = np.unique(codes * classes + labels)  # each unit with each of its classes, once
+    frequency = np.bincount(pairs % classes, minlength=classes)
+    rarest_first = pairs[np.lexsort((pairs % classes, frequency[pairs % classes], pairs // classes))]
+    _, first = np.unique(rarest_first // classes, return_index=True)
+    stratum = rarest_first[first] % classes  # of each unit
+    by_stratum = np.argsort(stratum, kind="stable")
+    place = np.empty_like(by_stratum)
+    place[by_stratum] = np.arange(len(place))
+    sizes = np.bincount(codes)[by_stratum]
+    return _Strata(np.argsort(place[codes], kind="stable"), sizes, np.cumsum(np.bincount(stratum)[np.unique(stratum)]))
+
+
+def _draws(images: Sequence[str], strata: _Strata, draws: int, seed: int) -> Iterator[np.ndarray]:
+    """Rows of each draw: one unit fewer than there are of each stratum, so that the variance is not too small where
+    they are few. They depend on the images, so that draws on different data sets are independent."""
+    random = np.random.default_rng([seed, zlib.crc32("\0".join(images).encode("utf-8", "surrogatepass"))])
+    times = np.maximum(strata.numbers - 1, 1)
+    high, low = np.repeat(strata.ends, times), np.repeat(strata.ends - strata.numbers, times)
+    starts = np.cumsum(strata.sizes) - strata.sizes
+    single = len(strata.sizes) == len(strata.order)
     for _ in range(draws):
-        drawn = random.integers(len(sizes), size=len(sizes))
-        taken = sizes[drawn]
-        before = np.cumsum(taken) - taken
-        yield order[np.repeat(starts[drawn] - before, taken) + np.arange(taken.sum())]
+        chosen = random.integers(low, high)
+        if single:
+            yield strata.order[chosen]
+            continue
+        repeats = strata.sizes[chosen]
+        before = np.cumsum(repeats) - repeats
+        yield strata.order[np.repeat(starts[chosen] - before, repeats) + np.arange(repeats.sum())]
 
 
 def _counts(draws: Iterator[np.ndarray], number: int) -> Iterator[np.ndarray]:

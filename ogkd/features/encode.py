@@ -57,13 +57,14 @@ def text_features(model: FrozenCLIP, texts: list[str], cache: FeatureCache, what
 
     @torch.no_grad()
     def compute() -> Tensor:
-        lengths = model.tokenize(texts).mask.sum(1)
+        tokens = model.tokenize(texts)
+        lengths = tokens.mask.sum(1)
         order = torch.argsort(lengths, stable=True).tolist()
         features = torch.empty(len(texts), model.embed_dim)
         for start in progress(range(0, len(texts), batch), f"encode {what}", unit="batch"):
             rows = order[start : start + batch]
-            tokens = model.tokenize([texts[row] for row in rows])
-            features[rows] = F.normalize(model.encode_text(model.embed(tokens.ids), tokens.mask), dim=-1).cpu()
+            ids, mask = (values[rows, : int(lengths[rows].max())] for values in tokens)
+            features[rows] = F.normalize(model.encode_text(model.embed(ids), mask), dim=-1).cpu()
         return features
 
     return cache.get(key, compute)

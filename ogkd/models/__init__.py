@@ -1,4 +1,4 @@
-"""Frozen vision-language models behind one interface: clip.load(name or folder) returns a FrozenCLIP.
+"""Frozen vision-language models behind one interface: ogkd.models.load(name or folder) returns a FrozenCLIP.
 
 Importing the package is cheap: PyTorch is imported by the first use of a name that needs it.
 """

@@ -1,4 +1,4 @@
-"""Installs the pinned revision of BiomedCLIP's weights in the hub's cache, where `clip` looks, or in a plain folder."""
+"""Installs the pinned revision of BiomedCLIP's weights in the hub's cache or in a plain folder."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ogkd.core import UserError, atomic_path, progress, sweep
 from ogkd.core.hashes import matches_etag
 from ogkd.core.network import trouble
 from ogkd.core.places import command
 from ogkd.core.transfer import quiet_hub_client, require_space, writing
-from ogkd.models.sources import BIOMEDCLIP, OPEN_CLIP_CONFIG, TRANSFORMERS_WEIGHTS
+from ogkd.models.sources import BIOMEDCLIP, OPEN_CLIP_CONFIG, TRANSFORMERS_WEIGHTS, cached, download
 
 TOKENIZERS = ("tokenizer.json", "vocab.txt")  # with either of them the model needs no second repository
 NAMES = (*BIOMEDCLIP.required, *BIOMEDCLIP.optional, *BIOMEDCLIP.weights)
@@ -42,7 +41,7 @@ def install_weights(endpoint: str | None = None, only_check: bool = False, cache
         )
     if corrupt:
         raise UserError(f"{corrupt[0]} is corrupt (its hash differs from the hub's): run {COMMAND} again.")
-    config = _cached(OPEN_CLIP_CONFIG, cache)
+    config = cached(BIOMEDCLIP, [OPEN_CLIP_CONFIG], cache)
     assert config is not None  # otherwise it would be reported as missing
     return config.parent
 
@@ -66,16 +65,9 @@ def export_weights(folder: Path, target: Path) -> None:
             shutil.copyfile(folder / name, temporary)
 
 
-def _cached(name: str, cache: Path) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    result = try_to_load_from_cache(BIOMEDCLIP.name, name, cache_dir=cache, revision=BIOMEDCLIP.revision)
-    return Path(result) if isinstance(result, str) else None
-
-
 def _faults(cache: Path) -> tuple[list[str], list[Path]]:
     """Return the names of the pinned revision's files that the cache lacks, and the paths of those that are corrupt."""
-    present = {name: file for name in NAMES if (file := _cached(name, cache)) is not None}
+    present = {name: file for name in NAMES if (file := cached(BIOMEDCLIP, [name], cache))}
     needed = [*((name,) for name in BIOMEDCLIP.required), TOKENIZERS, BIOMEDCLIP.weights]
     missing = [" or ".join(names) for names in needed if not any(name in present for name in names)]
     return missing, [file for file in present.values() if not _is_intact(file)]
@@ -91,36 +83,29 @@ def _is_intact(file: Path) -> bool:
 
 def _fetch(endpoint: str | None, cache: Path) -> None:
     """Download the pinned revision's files to the cache, the weights last and only if there is space for them."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError
 
     quiet_hub_client()
-    pinned: dict[str, Any] = {"revision": BIOMEDCLIP.revision, "endpoint": endpoint}
     with writing("the weights", cache):
         cache.mkdir(parents=True, exist_ok=True)
     with _hub_errors():
         for name in (*BIOMEDCLIP.required, *BIOMEDCLIP.optional):
+            download(BIOMEDCLIP, name, cache, endpoint)
+        for name in BIOMEDCLIP.weights:
             try:
-                hf_hub_download(BIOMEDCLIP.name, name, cache_dir=cache, **pinned)
-            except LocalEntryNotFoundError:  # the hub did not say that there is no such file
-                raise
+                url = hf_hub_url(BIOMEDCLIP.name, name, revision=BIOMEDCLIP.revision, endpoint=endpoint)
+                announced = get_hf_file_metadata(url)
             except EntryNotFoundError:
                 continue
-    for name in BIOMEDCLIP.weights:
-        with _hub_errors():
-            try:
-                announced = get_hf_file_metadata(hf_hub_url(BIOMEDCLIP.name, name, **pinned))
-            except EntryNotFoundError:
-                continue
-        if announced.commit_hash != BIOMEDCLIP.revision:
-            raise UserError(
-                f"The hub sends revision {announced.commit_hash} of {BIOMEDCLIP.name} instead of "
-                f"{BIOMEDCLIP.revision}: check --endpoint and HF_ENDPOINT."
-            )
-        require_space(cache, announced.size or 0, "the weights of BiomedCLIP", "set HF_HOME to another folder")
-        with _hub_errors():
-            hf_hub_download(BIOMEDCLIP.name, name, cache_dir=cache, **pinned)
-        return
+            if announced.commit_hash != BIOMEDCLIP.revision:
+                raise UserError(
+                    f"The hub sends revision {announced.commit_hash} of {BIOMEDCLIP.name} instead of "
+                    f"{BIOMEDCLIP.revision}: check --endpoint and HF_ENDPOINT."
+                )
+            require_space(cache, announced.size or 0, "the weights of BiomedCLIP", "set HF_HOME to another folder")
+            download(BIOMEDCLIP, name, cache, endpoint)
+            return
     raise UserError(
         f"Revision {BIOMEDCLIP.revision} of {BIOMEDCLIP.name} has no {' or '.join(BIOMEDCLIP.weights)}: "
         "check --endpoint and HF_ENDPOINT."
@@ -131,6 +116,8 @@ def _fetch(endpoint: str | None, cache: Path) -> None:
 def _hub_errors() -> Iterator[None]:
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:  # the hub's client passes on errors of its HTTP library, which differ by version
         reason, mend = trouble(error)
         raise UserError(

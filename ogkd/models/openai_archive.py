@@ -10,10 +10,8 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -53,7 +51,9 @@ def read_archive(path: Path, only_shapes: bool = False) -> dict[str, Tensor]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return dict(_Archive(archive, only_shapes).state())
+            root = next(name for name in archive.namelist() if name.endswith("/constants.pkl")).split("/")[0]
+            module = _Unpickler(archive, root, only_shapes).load()
+            return dict(_tensors(module, "", dict(_declarations(archive, root))))
     except Exception as error:  # a corrupt pickle can raise anything
         raise OpenAIError(
             f"The TorchScript archive {path} is corrupt or has a layout that cannot be read without running it "
@@ -62,24 +62,10 @@ def read_archive(path: Path, only_shapes: bool = False) -> dict[str, Tensor]:
         ) from error
 
 
-class _Storage(NamedTuple):
-    dtype: torch.dtype
-    key: str
-
-
-class _SavedTensor(NamedTuple):
-    """A tensor as the pickle describes it, in elements of its storage."""
-
-    storage: _Storage
-    offset: int
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-
-
 class _StandIn:
-    """Replaces an object of any other class: keeps its attributes and does nothing."""
+    """Replaces an object of any class, and keeps its attributes."""
 
-    qualified_name = ""
+    qualified_name: str
 
     def __init__(self, *_arguments: object) -> None:
         self.attributes: dict[str, object] = {}
@@ -88,62 +74,49 @@ class _StandIn:
         self.attributes = state if isinstance(state, dict) else {}
 
 
-@cache
-def _stand_in(qualified_name: str) -> type[_StandIn]:
-    return type("StandIn", (_StandIn,), {"qualified_name": qualified_name})
-
-
-def _saved_tensor(storage: _Storage, offset: int, size: tuple, stride: tuple, *_others: object) -> _SavedTensor:
-    return _SavedTensor(storage, offset, size, stride)
+def _rebuilt(storage: Tensor, offset: int, size: tuple, stride: tuple, *_others: object) -> Tensor:
+    return storage.as_strided(size, stride, offset)
 
 
 class _Unpickler(pickle.Unpickler):
+    def __init__(self, archive: zipfile.ZipFile, root: str, only_shapes: bool) -> None:
+        super().__init__(archive.open(f"{root}/data.pkl"))
+        self._archive, self._root, self._only_shapes = archive, root, only_shapes
+        self._storages: dict[str, Tensor] = {}
+
     def find_class(self, module: str, name: str) -> torch.dtype | Callable[..., object]:
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _saved_tensor
+            return _rebuilt
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
-        return _stand_in(f"{module}.{name}")
+        return type("StandIn", (_StandIn,), {"qualified_name": f"{module}.{name}"})
 
-    def persistent_load(self, pid: tuple) -> _Storage:
-        _storage, dtype, key, *_others = pid
-        return _Storage(dtype, key)
+    def persistent_load(self, pid: tuple) -> Tensor:
+        _storage, dtype, key, _device, count = pid
+        if key not in self._storages:
+            if self._only_shapes or not count:
+                content = torch.empty(count, dtype=dtype, device="meta" if self._only_shapes else "cpu")
+            else:
+                content = torch.frombuffer(bytearray(self._archive.read(f"{self._root}/data/{key}")), dtype=dtype)
+            self._storages[key] = content
+        return self._storages[key]
 
 
-class _Archive:
-    def __init__(self, archive: zipfile.ZipFile, only_shapes: bool) -> None:
-        self._archive, self._only_shapes = archive, only_shapes
-        self._root = next(name for name in archive.namelist() if name.endswith("/constants.pkl")).split("/")[0]
-        self._storages: dict[_Storage, Tensor] = {}
-        self._declared = dict(self._declarations())
+def _tensors(module: _StandIn, prefix: str, declared: Mapping[str, set[str]]) -> Iterator[tuple[str, Tensor]]:
+    own = declared.get(module.qualified_name)
+    for name, value in module.attributes.items():
+        if isinstance(value, _StandIn):
+            yield from _tensors(value, f"{prefix}{name}.", declared)
+        elif isinstance(value, Tensor) and (own is None or name in own):
+            yield prefix + name, value
 
-    def state(self) -> Iterator[tuple[str, Tensor]]:
-        with self._archive.open(f"{self._root}/data.pkl") as file:
-            yield from self._tensors(_Unpickler(file).load(), "")
 
-    def _tensors(self, module: _StandIn, prefix: str) -> Iterator[tuple[str, Tensor]]:
-        declared = self._declared.get(module.qualified_name)
-        for name, value in module.attributes.items():
-            if isinstance(value, _StandIn):
-                yield from self._tensors(value, f"{prefix}{name}.")
-            elif isinstance(value, _SavedTensor) and (declared is None or name in declared):
-                yield prefix + name, self._tensor(value)
-
-    def _tensor(self, saved: _SavedTensor) -> Tensor:
-        if 0 in saved.size or self._only_shapes:
-            device = "meta" if self._only_shapes else "cpu"
-            return torch.empty(saved.size, dtype=saved.storage.dtype, device=device)
-        if saved.storage not in self._storages:
-            content = bytearray(self._archive.read(f"{self._root}/data/{saved.storage.key}"))
-            self._storages[saved.storage] = torch.frombuffer(content, dtype=saved.storage.dtype)
-        return self._storages[saved.storage].as_strided(saved.size, saved.stride, saved.offset)
-
-    def _declarations(self) -> Iterator[tuple[str, set[str]]]:
-        """The names of each class's parameters and buffers; its other tensors do not belong to a state dict."""
-        start = f"{self._root}/code/"
-        for path in self._archive.namelist():
-            if path.startswith(start) and path.endswith(".py"):
-                module = path.removeprefix(start).removesuffix(".py").replace("/", ".")
-                text = self._archive.read(path).decode("utf-8", errors="replace")
-                for name, parameters, buffers in _CLASS.findall(text):
-                    yield f"{module}.{name}", set(re.findall(r'"([^"]+)"', parameters + buffers))
+def _declarations(archive: zipfile.ZipFile, root: str) -> Iterator[tuple[str, set[str]]]:
+    """The names of each class's parameters and buffers; its other tensors do not belong to a state dict."""
+    start = f"{root}/code/"
+    for path in archive.namelist():
+        if path.startswith(start) and path.endswith(".py"):
+            module = path.removeprefix(start).removesuffix(".py").replace("/", ".")
+            text = archive.read(path).decode("utf-8", errors="replace")
+            for name, parameters, buffers in _CLASS.findall(text):
+                yield f"{module}.{name}", set(re.findall(r'"([^"]+)"', parameters + buffers))

@@ -5,7 +5,6 @@ A file is a TorchScript archive, as published, or a state dict. Nothing in it is
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import warnings
@@ -16,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from ogkd.core.files import atomic_path
+from ogkd.core.hashes import file_sha256
 from ogkd.core.network import trouble
 from ogkd.models import open_clip_models, weights
 from ogkd.models.configurations import OPENAI_SPEC, ImageSpec
@@ -113,7 +113,7 @@ def download(url: str, folder: Path) -> Path:
             f"The address {url} has no SHA-256 to check {name} against: download it yourself and give the path."
         )
     if target.is_file():
-        if _sha256(target) == expected:
+        if file_sha256(target) == expected:
             return target
         warnings.warn(f"{target} is not the published file (its SHA-256 differs), so it is replaced.", stacklevel=3)
     try:
@@ -123,7 +123,7 @@ def download(url: str, folder: Path) -> Path:
         with atomic_path(target) as temporary:
             with open(temporary, "wb") as file:
                 http_get(url, file, displayed_filename=name)
-            if _sha256(temporary) != expected:
+            if file_sha256(temporary) != expected:
                 raise OpenAIError(
                     f"{url} did not send the published {name} (its SHA-256 differs): try again, or put an intact copy "
                     f"at {target}."
@@ -136,14 +136,6 @@ def download(url: str, folder: Path) -> Path:
             f"{name} cannot be downloaded from {url} to {folder} ({reason}): {mend}, or put an intact copy at {target}."
         ) from error
     return target
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def read(path: Path, only_shapes: bool = False) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ogkd.core.files import did_you_mean
 from ogkd.core.garbage import no_collection
@@ -249,33 +249,39 @@ def _wanted(repository: Repository, weights: bool = True) -> list[tuple[str, ...
 
 def _in_cache(repository: Repository, wanted: Sequence[Sequence[str]]) -> Path | None:
     """The folder in the hub's cache, if it has every wanted file."""
-    found = [_cached(repository, names) for names in wanted]
-    return None if None in found else next(path.parent for path in found if path)
+    paths = [cached(repository, names) for names in wanted]
+    return None if None in paths else next(path.parent for path in paths if path)
 
 
-def _cached(repository: Repository, names: Sequence[str]) -> Path | None:
+def cached(repository: Repository, names: Sequence[str], cache: Path | None = None) -> Path | None:
+    """The first of `names` that the hub's cache has; `cache` replaces the default one."""
     from huggingface_hub import try_to_load_from_cache
 
-    place = {"revision": repository.revision, "repo_type": repository.kind}
-    found = (try_to_load_from_cache(repository.name, name, **place) for name in names)
-    return next((Path(path) for path in found if isinstance(path, str)), None)
+    place: Any = {"revision": repository.revision, "repo_type": repository.kind, "cache_dir": cache}
+    paths = (try_to_load_from_cache(repository.name, name, **place) for name in names)
+    return next((Path(path) for path in paths if isinstance(path, str)), None)
+
+
+def download(repository: Repository, name: str, cache: Path | None = None, endpoint: str | None = None) -> bool:
+    """Download a file to the hub's cache; whether the repository has it. Passes on the errors of the hub's client."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    place: Any = {"revision": repository.revision, "repo_type": repository.kind, "cache_dir": cache}
+    try:
+        hf_hub_download(repository.name, name, endpoint=endpoint, **place)
+    except LocalEntryNotFoundError:  # the hub did not say that there is no such file
+        raise
+    except EntryNotFoundError:
+        return False
+    return True
 
 
 def _fetch(repository: Repository, wanted: Sequence[Sequence[str]], optional: Sequence[str]) -> Path:
-    from huggingface_hub import constants, get_session, hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub import constants, get_session
 
     def lacking() -> str:
-        return ", ".join(" or ".join(names) for names in wanted if _cached(repository, names) is None)
-
-    def download(name: str) -> bool:
-        try:
-            hf_hub_download(repository.name, name, revision=repository.revision, repo_type=repository.kind)
-        except LocalEntryNotFoundError:  # the hub did not say that there is no such file
-            raise
-        except EntryNotFoundError:
-            return False
-        return True
+        return ", ".join(" or ".join(names) for names in wanted if cached(repository, names) is None)
 
     try:
         # The hub's own client retries for half a minute before it gives up on a machine without a network.
@@ -290,9 +296,9 @@ def _fetch(repository: Repository, wanted: Sequence[Sequence[str]], optional: Se
         ) from error
     try:
         for names in wanted:
-            any(map(download, names))
+            any(download(repository, name) for name in names)
         for name in optional:
-            download(name)
+            download(repository, name)
     except Exception as error:  # as above
         reason, mend = trouble(error)
         raise MissingWeights(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from ogkd.core.escape import markdown
 from ogkd.data.patients import read_patients
 from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.metrics import METRICS, expected_calibration_error, with_temperature
-from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.predictions import Predictions, numbered
 from ogkd.evaluation.statistics import bootstrap
 from ogkd.predict.trained import TrainedPrompt
 from ogkd.runs.folder import PREDICTIONS, RESULTS
@@ -22,19 +23,20 @@ MEASURED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "expecte
 
 def model_card(prompt: TrainedPrompt, run: Path, config: dict) -> str:
     """README.md for what a run learned; `config` is the exported config.json. It contains no image names or paths."""
-    results, drawn = read_results(run / RESULTS), drawn_images(run)
+    results, split = read_results(run / RESULTS), drawn_images(run)
     predictions = Predictions.load(run / PREDICTIONS)
-    groups = _patients(prompt, predictions)
+    if predictions.groups is None:  # a run of a version that did not store them
+        predictions = replace(predictions, groups=numbered(_patients(prompt, predictions)))
     title, backbone, dataset = map(
         markdown, (results.get("title", prompt.method), config["backbone"]["name"], prompt.dataset)
     )
     images = {
         "training": list(prompt.labels),
-        "validation": [label for _, label, _ in drawn["val"]],
+        "validation": [label for _, label, _ in split["val"]],
         "test": predictions.labels.tolist(),
     }
     revision = f", revision `{config['backbone']['revision']}`" if config["backbone"]["revision"] else ""
-    tested_by = "patients" if groups else "images"
+    tested_by = f"{predictions.patients} patients" if predictions.patients else "images (patients unknown)"
     calibration = "No temperature could be fitted to the validation images."
     if prompt.temperature is not None:
         after = expected_calibration_error(with_temperature(predictions, prompt.temperature))
@@ -68,9 +70,9 @@ on its answers.
 
 ## Results
 
-On the {len(predictions)} test images of the same data set, with 95 % bootstrap intervals over {tested_by}:
+On the {len(predictions)} test images of the same data set, with 95 % intervals over {tested_by}:
 
-{_table(["metric", "value", "95 % interval"], _measured(predictions, groups))}
+{_table(["metric", "value", "95 % interval"], _measured(predictions))}
 
 Always answering with the commonest class would be right in {
         _majority(predictions):.2f} % of them. The intervals say what
@@ -102,10 +104,10 @@ def _table(header: list[str], rows: list[list]) -> str:
     return "\n".join("| " + " | ".join(markdown(str(cell)) for cell in row) + " |" for row in lines)
 
 
-def _measured(predictions: Predictions, groups: list | None) -> list[list[str]]:
+def _measured(predictions: Predictions) -> list[list[str]]:
     rows = []
     for name in MEASURED:
-        interval = bootstrap(name, predictions, groups=groups)
+        interval = bootstrap(name, predictions)
         if interval is not None:
             title = f"{METRICS[name].title} (%)" if METRICS[name].unit else METRICS[name].title
             rows.append([title, f"{interval.value:.2f}", f"{interval.low:.2f} to {interval.high:.2f}"])
@@ -116,10 +118,10 @@ def _majority(predictions: Predictions) -> float:
     return 100 * np.bincount(predictions.labels).max() / len(predictions)
 
 
-def _patients(prompt: TrainedPrompt, predictions: Predictions) -> list[str] | None:
+def _patients(prompt: TrainedPrompt, predictions: Predictions) -> list[str]:
     """The patient of each test image, if the data are on this machine and record patients."""
     place = prompt.config.get("DATASET", {})
     if not place.get("FOLDER"):
-        return None
+        return []
     patients = read_patients(Path(expanded(place["ROOT"] or ".")) / place["FOLDER"])
-    return [patients.get(image, "") for image in predictions.images] if patients else None
+    return [patients.get(image, "") for image in predictions.images]

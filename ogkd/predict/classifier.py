@@ -19,9 +19,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from dassl.data.datasets import Datum
-from ogkd.core import UserError, read_json, set_random_seed
+from ogkd.core import UserError, read_json
 from ogkd.core.rgb import to_rgb
 from ogkd.core.seeds import seeded
+from ogkd.core.torchtools import set_random_seed
 from ogkd.core.words import listed
 from ogkd.data.given import GivenImages
 from ogkd.data.names import name_faults

@@ -48,7 +48,7 @@ class Named(NamedTuple):
         return cls(Path(word), word, Path(word).parent)
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """The answer for one image: the most likely classes with probabilities, the probabilities of all classes in class
     order, or why it could not be read; its number of frames, and whether the one that was read is blank."""
 
@@ -100,10 +100,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         predictor, temperature = ready(args.run, classes, args.backbone, args.calibrated)
         if args.heatmaps:
             predictor.require_patches()
-    answers = classify(predictor, images, temperature, args.abstain, args.batch, args.heatmaps)
+    predictions = classify(predictor, images, temperature, args.abstain, args.batch, args.heatmaps)
     unread = several = blank = 0
     with writer(args.csv, predictor.classnames) as write:
-        for answer in shown_progress(answers, len(images), bool(args.csv)):
+        for answer in shown_progress(predictions, len(images), bool(args.csv)):
             unread += bool(answer.problem)
             several += answer.frames > 1
             blank += answer.blank
@@ -112,8 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(line(answer), file=sys.stderr)
     if unread == len(images):
         raise UserError(f"None of the {len(images)} images could be read: check the paths.")
-    said = (unread, "could not be read"), (several, ONE_OF_SEVERAL), (blank, "are blank"), (beside(images), MASKS)
-    for number, what in said:
+    counts = (unread, "could not be read"), (several, ONE_OF_SEVERAL), (blank, "are blank"), (beside(images), MASKS)
+    for number, what in counts:
         if number:
             print(f"warning: {number} of {len(images)} images {what}.", file=sys.stderr)
     return 0
@@ -141,7 +141,7 @@ def named_images(words: Iterable[str], standard_input: TextIO) -> Iterator[Named
     Raises UserError for a folder without images and for an empty list. A missing file is yielded, too: it gets its own
     line among the answers.
     """
-    found = 0
+    count = 0
     for word in words:
         if word == "-":
             named = [Named.file(path) for row in standard_input if (path := row.rstrip("\r\n")).strip()]
@@ -154,9 +154,9 @@ def named_images(words: Iterable[str], standard_input: TextIO) -> Iterator[Named
                 raise UserError(f"The folder {word} contains no images.")
         else:
             named = [Named.file(word)]
-        found += len(named)
+        count += len(named)
         yield from named
-    if not found:
+    if not count:
         raise UserError("No images were given: the list on standard input is empty.")
 
 
@@ -198,7 +198,7 @@ def classify(
     abstain: float | None = None,
     batch: int = 0,
     heatmaps: Path | None = None,
-) -> Iterator[Answer]:
+) -> Iterator[Prediction]:
     """The answer for each image, in order."""
     from ogkd.predict.predictor import probabilities
 
@@ -215,10 +215,10 @@ def classify(
                 chances = probabilities(results.logits, temperature)
             for image, (picture, frames), target in zip(pieces, pictures, targets[start:], strict=False):
                 if not isinstance(picture, Image.Image):
-                    yield Answer(image, problem=picture)
+                    yield Prediction(image, problem=picture)
                     continue
                 row = next(rows)
-                answer = answered(image, predictor.classnames, chances[row], abstain)
+                answer = prediction(image, predictor.classnames, chances[row], abstain)
                 if target is not None:
                     evidence = cast(np.ndarray, results.patch_logits)[row, :, chances[row].argmax()]
                     _save_heatmap(target, predictor.view(picture), evidence, answer)
@@ -234,12 +234,12 @@ def read(image: Named, frame: int) -> tuple[Image.Image | str, int]:
         return str(error), 1
 
 
-def answered(image: Named, classnames: Sequence[str], chances: np.ndarray, abstain: float | None) -> Answer:
+def prediction(image: Named, classnames: Sequence[str], chances: np.ndarray, abstain: float | None) -> Prediction:
     """The most likely classes by their probabilities (C,), in class order in a tie."""
     order = np.argsort(-chances, kind="stable")[:SHOWN]
     likeliest = tuple((classnames[place], float(chances[place])) for place in order)
     sure = abstain is None or likeliest[0][1] >= abstain
-    return Answer(image, likeliest[0][0] if sure else UNCERTAIN, likeliest, tuple(map(float, chances)))
+    return Prediction(image, likeliest[0][0] if sure else UNCERTAIN, likeliest, tuple(map(float, chances)))
 
 
 def heatmap_files(folder: Path, images: Sequence[Named]) -> list[Path]:
@@ -260,7 +260,7 @@ def heatmap_files(folder: Path, images: Sequence[Named]) -> list[Path]:
     return list(files)
 
 
-def _save_heatmap(target: Path, view: Image.Image, evidence: np.ndarray, answer: Answer) -> None:
+def _save_heatmap(target: Path, view: Image.Image, evidence: np.ndarray, answer: Prediction) -> None:
     from ogkd.predict.heatmaps import draw
 
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -272,13 +272,14 @@ def _save_heatmap(target: Path, view: Image.Image, evidence: np.ndarray, answer:
 # Output
 
 
-def line(answer: Answer) -> str:
+def line(answer: Prediction) -> str:
     """The answer as a line of text."""
-    name = answer.image.name.encode("utf-8", "backslashreplace").decode()
+    text = ", ".join(f"{classname} {chance:.1%}" for classname, chance in answer.likeliest)
     if answer.problem:
-        return f"{name}: not read. {answer.problem}".encode("utf-8", "backslashreplace").decode()
-    classes = ", ".join(f"{classname} {chance:.1%}" for classname, chance in answer.likeliest)
-    return f"{name}: {f'{UNCERTAIN} ({classes})' if answer.decision == UNCERTAIN else classes}"
+        text = f"not read. {answer.problem}"
+    elif answer.decision == UNCERTAIN:
+        text = f"{UNCERTAIN} ({text})"
+    return f"{answer.image.name}: {text}".encode("utf-8", "backslashreplace").decode()
 
 
 @contextlib.contextmanager
@@ -299,7 +300,7 @@ def writer(path: Path | None, classnames: Sequence[str]):
         rows = csv.DictWriter(file, ["image", "decision", *ranked, "problem", *every], restval="")
         rows.writeheader()
 
-        def write(answer: Answer) -> None:
+        def write(answer: Prediction) -> None:
             cells = [cell for classname, chance in answer.likeliest for cell in (classname, f"{chance:.6f}")]
             row = {"image": answer.image.name, "decision": answer.decision, "problem": answer.problem}
             row |= dict(zip(ranked, cells, strict=False)) | dict(
@@ -310,10 +311,10 @@ def writer(path: Path | None, classnames: Sequence[str]):
         yield write
 
 
-def shown_progress(answers: Iterable[Answer], total: int, silent: bool) -> Iterator[Answer]:
+def shown_progress(predictions: Iterable[Prediction], total: int, silent: bool) -> Iterator[Prediction]:
     """The answers, with progress on standard error if a long list does not print line by line."""
     if not silent or total < LONG_LIST:
-        yield from answers
+        yield from predictions
         return
     with contextlib.redirect_stdout(sys.stderr):
-        yield from progress(answers, "classify", total=total, unit="image")
+        yield from progress(predictions, "classify", total=total, unit="image")

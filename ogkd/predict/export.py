@@ -17,7 +17,7 @@ from ogkd.core import UserError, atomic_path, first_line, models_in, read_json, 
 from ogkd.core.dicom import MIDDLE
 from ogkd.core.network import trouble
 from ogkd.core.places import command
-from ogkd.core.schema import Rule, mismatch, number, one_of, read_record, whole
+from ogkd.core.schema import TEXTS, Rule, mismatch, number, one_of, read_record, whole
 from ogkd.models.sources import HUB_MODELS, Repository, from_hub
 from ogkd.predict.trained import TrainedPrompt, from_run
 from ogkd.runs.config import defaults
@@ -29,15 +29,12 @@ TENSORS, CONFIG, CARD = FILES = ("prompt.safetensors", "config.json", "README.md
 KIND, FORMAT = "trained prompt", 1
 HUB = "hf-hub:"
 IMAGE_KEYS = ("FRAME", "RESIZE", "SIZE", "INTERPOLATION", "TRANSFORMS", "PIXEL_MEAN", "PIXEL_STD", "NO_TRANSFORM")
-_TEXTS = Rule(lambda names: len(set(names)) == len(names) > 0 and all(map(str.strip, names)), "a list of names")
-_SENTENCES = Rule(
-    lambda found: all(isinstance(said, list) and said and all(map(str.strip, said)) for said in found.values()),
-    "{class name: [sentences]}",
-)
+_CLASSES = Rule(lambda names: TEXTS.allows(names) and len(set(names)) == len(names), "a list of names")
+_SENTENCES = Rule(lambda bank: all(map(TEXTS.allows, bank.values())), "{class name: [sentences]}")
 SHAPE = {
     "method": str,
     "options": dict,
-    "classes": _TEXTS,
+    "classes": _CLASSES,
     "training_images": [Rule(lambda count: whole(count) and 1 <= count <= MOST_SHOTS, "a number of images")],
     "dataset": str,
     "backbone": {"name": str, "fingerprint": str},
@@ -87,10 +84,10 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
     if sentences is None and getattr(method, "needs_sentences", False):
         from ogkd.tuning.teacher import teacher_sentences
 
-        found = teacher_sentences(
+        texts = teacher_sentences(
             prompt.prompts_name, list(prompt.classnames), prompt.configuration().TRAINER[prompt.method.upper()]
         )
-        sentences = dict(zip(prompt.classnames, found, strict=True))
+        sentences = dict(zip(prompt.classnames, texts, strict=True))
     backbone = _nameable(prompt.backbone)
     config = {
         "kind": KIND,
@@ -143,9 +140,9 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
     config = read_record(path, {"kind": one_of(KIND)}, f"give a folder that {command('export')} made")
     if config.get("format") != FORMAT:
         raise UserError(f"{path} has the format {config.get('format')}, this version reads {FORMAT}: update it.")
-    found = mismatch(config, SHAPE)
-    if found or len(config["classes"]) != len(config["training_images"]):
-        reason = found or "classes and training_images differ in length"
+    wrong = mismatch(config, SHAPE)
+    if wrong or len(config["classes"]) != len(config["training_images"]):
+        reason = wrong or "classes and training_images differ in length"
         raise UserError(f"{path} is corrupt ({reason}): fetch or export it again.")
     try:
         with safe_open(folder / TENSORS, framework="pt") as file:

@@ -9,22 +9,18 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
 SIDE = 336  # pixels of each of the two pictures
 MARGIN = 8
 BAR = 14  # width of the colour bar
 SHARE = 0.5  # opacity of the colours in the right picture, over the image in grey
-# From weak to strong evidence: dark violet, red, orange, light yellow.
-STOPS = np.array([[30, 15, 70], [150, 40, 95], [235, 110, 50], [252, 250, 190]], dtype=np.float64)
 
 
 def colours(values: np.ndarray) -> np.ndarray:
-    """RGB (..., 3) uint8 of values in 0..1."""
-    place = np.clip(values, 0, 1) * (len(STOPS) - 1)
-    low = np.minimum(place.astype(int), len(STOPS) - 2)
-    share = (place - low)[..., None]
-    return (STOPS[low] * (1 - share) + STOPS[low + 1] * share).round().astype(np.uint8)
+    """RGB (..., 3) uint8 of values in 0..1, from dark violet for weak to light yellow for strong evidence."""
+    return colormaps["inferno"](np.clip(values, 0, 1), bytes=True)[..., :3]
 
 
 def grid(evidence: np.ndarray) -> np.ndarray:

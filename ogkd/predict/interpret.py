@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ogkd.core import UserError, find_checkpoint, load_checkpoint, models_in
+from ogkd.core import UserError, find_checkpoint, models_in
+from ogkd.core.torchtools import load_checkpoint
 from ogkd.models import FrozenCLIP
 from ogkd.runs.learned_classes import learned_classes
 from ogkd.runs.records import CONFIG, run_config

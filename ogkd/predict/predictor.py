@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
+from scipy.special import softmax
 from yacs.config import CfgNode
 
 from dassl.data.transforms import build_transform
@@ -158,6 +159,4 @@ def opened(image: str | Path | Image.Image, frame: int = MIDDLE) -> Image.Image:
 
 def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Softmax of logits (N, C) divided by a temperature, in double precision."""
-    scaled = logits.astype(np.float64) / temperature
-    scaled = np.exp(scaled - scaled.max(1, keepdims=True))
-    return scaled / scaled.sum(1, keepdims=True)
+    return softmax(logits.astype(np.float64) / temperature, axis=1)

@@ -12,7 +12,8 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from dassl.config import clean_cfg, get_cfg_default
-from ogkd.core import UserError, find_checkpoint, load_checkpoint, models_in
+from ogkd.core import UserError, find_checkpoint, models_in
+from ogkd.core.torchtools import load_checkpoint
 from ogkd.data.given import GivenImages
 from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.metrics import TEMPERATURES, fit_temperature
@@ -58,11 +59,10 @@ class TrainedPrompt:
     def temperature(self) -> float | None:
         """Divide logits by it for calibrated probabilities. None without validation images, or if there are too few to
         fit it, in which case the best temperature is unbounded."""
-        found = self.stored_temperature
-        if found is None and self.validation is not None:
-            kept = self.validation
-            found = fit_temperature(Predictions.load(kept) if isinstance(kept, Path) else kept)
-        return found if found is not None and TEMPERATURES[0] < found < TEMPERATURES[1] else None
+        value, stored = self.stored_temperature, self.validation
+        if value is None and stored is not None:
+            value = fit_temperature(Predictions.load(stored) if isinstance(stored, Path) else stored)
+        return value if value is not None and TEMPERATURES[0] < value < TEMPERATURES[1] else None
 
     @property
     def method(self) -> str:
@@ -117,12 +117,11 @@ def from_run(folder: str | Path) -> TrainedPrompt:
             f"{', and the novel classes with --classes' if results.get('subsample') == 'new' else ''}."
         )
     config, split = run_config(folder), drawn_images(folder)
-    drawn = split["train"]
     name = trained_on(config)
     return TrainedPrompt(
         config=config,
         classnames=learned_classes(folder),
-        labels=tuple(label for _, label, _ in drawn),
+        labels=tuple(label for _, label, _ in split["train"]),
         learned={model.name: load_checkpoint(str(find_checkpoint(model)))["state_dict"] for model in models_in(folder)},
         fingerprint=results["fingerprints"].get("weights") or "",
         stored_temperature=None,

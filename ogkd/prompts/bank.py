@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ogkd.core import UserError, expanded
 from ogkd.core.places import command, work_folder
+from ogkd.core.schema import TEXT
 from ogkd.data import catalogue
 from ogkd.data.names import class_words
 
@@ -99,12 +100,8 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def is_bank(content: object) -> bool:
     """Whether it is of the form {class name: [sentences]}, no name and no sentence empty or impossible in UTF-8."""
     return isinstance(content, dict) and all(
-        isinstance(sentences, list) and all(map(_is_text, [name, *sentences])) for name, sentences in content.items()
+        isinstance(of, list) and all(map(TEXT.allows, [name, *of])) for name, of in content.items()
     )
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip()) and not re.search(r"[\ud800-\udfff]", value)
 
 
 def load_prompts(

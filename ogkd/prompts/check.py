@@ -112,12 +112,12 @@ def _triples(words: Sequence[str]) -> set[tuple[str, str, str]]:
     return set(zip(words, words[1:], words[2:], strict=False))
 
 
-def _class_faults(found: list[str], expected: list[str]) -> Iterator[str]:
-    missing, extra = set(expected) - set(found), set(found) - set(expected)
+def _class_faults(names: list[str], expected: list[str]) -> Iterator[str]:
+    missing, extra = set(expected) - set(names), set(names) - set(expected)
     yield from (f"the class '{name}' of the split is missing" for name in expected if name in missing)
-    yield from (f"the split has no class '{name}'" for name in found if name in extra)
-    if not missing and not extra and found != expected:
-        yield f"the classes are in the order {', '.join(found)}, but the split's is {', '.join(expected)}"
+    yield from (f"the split has no class '{name}'" for name in names if name in extra)
+    if not missing and not extra and names != expected:
+        yield f"the classes are in the order {', '.join(names)}, but the split's is {', '.join(expected)}"
 
 
 def _sentence_faults(name: str, sentences: list[str], prompts_a_class: int) -> Iterator[str]:

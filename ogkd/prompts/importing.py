@@ -133,7 +133,7 @@ def parse_bank(source: bytes, variables: Sequence[str], origin: str) -> Bank:
         raise UserError(
             f"{origin} is not a Python source: give the complete raw file, not a web page that shows it."
         ) from error
-    assigned = [found for statement in module.body if (found := _assigned(statement)) and found[0] in variables]
+    assigned = [pair for statement in module.body if (pair := _assigned(statement)) and pair[0] in variables]
     if len(assigned) != 1:
         raise UserError(
             f"{origin} assigns {' or '.join(variables)} {len(assigned)} times instead of once: give the file that "

@@ -8,9 +8,9 @@ from pathlib import Path
 from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.metrics import Metric, find
-from ogkd.evaluation.statistics import Friedman, Interval, compare_differences, friedman
-from ogkd.reports.cells import Cell, Gap
-from ogkd.reports.comparisons import Contest, Entry, mean_difference
+from ogkd.evaluation.statistics import Friedman, friedman
+from ogkd.reports.cells import Cell
+from ogkd.reports.comparisons import Contest, Entry, Paired
 from ogkd.reports.critical_difference import critical_difference_diagram
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import decimals, has_hm, in_words
@@ -19,7 +19,7 @@ ALPHA = 0.05
 FEWEST = 3  # methods, and data sets, for mean ranks to be meaningful
 P_DECIMALS = 4
 
-Differences = dict[tuple[str, str], dict[str, Interval]]  # {(method, chosen one): {data set: difference}}
+Columns = dict[str, dict[tuple[str, str], Paired]]  # {column: {(method, chosen one): their difference}}
 
 
 def against_tables(
@@ -34,19 +34,16 @@ def against_tables(
         UserError: a chosen method was not run, or nothing can be compared with it.
     """
     measured, contest = find(metric), Contest(runs, protocol)
-    columns = compared_columns(contest, measured)
-    pairs = _pairs(contest, [contest.entry(name) for name in against])
-    by_column: dict[str, Differences] = {}
-    for column in columns:
-        found = {(a.name, b.name): contest.differences(metric, a, b, column) for a, b in pairs}
-        by_column[column] = {pair: of_sets for pair, of_sets in found.items() if of_sets}
-    if not any(by_column.values()):
+    pairs: list[tuple[Entry, Entry]] = []  # each row with each chosen method, once
+    for other in map(contest.entry, against):
+        pairs += [(entry, other) for entry in contest.entries if entry is not other and (other, entry) not in pairs]
+    columns: Columns = {name: contest.compare(metric, pairs, name) for name in compared_columns(contest, measured)}
+    if not any(columns.values()):
         why = f": {contest.notes[0]}" if contest.notes else "."
         raise UserError(f"Nothing can be compared with {' or '.join(against)}{why}")
-    tables = [_summary(by_column, measured)]
-    ranked = {column: ranks(contest, metric, column) for column in columns}
-    tables.append(_rank_table({column: found for column, found in ranked.items() if found}))
-    tables += [_pair_table((a.name, b.name), by_column, measured) for a, b in pairs]
+    ranked = {column: test for column in columns if (test := ranks(contest, metric, column))}
+    tables = [_summary(columns, measured), _rank_table(ranked)]
+    tables += [_pair_table((first.name, second.name), columns, measured) for first, second in pairs]
     return [table for table in tables if table.rows], contest.notes
 
 
@@ -56,15 +53,14 @@ def draw_diagrams(runs: Sequence[Run], protocol: str, metric: str, path: Path) -
     Raises:
         UserError: no column has enough methods and data sets.
     """
-    contest, drawn = Contest(runs, protocol), []
+    contest, files = Contest(runs, protocol), []
     for column in compared_columns(contest, find(metric)):
-        found = ranks(contest, metric, column)
-        if found:
-            drawn.append(path.with_stem(f"{path.stem}-{column.replace(' ', '-')}"))
-            critical_difference_diagram(found, drawn[-1], f"{find(metric).title}, {column}")
-    if not drawn:
+        if test := ranks(contest, metric, column):
+            files.append(path.with_stem(f"{path.stem}-{column.replace(' ', '-')}"))
+            critical_difference_diagram(test, files[-1], f"{find(metric).title}, {column}")
+    if not files:
         raise UserError(f"A critical-difference diagram needs {FEWEST} methods on {FEWEST} data sets in common.")
-    return drawn
+    return files
 
 
 def compared_columns(contest: Contest, metric: Metric) -> list[str]:
@@ -104,75 +100,57 @@ def what_can_be_shown(datasets: int, comparisons: int) -> str:
     )
 
 
-def _pairs(contest: Contest, named: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
-    """Each row with each chosen method, once per pair."""
-    pairs: list[tuple[Entry, Entry]] = []
-    for other in named:
-        for entry in contest.entries:
-            if entry is not other and (other, entry) not in pairs:
-                pairs.append((entry, other))
-    return pairs
-
-
-def _summary(by_column: dict[str, Differences], metric: Metric) -> Table:
+def _summary(columns: Columns, metric: Metric) -> Table:
     headers = ["difference", "data sets", "mean", "better", "ties", "worse", "p", "p (Holm)"]
-    table = Table("over data sets", headers, ranked=[False] * 7, decimals=decimals(metric))
-    most = comparisons = 0
-    for column, differences in by_column.items():
-        values = {pair: {name: one.value for name, one in of_sets.items()} for pair, of_sets in differences.items()}
-        for test in compare_differences(values, lower_is_better=metric.lower_is_better):
-            mean = mean_difference(differences[test.method, test.other])
-            counts = (test.better, len(test.datasets) - test.better - test.worse, test.worse)
-            cells: list[Cell | Gap | None] = [Cell(len(test.datasets), decimals=0), Cell(mean.value, interval=mean)]
-            cells += [Cell(count, decimals=0) for count in counts]
-            cells += [Cell(p, decimals=P_DECIMALS) for p in (test.p, test.p_holm)]
-            table.rows.append(Row(f"{column}: {test.method} minus {test.other}", cells))
-            most, comparisons = max(most, len(test.datasets)), max(comparisons, len(values))
+    table = Table("over data sets", headers, decimals=decimals(metric))
+    for column, compared in columns.items():
+        for (first, second), paired in compared.items():
+            test, number = paired.test, len(paired.by_dataset)
+            counts = (test.better, number - test.better - test.worse, test.worse)
+            cells = [Cell(number, decimals=0), Cell.of(paired.mean), *(Cell(count, decimals=0) for count in counts)]
+            p_values = [Cell(p, decimals=P_DECIMALS) for p in (test.p, test.p_holm)]
+            table.rows.append(Row(f"{column}: {first} minus {second}", [*cells, *p_values]))
+    most = max(len(paired.by_dataset) for compared in columns.values() for paired in compared.values())
     what, better = in_words(metric, "points"), "lower" if metric.lower_is_better else "higher"
     table.caption = (
         f"{what}, first method minus second; {better} is better. "
         "Mean over data sets of the paired differences, with its 95 % bootstrap interval over the test images of these "
         "data sets. Better, ties, worse: on how many data sets. p: exact two-sided Wilcoxon signed-rank test over data "
         "sets, seeds averaged first; Holm: corrected for the comparisons of a column. "
-        f"{what_can_be_shown(most, comparisons)}"
+        f"{what_can_be_shown(most, max(map(len, columns.values())))}"
     )
     return table
 
 
-def _rank_table(found: dict[str, Friedman]) -> Table:
-    names = list(dict.fromkeys(name for one in found.values() for name in one.ranks))
-    table = Table("mean ranks", ["method", *found], ranked=[True] * len(found), lower=True)
-    table.rows = [
-        Row(name, [Cell(one.ranks[name]) if name in one.ranks else None for one in found.values()]) for name in names
-    ]
-    table.caption = "Mean rank over data sets, 1 the best. " + " ".join(
-        f"{column}: {friedman_sentence(one)}" for column, one in found.items()
-    )
+def _rank_table(tests: dict[str, Friedman]) -> Table:
+    table = Table("mean ranks", ["method", *tests], ranked=[True] * len(tests), lower=True)
+    for name in dict.fromkeys(name for test in tests.values() for name in test.ranks):
+        means = [test.ranks.get(name) for test in tests.values()]
+        table.rows.append(Row(name, [None if mean is None else Cell(mean) for mean in means]))
+    sentences = [f"{column}: {friedman_sentence(test)}" for column, test in tests.items()]
+    table.caption = " ".join(["Mean rank over data sets, 1 the best.", *sentences])
     return table
 
 
-def friedman_sentence(found: Friedman) -> str:
+def friedman_sentence(test: Friedman) -> str:
     """The results of the Friedman and Nemenyi tests as a sentence."""
     start = (
-        f"Friedman test of {len(found.ranks)} methods on {len(found.datasets)} data sets, chi-square "
-        f"{found.statistic:.2f}, p = {found.p:.2g};"
+        f"Friedman test of {len(test.ranks)} methods on {len(test.datasets)} data sets, chi-square "
+        f"{test.statistic:.2f}, p = {test.p:.2g};"
     )
-    if found.p >= found.alpha:
+    if test.p >= test.alpha:
         return f"{start} no two methods can be distinguished by their ranks."
-    alike = "; ".join(", ".join(clique) for clique in found.cliques)
+    alike = "; ".join(", ".join(clique) for clique in test.cliques)
     apart = f"not distinguished: {alike}" if alike else "all are distinguished"
-    distance = f"{found.critical_difference:.2f} (level {found.alpha})"
+    distance = f"{test.critical_difference:.2f} (level {test.alpha})"
     return f"{start} by the Nemenyi test ranks differ if they are at least {distance} apart; {apart}."
 
 
-def _pair_table(pair: tuple[str, str], by_column: dict[str, Differences], metric: Metric) -> Table:
-    columns = [column for column, differences in by_column.items() if pair in differences]
-    table = Table(f"{pair[0]} minus {pair[1]}", ["data set", *columns], ranked=[False] * len(columns))
-    table.decimals = decimals(metric)
-    of_columns = [by_column[column][pair] for column in columns]
-    for dataset in sorted({name for of_sets in of_columns for name in of_sets}):
-        found = [of_sets.get(dataset) for of_sets in of_columns]
-        table.rows.append(Row(dataset, [Cell(one.value, interval=one) if one else None for one in found]))
+def _pair_table(pair: tuple[str, str], columns: Columns, metric: Metric) -> Table:
+    of_pair = {column: compared[pair].by_dataset for column, compared in columns.items() if pair in compared}
+    table = Table(f"{pair[0]} minus {pair[1]}", ["data set", *of_pair], decimals=decimals(metric))
+    for dataset in sorted(set().union(*of_pair.values())):
+        table.rows.append(Row(dataset, [Cell.of(by_dataset.get(dataset)) for by_dataset in of_pair.values()]))
     what = in_words(metric, "points")
     table.caption = f"{what}, first method minus second, with the 95 % bootstrap interval over test images."
     return table

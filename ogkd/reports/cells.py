@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -13,8 +13,8 @@ from ogkd.evaluation.collect import Run
 from ogkd.evaluation.doubts import about_run
 from ogkd.evaluation.metrics import compute, find
 from ogkd.evaluation.predictions import Predictions
-from ogkd.evaluation.relations import relations
-from ogkd.evaluation.statistics import Interval, bootstrap, combine
+from ogkd.evaluation.relations import interval, relations
+from ogkd.evaluation.statistics import Interval, combine
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,25 @@ class Cell:
     decimals: int | None = None
     doubtful: bool = False
 
+    @classmethod
+    def of(cls, interval: Interval | None, decimals: int | None = None) -> Cell | None:
+        """The value of an interval with its bounds; None without one."""
+        return interval and cls(interval.value, interval=interval, decimals=decimals)
+
 
 @dataclass(frozen=True)
-class Gap:
-    """Text in a table where there is no number, for a reason that the reader must see. Falsy, like a missing cell."""
+class Text:
+    """Text in place of a number, with small print on the page. Falsy, like a missing cell."""
 
     text: str
+    below: str = ""
 
     def __bool__(self) -> Literal[False]:
         return False
 
 
-DIVERGED = Gap("diverged")  # for a cell whose runs all diverged
+AnyCell: TypeAlias = Cell | Text | None
+DIVERGED = Text("diverged")  # for a cell whose runs all diverged
 
 
 def cell(values: Sequence[float]) -> Cell | None:
@@ -52,15 +59,15 @@ def cell(values: Sequence[float]) -> Cell | None:
     return Cell(float(np.mean(values)), float(np.std(values)), len(values)) if len(values) else None
 
 
-def combined(function: Callable[..., float], *cells: Cell | Gap | None) -> Cell | Gap | None:
-    """A number computed from several cells, with an interval if they have intervals; a gap or None if one is missing.
+def combined(function: Callable[..., float], *cells: AnyCell) -> AnyCell:
+    """A number computed from several cells, with an interval if they have intervals; a text or None if one is missing.
 
     It has no deviation, since it is computed from means over seeds. A mean is doubtful if all of its cells are, an HM
     if one of them is.
     """
     known = [one for one in cells if one]
     if len(known) < len(cells):
-        return next((one for one in cells if isinstance(one, Gap)), None)
+        return next((one for one in cells if isinstance(one, Text)), None)
     if not cells:
         return None
     intervals = [one.interval for one in known if one.interval is not None]
@@ -93,35 +100,32 @@ class Values:
 
     def __post_init__(self) -> None:
         find(self.metric)
-        self._known: dict[tuple, Cell | None] = {}
+        self._cells: dict[tuple, Cell | None] = {}
 
-    def cell(self, runs: Sequence[Run]) -> Cell | Gap | None:
+    def cell(self, runs: Sequence[Run]) -> AnyCell:
         """The mean over the runs (one per seed) that have a value. Runs that diverged have none; if all of them
-        diverged, the result is a gap that says so."""
+        diverged, the result is a text that says so."""
         finished = [run for run in runs if not run.diverged]
         if runs and not finished:
             return DIVERGED
-        found = self._mean(finished)
-        return found and replace(found, doubtful=any(map(about_run, finished)))
-
-    def _mean(self, runs: Sequence[Run]) -> Cell | None:
-        if not self.intervals:
-            values = [self.of(run) for run in runs]
-            return cell([value for value in values if value is not None])
-        key = tuple(run.path for run in runs)
-        if key not in self._known:
-            self._known[key] = self._with_interval(runs)
-        return self._known[key]
+        if self.intervals:
+            key = tuple(run.path for run in finished)
+            if key not in self._cells:
+                self._cells[key] = self._with_interval(finished)
+            result = self._cells[key]
+        else:
+            result = cell([value for run in finished if (value := self.of(run)) is not None])
+        return result and replace(result, doubtful=any(map(about_run, finished)))
 
     def of(self, run: Run) -> float | None:
         """The value of one run; None, with a reason in `missing`, if it has none."""
         if self.metric in run.results:
             value = run.results[self.metric]
-        elif (found := self._evidence(run)) is None:
-            return None
         else:
-            predictions, needed = found
-            value = compute(self.metric, predictions, **needed)
+            predictions = self._predictions(run)
+            if predictions is None:
+                return None
+            value = compute(self.metric, predictions, **relations(self.metric, run, predictions.classnames))
         return self._lacking(run, "is undefined on") if value is None else value
 
     def notes(self) -> list[str]:
@@ -132,27 +136,28 @@ class Values:
         ]
 
     def _with_interval(self, runs: Sequence[Run]) -> Cell | None:
-        found = [one for one in map(self._evidence, runs) if one is not None]
-        if not found:
+        seeds = [predictions for run in runs if (predictions := self._predictions(run))]
+        if not seeds:
             return None
         try:
-            interval = bootstrap(self.metric, [predictions for predictions, _ in found], **found[0][1])
+            result = interval(self.metric, runs[0], seeds)
         except UserError as error:
             return self._lacking(runs[0], f"has no interval ({error}) on")
-        if interval is None:
+        if result is None:
             return self._lacking(runs[0], "is undefined on")
-        return Cell(interval.value, seeds=len(found), interval=interval)
+        return Cell(result.value, seeds=len(seeds), interval=result)
 
-    def _evidence(self, run: Run) -> tuple[Predictions, dict[str, Any]] | None:
-        """The predictions and the metric's other inputs; None, with a reason in `missing`, if either is missing."""
+    def _predictions(self, run: Run) -> Predictions | None:
+        """The predictions; None, with a reason in `missing`, if they or the metric's other inputs are missing."""
         path = run.path / "predictions.npz"
         if not path.is_file():
-            return self._lacking(run, "cannot be computed, since no predictions were kept, for")
+            return self._lacking(run, "cannot be computed, since no predictions were stored, for")
         try:
             predictions = Predictions.load(path)
-            return predictions, relations(self.metric, run, predictions.classnames)
+            relations(self.metric, run, predictions.classnames)
         except UserError as error:
             return self._lacking(run, f"cannot be computed ({str(error).rstrip('.')}) for")
+        return predictions
 
     def _lacking(self, run: Run, reason: str) -> Any:
         self.missing.setdefault(reason, []).append(run)

@@ -5,16 +5,16 @@ Each table has the mean differences of the method from the others with their int
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.metrics import METRICS
-from ogkd.evaluation.statistics import Interval, compare_differences
+from ogkd.evaluation.statistics import Interval
 from ogkd.reports.against import P_DECIMALS, what_can_be_shown
-from ogkd.reports.cells import Cell, Gap
-from ogkd.reports.comparisons import Contest, mean_difference
+from ogkd.reports.cells import AnyCell, Cell
+from ogkd.reports.comparisons import Contest, Paired, mean_difference
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import decimals
 
@@ -22,7 +22,7 @@ LIKE_ACCURACY = 2.0  # points: severity is compared on data sets where accuracie
 RELIABILITY = ("expected_calibration_error", "nll", "aurc")
 
 Place = tuple[Contest, str]  # where a metric is measured: a column of one protocol's contest
-Differences = dict[str, dict[str, Interval]]  # {other method: {data set: difference}}
+Differences = dict[str, Paired]  # {other method: the method minus it}
 
 
 def claim_tables(
@@ -50,11 +50,9 @@ def claim_tables(
         """The differences from the rivals that have a data set in common with the method."""
         contest, column = place
         there = {entry.method for entry in contest.entries}
-        if method not in there:
-            return {}
-        ours, others = contest.entry(method), [contest.entry(name) for name in rivals if name in there]
-        of_all = {other.name: contest.differences(metric, ours, other, column) for other in others}
-        return {name: of_sets for name, of_sets in of_all.items() if of_sets}
+        others = [contest.entry(name) for name in rivals if {name, method} <= there]
+        compared = contest.compare(metric, [(contest.entry(method), other) for other in others], column)
+        return {other: paired for (_, other), paired in compared.items()}
 
     base, novel, hm = ((base2new, column) for column in base2new.columns)
     shots = [(few_shot, column) for column in few_shot.columns]
@@ -88,16 +86,14 @@ def _table(title: str, metric: str, columns: dict[str, Differences]) -> Table:
     """One row per other method; for each place the mean difference and p over data sets."""
     entry, columns = METRICS[metric], {name: of_rivals for name, of_rivals in columns.items() if of_rivals}
     headers = ["against", *(header for name in columns for header in (name, f"{name}: p (Holm)"))]
-    table = Table(title, headers, ranked=[False] * (len(headers) - 1), decimals=decimals(entry))
-    rows: dict[str, Row] = {}
-    for place, of_rivals in enumerate(columns.values()):
-        values = {("", rival): {name: one.value for name, one in of.items()} for rival, of in of_rivals.items()}
-        for test in compare_differences(values, lower_is_better=entry.lower_is_better):
-            row = rows.setdefault(test.other, Row(test.other, [None] * (len(headers) - 1)))
-            of_sets = of_rivals[test.other]
-            row.cells[2 * place : 2 * place + 2] = [_cell(of_sets), Cell(test.p_holm, decimals=P_DECIMALS)]
-    table.rows = list(rows.values())
-    table.datasets = _most([of_sets for of_rivals in columns.values() for of_sets in of_rivals.values()])
+    table = Table(title, headers, decimals=decimals(entry))
+    for rival in dict.fromkeys(rival for of_rivals in columns.values() for rival in of_rivals):
+        cells: list[AnyCell] = []
+        for paired in (of_rivals.get(rival) for of_rivals in columns.values()):
+            p = Cell(paired.test.p_holm, decimals=P_DECIMALS) if paired else None
+            cells += [Cell.of(paired and paired.mean), p]
+        table.rows.append(Row(rival, cells))
+    table.datasets = _most(paired for of_rivals in columns.values() for paired in of_rivals.values())
     unit = " in points" if entry.unit == "%" else ""
     table.caption = f"Differences{unit}; {'lower' if entry.lower_is_better else 'higher'} is better."
     if title.startswith("Reliability"):
@@ -111,17 +107,16 @@ def _severity(column: str, accuracy: Differences, cost: Differences, severity: D
     Many small mistakes lower the mean severity, so severity alone would reward being wrong more often.
     """
     headers = ["against", "accuracy", "expected cost", "mistake severity", "like sets", "severity at like accuracy"]
-    table = Table(f"Severity of mistakes: {column}", headers, ranked=[False] * 5)
-    table.decimals = decimals(METRICS["expected_cost"])
-    for rival, of_sets in cost.items():
-        of_accuracy, of_mistakes = accuracy[rival], severity.get(rival, {})
+    table = Table(f"Severity of mistakes: {column}", headers, decimals=decimals(METRICS["expected_cost"]))
+    for rival, of_cost in cost.items():
+        of_accuracy, of_mistakes = accuracy[rival].by_dataset, severity[rival].by_dataset if rival in severity else {}
         like = {name: one for name, one in of_mistakes.items() if abs(of_accuracy[name].value) <= LIKE_ACCURACY}
-        cells: list[Cell | Gap | None] = [
-            _cell({name: of_accuracy[name] for name in of_sets}, decimals(METRICS["accuracy"])),
-            _cell(of_sets), _cell(of_mistakes), Cell(len(like), decimals=0), _cell(like),
+        cells: list[AnyCell] = [
+            _mean({name: of_accuracy[name] for name in of_cost.by_dataset}, decimals(METRICS["accuracy"])),
+            Cell.of(of_cost.mean), _mean(of_mistakes), Cell(len(like), decimals=0), _mean(like),
         ]  # fmt: skip
         table.rows.append(Row(rival, cells))
-    table.datasets = _most(list(cost.values()))
+    table.datasets = _most(cost.values())
     table.caption = (
         "Accuracy in points, higher is better; costs from 0 to 1, lower is better. Mistake severity is the mean cost "
         "of the mistakes alone, which falls when small mistakes are added, so it is compared only on the like sets: "
@@ -130,14 +125,11 @@ def _severity(column: str, accuracy: Differences, cost: Differences, severity: D
     return table
 
 
-def _most(of_rivals: Sequence[dict[str, Interval]]) -> tuple[str, ...]:
+def _most(compared: Iterable[Paired]) -> tuple[str, ...]:
     """The data sets of the difference that averages over the most."""
-    return max(map(tuple, of_rivals), key=len, default=())
+    return max((tuple(paired.by_dataset) for paired in compared), key=len, default=())
 
 
-def _cell(differences: dict[str, Interval], decimals: int | None = None) -> Cell | None:
+def _mean(differences: dict[str, Interval], decimals: int | None = None) -> Cell | None:
     """The mean difference; None if there are none."""
-    if not differences:
-        return None
-    mean = mean_difference(differences)
-    return Cell(mean.value, interval=mean, decimals=decimals)
+    return Cell.of(mean_difference(differences), decimals) if differences else None

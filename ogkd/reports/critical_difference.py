@@ -11,7 +11,7 @@ ROW = 0.28  # inches between two names
 BAR = 0.12  # inches between two bars
 
 
-def critical_difference_diagram(found: Friedman, path: Path, title: str = "") -> None:
+def critical_difference_diagram(test: Friedman, path: Path, title: str = "") -> None:
     """Draw the mean ranks on a line, 1 on the left, with a bar over each group of indistinguishable methods.
 
     Without a significant Friedman test one bar covers all methods. The file's suffix determines its format: .svg, .pdf
@@ -19,8 +19,8 @@ def critical_difference_diagram(found: Friedman, path: Path, title: str = "") ->
     """
     from matplotlib.figure import Figure
 
-    names, ranks = list(found.ranks), list(found.ranks.values())
-    cliques = found.cliques if found.p < found.alpha else (tuple(names),)
+    names, ranks = list(test.ranks), list(test.ranks.values())
+    cliques = test.cliques if test.p < test.alpha else (tuple(names),)
     rows = (len(names) + 1) // 2
     bars = 0.15 + BAR * len(cliques)
     height = 0.9 + bars + ROW * rows
@@ -45,10 +45,10 @@ def critical_difference_diagram(found: Friedman, path: Path, title: str = "") ->
         )  # fmt: skip
     for number, clique in enumerate(cliques):
         y = -(0.12 + BAR * number)
-        axes.hlines(y, found.ranks[clique[0]] - 0.04, found.ranks[clique[-1]] + 0.04, color="black", linewidth=3)
-    distance = min(found.critical_difference, len(names) - 1)
+        axes.hlines(y, test.ranks[clique[0]] - 0.04, test.ranks[clique[-1]] + 0.04, color="black", linewidth=3)
+    distance = min(test.critical_difference, len(names) - 1)
     axes.plot([1, 1 + distance], [0.42, 0.42], color="black", linewidth=1.5)
-    axes.text(1, 0.46, f"critical difference {found.critical_difference:.2f}", fontsize=8, va="bottom")
+    axes.text(1, 0.46, f"critical difference {test.critical_difference:.2f}", fontsize=8, va="bottom")
     if title:
         axes.text(len(names), 0.46, title, fontsize=9, ha="right", va="bottom")
     with atomic_path(path) as temporary:

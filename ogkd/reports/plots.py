@@ -81,7 +81,7 @@ def _lines(runs: Sequence[Run], option: str, metric: str) -> dict[str, dict[floa
     for value in sorted(at_value):
         tables = make(at_value[value], metric)
         if len(tables) != 1 or len(tables[0].rows) != 1:
-            raise UserError(f"The runs of {option} {value:g} differ in more than that: draw one configuration alone.")
+            raise UserError(f"The runs of {option} {value:g} differ in more than that: draw one configuration.")
         for name, cell in zip(tables[0].headers[1:], tables[0].rows[0].cells, strict=True):
             if cell:
                 lines.setdefault(name, {})[value] = cell

@@ -7,7 +7,7 @@ means"), and the mean of the data sets' HM ("mean of HM"). Some tables mix them,
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -15,11 +15,10 @@ from typing import cast
 
 from ogkd import evaluation
 from ogkd.core import UserError, did_you_mean
-from ogkd.evaluation.collect import Run
 from ogkd.reports.cells import Cell, harmonic_mean, mean
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import HM_OF_MEANS, MEAN_OF_HM, average
-from ogkd.reports.variants import by_shots, shots_name, variants
+from ogkd.reports.variants import shots_name
 
 FILE = Path(evaluation.__file__).with_name("published.json")
 DEFINITIONS = {"HM of the means": HM_OF_MEANS, "mean of the sets' HM": MEAN_OF_HM}  # as the file calls them
@@ -72,95 +71,91 @@ def sources() -> dict[str, Source]:
 
 def find_source(name: str, backbone: str) -> Source:
     """The source with a name. Raises UserError if there is none, or it has another backbone."""
-    if name not in sources():
+    source = sources().get(name)
+    if source is None:
         guess, known = did_you_mean(name, list(sources())), ", ".join(sources())
         raise UserError(f"There is no published source {name!r}{guess}; there are {known}.")
-    if sources()[name].backbone != backbone:
-        raise UserError(f"The figures of {name} are for {sources()[name].backbone}, not for {backbone}.")
-    return sources()[name]
+    if source.backbone != backbone:
+        raise UserError(f"The figures of {name} are for {source.backbone}, not for {backbone}.")
+    return source
 
 
 def fitting_source(backbone: str, protocol: str, datasets: Sequence[str]) -> Source:
     """The source of averages that fits the runs: the largest whose data sets were all run, else the one with the most
     data sets run. Raises UserError if there is none for the backbone."""
-    found = [s for s in sources().values() if s.backbone == backbone and s.sets[protocol] and averages(s, protocol)]
-    found = [source for source in found if not by_dataset(source, protocol)] or found
-    if not found:
+    of_backbone = [one for one in sources().values() if one.backbone == backbone and one.sets[protocol]]
+    with_averages = [one for one in of_backbone if averages(one, protocol)]
+    fitting = [one for one in with_averages if not by_dataset(one, protocol)] or with_averages
+    if not fitting:
         known = ", ".join(dict.fromkeys(source.backbone for source in sources().values()))
         raise UserError(f"No published averages for {backbone} are known; there are some for {known}.")
-    run, sets = set(datasets), {source.name: set(source.sets[protocol] or ()) for source in found}
-    return max(found, key=lambda source: (run >= sets[source.name], len(run & sets[source.name])))
 
+    def fit(source: Source) -> tuple[bool, int]:
+        sets = set(source.sets[protocol] or ())
+        return set(datasets) >= sets, len(sets.intersection(datasets))
 
-def fitting_by_dataset(backbone: str, protocol: str) -> Source | None:
-    """The source of figures per data set for a backbone; None if there is none."""
-    found = [source for source in sources().values() if source.backbone == backbone and by_dataset(source, protocol)]
-    return found[0] if found else None
+    return max(fitting, key=fit)
 
 
 def averages(source: Source, protocol: str) -> Figures:
     """A source's averages over its data sets, by method and column, computed from its figures per data set if any."""
-    found: Figures = {}
+    figures: Figures = {}
     for entry in _content()["averages"]:
         if (entry["source"], entry["protocol"]) == (source.name, protocol):
             if protocol == "few_shot":
                 columns = dict(zip(map(shots_name, entry["shots"]), entry["accuracy"], strict=True))
             else:
                 columns = {"base": entry["base"], "novel": entry["novel"], DEFINITIONS[entry["hm_is"]]: entry["hm"]}
-            found[entry["method"]] = columns
-    of_sets = [] if found else list(by_dataset(source, protocol).values())
-    for method in {method for figures in of_sets for method in figures}:
-        found[method] = _averaged([figures[method] for figures in of_sets])
-    return found
-
-
-def _averaged(of_sets: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    result = {column: mean(*(figures[column] for figures in of_sets)) for column in of_sets[0]}
-    if "HM" in result:
-        result[MEAN_OF_HM] = result.pop("HM")
-        result[HM_OF_MEANS] = harmonic_mean(result["base"], result["novel"])
-    return result
+            figures[entry["method"]] = columns
+    of_sets = [] if figures else list(by_dataset(source, protocol).values())
+    for method in {method for of_set in of_sets for method in of_set}:
+        figures[method] = columns = _means(of_set[method] for of_set in of_sets)
+        if "HM" in columns:
+            columns[MEAN_OF_HM] = columns.pop("HM")
+            columns[HM_OF_MEANS] = harmonic_mean(columns["base"], columns["novel"])
+    return figures
 
 
 def by_dataset(source: Source, protocol: str) -> dict[str, Figures]:
     """A source's figures per data set, as means over its seeds; {} if it has none. HM is the HM of the means."""
-    found: dict[str, Figures] = {}
-    for dataset, methods in by_seed(source, protocol).items():
-        for method, of_seeds in methods.items():
-            columns = {
-                column: mean(*(figures[column] for figures in of_seeds.values() if column in figures))
-                for column in dict.fromkeys(column for figures in of_seeds.values() for column in figures)
-            }
-            if protocol == "base2new":
-                columns["HM"] = harmonic_mean(columns["base"], columns["novel"])
-            found.setdefault(dataset, {})[method] = columns
-    return found
+    seeds: dict[str, dict[str, list[dict[str, float]]]] = {}
+    for (dataset, method, _), columns in single_runs(source, protocol).items():
+        seeds.setdefault(dataset, {}).setdefault(method, []).append(columns)
+    figures = {name: {method: _means(of) for method, of in methods.items()} for name, methods in seeds.items()}
+    for columns in (columns for of_set in figures.values() for columns in of_set.values()):
+        if protocol == "base2new":
+            columns["HM"] = harmonic_mean(columns["base"], columns["novel"])
+    return figures
 
 
-def by_seed(source: Source, protocol: str) -> dict[str, dict[str, dict[int, dict[str, float]]]]:
-    """A source's figures of single runs, {data set: {method: {seed: {column: percent}}}}; {} if it has none."""
-    content = _content()["released_checkpoints"]
-    found: dict = {}
-    if content["source"] != source.name:
-        return found
-    for row in content["rows"]:
+def single_runs(source: Source, protocol: str) -> dict[tuple[str, str, int], dict[str, float]]:
+    """A source's figures of single runs, {(data set, method, seed): {column: percent}}; {} if it has none."""
+    content, runs = _content()["released_checkpoints"], dict[tuple[str, str, int], dict[str, float]]()
+    for row in content["rows"] if content["source"] == source.name else ():
         facts = dict(zip(content["columns"][row[0]], row, strict=True))
-        if facts["protocol"] != protocol:
-            continue
-        for part in PROTOCOLS[protocol]:
-            column = shots_name(facts["shots"]) if protocol == "few_shot" else part
-            of_method = found.setdefault(facts["dataset"], {}).setdefault(content["method"], {})
-            of_method.setdefault(facts["seed"], {})[column] = facts[part]
-    return found
+        if facts["protocol"] == protocol:
+            columns = runs.setdefault((facts["dataset"], content["method"], facts["seed"]), {})
+            for part in PROTOCOLS[protocol]:
+                columns[shots_name(facts["shots"]) if protocol == "few_shot" else part] = facts[part]
+    return runs
+
+
+def _means(of_all: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each column over those that have it."""
+    values: dict[str, list[float]] = {}
+    for columns in of_all:
+        for column, value in columns.items():
+            values.setdefault(column, []).append(value)
+    return {column: mean(*of_column) for column, of_column in values.items()}
 
 
 def with_published(
-    tables: Sequence[Table], runs: Sequence[Run], protocol: str, name: str = "", each: bool = False
+    tables: Sequence[Table], backbone: str, protocol: str, name: str = "", each: bool = False
 ) -> tuple[list[Table], list[str]]:
     """Accuracy tables per data set and their average, with published figures next to ours.
 
     Args:
-        tables: the protocol's tables per data set. runs: their runs, all with one backbone.
+        tables: the protocol's tables per data set. backbone: that of their runs.
         name: the source; by default the one that fits the runs, and for single data sets one that has them.
         each: whether to include a source's figures per data set and seed; those of a named source are always included.
 
@@ -169,15 +164,16 @@ def with_published(
     Raises:
         UserError: there is no such source, or none for the backbone.
     """
-    backbone, datasets = runs[0].backbone, [name for table in tables for name in table.datasets]
+    datasets = [name for table in tables for name in table.datasets]
     source = find_source(name, backbone) if name else fitting_source(backbone, protocol, datasets)
-    per_set = source if name else fitting_by_dataset(backbone, protocol) if each else None
+    with_sets = (one for one in sources().values() if one.backbone == backbone and by_dataset(one, protocol))
+    per_set = source if name else next(with_sets, None) if each else None
     figures = by_dataset(per_set, protocol) if per_set else {}
     result = []
     for table in tables:
         (dataset,) = table.datasets
         result.append(beside(table, figures[dataset], cast(Source, per_set)) if dataset in figures else table)
-        seeds = seeds_beside(runs, per_set, protocol, dataset) if each and per_set else None
+        seeds = seeds_beside(table, per_set, protocol) if each and per_set else None
         result += [seeds] if seeds else []
     sets = source.sets[protocol]
     notes = [
@@ -231,32 +227,25 @@ def average_beside(table: Table, source: Source, protocol: str) -> tuple[Table, 
     return beside(table, averages(source, protocol), source, comparable=not notes), notes
 
 
-def seeds_beside(runs: Sequence[Run], source: Source, protocol: str, dataset: str) -> Table | None:
-    """Our accuracies of single runs on one data set next to a source's; None if it has none for these runs.
-
-    Only runs of methods as configured are shown.
-    """
-    parts = {"train_base": "base", "test_new": "novel"} if protocol == "base2new" else {"few_shot": None}
-    figures = by_seed(source, protocol).get(dataset, {})
+def seeds_beside(table: Table, source: Source, protocol: str) -> Table | None:
+    """The accuracies of single runs of methods as configured in a data set's table next to a source's; None if it has
+    none for these runs."""
+    (dataset,), published = table.datasets, single_runs(source, protocol)
     rows: dict[str, dict[str, Cell]] = {}
     theirs: Figures = {}
-    columns: dict[str, None] = {}
-    for variant in variants([run for run in runs if run.dataset == dataset and run.kind in parts])[0]:
-        if variant.label or variant.method not in figures:
-            continue
-        for run in sorted(variant.runs, key=lambda run: (by_shots(run.shots), run.kind == "test_new")):
-            column = parts[run.kind] or shots_name(run.shots)
-            published = figures[variant.method].get(run.seed, {})
-            if column in published:
-                name = f"{variant.title}, seed {run.seed}"
+    for row in (row for row in table.rows if not row.variant):
+        for column, run in ((column, run) for column, runs in row.runs.items() for run in runs if not run.diverged):
+            figures = published.get((dataset, row.method, run.seed), {})
+            if column in figures:
+                name = f"{row.name}, seed {run.seed}"
                 rows.setdefault(name, {})[column] = Cell(run.results["accuracy"])
-                theirs[name], columns[column] = published, None
+                theirs[name] = figures
+    columns = [header for header in table.headers[1:] if any(header in cells for cells in rows.values())]
     if not rows:
         return None
     title = f"{dataset} {protocol.replace('_', '-')}, by seed"
-    table = Table(title, ["method", *columns], ranked=[False] * len(columns))
-    table.caption = "Accuracy in % of single runs."
-    table.rows = [
+    result = Table(title, ["method", *columns], ranked=[False] * len(columns), caption="Accuracy in % of single runs.")
+    result.rows = [
         Row(name, [cells.get(column) for column in columns], method=name) for name, cells in sorted(rows.items())
     ]
-    return beside(table, theirs, source)
+    return beside(result, theirs, source)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from ogkd.core import atomic_path
 from ogkd.core.escape import markdown, no_formula, plain
-from ogkd.reports.cells import Cell, Gap
+from ogkd.evaluation.collect import Run
+from ogkd.reports.cells import AnyCell, Cell, Text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,12 +32,16 @@ SHEET_NAME = 31  # maximum number of characters
 
 @dataclass
 class Row:
-    """A name and one cell per column. Rows of several tables are joined by method and variant ("": as configured)."""
+    """A name and one cell per column. Rows of several tables are joined by method and variant ("": as configured).
+
+    runs: those of each column that is measured, also those that diverged.
+    """
 
     name: str
-    cells: list[Cell | Gap | None]
+    cells: list[AnyCell]
     method: str = ""
     variant: str = ""
+    runs: dict[str, list[Run]] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -47,7 +52,7 @@ class Row:
 class Table:
     """Rows under headers; the first header is for the row names.
 
-    ranked: whether a column has a best cell: the highest, or with `lower` the lowest.
+    ranked: whether a column has a best cell: the highest, or with `lower`, for all columns or for each, the lowest.
     decimals: digits after the decimal point, for display and ranking.
     caption: what the cells show. footnotes: important remarks on cells, printed below the caption.
     notes: remarks on the runs, printed separately from the table.
@@ -58,7 +63,7 @@ class Table:
     headers: list[str]
     rows: list[Row] = field(default_factory=list)
     ranked: Sequence[bool] = ()
-    lower: bool = False
+    lower: bool | Sequence[bool] = False
     decimals: int = 2
     caption: str = ""
     footnotes: list[str] = field(default_factory=list)
@@ -68,12 +73,13 @@ class Table:
     def ranks(self) -> list[list[int | None]]:
         """For each row and column 0 (best), 1 (second) or None; equal values share a rank. Doubtful cells have none."""
         result: list[list[int | None]] = [[None] * len(self.headers[1:]) for _ in self.rows]
+        lower = [self.lower] * len(self.ranked) if isinstance(self.lower, bool) else self.lower
         for column, ranked in enumerate(self.ranked):
             if not ranked or len(self.rows) < 2:
                 continue
             cells = [row.cells[column] for row in self.rows]
-            shown = [round(c.mean, _digits(c, self.decimals)) if c and not c.doubtful else None for c in cells]
-            order = sorted({value for value in shown if value is not None}, reverse=not self.lower)
+            shown = [round(c.mean, digits_of(c, self.decimals)) if c and not c.doubtful else None for c in cells]
+            order = sorted({value for value in shown if value is not None}, reverse=not lower[column])
             for row, value in enumerate(shown):
                 if value is not None and order.index(value) < 2:
                     result[row][column] = order.index(value)
@@ -84,11 +90,11 @@ class Table:
         return [sentence for sentence in (self.caption, *self.footnotes) if sentence]
 
 
-def text(cell: Cell | Gap | None, decimals: int = 2) -> str:
+def text(cell: AnyCell, decimals: int = 2) -> str:
     """A cell as text: the mean with its interval, or ± standard deviation if there are several seeds."""
     if not cell:
-        return cell.text if isinstance(cell, Gap) else "–"
-    digits = _digits(cell, decimals)
+        return cell.text if isinstance(cell, Text) else "–"
+    digits = digits_of(cell, decimals)
     mean = _number(cell.mean, digits)
     if cell.interval:
         return f"{mean} [{_number(cell.interval.low, digits)}, {_number(cell.interval.high, digits)}]"
@@ -99,7 +105,8 @@ def _number(value: float, digits: int) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}"  # without a minus for 0
 
 
-def _digits(cell: Cell, decimals: int) -> int:
+def digits_of(cell: Cell, decimals: int) -> int:
+    """Digits after the decimal point: the cell's own, else the table's."""
     return decimals if cell.decimals is None else cell.decimals
 
 
@@ -152,7 +159,7 @@ def _csv(tables: Sequence[Table]) -> str:
     """
     import pandas as pd
 
-    cells: dict[str, list[Cell | Gap | None]] = {}
+    cells: dict[str, list[AnyCell]] = {}
     for table in tables:
         for place, header in enumerate(table.headers[1:]):
             cells.setdefault(header, []).extend(row.cells[place] for row in table.rows)
@@ -167,7 +174,7 @@ def _csv(tables: Sequence[Table]) -> str:
     return pd.concat(frames).to_csv(index=False, lineterminator="\n")
 
 
-def _spread(cells: Iterable[Cell | Gap | None]) -> tuple[str, ...]:
+def _spread(cells: Iterable[AnyCell]) -> tuple[str, ...]:
     """What a column has beside the means."""
     known = [cell for cell in cells if cell]
     if any(cell.interval for cell in known):
@@ -186,9 +193,9 @@ def _numbers(table: Table, parts: Mapping[str, tuple[str, ...]], as_text: bool =
     for row in table.rows:
         line: list[object] = [neutral(row.name)]
         for header, cell in zip(table.headers[1:], row.cells, strict=True):
-            values: list[object] = [cell.text if isinstance(cell, Gap) else ""]
+            values: list[object] = [cell.text if isinstance(cell, Text) else ""]
             if cell:
-                digits = _digits(cell, table.decimals)
+                digits = digits_of(cell, table.decimals)
                 digits += 2 if digits or cell.decimals is None else 0
                 spread = (cell.interval.low, cell.interval.high) if cell.interval else (cell.std,)
                 numbers = [cell.mean, *(spread if len(spread) == len(parts[header]) - 1 else ())]
@@ -219,7 +226,7 @@ def write_xlsx(tables: Sequence[Table], path: Path) -> None:
             for row, ranks in zip(table.rows, table.ranks(), strict=True):
                 styles.append([""])
                 for of_header, cell, rank in zip(parts.values(), row.cells, ranks, strict=True):
-                    digits = _digits(cell, table.decimals) if cell else 0
+                    digits = digits_of(cell, table.decimals) if cell else 0
                     style = f"number-format: 0{'.' if digits else ''}{'0' * digits};"
                     styles[-1] += [style + ("" if rank is None else CSS[rank]), *[style] * (len(of_header) - 1)]
             css = pd.DataFrame(styles, columns=frame.columns)

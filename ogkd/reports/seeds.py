@@ -25,8 +25,8 @@ def seed_metrics(folder: Path, test_log: bool = False) -> dict[str, float] | Non
     """
     results = folder / "results.json"
     if results.is_file():
-        found = read_results(results)
-        return {name: float(found[name]) for name in METRICS if found.get(name) is not None}
+        values = read_results(results)
+        return {name: float(values[name]) for name in METRICS if values.get(name) is not None}
     logs = sorted(folder.glob("log.txt*"))  # names of later logs end with a time
     text = logs[-1].read_text(encoding="utf-8", errors="replace") if logs else ""
     if not test_log:

@@ -12,7 +12,7 @@ from ogkd.evaluation.methods import order
 from ogkd.evaluation.metrics import Metric, find
 from ogkd.reports.cells import Cell, Values, cell, combined, harmonic_mean, mean
 from ogkd.reports.render import Row, Table
-from ogkd.reports.variants import Variant, by_shots, shots_name, variants
+from ogkd.reports.variants import KINDS, Variant, by_shots, column_of, shots_name, variants
 
 HM_OF_MEANS, MEAN_OF_HM = "HM of means", "mean of HM"  # the two averages of HM
 DISPERSION = "mean ± population standard deviation over seeds"
@@ -31,15 +31,15 @@ def base2new_tables(
     Raises:
         UserError: there are several backbones, or the metric is unknown.
     """
-    found, notes = variants(of_kinds(runs, "train_base", "test_new"))
+    of_rows, notes = variants(of_kinds(runs, *KINDS["base2new"]))
     notes += [
         f"{run.path} was trained on the novel classes, so it is left out: they must be new to a run."
         for run in runs
         if run.kind == "train_new"
     ]
     rows = []
-    for variant in found:
-        base, novel = variant.of("train_base"), variant.of("test_new")
+    for variant in of_rows:
+        base, novel = variant.in_column("base"), variant.in_column("novel")
         # A run that diverged on the base classes has no novel test; it records whether it would have had one.
         novel = [*novel, *(run for run in base if run.diverged and run.results.get("novel", True))]
         if base:
@@ -53,12 +53,12 @@ def few_shot_tables(
     runs: Sequence[Run], metric: str = "accuracy", seconds: bool = False, intervals: bool = False
 ) -> list[Table]:
     """One table per data set. One column per shot count, one row per variant; see `base2new_tables`."""
-    found, notes = variants(of_kinds(runs, "few_shot"))
+    of_rows, notes = variants(of_kinds(runs, "few_shot"))
     rows = []
-    for variant in found:
-        numbers = {run.shots for other in found if other.dataset == variant.dataset for run in other.runs}
-        columns = {shots_name(number): variant.of("few_shot", number) for number in sorted(numbers, key=by_shots)}
-        rows.append((variant, columns))
+    for variant in of_rows:
+        numbers = {run.shots for other in of_rows if other.dataset == variant.dataset for run in other.runs}
+        columns = [shots_name(number) for number in sorted(numbers, key=by_shots)]
+        rows.append((variant, {column: variant.in_column(column) for column in columns}))
     return _tables("few-shot", rows, notes, find(metric), seconds, intervals)
 
 
@@ -88,7 +88,7 @@ def _tables(
         if seconds:
             took = cell(_seconds(columns))
             cells.append(took and Cell(took.mean))
-        table.rows.append(Row(variant.name, cells, variant.method, variant.key))
+        table.rows.append(Row(variant.name, cells, variant.method, variant.key, columns))
         for header, runs in columns.items():  # the novel column marks what diverged on the base classes without a note
             table.footnotes += footnotes(
                 variant.name, header, [run for run in runs if header != "novel" or run.kind == "test_new"]
@@ -201,8 +201,8 @@ def _uneven(rows: Sequence[tuple[Variant, dict[str, list[Run]]]]) -> list[str]:
 
 def _what(variant: Variant, runs: Sequence[Run]) -> str:
     """The cell that the runs belong to, in words."""
-    classes = {"train_base": "base", "test_new": "novel", "few_shot": f"few-shot {shots_name(runs[0].shots)}"}
-    return f"{variant.name} on {variant.dataset}, {classes[runs[0].kind]},"
+    protocol = "few-shot " if runs[0].kind == "few_shot" else ""
+    return f"{variant.name} on {variant.dataset}, {protocol}{column_of(runs[0])},"
 
 
 def _listed(seeds: Iterable[int]) -> str:

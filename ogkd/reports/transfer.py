@@ -50,9 +50,9 @@ def transfer_tables(runs: Sequence[Run], metric: str = "accuracy") -> list[Table
             ["method", measured.title, f"{percent} from", f"{percent} to"],
             ranked=[True, False, False], lower=measured.lower_is_better, decimals=decimals(measured),
         )  # fmt: skip
-        found, conflicts = variants([run for run in chosen if (run.source, run.dataset, run.shots) == route])
+        of_rows, conflicts = variants([run for run in chosen if (run.source, run.dataset, run.shots) == route])
         notes, images = notes + conflicts, set[int]()
-        for variant in found:
+        for variant in of_rows:
             whole = intervals.cell(variant.runs)
             interval = whole.interval if whole and whole.seeds == len(variant.runs) else None
             ends = [Cell(interval.low), Cell(interval.high)] if interval else [None, None]
@@ -60,7 +60,7 @@ def transfer_tables(runs: Sequence[Run], metric: str = "accuracy") -> list[Table
             table.rows.append(Row(variant.name, [means.cell(variant.runs), *ends], variant.method, variant.key))
             table.footnotes += footnotes(variant.name, target, variant.runs)
         on = f" on {images.pop()} test images" if len(images) == 1 else ""
-        several = any(len(variant.runs) > 1 for variant in found)
+        several = any(len(variant.runs) > 1 for variant in of_rows)
         seeds = f", {DISPERSION}, with the mean's" if several else ", with its"
         table.caption = f"{in_words(measured)}{on}{seeds} {percent} bootstrap interval over images."
         tables.append(table)

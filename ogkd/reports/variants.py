@@ -20,6 +20,8 @@ from ogkd.evaluation.methods import known_methods, order
 from ogkd.evaluation.metrics import METRICS
 from ogkd.evaluation.protocol import BASE2NEW_SHOTS, PLACES
 
+KINDS = {"base2new": ("train_base", "test_new"), "few_shot": ("few_shot",)}  # of a protocol's runs
+PARTS = {"train_base": "base", "test_new": "novel"}
 # Keys that tables group by, or compare by a fingerprint.
 GROUPED = ("SEED", "DATASET.NAME", "DATASET.FOLDER", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",
            "MODEL.BACKBONE.NAME", "TRAINER.NAME")  # fmt: skip
@@ -49,9 +51,9 @@ class Variant:
     def name(self) -> str:
         return f"{self.title}, {self.label}" if self.label else self.title
 
-    def of(self, kind: str, shots: int | None = None) -> list[Run]:
-        """The runs of a kind (and shot count), one per seed, including those that diverged if they were passed in."""
-        return [run for run in self.runs if run.kind == kind and shots in (None, run.shots)]
+    def in_column(self, column: str) -> list[Run]:
+        """The runs in a column, one per seed, including those that diverged if they were passed in."""
+        return [run for run in self.runs if column_of(run) == column]
 
 
 @dataclass
@@ -72,20 +74,20 @@ def variants(runs: Sequence[Run]) -> tuple[list[Variant], list[str]]:
 
     Labels are consistent over data sets, so that rows of different data sets can be joined by method and key.
     """
-    found: list[Variant] = []
+    result: list[Variant] = []
     notes: list[str] = []
     for method, of_method in _grouped(runs, lambda run: run.method):
         groups = list(chain.from_iterable(_split(same) for _, same in _grouped(of_method, lambda run: run.dataset)))
-        _tell_apart(groups)
+        _distinguish(groups)
         short = _short_names({name for group in groups for name in group.label})
         for group in groups:
             label = ", ".join(_words(short[name], value) for name, value in sorted(group.label.items()))
             one_per_seed, conflicts = _one_per_seed(group.runs)
             title, key = _title(group.runs[0]), _key(group.label)
-            found.append(Variant(method, title, label, key, group.dataset, tuple(one_per_seed)))
+            result.append(Variant(method, title, label, key, group.dataset, tuple(one_per_seed)))
             notes += conflicts + _of_changed_data(one_per_seed)
-    found.sort(key=lambda variant: (*order(variant.method), variant.label, variant.dataset))
-    return _with_class_names(found), notes
+    result.sort(key=lambda variant: (*order(variant.method), variant.label, variant.dataset))
+    return _with_class_names(result), notes
 
 
 def _split(runs: Sequence[Run]) -> Iterator[_Group]:
@@ -127,7 +129,7 @@ def _other_facts(run: Run) -> dict[str, object]:
     return facts
 
 
-def _tell_apart(groups: Sequence[_Group]) -> None:
+def _distinguish(groups: Sequence[_Group]) -> None:
     """Make equal labels on one data set distinct by what the groups differ in: configuration, else weights, else data.
 
     What distinguishes two groups on one data set is added on the others too, except for data, which always differ.
@@ -200,12 +202,12 @@ def _title(run: Run) -> str:
     return known.title if known else run.results.get("title") or run.method
 
 
-def _with_class_names(found: Sequence[Variant]) -> list[Variant]:
+def _with_class_names(of_rows: Sequence[Variant]) -> list[Variant]:
     """Variants whose method shares its title with another also get the class name in their title."""
     methods: dict[str, set[str]] = {}
-    for variant in found:
+    for variant in of_rows:
         methods.setdefault(variant.title, set()).add(variant.method)
-    return [replace(v, title=f"{v.title} ({v.method})") if len(methods[v.title]) > 1 else v for v in found]
+    return [replace(v, title=f"{v.title} ({v.method})") if len(methods[v.title]) > 1 else v for v in of_rows]
 
 
 def _short_names(keys: Iterable[str]) -> dict[str, str]:
@@ -213,6 +215,11 @@ def _short_names(keys: Iterable[str]) -> dict[str, str]:
     ends = {key: [".".join(key.split(".")[start:]) for start in range(key.count("."), -1, -1)] for key in keys}
     taken = [end for of_key in ends.values() for end in of_key]
     return {key: next((end for end in of_key if taken.count(end) == 1), key) for key, of_key in ends.items()}
+
+
+def column_of(run: Run) -> str:
+    """The column of its protocol's table that a run is in: base, novel or its number of shots."""
+    return PARTS.get(run.kind) or shots_name(run.shots)
 
 
 def shots_name(number: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,7 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.evaluation import EVALUATOR_REGISTRY
 from dassl.modeling import BACKBONE_REGISTRY
 from ogkd import models
-from ogkd.core import UserError, check_availability, did_you_mean, expanded
+from ogkd.core import UserError, check_availability, expanded
 from ogkd.core.config_files import DEFAULT, PROTOCOLS, configs_in, read_config
 from ogkd.core.places import HOME
 from ogkd.core.schema import shown
@@ -30,10 +29,10 @@ from ogkd.features.settings import feature_settings
 from ogkd.models.configurations import OPENAI_SIZES, OPENAI_SPEC, ImageSpec
 from ogkd.runs import presets
 from ogkd.runs.foreign_settings import TRAIN, ForeignSettings, settings_of
-from ogkd.runs.free_keys import allow_new_keys, asking, is_allowed
+from ogkd.runs.free_keys import allow_new_keys, free_node, is_allowed
 from ogkd.runs.ranges import RANGES
 from ogkd.runs.records import CONFIG, run_config
-from ogkd.runs.registry import check_imported, is_built_here, method_class, register_everything
+from ogkd.runs.registry import check_imported, is_built_here, method_class, register_everything, trainer_class
 from ogkd.runs.spec import METHOD_CONFIGS, PUBLISHED, RunSpec, is_name, place_and_name
 from ogkd.runs.typed import typed
 
@@ -110,7 +109,7 @@ class Configuration:
     @cached_property
     def values(self) -> dict:
         """The configuration as JSON holds it."""
-        return in_json(plain(self.cfg))
+        return in_json(self.cfg)
 
     @cached_property
     def defaults(self) -> dict[str, object]:
@@ -197,18 +196,16 @@ class _Ground:
         pairs = spec.all_pairs()
         given = dict(zip(pairs[::2], pairs[1::2], strict=False)).get("TRAINER.NAME", spec.method)
         method = named(given or _method_in(spec.method_file))
-        check_trainer(method)
+        trainer_class(method)  # raises UserError if there is none
         cfg, theirs = get_cfg_default(), ForeignSettings(frozenset())
         extend_config(cfg)
         brings_keys = not is_built_here(method)
         if brings_keys:
             cfg.TRAINER = CfgNode({"NAME": ""})  # no default of ours may replace a key that nobody set
-        known = tuple(cfg)
-        if not is_built_here(method):
             cfg.TRAIN.RESEED_EPOCHS, cfg.INPUT.INTERPOLATION = False, "bicubic"
             theirs = settings_of(method_class(method))
-        ground = cls(method, cfg, brings_keys, theirs, known)
-        for key, value in theirs.defaults.items() if brings_keys else ():
+        ground = cls(method, cfg, brings_keys, theirs, tuple(cfg))
+        for key, value in theirs.defaults.items():
             _set(ground.open(cfg), key, value, f"{TRAIN} of {theirs.checkout}")
         return ground
 
@@ -236,7 +233,7 @@ class _Ground:
         resolve_places(cfg)
         check(cfg, self.theirs.words)
         if self.brings_keys:
-            return asking(cfg)
+            return free_node(cfg)
         clean_cfg(cfg, method)  # options of other methods have no effect, so they are not recorded
         return cfg
 
@@ -382,12 +379,8 @@ def plain(value: Any) -> Any:
 
 
 def in_json(value: Any) -> Any:
-    """A configuration with non-finite numbers, which JSON lacks, replaced by their names as text."""
-    if isinstance(value, dict):
-        return {key: in_json(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [in_json(one) for one in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    """The same with non-finite numbers, which JSON lacks, replaced by their names as text."""
+    return json.loads(json.dumps(value), parse_constant=lambda name: str(float(name)))
 
 
 def flat(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -411,18 +404,9 @@ def resolve_places(cfg: CfgNode) -> None:
         raise UserError(f"DATASET.TEST_ON is {cfg.DATASET.TEST_ON}: give the name of a data set in DATASET.ROOT.")
 
 
-def check_trainer(name: str) -> None:
-    """Raise UserError if there is no such trainer."""
-    check_imported("TRAINER", name)
-    known = TRAINER_REGISTRY.registered_names()
-    if name not in known:
-        raise UserError(f"There is no trainer '{name}'{did_you_mean(name, known)}; there are {', '.join(known)}.")
-
-
 def check(cfg: CfgNode, own: Collection[str] = ()) -> None:
-    """Raise UserError for mistakes that would otherwise fail late or not at all: a missing method, folder or data set,
+    """Raise UserError for mistakes that would otherwise fail late or not at all: a missing folder or data set,
     values that are out of range or contradict each other. `own`: names that the trainer may define itself."""
-    check_trainer(cfg.TRAINER.NAME)
     if not cfg.OUTPUT_DIR:
         raise UserError("Give the run a folder: --output-dir FOLDER.")
     if not cfg.DATASET.NAME:

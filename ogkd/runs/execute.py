@@ -9,15 +9,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import torch
 
 from dassl.data.datasets import Datum
 from dassl.engine import SimpleTrainer, build_trainer
-from ogkd.core import Diverged, UserError, collect_env_info, set_random_seed, setup_logger
+from ogkd.core import Diverged, UserError, setup_logger
 from ogkd.core.phases import Phases
 from ogkd.core.seeds import seeded
+from ogkd.core.torchtools import collect_env_info, set_random_seed
+from ogkd.data.patients import read_patients
 from ogkd.data.same_classes import places
-from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.predictions import Predictions, numbered
 from ogkd.models.errors import MissingWeights
 from ogkd.runs.config import Configuration, resolve
 from ogkd.runs.fingerprints import relative
@@ -176,7 +179,14 @@ def predictions_of(trainer: SimpleTrainer) -> Predictions:
         names = tested.classnames
         columns = list(places(tested.classnames, dataset.classnames).values())
         labels, logits = [columns.index(label) for label in labels], logits[:, columns]
-    return Predictions(images, labels, logits.numpy(), tuple(names))
+    return Predictions(images, labels, logits.numpy(), tuple(names), groups_of(images, tested))
+
+
+def groups_of(images: Sequence[str], dataset: object) -> np.ndarray | None:
+    """The patient of each image as a number, if the folder of the data set records patients."""
+    folder = getattr(dataset, "image_dir", None) or getattr(dataset, "dataset_dir", None)
+    patients = read_patients(folder) if folder else {}
+    return numbered([patients.get(image) for image in images])
 
 
 def class_names(trained: Sequence[str], tested: Mapping[int, str], columns: int) -> list[str]:
@@ -198,4 +208,5 @@ def validation_predictions_of(trainer: SimpleTrainer) -> Predictions | None:
         logits, labels = map(torch.cat, zip(*trainer.logits_of("val"), strict=True))
     dataset = trainer.dm.dataset
     images = tuple(relative(item.impath, dataset) for item in dataset.val or ())
-    return Predictions(images, labels.cpu().numpy(), logits.float().cpu().numpy(), tuple(dataset.classnames))
+    names, groups = tuple(dataset.classnames), groups_of(images, dataset)
+    return Predictions(images, labels.cpu().numpy(), logits.float().cpu().numpy(), names, groups)

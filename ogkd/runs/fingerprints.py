@@ -41,14 +41,18 @@ WORDS = {
     "graph": "another graph, whose file has changed since",
     "weights": "other weights of the backbone",
 }
-SHAPE = Rule(lambda found: all(isinstance(value, str | dict) for value in found.values()), "hashes by name")
+SHAPE = Rule(lambda hashes: all(isinstance(value, str | dict) for value in hashes.values()), "hashes by name")
 COUNTED = {"images": "images", "test_images": "images", "sentences": "classes"}
 
 
+def _folder(dataset: object) -> str | None:
+    """A data set's image folder, else its folder, if it names one."""
+    return getattr(dataset, "image_dir", None) or getattr(dataset, "dataset_dir", None)
+
+
 def relative(path: str, dataset: object) -> str:
-    """An image's path relative to its data set's image folder, with forward slashes; for a data set without an image
-    folder, relative to the data set's folder."""
-    root = getattr(dataset, "image_dir", None) or getattr(dataset, "dataset_dir", None)
+    """An image's path relative to its data set's folder, see `_folder`, with forward slashes."""
+    root = _folder(dataset)
     return Path(os.path.relpath(path, root) if root else path).as_posix()
 
 
@@ -59,8 +63,7 @@ def of_dataset(cfg: CfgNode, dataset: DatasetBase) -> Fingerprints:
     """
     tested = getattr(dataset, "tested", dataset)
     learned = [] if cfg.SEED < 0 else [*(dataset.train_x or []), *(dataset.train_u or []), *(dataset.val or [])]
-    folder = getattr(dataset, "image_dir", None) or getattr(dataset, "dataset_dir", None) or cfg.DATASET.ROOT
-    memory = FileMemory(memory_file(cfg.FEATURES.CACHE_DIR, folder))
+    memory = FileMemory(memory_file(cfg.FEATURES.CACHE_DIR, _folder(dataset) or cfg.DATASET.ROOT))
     tests = [item.impath for item in dataset.test or []]
     hashes = file_hashes([*(item.impath for item in learned), *tests], memory)
     images = {relative(item.impath, dataset): hashes[item.impath] for item in learned}
@@ -125,26 +128,26 @@ def now(spec: RunSpec, cfg: CfgNode) -> Fingerprints:
     Raises:
         UserError: a file in the configuration is missing or unusable.
     """
-    found = of_graph(spec, cfg) | of_weights(cfg)
+    hashes = of_graph(spec, cfg) | of_weights(cfg)
     if not _data_are_there(cfg):
-        return found
+        return hashes
     with contextlib.redirect_stdout(io.StringIO()), seeded(max(cfg.SEED, 0)):  # the run itself prints the same
         dataset = build_dataset(cfg)
-        return found | of_dataset(cfg, dataset) | of_sentences(spec, cfg, dataset)
+        return hashes | of_dataset(cfg, dataset) | of_sentences(spec, cfg, dataset)
 
 
 def of_trainer(spec: RunSpec, cfg: CfgNode, trainer: object) -> Fingerprints:
     """The fingerprints of a run whose trainer has been built."""
     manager = getattr(trainer, "dm", None)
-    found = of_graph(spec, cfg)
+    hashes = of_graph(spec, cfg)
     if manager is not None:  # a trainer may make its loaders without one
-        found |= of_dataset(cfg, manager.dataset)
+        hashes |= of_dataset(cfg, manager.dataset)
         with contextlib.redirect_stdout(io.StringIO()):  # the trainer prints which sentences it reads
-            found |= of_sentences(spec, cfg, manager.dataset)
+            hashes |= of_sentences(spec, cfg, manager.dataset)
     if isinstance(trainer, ClipTrainer):
         fingerprint = trainer.clip_model.fingerprint
-        found |= of_weights(cfg, fingerprint) | {"weights": fingerprint}  # and remember it
-    return found
+        hashes |= of_weights(cfg, fingerprint) | {"weights": fingerprint}  # and remember it
+    return hashes
 
 
 def _data_are_there(cfg: CfgNode) -> bool:
@@ -157,15 +160,15 @@ def _data_are_there(cfg: CfgNode) -> bool:
 # Kept and compared
 
 
-def summary(found: Fingerprints) -> dict[str, str]:
+def summary(hashes: Fingerprints) -> dict[str, str]:
     """One hash per fingerprint."""
-    return {name: value if isinstance(value, str) else text_hash(value) for name, value in found.items()}
+    return {name: value if isinstance(value, str) else text_hash(value) for name, value in hashes.items()}
 
 
-def write(found: Fingerprints, path: Path) -> None:
+def write(hashes: Fingerprints, path: Path) -> None:
     """Write fingerprints atomically as JSON."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(found) + "\n")
+        temporary.write_text(json.dumps(hashes) + "\n")
 
 
 def read(path: Path) -> Fingerprints:
@@ -182,12 +185,12 @@ def changes(before: Mapping[str, object], mine: Fingerprints) -> list[str]:
 
     Anything that was not recorded, or no longer exists, is not compared. Values of `before` may come from `summary`.
     """
-    hashes, found = summary(mine), []
+    hashes, changed = summary(mine), []
     for name, words in WORDS.items():
         old = before.get(name)
         if old and name in mine and (old if isinstance(old, str) else text_hash(old)) != hashes[name]:
-            found.append(f"{words}{_counted(old, mine[name], COUNTED.get(name, ''))}")
-    return found
+            changed.append(f"{words}{_counted(old, mine[name], COUNTED.get(name, ''))}")
+    return changed
 
 
 def _counted(old: object, new: object, noun: str) -> str:

@@ -19,6 +19,7 @@ from ogkd.core.config_files import read_config
 from ogkd.core.hashes import text_hash
 from ogkd.core.locks import locked
 from ogkd.core.phases import Phases
+from ogkd.core.words import listed
 from ogkd.evaluation.collect import DIVERGED, read_results
 from ogkd.evaluation.doubts import doubts
 from ogkd.evaluation.metrics import summary
@@ -86,18 +87,17 @@ class RunFolder:
         """
         self._check_diverged()
         if self.has_results:
-            results = self.path / RESULTS
-            found = read_results(results)
-            recorded = found["fingerprints"]
-            checkpoint = recorded.get("checkpoint")
-            self._must_match(found["config"], "was made with")
+            path = self.path / RESULTS
+            results = read_results(path)
+            recorded = results["fingerprints"]
+            self._must_match(results["config"], "was made with")
             self._must_be_unchanged(self.path, "was made with", recorded)
-            if self.spec.eval_only and checkpoint != self.checkpoint_fingerprint():
+            if self.spec.eval_only and recorded.get("checkpoint") != self.checkpoint_fingerprint():
                 raise UserError(
-                    f"{results} was made with a checkpoint that differs from the one in {self.spec.model_dir}: add "
+                    f"{path} was made with a checkpoint that differs from the one in {self.spec.model_dir}: add "
                     f"--rerun to test again, or choose another output folder."
                 )
-            return found
+            return results
         begun = self.path / CONFIG
         if begun.is_file() and models_in(self.path):
             self._must_match(read_config(begun), "has an unfinished run with")
@@ -112,9 +112,9 @@ class RunFolder:
         for folder in dict.fromkeys((self.path, Path(self.spec.model_dir or self.path))):
             if not (folder / DIVERGED).is_file() or (folder / RESULTS).is_file():
                 continue
-            found = read_results(folder / DIVERGED)
-            error = Diverged(**found["diverged"])
-            if folder == self.path and self.configuration.differences(found["config"]):
+            record = read_results(folder / DIVERGED)
+            error = Diverged(**record["diverged"])
+            if folder == self.path and self.configuration.differences(record["config"]):
                 print(f"{folder} holds a run that diverged with another configuration, which this one replaces.")
                 self._remove_checkpoints()
                 (folder / DIVERGED).unlink()
@@ -128,12 +128,8 @@ class RunFolder:
             )
 
     def _must_match(self, theirs: dict, what: str) -> None:
-        changed = self.configuration.differences(theirs)
-        if changed:
-            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-            raise UserError(
-                f"{self.path} {what} a different configuration ({'; '.join(changed[:3])}{more}): {START_AGAIN}."
-            )
+        if changed := self.configuration.differences(theirs):
+            raise UserError(f"{self.path} {what} a different configuration ({listed(changed)}): {START_AGAIN}.")
 
     def _must_be_unchanged(self, folder: Path, what: str, recorded: dict | None = None) -> None:
         """Raise UserError if data, sentences, graph or weights have changed since the run in a folder was started.
@@ -178,12 +174,12 @@ class RunFolder:
         return self.log_path.open("a", encoding="utf-8")
 
     def write_split(self, dataset: Any) -> None:
-        """Write split.json: the images drawn for train and val, relative to the data set, with label and class name."""
-        drawn = {
+        """Write split.json: the images sampled for train and val, relative to the data set, with label and class."""
+        sampled = {
             part: [[relative(item.impath, dataset), item.label, item.classname] for item in items or []]
             for part, items in (("train", dataset.train_x), ("val", dataset.val))
         }
-        write_json(drawn, self.path / SPLIT)
+        write_json(sampled, self.path / SPLIT)
 
     def chosen(self) -> str:
         """What was chosen for the run, one line each, for the top of its log; config.yaml has everything."""
@@ -224,11 +220,11 @@ class RunFolder:
     def write_results(self, trainer: SimpleTrainer, predictions: Predictions, phases: Phases, seconds: float) -> dict:
         """Write predictions.npz, then results.json, whose presence marks the run as complete."""
         predictions.save(self.path / PREDICTIONS)
-        found, training = summary(predictions), trainer._mean_losses or None
+        measured, training = summary(predictions), trainer._mean_losses or None
         trained = None if self.cfg.DATASET.TEST_ON else getattr(trainer, "num_classes", None)
-        about = doubts(found["confusion_matrix"], predictions.classnames, training, trained)
-        found |= {"training": training, "warnings": [*self.warnings, *about]}
-        results = self._record(trainer, found, phases, seconds)
+        about = doubts(measured["confusion_matrix"], predictions.classnames, training, trained)
+        measured |= {"training": training, "warnings": [*self.warnings, *about]}
+        results = self._record(trainer, measured, phases, seconds)
         write_json(results, self.path / RESULTS)
         (self.path / DIVERGED).unlink(missing_ok=True)
         return results
@@ -244,7 +240,7 @@ class RunFolder:
             for path in (*checkpoints_in(model).values(), model / BEST):
                 path.unlink(missing_ok=True)
 
-    def _record(self, trainer: TrainerBase, found: dict, phases: Phases, seconds: float) -> dict:
+    def _record(self, trainer: TrainerBase, measured: dict, phases: Phases, seconds: float) -> dict:
         """The description of the run together with what it found."""
         cfg, method = self.cfg, method_class(self.cfg.TRAINER.NAME)
         return {
@@ -262,7 +258,7 @@ class RunFolder:
             "split": cfg.TEST.SPLIT,
             "settings": cfg.SETTINGS,
             "changed": self.configuration.changed,
-            **found,
+            **measured,
             "notes": self.notes,
             "seconds": seconds,
             "phases": phases.record,

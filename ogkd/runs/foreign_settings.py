@@ -88,7 +88,7 @@ def _setting(node: ast.AST) -> tuple[str, ast.expr | None]:
     """
     text = ast.unparse(node)
     if isinstance(node, ast.Assign):
-        found = re.match(r"cfg\.([A-Z][\w.]*) = (?!C(fg)?N(ode)?\()(?!.*\bargs\b)", text)
-        return (found[1], node.value) if found else ("", None)
+        match = re.match(r"cfg\.([A-Z][\w.]*) = (?!C(fg)?N(ode)?\()(?!.*\bargs\b)", text)
+        return (match[1], node.value) if match else ("", None)
     is_merge = isinstance(node, ast.Call) and text.startswith("cfg.merge_from_") and not re.search(r"\bargs\b", text)
     return text if is_merge else "", None

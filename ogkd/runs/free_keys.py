@@ -17,7 +17,7 @@ EXAMPLES = {"N_CTX": "16", "CTX_INIT": '"a photo of a"', "PREC": "fp32", "CSC": 
 """Values from CoOp's own configuration files, as examples."""
 
 
-class AskingNode(CfgNode):
+class FreeNode(CfgNode):
     """A configuration whose error for a missing key says what to do; `hasattr` and `getattr` work as usual."""
 
     def __init__(self, init_dict: dict | None = None, key_list: list | None = None, new_allowed: bool = False) -> None:
@@ -36,9 +36,9 @@ class AskingNode(CfgNode):
         )
 
 
-def asking(cfg: CfgNode) -> AskingNode:
-    """The same configuration as AskingNodes, which know their own dotted key."""
-    return AskingNode(_plain(cfg))
+def free_node(cfg: CfgNode) -> FreeNode:
+    """The same configuration as FreeNodes, which know their own dotted key."""
+    return FreeNode(_plain(cfg))
 
 
 def _plain(node: Any) -> Any:

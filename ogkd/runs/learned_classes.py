@@ -12,8 +12,9 @@ from yacs.config import CfgNode
 from dassl.data import DataManager
 from dassl.data.datasets import Datum
 from dassl.engine import SimpleTrainer
-from ogkd.core import UserError, find_checkpoint, load_checkpoint, models_in
+from ogkd.core import UserError, find_checkpoint, models_in
 from ogkd.core.seeds import seeded
+from ogkd.core.torchtools import load_checkpoint
 from ogkd.core.words import listed
 from ogkd.data.given import GivenImages
 from ogkd.data.same_classes import places

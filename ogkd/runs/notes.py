@@ -20,12 +20,12 @@ def notes(configuration: Configuration) -> list[str]:
     cfg = configuration.cfg
     facts = load().find(cfg.DATASET.NAME)
     note = phantom_note(cfg.MODEL.BACKBONE.NAME)
-    found = [note] if note and not (facts and facts.generator) else []
+    sentences = [note] if note and not (facts and facts.generator) else []
     names = {("TRAINER", cfg.TRAINER.NAME): "The trainer", ("DATASET", cfg.DATASET.NAME): "The data set"}
     for (kind, name), place in register_everything().replaced.items():
         if (kind, name) in names:
-            found.append(f"{names[kind, name]} {name} comes from {place} and replaces this project's.")
-    return [*found, *configuration.notes()]
+            sentences.append(f"{names[kind, name]} {name} comes from {place} and replaces this project's.")
+    return [*sentences, *configuration.notes()]
 
 
 def data_notes(trainer: TrainerBase) -> list[str]:
@@ -33,22 +33,22 @@ def data_notes(trainer: TrainerBase) -> list[str]:
     manager = getattr(trainer, "dm", None)
     if manager is None:  # a trainer may build its loaders without one
         return []
-    dataset, found = manager.dataset, list(getattr(manager.dataset, "notes", ()))
+    dataset, sentences = manager.dataset, list(getattr(manager.dataset, "notes", ()))
     seen = {item.impath for part in (dataset.train_x, dataset.val) for item in part or ()}
     tested = list(dict.fromkeys(item.impath for item in dataset.test or ()))
     shared = identical(map(Path, tested), map(Path, seen))
     if shared:
-        found.append(
+        sentences.append(
             f"{len(shared)} of the {len(tested)} test images are byte-identical to training or validation images, "
             f"which makes the test too easy: {command('check-data')} lists them."
         )
     opened = getattr(manager, "opened", None)  # a trainer may have a data manager of its own
     if opened and opened.several_frames:
-        found.append(
+        sentences.append(
             f"{opened.several_frames} of the images have several frames or pages, of which only one is read: the "
             "middle one, unless INPUT.FRAME selects another."
         )
-    return found
+    return sentences
 
 
 def data_warnings(trainer: TrainerBase) -> list[str]:

@@ -55,7 +55,7 @@ def import_plugins(folder: Path, registries: Sequence[Registry]) -> Plugins:
     finder = _OtherNames(folder)
     # First, so that no file is imported under two names; permanently, because trainers also import inside functions.
     sys.meta_path.insert(0, finder)
-    found = Plugins()
+    plugins = Plugins()
     for path in _misnamed(folder):
         print(f"warning: {_place(path, folder)} is not used: rename it to letters, digits and '_'", file=sys.stderr)
     failed: list[str] = []
@@ -81,7 +81,7 @@ def import_plugins(folder: Path, registries: Sequence[Registry]) -> Plugins:
             for name, file in _classes_in(path):
                 which = "" if file == path else f"of {place} "
                 for kind in taken:
-                    found.failed[kind, name] = (
+                    plugins.failed[kind, name] = (
                         f"The {kind.lower()} {name} of {_place(file, folder)} cannot be used: the import {which}failed "
                         f"({reason}). Fix the import, or remove the plugin."
                     )
@@ -91,13 +91,13 @@ def import_plugins(folder: Path, registries: Sequence[Registry]) -> Plugins:
                 key, before = (registry._name, name), taken[registry._name].get(name)
                 if before is obj:
                     continue
-                found.failed.pop(key, None)
+                plugins.failed.pop(key, None)
                 if before is not None:
                     source = getattr(sys.modules.get(obj.__module__), "__file__", None)
-                    found.replaced[key] = _place(Path(source), folder) if source else place
-                    line = f"{found.replaced[key]} replaces the {registry._name.lower()} {name}"
+                    plugins.replaced[key] = _place(Path(source), folder) if source else place
+                    line = f"{plugins.replaced[key]} replaces the {registry._name.lower()} {name}"
                     print(f"note: {line}", file=sys.stderr)
-    return found
+    return plugins
 
 
 def plugin_of(method: type) -> Path | None:
@@ -165,8 +165,8 @@ class _OtherNames(MetaPathFinder):
     """
 
     def __init__(self, folder: Path) -> None:
-        found = [name.split(".") for name, _ in modules(folder)]
-        packages = {".".join(parts[:length]) for parts in found for length in range(2, len(parts) + 1)}
+        names = [name.split(".") for name, _ in modules(folder)]
+        packages = {".".join(parts[:length]) for parts in names for length in range(2, len(parts) + 1)}
         self.names = sorted(packages)
         self.checkouts = sorted({path.parent for part in PARTS for path in folder.glob(f"*/{part}/")})
         self.current = PACKAGE

@@ -113,13 +113,12 @@ def job(
         UserError: the method or data set is unknown, the method does not apply to a target's classes, or the
             configuration is invalid.
     """
-    from ogkd.runs.config import check_trainer, method_config, names_novel_classes, resolve
+    from ogkd.runs.config import method_config, names_novel_classes, resolve
     from ogkd.runs.presets import default_preset
-    from ogkd.runs.registry import register_everything
+    from ogkd.runs.registry import trainer_class
 
-    register_everything()
     method = named(method)
-    check_trainer(method)
+    trainer_class(method)  # raises UserError if there is none
     for name in (dataset, *targets):
         check_dataset(name, places.data)
     dataset, *targets = map(config_name, (dataset, *targets))
@@ -223,31 +222,24 @@ def locate(dataset: str, places: Places) -> tuple[str, Places]:
         if dataset.startswith(OWN):
             return name_of_folder(word), places
         return dataset if own_classes(dataset, places.data) else config_name(dataset), places
-    found = [path for path in (Path(word), places.data / word) if path.is_dir()]
-    if not word or not found:
+    folders = [path for path in (Path(word), places.data / word) if path.is_dir()]
+    if not word or not folders:
         raise UserError(
             f"There is no data set '{dataset}': neither {Path(word).absolute()} nor {places.data / word} is a folder."
         )
-    data, name = place_and_name(found[0])
+    data, name = place_and_name(folders[0])
     if not name:
         raise UserError(f"'{dataset}' is the folder {data}, which has no name: give a folder below it.")
     own = dataset.startswith(OWN) or own_classes(name, data)
     return name_of_folder(name) if own else name, replace(places, data=data)
 
 
-def _there(data: Path) -> list[str]:
-    """The names of the known data sets and of the folders in the data folder."""
-    return [
-        *known_datasets(),
-        *(sorted(path.name for path in data.iterdir() if path.is_dir() and shown(path.name)) if data.is_dir() else ()),
-    ]
-
-
 def check_dataset(dataset: str, data: Path) -> None:
     """Raise UserError unless a data set is known or is a folder of images, and it is clear which one is meant."""
     known = dataset in known_datasets() or load().find(dataset) or (data / own_folder(dataset)).is_dir()
     if not is_name(dataset) or not known:
-        folder, near = own_folder(dataset) or "NAME", did_you_mean(dataset, _there(data))
+        folders = sorted(path.name for path in data.glob("*/") if shown(path.name))
+        folder, near = own_folder(dataset) or "NAME", did_you_mean(dataset, [*known_datasets(), *folders])
         raise UserError(
             f"There is no data set '{dataset}'{near}: it can be {', '.join(known_datasets())}, "
             f"or a folder of your own images, {data / folder}/<class>/*.png."

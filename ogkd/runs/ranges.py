@@ -65,14 +65,10 @@ RANGES = {
     "INPUT.RGS_P": share,
     "INPUT.GB_P": share,
     "INPUT.GB_K": Rule(lambda size: 1 <= size <= LARGEST_SIDE and size % 2 == 1, "odd and at least 1"),
-    "DATASET.NUM_LABELED": number(-1),
     "DATASET.NUM_SHOTS": Rule(
         lambda shots: shots == -1 or 1 <= shots <= MOST_SHOTS, f"1 to {MOST_SHOTS:,}, or -1 for all images"
     ),
     "DATASET.SUBSAMPLE_CLASSES": one_of(*SUBSETS),
-    "DATASET.VAL_PERCENT": share,
-    "DATASET.STL10_FOLD": number(-1, 9),
-    "DATASET.CIFAR_C_LEVEL": number(1, 5),
     "DATALOADER.NUM_WORKERS": number(0, MOST_WORKERS),
     "DATALOADER.K_TRANSFORMS": number(1, 100),
     "DATALOADER.TRAIN_X.BATCH_SIZE": _batch,
@@ -85,8 +81,6 @@ RANGES = {
     "FEATURES.CROPS": number(0, MOST_EPOCHS),
     "FEATURES.CROPS_GB": positive,
     "FEATURES.TRAIN_VIEW": one_of("plain", "augmented"),
-    "MODEL.HEAD.DROPOUT": decay,
-    "MODEL.HEAD.HIDDEN_LAYERS": Rule(lambda widths: all(whole(width) and width > 0 for width in widths), "widths"),
     "OPTIM.NAME": one_of(*AVAI_OPTIMS),
     "OPTIM.LR": number(above=0, most=LARGEST_RATE),
     "OPTIM.WEIGHT_DECAY": number(0, LARGEST_RATE),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ogkd.core import UserError
@@ -28,7 +28,7 @@ def check_ready(specs: Iterable[RunSpec]) -> None:
     }
     if missing:
         facts, (data, *_) = zip(*missing.values(), strict=True)
-        raise UserError(f"{', '.join(missing)} {_are(facts)} not in {data}: {_remedy(facts, data)}.")
+        raise UserError(f"{', '.join(missing)} {'are' if facts[1:] else 'is'} not in {data}: {_remedy(facts, data)}.")
     for backbone in dict.fromkeys(spec.backbone for spec in specs if spec.backbone):
         try:
             locate(backbone)
@@ -43,16 +43,12 @@ def with_remedy(error: MissingWeights) -> UserError:
     return UserError(f"{error} `{command('download', 'weights')}` fetches them.")
 
 
-def _are(facts: tuple[Facts, ...]) -> str:
-    return "are" if len(facts) > 1 else "is"
-
-
-def _remedy(facts: tuple[Facts, ...], data: str) -> str:
+def _remedy(facts: Sequence[Facts], data: str) -> str:
+    """Say how to get the files of the data sets."""
     if len(facts) == 1:
         return facts[0].remedy(data)
     names = " ".join(one.config for one in facts if one.zip_name)
-    fetched = f"`{command('download')} {names} --root {data}` fetches " if names else ""
-    others = [one.name for one in facts if not one.zip_name]
-    by_hand = f"put {', '.join(others)} there" if others else ""
-    known = f"{fetched}{'those that can be fetched' if by_hand else 'them'}" if fetched else ""
-    return ", ".join(filter(None, [known, by_hand, "or name the data sets that are there"]))
+    others = ", ".join(one.name for one in facts if not one.zip_name)
+    fetch = f"`{command('download')} {names} --root {data}` fetches {'those that can be fetched' if others else 'them'}"
+    parts = [*([fetch] if names else []), *([f"put {others} there"] if others else [])]
+    return ", ".join([*parts, "or name the data sets that are there"])

@@ -1,4 +1,4 @@
-"""What a run records besides its results: its configuration and the images drawn for it."""
+"""What a run records besides its results: its configuration and the images sampled for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ITEM = Rule(
     lambda item: len(item) == 3 and isinstance(item[0], str) and whole(item[1]) and isinstance(item[2], str),
     "[image, label, class name]",
 )
-_DRAWN = {"train": [_ITEM], "val": [_ITEM]}
+_SAMPLED = {"train": [_ITEM], "val": [_ITEM]}
 _CONFIG = {
     "TRAINER": {"NAME": str},
     "DATASET": {"NAME": str, "FOLDER": str},
@@ -42,5 +42,5 @@ def drawn_images(folder: str | Path) -> dict[str, list[tuple[str, int, str]]]:
     Raises:
         UserError: its split.json is missing or corrupt.
     """
-    drawn = read_record(Path(folder) / SPLIT, _DRAWN)
-    return {part: [tuple(item) for item in drawn[part]] for part in _DRAWN}
+    sampled = read_record(Path(folder) / SPLIT, _SAMPLED)
+    return {part: [tuple(item) for item in sampled[part]] for part in _SAMPLED}

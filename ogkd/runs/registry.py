@@ -53,11 +53,13 @@ def trainer_class(name: str) -> type[Any]:
         UserError: there is none, and the message suggests the nearest name, or its file could not be imported.
     """
     from dassl.engine import TRAINER_REGISTRY
-    from ogkd.core import check_availability
+    from ogkd.core import did_you_mean
 
     name = named(name)
     check_imported("TRAINER", name)
-    check_availability(name, TRAINER_REGISTRY.registered_names())
+    known = TRAINER_REGISTRY.registered_names()
+    if name not in known:
+        raise UserError(f"There is no trainer '{name}'{did_you_mean(name, known)}; there are {', '.join(known)}.")
     return TRAINER_REGISTRY.get(name)
 
 

@@ -7,7 +7,7 @@ towers and the path from a context to its logits match the published runs.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,34 +91,29 @@ def agrees(ours: float, published: float) -> bool:
 
 
 def chosen(
-    datasets: Sequence[str], protocols: Sequence[str], shots: Sequence[int], seeds: Sequence[int]
+    datasets: Collection[str], protocols: Collection[str], shots: Collection[int], seeds: Collection[int]
 ) -> list[Released]:
     """The released prompts for the given values; an empty list selects everything.
 
     Raises:
         UserError: no prompt was released for these values.
     """
-    released = released_accuracies()
-    known: dict[str, tuple[Sequence, dict]] = {
-        "data set": (datasets, dict.fromkeys(one.dataset for one in released)),
-        "number of shots": (shots, dict.fromkeys(sorted({one.shots for one in released}))),
-        "seed": (seeds, dict.fromkeys(sorted({one.seed for one in released}))),
-    }
-    for what, (asked, there) in known.items():
-        unknown = [value for value in asked if value not in there]
-        if unknown:
-            raise UserError(f"No prompt is released for {what} {unknown[0]}: there are {', '.join(map(str, there))}.")
-    found = [
-        one
-        for one in released
-        if (not datasets or one.dataset in datasets)
-        and (not protocols or one.protocol in protocols)
-        and (not shots or one.shots in shots)
-        and (not seeds or one.seed in seeds)
-    ]
-    if not found:
+    everything = released_accuracies()
+    selected = everything
+    for what, name, wanted in (
+        ("data set", "dataset", datasets),
+        ("protocol", "protocol", protocols),
+        ("number of shots", "shots", shots),
+        ("seed", "seed", seeds),
+    ):
+        there = sorted({getattr(one, name) for one in everything})
+        for value in wanted:
+            if value not in there:
+                raise UserError(f"No prompt is released for {what} {value}: there are {', '.join(map(str, there))}.")
+        selected = [one for one in selected if not wanted or getattr(one, name) in wanted]
+    if not selected:
         raise UserError("No prompt is released for that choice: base2new has 16 shots, and busi is not part of it.")
-    return found
+    return selected
 
 
 def fetch(released: Released, endpoint: str | None = None) -> Path:
@@ -127,18 +122,11 @@ def fetch(released: Released, endpoint: str | None = None) -> Path:
     Raises:
         UserError: it is not cached and cannot be downloaded.
     """
-    from huggingface_hub import (
-        constants,
-        get_hf_file_metadata,
-        get_session,
-        hf_hub_download,
-        hf_hub_url,
-        try_to_load_from_cache,
-    )
+    from huggingface_hub import constants, get_session, hf_hub_download, try_to_load_from_cache
 
-    from ogkd.core.transfer import quiet_hub_client, require_space
+    from ogkd.core.transfer import quiet_hub_client
 
-    cache = Path(constants.HF_HUB_CACHE)
+    cache = constants.HF_HUB_CACHE
     cached = try_to_load_from_cache(REPOSITORY, released.file, cache_dir=cache)
     if isinstance(cached, str):
         return Path(cached)
@@ -146,12 +134,7 @@ def fetch(released: Released, endpoint: str | None = None) -> Path:
     try:
         # The hub's own client retries for half a minute before it gives up on a machine without a network.
         get_session().head(endpoint or constants.ENDPOINT, timeout=_CONNECT_SECONDS)
-        size = get_hf_file_metadata(hf_hub_url(REPOSITORY, released.file, endpoint=endpoint)).size or 0
-        cache.mkdir(parents=True, exist_ok=True)
-        require_space(cache, size, "a released prompt", "set HF_HOME to another folder")
         return Path(hf_hub_download(REPOSITORY, released.file, cache_dir=cache, endpoint=endpoint))
-    except UserError:
-        raise
     except Exception as error:  # the client passes on errors of its HTTP library, which depend on the version
         reason, mend = trouble(error, "run this with a network connection")
         raise UserError(

@@ -6,7 +6,7 @@ import argparse
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +83,7 @@ class RunSpec:
     def arguments(self) -> list[str]:
         """The arguments of `python train.py` for this run."""
         words = []
-        lists_first = sorted(
-            _arguments(), key=lambda one: "nargs" not in one.metadata
-        )  # which take any number of words
-        for one in lists_first:
+        for one in sorted(_arguments(), key=lambda one: "nargs" not in one.metadata):  # first those of several words
             value = self.dataset_config() if one.name == "dataset_file" else getattr(self, one.name)
             if value != one.default and value != "":
                 words.append(one.metadata["option"])
@@ -96,10 +93,6 @@ class RunSpec:
     def command(self) -> str:
         """The shell command that executes this run from the repository's folder."""
         return shlex.join([*(("python", "train.py") if IN_CHECKOUT else ("ogkd", "train")), *self.arguments()])
-
-    def again(self) -> RunSpec:
-        """The same run, resuming instead of starting from nothing."""
-        return replace(self, rerun=False)
 
     @classmethod
     def parse(cls, words: Sequence[str]) -> RunSpec:

@@ -15,10 +15,12 @@ from yacs.config import CfgNode
 from dassl.data import DataManager
 from dassl.metrics import compute_accuracy
 from ogkd import models
-from ogkd.core import UserError, find_checkpoint, load_checkpoint, progress
+from ogkd.core import UserError, find_checkpoint, progress
 from ogkd.core.phases import Phases
+from ogkd.core.torchtools import load_checkpoint
 from ogkd.features.cache import FeatureCache
 from ogkd.features.encode import encode_images
+from ogkd.features.graphs import with_graphs
 from ogkd.features.loaders import batches_of
 from ogkd.features.precision import at_precision
 from ogkd.models import ImageFeatures
@@ -99,7 +101,8 @@ class ClipTrainer(TrainerX):
         cfg, method = self.cfg, self.method_class
         with self.phases("load model"):
             model = load_backbone(cfg.MODEL.BACKBONE.NAME, str(self.device))
-            self.clip_model = at_precision(model, cfg.FEATURES.PRECISION, cfg.FEATURES.PACKED_TEXT)
+            model = at_precision(model, cfg.FEATURES.PRECISION, cfg.FEATURES.PACKED_TEXT)
+            self.clip_model = with_graphs(model, cfg.FEATURES.CUDA_GRAPHS)
         folder = cfg.FEATURES.CACHE_DIR
         cache = FeatureCache(Path(folder) if folder else None)
         self.classnames = list(self.dm.dataset.classnames)

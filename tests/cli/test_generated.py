@@ -1,28 +1,16 @@
 """What scripts/generate.py writes is up to date, and it notices what is not."""
 
-import re
 from pathlib import Path
 
 import pytest
 
 from ogkd.core import UserError
-from ogkd.data import catalogue
 from ogkd.runs.registry import method_class
 from scripts import generate
-from tests.conftest import ROOT
 
 
 def test_scripts_and_tables_are_up_to_date():
     assert generate.stale() == []  # otherwise: python scripts/generate.py
-
-
-@pytest.mark.parametrize(
-    ("title", "folder"),
-    [("CoOp", "coop"), ("Zero-shot ensemble", "zeroshot_ensemble"), ("Tip-Adapter-F", "tip_adapter_f"),
-     ("LP++", "lp_plus_plus"), ("Linear probe", "linear_probe")],
-)  # fmt: skip
-def test_a_folder_is_named_after_the_title(title, folder):
-    assert generate.script_folder(title) == folder
 
 
 def test_another_title_makes_the_scripts_and_the_page_stale(monkeypatch):
@@ -52,14 +40,6 @@ def test_a_file_that_was_changed_by_hand_is_written_again_and_nothing_else(monke
     assert (page.read_text(), script.read_text()) == before
     assert not gone.exists()
     assert generate.main(["--check"]) == 0
-
-
-def test_the_tables_have_every_data_set_of_the_benchmark_and_links_that_lead_somewhere():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for facts in catalogue.load().datasets.values():
-        assert f"| `{facts.config}` | {facts.name} |" in text
-    links = re.findall(r"\]\((trainers/\w+\.py)\)", text)
-    assert links and all((ROOT / link).is_file() for link in links)
 
 
 def test_a_page_below_docs_links_from_there():

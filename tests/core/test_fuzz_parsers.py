@@ -8,6 +8,7 @@ import io
 import json
 import os
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,18 +17,21 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydicom.data import get_testdata_file
+from safetensors.torch import save
 
 from dassl.config import get_cfg_default
 from ogkd import models
 from ogkd.classes import read_geometry
 from ogkd.classes.graphs import read_graph
-from ogkd.core import UserError, load_checkpoint, read_image, restore, save_checkpoint
+from ogkd.core import UserError, read_image
+from ogkd.core.torchtools import load_checkpoint, restore, save_checkpoint
 from ogkd.data.splits import parse_split
 from ogkd.evaluation.collect import collect
 from ogkd.evaluation.predictions import Predictions
-from ogkd.predict.export import IMAGE_KEYS, KIND, read_prompt
+from ogkd.predict.export import KIND, read_prompt
 from ogkd.predict.predictor import Predictor
-from ogkd.prompts.bank import read_bank
+from ogkd.prompts.bank import is_bank, read_bank
 from ogkd.prompts.importing import parse_bank
 from ogkd.reports.page import write as write_page
 from ogkd.reports.render import document
@@ -127,13 +131,6 @@ SPLIT = {part: [[f"{part}{i}/{n}.png", n, name] for n, name in enumerate("ab") f
          for part in ("train", "val", "test")}  # fmt: skip
 
 
-@fuzz
-@given(json_like(SPLIT))
-def test_a_split(content):
-    split = quietly(parse_split, content, "split.json")
-    assert split is None or all(split[part] for part in SPLIT)
-
-
 def _images() -> list[bytes]:
     pixels = np.arange(12 * 10 * 3, dtype=np.uint8).reshape(12, 10, 3)
     made = []
@@ -141,16 +138,8 @@ def _images() -> list[bytes]:
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, form)
         made.append(file.getvalue())
-    return made
-
-
-@fuzz
-@given(st.sampled_from(_images()).flatmap(damaged), st.sampled_from([".png", ".jpg", ".tif"]))
-def test_an_image(place, content, suffix):
-    path = place / f"image{suffix}"
-    path.write_bytes(content)
-    image = quietly(read_image, path)
-    assert image is None or image.mode == "RGB"
+    shipped = ("CT_small", "693_J2KI", "JPEG2000", "MR_small_RLE", "MR_small_jpeg_ls_lossless")
+    return [*made, *(Path(get_testdata_file(f"{name}.dcm", download=False)).read_bytes()[:20_000] for name in shipped)]
 
 
 # Prompts and geometry
@@ -158,38 +147,8 @@ def test_an_image(place, content, suffix):
 BANK = {"normal": ["a scan of a normal organ.", "healthy tissue"], "cyst": ["a scan of a cyst.", "a round cyst"]}
 
 
-@fuzz
-@given(json_like(BANK))
-def test_a_prompt_bank(place, content):
-    (place / "bank.json").write_bytes(content)
-    bank = quietly(read_bank, place / "bank.json")
-    assert bank is None or all(isinstance(sentence, str) for sentences in bank.values() for sentence in sentences)
-
-
-@fuzz
-@given(damaged(f"import os\nTEMPLATES = {BANK!r}\n".encode()))
-def test_a_published_bank(content):
-    quietly(parse_bank, content, ["TEMPLATES"], "prompts.py")
-
-
 GEOMETRY = yaml.safe_load((ROOT / "ogkd" / "classes" / "Phantom.yaml").read_text())
 GRADES = {"order": ["none", "mild", "severe"], "costs": {"none": {"severe": 1.0}}, "source": "a book", "reviewed": True}
-
-
-@fuzz
-@given(st.sampled_from([GEOMETRY, GRADES]).flatmap(yaml_like))
-def test_a_geometry(place, content):
-    (place / "geometry.yaml").write_bytes(content)
-    geometry = quietly(read_geometry, place / "geometry.yaml")
-    assert geometry is None or len(geometry.classnames) > 1
-
-
-@fuzz
-@given(damaged(b"class,a,b\na,1.0,0.25\nb,0.25,1.0\n"), st.booleans())
-def test_a_graph(place, content, stochastic):
-    (place / "graph.csv").write_bytes(content)
-    graph = quietly(read_graph, place / "graph.csv", ["a", "b"], stochastic)
-    assert graph is None or np.isfinite(graph).all()
 
 
 # Runs
@@ -203,22 +162,15 @@ CONFIG = {
 }
 
 
-@fuzz
-@given(yaml_like(CONFIG))
-def test_a_configuration(place, content):
+def read_method(path):
     register_everything()
     cfg = get_cfg_default()
     extend_config(cfg)
     cfg.TRAINER.NAME = "CoOp"
-    (place / "base.yaml").write_text("SEED: 2\n")
-    (place / "method.yaml").write_bytes(content)
-
-    def read():
-        merge_yaml(cfg, place / "method.yaml", "CoOp")
-        check_values(cfg)
-        return json.dumps(cfg)
-
-    quietly(read)
+    path.with_name("base.yaml").write_text("SEED: 2\n")
+    merge_yaml(cfg, path, "CoOp")
+    check_values(cfg)
+    return json.dumps(cfg)
 
 
 RUN_CONFIG = {
@@ -227,16 +179,6 @@ RUN_CONFIG = {
     "MODEL": {"BACKBONE": {"NAME": "PhantomCLIP"}},
     "INPUT": {"SIZE": [160, 160]},
 }
-
-
-@fuzz
-@given(yaml_like(RUN_CONFIG), json_like({"train": SPLIT["train"], "val": SPLIT["val"]}))
-def test_what_a_run_wrote_down(place, config, split):
-    (place / "config.yaml").write_bytes(config)
-    (place / "split.json").write_bytes(split)
-    config, drawn = quietly(run_config, place), quietly(drawn_images, place)
-    assert config is None or isinstance(config["MODEL"]["BACKBONE"]["NAME"], str)
-    assert drawn is None or all(isinstance(name, str) for _, _, name in drawn["train"])
 
 
 @pytest.fixture(scope="module")
@@ -274,14 +216,6 @@ def _predictions() -> bytes:
     }  # fmt: skip
     np.savez(buffer, **arrays)
     return buffer.getvalue()
-
-
-@fuzz
-@given(damaged(_predictions()))
-def test_predictions(place, content):
-    (place / "predictions.npz").write_bytes(content)
-    found = quietly(Predictions.load, place / "predictions.npz")
-    assert found is None or np.isfinite(found.logits).all()
 
 
 # Learned parameters
@@ -357,30 +291,69 @@ PROMPT = {
 }  # fmt: skip
 
 
-@fuzz
-@given(json_like(PROMPT))
-def test_an_exported_prompt(place, content):
-    from safetensors.torch import save
+def read_prompt_and_use_it(path):
+    (path.parent / "prompt.safetensors").write_bytes(save({"prompt_learner.ctx": torch.zeros(4, 3)}))
+    prompt = read_prompt(path.parent)
+    Predictor(prompt)
+    return prompt
 
-    folder = place / "prompt"
-    folder.mkdir(exist_ok=True)
-    (folder / "prompt.safetensors").write_bytes(save({"prompt_learner.ctx": torch.zeros(4, 3)}))
-    (folder / "config.json").write_bytes(content)
-    assert set(PROMPT["images"]) == set(IMAGE_KEYS)
-    prompt = quietly(read_prompt, folder)
-    if prompt is not None:
-        quietly(Predictor, prompt)
+
+# What reads one file: its name, what it holds, the reader, and what must be true of what it gives
+
+IMAGES = st.sampled_from(_images()).flatmap(damaged)
+GRAPH_FILE = damaged(b"class,a,b\na,1.0,0.25\nb,0.25,1.0\n")
+READERS = {
+    "split.json": (json_like(SPLIT), lambda path: parse_split(path.read_bytes(), path.name),
+                   lambda split: all(split[part] for part in SPLIT)),
+    **{f"image.{suffix}": (IMAGES, read_image, lambda image: image.mode == "RGB") for suffix in ("png", "tif", "dcm")},
+    "bank.json": (json_like(BANK), read_bank, is_bank),
+    "bank.py": (damaged(f"import os\nTEMPLATES = {BANK!r}\n".encode()),
+                lambda path: parse_bank(path.read_bytes(), ["TEMPLATES"], path.name), is_bank),
+    "geometry.yaml": (st.sampled_from([GEOMETRY, GRADES]).flatmap(yaml_like), read_geometry,
+                      lambda geometry: len(geometry.classnames) > 1),
+    "graph.csv": (GRAPH_FILE, lambda path: read_graph(path, ["a", "b"]), lambda graph: np.isfinite(graph).all()),
+    "finished.csv": (GRAPH_FILE, lambda path: read_graph(path, ["a", "b"], True), lambda graph: (graph >= 0).all()),
+    "method.yaml": (yaml_like(CONFIG), read_method, bool),
+    "run/config.yaml": (yaml_like(RUN_CONFIG), lambda path: run_config(path.parent),
+                        lambda config: isinstance(config["MODEL"]["BACKBONE"]["NAME"], str)),
+    "run/split.json": (json_like(SPLIT), lambda path: drawn_images(path.parent),
+                       lambda drawn: all(isinstance(name, str) for _, _, name in drawn["train"])),
+    "predictions.npz": (damaged(_predictions()), Predictions.load, lambda found: np.isfinite(found.logits).all()),
+    "prompt/config.json": (json_like(PROMPT), read_prompt_and_use_it, bool),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READERS)
+@fuzz
+@given(data=st.data())
+def test_a_file_is_read_as_it_says_or_refused_in_one_sentence(tmp_path_factory, name, data):
+    contents, read, sound = READERS[name]
+    path = tmp_path_factory.getbasetemp() / "fuzz" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data.draw(contents))
+    value = quietly(read, path)
+    assert value is None or sound(value)
 
 
 # Models
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A tiny model's folder in open_clip's format, with a configuration of its text tower."""
-    folder = tiny_models.biomedclip(tmp_path_factory.mktemp("model") / "open_clip")
-    tiny_models.write_text_config(folder)
-    return folder
+FORMATS = {
+    "open_clip_config.json": tiny_models.biomedclip,
+    "config.json": tiny_models.transformers_clip,
+    "preprocessor_config.json": tiny_models.transformers_clip,
+    "config.json of a text tower": tiny_models.biomedclip,
+}
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def configuration(request, tmp_path_factory):
+    """A file of a tiny model's folder."""
+    folder = tmp_path_factory.mktemp("model") / "folder"
+    FORMATS[request.param](folder)
+    if FORMATS[request.param] is tiny_models.biomedclip:
+        tiny_models.write_text_config(folder)
+    return folder / request.param.split()[0]
 
 
 def _loaded(folder):
@@ -389,34 +362,13 @@ def _loaded(folder):
     return found.encode_image(torch.zeros(1, 3, found.image_size, found.image_size)).global_token
 
 
-@pytest.mark.parametrize("name", ["open_clip_config.json", "config.json"])
 @fuzz
 @given(data=st.data())
-def test_a_models_configuration(model, name, data):
-    path = model / name
-    intact = path.read_bytes()
-    try:
-        path.write_bytes(data.draw(json_like(json.loads(intact))))
-        quietly(_loaded, model)
-    finally:
-        path.write_bytes(intact)
-
-
-@pytest.fixture(scope="module")
-def transformers_model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model") / "transformers"
-    tiny_models.transformers_clip(folder)
-    return folder
-
-
-@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
-@fuzz
-@given(data=st.data())
-def test_a_transformers_models_configuration(transformers_model, name, data):
-    path = transformers_model / name
+def test_a_models_configuration(configuration, data):
+    path = configuration
     intact = path.read_bytes() if path.is_file() else b'{"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}'
     try:
         path.write_bytes(data.draw(json_like(json.loads(intact))))
-        quietly(_loaded, transformers_model)
+        quietly(_loaded, path.parent)
     finally:
         path.write_bytes(intact)

@@ -38,12 +38,6 @@ def holder(path: Path, seconds: float) -> subprocess.Popen:
     return process
 
 
-def test_a_lock_leaves_no_file(tmp_path):
-    with locked(tmp_path / "lock", "the work"):
-        assert (tmp_path / "lock").exists()
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.slow
 def test_the_second_waits_and_says_for_whom(tmp_path, capsys):
     first = holder(tmp_path / "lock", 3)

@@ -208,13 +208,6 @@ def test_a_frame_is_chosen_or_refused(tmp_path, kind):
         read_image(path, 6)
 
 
-@pytest.mark.parametrize("kind", ["tif", "webp", "png", "jpg", "bmp"])
-def test_a_single_picture_has_no_second_frame(tmp_path, kind):
-    Image.new("RGB", (8, 8), "red").save(tmp_path / f"a.{kind}")
-    with pytest.raises(UserError, match=r"has 1 frame and no frame 2"):
-        read_image(tmp_path / f"a.{kind}", 2)
-
-
 def test_the_preview_of_a_camera_and_the_levels_of_a_pyramid_are_no_frames(tmp_path):
     whole, small = Image.new("RGB", (64, 32), (200, 0, 0)), Image.new("RGB", (32, 16), (0, 200, 0))
     whole.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[small])

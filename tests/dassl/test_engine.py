@@ -24,19 +24,8 @@ from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.optim.lr_scheduler import ConstantWarmupScheduler
 from dassl.utils import MetricMeter, Registry
-from ogkd.core import (
-    UserError,
-    atomic_path,
-    find_checkpoint,
-    load_checkpoint,
-    read_image,
-    resume_from_checkpoint,
-    run_program,
-    save_checkpoint,
-    setup_logger,
-    sweep,
-    write_json,
-)
+from ogkd.core import UserError, atomic_path, find_checkpoint, read_image, run_program, setup_logger, sweep, write_json
+from ogkd.core.torchtools import load_checkpoint, resume_from_checkpoint, save_checkpoint
 
 
 @pytest.fixture
@@ -122,15 +111,6 @@ def test_a_pickle_bomb_is_refused_and_does_not_go_off(tmp_path, write):
     with pytest.raises(UserError, match=r"model\.pth\.tar-1"):
         load_checkpoint(str(path))
     assert not trace.exists()
-
-
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short"])
-def test_a_damaged_checkpoint_is_reported_in_one_sentence(tmp_path, content):
-    path = tmp_path / "model.pth.tar-1"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"model\.pth\.tar-1") as error:
-        load_checkpoint(str(path))
-    assert "\n" not in str(error.value)
 
 
 def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path):
@@ -234,37 +214,9 @@ def test_images_of_any_mode_become_eight_bit_rgb(tmp_path, mode):
     assert np.asarray(read).max() > 240
 
 
-@pytest.mark.slow
-def test_a_dicom_file_is_read_with_its_window(tmp_path):
-    pydicom = pytest.importorskip("pydicom")
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-
-    pixels = np.arange(64, dtype=np.int16).reshape(8, 8) * 20
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data = pydicom.Dataset()
-    data.file_meta = meta
-    data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
-    data.Rows = data.Columns = 8
-    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
-    data.BitsAllocated = data.BitsStored = 16
-    data.HighBit, data.PixelRepresentation = 15, 1
-    data.RescaleSlope, data.RescaleIntercept = 1, -200
-    data.WindowCenter, data.WindowWidth = 200, 400
-    data.PixelData = pixels.tobytes()
-    path = tmp_path / "slice.dcm"
-    pydicom.dcmwrite(path, data, enforce_file_format=True)
-    read = np.asarray(read_image(path))[..., 0]
-    assert (read[pixels - 200 <= 0] == 0).all()
-    assert (read[pixels - 200 >= 400] == 255).all()
-    assert 100 < read[np.abs(pixels - 400) <= 20].mean() < 155
-
-
 def crops(cfg, paths, workers, epoch_seed):
     cfg.DATALOADER.NUM_WORKERS, cfg.INPUT.SIZE = workers, (32, 32)
-    cfg.INPUT.TRANSFORMS = ("random_resized_crop", "random_flip", "cutout", "gaussian_noise", "normalize")
+    cfg.INPUT.TRANSFORMS = ("random_resized_crop", "random_flip", "colorjitter", "normalize")
     source = [Datum(str(path)) for path in paths]
     loader = build_data_loader(cfg, data_source=source, batch_size=2, tfm=build_transform(cfg), is_train=True)
     loader.dataset.epoch_seed = epoch_seed
@@ -291,11 +243,9 @@ def test_views_of_an_image_are_as_many_as_asked_for(tmp_path, cfg):
     assert item["img0"].shape == (3, 224, 224)
 
 
-@pytest.mark.parametrize(
-    "name", ["imagenet_policy", "randaugment", "colorjitter", "gaussian_blur", "random_translation"]
-)
+@pytest.mark.parametrize("name", ["imagenet_policy", "randaugment", "gaussian_blur", "center_crop"])
 def test_named_transforms_give_images_of_the_wanted_size(cfg, name):
-    cfg.INPUT.TRANSFORMS = (name, "randomgrayscale", "instance_norm")
+    cfg.INPUT.TRANSFORMS = (name, "randomgrayscale", "normalize")
     assert build_transform(cfg)(Image.new("RGB", (50, 70))).shape == (3, 224, 224)
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from dassl.config import get_cfg_default
 from dassl.optim import build_lr_scheduler, build_optimizer
 from ogkd.cli import train
-from ogkd.core import (
-    UserError,
+from ogkd.core import UserError
+from ogkd.core.torchtools import (
     load_checkpoint,
     random_states,
     restore_random_states,

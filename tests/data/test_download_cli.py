@@ -92,8 +92,8 @@ class World:
     def put(self, kind: str, content: bytes | Served, name: str = "Kidney") -> Served:
         return self.server.put(self.path(kind, name), content)
 
-    def asked(self, kind: str) -> list:
-        return self.server.asked(self.path(kind))
+    def transfers(self, kind: str) -> list:
+        return self.server.transfers(self.path(kind))
 
     def download(self, *arguments: str) -> tuple[int, str, str]:
         """(exit status, standard output, standard error) of the program."""
@@ -133,128 +133,89 @@ def one_sentence(err: str) -> bool:
 
 
 def test_a_data_set_comes_from_the_hub_and_is_not_fetched_twice(world):
-    world.put("zip_url", world.kidney.zip())
+    world.put("zip_url", world.kidney.zip(prefix="some/where/else/"))
     status, out, _ = world.download("kidney")
     assert status == 0 and world.tree() == world.whole()
     rows = [line.split() for line in out.splitlines()]
     assert ["cyst", "3", "2", "2"] in rows and ["all", "6", "4", "4"] in rows and ["as", "published"] in rows
-    asked = len(world.server.requests)
-    assert world.download("Kidney")[0] == 0 and len(world.server.requests) == asked
-
-
-@pytest.mark.parametrize("prefix", ["", "some/where/else/"])
-def test_the_images_are_found_wherever_the_zip_has_them(world, prefix):
-    world.put("zip_url", world.kidney.zip(prefix=prefix))
-    assert world.download("kidney")[0] == 0 and world.tree() == world.whole()
-
-
-@pytest.mark.parametrize("split", [b"", b'{"train": [], "val": [], "test": []}'])
-def test_a_split_that_the_zip_lacks_or_has_wrong_comes_from_the_public_repository(world, split):
-    world.put("zip_url", world.kidney.zip(split=split))
-    world.put("split_url", world.kidney.split)
-    assert world.download("kidney")[0] == 0 and world.tree() == world.whole()
+    before = len(world.server.requests)
+    assert world.download("Kidney")[0] == 0 and len(world.server.requests) == before
 
 
 def test_a_wrong_split_from_the_repository_is_refused_by_its_hash(world):
-    world.put("zip_url", world.kidney.zip(split=b""))
+    world.put("zip_url", world.kidney.zip(split=b'{"train": [], "val": [], "test": []}'))
     world.put("split_url", world.kidney.split + b" ")
     status, _, err = world.download("kidney")
     assert status == 2 and one_sentence(err) and world.kidney.facts.split_blob_sha1 in err
     world.put("split_url", world.kidney.split)
     assert world.download("kidney")[0] == 0 and world.tree() == world.whole()
-    assert len([request for request in world.asked("zip_url") if request.sent]) == 1, "the zip is used again"
+    assert len([request for request in world.transfers("zip_url") if request.sent]) == 1, "the zip is used again"
 
 
-def test_a_zip_whose_published_hash_differs_is_refused_from_both_servers(world):
-    world.put("zip_url", world.kidney.zip())
-    world.put("drive_url", world.kidney.zip())
+@pytest.mark.parametrize("kind", ["zip_url", "drive_url"])
+def test_a_zip_is_verified_by_its_published_sha256_wherever_it_comes_from(world, tmp_path, kind):
     sha256 = hashlib.sha256(world.kidney.zip()).hexdigest()
-    for known, code in ((sha256[::-1], 2), (sha256, 0)):
-        facts = replace(world.kidney.facts, sha256=known)
-        world.catalogue = replace(world.catalogue, datasets={"Kidney": facts})
-        status, out, err = world.download("kidney")
-        assert status == code and err.count("differs from the published one") == code and "does not know" not in out
+    facts = replace(world.kidney.facts, sha256=sha256)
+    world.catalogue = replace(world.catalogue, datasets={"Kidney": facts})
+    other = world.kidney.zip(more={"more.txt": b"complete and harmless, but another zip"})
+    world.put("zip_url", other)
+    world.put("drive_url", other)
+    status, out, err = world.download("kidney")
+    assert status == 2 and one_sentence(err) and err.count("SHA-256 differs from the published one") == 2
+    assert "does not know" not in out and not world.tree()
+    world.put(kind, world.kidney.zip())
+    assert world.download("kidney")[0] == 0 and world.tree() == world.whole()
+    (tmp_path / "own.zip").write_bytes(other)
+    next(facts.image_folder(world.root).rglob("*.png")).unlink()
+    status, out, _ = world.download("kidney", "--from", str(tmp_path / "own.zip"))  # a person's own choice
+    assert status == 0 and "not the published Kidney.zip" in out
 
 
-@pytest.fixture
-def target(world):
-    """A data set of the transfer protocol: without a copy on Google Drive, its split in another repository."""
+def test_a_transfer_set_has_its_split_in_another_repository_and_no_copy_on_google_drive(world, tmp_path):
     target = Published("Target", 2)
     target.facts = replace(target.facts, gdrive_id="", splits="someone/else/abcdef", source_set="Kidney")
     world.sets["Target"] = target
     world.catalogue = replace(world.catalogue, transfer={"Target": target.facts})
-    return target
-
-
-def test_a_transfer_set_has_its_zip_beside_the_others_and_its_split_where_it_was_published(world, target):
-    world.put("zip_url", target.zip(split=b""), "Target")
-    assert world.path("split_url", "Target") == "/someone/else/abcdef/data/Target/split_Target.json"
-    world.put("split_url", target.split, "Target")
-    assert world.download("transfer")[0] == 0
-    assert world.tree() == world.whole("Target"), "and nothing of the benchmark"
-    assert world.download("target", "--check")[0] == 0
-
-
-def test_a_transfer_set_that_cannot_be_fetched_is_not_looked_for_on_google_drive(world, target):
     status, _, err = world.download("target")
     assert status == 2 and one_sentence(err)
     assert "from the Hugging Face hub" in err and "Google Drive" not in err and "give it with --from" in err
-    given = world.root.parent / "given"
-    given.mkdir()
-    (given / "Target.zip").write_bytes(target.zip())
-    assert world.download("target", "--from", str(given))[0] == 0 and world.tree() == world.whole("Target")
+    assert world.path("split_url", "Target") == "/someone/else/abcdef/data/Target/split_Target.json"
+    world.put("zip_url", target.zip(split=b""), "Target")
+    world.put("split_url", target.split, "Target")
+    assert world.download("transfer")[0] == 0
+    assert world.tree() == world.whole("Target"), "and nothing of the benchmark"
+
+
+def lacking(published: Published, content: dict[str, bytes]) -> bytes:
+    """A zip with other images."""
+    other = Published("Kidney")
+    other.images = content
+    return other.zip()
 
 
 HARM = {
-    "404": None,
-    "a page instead of a zip": b"<html>Quota exceeded</html>",
-    "a zip cut short": "cut",
-    "../ members": {"../../outside.png": b"harm"},
-    "an absolute member": {"/outside.png": b"harm"},
-    "a link": {"link": b"/etc/passwd"},
-    "a bomb": {"bomb": bytes(70 << 20)},
-    "a zip without the images": "empty",
-    "images that are none": "text",
+    "404": lambda published: Served(status=404),
+    "a page instead of a zip": lambda published: b"<html>Quota exceeded</html>",
+    "a zip cut short": lambda published: published.zip()[:-300],
+    "../ members": lambda published: published.zip(more={"../../outside.png": b"harm"}),
+    "a link": lambda published: published.zip(more={"link": b"/etc/passwd"}),
+    "a zip without the images": lambda published: lacking(published, dict([*published.images.items()][:1])),
+    "images that are none": lambda published: lacking(published, dict.fromkeys(published.images, b"no image")),
 }
 
 
-def harmful(published: Published, kind: str) -> bytes | Served:
-    what = HARM[kind]
-    if what is None:
-        return Served(status=404)
-    if what == "cut":
-        return published.zip()[:-300]
-    if what == "empty":
-        other = Published("Kidney")
-        other.images = {"cyst/train0.png": published.images["cyst/train0.png"]}
-        return other.zip()
-    if what == "text":
-        other = Published("Kidney")
-        other.images = dict.fromkeys(published.images, b"no image")
-        return other.zip()
-    return what if isinstance(what, bytes) else published.zip(more=what)
-
-
-@pytest.mark.parametrize("kind", ["404", "a zip cut short", "a zip without the images"])
-def test_google_drive_helps_when_the_hub_gives(world, kind):
-    world.put("zip_url", harmful(world.kidney, kind))
-    world.put("drive_url", world.kidney.zip())
-    status, out, _ = world.download("kidney")
-    assert status == 0 and "from Google Drive" in out
-    assert world.tree() == world.whole() and not list(world.root.parent.glob("outside*"))
-
-
 @pytest.mark.parametrize("kind", HARM)
-def test_nothing_is_put_in_place_when_both_servers_give(world, kind):
-    world.put("zip_url", harmful(world.kidney, kind))
-    world.put("drive_url", harmful(world.kidney, kind))
+def test_what_is_harmful_is_put_nowhere_and_google_drive_helps(world, kind):
+    world.put("zip_url", HARM[kind](world.kidney))
+    world.put("drive_url", HARM[kind](world.kidney))
     status, _, err = world.download("kidney")
     assert status == 2 and one_sentence(err)
     assert "from the Hugging Face hub" in err and "from Google Drive" in err and "--from" in err
     assert not any(world.kidney.facts.image_folder(world.root).rglob("*.png"))
+    world.put("drive_url", world.kidney.zip())
+    status, out, _ = world.download("kidney")
+    assert status == 0 and "from Google Drive" in out and world.tree() == world.whole()
     assert not list(world.root.parent.rglob("outside*"))
-    world.put("zip_url", world.kidney.zip())
-    assert world.download("kidney")[0] == 0 and world.tree() == world.whole()
 
 
 @pytest.fixture
@@ -280,7 +241,7 @@ def test_an_interrupted_download_resumes_where_it_stopped(world, small_chunks, e
     file.gate.set()
     assert 0 < had < len(content)
     assert world.download("kidney")[0] == 0 and world.tree() == world.whole()
-    assert world.asked("zip_url")[-1].range == f"bytes={had}-"
+    assert world.transfers("zip_url")[-1].range == f"bytes={had}-"
 
 
 @pytest.mark.slow
@@ -292,7 +253,7 @@ def test_a_second_call_for_the_same_data_set_waits_for_the_first_and_finds_it_co
     status, _, err = world.download("kidney")
     assert status == 0 and f"Waiting for the download of Kidney to {world.root}, which process {child.pid}" in err
     child.join()
-    assert child.exitcode == 0 and len(world.asked("zip_url")) == 1 and world.tree() == world.whole()
+    assert child.exitcode == 0 and len(world.transfers("zip_url")) == 1 and world.tree() == world.whole()
 
 
 def received(world: World) -> int:
@@ -300,14 +261,13 @@ def received(world: World) -> int:
     return sum(file.stat().st_size for file in world.root.glob("Kidney/.Kidney.zip*"))
 
 
-@pytest.mark.parametrize("after", [0.005, 0.02, 0.08])
-def test_killed_at_any_time_and_run_again_it_ends_the_same(world, after):
-    world.put("zip_url", world.kidney.zip(split=b""))
-    world.put("split_url", world.kidney.split)
-    child = in_a_process(world)
-    time.sleep(after)
-    os.kill(child.pid, signal.SIGKILL)
-    child.join()
+def test_what_an_interrupted_call_left_neither_harms_nor_stays(world):
+    facts = world.kidney.facts
+    (facts.folder(world.root) / ".unpacked/cyst").mkdir(parents=True)
+    for name in (".unpacked/cyst/train0.png", ".Kidney.zip", ".Kidney.zip.0.hub", ".split_Kidney.json.1"):
+        (facts.folder(world.root) / name).write_bytes(b"half")
+    world.put("zip_url", world.kidney.zip())
+    world.put("drive_url", world.kidney.zip())
     assert world.download("kidney")[0] == 0 and world.tree() == world.whole()
 
 
@@ -326,17 +286,17 @@ def test_check_only_looks(world):
     assert status == 2 and one_sentence(err) and "download.py kidney" in err
     world.put("zip_url", world.kidney.zip())
     assert world.download("kidney")[0] == 0
-    asked = len(world.server.requests)
+    before = len(world.server.requests)
     assert world.download("kidney", "--check")[0] == 0
     lost = world.kidney.facts.image_folder(world.root) / "stone/val1.png"
     lost.unlink()
     status, out, err = world.download("kidney", "--check")
     assert status == 2 and str(lost) in err and "1 of 2" in out and "NOT as published" in out
-    assert len(world.server.requests) == asked
+    assert len(world.server.requests) == before
     assert world.download("kidney")[0] == 0 and world.tree() == world.whole(), "a call without --check mends it"
 
 
-@pytest.mark.parametrize("kind", ["zip", "folder of zips", "folder of images", "folder with all"])
+@pytest.mark.parametrize("kind", ["zip", "folder of images", "folder with all"])
 def test_files_at_hand_are_used_instead_of_the_network(world, tmp_path, kind):
     given = tmp_path / "at hand"
     given.mkdir()
@@ -354,16 +314,14 @@ def test_files_at_hand_are_used_instead_of_the_network(world, tmp_path, kind):
     before = sorted(given.rglob("*"))
     assert world.download("kidney", "--from", str(source))[0] == 0
     assert world.tree() == world.whole() and sorted(given.rglob("*")) == before
-    assert not world.asked("zip_url")
+    assert not world.transfers("zip_url")
 
 
-@pytest.mark.parametrize("kind", ["absent", "another zip", "no zip"])
+@pytest.mark.parametrize("kind", ["absent", "a zip without the images", "a page instead of a zip"])
 def test_files_at_hand_that_are_not_the_data_set_are_named(world, tmp_path, kind):
     given = tmp_path / "given.zip"
-    if kind == "another zip":
-        given.write_bytes(harmful(world.kidney, "a zip without the images"))
-    elif kind == "no zip":
-        given.write_text("text")
+    if kind in HARM:
+        given.write_bytes(HARM[kind](world.kidney))
     status, _, err = world.download("kidney", "--from", str(given))
     assert status == 2 and one_sentence(err) and "given.zip" in err
     assert not world.tree()
@@ -411,11 +369,17 @@ def test_the_weights_are_fetched_checked_and_exported(world, weights, tmp_path):
     exported = {file.name: file.read_bytes() for file in plain.iterdir()}
     assert exported == {name: file.content for name, file in weights.items()}
     assert models.load(str(plain)).embed_dim == models.load(str(tmp_path / "tiny")).embed_dim
-    asked = len(world.server.requests)
-    assert world.download("weights", "--check")[0] == 0 and len(world.server.requests) == asked
+    before = len(world.server.requests)
+    assert world.download("weights", "--check")[0] == 0 and len(world.server.requests) == before
 
 
-def test_corrupt_weights_are_found_and_fetched_again(world, weights, tmp_path):
+def test_weights_that_are_refused_or_corrupt_are_one_sentence_and_fetched_again(world, weights, tmp_path):
+    for file in weights.values():
+        file.status = 403
+    status, _, err = world.download("weights", "--endpoint", world.server.url)
+    assert status == 2 and one_sentence(err) and "could not be fetched" in err
+    for file in weights.values():
+        file.status = 200
     assert world.download("weights", "--endpoint", world.server.url)[0] == 0
     name = next(name for name in weights if name in BIOMEDCLIP.weights)
     blob = next((tmp_path / "cache").rglob(name)).resolve()
@@ -424,10 +388,3 @@ def test_corrupt_weights_are_found_and_fetched_again(world, weights, tmp_path):
     assert status == 2 and one_sentence(err) and "is corrupt" in err
     assert world.download("weights", "--endpoint", world.server.url)[0] == 0
     assert next((tmp_path / "cache").rglob(name)).read_bytes() == weights[name].content
-
-
-def test_weights_that_cannot_be_fetched_are_one_sentence(world, weights):
-    for file in weights.values():
-        file.status = 403
-    status, _, err = world.download("weights", "--endpoint", world.server.url)
-    assert status == 2 and one_sentence(err) and "could not be fetched" in err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,8 @@ from ogkd.data.labels import labels_in
 from ogkd.data.patients import read_patients
 from ogkd.data.splits import class_names, read_split
 from ogkd.data.tables import read_table
-from tests.data.test_patients import picture
 from tests.support.folders import config, faults
+from tests.support.pictures import put
 
 CLASSES = ("nv", "mel", "bkl")  # the table's order, which is not the alphabet's
 
@@ -28,7 +27,7 @@ def ham(tmp_path) -> Path:
     folder = tmp_path / "ham"
     rows = ["lesion_id,image_id,dx,dx_type,age,sex,localization"]
     for number in range(36):
-        picture(folder / f"images_part_{number % 2 + 1}" / f"ISIC_{number:04d}.jpg", number)
+        put(folder, [f"images_part_{number % 2 + 1}/ISIC_{number:04d}.jpg"])
         sex = ("male", "female")[number // 2 % 2]
         rows.append(f"HAM_{number // 2:04d},ISIC_{number:04d},{CLASSES[number // 2 % 3]},histo,{number}.0,{sex},back")
     (folder / "HAM10000_metadata.csv").write_text("\n".join(rows) + "\n")
@@ -48,8 +47,10 @@ IMAGES = [f"{number}.png" for number in range(1, 7)]
 
 
 def test_a_folder_and_its_table_become_a_split_by_patient_that_training_reads(command, ham):
+    put(ham, [f"segmentations/ISIC_{number:04d}.jpg" for number in range(36)])  # masks, by their names
     done = command(["scripts/split.py", str(ham), "--labels", str(ham / "HAM10000_metadata.csv")])
     assert done.returncode == 0, done.stderr
+    assert "which are left out: 36 (segmentations/ISIC_0000.jpg" in done.stdout
     assert "36 images of 18 patients by the column lesion_id" in done.stdout and "lesion_id may be less" in done.stdout
     split = read_split(ham / "split_ham.json")
     assert class_names(split) == list(CLASSES)
@@ -57,32 +58,19 @@ def test_a_folder_and_its_table_become_a_split_by_patient_that_training_reads(co
     assert sum(len({owner[item.path] for item in split[part]}) for part in PARTS) == 18
     groups = json.loads((ham / "groups_ham.json").read_text())
     assert groups["images_part_1/ISIC_0002.jpg"] == {"sex": "female"}  # one dx_type, one place; each its own age
+    put(ham, ["images_part_3/ISIC_0099.jpg"])
     data = ImageFolder(config(ham.parent, "ham"))
-    assert (data.classnames, len(data.train_x), data.warnings) == (list(CLASSES), len(split["train"]), [])
-
-
-def test_new_images_in_folders_that_are_no_classes_are_images_outside_the_split(command, ham):
-    command(["scripts/split.py", str(ham), "--labels", str(ham / "HAM10000_metadata.csv")])
-    picture(ham / "images_part_3" / "ISIC_0099.jpg", 99)
-    (warning,) = ImageFolder(config(ham.parent, "ham")).warnings
-    assert warning.startswith("images that are not in the split and not used: 1 ")
+    assert (data.classnames, len(data.train_x)) == (list(CLASSES), len(split["train"]))
+    masks, new = data.warnings
+    assert "that are not used: 36 " in masks and new.startswith("images that are not in the split and not used: 1 ")
     assert not faults(ham)
 
 
 def test_folders_of_parts_that_a_table_does_not_mention_are_said(command, tmp_path):
-    for number in range(12):
-        picture(tmp_path / "set" / ("train", "test")[number % 2] / f"{number}.png", number)
+    put(tmp_path / "set", [f"{('train', 'test')[number % 2]}/{number}.png" for number in range(12)])
     table = table_of(tmp_path, "image,label\n" + "".join(f"{number},{'ab'[number // 6]}\n" for number in range(12)))
     done = command(["scripts/split.py", str(tmp_path / "set"), "--labels", str(table), "--by-image"])
     assert done.returncode == 0 and "The folders test and train are parts" in done.stdout
-
-
-def test_masks_of_the_same_names_are_left_out(command, ham):
-    for number in range(36):
-        picture(ham / "segmentations" / f"ISIC_{number:04d}.jpg", 100 + number)
-    done = command(["scripts/split.py", str(ham), "--labels", str(ham / "HAM10000_metadata.csv")])
-    assert done.returncode == 0, done.stderr
-    assert "which are left out: 36 (segmentations/ISIC_0000.jpg" in done.stdout
 
 
 def test_check_data_describes_the_classes_of_a_table(command, ham):
@@ -100,38 +88,31 @@ def test_check_data_describes_the_classes_of_a_table(command, ham):
 
 def test_columns_of_0_and_1_are_classes_in_their_order(tmp_path):
     text = "image,MEL,NV,AKIEC,UNK\n1,1.0,0.0,0.0,0.0\n2,0,1,0,0\n3,0,0,1,0\n4,0,1,0,0\n5,1,1,0,0\n6,0,0,0,0\n"
-    found = read(tmp_path, text, IMAGES)
-    assert found.classes == {"MEL": ["1.png"], "NV": ["2.png", "4.png"], "AKIEC": ["3.png"]}
-    said = " ".join(found.notes)
+    labels = read(tmp_path, text, IMAGES)
+    assert labels.classes == {"MEL": ["1.png"], "NV": ["2.png", "4.png"], "AKIEC": ["3.png"]}
+    said = " ".join(labels.notes)
     assert (
         "several labels, which are left out as each image has one class here: 1" in said and "5.png: MEL | NV" in said
     )
     assert "without a label, which are left out: 1" in said and "(6.png)" in said and "UNK" in said
 
 
-def test_findings_with_several_labels_are_left_out_and_listed(tmp_path):
+def test_several_labels_and_missing_doubled_or_foreign_rows_are_listed(tmp_path):
     text = (
         "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,OriginalImagePixelSpacing[x,y],\n"
         "1.png,Cardiomegaly,0,1,58,2,3,\n2.png,Cardiomegaly|Effusion,1,1,58,2,3,\n3.png,No Finding,0,2,81,2,3,\n"
-        "4.png,Hernia,0,3,81,2,3,\n"
+        "3.png,No Finding,0,2,81,2,3,\n4.png,Hernia,0,3,81,2,3,\n5.png,nan,0,3,81,2,3,\n9.png,Hernia,0,4,8,2,3,\n"
     )
-    found = read(tmp_path, text, IMAGES)
-    assert found.classes == {"Cardiomegaly": ["1.png"], "No Finding": ["3.png"], "Hernia": ["4.png"]}
-    assert any("several labels" in note and "Cardiomegaly|Effusion" in note for note in found.notes)
-    assert any("without a row" in note and ": 2 (" in note and "5.png" in note for note in found.notes)
-
-
-def test_missing_and_doubled_rows_are_listed(tmp_path):
-    text = "image,label\n1,a\n1,a\n2,b\n3,nan\n4,\n5,a\n9,b\n"
-    found = read(tmp_path, text, IMAGES)
-    assert found.classes == {"a": ["1.png", "5.png"], "b": ["2.png"]}
+    labels = read(tmp_path, text, IMAGES)
+    assert labels.classes == {"Cardiomegaly": ["1.png"], "No Finding": ["3.png"], "Hernia": ["4.png"]}
     for said in (
-        "which agree: 1 (1.png)",
-        "label, which are left out: 2",
-        "is not in the folder: 1 (9)",
-        "left out: 1 (6.png)",
+        "several labels, which are left out as each image has one class here: 1 (2.png: Cardiomegaly|Effusion)",
+        "which agree: 1 (3.png)",
+        "without a label, which are left out: 1 (5.png)",
+        "whose image is not in the folder: 1 (9.png)",
+        "which are left out: 1 (6.png)",
     ):
-        assert any(said in note for note in found.notes), said
+        assert any(said in note for note in labels.notes), said
 
 
 @pytest.mark.parametrize(
@@ -153,10 +134,9 @@ def test_unclear_labels_are_refused(tmp_path, text, sentence):
 
 
 def test_marks_that_are_neither_0_nor_1_are_named(tmp_path):
+    text, columns = "image,No Finding,Edema\n1,1.0,\n2,,1.0\n3,,-1.0\n", ["No Finding", "Edema"]
     with pytest.raises(UserError, match=r"Edema .*not of 0 and 1 \(it has -1\.0\)"):
-        read(
-            tmp_path, "image,No Finding,Edema\n1,1.0,\n2,,1.0\n3,,-1.0\n", IMAGES, label_columns=["No Finding", "Edema"]
-        )
+        read(tmp_path, text, IMAGES, label_columns=columns)
 
 
 def test_a_column_of_numbers_gives_the_order_of_the_names(tmp_path):
@@ -166,8 +146,7 @@ def test_a_column_of_numbers_gives_the_order_of_the_names(tmp_path):
 
 
 def test_chosen_columns_and_names_are_used(command, tmp_path):
-    for name in IMAGES:
-        picture(tmp_path / "set" / name, int(name[0]))
+    put(tmp_path / "set", IMAGES)
     rows = "file,dx,second,where\n" + "".join(f"{n},{'ab'[n % 2]},{'abc'[n % 3]},x\n" for n in range(1, 7))
     words = ["scripts/split.py", str(tmp_path / "set"), "--labels", str(table_of(tmp_path, rows))]
     more = ["--label-column", "second", "--class-names", "a=melanoma", "b=nevus", "c=melanoma"]
@@ -186,8 +165,8 @@ def test_chosen_columns_and_names_are_used(command, tmp_path):
 def split_table(folder: Path, parts: str) -> Path:
     """24 images of twelve patients and two classes, with the part that `parts` gives each in turn."""
     rows = ["image,label,patient,split"]
+    put(folder, [f"{number}.png" for number in range(24)])
     for number in range(24):
-        picture(folder / f"{number}.png", number)
         rows.append(f"{number}.png,{'ab'[number % 2]},p{number // 2},{parts.split()[number // 2]}")
     return table_of(folder.parent, "\n".join(rows))
 
@@ -221,11 +200,3 @@ def test_patients_in_several_parts_of_a_given_split_are_said_wherever_it_is_used
     assert "scripts/split.py --replace: 1 (p0)" in command(["scripts/check_data.py", str(tmp_path / "set")]).stdout
     (warning,) = ImageFolder(config(tmp_path, "set")).warnings
     assert "in several parts of the split: 1 of 11" in warning
-
-
-def test_rows_in_any_order_give_the_same_classes(tmp_path):
-    rows = [f"{n},{'ab'[n % 2]},{n % 2}" for n in range(1, 7)]
-    random.Random(0).shuffle(rows)
-    text = "\n".join(["image,name,label", *rows])
-    found = read(tmp_path, text, IMAGES, label_columns=["name"])
-    assert found.classes == {"a": ["2.png", "4.png", "6.png"], "b": ["1.png", "3.png", "5.png"]}

@@ -70,16 +70,25 @@ def test_folders_of_parts_are_the_split_and_validation_is_drawn_from_training(tm
     assert "drawn for validation" in remarks(tmp_path) and not faults(tmp_path)
 
 
-@pytest.mark.parametrize("val", ["Valid", "dev", "VALIDATION_SET"])
-def test_a_folder_for_validation_is_used_as_it_is(tmp_path, val):
-    put(tmp_path, both("train", val, "test"))
-    assert parts_in(tmp_path)["val"] == {f"{val}/{name}" for name in CLASSES}
+def test_parts_may_lie_within_the_classes_and_have_images_for_validation(tmp_path):
+    put(tmp_path, numbered(*(f"{name}/{part}" for name in CLASSES for part in ("Train", "VALIDATION_SET", "Test"))))
+    folders = dict(zip(PARTS, ("Train", "VALIDATION_SET", "Test"), strict=True))
+    assert parts_in(tmp_path) == {part: {f"{name}/{folder}" for name in CLASSES} for part, folder in folders.items()}
     assert "drawn" not in remarks(tmp_path)
 
 
-def test_parts_may_lie_within_the_classes(tmp_path):
-    put(tmp_path, numbered(*(f"{name}/{part}" for name in CLASSES for part in ("Train", "Val", "Test"))))
-    assert parts_in(tmp_path) == {part: {f"{name}/{part.title()}" for name in CLASSES} for part in PARTS}
+@pytest.mark.parametrize(
+    ("paths", "test", "words"),
+    [
+        (both("fold1", "fold2", "Fold_10"), "Fold_10", "fold 10 is the test"),
+        (both("train", "dev"), "dev", "no test part"),
+        (both("train") + numbered("test", count=5), "train", "no class folder, which are not used: 5"),
+    ],
+)
+def test_without_a_labelled_test_part_another_is_used_and_said(tmp_path, paths, test, words):
+    put(tmp_path, paths)
+    assert parts_in(tmp_path)["test"] == {f"{test}/{name}" for name in CLASSES}
+    assert words in remarks(tmp_path)
 
 
 def test_a_folder_in_a_folder_of_the_same_name_is_read_with_its_split_too(tmp_path):
@@ -88,24 +97,6 @@ def test_a_folder_in_a_folder_of_the_same_name_is_read_with_its_split_too(tmp_pa
     assert ImageFolder(config(tmp_path)).fingerprint == before.fingerprint
     assert [len(of_class) for of_class in inspect(tmp_path / "scans").classes.values()] == [8, 8]
     assert not faults(tmp_path / "scans")
-
-
-def test_the_last_fold_is_the_test(tmp_path):
-    put(tmp_path, both("fold1", "fold2", "Fold_10"))
-    assert parts_in(tmp_path)["test"] == {f"Fold_10/{name}" for name in CLASSES}
-    assert "fold 10 is the test" in remarks(tmp_path)
-
-
-def test_without_a_test_part_the_validation_images_are_the_test(tmp_path):
-    put(tmp_path, both("train", "val"))
-    assert parts_in(tmp_path)["test"] == {f"val/{name}" for name in CLASSES}
-    assert "no test part" in remarks(tmp_path)
-
-
-def test_test_images_without_labels_are_left_out_and_counted(tmp_path):
-    put(tmp_path, both("train") + numbered("test", count=5))
-    assert all(folder.startswith("train/") for part in parts_in(tmp_path).values() for folder in part)
-    assert "no class folder, which are not used: 5" in remarks(tmp_path)
 
 
 def test_one_class_is_spelled_differently_in_two_parts(tmp_path):
@@ -118,7 +109,6 @@ def test_one_class_is_spelled_differently_in_two_parts(tmp_path):
     ("paths", "words"),
     [
         (both("siteA", "siteB"), r"folders of the same names \(benign and malignant\)"),
-        (numbered("siteA/train", "siteA/test", "siteB/train"), "all need the same parts"),
         (numbered("a/train", "a/test", "b"), "all need the same parts"),
         (both("siteA/train", "siteA/test", "siteB/train", "siteB/test"), "not clear which are the classes"),
         (numbered("train/a", "train/b", "test/a"), "test in .* has no images of b"),
@@ -174,26 +164,18 @@ def test_classes_that_only_look_like_parts_are_classes(tmp_path, paths):
     assert not faults(tmp_path)
 
 
-def test_an_image_without_a_suffix_or_with_another_of_jpeg_is_an_image(tmp_path):
-    put(tmp_path / "scans", numbered(*CLASSES, form="{}.png") + numbered(*CLASSES, form="{}.jpg"))
-    for name in CLASSES:
-        (tmp_path / f"scans/{name}/0.png").rename(tmp_path / f"scans/{name}/1.2.840.0")
-        (tmp_path / f"scans/{name}/0.jpg").rename(tmp_path / f"scans/{name}/0.JFIF")
-    assert [len(paths) for paths in find_images(tmp_path / "scans").values()] == [8, 8]
-
-
-def test_images_of_one_name_with_other_suffixes_or_in_other_case_may_be_copies_and_are_a_warning(tmp_path):
-    put(
-        tmp_path / "scans", [*numbered(*CLASSES), "benign/0.jpg", "malignant/3.PNG", "benign/1.2.png", "benign/1.3.png"]
-    )
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["benign/0.jpg", "malignant/3.PNG", "benign/1.2.png", "benign/1.3.png"], "may be copies: 2 (benign/0.png and"),
+        (["benign/a.gif", "benign/b.nii.gz", "benign/c.HEIC", "benign/d.txt"], "exported as PNG: 3 ("),
+        (numbered("cyst/nevus", "cyst/keratosis", "third/p1", "third/p2"), "cyst (keratosis and nevus) count as one"),
+    ],
+)
+def test_what_may_not_be_meant_is_a_warning(tmp_path, more, words):
+    put(tmp_path / "scans", [*numbered(*CLASSES), *more])
     (warning,) = ImageFolder(config(tmp_path)).warnings
-    assert "may be copies: 2 (" in warning and "benign/0." in warning and "malignant/3." in warning
-
-
-def test_images_of_kinds_that_are_not_read_are_a_warning(tmp_path):
-    put(tmp_path / "scans", [*numbered(*CLASSES), "benign/a.gif", "benign/b.nii.gz", "benign/c.HEIC", "benign/d.txt"])
-    (warning,) = ImageFolder(config(tmp_path)).warnings
-    assert "not read" in warning and ": 3 (" in warning and "d.txt" not in warning
+    assert words in warning and warning[1:] in remarks(tmp_path / "scans")
 
 
 def test_class_names_that_are_numbers_are_a_warning_unless_the_split_has_words(tmp_path):
@@ -207,11 +189,11 @@ def test_class_names_that_are_numbers_are_a_warning_unless_the_split_has_words(t
     assert not ImageFolder(config(tmp_path)).warnings
 
 
-def test_folders_within_a_class_that_may_be_classes_are_said(tmp_path):
-    put(tmp_path / "scans", numbered("benign/nevus", "benign/keratosis", "malignant/p1", "malignant/p2"))
-    (warning,) = ImageFolder(config(tmp_path)).warnings
-    assert "benign (keratosis and nevus) count as one class" in warning
-    assert warning in remarks(tmp_path / "scans").replace("The folders", "the folders")
+def test_other_suffixes_of_jpeg_and_none_are_images(tmp_path):
+    put(tmp_path, numbered(*CLASSES, form="{}.jpg"))
+    for name, other in zip(CLASSES, ("1.2.840.0", "0.JFIF"), strict=True):
+        (tmp_path / f"{name}/0.jpg").rename(tmp_path / name / other)
+    assert [len(paths) for paths in find_images(tmp_path).values()] == [4, 4]
 
 
 @given(st.lists(st.text("abcdefgh _", min_size=1, max_size=8), min_size=2, max_size=5, unique=True))
@@ -255,9 +237,9 @@ def test_files_beside_the_images_are_left_out_and_said(tmp_path, beside):
     put(tmp_path, images)
     put(tmp_path, [*beside, *LITTER, "loose.png"], mask)
     assert sorted(path for paths in find_images(tmp_path).values() for path in paths) == sorted(images)
-    said = remarks(tmp_path)
-    assert f"(masks, overlays, thumbnails) that are not used: {len(beside)} (" in said and not faults(tmp_path)
-    assert all(words in said for words in ("1 (.gif 1", "1 (.db 1", "Hidden", "1 (.png 1; the first is loose"))
+    notes = remarks(tmp_path)
+    assert f"(masks, overlays, thumbnails) that are not used: {len(beside)} (" in notes and not faults(tmp_path)
+    assert all(words in notes for words in ("1 (.gif 1", "1 (.db 1", "Hidden", "1 (.png 1; the first is loose"))
 
 
 @pytest.mark.parametrize(
@@ -285,12 +267,8 @@ def test_masks_without_such_names_are_found_by_what_they_show(tmp_path):
     put(tmp_path / "whole", numbered(*CLASSES, count=6))
     put(tmp_path / "whole", numbered("third"), mask)
     assert "All images of 'third'" in faults(tmp_path / "whole")
-
-
-@pytest.mark.parametrize("form", ["{}.png", "{}.jpg"])
-def test_a_data_set_of_nothing_but_black_and_white_is_no_fault(tmp_path, form):
-    put(tmp_path, numbered(*CLASSES, form=form), mask)
-    assert not faults(tmp_path)
+    put(tmp_path / "masks", numbered(*CLASSES, form="{}.jpg"), mask)  # of nothing else: these are what is classified
+    assert not faults(tmp_path / "masks")
 
 
 def test_masks_among_images_to_classify_are_counted(tmp_path):
@@ -319,8 +297,8 @@ def test_notes_for_a_model_card_name_no_file(tmp_path):
 )
 def test_classes_whose_names_cannot_be_told_apart_are_refused_and_both_named(tmp_path, one, other):
     put(tmp_path / "scans", numbered(one, other, "third"))
-    found = faults(tmp_path / "scans")
-    assert "both give the class" in found and repr(one) in found and repr(other) in found
+    text = faults(tmp_path / "scans")
+    assert "both give the class" in text and repr(one) in text and repr(other) in text
     with pytest.raises(UserError, match="both give the class"):
         ImageFolder(config(tmp_path))
 
@@ -356,8 +334,8 @@ def test_what_came_or_went_after_the_split_is_said(tmp_path):
     put(tmp_path / "scans", numbered(*CLASSES))
     assert ImageFolder(config(tmp_path)).warnings == []
     put(tmp_path / "scans", [*numbered("cyst"), "benign/new.png"])
-    for found in ("\n".join(ImageFolder(config(tmp_path)).warnings), faults(tmp_path / "scans")):
-        assert "cyst is not in the split" in found
+    for text in ("\n".join(ImageFolder(config(tmp_path)).warnings), faults(tmp_path / "scans")):
+        assert "cyst is not in the split" in text
     assert "Images that are not in the split and not used: 1" in remarks(tmp_path / "scans")
     (tmp_path / "scans/benign/0.png").unlink()
     assert "1 of the 8 images listed" in faults(tmp_path / "scans")
@@ -366,7 +344,7 @@ def test_what_came_or_went_after_the_split_is_said(tmp_path):
 # Links
 
 
-def test_links_are_followed_once_and_loops_end(tmp_path):
+def test_links_are_followed_once_loops_end_and_broken_ones_are_a_fault(tmp_path):
     put(tmp_path, numbered("elsewhere/benign", "elsewhere/malignant", "scans/normal"))
     scans = tmp_path / "scans"
     for name in CLASSES:
@@ -374,20 +352,14 @@ def test_links_are_followed_once_and_loops_end(tmp_path):
     (tmp_path / "elsewhere/benign/loop").symlink_to(tmp_path / "elsewhere")
     (scans / "normal/up").symlink_to(tmp_path)
     (scans / "a").symlink_to(scans / "normal")
-    found = find_images(scans)
-    assert {name: len(paths) for name, paths in found.items()} == {"benign": 4, "malignant": 4, "normal": 4}
-    said = remarks(scans)
-    assert "Linked folders, which are followed: 3" in said
-    assert "not followed" in said and "(a, " in said
-
-
-def test_broken_links_are_a_fault(tmp_path):
-    put(tmp_path / "scans", numbered(*CLASSES))
-    (tmp_path / "scans/benign/9.png").symlink_to(tmp_path / "gone.png")
-    (tmp_path / "scans/cyst").symlink_to(tmp_path / "gone")
-    (tmp_path / "scans/self").symlink_to("self")
-    assert len(list_files(tmp_path / "scans").broken) == 3
-    assert "Broken links in" in faults(tmp_path / "scans")
+    images = find_images(scans)
+    assert {name: len(paths) for name, paths in images.items()} == {"benign": 4, "malignant": 4, "normal": 4}
+    notes = remarks(scans)
+    assert "Linked folders, which are followed: 3" in notes
+    assert "not followed" in notes and "(a, " in notes
+    for path, target in (("benign/9.png", tmp_path / "gone.png"), ("cyst", tmp_path / "gone"), ("self", "self")):
+        (scans / path).symlink_to(target)
+    assert len(list_files(scans).broken) == 3 and "Broken links in" in faults(scans)
     with pytest.raises(UserError, match=r"Broken links in .*: 3"):
         ImageFolder(config(tmp_path))
 

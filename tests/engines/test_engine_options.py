@@ -4,8 +4,10 @@ import argparse
 import shlex
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,25 +16,35 @@ from ogkd.core.places import work_folder
 from ogkd.runs.engines import go_through
 from ogkd.runs.engines.options import add_options, minutes, settings_of
 from ogkd.runs.engines.ray_cluster import files_of, write
+from ogkd.runs.engines.report import attempt
 from ogkd.runs.spec import RunSpec
 from tests.conftest import ROOT
-from tests.support.jobs import phantom_job
-from tests.support.runs import learned, same
+from tests.support.jobs import completed, scripted
 
 
-@pytest.mark.slow
-def test_what_is_brought_back_is_the_run_with_its_results_last(data, cache, tmp_path, monkeypatch):
-    job = phantom_job("CoOp", data, tmp_path, cache)
-    job()
+def test_what_is_brought_back_is_the_run_with_its_results_last(tmp_path):
+    job = completed(scripted("A", "work", tmp_path))
     (folder,) = job.folders()
-    before, files = learned(folder), files_of(job, work_folder())
+    (folder / "prompt_learner").mkdir()
+    (folder / "prompt_learner" / "model.pth.tar-3").write_bytes(b"\0\1")
+    for name in ("val_predictions.npz", ".lock"):
+        (folder / name).touch()
+    files = files_of(job, work_folder())
     shutil.rmtree(folder)
-    assert job.waiting()
     write(files)
     assert not job.waiting()
-    assert same(learned(folder), before)
-    newest = max(folder.rglob("*.*"), key=lambda path: path.stat().st_mtime_ns)
-    assert newest.name == "results.json"
+    assert {path.name for path in folder.rglob("*.*")} == {"model.pth.tar-3", "results.json", "val_predictions.npz"}
+    assert (folder / "prompt_learner" / "model.pth.tar-3").read_bytes() == b"\0\1"
+    assert Path([*files][-1]).name == "results.json"
+
+
+def test_a_job_on_a_node_has_the_threads_and_starts_from_the_folder_of_the_settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    try:
+        assert attempt(scripted("A", "work", tmp_path), 2, str(tmp_path)).scores == "71.4 %"
+        assert (Path.cwd(), torch.get_num_threads()) == (tmp_path, 2)
+    finally:
+        torch.set_num_threads(1)
 
 
 # Options
@@ -54,15 +66,15 @@ def test_a_time_limit_is_read_as_slurm_reads_it(days, hours, mins, seconds):
     assert minutes(f"{mins + 1}") == minutes(f"{mins + 1}:00") == mins + 1
 
 
-@pytest.mark.parametrize("text", ["", "0", "soon", "1:2:3:4", "-5", "1-", "0-00:00:00"])
+@pytest.mark.parametrize("text", ["", "0", "soon", "1:2:3:4", "-5", "1-", "0-00:00:00", "1-2:3:4:5"])
 def test_what_is_no_time_limit_is_an_error(text):
     with pytest.raises(UserError, match="time must be"):
         minutes(text)
 
 
-@pytest.mark.parametrize("text", ["-1", "1.5", "nan", "inf", "one"])
+@pytest.mark.parametrize("text", ["-1", "1.5", "1e999", "one"])
 def test_gpus_are_a_share_or_whole_ones(text):
-    with pytest.raises(UserError, match="gpus must be"):
+    with pytest.raises(UserError, match=r"gpus is .* must be"):
         settings("--engine", "ray", "--engine-options", f"gpus={text}")
     assert settings("--engine", "ray", "--engine-options", "gpus=0.25").gpus == 0.25
     with pytest.raises(UserError, match=r"whole number on Slurm, not 0\.5"):
@@ -82,19 +94,7 @@ def test_an_option_without_key_or_value_is_an_error(text):
 
 
 def test_the_flags_of_version_0_2_mean_the_options():
-    former = [
-        "--cpus",
-        "4",
-        "--gpus=1",
-        "--mem",
-        "8G",
-        "--time",
-        "2:00:00",
-        "--sbatch",
-        "account=lab",
-        "--partition",
-        "a",
-    ]
+    former = shlex.split("--cpus 4 --gpus=1 --mem 8G --time 2:00:00 --sbatch account=lab --partition a")
     options = ["cpus=4", "gpus=1", "mem=8G", "time=2:00:00", "account=lab", "partition=a"]
     assert settings("--engine", "slurm", *former) == settings("--engine", "slurm", "--engine-options", *options)
     former = ["--address", "auto", "--bring-back", "--retries", "0"]
@@ -103,17 +103,15 @@ def test_the_flags_of_version_0_2_mean_the_options():
 
 
 @pytest.mark.parametrize(("engine", "package"), [("ray", "ray"), ("slurm", "submitit")])
-def test_an_engine_without_its_package_says_how_to_install_it(data, cache, tmp_path, monkeypatch, engine, package):
+def test_an_engine_without_its_package_says_how_to_install_it(tmp_path, monkeypatch, engine, package):
     monkeypatch.setitem(sys.modules, package, None)  # Python's way to say that it cannot be imported
     with pytest.raises(UserError, match=rf"--engine {engine} needs .*: pip install .*\[cluster\]"):
-        go_through([phantom_job("CoOp", data, tmp_path, cache)], settings("--engine", engine))
+        go_through([scripted("A", "work", tmp_path)], settings("--engine", engine))
 
 
-@pytest.mark.parametrize("words", [["compare.py", "phantom"], ["reproduce.py", "few_shot", "--datasets", "phantom"]])
-def test_a_dry_run_prints_the_command_of_each_run_that_is_left_and_starts_none(command, data, tmp_path, words):
-    words = [f"scripts/{words[0]}", *words[1:], "--methods", "CoOp", "--seeds", "1", "2", "--shots", "2", "--dry-run"]
-    words += ["--protocol", "few_shot"] if "compare" in words[0] else []
-    done = command([*words, "--engine", "ray"], env={"DATA": str(data), "OUTPUT": str(tmp_path / "out")})
+def test_a_dry_run_prints_the_command_of_each_run_that_is_left_and_starts_none(command, data, tmp_path):
+    words = shlex.split("few_shot --datasets phantom --methods CoOp --seeds 1 2 --shots 2 --dry-run --engine ray")
+    done = command(["scripts/reproduce.py", *words], env={"DATA": str(data), "OUTPUT": str(tmp_path / "out")})
     assert done.returncode == 0
     specs = [RunSpec.parse(shlex.split(line)[2:]) for line in done.stdout.splitlines()]
     assert [(spec.method, spec.shots, spec.seed) for spec in specs] == [("CoOp", 2, 1), ("CoOp", 2, 2)]

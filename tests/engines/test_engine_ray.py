@@ -1,16 +1,13 @@
-"""Jobs on a Ray cluster of two nodes on this machine, one of which is killed in the middle of its runs."""
+"""Jobs on a Ray cluster of two nodes on this machine, one of which is killed in the middle of its jobs."""
 
 import threading
-import time
-from pathlib import Path
 
 import pytest
 
 from ogkd.core import UserError
 from ogkd.runs.engines import go_through
 from ogkd.runs.engines.options import Settings
-from tests.support.jobs import phantom_job, trains
-from tests.support.runs import learned, same
+from tests.support.jobs import alive, completed, processes, scripted, wait_for
 
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -19,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def nodes():
-    """A cluster whose head has no cores, so that every run is on one of the two nodes that can be killed."""
+    """A cluster whose head has no cores, so that every job is on one of the two nodes that can be killed."""
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     workers = [cluster.add_node(num_cpus=1) for _ in range(2)]
     cluster.wait_for_nodes()
@@ -28,45 +25,31 @@ def nodes():
     cluster.shutdown()
 
 
-def test_a_run_that_no_node_has_room_for_is_an_error_rather_than_an_endless_wait(nodes, data, cache, tmp_path):
+def test_a_run_that_no_node_has_room_for_is_an_error_rather_than_an_endless_wait(nodes, tmp_path):
     settings = Settings(engine="ray", further={"address": nodes[0].address}, cpus=3)
     with pytest.raises(UserError, match="No node of the Ray cluster has 3 cores for a run: lower cpus"):
-        go_through([phantom_job("CoOp", data, tmp_path, cache)], settings)
+        go_through([scripted("A", "work", tmp_path)], settings)
 
 
-def test_a_node_that_is_killed_loses_nothing_and_what_fails_or_diverges_is_named(nodes, data, cache, tmp_path, capsys):
+def test_a_node_that_is_killed_loses_nothing_and_what_fails_or_diverges_is_named(nodes, tmp_path, capsys):
     cluster, (first, _) = nodes
-    many = ("OPTIM.MAX_EPOCH", "40")
-    whole = [phantom_job("CoOp", data, tmp_path / "local", cache, many, seed=seed) for seed in (1, 2)]
-    broken = [phantom_job("CoOp", data, tmp_path / "ray", cache, many, seed=seed) for seed in (1, 2)]
-    complete = phantom_job("ZeroShot", data, tmp_path / "ray", cache)
-    fails = phantom_job("CoOp", data, tmp_path / "fails", cache, ("OPTIM.NO_SUCH_KEY", "1"))
-    diverges = phantom_job("CoOp", data, tmp_path / "diverges", cache, ("OPTIM.LR", "1e30"))
-    assert go_through([complete, *whole], Settings()).succeeded == 3
-    capsys.readouterr()
-    waiting_at_death = []
+    broken = [scripted(name, "wait", tmp_path) for name in "AB"]
+    others = [scripted(name, deed, tmp_path) for name, deed in {"C": "full", "D": "diverge"}.items()]
 
     def kill_one_node() -> None:
-        while not all(map(trains, broken)):
-            time.sleep(0.05)
+        wait_for(lambda: all(processes(tmp_path, name) for name in "AB"))
         cluster.remove_node(first, allow_graceful=False)
-        waiting_at_death.extend(job for job in broken if job.waiting())
+        wait_for(lambda: not all(alive(processes(tmp_path, name)[0]) for name in "AB"))
+        (tmp_path / "go").touch()
 
     settings = Settings(engine="ray", further={"address": cluster.address})
     killer = threading.Thread(target=kill_one_node, daemon=True)
     killer.start()
-    report = go_through([complete, *broken, fails, diverges], settings)
+    report = go_through([completed(scripted("E", "fault", tmp_path)), *broken, *others], settings)
     killer.join(30)
 
-    assert waiting_at_death == broken
-    assert report.total == 4  # what is complete is none of them
-    assert report.succeeded == 2
-    assert [("NO_SUCH_KEY" in one, "fails" not in one) for one in report.failed] == [(True, True)]
-    assert ["the term 'ce' is not finite" in one for one in report.diverged] == [True]
-    resumed = ["Resuming after epoch" in Path(job.specs[0].folder, "log.txt").read_text() for job in broken]
-    assert sorted(resumed) == [False, True]
-    for mine, theirs in zip(broken, whole, strict=True):
-        (mine,), (theirs,) = mine.folders(), theirs.folders()
-        assert same(learned(mine), learned(theirs))
-        assert (mine / "predictions.npz").read_bytes() == (theirs / "predictions.npz").read_bytes()
+    assert (report.total, report.succeeded) == (4, 2)  # what is complete is none of them
+    assert sorted(len(processes(tmp_path, name)) for name in "AB") == [1, 2]
+    assert ["No space left on device" in one for one in report.failed] == [True]
+    assert ["the loss is not finite" in one for one in report.diverged] == [True]
     assert "1 of 5 jobs are complete." in capsys.readouterr().out

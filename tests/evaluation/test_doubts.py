@@ -106,17 +106,13 @@ def test_base_and_novel_are_judged_each_and_the_hm_with_either(tmp_path):
     assert not any(cell.doubtful for one in mean.rows for cell in one.cells)  # one data set of two is no verdict
 
 
-def test_a_transfer_table_has_the_footnote_too(tmp_path):
-    write_run(tmp_path / "tip", "few_shot", "TipAdapter", 1, always(0), 4, source="BUSI")
+def test_transfer_tables_and_the_page_have_the_footnotes_too(tmp_path):
+    write_run(tmp_path / "all", "few_shot", "TipAdapter", 1, always(0), 4)
+    write_run(tmp_path / "transfer", "few_shot", "TipAdapter", 1, always(0), 4, source="BUSI")
     (table,) = transfer_tables(collect(tmp_path))
     assert f"Tip-Adapter, phantom: {ONE} (seed 1)." in table.footnotes
-
-
-def test_the_page_has_the_footnote_too(tmp_path):
-    write_run(tmp_path / "tip", "few_shot", "TipAdapter", 1, always(0), 4)
-    write_run(tmp_path / "coop", "few_shot", "CoOp", 1, good(), 4)
     text = write_page(tmp_path, tmp_path / "page.html").read_text()
-    assert f"Tip-Adapter, 4 shots: {ONE} (seed 1)." in text
+    assert all(f"Tip-Adapter, {column}: {ONE} (seed 1)." in text for column in ("4 shots", "phantom"))
 
 
 def test_the_log_and_the_results_say_so(arguments, tmp_path, monkeypatch):

@@ -137,7 +137,7 @@ def test_summary_comes_out_the_same_from_the_file(tmp_path_factory, found):
     assert json.dumps(summary(Predictions.load(path))) == text
     assert list(json.loads(text)) == [
         *("accuracy", "macro_f1", "expected_calibration_error", "per_class_accuracy"),
-        *("confusion_matrix", "classnames", "num_test"),
+        *("confusion_matrix", "classnames", "num_test", "num_patients"),
     ]
     assert summary(found)["num_test"] == np.sum(summary(found)["confusion_matrix"]) == len(found)
 

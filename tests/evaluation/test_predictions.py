@@ -85,7 +85,6 @@ def test_arrays_are_copies_that_nobody_can_change(sound):
         ({"images": (), "labels": np.zeros(0, int), "logits": np.zeros((0, 2))}, "the test set is empty"),
         ({"images": ("a", "b")}, "2 images and 2 classes, but labels of shape"),
         ({"labels": np.array([[0, 0, 1]])}, r"labels of shape \(1, 3\)"),
-        ({"logits": np.zeros((3, 3))}, r"logits of shape \(3, 3\)"),
         ({"logits": np.zeros(3)}, r"logits of shape \(3,\)"),
         ({"labels": np.array([0, 2, 1])}, "label of 'a/2.png' is 2, but 2 classes"),
         ({"labels": np.array([0, 0, -1])}, "label of 'b/1.png' is -1"),
@@ -95,8 +94,8 @@ def test_arrays_are_copies_that_nobody_can_change(sound):
         ({"logits": np.zeros((3, 2), complex)}, "real numbers, not complex128"),
         ({"classnames": ("cyst", "cyst")}, "class 'cyst' twice"),
         ({"classnames": "ab"}, "class names of predictions must be texts"),
-        ({"images": ("a\0", "b", "c")}, "image paths of predictions must be texts without NUL"),
-        ({"images": (1, 2, 3)}, "image paths of predictions must be texts"),
+        ({"images": ("a\0", "b", "c")}, "without NUL"),
+        ({"images": (1, 2, 3)}, "image paths .* must be texts"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(sound, changes, sentence):
@@ -124,11 +123,6 @@ def test_equal_predictions_give_equal_bytes(sound, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "one.npz"]
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"There is no file .*p\.npz"):
-        Predictions.load(tmp_path / "p.npz")
-
-
 class Exploit:
     """A pickle that leaves a trace when it is read."""
 
@@ -151,13 +145,6 @@ def test_pickles_are_never_run(sound, tmp_path, kind):
     assert not trace.exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"image,label\n", b"\x93NUMPY\x01\x00"])
-def test_a_foreign_file_is_named(tmp_path, content):
-    (tmp_path / "p.npz").write_bytes(content)
-    with pytest.raises(UserError, match=r"p\.npz is corrupt or not a file of predictions"):
-        Predictions.load(tmp_path / "p.npz")
-
-
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -175,8 +162,13 @@ def test_unsound_content_is_refused(sound, tmp_path, changes, sentence):
         Predictions.load(tmp_path / "p.npz")
 
 
-def test_a_file_cut_anywhere_is_refused(sound, tmp_path):
+def test_a_file_that_is_missing_foreign_or_cut_anywhere_is_named(sound, tmp_path):
     path = tmp_path / "p.npz"
+    with pytest.raises(UserError, match=r"no file .*p\.npz"):
+        Predictions.load(path)
+    path.write_bytes(b"\x93NUMPY\x01\x00")
+    with pytest.raises(UserError, match=r"p\.npz is corrupt"):
+        Predictions.load(path)
     Predictions(**sound).save(path)
     whole = path.read_bytes()
     for end in range(0, len(whole), 31):

@@ -76,14 +76,10 @@ def test_a_loaded_model_is_frozen_and_stays_in_eval_mode(model):
 
 @pytest.mark.parametrize("file_format", ["bin", "fp16"])
 def test_every_file_format_holds_the_same_model(tmp_path, folder, model, file_format):
-    other = tmp_path / "other"
-    shutil.copytree(folder, other)
     state = tiny_models.biomedclip_state(folder)
-    (other / "open_clip_model.safetensors").unlink()
     if file_format == "fp16":
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    torch.save(state, other / "open_clip_pytorch_model.bin")
-    loaded = models.load(other)
+    loaded = models.load(tiny_models.with_state(folder, tmp_path / "other", state))
     assert loaded.dtype == torch.float32
     images = images_for(model)
     with torch.no_grad():
@@ -109,15 +105,11 @@ def test_the_folders_own_config_of_the_text_tower_is_used(tmp_path, folder, mode
 
 
 def test_the_pooler_that_some_published_files_have_is_not_needed(tmp_path, folder):
-    other = tmp_path / "pooler"
-    shutil.copytree(folder, other)
-    (other / "open_clip_model.safetensors").unlink()
     state = tiny_models.biomedclip_state(folder)
     state["text.transformer.pooler.dense.weight"] = torch.zeros(64, 64)
     state["text.transformer.pooler.dense.bias"] = torch.zeros(64)
-    torch.save({"epoch": 1, "state_dict": {f"module.{key}": value for key, value in state.items()}},
-               other / "open_clip_pytorch_model.bin")  # fmt: skip
-    models.load(other)
+    content = {"epoch": 1, "state_dict": {f"module.{key}": value for key, value in state.items()}}
+    models.load(tiny_models.with_state(folder, tmp_path / "pooler", content))
 
 
 @pytest.mark.parametrize(
@@ -129,12 +121,9 @@ def test_the_pooler_that_some_published_files_have_is_not_needed(tmp_path, folde
     ],
 )
 def test_weights_of_another_model_are_refused_with_the_first_difference(tmp_path, folder, change, message):
-    other = tmp_path / "other"
-    shutil.copytree(folder, other)
-    (other / "open_clip_model.safetensors").unlink()
     state = tiny_models.biomedclip_state(folder)
     change(state)
-    torch.save(state, other / "open_clip_pytorch_model.bin")
+    other = tiny_models.with_state(folder, tmp_path / "other", state)
     with pytest.raises(models.ModelError, match=message):
         models.load(other)
 
@@ -168,9 +157,7 @@ def test_the_fingerprint_changes_with_weights_and_with_configuration(tmp_path, f
     reseeded = models.load(tiny_models.biomedclip(tmp_path / "seed", seed=1))
     other = tmp_path / "mean"
     shutil.copytree(folder, other)
-    config = json.loads((other / "open_clip_config.json").read_text())
-    config["preprocess_cfg"]["mean"] = [0.5, 0.5, 0.5]
-    (other / "open_clip_config.json").write_text(json.dumps(config))
+    tiny_models.edit(other / "open_clip_config.json", preprocess_cfg={"mean": [0.5, 0.5, 0.5]})
     assert len({model.fingerprint, reseeded.fingerprint, models.load(other).fingerprint}) == 3
 
 

@@ -30,13 +30,9 @@ def pictures() -> list[Image.Image]:
     return [Image.fromarray(noise.integers(0, 256, (*side, 3), dtype=np.uint8)) for side in SIDES]
 
 
-def changed(folder, name="open_clip_config.json", **sections) -> None:
+def changed(folder, preprocess_cfg=None, **towers) -> None:
     """Change the sections of a configuration: changed(folder, preprocess_cfg={...}, text_cfg={...})."""
-    content = json.loads((folder / name).read_text())
-    for section, values in sections.items():
-        node = content["model_cfg"] if section.endswith(("text_cfg", "vision_cfg")) else content
-        node[section] = node.get(section, {}) | values
-    (folder / name).write_text(json.dumps(content))
+    tiny_models.edit(folder / "open_clip_config.json", preprocess_cfg=preprocess_cfg or {}, model_cfg=towers)
 
 
 def seen(folder) -> torch.Tensor:
@@ -81,13 +77,10 @@ def bert(tmp_path):
 @pytest.mark.parametrize(
     "preprocess",
     [
-        {},
-        {"interpolation": "bilinear"},
         {"interpolation": "random", "resize_mode": None},
         {"resize_mode": "squash", "interpolation": "bilinear", "size": [32, 32], "mode": "RGB", "fill_color": 0},
         {"resize_mode": "squash", "mean": 0.5, "std": 0.5, "size": 32, "fill_color": 7},
         {"resize_mode": "longest"},
-        {"mean": None, "std": None},
     ],
 )
 def test_images_are_prepared_as_the_folder_says(native, preprocess):
@@ -124,7 +117,6 @@ def test_a_bert_reads_texts_as_the_folder_says(bert, text_cfg):
         ({"preprocess_cfg": {"mean": [0.5]}}, "preprocess_cfg.mean is not"),
         ({"preprocess_cfg": {"mean": [123.7, 116.3, 103.5]}}, "preprocess_cfg.mean is not .* at most 1"),
         ({"preprocess_cfg": {"crop_pct": 0.9}}, "preprocess_cfg.crop_pct"),
-        ({"vision_cfg": {"image_size": [32, 48]}}, r"\[32, 48\], which are not square"),
         ({"text_cfg": {"tokenizer_kwargs": {"clean": "upper"}}}, "tokenizer_kwargs.clean 'upper'"),
         ({"text_cfg": {"tokenizer_kwargs": {"reduction_mask": "syntax"}}}, "tokenizer_kwargs.reduction_mask 'syntax'"),
         ({"text_cfg": {"tokenizer_kwargs": {"strip_sep_token": True}}}, "tokenizer_kwargs.strip_sep_token True"),
@@ -149,8 +141,7 @@ def test_what_cannot_be_followed_is_refused(native, sections, words):
 )
 def test_a_tokenizer_that_does_not_fit_the_text_tower_is_refused(bert, text_cfg, tokenizer, words):
     changed(bert, text_cfg=text_cfg)
-    content = json.loads((bert / "tokenizer_config.json").read_text())
-    (bert / "tokenizer_config.json").write_text(json.dumps(content | tokenizer))
+    tiny_models.edit(bert / "tokenizer_config.json", **tokenizer)
     with pytest.raises(models.ModelError, match=words):
         models.load(bert)
 
@@ -228,8 +219,6 @@ def test_what_transformers_would_do_and_this_does_not_is_refused(pubmedclip, opt
 
 def test_text_pooled_elsewhere_than_at_its_end_is_refused(tmp_path):
     tiny_models.transformers_clip(tmp_path)
-    content = json.loads((tmp_path / "config.json").read_text())
-    content["text_config"]["eos_token_id"] = 5
-    (tmp_path / "config.json").write_text(json.dumps(content))
+    tiny_models.edit(tmp_path / "config.json", text_config={"eos_token_id": 5})
     with pytest.raises(models.ModelError, match="pooling at the token 5, where texts end with the token"):
         models.load(tmp_path)

@@ -43,11 +43,6 @@ def no_hub(monkeypatch):
     return asked
 
 
-def change(path, **entries):
-    content = json.loads(path.read_text()) if path.is_file() else {}
-    path.write_text(json.dumps(content | entries))
-
-
 def remove_tokenizer(folder):
     for name in sources.TOKENIZER_FILES:
         (folder / name).unlink(missing_ok=True)
@@ -56,7 +51,8 @@ def remove_tokenizer(folder):
 @pytest.mark.parametrize("known", [True, False], ids=["known class", "class of the folder's own"])
 def test_a_tokenizers_own_code_does_not_run(folder, known):
     (folder / "code.py").write_text(CODE)
-    change(folder / "tokenizer_config.json", auto_map=AUTO_MAP, **({} if known else {"tokenizer_class": "Tokenizer"}))
+    own = {} if known else {"tokenizer_class": "Tokenizer"}
+    tiny_models.edit(folder / "tokenizer_config.json", auto_map=AUTO_MAP, **own)
     if known:
         assert models.load(folder).tokenize(["cyst"]).ids.shape == (1, 3)
     else:
@@ -83,19 +79,15 @@ def test_attention_kernels_that_a_configuration_names_are_not_fetched(folder, tm
     assert models.load(folder).text_layers == 3
     other = tmp_path / "transformers"
     tiny_models.transformers_clip(other)
-    content = json.loads((other / "config.json").read_text())
-    content["text_config"]["attn_implementation"] = content["attn_implementation"] = "someone/kernel"
-    (other / "config.json").write_text(json.dumps(content))
+    kernel = {"attn_implementation": "someone/kernel"}
+    tiny_models.edit(other / "config.json", text_config=kernel, **kernel)
     assert models.load(other).text_layers == 3
     assert no_hub == []
 
 
 @pytest.mark.parametrize("trunk", ["hf-hub:someone/vit", "someone/vit"])
 def test_an_image_tower_of_another_repository_is_refused(folder, no_hub, trunk):
-    path = folder / "open_clip_config.json"
-    config = json.loads(path.read_text())
-    config["model_cfg"]["vision_cfg"]["timm_model_name"] = trunk
-    path.write_text(json.dumps(config))
+    tiny_models.edit(folder / "open_clip_config.json", model_cfg={"vision_cfg": {"timm_model_name": trunk}})
     with pytest.raises(
         models.ModelError, match=rf'"{trunk}", which is another repository or folder: set timm_model_name'
     ):

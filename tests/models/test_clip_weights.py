@@ -1,6 +1,5 @@
 """Weights files: nothing in them runs, damaged files are refused, and there is one copy in memory."""
 
-import json
 import os
 import pickle
 import shutil
@@ -27,10 +26,8 @@ def folder(tmp_path, original):
 
 
 @pytest.fixture
-def bin_folder(folder):
-    torch.save(tiny_models.biomedclip_state(folder), folder / BIN)
-    (folder / SAFE).unlink()
-    return folder
+def bin_folder(original, tmp_path):
+    return tiny_models.with_state(original, tmp_path / "bin", tiny_models.biomedclip_state(original))
 
 
 class Bomb:
@@ -41,19 +38,15 @@ class Bomb:
         return Path.touch, (self.victim,)
 
 
-@pytest.mark.parametrize("name", [SAFE])
-def test_an_empty_weights_file_is_reported_by_name(folder, name):
-    (folder / SAFE).unlink()
-    (folder / name).touch()
-    with pytest.raises(models.ModelError, match=rf"{name} is empty: replace it with an intact copy"):
+def test_an_empty_weights_file_is_reported_by_name(folder):
+    (folder / SAFE).write_bytes(b"")
+    with pytest.raises(models.ModelError, match=rf"{SAFE} is empty: replace it with an intact copy"):
         models.load(folder)
 
 
-@pytest.mark.parametrize(("name", "share"), [(SAFE, 0.001), (SAFE, 0.999), (BIN, 0.999)])
-def test_a_truncated_weights_file_is_reported_by_name(folder, name, share):
-    if name == BIN:
-        torch.save(tiny_models.biomedclip_state(folder), folder / BIN)
-        (folder / SAFE).unlink()
+@pytest.mark.parametrize(("name", "share"), [(SAFE, 0.999), (BIN, 0.999)])
+def test_a_truncated_weights_file_is_reported_by_name(request, name, share):
+    folder = request.getfixturevalue("bin_folder" if name == BIN else "folder")
     os.truncate(folder / name, int(share * (folder / name).stat().st_size))
     with pytest.raises(models.ModelError, match=rf"{name} is damaged"):
         models.load(folder)
@@ -109,20 +102,15 @@ def test_a_damaged_configuration_is_reported_by_name(folder, text):
     ],
 )
 def test_a_configuration_that_cannot_be_built_is_an_error_of_one_sentence(folder, section, change):
-    path = folder / "open_clip_config.json"
-    config = json.loads(path.read_text())
-    config["model_cfg"][section] |= change
-    path.write_text(json.dumps(config))
+    tiny_models.edit(folder / "open_clip_config.json", model_cfg={section: change})
     with pytest.raises(models.ModelError, match=r"check its model_cfg") as caught:
         models.load(folder)
     assert "\n" not in str(caught.value)
 
 
 def test_a_text_tower_that_is_no_bert_asks_for_its_configuration(folder):
-    path = folder / "open_clip_config.json"
-    config = json.loads(path.read_text())
-    config["model_cfg"]["text_cfg"]["hf_model_name"] = "org/some-roberta-base"
-    path.write_text(json.dumps(config))
+    other = {"text_cfg": {"hf_model_name": "org/some-roberta-base"}}
+    tiny_models.edit(folder / "open_clip_config.json", model_cfg=other)
     with pytest.raises(models.ModelError, match=r"put its config.json beside the weights"):
         models.load(folder)
 
@@ -164,13 +152,3 @@ def test_loading_keeps_no_second_copy_of_the_weights(tmp_path, monkeypatch, file
     held = sum(parameter.nbytes for parameter in model.parameters())
     assert held > 90e6
     assert anonymous_bytes() - before < held / 3
-
-
-def test_the_full_size_is_biomedclips(tmp_path):
-    size = random_weights.SIZES["full"]
-    (tmp_path / "config.json").write_text(json.dumps(random_weights.bert_config(size)))
-    config = random_weights.model_config(size)["model_cfg"]
-    config["text_cfg"] |= {"hf_model_name": str(tmp_path), "hf_model_pretrained": False}
-    model = random_weights.build(config, tmp_path)
-    assert sum(parameter.numel() for parameter in model.parameters()) == 195_902_721
-    assert all(parameter.is_meta for parameter in model.parameters())

@@ -66,12 +66,6 @@ def test_a_higher_grade_takes_more_of_the_organ():
     assert len(set(sizes)) == len(GRADES)
 
 
-def test_each_half_of_the_classes_has_every_group():
-    half = len(CLASSES) // 2
-    groups = [GROUPS[name] for name in CLASSES]
-    assert set(groups[:half]) == set(groups[half:]) == set(groups)
-
-
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_a_mask_marks_a_part_of_the_image_that_holds_the_finding(modality):
     for number, finding in enumerate(CLASSES):

@@ -125,30 +125,6 @@ def test_files_of_a_folder_that_may_be_images_but_are_not_read_are_counted(runs,
     assert "without a suffix: " in out and "kinds that are not read" in err and ": 2 (" in err
 
 
-def test_the_same_image_as_dicom_has_the_same_answer(runs, command, image_folder, tmp_path):
-    pydicom = pytest.importorskip("pydicom")
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
-
-    pixels = np.asarray(Image.open(image_folder / "smooth_mass" / "000.png"))
-    low, high = int(pixels.min()), int(pixels.max())
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    file = FileDataset("a.dcm", {}, file_meta=meta, preamble=b"\0" * 128)
-    file.Rows, file.Columns = pixels.shape
-    file.SamplesPerPixel, file.PhotometricInterpretation, file.PixelRepresentation = 1, "MONOCHROME2", 0
-    file.BitsAllocated = file.BitsStored = 8
-    file.HighBit = 7
-    file.PixelData = pixels.tobytes()
-    file.save_as(tmp_path / "a.dcm", enforce_file_format=False)
-    assert pydicom.dcmread(tmp_path / "a.dcm").pixel_array.shape == pixels.shape
-    stretched = ((pixels - low) / (high - low) * 255).round().astype(np.uint8)
-    Image.fromarray(stretched).save(tmp_path / "a.png")
-    done = command(["predict.py", str(runs("CoOp")[0]), str(tmp_path / "a.dcm"), str(tmp_path / "a.png")])
-    dicom, png = (line.partition(": ")[2] for line in done.stdout.splitlines())
-    assert dicom == png and "%" in dicom
-
-
 def test_a_list_comes_from_the_standard_input_and_a_table_goes_to_a_file(
     runs, command, image_folder, tmp_path, monkeypatch
 ):

@@ -67,10 +67,6 @@ def test_classes_stand_in_the_published_splits_order(dataset: str, split_folder:
 # --- the checker finds what is wrong, and nothing where nothing is
 
 
-def test_sound_prompts_have_no_fault() -> None:
-    assert faults_of(SOUND) == []
-
-
 def changed(number: int, sentence: str, name: str = "polyps") -> list[str]:
     """The faults of sound prompts of which one is replaced."""
     bank = copy_of_sound()

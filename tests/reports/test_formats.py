@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from openpyxl import load_workbook
 
 from ogkd.reports.cells import Cell
-from ogkd.reports.render import LATEX, Row, Table, document, neutral, plain, render, write_xlsx
+from ogkd.reports.render import LATEX, Row, Table, document, neutral, render, write_xlsx
 from tests.support.tables import METHODS
 
 HOSTILE = [
@@ -24,7 +24,6 @@ HOSTILE = [
     "<script>",
     "50% & $x_1$ {#} ~ ^ \\",
     "two\nlines",
-    "\x07bell",
     "\ud800",
 ]
 
@@ -46,6 +45,7 @@ def test_the_best_is_bold_and_the_second_underlined(values):
 def test_a_spreadsheet_has_numbers_as_numbers_and_marks_best_and_second_by_font(output, parse, tmp_path):
     folder, accuracy = output
     path = tmp_path / "table.xlsx"
+    assert "-o FILE.xlsx" in parse(folder, "--table", "base2new", "--format", "xlsx").stderr
     done = parse(folder, "--table", "base2new", "--format", "xlsx", "-o", path)
     assert done.returncode == 0, done.stderr
     book = load_workbook(path)
@@ -62,10 +62,6 @@ def test_a_spreadsheet_has_numbers_as_numbers_and_marks_best_and_second_by_font(
         assert [row[column].font.bold for row in rows].count(True) == 1
         assert best.font.bold and second.font.underline == "single"
     assert book["average base2new"].cell(6, 1).value.startswith("Accuracy in %")
-
-
-def test_a_spreadsheet_needs_a_file(output, parse):
-    assert "-o FILE.xlsx" in parse(output[0], "--table", "base2new", "--format", "xlsx").stderr
 
 
 def test_sheets_of_long_and_equal_titles_have_names_of_their_own(tmp_path):
@@ -117,9 +113,7 @@ def test_latex_escapes_every_character_that_it_knows(name):
 
 @given(st.text())
 def test_a_neutral_name_is_one_line_that_is_no_formula(name):
-    assert not neutral(name).startswith(("=", "+", "-", "@"))
-    assert plain(name) == plain(plain(name))
-    assert neutral(name).isprintable()
+    assert not neutral(name).startswith(("=", "+", "-", "@")) and neutral(name).isprintable()
 
 
 def test_columns_of_several_tables_are_joined_in_one_csv():

@@ -4,24 +4,23 @@ import json
 import shutil
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ogkd.core.config_files import read_config
 from ogkd.evaluation.collect import collect
 from ogkd.evaluation.protocol import PLACES
 from ogkd.reports.tables import average, base2new_tables, few_shot_tables
-from ogkd.reports.variants import _words
-from tests.conftest import ROOT
 from tests.support.tables import line_of, write_run
 
-BTMRI = read_config(ROOT / "configs/trainers/OGKD/few_shot/btmri.yaml")["TRAINER"]["OGKD"]
-GAMMA = BTMRI["GAMMA"]
+PRINTS = {"dataset": "3fa2c1", "weights": "09be77", "checkpoint": None}
+OLDER, NOW = {}, {"changed": {}}  # whether a run recorded that nothing was changed
 
 
-def ogkd(folder, seed=1, accuracy=50.0, dataset="BTMRI", kind="few_shot", **words):
-    """A run of OGKD; `options` change those of its file."""
-    options = (BTMRI if dataset == "BTMRI" else {}) | words.pop("options", {})
+def ogkd(folder, seed=1, accuracy=50.0, dataset="BTMRI", kind="few_shot", changed=None, **words):
+    """A run of OGKD; `changed`: the options that it recorded as changed by the user; None: it recorded nothing."""
+    options = {"GAMMA": 0.3} | words.pop("options", {}) | (changed or {})
+    if changed is not None:
+        words["changed"] = {f"TRAINER.OGKD.{name}": value for name, value in changed.items()}
     return write_run(folder, kind, dataset, "OGKD", seed, accuracy, options=options, **words)
 
 
@@ -31,131 +30,82 @@ def labels(folder):
     return {row.name: (row.cells[-1].mean, row.cells[-1].seeds) for row in table.rows}
 
 
-def test_a_run_with_another_option_has_its_own_row(tmp_path, parse):
-    for seed, accuracy in ((1, 60.0), (2, 70.0)):
-        for kind in ("train_base", "test_new"):
-            write_run(tmp_path / f"{kind}{seed}", kind, "BTMRI", "OGKD", seed, accuracy, changed={})
-            write_run(
-                tmp_path / "gamma06" / f"{kind}{seed}", kind, "BTMRI", "OGKD", seed, accuracy - 20,
-                options={"GAMMA": 0.6}, changed={"TRAINER.OGKD.GAMMA": 0.6},
-            )  # fmt: skip
-    done = parse(tmp_path, "--table", "base2new")
-    assert line_of(done.stdout, "OGKD")[0] == "**65.00 ± 5.00**"
-    assert line_of(done.stdout, "OGKD, GAMMA 0.6") == ["<u>45.00 ± 5.00</u>"] * 2 + ["<u>45.00</u>"]
-    assert done.stderr == ""
-
-
-def test_runs_that_did_not_record_what_was_changed_have_a_row_and_are_told_apart_by_their_configuration(tmp_path):
-    ogkd(tmp_path / "a", 1, 60.0)
-    ogkd(tmp_path / "b", 2, 70.0)
-    assert labels(tmp_path) == {"OGKD": (65.0, 2)}
-    ogkd(tmp_path / "c", 1, 40.0, options={"GAMMA": 0.999})
-    assert labels(tmp_path) == {f"OGKD, GAMMA {GAMMA}": (65.0, 2), "OGKD, GAMMA 0.999": (40.0, 1)}
-
-
-def test_older_runs_that_differ_in_what_no_file_names_are_told_apart_by_it(tmp_path):
-    ogkd(tmp_path / "a", 1, 60.0, options={"N_CTX": 4})
-    ogkd(tmp_path / "b", 1, 40.0, options={"N_CTX": 16})
-    ogkd(tmp_path / "c", 1, 50.0, dataset="Kvasir", options={"N_CTX": 4})
-    assert labels(tmp_path) == {"OGKD, N_CTX 16": (40.0, 1), "OGKD, N_CTX 4": (60.0, 1)}
-    assert "OGKD, N_CTX 4" in [row.name for row in average(few_shot_tables(collect(tmp_path)), "few_shot")[0].rows]
-
-
-def test_an_older_and_a_new_run_of_one_configuration_are_one_row(tmp_path):
-    ogkd(tmp_path / "a", 1, 60.0, options={"N_CTX": 16})
-    ogkd(tmp_path / "b", 2, 70.0, options={"N_CTX": 16}, changed={"TRAINER.OGKD.N_CTX": 16})
-    assert labels(tmp_path) == {"OGKD, N_CTX 16": (65.0, 2)}
-
-
-def test_a_key_that_older_runs_lack_has_the_value_of_those_that_did_not_change_it(tmp_path):
-    ogkd(tmp_path / "old", 1, 60.0)
-    ogkd(tmp_path / "new", 2, 70.0, options={"CROPS": 0}, changed={})
-    ogkd(tmp_path / "changed", 3, 10.0, options={"CROPS": 8}, changed={"TRAINER.OGKD.CROPS": 8})
-    assert labels(tmp_path) == {"OGKD": (65.0, 2), "OGKD, CROPS 8": (10.0, 1)}
-
-
-def test_an_older_run_is_not_averaged_with_one_that_changed_the_key_it_lacks(tmp_path):
-    ogkd(tmp_path / "old", 1, 60.0)
-    ogkd(tmp_path / "changed", 2, 10.0, options={"CROPS": 8}, changed={"TRAINER.OGKD.CROPS": 8})
-    assert labels(tmp_path) == {"OGKD": (60.0, 1), "OGKD, CROPS 8": (10.0, 1)}
-
-
-def test_a_key_that_a_run_lacks_is_not_guessed_where_others_have_several_values(tmp_path):
-    ogkd(tmp_path / "lacking", 1, 60.0)
-    for seed, crops in ((2, 0), (3, 8)):
-        ogkd(tmp_path / str(seed), seed, 10.0 * seed, options={"CROPS": crops})
-    assert labels(tmp_path) == {
-        "OGKD, CROPS 0": (20.0, 1),
-        "OGKD, CROPS 8": (30.0, 1),
-        "OGKD, CROPS not recorded": (60.0, 1),
-    }
-
-
 @pytest.mark.parametrize(
-    ("fingerprints", "label"),
+    ("runs", "rows"),
     [
-        ({"dataset": "3fa2c1", "weights": "09be77"}, "weights 09be77"),
-        ({"dataset": "aaaaaa", "weights": "w"}, "data aaaaaa"),
+        ([OLDER, OLDER], {"OGKD": (65.0, 2)}),
+        ([NOW, {"changed": {"GAMMA": 0.6}}], {"OGKD": (60.0, 1), "OGKD, GAMMA 0.6": (70.0, 1)}),
+        (
+            [OLDER, OLDER, {"options": {"GAMMA": 0.999}}],
+            {"OGKD, GAMMA 0.3": (65.0, 2), "OGKD, GAMMA 0.999": (80.0, 1)},
+        ),
+        ([{"options": {"N_CTX": 16}}, {"changed": {"N_CTX": 16}}], {"OGKD, N_CTX 16": (65.0, 2)}),
+        (
+            [OLDER, {"options": {"CROPS": 0}, "changed": {}}, {"changed": {"CROPS": 8}}],
+            {"OGKD": (65.0, 2), "OGKD, CROPS 8": (80.0, 1)},
+        ),
+        ([OLDER, {"changed": {"CROPS": 8}}], {"OGKD": (60.0, 1), "OGKD, CROPS 8": (70.0, 1)}),
+        (
+            [OLDER, {"options": {"CROPS": 0}}, {"options": {"CROPS": 8}}],
+            {"OGKD, CROPS 0": (70.0, 1), "OGKD, CROPS 8": (80.0, 1), "OGKD, CROPS not recorded": (60.0, 1)},
+        ),
+        (
+            [{"fingerprints": PRINTS | {"weights": "w"}}, {"fingerprints": PRINTS}],
+            {"OGKD, weights w": (60.0, 1), "OGKD, weights 09be77": (70.0, 1)},
+        ),
+        (
+            [{"fingerprints": PRINTS | {"dataset": "aaaaaabb"}}, {"fingerprints": PRINTS}],
+            {"OGKD, data aaaaaa": (60.0, 1), "OGKD, data 3fa2c1": (70.0, 1)},
+        ),
+        (
+            [NOW | {"trained": True}, NOW | {"trained": False, "fingerprints": PRINTS | {"checkpoint": "c"}}],
+            {"OGKD": (60.0, 1), "OGKD, tested only": (70.0, 1)},
+        ),
     ],
-    ids=["weights", "data"],
-)
-def test_other_data_or_weights_have_rows_of_their_own(tmp_path, fingerprints, label):
-    ogkd(tmp_path / "a", 1, 60.0, fingerprints={"dataset": "3fa2c1", "weights": "w"})
-    ogkd(tmp_path / "b", 2, 40.0, fingerprints=fingerprints)
-    other = "weights w" if label.startswith("weights") else "data 3fa2c1"
-    assert labels(tmp_path) == {f"OGKD, {other}": (60.0, 1), f"OGKD, {label}": (40.0, 1)}
+    ids=["older", "changed", "older, another value", "older and new, same value", "key of a later version",
+         "later key, changed", "later key, ambiguous", "weights", "data", "tested only"],
+)  # fmt: skip
+def test_runs_are_averaged_if_they_share_all_but_the_seed_and_else_named_by_the_difference(tmp_path, runs, rows):
+    for seed, facts in enumerate(runs, 1):
+        ogkd(tmp_path / str(seed), seed, 50.0 + 10 * seed, **{"fingerprints": PRINTS} | facts)
+    assert labels(tmp_path) == rows
+
+
+def test_rows_of_two_data_sets_have_the_same_name(tmp_path):
+    for number, n_ctx, dataset in ((1, 4, "BTMRI"), (2, 16, "BTMRI"), (3, 4, "Kvasir")):
+        ogkd(tmp_path / str(number), 1, dataset=dataset, options={"N_CTX": n_ctx})
+    assert "OGKD, N_CTX 4" in [row.name for row in average(few_shot_tables(collect(tmp_path)), "few_shot")[0].rows]
 
 
 @pytest.mark.parametrize(("name", "words"), [("test_images", "test images"), ("sentences", "teacher sentences")])
 def test_a_mean_over_seeds_between_which_data_changed_has_a_footnote_that_names_two_runs(tmp_path, name, words):
-    prints = {"dataset": "d", "weights": "w"}
     for seed, value in ((1, "a"), (2, "a"), (3, "b")):
-        ogkd(tmp_path / str(seed), seed, fingerprints=prints | {name: value})
-    ogkd(tmp_path / "older", 4, fingerprints=prints)
+        ogkd(tmp_path / str(seed), seed, fingerprints=PRINTS | {name: value})
+    ogkd(tmp_path / "older", 4, fingerprints=PRINTS)
     note = f"{tmp_path / '1'} and {tmp_path / '3'} have different {words}"
-    assert [found for found in few_shot_tables(collect(tmp_path))[0].notes if note in found]
+    assert any(note in one for one in few_shot_tables(collect(tmp_path))[0].notes)
 
 
-def test_base_and_novel_of_a_row_belong_together(tmp_path):
-    changed = {"options": {"GAMMA": 0.6}, "changed": {"TRAINER.OGKD.GAMMA": 0.6}}
+def test_base_and_novel_of_a_row_have_the_same_configuration_and_shots(tmp_path):
     ogkd(tmp_path / "base", 1, 60.0, kind="train_base", changed={})
-    novel = ogkd(tmp_path / "novel", 1, 40.0, kind="test_new", **changed)
+    ogkd(tmp_path / "four", 1, 50.0, kind="train_base", changed={}, shots=4)
+    novel = ogkd(tmp_path / "novel", 1, 40.0, kind="test_new", changed={"GAMMA": 0.6})
     (table,) = base2new_tables(collect(tmp_path))
-    assert [(row.name, row.cells[1]) for row in table.rows] == [("OGKD", None)]
+    rows = {row.name: (row.cells[0].mean, row.cells[1]) for row in table.rows}
+    assert rows == {"OGKD": (60.0, None), "OGKD, 4 shots": (50.0, None)}
     assert any("OGKD, GAMMA 0.6 on btmri, novel" in note for note in table.notes)
     shutil.rmtree(novel)
     assert not base2new_tables(collect(tmp_path))[0].notes
 
 
-def test_base_to_novel_runs_of_other_shots_have_rows_of_their_own(tmp_path):
-    ogkd(tmp_path / "a", 1, 60.0, kind="train_base", changed={})
-    ogkd(tmp_path / "b", 1, 40.0, kind="train_base", changed={}, shots=4)
-    (table,) = base2new_tables(collect(tmp_path))
-    assert [(row.name, row.cells[0].mean) for row in table.rows] == [("OGKD", 60.0), ("OGKD, 4 shots", 40.0)]
-
-
-def test_a_prompt_that_was_only_tested_is_not_averaged_with_trained_ones(tmp_path):
-    prints = {"dataset": "d", "weights": "w", "checkpoint": "c"}
-    ogkd(tmp_path / "a", 1, 60.0, changed={}, trained=True, fingerprints=prints | {"checkpoint": None})
-    ogkd(tmp_path / "b", 2, 40.0, changed={}, trained=False, fingerprints=prints)
-    assert labels(tmp_path) == {"OGKD": (60.0, 1), "OGKD, tested only": (40.0, 1)}
-
-
-def test_copies_count_once(tmp_path, parse):
-    for seed, accuracy in ((1, 60.0), (2, 70.0)):
-        ogkd(tmp_path / str(seed), seed, accuracy)
-    shutil.copytree(tmp_path / "1", tmp_path / "copy of 1")
-    ogkd(tmp_path / "1 again", 1, 60.0 + 1e-12)
-    assert labels(tmp_path) == {"OGKD": (65.0, 2)}
-    assert parse(tmp_path, "--table", "few_shot").stderr == ""
-
-
-def test_a_seed_with_two_results_is_left_out_and_both_are_named(tmp_path, parse):
+def test_copies_count_once_and_a_seed_with_two_results_is_left_out_with_both_named(tmp_path, parse):
     runs = [ogkd(tmp_path / str(number), min(number, 2), 10.0 * number) for number in (1, 2, 3)]
+    shutil.copytree(tmp_path / "1", tmp_path / "copy of 1")
+    ogkd(tmp_path / "rounded", 1, 10.0 + 1e-12)
     assert labels(tmp_path) == {"OGKD": (10.0, 1)}
-    stderr = parse(tmp_path, "--table", "few_shot").stderr
-    assert str(runs[1]) in stderr
-    assert str(runs[2]) in stderr
+    done = parse(tmp_path, "--table", "few_shot")
+    assert str(runs[1]) in done.stderr and str(runs[2]) in done.stderr and "copy" not in done.stderr
+    assert line_of(done.stdout, "OGKD") == ["10.00"]
     ogkd(tmp_path / "other images", 1, 10.0, confusion_matrix=[[0, 1], [1, 0]])
     assert "other images" in parse(tmp_path, "--table", "few_shot").stderr
 
@@ -180,7 +130,8 @@ VALUES = st.one_of(
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(KEYS), VALUES), min_size=2, max_size=5))
-def test_different_configurations_never_share_a_row_or_a_name(tmp_path_factory, changes):
+@example([{"B": "a photo of a " * 9 + end} for end in ("cyst", "mass")])
+def test_different_configurations_never_share_a_row_or_a_name_and_names_are_short(tmp_path_factory, changes):
     folder = tmp_path_factory.mktemp("runs")
     for seed, changed in enumerate(changes):
         config = {"TRAINER": {"NAME": "OGKD"}}
@@ -195,6 +146,7 @@ def test_different_configurations_never_share_a_row_or_a_name(tmp_path_factory, 
     assert sum(row.cells[0].seeds for row in table.rows) == len(changes)
     configurations = {repr(sorted((key, _number(value)) for key, value in one.items())) for one in changes}
     assert len(table.rows) == len({row.name for row in table.rows}) == len(configurations)
+    assert max(len(row.name) for row in table.rows) < 80 * len(KEYS)
 
 
 def _number(value):
@@ -203,9 +155,3 @@ def _number(value):
         return repr(float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else value)
     except ValueError:
         return repr(value)
-
-
-def test_long_values_are_cut_and_stay_different():
-    first, second = (_words("CTX_INIT", "a photo of a " * 9 + end) for end in ("cyst", "mass"))
-    assert first != second
-    assert len(first) < 70

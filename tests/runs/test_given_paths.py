@@ -40,6 +40,19 @@ def places(tmp_path) -> Places:
     return Places(data=tmp_path / "data", output=tmp_path / "output", backbone="PhantomCLIP")
 
 
+@pytest.fixture
+def run(command, tmp_path, cache):
+    """Run a method as the command line does, on the data in data/, with results in output/: what it prints."""
+
+    def of(*words: str, data: Path = tmp_path / "data") -> str:
+        env = {"DATA": str(data), "OUTPUT": str(tmp_path / "output"), "BACKBONE": "PhantomCLIP"}
+        done = command(["scripts/run.py", *words, *SHORT, "FEATURES.CACHE_DIR", str(cache)], env=env)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return of
+
+
 @pytest.mark.parametrize("word", ["{pics}", "../../x/pics", "pics/", ".", "..", "~/x/pics"])
 def test_a_path_is_its_last_part_in_the_folder_before_it(pics, places, tmp_path, monkeypatch, word):
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -67,13 +80,9 @@ def test_a_name_stays_a_name(word):
         assert locate(word, places) == (word, places)
 
 
-def test_a_run_on_a_path_writes_to_the_output_and_only_the_split_beside_the_images(command, pics, tmp_path, cache):
+def test_a_run_on_a_path_writes_to_the_output_and_only_the_split_beside_the_images(run, pics, tmp_path):
     before = set(tmp_path.rglob("*"))
-    env = {"DATA": str(tmp_path / "data"), "OUTPUT": str(tmp_path / "output"), "BACKBONE": "PhantomCLIP"}
-    words = ["scripts/run.py", "CoOp", "few_shot", f"{pics}/", "2", "1", *SHORT, "FEATURES.CACHE_DIR", str(cache)]
-    done = command(words, env=env)
-    assert done.returncode == 0, done.stderr
-    assert "2 shots" in done.stdout.splitlines()[-5]
+    assert "2 shots" in run("CoOp", "few_shot", f"{pics}/", "2", "1").splitlines()[-5]
     new = {path.relative_to(tmp_path).parts[:4] for path in tmp_path.rglob("*") if path not in before}
     assert {parts for parts in new if parts[0] != "output"} == {("x", "pics", "split_pics.json")}
     (results,) = tmp_path.glob("output/few_shot/pics/shots_2/CoOp/PhantomCLIP/seed1/results.json")
@@ -116,21 +125,9 @@ def test_a_users_folder_with_the_name_of_a_published_set_must_be_marked(pics, pl
     assert job("few_shot", "CoOp", name, 2, 1, places).specs[0].facts == published
 
 
-def test_results_of_a_folder_called_like_a_published_set_are_not_taken_for_that_ones(command, pics, tmp_path, cache):
+def test_results_of_a_folder_called_like_a_published_set_are_not_taken_for_that_ones(run, pics, tmp_path):
     shutil.copytree(pics, tmp_path / "data" / "busi")
-    env = {"DATA": str(tmp_path / "data"), "OUTPUT": str(tmp_path / "output"), "BACKBONE": "PhantomCLIP"}
-    words = [
-        "scripts/run.py",
-        "ZeroShot",
-        "few_shot",
-        "folder:busi",
-        "2",
-        "1",
-        *SHORT,
-        "FEATURES.CACHE_DIR",
-        str(cache),
-    ]
-    assert command(words, env=env).returncode == 0
+    run("ZeroShot", "few_shot", "folder:busi", "2", "1")
     (results,) = tmp_path.rglob("results.json")
     assert json.loads(results.read_text())["dataset"] == "folder:busi"
 
@@ -138,14 +135,12 @@ def test_results_of_a_folder_called_like_a_published_set_are_not_taken_for_that_
 # SHOTS
 
 
-def test_all_is_every_image_once(command, data, tmp_path, cache):
-    env = {"DATA": str(data), "OUTPUT": str(tmp_path), "BACKBONE": "PhantomCLIP"}
-    words = ["scripts/run.py", "CoOp", "few_shot", "phantom", "{}", "1", *SHORT, "FEATURES.CACHE_DIR", str(cache)]
+def test_all_is_every_image_once(run, command, data, tmp_path):
     for shots in ("all", "9"):
-        done = command([word.format(shots) for word in words], env=env)
-        assert done.returncode == 0, done.stderr
+        run("CoOp", "few_shot", "phantom", shots, "1", data=data)
     split = json.loads((data / "Phantom/split_Phantom.json").read_text())
-    everything, nine = (tmp_path / f"few_shot/phantom/shots_{shots}/CoOp/PhantomCLIP/seed1" for shots in ("all", "9"))
+    runs = tmp_path / "output/few_shot/phantom"
+    everything, nine = (runs / f"shots_{shots}/CoOp/PhantomCLIP/seed1" for shots in ("all", "9"))
     drawn = json.loads((everything / "split.json").read_text())
     assert {part: sorted(items) for part, items in drawn.items()} == {
         part: sorted(split[part]) for part in ("train", "val")

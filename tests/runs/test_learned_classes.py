@@ -12,14 +12,15 @@ from torch import nn
 
 import tests.toy_trainer  # noqa: F401  registers ToyCoOp
 from ogkd.cli import train
-from ogkd.core import UserError, load_checkpoint
+from ogkd.core import UserError
+from ogkd.core.torchtools import load_checkpoint
 from ogkd.data.same_classes import places
 from ogkd.evaluation.predictions import Predictions
 from ogkd.runs.learned_classes import learned_classes
 from ogkd.tuning.registration import register
 from trainers.coop import CoOp
 
-HEADS = ("LinearProbe", "TipAdapter", "TipAdapterF", "LPPlusPlus", "CLIPAdapter")
+HEADS = ("LinearProbe", "TipAdapter", "TipAdapterF", "LPPlusPlus")
 CSC = ("TRAINER.COOP.CSC", "True")
 
 
@@ -34,6 +35,38 @@ class BiasedCoOp(CoOp):
     def classifier(self):
         of_prompt = super().classifier()
         return lambda features: of_prompt(features) + 1000 * self.bias.weight.t()
+
+
+@pytest.fixture(scope="module")
+def folders():
+    """The folder of each training, by its words."""
+    return {}
+
+
+@pytest.fixture
+def trained(arguments, folders, tmp_path_factory):
+    """The folder of a training that the tests share, and must not change: trained(method, *pairs)."""
+
+    def of(*words):
+        if words not in folders:
+            folders[words] = tmp_path_factory.mktemp(words[0])
+            train.main(arguments(*words, output=folders[words]))
+        return folders[words]
+
+    return of
+
+
+@pytest.fixture
+def tested(trained, arguments, data, tmp_path):
+    """Test a training in the folder "tested", on Phantom with other classes if `change` says which: the results."""
+
+    def of(method, *more, change=None, learned=None, options=()):
+        words = arguments(method, *more, output=tmp_path / "tested")
+        if change:
+            words[words.index("--root") + 1] = str(copied(data, tmp_path / "data", change))
+        return train.main(["--eval-only", "--model-dir", str(learned or trained(method, *more)), *options, *words])
+
+    return of
 
 
 def copied(data, place, change):
@@ -53,92 +86,72 @@ def turned(names):
     return {name: (place, name) for place, name in enumerate(reversed(names))}
 
 
-def words_of(arguments, method, *more, root, output):
-    words = arguments(method, *more, output=output)
-    words[words.index("--root") + 1] = str(root)
-    return words
-
-
-def both(arguments, tmp_path, data, method, change, *more):
-    """Logits by image and class of a run, and of its test on a data set with other classes."""
-    train.main(arguments(method, *more))
-    there = copied(data, tmp_path / "data", change)
-    words = words_of(arguments, method, *more, root=there, output=tmp_path / "tested")
-    results = train.main(["--eval-only", "--model-dir", str(tmp_path / "run"), *words])
-    found = []
-    for folder in ("run", "tested"):
-        of = Predictions.load(tmp_path / folder / "predictions.npz")
-        found.append({(image, name): of.logits[i, j] for i, image in enumerate(of.images)
-                      for j, name in enumerate(of.classnames)})  # fmt: skip
-    return *found, results
+def logits_of(folder):
+    """The logits of a run's test by image and class."""
+    of = Predictions.load(folder / "predictions.npz")
+    return {(image, name): of.logits[i, j] for i, image in enumerate(of.images) for j, name in enumerate(of.classnames)}
 
 
 @pytest.mark.parametrize(("method", "more"), [(method, ()) for method in HEADS] + [("CoOp", CSC), ("BiasedCoOp", ())])
-def test_a_test_with_the_classes_in_another_order_gives_each_the_logit_it_had(arguments, tmp_path, data, method, more):
-    mine, theirs, results = both(arguments, tmp_path, data, method, turned, *more)
+def test_a_test_with_the_classes_in_another_order_gives_each_the_logit_it_had(trained, tested, tmp_path, method, more):
+    results = tested(method, *more, change=turned)
+    mine, theirs = logits_of(trained(method, *more)), logits_of(tmp_path / "tested")
     assert mine.keys() == theirs.keys()
     assert np.allclose(list(mine.values()), [theirs[key] for key in mine], atol=1e-4)
-    assert results["accuracy"] == pytest.approx(json.loads((tmp_path / "run/results.json").read_text())["accuracy"])
+    before = json.loads((trained(method, *more) / "results.json").read_text())
+    assert results["accuracy"] == pytest.approx(before["accuracy"])
 
 
 @pytest.mark.parametrize("method", ["LinearProbe", "TipAdapter"])
-def test_fewer_classes_under_other_spellings_are_found(arguments, tmp_path, data, method):
+def test_fewer_classes_under_other_spellings_are_found(trained, tested, tmp_path, method):
     def three(names):
         return {name: (place, f" {name.upper()}".replace(" ", "_")) for place, name in enumerate(names[4:1:-1])}
 
-    mine, theirs, results = both(arguments, tmp_path, data, method, three)
-    assert len(results["classnames"]) == 3
-    for (image, name), value in theirs.items():
+    assert len(tested(method, change=three)["classnames"]) == 3
+    mine = logits_of(trained(method))
+    for (image, name), value in logits_of(tmp_path / "tested").items():
         assert value == pytest.approx(mine[image, name.replace("_", " ").strip().lower()], abs=1e-4)
 
 
-@pytest.mark.parametrize(("method", "more"), [("LinearProbe", ()), ("TipAdapterF", ()), ("CoOp", CSC),
-                                              ("BiasedCoOp", ())])  # fmt: skip
-def test_what_belongs_to_base_classes_is_refused_on_novel_ones(arguments, tmp_path, method, more):
-    train.main(arguments(method, "DATASET.SUBSAMPLE_CLASSES", "base", *more))
-    words = arguments(method, "DATASET.SUBSAMPLE_CLASSES", "new", *more, output=tmp_path / "tested")
+BASE, NOVEL = (("DATASET.SUBSAMPLE_CLASSES", subset) for subset in ("base", "new"))
+
+
+@pytest.mark.parametrize(("method", "more"), [("LinearProbe", ()), ("CoOp", CSC), ("BiasedCoOp", ())])
+def test_what_belongs_to_base_classes_is_refused_on_novel_ones(trained, tested, tmp_path, method, more):
     with pytest.raises(UserError, match=r"applies only to its classes .* is not one of them"):
-        train.main(["--eval-only", "--model-dir", str(tmp_path / "run"), *words])
+        tested(method, *more, *NOVEL, learned=trained(method, *more, *BASE))
     assert not (tmp_path / "tested" / "results.json").exists()
 
 
-def test_a_transfer_goes_by_name_where_the_source_has_changed_its_order(arguments, tmp_path, data):
-    train.main(arguments("LinearProbe"))
-    there = copied(data, tmp_path / "data", turned)
-    target = there / "PhantomShift"
+def test_a_transfer_goes_by_name_where_the_source_has_changed_its_order(trained, tested, tmp_path, data):
+    target = tmp_path / "data" / "PhantomShift"
     shutil.copytree(data / "Phantom" / "Phantom", target / "PhantomShift")
     split = json.loads((data / "Phantom" / "split_Phantom.json").read_text())
     three = {part: [[image, label, name.upper()] for image, label, name in split[part] if label < 3]
              for part in ("train", "val", "test")}  # fmt: skip
     (target / "split_PhantomShift.json").write_text(json.dumps(three))
     more = ("DATASET.TEST_ON", "PhantomShift")
-    words = words_of(arguments, "LinearProbe", *more, root=there, output=tmp_path / "tested")
-    results = train.main(["--eval-only", "--model-dir", str(tmp_path / "run"), *words])
-    mine, theirs = (Predictions.load(tmp_path / name / "predictions.npz") for name in ("run", "tested"))
-    rows = [mine.images.index(image) for image in theirs.images]
-    assert np.allclose(theirs.logits, mine.logits[rows, :3], atol=1e-4)
-    assert results["classnames"] == [name.upper() for name in mine.classnames[:3]]
+    results = tested("LinearProbe", *more, change=turned, learned=trained("LinearProbe"))
+    mine, theirs = logits_of(trained("LinearProbe")), logits_of(tmp_path / "tested")
+    assert np.allclose([mine[image, name.lower()] for image, name in theirs], list(theirs.values()), atol=1e-4)
+    assert results["classnames"] == list(dict.fromkeys(name.upper() for _, name in mine))[:3]
 
 
-def test_a_test_that_says_other_shots_or_another_seed_than_the_training_is_warned_of(arguments, tmp_path):
-    train.main(arguments("CoOp"))
-    words = arguments("CoOp", "DATASET.NUM_SHOTS", "1", output=tmp_path / "tested")
-    (warning,) = train.main(["--eval-only", "--model-dir", str(tmp_path / "run"), *words])["warnings"]
+def test_a_test_that_says_other_shots_or_another_seed_than_the_training_is_warned_of(trained, tested):
+    (warning,) = tested("CoOp", "DATASET.NUM_SHOTS", "1", learned=trained("CoOp", *BASE))["warnings"]
     assert "DATASET.NUM_SHOTS 2, not 1" in warning and "SEED" not in warning
 
 
-def test_a_prompt_for_any_class_is_tested_on_novel_ones_as_before(arguments, tmp_path):
-    train.main(arguments("CoOp", "DATASET.SUBSAMPLE_CLASSES", "base"))
-    words = arguments("CoOp", "DATASET.SUBSAMPLE_CLASSES", "new", output=tmp_path / "tested")
-    assert train.main(["--eval-only", "--model-dir", str(tmp_path / "run"), *words])["warnings"] == []
+def test_a_prompt_for_any_class_is_tested_on_novel_ones_without_a_warning(trained, tested):
+    assert tested("CoOp", *NOVEL, learned=trained("CoOp", *BASE))["warnings"] == []
 
 
-def test_a_renamed_class_is_refused_with_the_name_it_may_have_had(arguments, tmp_path, data):
+def test_a_renamed_class_is_refused_with_the_name_it_may_have_had(tested):
     def renamed(names):
         return {name: (place, f"{name}s" if place == 2 else name) for place, name in enumerate(names)}
 
     with pytest.raises(UserError, match=r"is not one of them: if it is '.*', give it that name"):
-        both(arguments, tmp_path, data, "LinearProbe", renamed)
+        tested("LinearProbe", change=renamed)
 
 
 def four(names):
@@ -146,45 +159,40 @@ def four(names):
 
 
 @pytest.mark.parametrize("change", [turned, four])
-def test_a_trainer_of_coops_code_base_is_matched_too(arguments, tmp_path, data, change):
+def test_a_trainer_of_coops_code_base_is_matched_too(trained, tested, tmp_path, change):
     more = ("TRAINER.COOP.N_CTX", "4", "TRAIN.KEEP_CHECKPOINTS", "True")
-    train.main(arguments("ToyCoOp", *more))
-    there = copied(data, tmp_path / "data", change)
-    words = words_of(arguments, "ToyCoOp", *more, root=there, output=tmp_path / "tested")
-    train.main(["--eval-only", "--model-dir", str(tmp_path / "run"), "--load-epoch", "3", *words])
-    mine, theirs = (Predictions.load(tmp_path / name / "predictions.npz") for name in ("run", "tested"))
-    rows, columns = map(mine.images.index, theirs.images), map(mine.classnames.index, theirs.classnames)
-    assert np.allclose(theirs.logits, mine.logits[np.ix_([*rows], [*columns])], atol=1e-4)
+    tested("ToyCoOp", *more, change=change, options=("--load-epoch", "3"))
+    mine, theirs = logits_of(trained("ToyCoOp", *more)), logits_of(tmp_path / "tested")
+    assert np.allclose([mine[key] for key in theirs], list(theirs.values()), atol=1e-4)
 
 
-def without_names(run):
+def test_an_older_checkpoint_takes_its_classes_from_the_files_beside_it_or_says_what_it_assumes(
+    trained, tested, tmp_path
+):
+    run = shutil.copytree(trained("LinearProbe"), tmp_path / "older")
+    results = json.loads((run / "results.json").read_text())
+    names = tuple(results["classnames"])
     for path in run.glob("*/model*"):
         content = load_checkpoint(str(path))
         del content["meta"]["classes"]
         torch.save(content, path)
-
-
-def test_an_older_checkpoint_takes_its_classes_from_the_files_beside_it_or_says_what_it_assumes(arguments, tmp_path):
-    results = train.main(arguments("LinearProbe"))
-    run, names = tmp_path / "run", tuple(results["classnames"])
-    without_names(run)
     for file in ("split.json", "results.json"):
         assert learned_classes(run) == names
         (run / file).unlink()
     assert learned_classes(run) == ()
-    words = arguments("LinearProbe", output=tmp_path / "tested")
-    again = train.main(["--eval-only", "--model-dir", str(run), *words])
+    again = tested("LinearProbe", learned=run)
     assert again["accuracy"] == results["accuracy"]
     (warning,) = again["warnings"]
     assert f"does not name its classes, assumed to be the classes {', '.join(names)}" in warning
 
 
-def test_training_is_not_resumed_with_the_classes_in_another_order(arguments, tmp_path, data):
-    train.main(arguments("CoOp", *CSC))
-    (tmp_path / "run" / "fingerprints.json").unlink()
-    words = words_of(arguments, "CoOp", *CSC, root=copied(data, tmp_path / "data", turned), output=tmp_path / "more")
+def test_training_is_not_resumed_with_the_classes_in_another_order(trained, arguments, tmp_path, data):
+    run = shutil.copytree(trained("CoOp", *CSC), tmp_path / "older")
+    (run / "fingerprints.json").unlink()
+    words = arguments("CoOp", *CSC, output=tmp_path / "more")
+    words[words.index("--root") + 1] = str(copied(data, tmp_path / "data", turned))
     with pytest.raises(UserError, match=r"was trained on the classes .* in their order"):
-        train.main(["--resume", str(tmp_path / "run"), *words])
+        train.main(["--resume", str(run), *words])
 
 
 NAMES = st.lists(st.text("abAB_ -+é", min_size=1, max_size=4), min_size=1, max_size=6, unique=True)

@@ -355,10 +355,8 @@ def test_a_test_of_some_classes_under_labels_of_their_own_keeps_its_result_and_s
 @pytest.mark.parametrize(
     ("tested", "columns", "expected"),
     [
-        ({0: "a", 1: "b"}, 3, ["a", "b", "c"]),
-        ({}, 2, ["a", "b"]),
         ({0: "a"}, 4, ["a", "b", "c", "class 3"]),
-        ({0: "c"}, 1, ["c"]),
+        ({}, 2, ["a", "b"]),
         ({0: "b", 2: "c"}, 3, ["b", "class 1", "c"]),
     ],
 )
@@ -367,11 +365,11 @@ def test_logits_have_the_names_of_the_tested_labels(tested, columns, expected):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["OGKD", "BiomedCoOp", "KgCoOp", "TipAdapterF", "ZeroShot"])
-def test_every_kind_of_method_learns_on_a_data_set_that_has_dassls_attributes_alone(
+@pytest.mark.parametrize("method", ["OGKD", "TipAdapterF"])
+def test_methods_of_both_kinds_learn_on_a_data_set_that_has_dassls_attributes_alone(
     theirs, arguments, tmp_path, method
 ):
-    teacher = (f"TRAINER.{method.upper()}.PROMPTS", "templates") if method in ("OGKD", "BiomedCoOp") else ()
+    teacher = ("TRAINER.OGKD.PROMPTS", "templates") if method == "OGKD" else ()
     assert train.main(words(arguments, method, tmp_path, *teacher))["num_test"] == 48
 
 
@@ -464,7 +462,7 @@ def test_a_method_built_here_takes_no_key_that_it_does_not_have(config):
 
 @pytest.mark.parametrize(
     ("backbone", "size"),
-    [("ViT-B/16", 224), ("RN50", 224), ("RN50x4", 288), ("ViT-L/14@336px", 336), ("resnet18", 224)],
+    [("RN50x4", 288), ("ViT-L/14@336px", 336), ("resnet18", 224)],
 )
 def test_backbones_by_their_own_names_take_the_images_that_they_were_trained_on(config, backbone, size):
     cfg = config(backbone=backbone)

@@ -86,8 +86,6 @@ def folders(places, method, seed=1):
         ("CoOp", (), 1),
         ("CoOp", ("TRAINER.COOP.CSC", "True"), 5),
         ("LinearProbe", (), 1),
-        ("LPPlusPlus", (), 1),
-        ("TipAdapter", (), 1),
         ("MaPLe", (), 1),
     ],
 )
@@ -188,8 +186,8 @@ def test_what_cannot_be_transferred_is_said_in_one_sentence(command, places, cac
 def test_routes_without_their_images_are_left_out_and_named(places, tmp_path, capsys):
     routes = published_routes(places)
     assert ("busi", "buid") in routes and not {"btmri", "udiat"} & {name for route in routes for name in route}
-    told = capsys.readouterr().err
-    assert "note: UDIAT is left out because it is missing: `python scripts/download.py udiat --root" in told
+    note = capsys.readouterr().err
+    assert "UDIAT is left out" in note and "download.py udiat --root" in note
     assert len(published_routes(places, without_data=True)) >= 6 and not capsys.readouterr().err
 
 
@@ -203,11 +201,6 @@ def test_the_whole_protocol_ends_with_tables(command, places):
     lines = done.stdout.splitlines()
     assert len(lines) == len(set(lines)) and all(line.startswith("python train.py ") for line in lines)
     assert sum("/few_shot/busi/" in line.split("--root")[0] for line in lines) == 3
-    done = command(["scripts/transfer.py", "busi-buid"], env)
-    assert (done.returncode, done.stderr) == (
-        2,
-        "error: 'busi-buid' is not a route: give SOURCE:TARGET, such as busi:buid.\n",
-    )
 
 
 # Shared images

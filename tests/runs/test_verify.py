@@ -4,20 +4,18 @@ import io
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from dassl.optim.lr_scheduler import ConstantWarmupScheduler
-from ogkd.core import load_checkpoint
+from ogkd.core.torchtools import load_checkpoint
 from ogkd.evaluation.collect import collect
 from ogkd.phantom.dataset import write_dataset
 from ogkd.reports.tables import base2new_tables
+from ogkd.runs.protocols import Places, job
 from ogkd.runs.released import REPOSITORY, agrees, chosen, released_accuracies
-from tests.conftest import ROOT
 from tests.support.download_server import Served, serving
 
 pytestmark = pytest.mark.slow
@@ -40,15 +38,12 @@ def data(tmp_path_factory):
 def learned(data, tmp_path_factory):
     """A few-shot run of BiomedCoOp on the data that stand for BTMRI: its folder."""
     output = tmp_path_factory.mktemp("learned")
-    words = ["OPTIM.MAX_EPOCH", "2", "OPTIM.LR", "0.1", "FEATURES.CACHE_DIR", "", "DATALOADER.NUM_WORKERS", "0"]
-    env = os.environ | {"DATA": str(data), "OUTPUT": str(output), "BACKBONE": "PhantomCLIP", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "scripts/run.py", "BiomedCoOp", "few_shot", "btmri", "1", "1", *words,
-         "TRAINER.BIOMEDCOOP.PROMPTS", "templates"],
-        cwd=ROOT, env=env, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return next(output.glob("few_shot/btmri/*/*/*/seed1"))
+    words = ["OPTIM.MAX_EPOCH", "2", "OPTIM.LR", "0.1", "FEATURES.CACHE_DIR", "", "DATALOADER.NUM_WORKERS", "0",
+             "TRAINER.BIOMEDCOOP.PROMPTS", "templates"]  # fmt: skip
+    training = job("few_shot", "BiomedCoOp", "btmri", 1, 1, Places(data, output, "PhantomCLIP"), words)
+    training()
+    (folder,) = training.folders()
+    return folder
 
 
 def released_format(ctx, epoch=100, whole=False):
@@ -63,14 +58,14 @@ def released_format(ctx, epoch=100, whole=False):
     if whole:
         state = {f"prompt_learner.{name}": value for name, value in state.items()}
         state |= {"prompt_learner.ZS_image_encoder.weight": torch.zeros(2), "logit_scale": torch.tensor(4.0)}
-    kept = {name: value for name, value in vars(scheduler).items() if name != "optimizer"}
+    plain = {name: value for name, value in vars(scheduler).items() if name != "optimizer"}
     content = io.BytesIO()
     torch.save(
         {
             "state_dict": state,
             "epoch": epoch,
             "optimizer": optimizer.state_dict(),
-            "scheduler": kept,
+            "scheduler": plain,
             "val_result": None,
         },
         content,

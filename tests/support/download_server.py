@@ -88,8 +88,8 @@ class Server:
                 self.put(f"/{name}/resolve/{revision}/{file.name}", served[file.name])
         return served
 
-    def asked(self, path: str) -> list[Request]:
-        """The transfers of a file that were asked for."""
+    def transfers(self, path: str) -> list[Request]:
+        """The transfers of a file."""
         return [request for request in self.requests if request.path == path and request.method == "GET"]
 
     def _serve(self, http: BaseHTTPRequestHandler, body: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import open_clip
@@ -37,6 +38,22 @@ def write_text_config(folder: Path, **options) -> None:
     """Put the config.json of its text tower, with `options` changed, into a folder that `biomedclip` made."""
     config = random_weights.bert_config(random_weights.SIZES["tiny"]) | options
     (folder / "config.json").write_text(json.dumps(config))
+
+
+def edit(path: Path, **entries: object) -> None:
+    """Change entries of a JSON file; a dict changes entries of the object there."""
+
+    def merged(old: dict, new: dict) -> dict:
+        return old | {k: merged(old.get(k, {}), v) if isinstance(v, dict) else v for k, v in new.items()}
+
+    path.write_text(json.dumps(merged(json.loads(path.read_text()), entries)))
+
+
+def with_state(folder: Path, other: Path, state: object) -> Path:
+    """Copy a folder that `biomedclip` made to `other`, with these weights in PyTorch's format."""
+    shutil.copytree(folder, other, ignore=shutil.ignore_patterns("*.safetensors"))
+    torch.save(state, other / "open_clip_pytorch_model.bin")
+    return other
 
 
 def biomedclip_state(folder: Path) -> dict[str, Tensor]:

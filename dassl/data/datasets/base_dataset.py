@@ -64,37 +64,9 @@ class DatasetBase:
         val: list[Datum] | None = None,
         test: list[Datum] | None = None,
     ) -> None:
-        self._train_x, self._train_u, self._val, self._test = cast("list[Datum]", train_x), train_u, val, test
-        self._num_classes = self.get_num_classes(self._train_x)
-        self._lab2cname, self._classnames = self.get_lab2cname(self._train_x)
-
-    @property
-    def train_x(self) -> list[Datum]:
-        return self._train_x
-
-    @property
-    def train_u(self) -> list[Datum] | None:
-        return self._train_u
-
-    @property
-    def val(self) -> list[Datum] | None:
-        return self._val
-
-    @property
-    def test(self) -> list[Datum] | None:
-        return self._test
-
-    @property
-    def lab2cname(self) -> dict[int, str]:
-        return self._lab2cname
-
-    @property
-    def classnames(self) -> list[str]:
-        return self._classnames
-
-    @property
-    def num_classes(self) -> int:
-        return self._num_classes
+        self.train_x, self.train_u, self.val, self.test = cast("list[Datum]", train_x), train_u, val, test
+        self.num_classes = self.get_num_classes(self.train_x)
+        self.lab2cname, self.classnames = self.get_lab2cname(self.train_x)
 
     def image_paths(self) -> list[str]:
         """The files of all images, each once; images without a file are left out."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import stat
 import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from ogkd.core.transfer import writing
 from ogkd.data.splits import is_below
@@ -35,52 +35,62 @@ class Limits:
     slack: int = 64 << 20
 
 
-class Source(Protocol):
-    """Files by path (with forward slashes): their sizes in bytes, and methods to copy or read one."""
+@dataclass(frozen=True)
+class Source:
+    """Files by path (with forward slashes). A context manager."""
 
-    sizes: dict[str, int]
+    sizes: dict[str, int]  # in bytes
+    open_file: Callable[[str], IO[bytes]] = partial(open, mode="rb")  # noqa: RUF009
+    close: Callable[[], None] = lambda: None
 
-    def copy(self, path: str, target: Path) -> None: ...
-
-    def read(self, path: str) -> bytes: ...
-
-
-class ZipSource:
-    """The members of a zip; a single harmful member raises ArchiveError for the whole zip. Use as a context manager."""
-
-    def __init__(self, file: Path, limits: Limits) -> None:
-        try:
-            self._zip = zipfile.ZipFile(file)
-        except CORRUPTION as error:
-            raise ArchiveError(f"{file.name} is not a complete zip file ({_look(file) or error})") from error
-        try:
-            self._members = _checked(self._zip.infolist(), file.stat().st_size, limits)
-        except ArchiveError:
-            self._zip.close()
-            raise
-        self.sizes = {path: info.file_size for path, info in self._members.items()}
-
-    def __enter__(self) -> ZipSource:
+    def __enter__(self) -> Source:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._zip.close()
+        self.close()
 
     def copy(self, path: str, target: Path) -> None:
-        """Unpack one member and check its checksum and size. Raises ArchiveError, or UserError if the disk fails."""
-        try:
-            with self._zip.open(self._members[path]) as content:
-                size = _pump(content, target)
-        except CORRUPTION as error:
-            raise ArchiveError(f"its member {path} is corrupt ({str(error).rstrip('.') or 'truncated'})") from error
+        """Copy a file and check its checksum and size. Raises ArchiveError, or UserError if the disk fails."""
+        with _reading(path), self.open_file(path) as content:
+            size = _pump(content, target)
         if size != self.sizes[path]:
-            raise ArchiveError(f"its member {path} has {size} bytes instead of {self.sizes[path]}")
+            raise ArchiveError(f"its file {path} has {size} bytes instead of {self.sizes[path]}")
 
     def read(self, path: str) -> bytes:
-        try:
-            return self._zip.read(self._members[path])
-        except CORRUPTION as error:
-            raise ArchiveError(f"its member {path} is corrupt ({str(error).rstrip('.') or 'truncated'})") from error
+        with _reading(path), self.open_file(path) as content:
+            return content.read()
+
+
+def opened(place: Path, limits: Limits) -> Source:
+    """Return the files of a zip or folder; not those in hidden or linked folders.
+
+    A single harmful member raises ArchiveError for the whole zip.
+    """
+    if place.is_dir():
+        paths = [file.relative_to(place) for file in place.rglob("*") if file.is_file()]
+        shown = [path for path in paths if not any(name.startswith(".") for name in path.parent.parts)]
+        sizes = {path.as_posix(): (place / path).stat().st_size for path in shown}
+        return Source(sizes, lambda path: open(place / path, "rb"))
+    try:
+        archive = zipfile.ZipFile(place)
+    except CORRUPTION as error:
+        raise ArchiveError(f"{place.name} is not a complete zip file ({_look(place) or error})") from error
+    try:
+        members = _checked(archive.infolist(), place.stat().st_size, limits)
+    except ArchiveError:
+        archive.close()
+        raise
+    sizes = {path: info.file_size for path, info in members.items()}
+    return Source(sizes, lambda path: archive.open(members[path]), archive.close)
+
+
+@contextlib.contextmanager
+def _reading(path: str) -> Iterator[None]:
+    try:
+        yield
+    except CORRUPTION as error:
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".") or "truncated"
+        raise ArchiveError(f"its file {path} is corrupt or cannot be read ({reason})") from error
 
 
 def _pump(content: IO[bytes], target: Path) -> int:
@@ -126,35 +136,6 @@ def _checked(infos: list[zipfile.ZipInfo], packed: int, limits: Limits) -> dict[
     if sum(info.compress_size for info in infos) > packed:
         raise ArchiveError("its members overlap, as in a zip bomb")
     return members
-
-
-class FolderSource:
-    """The files of a folder, except those in hidden or linked folders."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.sizes: dict[str, int] = {}
-        for place, subfolders, files in os.walk(folder):
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-            for file in map(Path(place).joinpath, files):
-                if file.is_file():
-                    self.sizes[file.relative_to(folder).as_posix()] = file.stat().st_size
-
-    def __enter__(self) -> FolderSource:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def copy(self, path: str, target: Path) -> None:
-        try:
-            with open(self._folder / path, "rb") as content:
-                _pump(content, target)
-        except OSError as error:
-            raise ArchiveError(f"its file {path} cannot be read ({error.strerror or error})") from error
-
-    def read(self, path: str) -> bytes:
-        return (self._folder / path).read_bytes()
 
 
 def find_prefix(present: Iterable[str], wanted: Iterable[str]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
+from tabulate import tabulate
 
 from ogkd.core import UserError, progress
 from ogkd.core.hashes import git_blob_sha1
@@ -47,27 +49,17 @@ class Report:
         """Return a table of images per class and part; "658 of 660" where the published number differs."""
         if self.split is None:
             return ""
-        faulty = {*self.missing, *self.unreadable}
-        names = class_names(self.split)
-        number_of = {name: [0, 0, 0] for name in names}
-        for column, part in enumerate(PARTS):
-            for item in self.split[part]:
-                number_of[item.classname][column] += item.path not in faulty
-        rows = [(name, counts, self.facts.classes.get(name)) for name, counts in number_of.items()]
-        totals = [sum(column) for column in zip(*number_of.values(), strict=True)]
+        faulty, names = {*self.missing, *self.unreadable}, class_names(self.split)
+        here = Counter((i.classname, part) for part in PARTS for i in self.split[part] if i.path not in faulty)
+        rows = [(name, [here[name, part] for part in PARTS], self.facts.classes.get(name)) for name in names]
+        totals = [sum(here[name, part] for name in names) for part in PARTS]
         rows.append(("all", totals, self.facts.counts))
-        width = max(len(name) for name, _, _ in rows)
-        lines = [f"  {'class':<{width}}" + "".join(f"{part:>16}" for part in PARTS)]
-        for name, counts, published in rows:
-            cells = [
-                f"{count}" if published is None or count == published[column] else f"{count} of {published[column]}"
-                for column, count in enumerate(counts)
-            ]
-            lines.append(f"  {name:<{width}}" + "".join(f"{cell:>16}" for cell in cells))
-        agree = all(published is None or tuple(counts) == published for _, counts, published in rows)
-        agree = agree and list(self.facts.classes) == names
-        lines.append("  as published" if agree else "  NOT as published")
-        return "\n".join(lines)
+        cells = [
+            [name, *(f"{n}" if n == m else f"{n} of {m}" for n, m in zip(counts, published or counts, strict=True))]
+            for name, counts, published in rows
+        ]
+        agree = list(self.facts.classes) == names and not any("of" in cell for _, *row in cells for cell in row)
+        return f"{tabulate(cells, headers=['class', *PARTS])}\n{'as' if agree else 'NOT as'} published"
 
 
 def check(facts: Facts, root: Path) -> Report:

@@ -10,7 +10,6 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from ogkd.core.network import trouble
 from ogkd.core.transfer import TransferError, download, read_small, require_space, writing
 from ogkd.data import catalogue
 from ogkd.data.catalogue import PARTS, Facts
-from ogkd.data.fetch.archive import ArchiveError, FolderSource, Limits, Source, ZipSource, find_prefix
+from ogkd.data.fetch.archive import ArchiveError, Limits, Source, find_prefix, opened
 from ogkd.data.fetch.check import Report, check, has_image_header
 from ogkd.data.splits import parse_split
 
@@ -42,13 +41,10 @@ class Places:
     def from_environment(cls, endpoint: str | None = None) -> Places:
         """Return the servers, replaced by HF_ENDPOINT (or `endpoint`), GDRIVE_ENDPOINT and GITHUB_RAW_ENDPOINT if
         set."""
-        chosen: dict[str, str | None] = {
-            "hub": endpoint or os.environ.get("HF_ENDPOINT"),
-            "drive": os.environ.get("GDRIVE_ENDPOINT"),
-            "raw": os.environ.get("GITHUB_RAW_ENDPOINT"),
-        }
-        servers: dict[str, Any] = {name: url.rstrip("/") for name, url in chosen.items() if url}
-        return cls(**servers)
+        variables = {"hub": "HF_ENDPOINT", "drive": "GDRIVE_ENDPOINT", "raw": "GITHUB_RAW_ENDPOINT"}
+        servers: dict[str, Any] = {name: os.environ.get(variable) for name, variable in variables.items()}
+        servers["hub"] = endpoint or servers["hub"]
+        return cls(**{name: url.rstrip("/") for name, url in servers.items() if url})
 
     def zip_url(self, facts: Facts) -> str:
         published = catalogue.load()
@@ -74,11 +70,14 @@ def install(facts: Facts, root: Path, places: Places, given: Path | None = None)
         return report
     with writing(facts.name, root):
         facts.folder(root).mkdir(parents=True, exist_ok=True)
-    with _locked(facts, root):
+    with contextlib.ExitStack() as stack:
+        with writing("a lock file", facts.folder(root)):
+            lock = facts.folder(root) / ".download.lock"
+            stack.enter_context(locked(lock, f"the download of {facts.name} to {root}"))
         report = check(facts, root)  # another process may have completed it in the meantime
         if report.split is None and facts.image_folder(root).is_dir():  # the split may be all that is missing
             with contextlib.suppress(ArchiveError, UserError):
-                _place(FolderSource(facts.folder(root) / ".nothing"), facts, root, places)
+                _place(Source({}), facts, root, places)
                 report = check(facts, root)
         if not report.complete:
             if given is None:
@@ -101,35 +100,21 @@ def _leftovers(facts: Facts, root: Path) -> list[Path]:
     return [path for pattern in patterns for path in facts.folder(root).glob(pattern)]
 
 
-@contextlib.contextmanager
-def _locked(facts: Facts, root: Path) -> Iterator[None]:
-    """Hold the lock of the data set's folder; wait while another process holds it."""
-    lock, what = facts.folder(root) / ".download.lock", f"the download of {facts.name} to {root}"
-    with contextlib.ExitStack() as stack:
-        with writing("a lock file", facts.folder(root)):
-            stack.enter_context(locked(lock, what))
-        yield
-
-
 def _from_network(facts: Facts, root: Path, places: Places) -> None:
     """Download the zip from the hub, or else from Google Drive, first reusing what an interrupted call left."""
     zip_file = facts.folder(root) / f".{facts.zip_name}"
-    ways: list[tuple[str, Callable[[], None]]] = [
-        (
-            "the Hugging Face hub",
-            lambda: download(places.zip_url(facts), zip_file, sha256=facts.sha256, beside=1.0, pause=places.pause),
-        ),
-    ]
-    if facts.gdrive_id:
-        ways.append(("Google Drive", lambda: _from_drive(places.drive_url(facts), zip_file, facts.sha256)))
     reasons = []
-    for name, fetch in ways:
+    for name in ("the Hugging Face hub", "Google Drive") if facts.gdrive_id else ("the Hugging Face hub",):
         try:
             if not zip_file.exists():
                 unknown = "" if facts.sha256 else ", whose SHA-256 the catalogue does not know,"
                 print(f"Fetching {facts.zip_name}{unknown} from {name}.")
-                fetch()
-            with ZipSource(zip_file, places.limits) as source:
+                if name == "Google Drive":
+                    _from_drive(places.drive_url(facts), zip_file, facts.sha256)
+                else:
+                    url = places.zip_url(facts)
+                    download(url, zip_file, sha256=facts.sha256, beside=1.0, pause=places.pause)
+            with opened(zip_file, places.limits) as source:
                 _place(source, facts, root, places)
         except TransferError as error:
             reasons.append(f"from {name}: {error}")
@@ -176,15 +161,17 @@ def _from_drive(url: str, target: Path, sha256: str | None) -> None:
     part.replace(target)
 
 
-def _from_files(facts: Facts, root: Path, places: Places, given: Path) -> None:
-    given = given / facts.zip_name if (given / facts.zip_name).is_file() else given
-    if not given.exists():
-        raise UserError(f"{given} does not exist: give --from the folder or zip that has the images of {facts.name}.")
+def _from_files(facts: Facts, root: Path, places: Places, local: Path) -> None:
+    local = local / facts.zip_name if (local / facts.zip_name).is_file() else local
+    if not local.exists():
+        raise UserError(f"{local} does not exist: give --from the folder or zip that has the images of {facts.name}.")
+    if facts.sha256 and local.is_file() and file_sha256(local, local.name) != facts.sha256:
+        print(f"note: {local} is not the published {facts.zip_name}, as its SHA-256 differs.")
     try:
-        with FolderSource(given) if given.is_dir() else ZipSource(given, places.limits) as source:
+        with opened(local, places.limits) as source:
             _place(source, facts, root, places)
     except ArchiveError as error:
-        raise UserError(f"{given} is unusable for {facts.name}, {error}: give --from another folder or zip.") from error
+        raise UserError(f"{local} is unusable for {facts.name}, {error}: give --from another folder or zip.") from error
 
 
 def _place(source: Source, facts: Facts, root: Path, places: Places) -> None:
@@ -227,28 +214,23 @@ def _place(source: Source, facts: Facts, root: Path, places: Places) -> None:
 def _split_content(source: Source, facts: Facts, root: Path, places: Places) -> bytes:
     """Return the published split file's content, from the data folder, the source or the public repository."""
     name = f"split_{facts.name}.json"
-    candidates: list[Callable[[], bytes]] = []
-    if facts.split_file(root).is_file():
-        candidates.append(facts.split_file(root).read_bytes)
-    for path, size in source.sizes.items():
-        if path.rpartition("/")[2] == name and size <= 64 << 20:
-            candidates.append(partial(source.read, path))
-    for candidate in candidates:
-        content = candidate()
-        if git_blob_sha1(content) == facts.split_blob_sha1:
+    local = [facts.split_file(root).read_bytes] if facts.split_file(root).is_file() else []
+    inside = [
+        partial(source.read, path)
+        for path, size in source.sizes.items()
+        if path.rpartition("/")[2] == name and size <= 64 << 20
+    ]
+    for read in (*local, *inside):
+        if git_blob_sha1(content := read()) == facts.split_blob_sha1:
             return content
-    url = places.split_url(facts)
+    url, instead = places.split_url(facts), f"put the published {name} into {facts.folder(root)}"
     try:
         content = read_small(url, pause=places.pause)
     except TransferError as error:
+        raise UserError(f"{name} could not be fetched ({error}): run this again later, or {instead}.") from error
+    if (blob := git_blob_sha1(content)) != facts.split_blob_sha1:
         raise UserError(
-            f"The split file of {facts.name} could not be fetched ({error}): run this again later, or put {name} into "
-            f"{facts.folder(root)}."
-        ) from error
-    if git_blob_sha1(content) != facts.split_blob_sha1:
-        raise UserError(
-            f"{url} did not send the published split (git blob {git_blob_sha1(content)} instead of "
-            f"{facts.split_blob_sha1}): put the published {name} into {facts.folder(root)}."
+            f"{url} did not send the published split (git blob {blob} instead of {facts.split_blob_sha1}): {instead}."
         )
     return content
 

@@ -15,6 +15,7 @@ from ogkd.core.escape import plain
 from ogkd.evaluation.methods import named_among
 from ogkd.reports.page.contents import contents
 from ogkd.reports.page.evidence import MOST
+from ogkd.reports.page.grids import grid
 from ogkd.reports.page.material import gather
 
 TITLE = "Results of prompt tuning"
@@ -73,5 +74,5 @@ def _html(page: dict[str, Any]) -> str:
         # Names may contain control characters and lone surrogates.
         finalize=lambda value: value if isinstance(value, Markup) else plain(str(value)),
     )
-    environment.filters["svg"] = lambda drawing: Markup(drawing.svg)
+    environment.filters |= {"svg": lambda drawing: Markup(drawing.svg), "grid": grid}
     return environment.get_template("page.html").render(page=page)

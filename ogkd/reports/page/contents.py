@@ -11,11 +11,11 @@ from ogkd.evaluation.collect import Run
 from ogkd.evaluation.methods import known_methods, order
 from ogkd.evaluation.metrics import METRICS
 from ogkd.evaluation.predictions import Predictions
-from ogkd.reports.page.grids import Grid, GridCell, grid_of
+from ogkd.reports.cells import Text
 from ogkd.reports.page.material import Material
 from ogkd.reports.page.protocol import TITLES, Protocol
 from ogkd.reports.page.study import Study, study
-from ogkd.reports.render import Table
+from ogkd.reports.render import Row, Table
 from ogkd.reports.transfer import transfer_tables
 from ogkd.reports.variants import by_shots
 
@@ -51,7 +51,7 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> d
     for backbone in backbones:
         end = f", {backbone}" if len(backbones) > 1 else ""
         averages += [(f"{one.title}{end}", mean) for one in protocols[backbone] if (mean := one.average())]
-        transfers += [(f"{table.title}{end}", grid_of(table)) for table in _transfer_tables(material, backbone)]
+        transfers += [(f"{table.title}{end}", table) for table in _transfer_tables(material, backbone)]
     return {
         "title": title,
         "made": _day(datetime.datetime.now()),
@@ -90,16 +90,16 @@ def _transfer_tables(material: Material, backbone: str) -> list[Table]:
     return tables
 
 
-def _glance(studies: Sequence[Study], several: bool) -> Grid:
+def _glance(studies: Sequence[Study], several: bool) -> Table:
     headers = ["data set", "tested on", "best method", "its accuracy, %", "zero-shot, %", "gain over zero-shot"]
-    grid = Grid([*headers, "most frequent class, %"])
+    table = Table("", [*headers, "most frequent class, %"], decimals=1)
     for one in studies:
         name = f"{one.dataset}, {one.backbone}" if several else one.dataset
-        grid.rows += [(name, cells) for part in one.parts for cells in part.glance]
-    return grid
+        table.rows += [Row(name, cells) for part in one.parts for cells in part.glance]
+    return table
 
 
-def _ran(runs: Sequence[Run]) -> Grid:
+def _ran(runs: Sequence[Run]) -> Table:
     """One row per backbone, set of classes and what was run, with the data sets that share all of these."""
     import pandas as pd
 
@@ -127,11 +127,11 @@ def _ran(runs: Sequence[Run]) -> Grid:
     )
     alike = by_set.reset_index().groupby(["backbone", "tested on", "methods", "shots", "seeds"], sort=False)
     rows = alike.agg(datasets=("dataset", ", ".join), runs=("runs", "sum"), images=("images", images)).reset_index()
-    grid = Grid(["data sets", "backbone", "tested on", "methods", "shots", "seeds", "runs", "test images"])
+    table = Table("", ["data sets", "backbone", "tested on", "methods", "shots", "seeds", "runs", "test images"])
     for row in rows.itertuples(index=False):
         numbers = " to ".join(map(str, sorted({min(row.images), max(row.images)}))) if row.images else "–"
-        grid.rows.append((row.datasets, [GridCell(str(cell)) for cell in (*row[:5], row.runs, numbers)]))
-    return grid
+        table.rows.append(Row(row.datasets, [Text(str(cell)) for cell in (*row[:5], row.runs, numbers)]))
+    return table
 
 
 def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:

@@ -14,10 +14,10 @@ from ogkd.evaluation.collect import Run
 from ogkd.evaluation.doubts import about_run
 from ogkd.evaluation.metrics import METRICS, compute, find
 from ogkd.evaluation.predictions import Predictions
-from ogkd.evaluation.relations import relations
-from ogkd.evaluation.statistics import DRAWS, Interval, bootstrap
+from ogkd.evaluation.relations import interval, relations
+from ogkd.evaluation.statistics import DRAWS, Interval
 from ogkd.reports.page.material import Material
-from ogkd.reports.variants import Variant
+from ogkd.reports.render import Row
 
 FEWEST_DRAWS = 300
 CALLS = 300_000  # total number of draws of a page, which bounds the time for intervals
@@ -28,15 +28,16 @@ MOST = 6  # methods in a figure, as many as there are colours
 
 @dataclass(eq=False)
 class Evaluation:
-    """A method's finished runs on the same test images, one per seed."""
+    """A method's finished runs on the same test images, one per seed. row: that of the table."""
 
-    variant: Variant
+    dataset: str
+    row: Row
     runs: list[Run]
     material: Material
 
     @property
     def name(self) -> str:
-        return self.variant.name
+        return self.row.name
 
     @property
     def accuracy(self) -> float:
@@ -61,7 +62,7 @@ class Evaluation:
                 continue
             if one and usable and not _same_images(usable[0], one):
                 self.material.remark(
-                    f"{self.name} on {self.variant.dataset}: seed {run.seed} was tested on different images from "
+                    f"{self.name} on {self.dataset}: seed {run.seed} was tested on different images from "
                     "earlier seeds, so figures leave it out."
                 )
             elif one:
@@ -77,10 +78,13 @@ class Evaluation:
             np.concatenate([one.labels for one in seeds]),
             np.concatenate([one.logits for one in seeds]),
             seeds[0].classnames,
+            None
+            if seeds[0].groups is None
+            else np.concatenate([one.groups for one in seeds if one.groups is not None]),
         )
 
     def forget(self) -> None:
-        """Drop the predictions from memory; they are read again when needed."""
+        """Drop the predictions from memory; they are read when needed."""
         for name in ("predictions", "pooled"):
             self.__dict__.pop(name, None)
 
@@ -110,8 +114,7 @@ class Evaluation:
 
     def interval(self, metric: str, draws: int) -> Interval | None:
         """The metric with its interval over test images; None without predictions or the metric's other inputs."""
-        needed = self._needed(metric)
-        return None if needed is None else bootstrap(metric, self.predictions, draws=draws, **needed)
+        return None if self._needed(metric) is None else interval(metric, self.runs[0], self.predictions, draws)
 
     def _needed(self, metric: str) -> dict | None:
         """The metric's inputs besides the predictions; None without predictions or if they are not known."""
@@ -132,8 +135,8 @@ def choose(tests: Sequence[Evaluation], methods: Sequence[str] | None) -> list[E
     ordered = sorted(tests, key=lambda test: (test.doubtful, -test.accuracy))
     chosen = ordered[:1] if methods is None else []
     for method in ALWAYS if methods is None else methods:
-        of_method = [test for test in ordered if test.variant.method == method]
-        configured = [test for test in of_method if not test.variant.key] or of_method
+        of_method = [test for test in ordered if test.row.method == method]
+        configured = [test for test in of_method if not test.row.variant] or of_method
         chosen += [test for test in configured[:1] if test not in chosen]
     return chosen
 

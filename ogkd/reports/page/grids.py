@@ -1,17 +1,18 @@
-"""Tables as the page shows them: cells of text, ranked, with small print such as intervals."""
+"""Tables as the page shows them: intervals below means, best and second marked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from ogkd.evaluation.metrics import METRICS
 from ogkd.evaluation.statistics import Interval
+from ogkd.reports.cells import Cell, Text
 from ogkd.reports.page.evidence import Evaluation
-from ogkd.reports.render import Table, text
+from ogkd.reports.render import Row, Table, digits_of, text
 
-RANKS: dict[int | None, str] = {0: "best", 1: "second"}
+RANKS = {0: "best", 1: "second", None: ""}
 OVERVIEW = (
     "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "expected_calibration_error", "nll", "brier", "aurc",
     "accuracy_at_80_coverage", "expected_cost", "mistake_severity", "quadratic_weighted_kappa",
@@ -23,55 +24,41 @@ class GridCell(NamedTuple):
     """value: the text. below: small print under it. rank: "best", "second" or ""."""
 
     value: str
-    below: str = ""
-    rank: str = ""
+    below: str
+    rank: str
 
 
-@dataclass
-class Grid:
-    """headers: the first is for the row names. rows: (name, cells). caption: what the cells show. footnotes: important
-    remarks on cells."""
-
-    headers: Sequence[str]
-    rows: list[tuple[str, Sequence[GridCell]]] = field(default_factory=list)
-    caption: str = ""
-    footnotes: Sequence[str] = ()
-
-
-def grid_of(table: Table) -> Grid:
-    """A table of ogkd.reports.tables, with its cells' intervals below means and deviations."""
-    grid = Grid(table.headers, caption=table.caption, footnotes=table.footnotes)
+def grid(table: Table) -> Iterator[tuple[str, list[GridCell]]]:
+    """The rows of a table for the template: (name, cells)."""
     for row, ranks in zip(table.rows, table.ranks(), strict=True):
-        values = [text(cell and replace(cell, interval=None), table.decimals) for cell in row.cells]
-        below = [bracket(cell.interval) if cell else "" for cell in row.cells]
-        grid.rows.append((row.name, list(map(GridCell, values, below, (RANKS.get(rank, "") for rank in ranks)))))
-    return grid
+        cells = []
+        for cell, rank in zip(row.cells, ranks, strict=True):
+            below = cell.below if isinstance(cell, Text) else ""
+            if cell and cell.interval:
+                digits = digits_of(cell, table.decimals)
+                below = bracket(cell.interval, f".{digits if digits > 2 else 1}f")
+            cells.append(GridCell(text(cell and replace(cell, interval=None), table.decimals), below, RANKS[rank]))
+        yield row.name, cells
 
 
-def bracket(interval: Interval | None, form: str = ".1f") -> str:
-    """The ends of an interval: "61.2 to 68.9"; "" without one."""
-    return f"{interval.low:{form}} to {interval.high:{form}}" if interval else ""
+def bracket(interval: Interval, form: str) -> str:
+    """The bounds of an interval: "61.2 to 68.9"."""
+    return f"{interval.low:{form}} to {interval.high:{form}}"
 
 
-def metrics_grid(tests: Sequence[Evaluation]) -> Grid:
+def metrics_table(tests: Sequence[Evaluation]) -> Table:
     """One row per method, one column per metric that any of them has."""
-    import pandas as pd
-
-    values = pd.DataFrame([test.metrics for test in tests])
-    doubtful = [test.doubtful for test in tests]
-    headers, columns = ["method"], []
-    for metric in (METRICS[name] for name in OVERVIEW if name in values):
-        digits = 1 if metric.unit else 3
-        shown = values[metric.name].round(digits)
-        ranks = shown.mask(doubtful).rank(method="dense", ascending=metric.lower_is_better)
-        if shown.count() < 2:
-            ranks[:] = 0
-        headers.append(f"{metric.title} {'↓' if metric.lower_is_better else '↑'}")
-        columns.append(
-            [
-                GridCell("–" if pd.isna(value) else f"{value:.{digits}f}", rank=RANKS.get(rank - 1, ""))
-                for value, rank in zip(shown, ranks, strict=True)
-            ]
-        )
-    caption = "Means over seeds. ↑ higher is better, ↓ lower is better. Numbers with one decimal are percentages."
-    return Grid(headers, [(test.name, cells) for test, *cells in zip(tests, *columns, strict=True)], caption)
+    metrics = [METRICS[name] for name in OVERVIEW if any(name in test.metrics for test in tests)]
+    table = Table("", ["method", *(f"{one.title} {'↓' if one.lower_is_better else '↑'}" for one in metrics)])
+    table.ranked = [sum(one.name in test.metrics for test in tests) > 1 for one in metrics]
+    table.lower = [one.lower_is_better for one in metrics]
+    for test in tests:
+        cells = [
+            Cell(test.metrics[one.name], decimals=1 if one.unit else 3, doubtful=test.doubtful)
+            if one.name in test.metrics
+            else None
+            for one in metrics
+        ]
+        table.rows.append(Row(test.name, [*cells]))
+    table.caption = "Means over seeds. ↑ higher is better, ↓ lower is better. Numbers with one decimal are percentages."
+    return table

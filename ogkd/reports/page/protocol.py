@@ -8,20 +8,17 @@ from functools import cache
 
 import numpy as np
 
-from ogkd.core import UserError
-from ogkd.evaluation.collect import Run
-from ogkd.evaluation.statistics import combine, paired_difference
-from ogkd.reports.cells import harmonic_mean
+from ogkd.evaluation.statistics import combine
+from ogkd.reports.cells import AnyCell, Cell, Text, harmonic_mean
 from ogkd.reports.page.evidence import Evaluation, draws_for
 from ogkd.reports.page.figures import Drawing, score_bars, shot_curves
-from ogkd.reports.page.grids import Grid, GridCell, bracket, grid_of
+from ogkd.reports.page.grids import bracket
 from ogkd.reports.page.material import Material
 from ogkd.reports.render import Table
 from ogkd.reports.tables import TABLES, average
-from ogkd.reports.variants import shots_name, variants
+from ogkd.reports.variants import KINDS, shots_name
 
 TITLES = {"base2new": "Base to novel", "few_shot": "Few-shot"}
-COLUMNS = {"base2new": {"train_base": "base", "test_new": "novel"}, "few_shot": {"few_shot": ""}}  # by kind of run
 
 
 @dataclass
@@ -33,11 +30,11 @@ class Part:
     """
 
     title: str
-    grid: Grid
+    table: Table
     drawing: Drawing
     draws: int
     floors: dict[str, float]
-    glance: list[list[GridCell]]
+    glance: list[list[AnyCell]]
 
 
 class Protocol:
@@ -46,21 +43,23 @@ class Protocol:
     def __init__(self, name: str, backbone: str, material: Material) -> None:
         self.name, self.title, self.material = name, TITLES[name], material
         finished = [run for run in material.runs if run.backbone == backbone]
-        datasets = {run.dataset for run in finished if run.kind in COLUMNS[name]}
+        datasets = {run.dataset for run in finished if run.kind in KINDS[name]}
         runs = [*finished, *(run for run in material.diverged if run.backbone == backbone and run.dataset in datasets)]
         tables = TABLES[name](runs)
         material.remark(*(note for table in tables for note in table.notes))
         self.tables: dict[str, Table] = {table.datasets[0]: table for table in tables}
         self.columns: dict[str, dict[str, list[Evaluation]]] = {
-            dataset: {header: [] for header in table.headers[1:]} for dataset, table in self.tables.items()
+            dataset: {
+                header: [
+                    Evaluation(dataset, row, seeds, material)
+                    for row in table.rows
+                    if (seeds := sorted((r for r in row.runs[header] if not r.diverged), key=lambda run: run.seed))
+                ]
+                for header in table.headers[1:]
+                if header != "HM"
+            }
+            for dataset, table in self.tables.items()
         }
-        for variant in variants([run for run in runs if run.kind in COLUMNS[name]])[0]:
-            by_column: dict[str, list[Run]] = {}
-            for run in sorted(variant.runs, key=lambda run: run.seed):
-                if not run.diverged and run.dataset in self.tables:
-                    by_column.setdefault(COLUMNS[name][run.kind] or shots_name(run.shots), []).append(run)
-            for header, seeds in by_column.items():
-                self.columns[variant.dataset][header].append(Evaluation(variant, seeds, material))
         self.draws = draws_for([test for dataset in self.tables for test in self.tests(dataset)])
         self.tested = {dataset for dataset in self.tables if any(self.tests(dataset))}
         self.table = cache(self._table)
@@ -77,13 +76,13 @@ class Protocol:
             return {f"{part} classes": tests for part, tests in columns}
         return {f"all classes, {shots}": tests for shots, tests in columns[-1:]}
 
-    def average(self) -> Grid | None:
+    def average(self) -> Table | None:
         """The means over data sets with intervals for these fixed data sets; None if not even two can be averaged."""
         if len(self.tables) < 2:
             return None
         table, notes = average([self.table(dataset) for dataset in self.tables], self.name)
         self.material.remark(*notes)
-        return grid_of(table) if table.rows and len(table.datasets) > 1 else None
+        return table if table.rows and len(table.datasets) > 1 else None
 
     def part(self, anchor: str, dataset: str, colours: Mapping[str, int]) -> Part:
         """The results on a data set. anchor: start of the figure's name. colours: {method: number of its colour}."""
@@ -99,41 +98,40 @@ class Protocol:
             drawing = Drawing(name, title, "Curves of the accuracies in the table over the shots.", figure)
         measured = any(cell and cell.interval for row in table.rows for cell in row.cells)
         glance = [self._glance(title, tests, floors.get(title)) for title, tests in details.items()]
-        return Part(self.title, grid_of(table), drawing, self.draws if measured else 0, floors, glance)
+        return Part(self.title, table, drawing, self.draws if measured else 0, floors, glance)
 
     def _table(self, dataset: str) -> Table:
         """A data set's table with intervals over test images."""
-        rows = []
-        intervals = {
-            (test.variant.method, test.variant.key, header): test.interval("accuracy", self.draws)
-            for header, tests in self.columns[dataset].items()
-            for test in tests
-        }
-        for row in self.tables[dataset].rows:
-            of_row = {header: intervals.get((*row.key, header)) for header in self.columns[dataset]}
-            if "HM" in of_row and (base := of_row["base"]) and (novel := of_row["novel"]):
-                of_row["HM"] = combine(harmonic_mean, base, novel)
-            cells = [cell and replace(cell, interval=one) for cell, one in zip(row.cells, of_row.values(), strict=True)]
-            rows.append(replace(row, cells=cells))
-        return replace(self.tables[dataset], rows=rows)
+        table, rows = self.tables[dataset], []
+        for row in table.rows:
+            intervals = {
+                header: test.interval("accuracy", self.draws)
+                for header, tests in self.columns[dataset].items()
+                for test in tests
+                if test.row is row
+            }
+            if (base := intervals.get("base")) and (novel := intervals.get("novel")):
+                intervals["HM"] = combine(harmonic_mean, base, novel)
+            cells = zip(table.headers[1:], row.cells, strict=True)
+            rows.append(replace(row, cells=[c and replace(c, interval=intervals.get(header)) for header, c in cells]))
+        return replace(table, rows=rows)
 
-    def _glance(self, title: str, tests: Sequence[Evaluation], floor: float | None) -> list[GridCell]:
+    def _glance(self, title: str, tests: Sequence[Evaluation], floor: float | None) -> list[AnyCell]:
         """The best method on a set of test images, its gain over zero-shot on the same images, and the floor."""
-        zero = next((test for test in tests if test.variant.method == "ZeroShot"), None)
+        zero = next((test for test in tests if test.row.method == "ZeroShot"), None)
         best = max((test for test in tests if not test.doubtful), key=lambda test: test.accuracy, default=None)
+        accuracy, of_zero = (one.interval("accuracy", self.draws) if one else None for one in (best, zero))
         gain = None
-        if best and zero and best is not zero and best.predictions and zero.predictions:
-            try:
-                gain = paired_difference("accuracy", best.predictions, zero.predictions, draws=self.draws)
-            except UserError:  # they were tested on different images
-                gain = None
-        cells = [GridCell(title), GridCell("–", "all results are doubtful"), GridCell("–")]
-        if best:
-            interval = best.interval("accuracy", self.draws)
-            cells[1:] = GridCell(best.name), GridCell(f"{best.accuracy:.1f}", bracket(interval))
-        cells.append(GridCell(f"{zero.accuracy:.1f}" if zero else "–"))
-        cells.append(GridCell(f"{gain.value:+z.1f}", bracket(gain, "+z.1f")) if gain else GridCell("–"))
-        return [*cells, GridCell("–" if floor is None else f"{floor:.1f}")]
+        if accuracy and of_zero and best is not zero and accuracy.images == of_zero.images:
+            gain = combine(lambda ours, theirs: ours - theirs, accuracy, of_zero)
+        return [
+            Text(title),
+            Text(best.name) if best else Text("–", "all results are doubtful"),
+            Cell(best.accuracy, interval=accuracy) if best else None,
+            Cell(zero.accuracy) if zero else None,
+            Text(f"{gain.value:+z.1f}", bracket(gain, "+z.1f")) if gain else None,
+            None if floor is None else Cell(floor),
+        ]
 
 
 def _most_frequent(tests: Sequence[Evaluation]) -> float | None:

@@ -12,13 +12,15 @@ import numpy as np
 from ogkd.classes import Geometry, costs
 from ogkd.evaluation.metrics import confusion_matrix
 from ogkd.evaluation.predictions import Predictions
+from ogkd.reports.cells import Cell, Text
 from ogkd.reports.page.evidence import MOST, Evaluation, choose
 from ogkd.reports.page.figures import Drawing, matrix, reliability_diagram, risk_coverage_curves
-from ogkd.reports.page.grids import Grid, GridCell, bracket, metrics_grid
+from ogkd.reports.page.grids import metrics_table
 from ogkd.reports.page.images import Thumbnail, thumbnails_of
 from ogkd.reports.page.material import Material
 from ogkd.reports.page.protocol import Part, Protocol
 from ogkd.reports.page.training import Training, training
+from ogkd.reports.render import Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,9 +48,9 @@ class Detail:
     images: int
     classes: int
     best: str
-    metrics: Grid
-    severity: Grid | None
-    confusions: Grid
+    metrics: Table
+    severity: Table | None
+    confusions: Table
     mistakes: list[Mistake]
     risk: Drawing
     reliability: list[Drawing]
@@ -181,9 +183,9 @@ def _detail(
         len(first),
         len(first.classnames),
         best.name,
-        metrics_grid([test for test in tests if test.metrics]),
-        _severity_grid(shown, draws) if best.geometry else None,
-        _confusions_grid(best),
+        metrics_table([test for test in tests if test.metrics]),
+        _severity(shown, draws) if best.geometry else None,
+        _confusions(best),
         mistakes,
         risk,
         diagrams,
@@ -191,22 +193,22 @@ def _detail(
     )
 
 
-def _severity_grid(tests: Sequence[Evaluation], draws: int) -> Grid:
-    grid = Grid(["method", "expected cost", "mistake severity", "accuracy, %"])
+def _severity(tests: Sequence[Evaluation], draws: int) -> Table:
+    table = Table("", ["method", "expected cost", "mistake severity", "accuracy, %"], decimals=3)
     for test in tests:
-        intervals = [test.interval(metric, draws) for metric in ("expected_cost", "mistake_severity")]
-        cells = [GridCell(f"{one.value:.3f}", bracket(one, ".3f")) if one else GridCell("–") for one in intervals]
-        grid.rows.append((test.name, [*cells, GridCell(f"{test.accuracy:.1f}")]))
-    return grid
+        cells = [Cell.of(test.interval(metric, draws)) for metric in ("expected_cost", "mistake_severity")]
+        table.rows.append(Row(test.name, [*cells, Cell(test.accuracy, decimals=1)]))
+    return table
 
 
-def _confusions_grid(test: Evaluation) -> Grid:
-    matrix_of_costs = costs(test.geometry) if test.geometry else None
-    grid = Grid(["true class", "taken for", "images per seed", "of its class", *(["cost"] if test.geometry else [])])
-    for true, predicted, images, share in costliest(test.pooled, matrix_of_costs):
+def _confusions(test: Evaluation) -> Table:
+    cost, names = costs(test.geometry) if test.geometry else None, test.pooled.classnames
+    table = Table(
+        "", ["true class", "taken for", "images per seed", "of its class", *(["cost"] if test.geometry else [])]
+    )
+    for true, predicted, images, share in costliest(test.pooled, cost):
         cells = [predicted, f"{images / len(test.predictions):.1f}", f"{share:.0f} %"]
-        if matrix_of_costs is not None:
-            i, j = map(test.pooled.classnames.index, (true, predicted))
-            cells.append(f"{matrix_of_costs[i, j]:.2g}")
-        grid.rows.append((true, list(map(GridCell, cells))))
-    return grid
+        if cost is not None:
+            cells.append(f"{cost[names.index(true), names.index(predicted)]:.2g}")
+        table.rows.append(Row(true, list(map(Text, cells))))
+    return table

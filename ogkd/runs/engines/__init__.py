@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from ogkd.runs.engines.report import Report
+from ogkd.runs.protocols import Job
+
 if TYPE_CHECKING:
     from ogkd.runs.engines.options import Settings
-    from ogkd.runs.engines.report import Report
-    from ogkd.runs.protocols import Job
 
 # An engine is a module with outcomes(todo, settings, report) -> Iterator[Outcome] and, if it submits more than the
 # commands themselves, preview(todo, settings) -> str.
@@ -25,8 +26,6 @@ def go_through(todo: Sequence[Job], settings: Settings) -> Report:
     Raises:
         UserError: the engine's package is missing, or there is no such cluster.
     """
-    from ogkd.runs.engines.report import Report
-
     if settings.engine != "local":
         complete = [job for job in todo if not job.waiting()]
         todo = [job for job in todo if job.waiting()]

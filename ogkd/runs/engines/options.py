@@ -6,23 +6,28 @@ import argparse
 import importlib
 import math
 import os
-import re
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ogkd.core import UserError
 from ogkd.core.places import install_command
+from ogkd.core.schema import Rule, number
 from ogkd.runs.engines import ENGINES
 from ogkd.runs.protocols import integer
+from ogkd.runs.typed import typed
 
 # The options of each engine. Slurm takes any other as an option of sbatch, such as partition, mem or account.
-OPTIONS = {
+OPTIONS: dict[str, tuple[str, ...]] = {
     "local": (),
     "ray": ("cpus", "gpus", "retries", "address", "bring_back"),
     "slurm": ("cpus", "gpus", "retries", "time"),
 }
+SHARE = Rule(lambda gpus: gpus >= 0 and (gpus <= 1 or gpus == int(gpus)), "a fraction from 0 to 1 or a whole number")
+# A value of each option's type, and its range.
+NUMBERS: dict[str, tuple[float, Rule]] = {"cpus": (1, number(1)), "gpus": (0.0, SHARE), "retries": (0, number(0))}
 FORMER = ("address", "cpus", "gpus", "retries", "partition", "time", "mem")  # flags of version 0.2, hidden in the help
 
 
@@ -42,9 +47,9 @@ class Settings:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add --jobs, --dry-run, --engine and --engine-options to a parser."""
     parser.add_argument(
-        "--jobs",
+        "--jobs", type=partial(integer, what="--jobs", least=1),
         help="parallel runs (default: 1; one per core, at most 4, for PhantomCLIP; on Ray and Slurm as many as fit)",
-    )
+    )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="print what would be started, and start nothing")
     parser.add_argument("--engine", choices=ENGINES, default="local", help="where runs are executed (default: local)")
     parser.add_argument(
@@ -65,33 +70,28 @@ def settings_of(args: argparse.Namespace, backbone: str, output: Path) -> Settin
     Raises:
         UserError: a value is invalid, or an option belongs to another engine.
     """
-    further = {}
+    known, jobs = OPTIONS[args.engine], args.jobs
+    further: dict[str, str] = {}
+    numbers: dict[str, Any] = {}
     for text in args.engine_options:
         key, equals, value = text.removeprefix("--").partition("=")
+        key = key.replace("-", "_")
         if not key or not equals:
             raise UserError(f"--engine-options are KEY=VALUE, such as cpus=4, not '{text}'.")
-        further[key.replace("-", "_")] = value
-    known = OPTIONS[args.engine]
-    for key in further:
         if key not in known and (args.engine != "slurm" or key in OPTIONS["ray"]):
             raise UserError(f"{key} is no option of --engine {args.engine}, which has {', '.join(known) or 'none'}.")
-    jobs = integer(args.jobs, "--jobs", 1) if args.jobs is not None else None
-    if args.engine == "local" and jobs is None and backbone == "PhantomCLIP":  # whose runs use one thread each
-        jobs = min(4, os.cpu_count() or 1)
-    gpus = _share(further.pop("gpus")) if "gpus" in further else None
+        further[key] = value
+    for key in NUMBERS.keys() & further.keys():
+        example, allowed = NUMBERS[key]
+        numbers[key] = typed(further.pop(key), example, key, "--engine-options")
+        allowed.check(key, numbers[key])
     if args.engine == "slurm":
         minutes(further.get("time", "1"))
-        if gpus is not None and not gpus.is_integer():
-            raise UserError(f"gpus must be a whole number on Slurm, not {gpus:g}: it cannot share a GPU.")
-    return Settings(
-        engine=args.engine,
-        jobs=jobs,
-        logs=output / "logs" / args.engine,
-        cpus=integer(further.pop("cpus", "1"), "cpus", 1),
-        gpus=gpus,
-        retries=integer(further.pop("retries", str(Settings.retries)), "retries", 0),
-        further=further,
-    )
+        if numbers.get("gpus", 0) % 1:
+            raise UserError(f"gpus must be a whole number on Slurm, not {numbers['gpus']:g}: it cannot share a GPU.")
+    if args.engine == "local" and jobs is None and backbone == "PhantomCLIP":  # whose runs use one thread each
+        jobs = min(4, os.cpu_count() or 1)
+    return Settings(args.engine, jobs, output / "logs" / args.engine, further=further, **numbers)
 
 
 def minutes(text: str) -> int:
@@ -100,26 +100,14 @@ def minutes(text: str) -> int:
     Raises:
         UserError: it has none of these formats, or is zero.
     """
-    if match := re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text):
-        days, *parts = match.groups()
-        numbers = [int(part) for part in parts if part is not None]
-        if days is None and len(numbers) < 3:  # minutes come first
-            numbers = [0, *numbers]
-        hours, mins, seconds = [*numbers, 0, 0][:3]
-        if total := (int(days or 0) * 24 + hours) * 60 + mins + math.ceil(seconds / 60):
-            return total
+    days, dash, clock = text.rpartition("-")
+    parts = clock.split(":")
+    units = (3600, 60, 1) if dash or len(parts) == 3 else (60, 1)
+    if len(parts) <= len(units) and all(map(str.isdecimal, [*parts, *([days] if dash else [])])):
+        seconds = int(days or 0) * 86400 + sum(int(n) * unit for n, unit in zip(parts, units, strict=False))
+        if seconds:
+            return math.ceil(seconds / 60)
     raise UserError(f"time must be minutes or [DAYS-]HH:MM:SS, not '{text}'.")
-
-
-def _share(text: str) -> float:
-    """A number of GPUs: a fraction below 1, or a whole number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if math.isfinite(value) and value >= 0 and (value <= 1 or value.is_integer()):
-        return value
-    raise UserError(f"gpus must be a fraction from 0 to 1 or a whole number, not '{text}'.")
 
 
 def needed(engine: str, package: str) -> ModuleType:

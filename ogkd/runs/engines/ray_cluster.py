@@ -16,7 +16,6 @@ from ogkd.runs.engines.report import Outcome, Report, attempt
 from ogkd.runs.protocols import Job
 
 OBJECT_STORE_BYTES = 100 * 1024**2  # tasks pass a few kilobytes; by default Ray takes 30 % of the memory
-LAST, LOCK = "results.json", ".lock"
 
 
 def outcomes(todo: Sequence[Job], settings: Settings, report: Report) -> Iterator[Outcome]:
@@ -27,18 +26,26 @@ def outcomes(todo: Sequence[Job], settings: Settings, report: Report) -> Iterato
     """
     with cluster(settings) as ray:
         gpus = settings.gpus if settings.gpus is not None else min(1, ray.cluster_resources().get("GPU", 0))
-        places = sum(int(_fit(node["Resources"], settings.cpus, gpus)) for node in ray.nodes() if node["Alive"])
-        if not places:
-            needs = f"{settings.cpus} cores" + (f" and {gpus:g} GPUs" if gpus else "")
-            raise UserError(f"No node of the Ray cluster has {needs} for a run: lower cpus or gpus, or add a node.")
-        report.workers = min(places, settings.jobs or places)
+        needs = {"CPU": settings.cpus} | ({"GPU": gpus} if gpus else {})
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        room = sum(int(min(has.get(what, 0) // count for what, count in needs.items())) for has in nodes)
+        if not room:
+            what = f"{settings.cpus} cores" + (f" and {gpus:g} GPUs" if gpus else "")
+            raise UserError(f"No node of the Ray cluster has {what} for a run: lower cpus or gpus, or add a node.")
+        report.workers = min(room, settings.jobs or room)
         task = ray.remote(num_cpus=settings.cpus, num_gpus=gpus, max_retries=settings.retries)(_execute)
         more = settings.cpus, str(work_folder()), bool(settings.further.get("bring_back"))
         references = ((task.remote(job, *more), job) for job in todo)
         running = dict(islice(references, settings.jobs))
         while running:
             for ended in ray.wait(list(running))[0]:
-                outcome = _outcome(ray, running.pop(ended), ended)
+                job = running.pop(ended)
+                try:
+                    outcome, files = ray.get(ended)
+                    write(files)
+                except ray.exceptions.RayError as error:
+                    cause = f"its process or node died, or was lost: {first_line(error)}."
+                    outcome = Outcome(job, error=cause, details=str(error))
                 running |= dict(islice(references, 1))
                 yield outcome
 
@@ -65,37 +72,22 @@ def cluster(settings: Settings) -> Iterator[ModuleType]:
         ray.shutdown()
 
 
-def _fit(has: dict[str, float], cpus: int, gpus: float) -> float:
-    """How many runs fit on a node at once."""
-    fit = has.get("CPU", 0) // cpus
-    return min(fit, has.get("GPU", 0) // gpus) if gpus else fit
-
-
 def _execute(job: Job, threads: int, folder: str, bring_back: bool) -> tuple[Outcome, dict[str, bytes]]:
     """On a node: execute a job and, on request, return the files of its run folders."""
-    outcome = attempt(job, threads, folder)
-    return outcome, files_of(job, folder) if bring_back else {}
-
-
-def _outcome(ray: ModuleType, job: Job, reference: object) -> Outcome:
-    try:
-        outcome, files = ray.get(reference)
-    except ray.exceptions.RayError as error:
-        return Outcome(job, error=f"its process or node died, or was lost: {first_line(error)}.", details=str(error))
-    write(files)
-    return outcome
+    return attempt(job, threads, folder), files_of(job, folder) if bring_back else {}
 
 
 def files_of(job: Job, folder: str | Path) -> dict[str, bytes]:
-    """The files in a job's run folders, by path relative to `folder`."""
+    """The files in a job's run folders, by path relative to `folder`; those that mark a run as complete come last."""
     files = [file for run in job.folders() for file in sorted(Path(folder, run).rglob("*")) if file.is_file()]
-    return {os.path.relpath(file, folder): file.read_bytes() for file in files if file.name != LOCK}
+    files.sort(key=lambda file: file.name == "results.json")
+    return {os.path.relpath(file, folder): file.read_bytes() for file in files if file.name != ".lock"}
 
 
 def write(files: dict[str, bytes]) -> None:
-    """Write the files of run folders to their original paths; those that mark a run as complete come last."""
-    for name in sorted(files, key=lambda name: Path(name).name == LAST):
+    """Write the files of run folders to their original paths, in order."""
+    for name, content in files.items():
         target = Path(work_folder(), name)
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(target) as temporary:
-            temporary.write_bytes(files[name])
+            temporary.write_bytes(content)

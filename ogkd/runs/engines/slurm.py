@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST_IN_ARRAY = 1000  # Slurm's default MaxArraySize is 1001
 MOST_AT_ONCE = 256
 SECONDS_BETWEEN_LOOKS = 1.0
-LOST = ("FAILED", "OUT_OF_MEMORY", "NODE_FAIL", "UNKNOWN")  # states of a task that was killed; it is queued again
+KILLED = ("FAILED", "OUT_OF_MEMORY", "NODE_FAIL", "UNKNOWN")  # states of a task that was killed; it is queued again
 
 
 class Task:
@@ -48,17 +48,24 @@ def outcomes(todo: Sequence[Job], settings: Settings, report: Report, cluster: s
     """
     report.workers = min(len(todo), settings.jobs or MOST_AT_ONCE)
     queued = submit(todo, settings, cluster)
+    from submitit.core.utils import FailedJobError, UncompletedJobError
+
     retries = dict.fromkeys(queued.values(), settings.retries)
     try:
         while queued:
             for submitted in [one for one in queued if one.done()]:
                 job = queued.pop(submitted)
-                outcome = _outcome(job, submitted)
-                if outcome.lost and retries[job]:
-                    retries[job] -= 1
-                    queued |= submit([job.with_rerun(False)], settings, cluster)
-                else:
-                    yield outcome
+                try:
+                    outcome = submitted.result()
+                except UncompletedJobError as error:
+                    state, killed = submitted.state, not isinstance(error, FailedJobError)
+                    if killed and retries[job] and state.upper().startswith(KILLED):
+                        retries[job] -= 1
+                        queued |= submit([job.with_rerun(False)], settings, cluster)
+                        continue
+                    ended = f"Slurm's job {submitted.job_id} ended without a result ({state.lower()})"
+                    outcome = Outcome(job, error=f"{ended}, see {submitted.paths.stderr}")
+                yield outcome
             time.sleep(SECONDS_BETWEEN_LOOKS if queued else 0)
     except KeyboardInterrupt:
         print(f"\nThe jobs stay in the queue: `scancel {_ids(queued)}` removes them.", file=sys.stderr)
@@ -75,9 +82,7 @@ def submit(todo: Sequence[Job], settings: Settings, cluster: str = "slurm") -> d
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     if cluster == "slurm" and shutil.which("srun") is None:
-        raise UserError(
-            "--engine slurm needs srun, which is not on this machine: start it on a node that submits jobs."
-        )
+        raise UserError("--engine slurm needs srun, which is not on this machine: start it on a node that has it.")
     executor = submitit.AutoExecutor(_folder(settings), cluster=cluster, slurm_max_num_timeout=settings.retries)
     executor.update_parameters(**_parameters(settings))
     queued: dict[Submitted, Job] = {}
@@ -97,30 +102,16 @@ def preview(todo: Sequence[Job], settings: Settings) -> str:
     needed("slurm", "submitit")
     from submitit.slurm.slurm import _make_sbatch_string
 
-    command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(_folder(settings))}"
+    folder = _folder(settings)
     parameters = {name.removeprefix("slurm_"): value for name, value in _parameters(settings).items()}
-    parameters["time"] = parameters.pop("timeout_min")
+    parameters |= {"time": parameters.pop("timeout_min"), "folder": folder}
+    parameters["command"] = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(folder)}"
     scripts = []
     for part in _arrays([job for job in todo if job.waiting()]):
-        count = len(part) if len(part) > 1 else None
-        script = _make_sbatch_string(command=command, folder=_folder(settings), map_count=count, **parameters)
+        script = _make_sbatch_string(map_count=len(part) if len(part) > 1 else None, **parameters)
         tasks = [f"# task {number}: {spec.command()}" for number, job in enumerate(part) for spec in job.waiting()]
         scripts.append("\n".join([script.rstrip("\n"), "", *tasks]))
     return "\n\n".join(scripts)
-
-
-def _outcome(job: Job, submitted: Submitted) -> Outcome:
-    from submitit.core.utils import FailedJobError, UncompletedJobError
-
-    where = f"see {submitted.paths.stderr}"
-    try:
-        return submitted.result()
-    except FailedJobError as error:
-        return Outcome(job, error=f"its task failed, {where}", details=str(error))
-    except UncompletedJobError:
-        state = submitted.state.upper()
-        ended = f"Slurm's job {submitted.job_id} ended without a result ({state.lower()})"
-        return Outcome(job, error=f"{ended}, {where}", lost=state.startswith(LOST))
 
 
 def _parameters(settings: Settings) -> dict[str, Any]:

@@ -92,16 +92,12 @@ def test_the_sentence_names_epoch_step_term_and_what_to_lower(arguments, tmp_pat
     with pytest.raises(Diverged) as caught:
         train.main(configured(arguments, "OGKD", "TRAINER.OGKD.LAMBDA_GAD", "1e39"))
     assert (caught.value.epoch, caught.value.step, caught.value.term) == (1, 1, "gad")
+    assert isinstance(caught.value, FloatingPointError)  # for code that was written for Dassl
     assert str(caught.value) == (
         "The training of OGKD diverged: in epoch 1, step 1 the term 'gad' is not finite; "
         "lower OPTIM.LR (it is 0.0025) or TRAINER.OGKD.LAMBDA_GAD (it is 1e+39)."
     )
     assert f"error: {caught.value}" in (tmp_path / "run" / "log.txt").read_text()
-
-
-def test_it_is_a_floating_point_error_for_code_that_was_written_for_dassl(arguments):
-    with pytest.raises(FloatingPointError):
-        train.main(arguments("CoOp", *BROKEN))
 
 
 def test_the_last_step_counts_too(arguments, tmp_path):
@@ -246,13 +242,6 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
-
-
-@given(values)
-def test_what_json_can_hold_is_written_and_read_back(tmp_path_factory, value):
-    path = tmp_path_factory.mktemp("json") / "x.json"
-    write_json(value, path)
-    assert read_json(path) == value
 
 
 @given(values, st.sampled_from([math.nan, math.inf, -math.inf]))
@@ -403,17 +392,7 @@ def test_csv_says_its_footnotes_on_stderr(command, tmp_path):
 
 
 def test_a_comparison_goes_on_past_a_method_that_diverges_and_ends_with_its_table(command, data, cache, tmp_path):
-    words = [
-        "scripts/compare.py",
-        "phantom",
-        "--protocol",
-        "few_shot",
-        "--methods",
-        "ProGrad",
-        "ZeroShot",
-        "--seeds",
-        "1",
-    ]
+    words = ["scripts/compare.py", "phantom", "--protocol", "few_shot", "--seeds", "1"]
     words += ["--methods", "ProGrad", "ZeroShot"]
     pairs = [*BROKEN, "OPTIM.MAX_EPOCH", "2", "FEATURES.CACHE_DIR", str(cache), "DATALOADER.NUM_WORKERS", "0"]
     places = {"DATA": str(data), "OUTPUT": str(tmp_path)}
@@ -424,7 +403,7 @@ def test_a_comparison_goes_on_past_a_method_that_diverges_and_ends_with_its_tabl
         assert row.split("|")[2].strip() == "diverged"
         assert "1 of 1 run diverged (seed 1)" in done.stdout
         assert (tmp_path / "phantom.html").is_file()
-        assert done.stderr.splitlines()[-1].startswith("error: 1 of 2 jobs diverged (few_shot phantom ProGrad 2 shots")
+        assert "1 of 2 jobs diverged, the first: few_shot phantom ProGrad" in done.stderr.splitlines()[-1]
 
 
 def test_a_method_whose_epochs_have_no_loss_resumes_to_the_same_results(arguments, tmp_path):
