@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     wants_help = any(word in ("-h", "--help") for word in words)
     rerun = "--rerun" in words
     words = [word for word in words if word != "--rerun"]
-    settings = _taken(words, "--settings")
+    settings = _pop_option(words, "--settings")
     by_default = False
     if words[:1] and words[0] in ARGUMENTS:
         method_word = _pop_option(words, "--method")
