@@ -25,7 +25,7 @@ from tabulate import tabulate
 
 from benchmarks.step import make_weights
 from dassl.engine import build_trainer
-from ogkd.core import set_random_seed
+from ogkd.core.torchtools import set_random_seed
 from ogkd.features.precision import BF16, FP32, at_precision, has_bf16
 from ogkd.models import FrozenCLIP
 from ogkd.models.packed_bert import product
