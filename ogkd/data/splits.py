@@ -133,9 +133,9 @@ def write_split(split: Split, file: str | Path) -> None:
 
 
 def missing_images(image_folder: str | Path, paths: Iterable[str]) -> list[str]:
-    """Return the `paths` (relative to `image_folder`) that are not files."""
+    """Return the `paths` (relative to `image_folder`) that do not exist."""
     below = Path(image_folder)
-    return [path for path in dict.fromkeys(paths) if not os.path.isfile(below / path)]  # noqa: PTH113  never raises
+    return [path for path in dict.fromkeys(paths) if not os.path.exists(below / path)]  # noqa: PTH110  never raises
 
 
 def check_images(image_folder: str | Path, split: Split, split_file: str | Path, remedy: str) -> None:
