@@ -176,6 +176,13 @@ def test_the_gain_over_zero_shot_is_of_the_same_images_alone(small):
     assert not re.search(r"\+\d+\.\d", small.page().section("summary"))
 
 
+def test_the_lowest_calibration_error_is_the_best(small):
+    small("OGKD", stored=predictions(skill=9)), small("CoOp", stored=predictions(skill=1))
+    row = r"<th[^>]*>{}</th>(?:\s*<td.*?</td>)+"
+    good, poor = (re.findall(row.format(name), small.page().source, re.S) for name in ("OGKD", "CoOp"))
+    assert 'class="best' in "".join(good) and 'class="best' not in "".join(poor)
+
+
 def test_one_number_of_shots_is_drawn_as_bars_and_several_as_curves_with_bands(small):
     small("OGKD")
     page = small.page()
