@@ -46,6 +46,13 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
 
+def calibrated_on(images: int, drawn: int) -> str:
+    """Which validation images temperature and thresholds are fitted to, in words."""
+    if images == drawn:
+        return f"the {images} validation images of the run"
+    return f"all {images} labelled validation images of the split, of which the run drew {drawn}"
+
+
 class RunFolder:
     """The folder of one run.
 
@@ -61,6 +68,7 @@ class RunFolder:
         self.log_path = self.path / "log.txt"
         self.fingerprints: fingerprints.Fingerprints = {}
         self.notes = notes(configuration)  # for readers of its results, one sentence each
+        self.calibration: dict[str, int] | None = None  # how many validation images are predicted, and how many drawn
         self.warnings: list[str] = []  # doubts about the result, besides those about the predictions
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
@@ -197,10 +205,13 @@ class RunFolder:
         }
         return "\n".join(f"{name}: {value}" for name, value in facts.items() if value != "")
 
-    def write_validation(self, predictions: Predictions | None) -> None:
-        """Write val_predictions.npz, if there are validation predictions."""
-        if predictions is not None:
-            predictions.save(self.path / VALIDATION)
+    def write_validation(self, predictions: Predictions | None, drawn: int) -> None:
+        """Write val_predictions.npz, if there are validation predictions; `drawn`: the number of drawn images."""
+        if predictions is None:
+            return
+        predictions.save(self.path / VALIDATION)
+        self.calibration = {"images": len(predictions), "drawn": drawn}
+        print(f"Temperature and thresholds are fitted to {calibrated_on(**self.calibration)}.")
 
     def checkpoint_fingerprint(self) -> str | None:
         """Hash of the checkpoint files in --model-dir; None if there are none."""
@@ -249,6 +260,7 @@ class RunFolder:
             "seed": cfg.SEED,
             "split": cfg.TEST.SPLIT,
             "changed": self.configuration.changed,
+            "calibration": self.calibration,
             **measured,
             "notes": self.notes,
             "seconds": seconds,
