@@ -18,7 +18,7 @@ import numpy as np
 
 from ogkd.core import UserError, did_you_mean
 from ogkd.core.schema import number, one_of
-from ogkd.core.words import counted
+from ogkd.core.words import counted, listed
 from ogkd.evaluation import shares
 from ogkd.evaluation.predictions import Predictions, units
 from ogkd.evaluation.shares import Shares
@@ -47,8 +47,13 @@ class Estimate:
     @property
     def basis(self) -> str:
         """What it is measured on: "40 images of 12 patients"."""
-        of_patients = "" if self.patients is None else f" of {counted(self.patients, 'patient')}"
-        return f"{counted(self.images or 0, 'image')}{of_patients}"
+        return basis(self.images or 0, self.patients)
+
+
+def basis(images: int, patients: int | None) -> str:
+    """Images and, where they are known, patients in words: "40 images of 12 patients"."""
+    of_patients = "" if patients is None else f" of {counted(patients, 'patient')}"
+    return f"{counted(images, 'image')}{of_patients}"
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,11 @@ class OperatingPoint:
     threshold: float
     validation: Achieved
     test: Achieved | None = None
+
+    @property
+    def key(self) -> tuple[str, str, float]:
+        """What it was chosen for: class, "sensitivity" or "specificity", and level."""
+        return self.classname, self.wanted, self.level
 
     def on(self, predictions: Predictions) -> Achieved:
         """What the threshold achieves on other images."""
@@ -204,14 +214,13 @@ def choose(validation: Predictions, classname: str, wanted: str, level: float) -
     own, chances = _scores(validation, classname)
     counting = own if wanted == SENSITIVITY else ~own
     missed = 1 - Fraction(str(level))
-    needed = math.ceil(1 / missed) - 1
     there = len(np.unique(units(validation)[counting]))
-    if there < needed:
+    if there < needed(level):
         whose = classname if wanted == SENSITIVITY else f"classes other than {classname}"
         unit = "images" if validation.groups is None else "patients"
         raise TooFewImages(
             f"Too few validation {unit} for a {wanted} of {100 * level:g} % for {classname}: it needs at least "
-            f"{needed} of {whose}, but there are {there}."
+            f"{needed(level)} of {whose}, but there are {there}."
         )
     rank = math.floor((int(counting.sum()) + 1) * missed)
     ordered = np.sort(chances[counting])
@@ -224,6 +233,11 @@ def choose(validation: Predictions, classname: str, wanted: str, level: float) -
     middle = (below + above) / 2  # so that rounding, which depends on the batch, turns no image on the threshold
     threshold = float(middle if middle > below else above)
     return OperatingPoint(classname, wanted, level, threshold, achieved(validation, classname, threshold))
+
+
+def needed(level: float) -> int:
+    """The fewest validation images of different patients that can promise a sensitivity or specificity of `level`."""
+    return math.ceil(1 / (1 - Fraction(str(level)))) - 1
 
 
 def choose_all(validation: Predictions, test: Predictions | None) -> list[OperatingPoint]:
@@ -303,7 +317,8 @@ def _scores(predictions: Predictions, classname: str) -> tuple[np.ndarray, np.nd
 def _label(predictions: Predictions, classname: str) -> int:
     names = predictions.classnames
     if classname not in names:
-        raise UserError(f"There is no class {classname!r}{did_you_mean(classname, names)}; there are {', '.join(names)}.")
+        near = did_you_mean(classname, names)
+        raise UserError(f"There is no class {classname!r}{near}; there are {listed(names, len(names))}.")
     return names.index(classname)
 
 
