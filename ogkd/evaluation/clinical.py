@@ -240,6 +240,13 @@ def needed(level: float) -> int:
     return math.ceil(1 / (1 - Fraction(str(level)))) - 1
 
 
+def calibrated_on(images: int, drawn: int) -> str:
+    """Which validation images temperature and thresholds are fitted to, in words."""
+    if images == drawn:
+        return f"the {images} validation images of the run"
+    return f"all {images} labelled validation images of the split, of which the run drew {drawn}"
+
+
 def choose_all(validation: Predictions, test: Predictions | None) -> list[OperatingPoint]:
     """The operating point of each class for each of LEVELS for which there are validation images enough."""
     points = []

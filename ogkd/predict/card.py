@@ -10,13 +10,13 @@ import numpy as np
 from ogkd.core import expanded
 from ogkd.core.escape import markdown
 from ogkd.data.patients import read_patients
-from ogkd.evaluation.clinical import KINDS, LEVELS, Estimate, basis, by_class, needed
+from ogkd.evaluation.clinical import KINDS, LEVELS, Estimate, basis, by_class, calibrated_on, needed
 from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.metrics import METRICS, expected_calibration_error, with_temperature
 from ogkd.evaluation.predictions import Predictions, numbered
 from ogkd.evaluation.statistics import Interval, bootstrap
 from ogkd.predict.trained import TrainedPrompt
-from ogkd.runs.folder import PREDICTIONS, RESULTS, calibrated_on
+from ogkd.runs.folder import PREDICTIONS, RESULTS
 from ogkd.runs.records import drawn_images
 
 MEASURED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "expected_calibration_error", "nll")

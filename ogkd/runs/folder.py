@@ -20,6 +20,7 @@ from ogkd.core.hashes import text_hash
 from ogkd.core.locks import locked
 from ogkd.core.phases import Phases
 from ogkd.core.words import listed
+from ogkd.evaluation.clinical import calibrated_on
 from ogkd.evaluation.collect import DIVERGED, read_results
 from ogkd.evaluation.doubts import doubts
 from ogkd.evaluation.metrics import summary
@@ -44,13 +45,6 @@ LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "transformers")
 def versions() -> dict[str, str]:
     """Versions of Python and the libraries that compute."""
     return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
-
-
-def calibrated_on(images: int, drawn: int) -> str:
-    """Which validation images temperature and thresholds are fitted to, in words."""
-    if images == drawn:
-        return f"the {images} validation images of the run"
-    return f"all {images} labelled validation images of the split, of which the run drew {drawn}"
 
 
 class RunFolder:
