@@ -74,7 +74,7 @@ def clinical(anchor: str, test: Evaluation, draws: int) -> Clinical:
     if len(results) == 2:  # the specificity for one class is the sensitivity for the other
         best = {key: point for key, point in best.items() if point.wanted == SENSITIVITY}
     if validation:
-        remarks += _too_few(validation, {name for name, _ in best})
+        remarks += _too_few(validation, {name for name, wanted in best if wanted == SENSITIVITY})
     values = [(f"{name}, {kind} {100 * one.level:g} %", name, one.on(first)) for (name, kind), one in best.items()]
     values = values or [(of.name, of.name, Achieved(of.sensitivity, of.specificity)) for of in results]
     return Clinical(
@@ -106,7 +106,7 @@ def _validation(test: Evaluation) -> tuple[Predictions | None, list[str]]:
 
 
 def _too_few(validation: Predictions, there: set[str]) -> list[str]:
-    """Why classes have no threshold, a sentence each."""
+    """Why the other classes have no threshold for a sensitivity, a sentence each."""
     reasons = []
     for name in validation.classnames:
         try:
@@ -200,8 +200,8 @@ def _decision(anchor: str, predictions: Predictions, results: Sequence[ClassResu
 
 @style()
 def _decision_curves(predictions: Predictions, results: Sequence[ClassResult]) -> Figure:
-    columns, rows = min(3, len(results)), math.ceil(len(results) / 3)
-    figure = canvas(WIDTH, 60 + (250 if columns == 1 else 190) * rows)
+    columns, rows = min(2, len(results)), math.ceil(len(results) / 2)
+    figure = canvas(WIDTH, 60 + 190 * rows)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, of in zip(panels, results, strict=False):
         thresholds, model, everyone = decision_curve(predictions, of.name)
@@ -209,14 +209,13 @@ def _decision_curves(predictions: Predictions, results: Sequence[ClassResult]) -
         axes.plot(100 * thresholds, everyone, color=PALETTE[1], linestyle=DASHES[1], linewidth=1.2, label="on everyone")
         axes.axhline(0, color=GREY, linestyle=DASHES[2], linewidth=1.2, label="on nobody")
         most = of.images / len(predictions)
-        axes.set(xlim=(0, 100), ylim=(-0.35 * most, 1.08 * most))
-        axes.set_title(short(of.name, 20), fontsize=8)
+        axes.set(xlim=(0, 100), ylim=(-0.35 * most, 1.08 * most), xlabel="threshold probability, %")
+        axes.set_title(short(of.name, 24), fontsize=8)
         axes.tick_params(labelsize=7)
         axes.locator_params(nbins=4)
+        axes.set_ylabel("net benefit")
         axes.grid()
     for axes in panels[len(results) :]:
         axes.remove()
-    figure.supxlabel("threshold probability, %", fontsize=8)
-    figure.supylabel("net benefit", fontsize=8)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
