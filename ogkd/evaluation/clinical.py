@@ -98,13 +98,15 @@ class OperatingPoint:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> OperatingPoint:
         """Read what `as_json` wrote and `SHAPE` describes."""
-        test = record["test"]
-        return cls(**record | {"validation": _achieved(record["validation"]), "test": test and _achieved(test)})
+        known = {name: record[name] for name in ("classname", "wanted", "level", "threshold")}
+        return cls(
+            **known, validation=_achieved(record["validation"]), test=record["test"] and _achieved(record["test"])
+        )
 
 
 _PERCENT = number(0, 100)
-_ESTIMATE = ({"value": _PERCENT, "low": _PERCENT, "high": _PERCENT, "images": int, "patients": (int, None)}, None)
-_ACHIEVED = dict.fromkeys(KINDS, _ESTIMATE)
+_MEASURED = dict.fromkeys(("value", "low", "high"), _PERCENT) | {"images": int, "patients": (int, None)}
+_ACHIEVED = dict.fromkeys(KINDS, (_MEASURED, None))
 SHAPE = {
     "classname": str, "wanted": one_of(*KINDS), "level": number(above=0, below=1), "threshold": number(0, 2),
     "validation": _ACHIEVED, "test": (_ACHIEVED, None),
@@ -330,4 +332,4 @@ def _label(predictions: Predictions, classname: str) -> int:
 
 
 def _achieved(record: Mapping[str, Any]) -> Achieved:
-    return Achieved(**{kind: record[kind] and Estimate(**record[kind]) for kind in KINDS})
+    return Achieved(*(of and Estimate(**{name: of[name] for name in _MEASURED}) for of in map(record.get, KINDS)))

@@ -147,9 +147,13 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
     if config.get("format") != FORMAT:
         raise UserError(f"{path} has the format {config.get('format')}, this version reads {FORMAT}: update it.")
     wrong = mismatch(config, SHAPE)
-    if wrong or len(config["classes"]) != len(config["training_images"]):
-        reason = wrong or "classes and training_images differ in length"
-        raise UserError(f"{path} is corrupt ({reason}): fetch or export it again.")
+    points = [] if wrong else config.get("operating_points", [])
+    if not wrong and len(config["classes"]) != len(config["training_images"]):
+        wrong = "classes and training_images differ in length"
+    if not wrong and not {point["classname"] for point in points} <= {*config["classes"]}:
+        wrong = "operating_points are of other classes"
+    if wrong:
+        raise UserError(f"{path} is corrupt ({wrong}): fetch or export it again.")
     try:
         with safe_open(folder / TENSORS, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
@@ -175,7 +179,7 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
             dataset=config["dataset"],
             prompts_name=config["dataset"],
             sentences=config["sentences"],
-            stored_points=tuple(map(OperatingPoint.from_json, config.get("operating_points", ()))),
+            stored_points=tuple(map(OperatingPoint.from_json, points)),
             origin=Path(origin) if origin is not None and not str(origin).startswith(HUB) else folder,
         )
     except (SafetensorError, OSError) as error:
