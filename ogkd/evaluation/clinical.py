@@ -165,15 +165,16 @@ def roc(predictions: Predictions, classname: str) -> tuple[np.ndarray, np.ndarra
     """The ROC curve of a class's probability: 1 - specificity and sensitivity, both in 0..1 and increasing."""
     from sklearn.metrics import roc_curve
 
-    own, chances = _scores(predictions, classname)
-    return roc_curve(own, chances)[:2]
+    binary = one_vs_rest(predictions, classname)
+    return roc_curve(binary.labels, binary.logits[:, 1])[:2]
 
 
 def precision_recall(predictions: Predictions, classname: str) -> tuple[np.ndarray, np.ndarray]:
     """The precision-recall curve of a class's probability: recall (sensitivity), decreasing, and precision."""
     from sklearn.metrics import precision_recall_curve
 
-    precision, recall, _ = precision_recall_curve(*_scores(predictions, classname))
+    binary = one_vs_rest(predictions, classname)
+    precision, recall, _ = precision_recall_curve(binary.labels, binary.logits[:, 1])
     return recall, precision
 
 
@@ -283,18 +284,16 @@ def predictive_values(of: Achieved, prevalence: float) -> tuple[Estimate, Estima
     corners = [
         (getattr(of.sensitivity, end) / 100, getattr(of.specificity, end) / 100) for end in ("value", "low", "high")
     ]
-    positive = [_bayes(sensitivity, 1 - specificity, prevalence) for sensitivity, specificity in corners]
-    negative = [_bayes(specificity, 1 - sensitivity, 1 - prevalence) for sensitivity, specificity in corners]
-    if None in positive + negative:
-        return None
-    return Estimate(*positive), Estimate(*negative)
+    positive = _bayes([(sensitivity, 1 - specificity) for sensitivity, specificity in corners], prevalence)
+    negative = _bayes([(specificity, 1 - sensitivity) for sensitivity, specificity in corners], 1 - prevalence)
+    return None if positive is None or negative is None else (positive, negative)
 
 
-def _bayes(right: float, wrong: float, share: float) -> float | None:
-    """The percentage of answers that are right, given in a share `right` of the cases in which they are, which are a
-    share of all, and in a share `wrong` of the others."""
-    every = right * share + wrong * (1 - share)
-    return 100 * right * share / every if every else None
+def _bayes(rates: Sequence[tuple[float, float]], share: float) -> Estimate | None:
+    """The percentage of answers that are right, and its ends. Rates: how often the answer is given in the cases in
+    which it is right, which are a share of all, and in the others."""
+    values = [100 * right * share / every for right, wrong in rates if (every := right * share + wrong * (1 - share))]
+    return Estimate(values[0], values[1], values[2]) if len(values) == len(rates) else None
 
 
 def _both(

@@ -22,8 +22,8 @@ from ogkd.runs.config import extend_config
 from ogkd.runs.execute import execute
 from ogkd.runs.spec import RunSpec
 
-CLASSES = ("lobulated mass", "smooth mass")
-WANTED = ("--sensitivity", "0.9", "--for", "lobulated mass")
+CLASSES = ("nodular opacity", "smooth mass")
+WANTED = ("--sensitivity", "0.9", "--for", "nodular opacity")
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def finished(run) -> Path:
 @pytest.fixture(scope="module")
 def exported(finished, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
-    export(finished, folder, Wish("lobulated mass", "sensitivity", 0.8))
+    export(finished, folder, Wish("nodular opacity", "sensitivity", 0.8))
     return folder
 
 
@@ -93,14 +93,14 @@ def test_the_answer_is_positive_from_the_threshold_on(request, source, finished,
         ["predict.py", str(place), *images, *WANTED, "--prevalence", "0.05", "--csv", str(tmp_path / "a.csv")]
     )
     assert done.returncode == 0, done.stderr
-    point = load_prompt(place).operating_point("lobulated mass", "sensitivity", 0.9)
-    assert point.test == achieved(tested, "lobulated mass", point.threshold)
+    point = load_prompt(place).operating_point("nodular opacity", "sensitivity", 0.9)
+    assert point.test == achieved(tested, "nodular opacity", point.threshold)
     with (tmp_path / "a.csv").open(newline="") as file:
         answers = [row["decision"] == "positive" for row in csv.DictReader(file)]
     assert answers == (tested.probabilities[:, 0] >= point.threshold).tolist()
     assert 0 < sum(answers) < len(answers)
     assert "sensitivity of 90 %" in done.stderr and "12 images" in done.stderr
-    assert "Where 5 % have lobulated mass" in done.stderr and "PPV" in done.stderr
+    assert "Where 5 % have nodular opacity" in done.stderr and "PPV" in done.stderr
 
 
 def test_an_exported_prompt_has_the_usual_thresholds_and_the_wanted_one(exported, finished, command):
@@ -109,11 +109,11 @@ def test_an_exported_prompt_has_the_usual_thresholds_and_the_wanted_one(exported
         ("sensitivity", 0.8), ("sensitivity", 0.9), ("specificity", 0.9),
     }  # fmt: skip
     card = (exported / "README.md").read_text()
-    assert "| lobulated mass | sensitivity 80 % |" in card
+    assert "| nodular opacity | sensitivity 80 % |" in card
     assert "all 24 labelled validation images" in card and "AUC" in card
     assert load_prompt(exported).operating_point("smooth mass", "specificity", 0.9)
     done = command(["predict.py", str(exported), "a.png", "--sensitivity", "0.97", "--for", "smooth mass"])
-    assert done.returncode == 2 and "--sensitivity 0.8 --for 'lobulated mass'" in done.stderr
+    assert done.returncode == 2 and "--sensitivity 0.8 --for 'nodular opacity'" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -182,7 +182,10 @@ def _curves(curves: Mapping[str, Curve], x: str, y: str, drawstyle: str = "defau
     figure = canvas(WIDTH, 330 + 9 * len(curves))
     axes = figure.add_subplot(xlabel=x, ylabel=y, xlim=(-1, 101), ylim=(-1, 102))
     for number, (name, (across, up)) in enumerate(curves.items()):
-        look = {"color": PALETTE[number % len(PALETTE)], "linestyle": DASHES[(number + number // 6) % len(DASHES)]}
+        look: dict[str, Any] = {
+            "color": PALETTE[number % len(PALETTE)],
+            "linestyle": DASHES[(number + number // 6) % len(DASHES)],
+        }
         axes.plot(100 * across, 100 * up, drawstyle=drawstyle, linewidth=1.8, label=short(name, 24), **look)
     if drawstyle == "default":
         axes.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle=":", label="guessing")
