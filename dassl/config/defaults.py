@@ -58,7 +58,8 @@ def default_config() -> CfgNode:
     cfg.DATASET.ALL_AS_UNLABELED = False
 
     cfg.DATALOADER = CfgNode()
-    cfg.DATALOADER.NUM_WORKERS = 4
+    cfg.DATALOADER.NUM_WORKERS = 4  # at most, started where they pay (ogkd.core.workers.Loader)
+    cfg.DATALOADER.MEMORY_SHARE = 0.25  # added here; of the available memory, for decoded images; 0: none
     cfg.DATALOADER.K_TRANSFORMS = 1  # views of each training image
     cfg.DATALOADER.RETURN_IMG0 = False  # also return the image after resizing alone
     for part, sampler in (("TRAIN_X", "RandomSampler"), ("TRAIN_U", "RandomSampler"), ("TEST", "SequentialSampler")):

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from tabulate import tabulate
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 from yacs.config import CfgNode
 
-from ogkd.core import read_image
+from ogkd.core.decoded import DECODED
 from ogkd.core.opening import open_images
 from ogkd.core.seeds import derived_seed, seeded
-from ogkd.core.workers import worker_options
+from ogkd.core.workers import Loader, worker_options
 
 from .datasets import DatasetBase, Datum, build_dataset
 from .samplers import build_sampler
@@ -48,14 +49,29 @@ class DatasetWrapper(Dataset):
         if "normalize" in cfg.INPUT.TRANSFORMS:
             plain.append(Normalize(list(cfg.INPUT.PIXEL_MEAN), list(cfg.INPUT.PIXEL_STD)))
         self.to_tensor = Compose(plain)
+        self._kept = False
 
     def __len__(self) -> int:
         return len(self.data_source)
 
+    def before_pass(self) -> None:
+        """Decode the images of a training set once for all epochs, and other images when they are read again."""
+        if self._kept:
+            return
+        paths, share = [item.impath for item in self.data_source], self.cfg.DATALOADER.get("MEMORY_SHARE", 0)
+        if self.is_train or DECODED.are_read_again(paths):
+            self._kept = True
+            if needed := DECODED.keep(paths, self.cfg.INPUT.FRAME, share):
+                print(
+                    f"Note: {len(paths):,} images take {needed / 1e9:.1f} GB when decoded, more than the share of "
+                    f"the available memory in DATALOADER.MEMORY_SHARE ({share:g}): they are read from their files anew "
+                    "in every epoch."
+                )
+
     def __getitem__(self, index: int) -> dict:
         item = self.data_source[index]
         output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": index}
-        image = read_image(item.impath, self.cfg.INPUT.FRAME)
+        image = self._read(item.impath)
         if self.epoch_seed is None:
             output |= self._views(image)
         else:
@@ -64,6 +80,9 @@ class DatasetWrapper(Dataset):
         if self.return_img0:
             output["img0"] = self.to_tensor(image)
         return output
+
+    def _read(self, path: str) -> Image.Image:
+        return DECODED.read(path, self.cfg.INPUT.FRAME)
 
     def _views(self, image: object) -> dict:
         if self.transform is None:
@@ -92,7 +111,7 @@ def build_data_loader(
     """Build a loader of batches; in training a last, smaller batch is dropped unless it is the only one."""
     sampler = build_sampler(sampler_type, cfg, data_source, batch_size, n_domain, n_ins)
     dataset = (dataset_wrapper or DatasetWrapper)(cfg, data_source, transform=tfm, is_train=is_train)
-    loader = DataLoader(
+    loader = Loader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,

@@ -10,10 +10,10 @@ from ogkd.core import (
     atomic_path,
     check_availability,
     get_most_similar_str_to_a_from_b,
-    read_image,
     read_json,
     write_json,
 )
+from ogkd.core.images import read_image
 from ogkd.core.torchtools import collect_env_info, set_random_seed
 
 __all__ = [

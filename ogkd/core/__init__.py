@@ -1,4 +1,7 @@
-"""The ground floor: errors, atomic files, images, hashes, logs and progress; torchtools.py has what needs PyTorch."""
+"""The ground floor: errors, atomic files, images, hashes, logs and progress.
+
+images.py, which needs NumPy and Pillow, and torchtools.py are imported by name, so that other programs start at once.
+"""
 
 from ogkd.core.checkpoints import checkpoints_in, find_checkpoint, models_in
 from ogkd.core.errors import (
@@ -26,7 +29,6 @@ from ogkd.core.files import (
     sweep,
     write_json,
 )
-from ogkd.core.images import read_image
 from ogkd.core.logger import Logger, setup_logger
 from ogkd.core.progress import progress
 
@@ -34,5 +36,5 @@ __all__ = [
     "Diverged", "Logger", "MissingFile", "MissingKey", "UserError", "WrongValue", "atomic_path", "brief", "cause_of",
     "check_availability", "checkpoints_in", "did_you_mean", "expanded", "find_checkpoint", "first_line",
     "get_most_similar_str_to_a_from_b", "is_disk_full", "is_out_of_memory", "models_in", "parse_json", "progress",
-    "read_image", "read_json", "report_error", "run_program", "setup_logger", "sweep", "write_json",
+    "read_json", "report_error", "run_program", "setup_logger", "sweep", "write_json",
 ]  # fmt: skip

@@ -7,6 +7,6 @@ BASE2NEW_SHOTS = 16
 
 PLACES = (
     "OUTPUT_DIR", "RESUME", "VERBOSE", "DATASET.ROOT", "FEATURES.CACHE_DIR", "FEATURES.CROPS_GB", "TRAIN.PRINT_FREQ",
-    "DATALOADER.NUM_WORKERS",
+    "DATALOADER.NUM_WORKERS", "DATALOADER.MEMORY_SHARE",
 )  # fmt: skip
 """Locations and display settings, which do not change what a run computes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ogkd.core import UserError, progress, read_image
-from ogkd.core.images import READING
+from ogkd.core import UserError, progress
+from ogkd.core.images import READING, read_image
+from ogkd.core.memory import available_bytes
 from ogkd.core.seeds import derived_seed, seeded
 from ogkd.features.cache import FeatureCache
 from ogkd.features.encode import encode_images
@@ -155,9 +155,4 @@ def _free_bytes(folder: Path | None) -> tuple[float, str]:
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         return shutil.disk_usage(folder).free, f"the disk of {folder}"
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return math.inf, "memory"
-    available = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    return (available[0] if available else math.inf), "memory"
+    return available_bytes(), "memory"

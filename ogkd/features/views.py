@@ -7,13 +7,12 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 from dassl.data.datasets import Datum
 from dassl.data.transforms import build_transform
 from ogkd.core.seeds import seeded
-from ogkd.core.workers import worker_options
+from ogkd.core.workers import Loader, worker_options
 from ogkd.features.cache import FeatureCache
 from ogkd.features.encode import encode_images
 from ogkd.features.items import DatasetWrapper
@@ -45,7 +44,7 @@ class Views:
         """`images`: images per pass of the image tower."""
         self.model, self.cache = model, cache
         options = worker_options(dataset.cfg, images)
-        self.loader = DataLoader(dataset, images, pin_memory=model.device.type == "cuda", **options)
+        self.loader = Loader(dataset, images, pin_memory=model.device.type == "cuda", **options)
 
     def __call__(self, seed: int | None) -> Tensor:
         images_of(self.loader).epoch_seed = seed

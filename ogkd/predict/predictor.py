@@ -15,8 +15,9 @@ from scipy.special import softmax
 from yacs.config import CfgNode
 
 from dassl.data.transforms import build_transform
-from ogkd.core import UserError, read_image
+from ogkd.core import UserError
 from ogkd.core.dicom import MIDDLE
+from ogkd.core.images import read_image
 from ogkd.core.rgb import to_rgb
 from ogkd.features.precision import BF16, FP32, at_precision, has_bf16
 from ogkd.models import FrozenCLIP, available_models

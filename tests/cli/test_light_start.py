@@ -54,6 +54,12 @@ def test_a_light_program_imports_neither_pytorch_nor_a_model_library(words):
     assert done.returncode in (0, 2)
 
 
+def test_the_list_of_commands_needs_no_numpy_and_no_pillow():
+    program = PROGRAM.format(words=["ogkd/__main__.py", "--help"], heavy=("numpy", "PIL"))
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert "imported: []" in done.stdout, done.stdout + done.stderr
+
+
 @pytest.mark.slow
 def test_everything_imports_without_the_modules_that_only_unix_has():
     program = (

@@ -24,7 +24,8 @@ from dassl.config import get_cfg_default
 from ogkd import models
 from ogkd.classes import read_geometry
 from ogkd.classes.graphs import read_graph
-from ogkd.core import UserError, read_image
+from ogkd.core import UserError
+from ogkd.core.images import read_image
 from ogkd.core.torchtools import load_checkpoint, restore, save_checkpoint
 from ogkd.data.splits import parse_split
 from ogkd.evaluation.collect import collect

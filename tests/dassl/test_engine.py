@@ -24,7 +24,8 @@ from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.optim.lr_scheduler import ConstantWarmupScheduler
 from dassl.utils import MetricMeter, Registry
-from ogkd.core import UserError, atomic_path, find_checkpoint, read_image, run_program, setup_logger, sweep, write_json
+from ogkd.core import UserError, atomic_path, find_checkpoint, run_program, setup_logger, sweep, write_json
+from ogkd.core.images import read_image
 from ogkd.core.torchtools import load_checkpoint, resume_from_checkpoint, save_checkpoint
 
 

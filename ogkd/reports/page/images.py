@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-from ogkd.core import UserError, expanded, read_image
+from ogkd.core import UserError, expanded
+from ogkd.core.images import read_image
 from ogkd.core.places import work_folder
 from ogkd.data.splits import is_below
 from ogkd.evaluation.collect import Run

@@ -93,7 +93,7 @@ def _begin(leash: Connection, threads: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_leash, daemon=True).start()
-    import torch
+    from ogkd.core.workers import share_cores
 
-    torch.set_num_threads(threads)
+    share_cores(threads)
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  stays open as long as the process lives
