@@ -133,7 +133,7 @@ def _results(results: Sequence[ClassResult]) -> Table:
 def _counts(seeds: Sequence[Predictions]) -> Table:
     """The confusion matrix as numbers of images per seed, with their share of the true class."""
     counts = np.mean([confusion_matrix(one) for one in seeds], axis=0)
-    table = Table("", ["true class", *(f"taken for {name}" for name in seeds[0].classnames)])
+    table = Table("", ["true class ↓ taken for →", *seeds[0].classnames])
     for name, row in zip(seeds[0].classnames, counts, strict=True):
         cells = [Text(f"{number:.4g}", f"{100 * number / row.sum():.1f} %" if row.sum() else "") for number in row]
         table.rows.append(Row(name, [*cells]))
