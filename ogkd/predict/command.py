@@ -102,8 +102,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError("A threshold for a class answers positive or negative: leave out --abstain and --classes.")
     if args.prevalence is not None and not wanted:
         raise UserError('A prevalence is that of one class: add, for example, --sensitivity 0.95 --for "malignant".')
-    if args.prevalence is not None and not 0 < args.prevalence < 1:
-        raise UserError(f"--prevalence must be a share between 0 and 1, such as 0.02, not {args.prevalence}.")
     if args.batch < 0:
         raise UserError(f"--batch must be a number of images, 1 or more, not {args.batch}.")
     classes = class_list(args.classes) if args.classes is not None else None
@@ -200,6 +198,7 @@ def ready(
             )
         temperature = prompt.temperature
     point = prompt.operating_point(*wanted) if wanted else None
+    about_point = sentences(point, prevalence) if point else []
     predictor = Predictor(prompt, classes, backbone)
     what = f"{prompt.method} on {prompt.backbone}, trained on {prompt.dataset}"
     print(f"{what}: {', '.join(predictor.classnames)}.")
@@ -207,8 +206,7 @@ def ready(
         number = prompt.validation_images
         doubt = ", too few to be reliable: treat the probabilities as rough" if number < FEW_TO_CALIBRATE else ""
         print(f"Temperature {temperature:.3f}, fitted to {number} validation images{doubt}.")
-    for sentence in sentences(point, prevalence) if point else ():
-        print(sentence)
+    print(*about_point, sep="\n", end="\n" if about_point else "")
     print("Research software, not a medical device: do not base a diagnosis on its answers.")
     note = phantom_note(prompt.backbone)
     if note:

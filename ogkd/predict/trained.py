@@ -73,7 +73,7 @@ class TrainedPrompt:
     def operating_points(self) -> tuple[OperatingPoint, ...]:
         """The stored ones and, where validation predictions are at hand, those of clinical.LEVELS for each class."""
         validation = _loaded(self.validation)
-        chosen = choose_all(validation, _loaded(self.tested)) if validation is not None else ()
+        chosen = choose_all(validation, self._tested_on(validation.classnames)) if validation is not None else ()
         return tuple({point.key: point for point in (*self.stored_points, *chosen)}.values())
 
     def operating_point(self, classname: str, wanted: str, level: float) -> OperatingPoint:
@@ -83,18 +83,23 @@ class TrainedPrompt:
         Raises:
             UserError: there is no such class, there are too few validation images, or it is not among those stored.
         """
-        validation, tested = _loaded(self.validation), _loaded(self.tested)
+        validation = _loaded(self.validation)
         if validation is not None:
-            point = choose(validation, classname, wanted, level)
+            point, tested = choose(validation, classname, wanted, level), self._tested_on(validation.classnames)
             return point if tested is None else replace(point, test=point.on(tested))
         stored = {point.key: point for point in self.stored_points}
         if (classname, wanted, level) not in stored:
-            known = [f"--{wanted} {level:g} --for {name!r}" for name, wanted, level in stored]
+            known = [f"--{kind} {share:g} --for {name!r}" for name, kind, share in stored]
             raise UserError(
                 f"{self.origin} has no threshold for a {wanted} of {level:g} for {classname!r}; "
                 + (f"it has {listed(known, 8)}." if known else "it has none, as it had too few validation images.")
             )
         return stored[classname, wanted, level]
+
+    def _tested_on(self, classnames: tuple[str, ...]) -> Predictions | None:
+        """The test predictions, if they are of these classes; a test of a transfer has those of its target."""
+        tested = _loaded(self.tested)
+        return tested if tested is not None and tested.classnames == classnames else None
 
     @property
     def method(self) -> str:
@@ -163,7 +168,7 @@ def from_run(folder: str | Path) -> TrainedPrompt:
         prompts_name=Path(name).name,
         sentences=None,
         origin=folder,
-        tested=folder / PREDICTIONS if (folder / PREDICTIONS).is_file() else None,
+        tested=folder / PREDICTIONS if (folder / PREDICTIONS).is_file() and results.get("split") != "val" else None,
     )
 
 

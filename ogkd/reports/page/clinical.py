@@ -94,6 +94,8 @@ def _validation(test: Evaluation) -> tuple[Predictions | None, list[str]]:
     """The validation predictions of the first seed, and which images these are of, in words."""
     run = next(run for run in test.runs if (run.path / "predictions.npz").is_file())
     path, first = run.path / "val_predictions.npz", test.predictions[0]
+    if run.results.get("split") == "val":
+        return None, ["The images shown here are validation images, so no threshold is chosen on them."]
     try:
         validation = Predictions.load(path) if path.is_file() else None
     except UserError as error:
