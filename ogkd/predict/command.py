@@ -206,7 +206,8 @@ def ready(
         number = prompt.validation_images
         doubt = ", too few to be reliable: treat the probabilities as rough" if number < FEW_TO_CALIBRATE else ""
         print(f"Temperature {temperature:.3f}, fitted to {number} validation images{doubt}.")
-    print(*about_point, sep="\n", end="\n" if about_point else "")
+    for sentence in about_point:
+        print(sentence)
     print("Research software, not a medical device: do not base a diagnosis on its answers.")
     note = phantom_note(prompt.backbone)
     if note:
