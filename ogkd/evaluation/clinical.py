@@ -142,7 +142,8 @@ def by_class(seeds: Sequence[Predictions], draws: int = DRAWS) -> list[ClassResu
     for label, name in enumerate(first.classnames):
         own = first.labels == label
         chosen = np.mean([one.predicted == label for one in seeds], axis=0)
-        auc = bootstrap("macro_auroc", [one_vs_rest(one, name) for one in seeds], draws=draws)
+        binary = seeds if len(first.classnames) == 2 else [one_vs_rest(one, name) for one in seeds]
+        auc = bootstrap("macro_auroc", binary, draws=draws)  # of two classes both have the same, and the same interval
         sensitivity, specificity = _both(first, own, chosen, len(seeds))
         results.append(ClassResult(name, int(own.sum()), _patients(first, own), sensitivity, specificity, auc))
     return results
