@@ -191,6 +191,36 @@ def ready(run: str, classes: list[str] | None, backbone: str, calibrated: bool) 
     return predictor, temperature
 
 
+class Seen(NamedTuple):
+    """What the predictor computed for one image: its pixels, logits (C,) and, on request, those of each patch (P, C);
+    or why it could not be read. `frames` is the number of frames in its file."""
+
+    image: Named
+    frames: int = 1
+    problem: str = ""
+    picture: Image.Image | None = None
+    logits: np.ndarray | None = None
+    patch_logits: np.ndarray | None = None
+
+
+def seen(predictor: Predictor, images: Sequence[Named], batch: int = 0, patches: bool = False) -> Iterator[Seen]:
+    """Each image with its logits, in order; images that cannot be read are among them."""
+    size = batch or predictor.images_at_once
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(images), size):
+            pieces = list(pool.map(lambda image: read(image, predictor.frame), images[start : start + size]))
+            sound = [piece.picture for piece in pieces if piece.picture is not None]
+            answers = predictor(sound, patches) if sound else None
+            rows = iter(range(len(sound)))
+            for piece in pieces:
+                if answers is None or piece.picture is None:
+                    yield piece
+                    continue
+                row = next(rows)
+                of_patches = None if answers.patch_logits is None else answers.patch_logits[row]
+                yield piece._replace(logits=answers.logits[row], patch_logits=of_patches)
+
+
 def classify(
     predictor: Predictor,
     images: Sequence[Named],
@@ -202,36 +232,26 @@ def classify(
     """The answer for each image, in order."""
     from ogkd.predict.predictor import probabilities
 
-    size = batch or predictor.images_at_once
     targets = heatmap_files(heatmaps, images) if heatmaps else [None] * len(images)
-    with ThreadPoolExecutor(READERS) as pool:
-        for start in range(0, len(images), size):
-            pieces = images[start : start + size]
-            pictures = list(pool.map(lambda image: read(image, predictor.frame), pieces))
-            sound = [picture for picture, _ in pictures if isinstance(picture, Image.Image)]
-            rows = iter(range(len(sound)))
-            if sound:
-                results = predictor(sound, bool(heatmaps))
-                chances = probabilities(results.logits, temperature)
-            for image, (picture, frames), target in zip(pieces, pictures, targets[start:], strict=False):
-                if not isinstance(picture, Image.Image):
-                    yield Prediction(image, problem=picture)
-                    continue
-                row = next(rows)
-                answer = prediction(image, predictor.classnames, chances[row], abstain)
-                if target is not None:
-                    evidence = cast(np.ndarray, results.patch_logits)[row, :, chances[row].argmax()]
-                    _save_heatmap(target, predictor.view(picture), evidence, answer)
-                yield answer._replace(frames=frames, blank=is_blank(picture))
+    for one, target in zip(seen(predictor, images, batch, bool(heatmaps)), targets, strict=True):
+        if one.picture is None or one.logits is None:
+            yield Prediction(one.image, problem=one.problem)
+            continue
+        chances = probabilities(one.logits[None], temperature)[0]
+        answer = prediction(one.image, predictor.classnames, chances, abstain)
+        if target is not None:
+            evidence = cast(np.ndarray, one.patch_logits)[:, chances.argmax()]
+            _save_heatmap(target, predictor.view(one.picture), evidence, answer)
+        yield answer._replace(frames=one.frames, blank=is_blank(one.picture))
 
 
-def read(image: Named, frame: int) -> tuple[Image.Image | str, int]:
-    """The image, or the reason why it could not be read, and the number of frames in its file."""
+def read(image: Named, frame: int) -> Seen:
+    """The image's pixels, or the reason why it could not be read."""
     try:
         loaded = load_image(image.path, frame)
-        return loaded.image, loaded.frames
+        return Seen(image, loaded.frames, picture=loaded.image)
     except UserError as error:
-        return str(error), 1
+        return Seen(image, problem=str(error))
 
 
 def prediction(image: Named, classnames: Sequence[str], chances: np.ndarray, abstain: float | None) -> Prediction:
