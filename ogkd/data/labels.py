@@ -222,8 +222,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def add_patient_options(parser: argparse.ArgumentParser) -> None:
     """Add the options with which a program finds each image's patient."""
     add = parser.add_argument
-    add("--patients", metavar="TABLE_OR_REGEX", help="a CSV, TSV or Excel table with a column for the image and one for "
-        "the patient, or a regular expression that finds the patient in an image's path below FOLDER, such as "
+    add("--patients", metavar="TABLE_OR_REGEX", help="a CSV, TSV or Excel table with a column for the image and one "
+        "for the patient, or a regular expression that finds it in an image's path below FOLDER, such as "
         "'(P\\d+)_' (default: the patient's column of the labels' table, patients_<folder>.json, or the PatientID of "
         "DICOM files)")  # fmt: skip
     add("--else-one-per-image", action="store_true", help="count each image whose patient is unknown as a patient of "

@@ -22,6 +22,7 @@ from ogkd.core.images import is_blank, load_image
 from ogkd.core.places import command
 from ogkd.data.beside import beside_by_name
 from ogkd.data.listing import list_files
+from ogkd.predict.unlike import UNLIKE, Threshold
 
 if TYPE_CHECKING:
     from ogkd.predict.predictor import Predictor
@@ -50,7 +51,8 @@ class Named(NamedTuple):
 
 class Prediction(NamedTuple):
     """The answer for one image: the most likely classes with probabilities, the probabilities of all classes in class
-    order, or why it could not be read; its number of frames, and whether the one that was read is blank."""
+    order, or why it could not be read; its number of frames, whether the one that was read is blank, and whether it is
+    unlike the training images, None if this is not known."""
 
     image: Named
     decision: str = ""
@@ -59,6 +61,7 @@ class Prediction(NamedTuple):
     problem: str = ""
     frames: int = 1
     blank: bool = False
+    unlike: bool | None = None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -97,23 +100,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     classes = class_list(args.classes) if args.classes is not None else None
     images = list(named_images(args.images, sys.stdin))
     with contextlib.redirect_stdout(sys.stderr):  # standard output is only for answers
-        predictor, temperature = ready(args.run, classes, args.backbone, args.calibrated)
+        predictor, temperature, threshold = ready(args.run, classes, args.backbone, args.calibrated)
         if args.heatmaps:
             predictor.require_patches()
-    predictions = classify(predictor, images, temperature, args.abstain, args.batch, args.heatmaps)
-    unread = several = blank = 0
+    predictions = classify(predictor, images, temperature, threshold, args.abstain, args.batch, args.heatmaps)
+    unread = several = blank = unlike = 0
     with writer(args.csv, predictor.classnames) as write:
         for answer in shown_progress(predictions, len(images), bool(args.csv)):
             unread += bool(answer.problem)
             several += answer.frames > 1
             blank += answer.blank
+            unlike += bool(answer.unlike)
             write(answer)
             if answer.problem and args.csv:
                 print(line(answer), file=sys.stderr)
     if unread == len(images):
         raise UserError(f"None of the {len(images)} images could be read: check the paths.")
-    counts = (unread, "could not be read"), (several, ONE_OF_SEVERAL), (blank, "are blank"), (beside(images), MASKS)
-    for number, what in counts:
+    counts = {
+        "could not be read": unread, ONE_OF_SEVERAL: several, "are blank": blank, MASKS: beside(images),
+        f"are {UNLIKE} (their answers mean little)": unlike,
+    }  # fmt: skip
+    for what, number in counts.items():
         if number:
             print(f"warning: {number} of {len(images)} images {what}.", file=sys.stderr)
     return 0
@@ -160,8 +167,12 @@ def named_images(words: Iterable[str], standard_input: TextIO) -> Iterator[Named
         raise UserError("No images were given: the list on standard input is empty.")
 
 
-def ready(run: str, classes: list[str] | None, backbone: str, calibrated: bool) -> tuple[Predictor, float]:
-    """The prompt ready to classify and the temperature for its logits; prints what is used to standard output."""
+def ready(
+    run: str, classes: list[str] | None, backbone: str, calibrated: bool
+) -> tuple[Predictor, float, Threshold | None]:
+    """The prompt ready to classify, the temperature for its logits and the threshold of images that are unlike the
+    training images; prints what is used to standard output. For other classes than the trained ones there is neither a
+    temperature nor a threshold."""
     from ogkd.predict.export import (
         load_prompt,  # only now, so that wrong arguments are reported before PyTorch is loaded
     )
@@ -169,7 +180,10 @@ def ready(run: str, classes: list[str] | None, backbone: str, calibrated: bool) 
     from ogkd.runs.notes import phantom_note
 
     prompt = load_prompt(run)
-    temperature = 1.0
+    temperature, threshold = 1.0, prompt.threshold
+    others = classes is not None and set(classes) != set(prompt.classnames)
+    if others:
+        calibrated, threshold = False, None
     if calibrated:
         if prompt.temperature is None:
             raise UserError(
@@ -180,6 +194,13 @@ def ready(run: str, classes: list[str] | None, backbone: str, calibrated: bool) 
     predictor = Predictor(prompt, classes, backbone)
     what = f"{prompt.method} on {prompt.backbone}, trained on {prompt.dataset}"
     print(f"{what}: {', '.join(predictor.classnames)}.")
+    if classes is not None and others:
+        new = [name for name in classes if name not in prompt.classnames]
+        untrained = f"It was not trained on these classes: {', '.join(new)}. " if new else ""
+        print(
+            f"{untrained}It was trained on {', '.join(prompt.classnames)}: for other classes there is no temperature, "
+            "so the probabilities are not calibrated, and no check for unlike images."
+        )
     if calibrated:
         number = prompt.validation_images
         doubt = ", too few to be reliable: treat the probabilities as rough" if number < FEW_TO_CALIBRATE else ""
@@ -188,7 +209,7 @@ def ready(run: str, classes: list[str] | None, backbone: str, calibrated: bool) 
     note = phantom_note(prompt.backbone)
     if note:
         print(f"Note: {note}")
-    return predictor, temperature
+    return predictor, temperature, threshold
 
 
 class Seen(NamedTuple):
@@ -225,6 +246,7 @@ def classify(
     predictor: Predictor,
     images: Sequence[Named],
     temperature: float = 1.0,
+    threshold: Threshold | None = None,
     abstain: float | None = None,
     batch: int = 0,
     heatmaps: Path | None = None,
@@ -242,7 +264,8 @@ def classify(
         if target is not None:
             evidence = cast(np.ndarray, one.patch_logits)[:, chances.argmax()]
             _save_heatmap(target, predictor.view(one.picture), evidence, answer)
-        yield answer._replace(frames=one.frames, blank=is_blank(one.picture))
+        unlike = None if threshold is None else bool(threshold.exceeded(one.logits[None])[0])
+        yield answer._replace(frames=one.frames, blank=is_blank(one.picture), unlike=unlike)
 
 
 def read(image: Named, frame: int) -> Seen:
@@ -299,13 +322,13 @@ def line(answer: Prediction) -> str:
         text = f"not read. {answer.problem}"
     elif answer.decision == UNCERTAIN:
         text = f"{UNCERTAIN} ({text})"
-    return f"{answer.image.name}: {text}".encode("utf-8", "backslashreplace").decode()
+    flag = f" ({UNLIKE})" if answer.unlike else ""
+    return f"{answer.image.name}: {text}{flag}".encode("utf-8", "backslashreplace").decode()
 
 
 @contextlib.contextmanager
 def writer(path: Path | None, classnames: Sequence[str]):
-    """A function that writes an answer to standard output or, atomically, to a CSV file, whose last columns are the
-    probabilities of all classes in class order."""
+    """A function that writes an answer to standard output or, atomically, to a CSV file."""
     if path is None:
         yield lambda answer: print(line(answer), flush=True)
         return
@@ -317,12 +340,13 @@ def writer(path: Path | None, classnames: Sequence[str]):
         atomic_path(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        rows = csv.DictWriter(file, ["image", "decision", *ranked, "problem", *every], restval="")
+        rows = csv.DictWriter(file, ["image", "decision", *ranked, "problem", *every, UNLIKE], restval="")
         rows.writeheader()
 
         def write(answer: Prediction) -> None:
             cells = [cell for classname, chance in answer.likeliest for cell in (classname, f"{chance:.6f}")]
             row = {"image": answer.image.name, "decision": answer.decision, "problem": answer.problem}
+            row[UNLIKE] = "" if answer.unlike is None else ("no", "yes")[answer.unlike]
             row |= dict(zip(ranked, cells, strict=False)) | dict(
                 zip(every, (f"{chance:.6f}" for chance in answer.chances), strict=False)
             )

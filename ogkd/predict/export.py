@@ -20,6 +20,7 @@ from ogkd.core.places import command
 from ogkd.core.schema import TEXTS, Rule, mismatch, number, one_of, read_record, whole
 from ogkd.models.sources import HUB_MODELS, Repository, from_hub
 from ogkd.predict.trained import TrainedPrompt, from_run
+from ogkd.predict.unlike import Threshold
 from ogkd.runs.config import defaults
 from ogkd.runs.folder import RESULTS, versions
 from ogkd.runs.ranges import MOST_SHOTS
@@ -42,6 +43,9 @@ SHAPE = {
     "temperature": (number(above=0), None),
     "validation_images": int,
     "sentences": (_SENTENCES, None),
+    "unlike?": ({"energy": float, "expected": number(0, 1), "images": int, "flagged": int}, None),
+    "shots?": int,
+    "seed?": int,
 }
 """The shape of config.json, besides kind and format."""
 PLACES = ("PROMPT_BANK", "GRAPH")  # options that may be a path on the machine where the prompt was trained
@@ -105,7 +109,10 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
         "images": {key: (defaults()["INPUT"] | prompt.config["INPUT"])[key] for key in IMAGE_KEYS},
         "temperature": prompt.temperature,
         "validation_images": prompt.validation_images,
+        "unlike": prompt.threshold and prompt.threshold._asdict(),
         "sentences": sentences,
+        "shots": prompt.shots,
+        "seed": prompt.seed,
         "versions": versions(),
     }
     if estimator is not None:
@@ -157,6 +164,8 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
             config={
                 "TRAINER": {"NAME": method, method.upper(): config["options"]},
                 "INPUT": {key: images[key] for key in IMAGE_KEYS},
+                "DATASET": {"NUM_SHOTS": config.get("shots", max(config["training_images"]))},
+                "SEED": config.get("seed", -1),
                 "MODEL": {"BACKBONE": {"NAME": config["backbone"]["name"]}},
             },
             classnames=tuple(config["classes"]),
@@ -165,6 +174,9 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
             fingerprint=config["backbone"]["fingerprint"],
             stored_temperature=config["temperature"],
             validation=None,
+            stored_threshold=Threshold(**{name: config["unlike"][name] for name in Threshold._fields})
+            if config.get("unlike")
+            else None,
             validation_images=config["validation_images"],
             dataset=config["dataset"],
             prompts_name=config["dataset"],

@@ -19,6 +19,7 @@ from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.metrics import TEMPERATURES, fit_temperature
 from ogkd.evaluation.predictions import Predictions
 from ogkd.models import model_named
+from ogkd.predict.unlike import Threshold, threshold
 from ogkd.runs.config import check_values, extend_config, merge_plain, plain, trained_on
 from ogkd.runs.folder import RESULTS, VALIDATION
 from ogkd.runs.learned_classes import learned_classes
@@ -35,7 +36,8 @@ class TrainedPrompt:
     labels: the labels of the training images, as indices into `classnames`.
     learned: for each registered model, tensors by name; empty for a method that learns nothing.
     fingerprint: the fingerprint of the backbone's weights.
-    stored_temperature, validation: a temperature fitted earlier, or the validation predictions to fit one to.
+    stored_temperature, stored_threshold, validation: a temperature and a threshold fitted earlier, or the validation
+        predictions to fit them to.
     validation_images: the number of validation images.
     prompts_name, sentences: the name of the teacher's sentences, or the sentences themselves, for a method that uses
         them to classify.
@@ -54,15 +56,27 @@ class TrainedPrompt:
     prompts_name: str
     sentences: Mapping[str, list[str]] | None
     origin: Path
+    stored_threshold: Threshold | None = None
 
     @cached_property
     def temperature(self) -> float | None:
         """Divide logits by it for calibrated probabilities. None without validation images, or if there are too few to
         fit it, in which case the best temperature is unbounded."""
-        value, stored = self.stored_temperature, self.validation
-        if value is None and stored is not None:
-            value = fit_temperature(Predictions.load(stored) if isinstance(stored, Path) else stored)
+        value = self.stored_temperature
+        if value is None and self._validation is not None:
+            value = fit_temperature(self._validation)
         return value if value is not None and TEMPERATURES[0] < value < TEMPERATURES[1] else None
+
+    @cached_property
+    def threshold(self) -> Threshold | None:
+        """When an image counts as unlike the training images; None without validation images."""
+        stored = self._validation
+        return self.stored_threshold if stored is None else threshold(stored.logits)
+
+    @cached_property
+    def _validation(self) -> Predictions | None:
+        stored = self.validation
+        return Predictions.load(stored) if isinstance(stored, Path) else stored
 
     @property
     def method(self) -> str:
@@ -71,6 +85,16 @@ class TrainedPrompt:
     @property
     def backbone(self) -> str:
         return self.config["MODEL"]["BACKBONE"]["NAME"]
+
+    @property
+    def shots(self) -> int:
+        """Training images per class that were wanted, -1 for all."""
+        return self.config["DATASET"]["NUM_SHOTS"]
+
+    @property
+    def seed(self) -> int:
+        """The seed of the training; below 0 if there was none or it is not known."""
+        return self.config["SEED"]
 
     def configuration(self, backbone: str = "") -> CfgNode:
         """The configuration of a trainer that classifies with this prompt.
