@@ -49,6 +49,15 @@ class Named(NamedTuple):
         return cls(Path(word), word, Path(word).parent)
 
 
+class Read(NamedTuple):
+    """An image that was read, as 8-bit RGB, and the number of frames in its file, or why it could not be read."""
+
+    image: Named
+    picture: Image.Image | None = None
+    frames: int = 1
+    problem: str = ""
+
+
 class Prediction(NamedTuple):
     """The answer for one image: the most likely classes with probabilities, the probabilities of all classes in class
     order, or why it could not be read; its number of frames, whether the one that was read is blank, and whether it is
@@ -212,36 +221,6 @@ def ready(
     return predictor, temperature, threshold
 
 
-class Seen(NamedTuple):
-    """What the predictor computed for one image: its pixels, logits (C,) and, on request, those of each patch (P, C);
-    or why it could not be read. `frames` is the number of frames in its file."""
-
-    image: Named
-    frames: int = 1
-    problem: str = ""
-    picture: Image.Image | None = None
-    logits: np.ndarray | None = None
-    patch_logits: np.ndarray | None = None
-
-
-def seen(predictor: Predictor, images: Sequence[Named], batch: int = 0, patches: bool = False) -> Iterator[Seen]:
-    """Each image with its logits, in order; images that cannot be read are among them."""
-    size = batch or predictor.images_at_once
-    with ThreadPoolExecutor(READERS) as pool:
-        for start in range(0, len(images), size):
-            pieces = list(pool.map(lambda image: read(image, predictor.frame), images[start : start + size]))
-            sound = [piece.picture for piece in pieces if piece.picture is not None]
-            answers = predictor(sound, patches) if sound else None
-            rows = iter(range(len(sound)))
-            for piece in pieces:
-                if answers is None or piece.picture is None:
-                    yield piece
-                    continue
-                row = next(rows)
-                of_patches = None if answers.patch_logits is None else answers.patch_logits[row]
-                yield piece._replace(logits=answers.logits[row], patch_logits=of_patches)
-
-
 def classify(
     predictor: Predictor,
     images: Sequence[Named],
@@ -255,26 +234,50 @@ def classify(
     from ogkd.predict.predictor import probabilities
 
     targets = heatmap_files(heatmaps, images) if heatmaps else [None] * len(images)
-    for one, target in zip(seen(predictor, images, batch, bool(heatmaps)), targets, strict=True):
-        if one.picture is None or one.logits is None:
-            yield Prediction(one.image, problem=one.problem)
+    answers = logits_of(predictor, images, batch, bool(heatmaps))
+    for (read, logits, patch_logits), target in zip(answers, targets, strict=True):
+        if read.picture is None or logits is None:
+            yield Prediction(read.image, problem=read.problem)
             continue
-        chances = probabilities(one.logits[None], temperature)[0]
-        answer = prediction(one.image, predictor.classnames, chances, abstain)
+        chances = probabilities(logits[None], temperature)[0]
+        answer = prediction(read.image, predictor.classnames, chances, abstain)
         if target is not None:
-            evidence = cast(np.ndarray, one.patch_logits)[:, chances.argmax()]
-            _save_heatmap(target, predictor.view(one.picture), evidence, answer)
-        unlike = None if threshold is None else bool(threshold.exceeded(one.logits[None])[0])
-        yield answer._replace(frames=one.frames, blank=is_blank(one.picture), unlike=unlike)
+            evidence = cast(np.ndarray, patch_logits)[:, chances.argmax()]
+            _save_heatmap(target, predictor.view(read.picture), evidence, answer)
+        unlike = None if threshold is None else bool(threshold.exceeded(logits[None])[0])
+        yield answer._replace(frames=read.frames, blank=is_blank(read.picture), unlike=unlike)
 
 
-def read(image: Named, frame: int) -> Seen:
-    """The image's pixels, or the reason why it could not be read."""
+def logits_of(
+    predictor: Predictor, images: Sequence[Named], batch: int = 0, patches: bool = False
+) -> Iterator[tuple[Read, np.ndarray | None, np.ndarray | None]]:
+    """Each image with its logits (C,) and, on request, those of each patch (P, C), in order; without for an image that
+    cannot be read."""
+    for reads in in_batches(images, predictor.frame, batch or predictor.images_at_once):
+        sound = [read.picture for read in reads if read.picture is not None]
+        answers = predictor(sound, patches) if sound else None
+        rows = iter(range(len(sound)))
+        for read in reads:
+            if answers is None or read.picture is None:
+                yield read, None, None
+                continue
+            row = next(rows)
+            yield read, answers.logits[row], None if answers.patch_logits is None else answers.patch_logits[row]
+
+
+def in_batches(images: Sequence[Named], frame: int, size: int) -> Iterator[list[Read]]:
+    """The images, read by several threads, `size` at a time."""
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(images), size):
+            yield list(pool.map(lambda image: _read(image, frame), images[start : start + size]))
+
+
+def _read(image: Named, frame: int) -> Read:
     try:
         loaded = load_image(image.path, frame)
-        return Seen(image, loaded.frames, picture=loaded.image)
+        return Read(image, loaded.image, loaded.frames)
     except UserError as error:
-        return Seen(image, problem=str(error))
+        return Read(image, problem=str(error))
 
 
 def prediction(image: Named, classnames: Sequence[str], chances: np.ndarray, abstain: float | None) -> Prediction:
