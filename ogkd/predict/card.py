@@ -62,7 +62,7 @@ on its answers.
 {dataset}, {results["shots"] if results["shots"] > 0 else "all"} training images per class, seed {results["seed"]}.
 
 {
-        _table(
+        table(
             ["class", *images],
             [[name, *(of.count(label) for of in images.values())] for label, name in enumerate(predictions.classnames)],
         )
@@ -72,7 +72,7 @@ on its answers.
 
 On the {len(predictions)} test images of the same data set, with 95 % intervals over {tested_by}:
 
-{_table(["metric", "value", "95 % interval"], _measured(predictions))}
+{table(["metric", "value", "95 % interval"], measured(predictions))}
 
 Always answering with the commonest class would be right in {
         _majority(predictions):.2f} % of them. The intervals say what
@@ -99,12 +99,12 @@ fingerprint is checked when the prompt is loaded.
 """
 
 
-def _table(header: list[str], rows: list[list]) -> str:
+def table(header: list[str], rows: list[list]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(markdown(str(cell)) for cell in row) + " |" for row in lines)
 
 
-def _measured(predictions: Predictions) -> list[list[str]]:
+def measured(predictions: Predictions) -> list[list[str]]:
     rows = []
     for name in MEASURED:
         interval = bootstrap(name, predictions)
