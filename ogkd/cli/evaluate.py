@@ -26,8 +26,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("run", metavar="RUN", help="a run's folder, an exported folder, or hf-hub:org/name")
     add("folder", type=Path, metavar="FOLDER", help="the folder with one folder per class")
     add("--as", dest="mapping", nargs="+", action="extend", default=[], metavar="CLASS=TRAINED",
-        help='which trained class a class of FOLDER is, such as "tumour=glioma tumor"; several may be the same one, and '
-        '"other=" leaves a class out')  # fmt: skip
+        help='which trained class a class of FOLDER is, such as "tumour=glioma tumor"; several may be the same one, '
+        'and "other=" leaves a class out')  # fmt: skip
     labels.add_patient_options(parser)
     labels.add_options(parser)
     add("--name", default="", help="the name in tables (default: that of FOLDER)")

@@ -54,8 +54,8 @@ Sensitivity is the share of a class's images for which the class is the answer.
 
 {
         "".join(f"- {line}{chr(10)}" for line in remarks)
-    }- Images of other scanners, hospitals, protocols or patient groups than these may be classified much worse, and with the
-  same confidence.
+    }- Images of other scanners, hospitals, protocols or patient groups may be classified much worse, and with the same
+  confidence.
 - The labels count as true. If the two places label differently, the difference counts as error.
 - The check for images that are {
         UNLIKE
@@ -99,9 +99,10 @@ def flagged(results: dict[str, Any]) -> str:
     if unlike is None:
         return f"How many images are {UNLIKE} is not known: the prompt was stored without validation images."
     number, total = unlike["images"], results["num_test"]
+    are = "is" if number == 1 else "are"
     return (
-        f"{number} of the {counted(total, 'image')} ({number / total:.1%}) {'is' if number == 1 else 'are'} {UNLIKE} by "
-        f"the energy of the logits. For comparison: {Threshold(**unlike['threshold'])}."
+        f"{number} of the {counted(total, 'image')} ({number / total:.1%}) {are} {UNLIKE} by the energy of the logits. "
+        f"For comparison: {Threshold(**unlike['threshold'])}."
     )
 
 
