@@ -12,6 +12,7 @@ from ogkd.core.words import sentence
 from ogkd.data import labels
 from ogkd.data.findings import sentences
 from ogkd.data.patients import Patients
+from ogkd.runs.spec import is_name
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -40,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"There is no folder {args.folder}.")
     if args.batch < 0:
         raise UserError(f"--batch must be a number of images, 1 or more, not {args.batch}.")
+    if args.name and not is_name(args.name):
+        raise UserError(f"--name must be a name, not a path: '{args.name}'.")
     mapping = dict(pair(word) for word in args.mapping)
     folder = args.folder.absolute()
     labelled = labels.labels_of(folder, args, whole=True) if args.labels else labels.class_folders(folder, whole=True)
@@ -82,7 +85,7 @@ def pair(word: str) -> tuple[str, str]:
 
 
 def _unknown(patients: Patients, images: Sequence[str]) -> list[str]:
-    number = sum(image not in patients.of for image in images)
+    number = sum(image not in patients.of for image in images) if patients.of else 0
     return (
         [f"the patient of {number} of the {len(images)} images is not known, so each counts as one"] if number else []
     )

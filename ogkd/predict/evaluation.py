@@ -36,9 +36,10 @@ from ogkd.runs.folder import FINGERPRINTS, FORMAT, PREDICTIONS, RESULTS, version
 from ogkd.runs.notes import phantom_note
 from ogkd.runs.protocols import Places
 from ogkd.runs.registry import method_class
-from ogkd.runs.spec import shots_word
+from ogkd.runs.spec import is_name, shots_word
 
 CARD = "card.md"
+RARE = 0.01  # a share of flagged images that is so improbable for images like the validation images is a warning
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,10 @@ class Evaluation:
 def default_output(prompt: TrainedPrompt, name: str) -> Path:
     """Where an evaluation on the folder called `name` is written, unless the user chooses."""
     end = f"seed{prompt.seed}" if prompt.seed >= 0 else prompt.origin.resolve().name
+    source = prompt.dataset if is_name(prompt.dataset) else "prompt"  # a prompt from elsewhere may say anything
     level = Path(prompt.backbone.removeprefix("hf-hub:")).name
     shots = f"shots_{shots_word(prompt.shots)}"
-    return Places().output.joinpath("evaluated", prompt.dataset, name, shots, prompt.method, level, end)
+    return Places().output.joinpath("evaluated", source, name, shots, prompt.method, level, end)
 
 
 def matched(
@@ -82,7 +84,7 @@ def matched(
 
     Raises UserError for a class that is neither in the mapping nor trained, and for a name in the mapping that is none.
     """
-    mine, theirs = places(list(mapping), classes), places([*filter(None, mapping.values())], trained)
+    mine, theirs = places(list(mapping), classes), places(list(dict.fromkeys(mapping.values())), trained)
     for old, new in mapping.items():
         if old not in mine:
             near = did_you_mean(old, classes)
@@ -129,7 +131,9 @@ def evaluate(
     ]
     if not labelled:
         raise UserError(f"All classes in {folder.path} are left out or empty: there is no image to test.")
-    prints = _fingerprints(predictor, folder.path, labelled)
+    of_files = file_hashes([str(folder.path / image) for image, _ in labelled], FileMemory(None))
+    hashes = dict(zip([image for image, _ in labelled], of_files.values(), strict=True))
+    prints = _fingerprints(prompt, labelled, hashes)
     _check_output(output, prints, replace)
     images = [Named(folder.path / image, image, folder.path) for image, _ in labelled]
     rows, unread, several, blank = list[tuple[str, int, np.ndarray]](), list[str](), 0, 0
@@ -146,7 +150,7 @@ def evaluate(
     groups = numbered([folder.patients.get(image) for image in names])
     predictions = Predictions(names, np.array(labels), np.stack(logits), prompt.classnames, groups)
     warnings = [
-        *_shared(prompt, folder.path, labelled),
+        *_shared(prompt, hashes),
         *_some(len(unread), len(images), "could not be read and", "left out"),
         *_some(blank, len(rows), "", "blank"),
         *(f"the class {name} of the folder is left out" for name, other in meant.items() if not other),
@@ -168,21 +172,21 @@ def evaluate(
     return result
 
 
-def _fingerprints(predictor: Predictor, folder: Path, labelled: Sequence[tuple[str, int]]) -> dict[str, str | None]:
+def _fingerprints(
+    prompt: TrainedPrompt, labelled: Sequence[tuple[str, int]], hashes: Mapping[str, str]
+) -> dict[str, str | None]:
     """What is tested and on what, in the terms of a run's results.json."""
-    prompt = predictor.prompt
     tensors = {
         f"{model}.{name}": value.contiguous()
         for model, state in prompt.learned.items()
         for name, value in state.items()
         if isinstance(value, torch.Tensor)
     }
-    hashes = file_hashes([str(folder / image) for image, _ in labelled], FileMemory(None))
     return {
         "weights": prompt.fingerprint,
         "checkpoint": hashlib.sha256(save(tensors)).hexdigest() if tensors else None,
         "dataset": text_hash([[image, label] for image, label in labelled] + [list(prompt.classnames)]),
-        "test_images": text_hash({image: hashes[str(folder / image)] for image, _ in labelled}),
+        "test_images": text_hash(dict(hashes)),
     }
 
 
@@ -202,15 +206,14 @@ def _check_output(output: Path, prints: Mapping[str, str | None], replace: bool)
         )
 
 
-def _shared(prompt: TrainedPrompt, folder: Path, labelled: Sequence[tuple[str, int]]) -> list[str]:
+def _shared(prompt: TrainedPrompt, hashes: Mapping[str, str]) -> list[str]:
     """A phrase about images that the prompt was trained or validated on; its run remembers their hashes."""
     learned = fingerprints.read(prompt.origin / FINGERPRINTS).get("images")
     if not isinstance(learned, dict):
         return []
     known = set(learned.values())
-    hashes = file_hashes([str(folder / image) for image, _ in labelled], FileMemory(None))
-    number = sum(hashes[str(folder / image)] in known for image, _ in labelled)
-    return _some(number, len(labelled), "", "byte-identical to images that the prompt was trained or validated on")
+    number = sum(of in known for of in hashes.values())
+    return _some(number, len(hashes), "", "byte-identical to images that the prompt was trained or validated on")
 
 
 def _some(number: int, total: int, before: str, what: str) -> list[str]:
@@ -239,11 +242,9 @@ def _results(
         "DATASET": {"NAME": "ImageFolder", "ROOT": str(folder.path.parent), "FOLDER": folder.name},
     }
     flagged = None if threshold is None else int(threshold.exceeded(predictions.logits).sum())
-    if flagged and threshold and flagged > 2 * threshold.expected * len(predictions):
-        expected = f"{threshold.expected:.1%} of images like the validation images would be"
-        unlike = [f"{flagged} of the {counted(len(predictions), 'image')} are {UNLIKE}, {expected}"]
-    else:
-        unlike = []
+    unlike = []
+    if flagged and threshold and threshold.chance(flagged, len(predictions)) < RARE:
+        unlike = _some(flagged, len(predictions), "", f"{UNLIKE}, where {threshold.expected:.1%} are expected")
     note = phantom_note(prompt.backbone)
     changed = read_results(prompt.origin / RESULTS).get("changed") if (prompt.origin / RESULTS).is_file() else None
     return {

@@ -8,6 +8,7 @@ import numpy as np
 
 from ogkd.core.escape import markdown
 from ogkd.core.words import counted, sentence
+from ogkd.data.same_classes import spelling
 from ogkd.evaluation import shares
 from ogkd.evaluation.predictions import Predictions, units
 from ogkd.predict.card import measured, table
@@ -20,9 +21,10 @@ def evaluation_card(prompt: TrainedPrompt, predictions: Predictions, results: di
     title, backbone, source, name = map(
         markdown, (results["title"], _last(prompt.backbone), results["source"], results["dataset"])
     )
-    classes = {old: new for old, new in results["classes"].items() if old != new}
     renamed = [
-        f"“{markdown(old)}” counts as {markdown(new) or 'nothing: it is left out'}." for old, new in classes.items()
+        f"“{markdown(old)}” counts as {markdown(new)}." if new else f"“{markdown(old)}” is left out."
+        for old, new in results["classes"].items()
+        if spelling(old) != spelling(new)
     ]
     images = f"{results['shots']} per class" if results["shots"] > 0 else "all images"
     seed = f", seed {results['seed']}" if results["seed"] >= 0 else ""
@@ -33,11 +35,15 @@ def evaluation_card(prompt: TrainedPrompt, predictions: Predictions, results: di
 
 ## What was evaluated
 
-- Prompt: {title} for the frozen vision-language model {backbone}, trained on {source} ({images}, {
-        counted(len(prompt.labels), "image")
-    } in all{seed}). Nothing was trained or chosen for this evaluation.
-- Images: all {basis(predictions)} in {name}, by their own labels.
-{"".join(f"- {line}{chr(10)}" for line in renamed)}
+{
+        _bullets(
+            f"Prompt: {title} for the frozen vision-language model {backbone}, trained on {source} ({images}, "
+            f"{counted(len(prompt.labels), 'image')} in all{seed}). Nothing was trained or chosen for this evaluation.",
+            f"Images: {basis(predictions)}, all that could be read in {name}, by their own labels.",
+            *renamed,
+        )
+    }
+
 {class_table(prompt, predictions)}
 
 Sensitivity is the share of a class's images for which the class is the answer.
@@ -53,15 +59,20 @@ Sensitivity is the share of a class's images for which the class is the answer.
 ## What to know about it
 
 {
-        "".join(f"- {line}{chr(10)}" for line in remarks)
-    }- Images of other scanners, hospitals, protocols or patient groups may be classified much worse, and with the same
-  confidence.
-- The labels count as true. If the two places label differently, the difference counts as error.
-- The check for images that are {
-        UNLIKE
-    } sees only what changes the agreement with all classes. An image that it does not
-  flag can still show something that no class stands for.
+        _bullets(
+            *remarks,
+            "Images of other scanners, hospitals, protocols or patient groups may be classified much worse, and with "
+            "the same confidence.",
+            "The labels count as true. If the two places label differently, the difference counts as error.",
+            f"The check for images that are {UNLIKE} sees only what changes the agreement with all classes. An image "
+            "that it does not mark can still show something that no class stands for.",
+        )
+    }
 """
+
+
+def _bullets(*lines: str) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def basis(predictions: Predictions) -> str:

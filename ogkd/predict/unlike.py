@@ -32,6 +32,14 @@ class Threshold(NamedTuple):
         """Whether each image is flagged, (N,) bool, by its logits (N, C)."""
         return energies(logits) > self.energy
 
+    def chance(self, flagged: int, number: int) -> float:
+        """The probability that so many of `number` images, or more, are flagged if they are like the validation images:
+        then their share is of a beta distribution, and their number of a beta-binomial one."""
+        from scipy.stats import betabinom  # predict.py starts faster without
+
+        above = round(self.expected * (self.images + 1))
+        return float(betabinom.sf(flagged - 1, number, above, self.images + 1 - above))
+
     def __str__(self) -> str:
         few = "" if self.expected <= FALSE_ALARMS else f", as there are only {self.images} validation images"
         return (
