@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.name and not is_name(args.name):
         raise UserError(f"--name must be a name, not a path: '{args.name}'.")
     mapping = dict(pair(word) for word in args.mapping)
+    if len(mapping) < len(args.mapping):
+        raise UserError("--as names a class of FOLDER twice: give each one trained class.")
     folder = args.folder.absolute()
     labelled = labels.labels_of(folder, args, whole=True) if args.labels else labels.class_folders(folder, whole=True)
     images = [path for paths in labelled.classes.values() for path in paths]

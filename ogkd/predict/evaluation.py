@@ -193,6 +193,8 @@ def _fingerprints(
 def _check_output(output: Path, prints: Mapping[str, str | None], replace: bool) -> None:
     """Raise UserError if the output folder is a run's, or holds another evaluation that is not to be replaced."""
     if not (output / RESULTS).is_file():
+        if output.is_file():
+            raise UserError(f"{output} is a file: give a folder with --output.")
         if output.is_dir() and any(output.iterdir()) and not (output / PREDICTIONS).is_file():
             raise UserError(f"{output} holds other files: give a new folder with --output.")
         return

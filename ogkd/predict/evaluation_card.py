@@ -113,7 +113,7 @@ def flagged(results: dict[str, Any]) -> str:
     are = "is" if number == 1 else "are"
     return (
         f"{number} of the {counted(total, 'image')} ({number / total:.1%}) {are} {UNLIKE} by the energy of the logits. "
-        f"For comparison: {Threshold(**unlike['threshold'])}."
+        f"{Threshold(**unlike['threshold'])}"
     )
 
 

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ogkd.core.words import counted
+
 FALSE_ALARMS = 0.05  # the wanted share of flagged images among those that are like the training images
 UNLIKE = "unlike the training images"
 
@@ -41,10 +43,10 @@ class Threshold(NamedTuple):
         return float(betabinom.sf(flagged - 1, number, above, self.images + 1 - above))
 
     def __str__(self) -> str:
-        few = "" if self.expected <= FALSE_ALARMS else f", as there are only {self.images} validation images"
+        few = "" if self.expected <= FALSE_ALARMS else ", as there are so few"
         return (
-            f"flagged are {self.flagged} of the {self.images} validation images, and {self.expected:.1%} of images "
-            f"like these are expected to be{few}"
+            f"Of the {counted(self.images, 'validation image')} {self.flagged} {'is' if self.flagged == 1 else 'are'}; "
+            f"of images like these, {self.expected:.1%} are expected to be{few}."
         )
 
 

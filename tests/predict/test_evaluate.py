@@ -111,7 +111,8 @@ def test_tables_and_pages_show_an_evaluation_as_a_transfer(evaluated, command, t
 def test_a_class_that_was_not_trained_is_refused_until_it_is_mapped_or_left_out(command, run, clinic, tmp_path):
     said = refused(command, run, clinic, "--as", AS[0], "--output", tmp_path / "out")
     assert "'cyst'" in said and '--as "cyst=' in said and "simple cyst" in said
-    assert "are tumour" not in refused(command, run, clinic, "--as", "=smooth mass")
+    assert "--as takes" in refused(command, run, clinic, "--as", "=smooth mass")
+    assert "twice" in refused(command, run, clinic, "--as", "tumour=smooth mass", "tumour=simple cyst")
     assert "the classes in" in refused(command, run, clinic, "--as", "tumor=smooth mass")
     assert "(did you mean 'smooth mass'?)" in refused(command, run, clinic, "--as", "tumour=smooth mas")
     assert not (tmp_path / "out").exists()
