@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"\n{done.results['title']}, trained on {prompt.dataset}, on all {basis(done.predictions)} in {name}\n")
     print(table(["metric", "value", "95 % interval"], measured(done.predictions)), "", sep="\n")
     print(class_table(prompt, done.predictions), "", sep="\n")
-    print(intervals_over(done.predictions), calibration(done.results), flagged(done.results), "", sep="\n")
+    print(intervals_over(done.predictions), calibration(done.results), flagged(prompt, done.results), "", sep="\n")
     for note in done.results["notes"]:
         print(f"Note: {note}")
     for phrase in done.results["warnings"]:

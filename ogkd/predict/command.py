@@ -22,10 +22,10 @@ from ogkd.core.images import is_blank, load_image
 from ogkd.core.places import command
 from ogkd.data.beside import beside_by_name
 from ogkd.data.listing import list_files
-from ogkd.predict.unlike import UNLIKE, Threshold
+from ogkd.evaluation.unlike import UNLIKE, Reference
 
 if TYPE_CHECKING:
-    from ogkd.predict.predictor import Predictor
+    from ogkd.predict.predictor import Answers, Predictor
 
 SHOWN = 3  # classes per image
 READERS = 4  # images read at a time
@@ -109,10 +109,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     classes = class_list(args.classes) if args.classes is not None else None
     images = list(named_images(args.images, sys.stdin))
     with contextlib.redirect_stdout(sys.stderr):  # standard output is only for answers
-        predictor, temperature, threshold = ready(args.run, classes, args.backbone, args.calibrated)
+        predictor, temperature, reference = ready(args.run, classes, args.backbone, args.calibrated)
         if args.heatmaps:
             predictor.require_patches()
-    predictions = classify(predictor, images, temperature, threshold, args.abstain, args.batch, args.heatmaps)
+    predictions = classify(predictor, images, temperature, reference, args.abstain, args.batch, args.heatmaps)
     unread = several = blank = unlike = 0
     with writer(args.csv, predictor.classnames) as write:
         for answer in shown_progress(predictions, len(images), bool(args.csv)):
@@ -178,10 +178,10 @@ def named_images(words: Iterable[str], standard_input: TextIO) -> Iterator[Named
 
 def ready(
     run: str, classes: list[str] | None, backbone: str, calibrated: bool
-) -> tuple[Predictor, float, Threshold | None]:
-    """The prompt ready to classify, the temperature for its logits and the threshold of images that are unlike the
-    training images; prints what is used to standard output. For other classes than the trained ones there is neither a
-    temperature nor a threshold."""
+) -> tuple[Predictor, float, Reference | None]:
+    """The prompt ready to classify, the temperature for its logits and what images are compared with to find those
+    unlike the training images; prints what is used to standard output. For other classes than the trained ones there is
+    neither."""
     from ogkd.predict.export import (
         load_prompt,  # only now, so that wrong arguments are reported before PyTorch is loaded
     )
@@ -189,10 +189,10 @@ def ready(
     from ogkd.runs.notes import phantom_note
 
     prompt = load_prompt(run)
-    temperature, threshold = 1.0, prompt.threshold
+    temperature, reference = 1.0, prompt.reference
     others = classes is not None and set(classes) != set(prompt.classnames)
     if others:
-        calibrated, threshold = False, None
+        calibrated, reference = False, None
     if calibrated:
         if prompt.temperature is None:
             raise UserError(
@@ -218,14 +218,14 @@ def ready(
     note = phantom_note(prompt.backbone)
     if note:
         print(f"Note: {note}")
-    return predictor, temperature, threshold
+    return predictor, temperature, reference
 
 
 def classify(
     predictor: Predictor,
     images: Sequence[Named],
     temperature: float = 1.0,
-    threshold: Threshold | None = None,
+    reference: Reference | None = None,
     abstain: float | None = None,
     batch: int = 0,
     heatmaps: Path | None = None,
@@ -234,35 +234,34 @@ def classify(
     from ogkd.predict.predictor import probabilities
 
     targets = heatmap_files(heatmaps, images) if heatmaps else [None] * len(images)
-    answers = logits_of(predictor, images, batch, bool(heatmaps))
-    for (read, logits, patch_logits), target in zip(answers, targets, strict=True):
-        if read.picture is None or logits is None:
+    for (read, answer), target in zip(answers(predictor, images, batch, bool(heatmaps)), targets, strict=True):
+        if read.picture is None or answer is None:
             yield Prediction(read.image, problem=read.problem)
             continue
-        chances = probabilities(logits[None], temperature)[0]
-        answer = prediction(read.image, predictor.classnames, chances, abstain)
+        chances = probabilities(answer.logits, temperature)[0]
+        result = prediction(read.image, predictor.classnames, chances, abstain)
         if target is not None:
-            evidence = cast(np.ndarray, patch_logits)[:, chances.argmax()]
-            _save_heatmap(target, predictor.view(read.picture), evidence, answer)
-        unlike = None if threshold is None else bool(threshold.exceeded(logits[None])[0])
-        yield answer._replace(frames=read.frames, blank=is_blank(read.picture), unlike=unlike)
+            evidence = cast(np.ndarray, answer.patch_logits)[0, :, chances.argmax()]
+            _save_heatmap(target, predictor.view(read.picture), evidence, result)
+        unlike = None if reference is None else bool(reference.exceeded(answer.features)[0])
+        yield result._replace(frames=read.frames, blank=is_blank(read.picture), unlike=unlike)
 
 
-def logits_of(
+def answers(
     predictor: Predictor, images: Sequence[Named], batch: int = 0, patches: bool = False
-) -> Iterator[tuple[Read, np.ndarray | None, np.ndarray | None]]:
-    """Each image with its logits (C,) and, on request, those of each patch (P, C), in order; without for an image that
-    cannot be read."""
+) -> Iterator[tuple[Read, Answers | None]]:
+    """Each image with what the predictor computes of it, arrays of one row, in order; None for an image that cannot be
+    read."""
     for reads in in_batches(images, predictor.frame, batch or predictor.images_at_once):
         sound = [read.picture for read in reads if read.picture is not None]
-        answers = predictor(sound, patches) if sound else None
+        computed = predictor(sound, patches) if sound else None
         rows = iter(range(len(sound)))
         for read in reads:
-            if answers is None or read.picture is None:
-                yield read, None, None
-                continue
-            row = next(rows)
-            yield read, answers.logits[row], None if answers.patch_logits is None else answers.patch_logits[row]
+            if computed is None or read.picture is None:
+                yield read, None
+            else:
+                row = slice(start := next(rows), start + 1)
+                yield read, type(computed)(*(values if values is None else values[row] for values in computed))
 
 
 def in_batches(images: Sequence[Named], frame: int, size: int) -> Iterator[list[Read]]:

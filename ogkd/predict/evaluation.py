@@ -25,11 +25,11 @@ from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.doubts import doubts
 from ogkd.evaluation.metrics import expected_calibration_error, summary, with_temperature
 from ogkd.evaluation.predictions import Predictions, numbered
-from ogkd.predict.command import Named, logits_of
+from ogkd.evaluation.unlike import UNLIKE
+from ogkd.predict.command import Named, answers
 from ogkd.predict.evaluation_card import evaluation_card
-from ogkd.predict.predictor import Predictor
+from ogkd.predict.predictor import Answers, Predictor
 from ogkd.predict.trained import TrainedPrompt
-from ogkd.predict.unlike import UNLIKE
 from ogkd.runs import fingerprints
 from ogkd.runs.config import in_json
 from ogkd.runs.folder import FINGERPRINTS, FORMAT, PREDICTIONS, RESULTS, versions
@@ -136,19 +136,21 @@ def evaluate(
     prints = _fingerprints(prompt, labelled, hashes)
     _check_output(output, prints, replace)
     images = [Named(folder.path / image, image, folder.path) for image, _ in labelled]
-    rows, unread, several, blank = list[tuple[str, int, np.ndarray]](), list[str](), 0, 0
-    answers = progress(logits_of(predictor, images, batch), "evaluate", total=len(images), unit="image")
-    for (image, label), (read, logits, _) in zip(labelled, answers, strict=True):
-        if logits is None or read.picture is None:
+    rows, unread, several, blank = list[tuple[str, int, Answers]](), list[str](), 0, 0
+    computed = progress(answers(predictor, images, batch), "evaluate", total=len(images), unit="image")
+    for (image, label), (read, answer) in zip(labelled, computed, strict=True):
+        if answer is None or read.picture is None:
             unread.append(read.problem)
             continue
-        rows.append((image, label, logits))
+        rows.append((image, label, answer))
         several, blank = several + (read.frames > 1), blank + is_blank(read.picture)
     if not rows:
         raise UserError(f"None of the {len(images)} images in {folder.path} could be read. {unread[0]}")
-    names, labels, logits = zip(*rows, strict=True)
+    names, labels, found = zip(*rows, strict=True)
     groups = numbered([folder.patients.get(image) for image in names])
-    predictions = Predictions(names, np.array(labels), np.stack(logits), prompt.classnames, groups)
+    predictions = Predictions(
+        names, np.array(labels), np.concatenate([answer.logits for answer in found]), prompt.classnames, groups
+    )
     warnings = [
         *_shared(prompt, hashes),
         *_some(len(unread), len(images), "could not be read and", "left out"),
@@ -156,7 +158,10 @@ def evaluate(
         *(f"the class {name} of the folder is left out" for name, other in meant.items() if not other),
         *_absent(predictions),
     ]
-    results = _results(predictor, folder, meant, predictions, prints) | {"seconds": time.perf_counter() - started}
+    features = np.concatenate([answer.features for answer in found])
+    results = _results(predictor, folder, meant, predictions, features, prints) | {
+        "seconds": time.perf_counter() - started
+    }
     results["warnings"] = [*warnings, *results["warnings"]]
     if several:
         results["notes"].append(
@@ -234,19 +239,20 @@ def _results(
     folder: LabelledFolder,
     meant: Mapping[str, str],
     predictions: Predictions,
+    features: np.ndarray,
     prints: Mapping[str, str | None],
 ) -> dict[str, Any]:
     """The content of results.json."""
-    prompt, threshold = predictor.prompt, predictor.prompt.threshold
+    prompt, reference = predictor.prompt, predictor.prompt.reference
     measured, kind = summary(predictions), method_class(prompt.method)
     config = {
         **prompt.config,
         "DATASET": {"NAME": "ImageFolder", "ROOT": str(folder.path.parent), "FOLDER": folder.name},
     }
-    flagged = None if threshold is None else int(threshold.exceeded(predictions.logits).sum())
+    flagged = 0 if reference is None else int(reference.exceeded(features).sum())
     unlike = []
-    if flagged and threshold and threshold.chance(flagged, len(predictions)) < RARE:
-        unlike = _some(flagged, len(predictions), "", f"{UNLIKE}, where {threshold.expected:.1%} are expected")
+    if reference is not None and reference.chance(flagged, len(features)) < RARE:
+        unlike = _some(flagged, len(features), "", f"{UNLIKE}, where {reference.expected:.1%} are expected")
     note = phantom_note(prompt.backbone)
     changed = read_results(prompt.origin / RESULTS).get("changed") if (prompt.origin / RESULTS).is_file() else None
     return {
@@ -266,7 +272,7 @@ def _results(
         "classes": dict(meant),
         **measured,
         "calibrated": _calibrated(predictions, prompt.temperature),
-        "unlike": threshold and {"images": flagged, "threshold": threshold._asdict()},
+        "unlike": reference and {"images": flagged, "reference": reference.numbers},
         "warnings": [*unlike, *doubts(measured["confusion_matrix"], predictions.classnames, None)],
         "notes": [note] if note else [],
         "versions": versions(),

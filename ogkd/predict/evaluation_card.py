@@ -11,9 +11,9 @@ from ogkd.core.words import counted, sentence
 from ogkd.data.same_classes import spelling
 from ogkd.evaluation import shares
 from ogkd.evaluation.predictions import Predictions, units
+from ogkd.evaluation.unlike import UNLIKE
 from ogkd.predict.card import measured, table
 from ogkd.predict.trained import TrainedPrompt
-from ogkd.predict.unlike import UNLIKE, Threshold
 
 
 def evaluation_card(prompt: TrainedPrompt, predictions: Predictions, results: dict[str, Any]) -> str:
@@ -54,7 +54,7 @@ Sensitivity is the share of a class's images for which the class is the answer.
 
 {intervals_over(predictions)} {calibration(results)}
 
-{flagged(results)}
+{flagged(prompt, results)}
 
 ## What to know about it
 
@@ -64,8 +64,8 @@ Sensitivity is the share of a class's images for which the class is the answer.
             "Images of other scanners, hospitals, protocols or patient groups may be classified much worse, and with "
             "the same confidence.",
             "The labels count as true. If the two places label differently, the difference counts as error.",
-            f"The check for images that are {UNLIKE} sees only what changes the agreement with all classes. An image "
-            "that it does not mark can still show something that no class stands for.",
+            f"The check for images that are {UNLIKE} finds other kinds of images, not bad quality or another scanner. "
+            "An image that it does not mark can still show something that no class stands for.",
         )
     }
 """
@@ -104,16 +104,18 @@ def calibration(results: dict[str, Any]) -> str:
     )
 
 
-def flagged(results: dict[str, Any]) -> str:
+def flagged(prompt: TrainedPrompt, results: dict[str, Any]) -> str:
     """How many images are unlike the training images."""
-    unlike = results["unlike"]
-    if unlike is None:
-        return f"How many images are {UNLIKE} is not known: the prompt was stored without validation images."
-    number, total = unlike["images"], results["num_test"]
+    if prompt.reference is None:
+        return (
+            f"How many images are {UNLIKE} is not known: the prompt has no mean features of validation images (two per "
+            "class at least), or is of an earlier version."
+        )
+    number, total = results["unlike"]["images"], results["num_test"]
     are = "is" if number == 1 else "are"
     return (
-        f"{number} of the {counted(total, 'image')} ({number / total:.1%}) {are} {UNLIKE} by the energy of the logits. "
-        f"{Threshold(**unlike['threshold'])}"
+        f"{number} of the {counted(total, 'image')} ({number / total:.1%}) {are} {UNLIKE} by the image features. "
+        f"{prompt.reference}"
     )
 
 

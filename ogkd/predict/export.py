@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -18,15 +19,17 @@ from ogkd.core.dicom import MIDDLE
 from ogkd.core.network import trouble
 from ogkd.core.places import command
 from ogkd.core.schema import TEXTS, Rule, mismatch, number, one_of, read_record, whole
+from ogkd.evaluation.unlike import SHAPE as UNLIKE_SHAPE
+from ogkd.evaluation.unlike import reference
 from ogkd.models.sources import HUB_MODELS, Repository, from_hub
 from ogkd.predict.trained import TrainedPrompt, from_run
-from ogkd.predict.unlike import Threshold
 from ogkd.runs.config import defaults
 from ogkd.runs.folder import RESULTS, versions
 from ogkd.runs.ranges import MOST_SHOTS
 from ogkd.runs.registry import method_class
 
 TENSORS, CONFIG, CARD = FILES = ("prompt.safetensors", "config.json", "README.md")
+MEANS = "unlike.means"  # the tensor of mean features of classes (ogkd/evaluation/unlike.py)
 KIND, FORMAT = "trained prompt", 1
 HUB = "hf-hub:"
 IMAGE_KEYS = ("FRAME", "RESIZE", "SIZE", "INTERPOLATION", "TRANSFORMS", "PIXEL_MEAN", "PIXEL_STD", "NO_TRANSFORM")
@@ -43,7 +46,7 @@ SHAPE = {
     "temperature": (number(above=0), None),
     "validation_images": int,
     "sentences": (_SENTENCES, None),
-    "unlike?": ({"energy": float, "expected": number(0, 1), "images": int, "flagged": int}, None),
+    "unlike?": (UNLIKE_SHAPE, None),
     "shots?": int,
     "seed?": int,
 }
@@ -109,7 +112,7 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
         "images": {key: (defaults()["INPUT"] | prompt.config["INPUT"])[key] for key in IMAGE_KEYS},
         "temperature": prompt.temperature,
         "validation_images": prompt.validation_images,
-        "unlike": prompt.threshold and prompt.threshold._asdict(),
+        "unlike": prompt.reference and prompt.reference.numbers,
         "sentences": sentences,
         "shots": prompt.shots,
         "seed": prompt.seed,
@@ -122,6 +125,8 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
         for model, state in prompt.learned.items()
         for name, value in state.items()
     }
+    if prompt.reference is not None:
+        tensors[MEANS] = torch.from_numpy(prompt.reference.means)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / TENSORS) as temporary:
         temporary.write_bytes(save(tensors, metadata={"format": "pt"}))
@@ -154,6 +159,7 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
     try:
         with safe_open(folder / TENSORS, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        means = tensors.pop(MEANS, None)
         learned: dict[str, dict] = {}
         for name, value in tensors.items():
             model, _, rest = name.partition(".")
@@ -174,16 +180,16 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
             fingerprint=config["backbone"]["fingerprint"],
             stored_temperature=config["temperature"],
             validation=None,
-            stored_threshold=Threshold(**{name: config["unlike"][name] for name in Threshold._fields})
-            if config.get("unlike")
-            else None,
             validation_images=config["validation_images"],
             dataset=config["dataset"],
             prompts_name=config["dataset"],
             sentences=config["sentences"],
             origin=Path(origin) if origin is not None and not str(origin).startswith(HUB) else folder,
+            reference=reference(means.numpy(), config["unlike"])
+            if config.get("unlike") and means is not None
+            else None,
         )
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{folder / TENSORS} cannot be read ({first_line(error)}): fetch or export it again.") from None
 
 

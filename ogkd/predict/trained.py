@@ -18,10 +18,10 @@ from ogkd.data.given import GivenImages
 from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.metrics import TEMPERATURES, fit_temperature
 from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.unlike import Reference
 from ogkd.models import model_named
-from ogkd.predict.unlike import Threshold, threshold
 from ogkd.runs.config import check_values, extend_config, merge_plain, plain, trained_on
-from ogkd.runs.folder import RESULTS, VALIDATION
+from ogkd.runs.folder import REFERENCE, RESULTS, VALIDATION
 from ogkd.runs.learned_classes import learned_classes
 from ogkd.runs.records import CONFIG, drawn_images, run_config
 from ogkd.runs.registry import is_built_here
@@ -36,12 +36,12 @@ class TrainedPrompt:
     labels: the labels of the training images, as indices into `classnames`.
     learned: for each registered model, tensors by name; empty for a method that learns nothing.
     fingerprint: the fingerprint of the backbone's weights.
-    stored_temperature, stored_threshold, validation: a temperature and a threshold fitted earlier, or the validation
-        predictions to fit them to.
+    stored_temperature, validation: a temperature fitted earlier, or the validation predictions to fit one to.
     validation_images: the number of validation images.
     prompts_name, sentences: the name of the teacher's sentences, or the sentences themselves, for a method that uses
         them to classify.
     origin: the folder that it was read from.
+    reference: what images are compared with to find those unlike the training images; None if it is not known.
     """
 
     config: dict
@@ -56,27 +56,16 @@ class TrainedPrompt:
     prompts_name: str
     sentences: Mapping[str, list[str]] | None
     origin: Path
-    stored_threshold: Threshold | None = None
+    reference: Reference | None = None
 
     @cached_property
     def temperature(self) -> float | None:
         """Divide logits by it for calibrated probabilities. None without validation images, or if there are too few to
         fit it, in which case the best temperature is unbounded."""
-        value = self.stored_temperature
-        if value is None and self._validation is not None:
-            value = fit_temperature(self._validation)
+        value, stored = self.stored_temperature, self.validation
+        if value is None and stored is not None:
+            value = fit_temperature(Predictions.load(stored) if isinstance(stored, Path) else stored)
         return value if value is not None and TEMPERATURES[0] < value < TEMPERATURES[1] else None
-
-    @cached_property
-    def threshold(self) -> Threshold | None:
-        """When an image counts as unlike the training images; None without validation images."""
-        stored = self._validation
-        return self.stored_threshold if stored is None else threshold(stored.logits)
-
-    @cached_property
-    def _validation(self) -> Predictions | None:
-        stored = self.validation
-        return Predictions.load(stored) if isinstance(stored, Path) else stored
 
     @property
     def method(self) -> str:
@@ -155,10 +144,13 @@ def from_run(folder: str | Path) -> TrainedPrompt:
         prompts_name=Path(name).name,
         sentences=None,
         origin=folder,
+        reference=Reference.load(folder / REFERENCE),
     )
 
 
-def from_trainer(trainer: ClipTrainer, validation: Predictions | None, origin: Path) -> TrainedPrompt:
+def from_trainer(
+    trainer: ClipTrainer, validation: Predictions | None, reference: Reference | None, origin: Path
+) -> TrainedPrompt:
     """What a trainer on a data set that was passed in has learned so far."""
     dataset = cast(GivenImages, trainer.dm.dataset)
     return TrainedPrompt(
@@ -174,6 +166,7 @@ def from_trainer(trainer: ClipTrainer, validation: Predictions | None, origin: P
         prompts_name=dataset.prompts_name,
         sentences=dataset.sentences if trainer.method.needs_sentences else None,
         origin=origin,
+        reference=reference,
     )
 
 

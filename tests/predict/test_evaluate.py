@@ -16,10 +16,10 @@ from PIL import Image
 from ogkd.core import UserError
 from ogkd.evaluation.collect import collect
 from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.unlike import FALSE_ALARMS, UNLIKE, fit
 from ogkd.predict.evaluation import matched
 from ogkd.predict.export import export, load_prompt
 from ogkd.predict.predictor import probabilities
-from ogkd.predict.unlike import FALSE_ALARMS, UNLIKE, threshold
 from tests.support.check_method import SmallRuns
 
 HERE = {"tumour": "smooth mass", "cyst": "simple cyst"}  # the clinic's words for two trained classes
@@ -40,7 +40,7 @@ def clinic(tmp_path, data) -> Path:
         place = tmp_path / "clinic" / part / mine
         place.mkdir(parents=True)
         for number, patient in enumerate(("p1", "p1", "p2")):
-            source = data / "Phantom" / "Phantom" / trained.replace(" ", "_") / f"00{number + 9}.png"
+            source = data / "Phantom" / "Phantom" / trained.replace(" ", "_") / f"{number + 10:03d}.png"
             shutil.copy(source, place / f"{patient}_{mine}_{number}.png")
     (tmp_path / "clinic" / "test" / "tumour").mkdir()
     shutil.move(tmp_path / "clinic/train/tumour/p2_tumour_2.png", tmp_path / "clinic/test/tumour")
@@ -94,7 +94,8 @@ def test_an_exported_prompt_gives_the_same_results(evaluated, run, tmp_path):
     assert (others.logits == predictions.logits).all()
     for name in ("accuracy", "calibrated", "unlike", "shots", "seed", "fingerprints"):
         assert mine[name] == theirs[name]
-    assert load_prompt(tmp_path / "exported").threshold == load_prompt(run).threshold
+    here, there = load_prompt(run).reference, load_prompt(tmp_path / "exported").reference
+    assert here.numbers == there.numbers and (here.means == there.means).all()
 
 
 def test_tables_and_pages_show_an_evaluation_as_a_transfer(evaluated, command, tmp_path):
@@ -179,15 +180,17 @@ def test_nothing_else_is_overwritten(evaluated, command, run, clinic, data, tmp_
     assert "holds other files" in refused(command, run, clinic, "--as", *AS, "--output", tmp_path / "mine")
 
 
-@given(st.integers(1, 200), st.integers(0, 10**6))
-def test_few_images_like_the_validation_images_are_flagged(number, seed):
-    logits = np.random.default_rng(seed).normal(size=(number, 3))
-    found = threshold(logits)
-    assert found.exceeded(logits).sum() == found.flagged <= FALSE_ALARMS * number
-    assert found.expected == 1 / (number + 1) if number < 39 else found.expected <= FALSE_ALARMS
+@given(st.integers(1, 60), st.integers(0, 10**6))
+def test_few_images_like_the_validation_images_are_flagged(pairs, seed):
+    features = np.random.default_rng(seed).normal(size=(2 * pairs, 3))
+    found = fit(features, np.arange(2 * pairs) // 2)
+    assert found.flagged <= FALSE_ALARMS * 2 * pairs
+    assert found.exceeded(features).sum() <= found.flagged  # the mean of a class is nearer to its own images
+    assert found.expected == 1 / (2 * pairs + 1) if pairs < 19 else found.expected <= FALSE_ALARMS
+    assert fit(features[:-1], np.arange(2 * pairs - 1) // 2) is None  # one image of a class: it would be its own mean
 
 
-def test_an_image_that_agrees_with_no_class_is_flagged_in_predict(run, command, tmp_path):
+def test_an_image_of_another_kind_is_flagged_in_predict(run, command, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
     done = command(["predict.py", str(run), str(tmp_path / "noise.png")])
