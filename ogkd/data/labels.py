@@ -265,8 +265,8 @@ def chosen_patients(folder: str | Path, args: argparse.Namespace, labels: Labels
     """Find each image's patient as the options say: by --patients, else by the column of the labels' table, else by
     what the folder records (`known_patients`). Raises UserError as `patients_of` does."""
     if args.patients:
-        columns = ("", "") if args.labels else (args.patient_column, args.image_column)
-        return patients_of(images, args.patients, *columns, one_per_image=args.else_one_per_image)
+        column, image_column = ("", "") if args.labels else (args.patient_column, args.image_column)
+        return patients_of(images, args.patients, column, image_column, args.else_one_per_image)
     if labels.table and labels.rows and labels.patient_column:
         return patients_in(labels.table, labels.rows, images, args.patient_column, args.else_one_per_image)
     return known_patients(folder, images)
