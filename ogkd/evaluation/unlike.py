@@ -82,8 +82,9 @@ class Reference:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 return reference(stored["means"], {name: stored[name].item() for name in SHAPE})
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise UserError(f"{path} is corrupt ({error}): train the run again with --rerun, or delete it.") from None
+        except Exception as error:  # a corrupt archive makes zipfile, zlib and numpy raise almost anything
+            reason = f"{type(error).__name__}: {error}"
+            raise UserError(f"{path} is corrupt ({reason}): delete it, or train the run again (--rerun).") from None
 
     def __str__(self) -> str:
         few = "" if self.expected <= FALSE_ALARMS else ", as there are so few"

@@ -197,6 +197,17 @@ def test_an_image_of_another_kind_is_flagged_in_predict(run, command, tmp_path):
     assert UNLIKE in done.stdout and f"1 of 1 images are {UNLIKE}" in done.stderr
 
 
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 no archive", b"\x80\x04N."])
+def test_a_corrupt_reference_is_refused_and_a_missing_one_is_not_known(run, evaluated, tmp_path, content):
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "val_reference.npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"val_reference.npz is corrupt"):
+        load_prompt(tmp_path / "run")
+    (tmp_path / "run" / "val_reference.npz").unlink()
+    out, results, _ = evaluated(source=tmp_path / "run")
+    assert results["unlike"] is None and "is not known" in out
+
+
 def test_a_class_folder_missing_everything_is_refused(command, run, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no class folders" in refused(command, run, tmp_path / "empty")
