@@ -52,7 +52,8 @@ tags: [prompt-tuning, vision-language, medical-imaging, few-shot]
 # {title} on {dataset}
 
 A prompt that {title} learned for the frozen vision-language model {backbone}. It tells {len(prompt.classnames)} classes
-apart: {names}. The files hold what was learned and how to use it, and nothing of the images.
+apart: {names}. The files hold what was learned and how to use it. Of images they hold at most the mean feature of each
+class's validation images, by which images of another kind are found.
 {notes}
 **Research software, not a medical device.** Nobody reviewed it for clinical use: do not base a diagnosis or a treatment
 on its answers.
