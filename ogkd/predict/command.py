@@ -22,11 +22,12 @@ from ogkd.core.images import is_blank, load_image
 from ogkd.core.places import command
 from ogkd.data.beside import beside_by_name
 from ogkd.data.listing import list_files
+from ogkd.evaluation.unlike import UNLIKE, Reference
 from ogkd.predict.operating import Wish, add_arguments, sentences, wish
 
 if TYPE_CHECKING:
     from ogkd.evaluation.clinical import OperatingPoint
-    from ogkd.predict.predictor import Predictor
+    from ogkd.predict.predictor import Answers, Predictor
 
 SHOWN = 3  # classes per image
 READERS = 4  # images read at a time
@@ -51,9 +52,19 @@ class Named(NamedTuple):
         return cls(Path(word), word, Path(word).parent)
 
 
+class Read(NamedTuple):
+    """An image that was read, as 8-bit RGB, and the number of frames in its file, or why it could not be read."""
+
+    image: Named
+    picture: Image.Image | None = None
+    frames: int = 1
+    problem: str = ""
+
+
 class Prediction(NamedTuple):
     """The answer for one image: the most likely classes with probabilities, the probabilities of all classes in class
-    order, or why it could not be read; its number of frames, and whether the one that was read is blank."""
+    order, or why it could not be read; its number of frames, whether the one that was read is blank, and whether it is
+    unlike the training images, None if this is not known."""
 
     image: Named
     decision: str = ""
@@ -62,6 +73,7 @@ class Prediction(NamedTuple):
     problem: str = ""
     frames: int = 1
     blank: bool = False
+    unlike: bool | None = None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -107,25 +119,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     classes = class_list(args.classes) if args.classes is not None else None
     images = list(named_images(args.images, sys.stdin))
     with contextlib.redirect_stdout(sys.stderr):  # standard output is only for answers
-        predictor, temperature, point = ready(
+        predictor, temperature, reference, point = ready(
             args.run, classes, args.backbone, args.calibrated, wanted, args.prevalence
         )
         if args.heatmaps:
             predictor.require_patches()
-    predictions = classify(predictor, images, temperature, args.abstain, args.batch, args.heatmaps, point)
-    unread = several = blank = 0
+    predictions = classify(predictor, images, temperature, reference, args.abstain, args.batch, args.heatmaps, point)
+    unread = several = blank = unlike = 0
     with writer(args.csv, predictor.classnames) as write:
         for answer in shown_progress(predictions, len(images), bool(args.csv)):
             unread += bool(answer.problem)
             several += answer.frames > 1
             blank += answer.blank
+            unlike += bool(answer.unlike)
             write(answer)
             if answer.problem and args.csv:
                 print(line(answer), file=sys.stderr)
     if unread == len(images):
         raise UserError(f"None of the {len(images)} images could be read: check the paths.")
-    counts = (unread, "could not be read"), (several, ONE_OF_SEVERAL), (blank, "are blank"), (beside(images), MASKS)
-    for number, what in counts:
+    counts = {
+        "could not be read": unread, ONE_OF_SEVERAL: several, "are blank": blank, MASKS: beside(images),
+        f"are {UNLIKE} (their answers mean little)": unlike,
+    }  # fmt: skip
+    for what, number in counts.items():
         if number:
             print(f"warning: {number} of {len(images)} images {what}.", file=sys.stderr)
     return 0
@@ -179,9 +195,10 @@ def ready(
     calibrated: bool,
     wanted: Wish | None = None,
     prevalence: float | None = None,
-) -> tuple[Predictor, float, OperatingPoint | None]:
-    """The prompt ready to classify, the temperature for its logits and the wanted threshold; prints what is used to
-    standard output."""
+) -> tuple[Predictor, float, Reference | None, OperatingPoint | None]:
+    """The prompt ready to classify, the temperature for its logits, what images are compared with to find those unlike
+    the training images, and the wanted threshold; prints what is used to standard output. For other classes than the
+    trained ones there is neither temperature nor comparison."""
     from ogkd.predict.export import (
         load_prompt,  # only now, so that wrong arguments are reported before PyTorch is loaded
     )
@@ -189,7 +206,10 @@ def ready(
     from ogkd.runs.notes import phantom_note
 
     prompt = load_prompt(run)
-    temperature = 1.0
+    temperature, reference = 1.0, prompt.reference
+    others = classes is not None and set(classes) != set(prompt.classnames)
+    if others:
+        calibrated, reference = False, None
     if calibrated:
         if prompt.temperature is None:
             raise UserError(
@@ -202,6 +222,13 @@ def ready(
     predictor = Predictor(prompt, classes, backbone)
     what = f"{prompt.method} on {prompt.backbone}, trained on {prompt.dataset}"
     print(f"{what}: {', '.join(predictor.classnames)}.")
+    if classes is not None and others:
+        new = [name for name in classes if name not in prompt.classnames]
+        untrained = f"It was not trained on these classes: {', '.join(new)}. " if new else ""
+        print(
+            f"{untrained}It was trained on {', '.join(prompt.classnames)}: for other classes there is no temperature, "
+            "so the probabilities are not calibrated, and no check for unlike images."
+        )
     if calibrated:
         number = prompt.validation_images
         doubt = ", too few to be reliable: treat the probabilities as rough" if number < FEW_TO_CALIBRATE else ""
@@ -212,13 +239,14 @@ def ready(
     note = phantom_note(prompt.backbone)
     if note:
         print(f"Note: {note}")
-    return predictor, temperature, point
+    return predictor, temperature, reference, point
 
 
 def classify(
     predictor: Predictor,
     images: Sequence[Named],
     temperature: float = 1.0,
+    reference: Reference | None = None,
     abstain: float | None = None,
     batch: int = 0,
     heatmaps: Path | None = None,
@@ -227,39 +255,53 @@ def classify(
     """The answer for each image, in order; at an operating point, whether it is positive."""
     from ogkd.predict.predictor import probabilities
 
-    size = batch or predictor.images_at_once
     targets = heatmap_files(heatmaps, images) if heatmaps else [None] * len(images)
+    for (read, answer), target in zip(answers(predictor, images, batch, bool(heatmaps)), targets, strict=True):
+        if read.picture is None or answer is None:
+            yield Prediction(read.image, problem=read.problem)
+            continue
+        chances = probabilities(answer.logits, temperature)[0]
+        result = prediction(read.image, predictor.classnames, chances, abstain)
+        if point is not None:
+            score = probabilities(answer.logits, 1.0)[0, predictor.classnames.index(point.classname)]
+            result = result._replace(decision=POSITIVE if point.is_positive(score) else NEGATIVE)
+        if target is not None:
+            evidence = cast(np.ndarray, answer.patch_logits)[0, :, chances.argmax()]
+            _save_heatmap(target, predictor.view(read.picture), evidence, result)
+        unlike = None if reference is None else bool(reference.exceeded(answer.features)[0])
+        yield result._replace(frames=read.frames, blank=is_blank(read.picture), unlike=unlike)
+
+
+def answers(
+    predictor: Predictor, images: Sequence[Named], batch: int = 0, patches: bool = False
+) -> Iterator[tuple[Read, Answers | None]]:
+    """Each image with what the predictor computes of it, arrays of one row, in order; None for an image that cannot be
+    read."""
+    for reads in in_batches(images, predictor.frame, batch or predictor.images_at_once):
+        sound = [read.picture for read in reads if read.picture is not None]
+        computed = predictor(sound, patches) if sound else None
+        rows = iter(range(len(sound)))
+        for read in reads:
+            if computed is None or read.picture is None:
+                yield read, None
+            else:
+                row = slice(start := next(rows), start + 1)
+                yield read, type(computed)(*(values if values is None else values[row] for values in computed))
+
+
+def in_batches(images: Sequence[Named], frame: int, size: int) -> Iterator[list[Read]]:
+    """The images, read by several threads, `size` at a time."""
     with ThreadPoolExecutor(READERS) as pool:
         for start in range(0, len(images), size):
-            pieces = images[start : start + size]
-            pictures = list(pool.map(lambda image: read(image, predictor.frame), pieces))
-            sound = [picture for picture, _ in pictures if isinstance(picture, Image.Image)]
-            rows = iter(range(len(sound)))
-            if sound:
-                results = predictor(sound, bool(heatmaps))
-                chances, raw = (probabilities(results.logits, one) for one in (temperature, 1.0))
-            for image, (picture, frames), target in zip(pieces, pictures, targets[start:], strict=False):
-                if not isinstance(picture, Image.Image):
-                    yield Prediction(image, problem=picture)
-                    continue
-                row = next(rows)
-                answer = prediction(image, predictor.classnames, chances[row], abstain)
-                if point is not None:
-                    score = raw[row, predictor.classnames.index(point.classname)]
-                    answer = answer._replace(decision=POSITIVE if point.is_positive(score) else NEGATIVE)
-                if target is not None:
-                    evidence = cast(np.ndarray, results.patch_logits)[row, :, chances[row].argmax()]
-                    _save_heatmap(target, predictor.view(picture), evidence, answer)
-                yield answer._replace(frames=frames, blank=is_blank(picture))
+            yield list(pool.map(lambda image: _read(image, frame), images[start : start + size]))
 
 
-def read(image: Named, frame: int) -> tuple[Image.Image | str, int]:
-    """The image, or the reason why it could not be read, and the number of frames in its file."""
+def _read(image: Named, frame: int) -> Read:
     try:
         loaded = load_image(image.path, frame)
-        return loaded.image, loaded.frames
+        return Read(image, loaded.image, loaded.frames)
     except UserError as error:
-        return str(error), 1
+        return Read(image, problem=str(error))
 
 
 def prediction(image: Named, classnames: Sequence[str], chances: np.ndarray, abstain: float | None) -> Prediction:
@@ -307,13 +349,13 @@ def line(answer: Prediction) -> str:
         text = f"not read. {answer.problem}"
     elif answer.decision != answer.likeliest[0][0]:
         text = f"{answer.decision} ({text})"
-    return f"{answer.image.name}: {text}".encode("utf-8", "backslashreplace").decode()
+    flag = f" ({UNLIKE})" if answer.unlike else ""
+    return f"{answer.image.name}: {text}{flag}".encode("utf-8", "backslashreplace").decode()
 
 
 @contextlib.contextmanager
 def writer(path: Path | None, classnames: Sequence[str]):
-    """A function that writes an answer to standard output or, atomically, to a CSV file, whose last columns are the
-    probabilities of all classes in class order."""
+    """A function that writes an answer to standard output or, atomically, to a CSV file."""
     if path is None:
         yield lambda answer: print(line(answer), flush=True)
         return
@@ -325,12 +367,13 @@ def writer(path: Path | None, classnames: Sequence[str]):
         atomic_path(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        rows = csv.DictWriter(file, ["image", "decision", *ranked, "problem", *every], restval="")
+        rows = csv.DictWriter(file, ["image", "decision", *ranked, "problem", *every, UNLIKE], restval="")
         rows.writeheader()
 
         def write(answer: Prediction) -> None:
             cells = [cell for classname, chance in answer.likeliest for cell in (classname, f"{chance:.6f}")]
             row = {"image": answer.image.name, "decision": answer.decision, "problem": answer.problem}
+            row[UNLIKE] = "" if answer.unlike is None else ("no", "yes")[answer.unlike]
             row |= dict(zip(ranked, cells, strict=False)) | dict(
                 zip(every, (f"{chance:.6f}" for chance in answer.chances), strict=False)
             )

@@ -33,10 +33,11 @@ IMAGES_AT_ONCE_ON_CPU = 8  # more would delay the first answer without making th
 
 
 class Answers(NamedTuple):
-    """Logits (B, C) and, on request, the logits (B, P, C) of each patch."""
+    """Logits (B, C), on request the logits (B, P, C) of each patch, and features (B, D)."""
 
     logits: np.ndarray
     patch_logits: np.ndarray | None
+    features: np.ndarray
 
 
 class Predictor:
@@ -133,7 +134,8 @@ class Predictor:
         batch = torch.stack([self.transform(image) for image in images])
         features = self.method.encode(batch, patches)
         logits = self._classify(features.global_token).float().cpu().numpy()
-        return Answers(logits, self._classify_patches(features).float().cpu().numpy() if patches else None)
+        of_patches = self._classify_patches(features).float().cpu().numpy() if patches else None
+        return Answers(logits, of_patches, features.global_token.float().cpu().numpy())
 
     def logits(self, images: Sequence[str | Path | Image.Image], batch: int = 0) -> np.ndarray:
         """Logits (N, C) of images or image files.

@@ -20,9 +20,10 @@ from ogkd.evaluation.clinical import OperatingPoint, choose, choose_all
 from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.metrics import TEMPERATURES, fit_temperature
 from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.unlike import Reference
 from ogkd.models import model_named
 from ogkd.runs.config import check_values, extend_config, merge_plain, plain, trained_on
-from ogkd.runs.folder import PREDICTIONS, RESULTS, VALIDATION
+from ogkd.runs.folder import PREDICTIONS, REFERENCE, RESULTS, VALIDATION
 from ogkd.runs.learned_classes import learned_classes
 from ogkd.runs.records import CONFIG, drawn_images, run_config
 from ogkd.runs.registry import is_built_here
@@ -43,6 +44,7 @@ class TrainedPrompt:
     prompts_name, sentences: the name of the teacher's sentences, or the sentences themselves, for a method that uses
         them to classify.
     origin: the folder that it was read from.
+    reference: what images are compared with to find those unlike the training images; None if it is not known.
     """
 
     config: dict
@@ -59,6 +61,7 @@ class TrainedPrompt:
     origin: Path
     stored_points: tuple[OperatingPoint, ...] = ()
     tested: Predictions | Path | None = field(default=None, repr=False)
+    reference: Reference | None = None
 
     @cached_property
     def temperature(self) -> float | None:
@@ -108,6 +111,16 @@ class TrainedPrompt:
     @property
     def backbone(self) -> str:
         return self.config["MODEL"]["BACKBONE"]["NAME"]
+
+    @property
+    def shots(self) -> int:
+        """Training images per class that were wanted, -1 for all."""
+        return self.config["DATASET"]["NUM_SHOTS"]
+
+    @property
+    def seed(self) -> int:
+        """The seed of the training; below 0 if there was none or it is not known."""
+        return self.config["SEED"]
 
     def configuration(self, backbone: str = "") -> CfgNode:
         """The configuration of a trainer that classifies with this prompt.
@@ -169,10 +182,13 @@ def from_run(folder: str | Path) -> TrainedPrompt:
         sentences=None,
         origin=folder,
         tested=folder / PREDICTIONS if (folder / PREDICTIONS).is_file() and results.get("split") != "val" else None,
+        reference=Reference.load(folder / REFERENCE),
     )
 
 
-def from_trainer(trainer: ClipTrainer, validation: Predictions | None, origin: Path) -> TrainedPrompt:
+def from_trainer(
+    trainer: ClipTrainer, validation: Predictions | None, reference: Reference | None, origin: Path
+) -> TrainedPrompt:
     """What a trainer on a data set that was passed in has learned so far."""
     dataset = cast(GivenImages, trainer.dm.dataset)
     return TrainedPrompt(
@@ -188,6 +204,7 @@ def from_trainer(trainer: ClipTrainer, validation: Predictions | None, origin: P
         prompts_name=dataset.prompts_name,
         sentences=dataset.sentences if trainer.method.needs_sentences else None,
         origin=origin,
+        reference=reference,
     )
 
 
