@@ -48,6 +48,15 @@ class Named(NamedTuple):
         return cls(Path(word), word, Path(word).parent)
 
 
+class Read(NamedTuple):
+    """An image that was read, as 8-bit RGB, and the number of frames in its file, or why it could not be read."""
+
+    image: Named
+    picture: Image.Image | None = None
+    frames: int = 1
+    problem: str = ""
+
+
 class Prediction(NamedTuple):
     """The answer for one image: the most likely classes with probabilities, the probabilities of all classes in class
     order, or why it could not be read; its number of frames, and whether the one that was read is blank."""
@@ -203,35 +212,38 @@ def classify(
     from ogkd.predict.predictor import probabilities
 
     size = batch or predictor.images_at_once
-    targets = heatmap_files(heatmaps, images) if heatmaps else [None] * len(images)
+    targets = iter(heatmap_files(heatmaps, images) if heatmaps else [None] * len(images))
+    for reads in in_batches(images, predictor.frame, size):
+        sound = [read.picture for read in reads if read.picture is not None]
+        rows = iter(range(len(sound)))
+        if sound:
+            results = predictor(sound, bool(heatmaps))
+            chances = probabilities(results.logits, temperature)
+        for (image, picture, frames, problem), target in zip(reads, targets, strict=False):
+            if picture is None:
+                yield Prediction(image, problem=problem)
+                continue
+            row = next(rows)
+            answer = prediction(image, predictor.classnames, chances[row], abstain)
+            if target is not None:
+                evidence = cast(np.ndarray, results.patch_logits)[row, :, chances[row].argmax()]
+                _save_heatmap(target, predictor.view(picture), evidence, answer)
+            yield answer._replace(frames=frames, blank=is_blank(picture))
+
+
+def in_batches(images: Sequence[Named], frame: int, size: int) -> Iterator[list[Read]]:
+    """The images, read by several threads, `size` at a time."""
     with ThreadPoolExecutor(READERS) as pool:
         for start in range(0, len(images), size):
-            pieces = images[start : start + size]
-            pictures = list(pool.map(lambda image: read(image, predictor.frame), pieces))
-            sound = [picture for picture, _ in pictures if isinstance(picture, Image.Image)]
-            rows = iter(range(len(sound)))
-            if sound:
-                results = predictor(sound, bool(heatmaps))
-                chances = probabilities(results.logits, temperature)
-            for image, (picture, frames), target in zip(pieces, pictures, targets[start:], strict=False):
-                if not isinstance(picture, Image.Image):
-                    yield Prediction(image, problem=picture)
-                    continue
-                row = next(rows)
-                answer = prediction(image, predictor.classnames, chances[row], abstain)
-                if target is not None:
-                    evidence = cast(np.ndarray, results.patch_logits)[row, :, chances[row].argmax()]
-                    _save_heatmap(target, predictor.view(picture), evidence, answer)
-                yield answer._replace(frames=frames, blank=is_blank(picture))
+            yield list(pool.map(lambda image: _read(image, frame), images[start : start + size]))
 
 
-def read(image: Named, frame: int) -> tuple[Image.Image | str, int]:
-    """The image, or the reason why it could not be read, and the number of frames in its file."""
+def _read(image: Named, frame: int) -> Read:
     try:
         loaded = load_image(image.path, frame)
-        return loaded.image, loaded.frames
+        return Read(image, loaded.image, loaded.frames)
     except UserError as error:
-        return str(error), 1
+        return Read(image, problem=str(error))
 
 
 def prediction(image: Named, classnames: Sequence[str], chances: np.ndarray, abstain: float | None) -> Prediction:
