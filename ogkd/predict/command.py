@@ -84,12 +84,24 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     p.add_argument("--csv", type=Path, metavar="FILE", help="write a CSV table instead of printing lines")
     p.add_argument("--heatmaps", type=Path, metavar="FOLDER", help="write each image next to its evidence as PNG")
+    p.add_argument("--batch", type=int, default=0, metavar="N", help="images per pass (default: 8; 64 on a GPU)")
+    add_answer_options(p)
+    return p
+
+
+def add_answer_options(p: argparse.ArgumentParser) -> None:
+    """The options that decide what a prompt answers."""
     p.add_argument("--calibrated", action="store_true", help="use the temperature fitted to the validation images")
     p.add_argument("--abstain", type=float, metavar="P", help="answer 'uncertain' if no class reaches P (0 to 1)")
     p.add_argument("--classes", metavar='"A, B"', help="classify into other classes, if the method can")
-    p.add_argument("--batch", type=int, default=0, metavar="N", help="images per pass (default: 8; 64 on a GPU)")
     p.add_argument("--backbone", default="", metavar="NAME_OR_FOLDER", help="location of the backbone's weights")
-    return p
+
+
+def check_answer_options(args: argparse.Namespace) -> list[str] | None:
+    """The class names of --classes, if given. Raises UserError for a wrong value."""
+    if args.abstain is not None and not 0 <= args.abstain <= 1:
+        raise UserError(f"--abstain must be a probability from 0 to 1, not {args.abstain}.")
+    return class_list(args.classes) if args.classes is not None else None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,11 +111,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         UserError: something that the user can fix; the message is one sentence.
     """
     args = parser().parse_args(argv)
-    if args.abstain is not None and not 0 <= args.abstain <= 1:
-        raise UserError(f"--abstain must be a probability from 0 to 1, not {args.abstain}.")
+    classes = check_answer_options(args)
     if args.batch < 0:
         raise UserError(f"--batch must be a number of images, 1 or more, not {args.batch}.")
-    classes = class_list(args.classes) if args.classes is not None else None
     images = list(named_images(args.images, sys.stdin))
     with contextlib.redirect_stdout(sys.stderr):  # standard output is only for answers
         predictor, temperature = ready(args.run, classes, args.backbone, args.calibrated)
@@ -226,8 +236,8 @@ def classify(
             row = next(rows)
             answer = prediction(image, predictor.classnames, chances[row], abstain)
             if target is not None:
-                evidence = cast(np.ndarray, results.patch_logits)[row, :, chances[row].argmax()]
-                _save_heatmap(target, predictor.view(picture), evidence, answer)
+                patches = cast(np.ndarray, results.patch_logits)[row]
+                _save_heatmap(target, heatmap(predictor.view(picture), patches, temperature, answer))
             yield answer._replace(frames=frames, blank=is_blank(picture))
 
 
@@ -272,11 +282,21 @@ def heatmap_files(folder: Path, images: Sequence[Named]) -> list[Path]:
     return list(files)
 
 
-def _save_heatmap(target: Path, view: Image.Image, evidence: np.ndarray, answer: Prediction) -> None:
+def heatmap(view: Image.Image, patch_logits: np.ndarray, temperature: float, answer: Prediction) -> Image.Image:
+    """The heat map of the likeliest class from the logits (P, C) of the patches."""
     from ogkd.predict.heatmaps import draw
+    from ogkd.predict.predictor import probabilities
 
+    likeliest = int(np.argmax(answer.chances))
+    (classname, chance), *_ = answer.likeliest
+    sure = answer.decision != UNCERTAIN
+    text = f"{classname} {chance:.1%}" if sure else f"{UNCERTAIN} (likeliest: {classname} {chance:.1%})"
+    chances = probabilities(patch_logits, temperature)[:, likeliest]
+    return draw(view, chances, classname, len(answer.chances), answer.image.name, text, sure)
+
+
+def _save_heatmap(target: Path, page: Image.Image) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    page = draw(view, evidence, f"{answer.likeliest[0][0]} {answer.likeliest[0][1]:.1%}")
     with atomic_path(target) as temporary:
         page.save(temporary, format="PNG")
 
