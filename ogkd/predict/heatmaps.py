@@ -62,6 +62,8 @@ def draw(
     left = 3 * MARGIN + 2 * SIDE
     page.paste(Image.fromarray(colours(np.linspace(1, 0, SIDE)[:, None].repeat(BAR, 1))), (left, top))
     pen, space = ImageDraw.Draw(page), width - 2 * MARGIN
+    for x in (MARGIN, 2 * MARGIN + SIDE):  # where a white image ends
+        pen.rectangle((x - 1, top - 1, x + SIDE, top + SIDE), outline="grey")
     pen.text((MARGIN, MARGIN // 2), shortened(name, font(LARGE), space, keep_end=True), INK, font(LARGE))
     pen.text((MARGIN, MARGIN // 2 + LINE), shortened(answer, font(LARGE), space), INK if sure else DOUBT, font(LARGE))
     for share, label in ((1.0, "100 %"), (1 / classes, "chance"), (0.0, "0 %")):
