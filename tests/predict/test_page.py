@@ -82,7 +82,7 @@ def test_the_page_answers_on_this_machine_and_connects_to_no_other(run, image, t
         visitor = client.Client(made.local_url, verbose=False, download_files=str(tmp_path))
         sentence, chances, picture = visitor.predict(client.handle_file(image), api_name="/classify")
         (tmp_path / "bad.png").write_bytes(b"no image")
-        with pytest.raises(Exception, match="bad.png"):
+        with pytest.raises(Exception, match=r"bad\.png"):
             visitor.predict(client.handle_file(str(tmp_path / "bad.png")), api_name="/classify")
     finally:
         made.close()
