@@ -46,8 +46,8 @@ class _Logits(nn.Module):
         return self.classify(self.method.encode(pixels).global_token)
 
 
-def write_onnx(predictor: Predictor, target: Path) -> int:
-    """Write the file and return its size in bytes.
+def write_onnx(predictor: Predictor, target: Path) -> None:
+    """Write the file.
 
     The file is run before it is put in its place: its logits of random images, one and several at a time, must be those
     of PyTorch to `TOLERANCE`.
@@ -85,7 +85,6 @@ def write_onnx(predictor: Predictor, target: Path) -> int:
     with atomic_path(target) as temporary:
         program.save(temporary)
         _check(temporary, module, images[1:])
-    return target.stat().st_size
 
 
 def _metadata(predictor: Predictor) -> dict[str, str]:

@@ -63,7 +63,7 @@ class Page:
 
     def answer(self, path: str) -> Answer:
         """Raises UserError if the file cannot be read."""
-        from ogkd.predict.predictor import probabilities
+        from ogkd.predict.predictor import probabilities  # only now, so that --help needs no PyTorch
 
         (((named, picture, frames, problem),),) = in_batches([Named.file(path)], self.predictor.frame, 1)
         if picture is None:
@@ -93,12 +93,15 @@ class Page:
 
     def facts(self) -> str:
         """What answers, and by which rules."""
-        prompt, rules = self.predictor.prompt, []
-        rules.append("calibrated" if self.temperature != 1 else "not calibrated")
+        from ogkd.runs.notes import phantom_note
+
+        prompt = self.predictor.prompt
+        method, backbone, dataset = map(markdown, (prompt.method, Path(prompt.backbone).name, prompt.dataset))
+        rules = ["calibrated" if self.temperature != 1 else "not calibrated"]
         if self.abstain is not None:
-            rules.append(f"“{UNCERTAIN}” below {self.abstain:.0%}")
-        what = map(markdown, (prompt.method, prompt.backbone, prompt.dataset))
-        return "{} on {}, trained on {}. Probabilities: {}.".format(*what, "; ".join(rules))
+            rules.append(f"the answer is “{UNCERTAIN}” if no class reaches {self.abstain:.0%}")
+        what = f"{method} on {backbone}, trained on {dataset}; {', '.join(rules)}."
+        return f"{what} {phantom_note(prompt.backbone)}".strip()
 
 
 def blocks(page: Page) -> Any:
