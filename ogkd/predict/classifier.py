@@ -37,7 +37,7 @@ from ogkd.prompts.bank import of_classes
 from ogkd.runs.config import build_config, method_config
 from ogkd.runs.execute import threads_for, validation_predictions_of
 from ogkd.runs.registry import is_built_here, method_class, trainer_class
-from ogkd.runs.spec import RunSpec
+from ogkd.runs.spec import PUBLISHED, RunSpec
 
 OneImage = str | os.PathLike | Image.Image
 Images = Sequence[OneImage] | OneImage
@@ -64,8 +64,9 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         class_names: class names of labels that are no words: {label: name}, or names in alphabetical order for the
             labels 0, 1, ..., as scikit-learn numbers the classes for cross_val_predict(method="predict_proba"),
             VotingClassifier and StackingClassifier.
-        options: the method's options in upper or lower case (gamma=0.4), and configuration keys
-            (**{"OPTIM.MAX_EPOCH": 20}).
+        options: the method's options in upper or lower case (gamma=0.4), configuration keys
+            (**{"OPTIM.MAX_EPOCH": 20}), and settings="fast" for a few crops of each training image, encoded once, and
+            bf16 where the device has it.
 
     Attributes:
         classes_: the labels (class names, unless class_names was given), sorted; the columns of predict_proba.
@@ -183,7 +184,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
 
     def _spec(self, folder: str) -> RunSpec:
         method, options = named(self.method), {name.upper(): value for name, value in self.options.items()}
-        node = f"TRAINER.{method.upper()}."
+        settings, node = options.pop("SETTINGS", PUBLISHED), f"TRAINER.{method.upper()}."
         options = {name if "." in name else node + name: value for name, value in options.items()}
         has_teacher = is_built_here(method) and "PROMPTS" in method_class(method).options
         if has_teacher and not {f"{node}PROMPTS", f"{node}PROMPT_BANK"} & options.keys():
@@ -203,6 +204,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
             seed=self.seed,
             backbone=self.backbone,
             method_file=method_config(method, "few_shot", ""),
+            settings=str(settings),
             pairs=tuple(str(word) for pair in (defaults | options).items() for word in pair),
         )
 

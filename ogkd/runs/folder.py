@@ -31,6 +31,7 @@ from ogkd.runs.fingerprints import relative
 from ogkd.runs.notes import notes
 from ogkd.runs.records import CONFIG, SPLIT
 from ogkd.runs.registry import method_class
+from ogkd.runs.spec import FAST, PUBLISHED
 from ogkd.tuning.clip_trainer import ClipTrainer
 
 FORMAT = 2
@@ -191,11 +192,18 @@ class RunFolder:
             "Seed": cfg.SEED if cfg.SEED >= 0 else "none",
             "Backbone": cfg.MODEL.BACKBONE.NAME,
             "Threads": torch.get_num_threads(),
+            "Settings": self._settings(),
             "Tests what was learned in": self.spec.model_dir if self.spec.eval_only else "",
             "Changed": ", ".join(f"{key} {value}" for key, value in self.configuration.changed.items()) or "nothing",
             "Configuration": self.path / CONFIG,
         }
         return "\n".join(f"{name}: {value}" for name, value in facts.items() if value != "")
+
+    def _settings(self) -> str:
+        """The preset, if it is not the published one, and what the fast one means here."""
+        preset, features = self.cfg.SETTINGS, self.cfg.FEATURES
+        crops = f"{features.CROPS} crops of each training image, encoded once" if features.CROPS else "new crops"
+        return {PUBLISHED: "", FAST: f"{preset} ({crops}, towers in {features.PRECISION})"}.get(preset, preset)
 
     def write_validation(self, predictions: Predictions | None) -> None:
         """Write val_predictions.npz, if there are validation predictions."""
@@ -248,6 +256,7 @@ class RunFolder:
             "shots": cfg.DATASET.NUM_SHOTS,
             "seed": cfg.SEED,
             "split": cfg.TEST.SPLIT,
+            "settings": cfg.SETTINGS,
             "changed": self.configuration.changed,
             **measured,
             "notes": self.notes,

@@ -101,14 +101,16 @@ class ClipTrainer(TrainerX):
         cfg, method = self.cfg, self.method_class
         with self.phases("load model"):
             model = load_backbone(cfg.MODEL.BACKBONE.NAME, str(self.device))
-            self.clip_model = with_graphs(at_precision(model, cfg.FEATURES.PRECISION), cfg.FEATURES.CUDA_GRAPHS)
+            model = at_precision(model, cfg.FEATURES.PRECISION, cfg.FEATURES.PACKED_TEXT)
+            self.clip_model = with_graphs(model, cfg.FEATURES.CUDA_GRAPHS)
         folder = cfg.FEATURES.CACHE_DIR
         cache = FeatureCache(Path(folder) if folder else None)
         self.classnames = list(self.dm.dataset.classnames)
         with self.phases("build method"):
             self.method = method(self.options, self.clip_model, self.classnames, self.sentences, cache)
         self.task = Task(cfg, self.dm, self.clip_model, cache, self.phases, lambda: self.epoch, self.section())
-        if cfg.FEATURES.CROPS and not (method.frozen_images and method.shares_crops and method.views == 1):
+        reached = method.frozen_images and method.shares_crops and method.views == 1
+        if cfg.FEATURES.CROPS and not reached and cfg.get("SETTINGS") != "fast":  # which is for any method
             print(f"Note: FEATURES.CROPS has no effect on {method.title or method.__name__}, which does not use them.")
         if self.method.state_dict():
             self.register_model(method.folder, self.method)
