@@ -26,10 +26,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     from ogkd.predict.export import export, export_onnx, push
 
+    for name, size in export(args.run, args.folder).items():
+        print(f"{args.folder / name}: {size:,} bytes")
     if args.onnx:
         path = export_onnx(args.run, args.folder)
         print(f"{path}: {path.stat().st_size:,} bytes")
-    for name, size in export(args.run, args.folder).items():
-        print(f"{args.folder / name}: {size:,} bytes")
     if args.push:
         print(f"Uploaded to {push(args.folder, args.push, args.public)}")
