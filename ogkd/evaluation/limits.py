@@ -20,6 +20,11 @@ def is_phantom(backbone: str) -> bool:
     return Path(backbone).name.lower() == PHANTOM_BACKBONE.lower()
 
 
+def phantom_note(backbone: str) -> str:
+    """What the bundled model cannot do; "" for other models."""
+    return MEANINGLESS if is_phantom(backbone) else ""
+
+
 def is_synthetic(run: Run) -> bool:
     """Whether a run's test images are synthetic, so that they show nobody."""
     facts = None if own_images(run.results) else catalogue.load().find(run.dataset)

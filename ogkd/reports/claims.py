@@ -91,7 +91,7 @@ def _table(title: str, metric: str, columns: dict[str, Differences]) -> Table:
     for rival in dict.fromkeys(rival for of_rivals in columns.values() for rival in of_rivals):
         cells: list[AnyCell] = []
         for paired in (of_rivals.get(rival) for of_rivals in columns.values()):
-            cells += [Cell.of(paired and paired.mean), p_cells(paired)[1]]
+            cells += [Cell.of(paired.mean if paired else None), p_cells(paired)[1]]
         table.rows.append(Row(rival, cells))
     table.datasets = _most(paired for of_rivals in columns.values() for paired in of_rivals.values())
     unit = " in points" if entry.unit == "%" else ""
