@@ -179,28 +179,25 @@ def _commonest(run: Run) -> str:
 def _below_the_commonest(table: Table, columns: dict[str, list[Run]]) -> list[str]:
     """Sentences on columns whose best method is right less often than always naming the commonest class would be."""
     sentences = []
-    ranks, accuracies = table.ranks(), led_by(table, False)
+    leading, accuracies = led_by(table, True), led_by(table, False)
     for place, header in enumerate(accuracies.headers[1:]):
         counts, names = next((found for run in columns.get(header, ()) if (found := counts_of(run))[0]), ([], []))
         images = [sum(row) for row in counts]
-        known = [(cell.mean, row) for row in accuracies.rows if (cell := row.cells[place])]
-        if not known or not images or sum(map(bool, images)) < 2:
+        rows = zip(leading.rows, accuracies.rows, strict=True)
+        cells = [(led.cells[place], row.cells[place], row.name) for led, row in rows]
+        sound = [(led.mean, cell.mean, name) for led, cell, name in cells if led and cell and not led.doubtful]
+        every = sound or [(cell.mean, cell.mean, name) for _, cell, name in cells if cell]
+        _, value, name = max(every, default=(0.0, 0.0, ""))
+        if not name or sum(map(bool, images)) < 2:
             continue
-        leading = table.headers[1:].index(f"{BALANCED}{header}" if table.balanced else header)
-        best = [row.key for row, of_row in zip(table.rows, ranks, strict=True) if of_row[leading] == 0]
-        value, row = max((one for one in known if one[1].key in best), default=max(known, key=_first), key=_first)
         share = 100 * max(images) / sum(images)
         if round(value, table.decimals) <= round(share, table.decimals):
-            which = "The best" if best else "No method is better than one answer for all images; the most accurate"
+            which = "the best" if sound else "no method is better than one answer for all images; the most accurate"
             sentences.append(
-                f"{header}: {which}, {row.name}, is right on {value:.1f} % of the images; always answering "
+                f"{header}: {which}, {name}, is right on {value:.1f} % of the images; always answering "
                 f"“{names[images.index(max(images))]}” would be right on {share:.1f} %."
             )
     return sentences
-
-
-def _first(pair: tuple[float, Row]) -> float:
-    return pair[0]
 
 
 def in_words(metric: Metric, percent: str = "%") -> str:

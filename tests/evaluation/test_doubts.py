@@ -138,6 +138,13 @@ def test_where_classes_are_imbalanced_balanced_accuracy_decides_and_the_table_sa
     assert "CoOp" in summary and "87.4" in summary and "balanced accuracy" in summary and sentence in page
 
 
+def test_a_method_of_its_own_is_the_best_unless_it_is_no_better_than_one_answer(tmp_path):
+    for name, rows in (("sound", ((930, 50), (1, 4))), ("one", ((980, 0), (5, 0)))):
+        write_run(tmp_path / name, "few_shot", "CoOp", 1, counted(*rows), 4, dataset=name)
+    footnotes = {table.datasets[0]: table.footnotes[-1] for table in few_shot_tables(collect(tmp_path))}
+    assert "the best, CoOp" in footnotes["sound"] and "no method is better" in footnotes["one"]
+
+
 def test_balanced_classes_and_other_metrics_have_their_usual_columns(tmp_path):
     for name, rows in (("even", ((10, 0), (5, 5))), ("uneven", ((15, 1), (2, 2)))):
         write_run(tmp_path / name, "few_shot", "CoOp", 1, counted(*rows), 4, dataset=name)
