@@ -71,8 +71,8 @@ def gather(places: Path | str | Iterable[Path | str], images: bool | None = None
             (material.diverged if run.diverged else material.runs).append(run)
         except UserError as error:
             broken[path] = error
-    for path, error in broken.items():  # now that it is known whether an error may be quoted
-        material.unreadable(path, error)
+    for path, reason in broken.items():  # now that it is known whether an error may be quoted
+        material.unreadable(path, reason)
     material.waiting = sorted({pair for folder in folders for pair in unfinished(folder)})
     if not material.runs:
         raise UserError(f"No run below {', '.join(map(str, folders))} is finished{begun_below(folders)}.")

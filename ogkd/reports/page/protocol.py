@@ -110,8 +110,8 @@ class Protocol:
         else:
             number = {shots_name(run.shots): run.shots for run in [*self.material.runs, *self.material.diverged]}
             shots = [number[header] for header in led.headers[1:]]
-            floor = next((floor.balanced if table.balanced else floor.accuracy for floor in floors.values()), None)
-            figure, alt = shot_curves(led, shots, colours, floor, what), f"The {what} in the table over the shots."
+            lowest = next((one.balanced if table.balanced else one.accuracy for one in floors.values()), None)
+            figure, alt = shot_curves(led, shots, colours, lowest, what), f"The {what} in the table over the shots."
         drawing = Drawing(name, title, alt, figure)
         measured = any(cell and cell.interval for row in table.rows for cell in row.cells)
         glance = [self._glance(title, tests, floors.get(title)) for title, tests in details.items()]
