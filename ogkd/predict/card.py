@@ -54,7 +54,8 @@ tags: [prompt-tuning, vision-language, medical-imaging, few-shot]
 # {title} on {dataset}
 
 A prompt that {title} learned for the frozen vision-language model {backbone}. It tells {len(prompt.classnames)} classes
-apart: {names}. The files hold what was learned and how to use it, and nothing of the images.
+apart: {names}. The files hold what was learned and how to use it. Of images they hold at most the mean feature of each
+class's validation images, by which images of another kind are found.
 {notes}
 **Research software, not a medical device.** Nobody reviewed it for clinical use: do not base a diagnosis or a treatment
 on its answers.
@@ -64,7 +65,7 @@ on its answers.
 {dataset}, {results["shots"] if results["shots"] > 0 else "all"} training images per class, seed {results["seed"]}.
 
 {
-        _table(
+        table(
             ["class", *images],
             [[name, *(of.count(label) for of in images.values())] for label, name in enumerate(predictions.classnames)],
         )
@@ -74,7 +75,7 @@ on its answers.
 
 On the {len(predictions)} test images of the same data set, with 95 % intervals over {tested_by}:
 
-{_table(["metric", "value", "95 % interval"], _measured(predictions))}
+{table(["metric", "value", "95 % interval"], measured(predictions))}
 
 Always answering with the commonest class would be right in {
         _majority(predictions):.2f} % of them. The intervals say what
@@ -85,7 +86,7 @@ other test images of the same origin would have given; they do not include varia
 Each class against all others, where the answer is the most likely class, with 95 % intervals. AUC is the area under the
 ROC curve of the class's probability, in percent.
 
-{_table(["class", "test images", "sensitivity (%)", "specificity (%)", "AUC (%)"], _by_class(predictions))}
+{table(["class", "test images", "sensitivity (%)", "specificity (%)", "AUC (%)"], _by_class(predictions))}
 
 ### Thresholds
 
@@ -112,12 +113,12 @@ fingerprint is checked when the prompt is loaded.
 """
 
 
-def _table(header: list[str], rows: list[list]) -> str:
+def table(header: list[str], rows: list[list]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(markdown(str(cell)) for cell in row) + " |" for row in lines)
 
 
-def _measured(predictions: Predictions) -> list[list[str]]:
+def measured(predictions: Predictions) -> list[list[str]]:
     rows = []
     for name in MEASURED:
         interval = bootstrap(name, predictions)
@@ -151,7 +152,7 @@ def _thresholds(prompt: TrainedPrompt, calibrated: str) -> str:
     return f"""An image is positive for a class from this probability on. Thresholds were chosen on {calibrated},
 never on test images; a class or level that is missing has too few of them.
 
-{_table(header, rows)}
+{table(header, rows)}
 
 ```bash
 python predict.py FOLDER image.png --{points[0].wanted} {points[0].level:g} --for CLASS --prevalence 0.05

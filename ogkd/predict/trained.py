@@ -20,9 +20,10 @@ from ogkd.evaluation.clinical import OperatingPoint, choose, choose_all
 from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.metrics import TEMPERATURES, fit_temperature
 from ogkd.evaluation.predictions import Predictions
-from ogkd.models import model_named
+from ogkd.evaluation.unlike import Reference
+from ogkd.models import FrozenCLIP, available_models, model_named
 from ogkd.runs.config import check_values, extend_config, merge_plain, plain, trained_on
-from ogkd.runs.folder import PREDICTIONS, RESULTS, VALIDATION
+from ogkd.runs.folder import PREDICTIONS, REFERENCE, RESULTS, VALIDATION
 from ogkd.runs.learned_classes import learned_classes
 from ogkd.runs.records import CONFIG, drawn_images, run_config
 from ogkd.runs.registry import is_built_here
@@ -43,6 +44,7 @@ class TrainedPrompt:
     prompts_name, sentences: the name of the teacher's sentences, or the sentences themselves, for a method that uses
         them to classify.
     origin: the folder that it was read from.
+    reference: what images are compared with to find those unlike the training images; None if it is not known.
     """
 
     config: dict
@@ -59,6 +61,7 @@ class TrainedPrompt:
     origin: Path
     stored_points: tuple[OperatingPoint, ...] = ()
     tested: Predictions | Path | None = field(default=None, repr=False)
+    reference: Reference | None = None
 
     @cached_property
     def temperature(self) -> float | None:
@@ -109,6 +112,16 @@ class TrainedPrompt:
     def backbone(self) -> str:
         return self.config["MODEL"]["BACKBONE"]["NAME"]
 
+    @property
+    def shots(self) -> int:
+        """Training images per class that were wanted, -1 for all."""
+        return self.config["DATASET"]["NUM_SHOTS"]
+
+    @property
+    def seed(self) -> int:
+        """The seed of the training; below 0 if there was none or it is not known."""
+        return self.config["SEED"]
+
     def configuration(self, backbone: str = "") -> CfgNode:
         """The configuration of a trainer that classifies with this prompt.
 
@@ -131,6 +144,23 @@ class TrainedPrompt:
         cfg.DATALOADER.NUM_WORKERS = 0
         cfg.freeze()
         return cfg
+
+    def check_backbone(self, name: str) -> None:
+        """Raise UserError if a model to classify with is a folder that does not exist."""
+        if name not in available_models() and not name.startswith("hf-hub:") and not Path(name).is_dir():
+            raise UserError(
+                f"The prompt in {self.origin} was trained with the model folder {self.backbone}, but {name} does not "
+                "exist: give its location with --backbone FOLDER."
+            )
+
+    def check_weights(self, model: FrozenCLIP) -> None:
+        """Raise UserError if a model's weights are not those that the prompt was trained with."""
+        if model.fingerprint != self.fingerprint:
+            raise UserError(
+                f"The prompt in {self.origin} was trained with weights of {self.backbone} with the fingerprint "
+                f"{self.fingerprint[:12]}, but those of {model.name} here have {model.fingerprint[:12]}: give the "
+                "model that it was trained with by --backbone NAME_OR_FOLDER."
+            )
 
 
 def from_run(folder: str | Path) -> TrainedPrompt:
@@ -169,10 +199,13 @@ def from_run(folder: str | Path) -> TrainedPrompt:
         sentences=None,
         origin=folder,
         tested=folder / PREDICTIONS if (folder / PREDICTIONS).is_file() and results.get("split") != "val" else None,
+        reference=Reference.load(folder / REFERENCE),
     )
 
 
-def from_trainer(trainer: ClipTrainer, validation: Predictions | None, origin: Path) -> TrainedPrompt:
+def from_trainer(
+    trainer: ClipTrainer, validation: Predictions | None, reference: Reference | None, origin: Path
+) -> TrainedPrompt:
     """What a trainer on a data set that was passed in has learned so far."""
     dataset = cast(GivenImages, trainer.dm.dataset)
     return TrainedPrompt(
@@ -188,6 +221,7 @@ def from_trainer(trainer: ClipTrainer, validation: Predictions | None, origin: P
         prompts_name=dataset.prompts_name,
         sentences=dataset.sentences if trainer.method.needs_sentences else None,
         origin=origin,
+        reference=reference,
     )
 
 

@@ -21,6 +21,7 @@ from ogkd.core.torchtools import collect_env_info, set_random_seed
 from ogkd.data.patients import read_patients
 from ogkd.data.same_classes import places
 from ogkd.evaluation.predictions import Predictions, numbered
+from ogkd.evaluation.unlike import Reference, fit
 from ogkd.models.errors import MissingWeights
 from ogkd.runs.config import Configuration, resolve
 from ogkd.runs.fingerprints import relative
@@ -136,7 +137,8 @@ def _train_and_test(
             if not trainer.evaluator.has_results:
                 trainer.test()
     if not spec.eval_only:
-        folder.write_validation(validation_predictions_of(trainer), len(dataset_of(trainer).val or ()))
+        validated = validation_predictions_of(trainer)
+        folder.write_validation(validated, len(dataset_of(trainer).val or ()), reference_of(trainer))
     if isinstance(trainer, ClipTrainer):
         phases.record.update(trainer.phases.record)
     predictions = predictions_of(trainer)
@@ -195,6 +197,17 @@ def class_names(trained: Sequence[str], tested: Mapping[int, str], columns: int)
     apart = any(trained[label : label + 1] != [name] for label, name in tested.items())
     known = tested if apart else dict(enumerate(trained))
     return [known.get(column) or f"class {column}" for column in range(columns)]
+
+
+@torch.no_grad()
+def reference_of(trainer: SimpleTrainer) -> Reference | None:
+    """What images are compared with to find those unlike the validation images; None as `validation_predictions_of`,
+    or if these are too few. Random states are left unchanged."""
+    if not isinstance(trainer, ClipTrainer) or trainer.val_loader is None:
+        return None
+    with seeded(0):
+        features, labels = map(torch.cat, zip(*trainer.tested_features("val"), strict=True))
+    return fit(features.float().cpu().numpy(), labels.cpu().numpy())
 
 
 def validation_predictions_of(trainer: SimpleTrainer) -> Predictions | None:
