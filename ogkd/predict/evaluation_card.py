@@ -120,19 +120,16 @@ def flagged(prompt: TrainedPrompt, results: dict[str, Any]) -> str:
 
 
 def class_table(prompt: TrainedPrompt, predictions: Predictions) -> str:
-    """Per class: images for training and here, patients here, and the sensitivity with its interval."""
+    """Per class that has images here: their number, that for training, patients, and the sensitivity with its interval."""
     of_patients, rows = units(predictions), []
-    for label, name in enumerate(predictions.classnames):
+    for label in np.unique(predictions.labels):
         own = predictions.labels == label
-        cells = [name, prompt.labels.count(label), int(own.sum())]
+        cells = [predictions.classnames[label], prompt.labels.count(label), int(own.sum())]
         if predictions.groups is not None:
             cells.append(len(np.unique(of_patients[own])))
-        share = "–"
-        if own.any():
-            correct = shares.Shares(predictions.correct.astype(np.float64), np.where(own, 0, -1), np.ones(1))
-            low, high = shares.interval(correct, of_patients)
-            share = f"{predictions.correct[own].mean():.1%} [{low:.1%}, {high:.1%}]"
-        rows.append([*cells, share])
+        correct = shares.Shares(predictions.correct.astype(np.float64), np.where(own, 0, -1), np.ones(1))
+        low, high = shares.interval(correct, of_patients)
+        rows.append([*cells, f"{predictions.correct[own].mean():.1%} [{low:.1%}, {high:.1%}]"])
     patients = [] if predictions.groups is None else ["patients"]
     return table(["class", "training images", "images here", *patients, "sensitivity [95 % interval]"], rows)
 
