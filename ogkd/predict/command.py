@@ -23,8 +23,10 @@ from ogkd.core.places import command
 from ogkd.data.beside import beside_by_name
 from ogkd.data.listing import list_files
 from ogkd.evaluation.unlike import UNLIKE, Reference
+from ogkd.predict.operating import Wish, add_arguments, sentences, wish
 
 if TYPE_CHECKING:
+    from ogkd.evaluation.clinical import OperatingPoint
     from ogkd.predict.predictor import Answers, Predictor
 
 SHOWN = 3  # classes per image
@@ -32,6 +34,7 @@ READERS = 4  # images read at a time
 LONG_LIST = 50  # number of images from which progress is shown
 FEW_TO_CALIBRATE = 100  # with fewer validation images a temperature is unreliable
 UNCERTAIN = "uncertain"
+POSITIVE, NEGATIVE = "positive", "negative"
 MASKS = "are named as masks, overlays or thumbnails of others, and were classified like these"
 ONE_OF_SEVERAL = "have several frames or pages, of which only one was read"
 HUB = "hf-hub:"
@@ -89,6 +92,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--heatmaps", type=Path, metavar="FOLDER", help="write each image next to its evidence as PNG")
     p.add_argument("--calibrated", action="store_true", help="use the temperature fitted to the validation images")
     p.add_argument("--abstain", type=float, metavar="P", help="answer 'uncertain' if no class reaches P (0 to 1)")
+    add_arguments(p)
+    p.add_argument("--prevalence", type=float, metavar="P", help="with --for: how many have it (0 to 1); adds PPV, NPV")
     p.add_argument("--classes", metavar='"A, B"', help="classify into other classes, if the method can")
     p.add_argument("--batch", type=int, default=0, metavar="N", help="images per pass (default: 8; 64 on a GPU)")
     p.add_argument("--backbone", default="", metavar="NAME_OR_FOLDER", help="location of the backbone's weights")
@@ -104,15 +109,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.abstain is not None and not 0 <= args.abstain <= 1:
         raise UserError(f"--abstain must be a probability from 0 to 1, not {args.abstain}.")
+    wanted = wish(args)
+    if wanted and (args.abstain is not None or args.classes is not None):
+        raise UserError("A threshold for a class answers positive or negative: leave out --abstain and --classes.")
+    if args.prevalence is not None and not wanted:
+        raise UserError('A prevalence is that of one class: add, for example, --sensitivity 0.95 --for "malignant".')
     if args.batch < 0:
         raise UserError(f"--batch must be a number of images, 1 or more, not {args.batch}.")
     classes = class_list(args.classes) if args.classes is not None else None
     images = list(named_images(args.images, sys.stdin))
     with contextlib.redirect_stdout(sys.stderr):  # standard output is only for answers
-        predictor, temperature, reference = ready(args.run, classes, args.backbone, args.calibrated)
+        predictor, temperature, reference, point = ready(
+            args.run, classes, args.backbone, args.calibrated, wanted, args.prevalence
+        )
         if args.heatmaps:
             predictor.require_patches()
-    predictions = classify(predictor, images, temperature, reference, args.abstain, args.batch, args.heatmaps)
+    predictions = classify(predictor, images, temperature, reference, args.abstain, args.batch, args.heatmaps, point)
     unread = several = blank = unlike = 0
     with writer(args.csv, predictor.classnames) as write:
         for answer in shown_progress(predictions, len(images), bool(args.csv)):
@@ -177,11 +189,16 @@ def named_images(words: Iterable[str], standard_input: TextIO) -> Iterator[Named
 
 
 def ready(
-    run: str, classes: list[str] | None, backbone: str, calibrated: bool
-) -> tuple[Predictor, float, Reference | None]:
-    """The prompt ready to classify, the temperature for its logits and what images are compared with to find those
-    unlike the training images; prints what is used to standard output. For other classes than the trained ones there is
-    neither."""
+    run: str,
+    classes: list[str] | None,
+    backbone: str,
+    calibrated: bool,
+    wanted: Wish | None = None,
+    prevalence: float | None = None,
+) -> tuple[Predictor, float, Reference | None, OperatingPoint | None]:
+    """The prompt ready to classify, the temperature for its logits, what images are compared with to find those unlike
+    the training images, and the wanted threshold; prints what is used to standard output. For other classes than the
+    trained ones there is neither temperature nor comparison."""
     from ogkd.predict.export import (
         load_prompt,  # only now, so that wrong arguments are reported before PyTorch is loaded
     )
@@ -200,6 +217,8 @@ def ready(
                 "leave out --calibrated."
             )
         temperature = prompt.temperature
+    point = prompt.operating_point(*wanted) if wanted else None
+    about_point = sentences(point, prevalence) if point else []
     predictor = Predictor(prompt, classes, backbone)
     what = f"{prompt.method} on {prompt.backbone}, trained on {prompt.dataset}"
     print(f"{what}: {', '.join(predictor.classnames)}.")
@@ -214,11 +233,13 @@ def ready(
         number = prompt.validation_images
         doubt = ", too few to be reliable: treat the probabilities as rough" if number < FEW_TO_CALIBRATE else ""
         print(f"Temperature {temperature:.3f}, fitted to {number} validation images{doubt}.")
+    for sentence in about_point:
+        print(sentence)
     print("Research software, not a medical device: do not base a diagnosis on its answers.")
     note = phantom_note(prompt.backbone)
     if note:
         print(f"Note: {note}")
-    return predictor, temperature, reference
+    return predictor, temperature, reference, point
 
 
 def classify(
@@ -229,8 +250,9 @@ def classify(
     abstain: float | None = None,
     batch: int = 0,
     heatmaps: Path | None = None,
+    point: OperatingPoint | None = None,
 ) -> Iterator[Prediction]:
-    """The answer for each image, in order."""
+    """The answer for each image, in order; at an operating point, whether it is positive."""
     from ogkd.predict.predictor import probabilities
 
     targets = heatmap_files(heatmaps, images) if heatmaps else [None] * len(images)
@@ -240,6 +262,9 @@ def classify(
             continue
         chances = probabilities(answer.logits, temperature)[0]
         result = prediction(read.image, predictor.classnames, chances, abstain)
+        if point is not None:
+            score = probabilities(answer.logits, 1.0)[0, predictor.classnames.index(point.classname)]
+            result = result._replace(decision=POSITIVE if point.is_positive(score) else NEGATIVE)
         if target is not None:
             evidence = cast(np.ndarray, answer.patch_logits)[0, :, chances.argmax()]
             _save_heatmap(target, predictor.view(read.picture), evidence, result)
@@ -321,8 +346,8 @@ def line(answer: Prediction) -> str:
     text = ", ".join(f"{classname} {chance:.1%}" for classname, chance in answer.likeliest)
     if answer.problem:
         text = f"not read. {answer.problem}"
-    elif answer.decision == UNCERTAIN:
-        text = f"{UNCERTAIN} ({text})"
+    elif answer.decision != answer.likeliest[0][0]:
+        text = f"{answer.decision} ({text})"
     flag = f" ({UNLIKE})" if answer.unlike else ""
     return f"{answer.image.name}: {text}{flag}".encode("utf-8", "backslashreplace").decode()
 

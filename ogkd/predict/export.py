@@ -1,13 +1,14 @@
 """Exporting a trained prompt: a folder of three small files that contain nothing of the training images.
 
 prompt.safetensors   what was learned; mean features of the classes' validation images, to find unlike images
-config.json          method, options, classes, backbone, image preparation, temperature, versions
+config.json          method, options, classes, backbone, image preparation, temperature, operating points, versions
 README.md            a model card
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,9 +20,12 @@ from ogkd.core.dicom import MIDDLE
 from ogkd.core.network import trouble
 from ogkd.core.places import command
 from ogkd.core.schema import TEXTS, Rule, mismatch, number, one_of, read_record, whole
+from ogkd.evaluation.clinical import SHAPE as OPERATING_POINT
+from ogkd.evaluation.clinical import OperatingPoint
 from ogkd.evaluation.unlike import SHAPE as UNLIKE_SHAPE
 from ogkd.evaluation.unlike import reference
 from ogkd.models.sources import HUB_MODELS, Repository, from_hub
+from ogkd.predict.operating import Wish
 from ogkd.predict.trained import TrainedPrompt, from_run
 from ogkd.runs.config import defaults
 from ogkd.runs.folder import RESULTS, versions
@@ -45,6 +49,7 @@ SHAPE = {
     "images": dict.fromkeys(IMAGE_KEYS[2:], (str, bool, list)) | {"FRAME?": number(0), "RESIZE?": str},
     "temperature": (number(above=0), None),
     "validation_images": int,
+    "operating_points?": [OPERATING_POINT],
     "sentences": (_SENTENCES, None),
     "unlike?": (UNLIKE_SHAPE, None),
     "shots?": int,
@@ -112,6 +117,7 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
         "images": {key: (defaults()["INPUT"] | prompt.config["INPUT"])[key] for key in IMAGE_KEYS},
         "temperature": prompt.temperature,
         "validation_images": prompt.validation_images,
+        "operating_points": [point.as_json() for point in prompt.operating_points],
         "unlike": prompt.reference and prompt.reference.numbers,
         "sentences": sentences,
         "shots": prompt.shots,
@@ -153,9 +159,13 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
     if config.get("format") != FORMAT:
         raise UserError(f"{path} has the format {config.get('format')}, this version reads {FORMAT}: update it.")
     wrong = mismatch(config, SHAPE)
-    if wrong or len(config["classes"]) != len(config["training_images"]):
-        reason = wrong or "classes and training_images differ in length"
-        raise UserError(f"{path} is corrupt ({reason}): fetch or export it again.")
+    points = [] if wrong else config.get("operating_points", [])
+    if not wrong and len(config["classes"]) != len(config["training_images"]):
+        wrong = "classes and training_images differ in length"
+    if not wrong and not {point["classname"] for point in points} <= {*config["classes"]}:
+        wrong = "operating_points are of other classes"
+    if wrong:
+        raise UserError(f"{path} is corrupt ({wrong}): fetch or export it again.")
     try:
         with safe_open(folder / TENSORS, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
@@ -184,6 +194,7 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
             dataset=config["dataset"],
             prompts_name=config["dataset"],
             sentences=config["sentences"],
+            stored_points=tuple(map(OperatingPoint.from_json, points)),
             origin=Path(origin) if origin is not None and not str(origin).startswith(HUB) else folder,
             reference=reference(means.numpy(), config["unlike"])
             if config.get("unlike") and means is not None
@@ -196,11 +207,12 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
 # A whole folder, and the hub
 
 
-def export(run: str | Path, folder: str | Path) -> dict[str, int]:
-    """Write a finished run's prompt with its model card. Returns the size of each file in bytes.
+def export(run: str | Path, folder: str | Path, wish: Wish | None = None) -> dict[str, int]:
+    """Write a finished run's prompt with its model card and, besides the usual ones, the operating point of a wish.
+    Returns the size of each file in bytes.
 
     Raises:
-        UserError: the run has no prompt to export.
+        UserError: the run has no prompt to export, or too few validation images for the wish.
     """
     from ogkd.predict.card import model_card  # loading a prompt does not need its statistics
 
@@ -208,6 +220,8 @@ def export(run: str | Path, folder: str | Path) -> dict[str, int]:
     if run.resolve() == folder.resolve() or (folder / RESULTS).exists() or models_in(folder):
         raise UserError(f"{folder} is a run's folder: export to a different folder.")
     prompt = from_run(run)
+    if wish is not None:
+        prompt = replace(prompt, stored_points=(prompt.operating_point(*wish),))
     write_prompt(prompt, folder)
     with atomic_path(folder / CARD) as temporary:
         temporary.write_text(model_card(prompt, run, read_json(folder / CONFIG)), encoding="utf-8")

@@ -20,6 +20,7 @@ from ogkd.core.hashes import text_hash
 from ogkd.core.locks import locked
 from ogkd.core.phases import Phases
 from ogkd.core.words import listed
+from ogkd.evaluation.clinical import calibrated_on
 from ogkd.evaluation.collect import DIVERGED, read_results
 from ogkd.evaluation.doubts import doubts
 from ogkd.evaluation.metrics import summary
@@ -63,6 +64,7 @@ class RunFolder:
         self.log_path = self.path / "log.txt"
         self.fingerprints: fingerprints.Fingerprints = {}
         self.notes = notes(configuration)  # for readers of its results, one sentence each
+        self.calibration: dict[str, int] | None = None  # how many validation images are predicted, and how many drawn
         self.warnings: list[str] = []  # doubts about the result, besides those about the predictions
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
@@ -206,11 +208,16 @@ class RunFolder:
         crops = f"{features.CROPS} crops of each training image, encoded once" if features.CROPS else "new crops"
         return {PUBLISHED: "", FAST: f"{preset} ({crops}, towers in {features.PRECISION})"}.get(preset, preset)
 
-    def write_validation(self, predictions: Predictions | None, reference: Reference | None) -> None:
-        """Write val_predictions.npz and val_reference.npz, if there are validation images."""
-        for what, name in ((predictions, VALIDATION), (reference, REFERENCE)):
-            if what is not None:
-                what.save(self.path / name)
+    def write_validation(self, predictions: Predictions | None, drawn: int, reference: Reference | None) -> None:
+        """Write val_predictions.npz and val_reference.npz, if there are validation images; `drawn`: how many of them
+        were drawn for training."""
+        if reference is not None:
+            reference.save(self.path / REFERENCE)
+        if predictions is None:
+            return
+        predictions.save(self.path / VALIDATION)
+        self.calibration = {"images": len(predictions), "drawn": drawn}
+        print(f"Temperature and thresholds are fitted to {calibrated_on(**self.calibration)}.")
 
     def checkpoint_fingerprint(self) -> str | None:
         """Hash of the checkpoint files in --model-dir; None if there are none."""
@@ -260,6 +267,7 @@ class RunFolder:
             "split": cfg.TEST.SPLIT,
             "settings": cfg.SETTINGS,
             "changed": self.configuration.changed,
+            "calibration": self.calibration,
             **measured,
             "notes": self.notes,
             "seconds": seconds,
