@@ -120,7 +120,7 @@ def flagged(prompt: TrainedPrompt, results: dict[str, Any]) -> str:
 
 
 def class_table(prompt: TrainedPrompt, predictions: Predictions) -> str:
-    """Per class that has images here: their number, that for training, patients, and the sensitivity with its interval."""
+    """For each class with images here: their number, patients, training images, and sensitivity with its interval."""
     of_patients, rows = units(predictions), []
     for label in np.unique(predictions.labels):
         own = predictions.labels == label
