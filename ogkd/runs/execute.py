@@ -218,4 +218,4 @@ def validated_by(trainer: SimpleTrainer) -> tuple[Predictions | None, Reference 
     numbers = labels.cpu().numpy()
     images = tuple(relative(item.impath, dataset) for item in items or dataset.val or ())
     names, groups = tuple(dataset.classnames), groups_of(images, dataset)
-    return Predictions(images, labels, logits.float().cpu().numpy(), names, groups), fit(features, labels)
+    return Predictions(images, numbers, logits.float().cpu().numpy(), names, groups), fit(tokens, numbers)
