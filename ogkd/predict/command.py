@@ -90,14 +90,31 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     p.add_argument("--csv", type=Path, metavar="FILE", help="write a CSV table instead of printing lines")
     p.add_argument("--heatmaps", type=Path, metavar="FOLDER", help="write each image next to its evidence as PNG")
+    p.add_argument("--batch", type=int, default=0, metavar="N", help="images per pass (default: 8; 64 on a GPU)")
+    add_answer_options(p)
+    return p
+
+
+def add_answer_options(p: argparse.ArgumentParser) -> None:
+    """The options that decide what a prompt answers."""
     p.add_argument("--calibrated", action="store_true", help="use the temperature fitted to the validation images")
     p.add_argument("--abstain", type=float, metavar="P", help="answer 'uncertain' if no class reaches P (0 to 1)")
     add_arguments(p)
     p.add_argument("--prevalence", type=float, metavar="P", help="with --for: how many have it (0 to 1); adds PPV, NPV")
     p.add_argument("--classes", metavar='"A, B"', help="classify into other classes, if the method can")
-    p.add_argument("--batch", type=int, default=0, metavar="N", help="images per pass (default: 8; 64 on a GPU)")
     p.add_argument("--backbone", default="", metavar="NAME_OR_FOLDER", help="location of the backbone's weights")
-    return p
+
+
+def check_answer_options(args: argparse.Namespace) -> tuple[list[str] | None, Wish | None]:
+    """The class names of --classes and the wanted threshold, if given. Raises UserError for a wrong value."""
+    if args.abstain is not None and not 0 <= args.abstain <= 1:
+        raise UserError(f"--abstain must be a probability from 0 to 1, not {args.abstain}.")
+    wanted = wish(args)
+    if wanted and (args.abstain is not None or args.classes is not None):
+        raise UserError("A threshold for a class answers positive or negative: leave out --abstain and --classes.")
+    if args.prevalence is not None and not wanted:
+        raise UserError('A prevalence is that of one class: add, for example, --sensitivity 0.95 --for "malignant".')
+    return class_list(args.classes) if args.classes is not None else None, wanted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -107,26 +124,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         UserError: something that the user can fix; the message is one sentence.
     """
     args = parser().parse_args(argv)
-    if args.abstain is not None and not 0 <= args.abstain <= 1:
-        raise UserError(f"--abstain must be a probability from 0 to 1, not {args.abstain}.")
-    wanted = wish(args)
-    if wanted and (args.abstain is not None or args.classes is not None):
-        raise UserError("A threshold for a class answers positive or negative: leave out --abstain and --classes.")
-    if args.prevalence is not None and not wanted:
-        raise UserError('A prevalence is that of one class: add, for example, --sensitivity 0.95 --for "malignant".')
+    classes, wanted = check_answer_options(args)
     if args.batch < 0:
         raise UserError(f"--batch must be a number of images, 1 or more, not {args.batch}.")
-    classes = class_list(args.classes) if args.classes is not None else None
     images = list(named_images(args.images, sys.stdin))
     with contextlib.redirect_stdout(sys.stderr):  # standard output is only for answers
-        predictor, temperature, reference, point = ready(
-            args.run, classes, args.backbone, args.calibrated, wanted, args.prevalence
-        )
+        judge = ready(args.run, classes, args.backbone, args.calibrated, args.abstain, wanted, args.prevalence)
         if args.heatmaps:
-            predictor.require_patches()
-    predictions = classify(predictor, images, temperature, reference, args.abstain, args.batch, args.heatmaps, point)
+            judge.predictor.require_patches()
+    predictions = classify(judge, images, args.batch, args.heatmaps)
     unread = several = blank = unlike = 0
-    with writer(args.csv, predictor.classnames) as write:
+    with writer(args.csv, judge.predictor.classnames) as write:
         for answer in shown_progress(predictions, len(images), bool(args.csv)):
             unread += bool(answer.problem)
             several += answer.frames > 1
@@ -188,17 +196,45 @@ def named_images(words: Iterable[str], standard_input: TextIO) -> Iterator[Named
         raise UserError("No images were given: the list on standard input is empty.")
 
 
+class Judge(NamedTuple):
+    """A prompt with the rules by which its probabilities become answers.
+
+    temperature: the logits are divided by it. reference: what images are compared with to find those unlike the
+    training images. abstain: below this probability the answer is uncertain. point: a class's threshold, for answers
+    "positive" and "negative".
+    """
+
+    predictor: Predictor
+    temperature: float = 1.0
+    reference: Reference | None = None
+    abstain: float | None = None
+    point: OperatingPoint | None = None
+
+    def judged(self, read: Read, answer: Answers) -> Prediction:
+        """The answer for one image that was read, from the predictor's arrays of one row."""
+        from ogkd.predict.predictor import probabilities  # only now, so that --help needs no PyTorch
+
+        names = self.predictor.classnames
+        result = prediction(read.image, names, probabilities(answer.logits, self.temperature)[0], self.abstain)
+        if self.point is not None:
+            score = probabilities(answer.logits, 1.0)[0, names.index(self.point.classname)]
+            result = result._replace(decision=POSITIVE if self.point.is_positive(score) else NEGATIVE)
+        unlike = None if self.reference is None else bool(self.reference.exceeded(answer.features)[0])
+        blank = read.picture is not None and is_blank(read.picture)
+        return result._replace(frames=read.frames, blank=blank, unlike=unlike)
+
+
 def ready(
     run: str,
     classes: list[str] | None,
     backbone: str,
     calibrated: bool,
+    abstain: float | None = None,
     wanted: Wish | None = None,
     prevalence: float | None = None,
-) -> tuple[Predictor, float, Reference | None, OperatingPoint | None]:
-    """The prompt ready to classify, the temperature for its logits, what images are compared with to find those unlike
-    the training images, and the wanted threshold; prints what is used to standard output. For other classes than the
-    trained ones there is neither temperature nor comparison."""
+) -> Judge:
+    """The prompt ready to classify; prints what is used to standard output. For other classes than the trained ones
+    there is neither a temperature nor a comparison with the training images."""
     from ogkd.predict.export import (
         load_prompt,  # only now, so that wrong arguments are reported before PyTorch is loaded
     )
@@ -239,37 +275,26 @@ def ready(
     note = phantom_note(prompt.backbone)
     if note:
         print(f"Note: {note}")
-    return predictor, temperature, reference, point
+    return Judge(predictor, temperature, reference, abstain, point)
 
 
 def classify(
-    predictor: Predictor,
-    images: Sequence[Named],
-    temperature: float = 1.0,
-    reference: Reference | None = None,
-    abstain: float | None = None,
-    batch: int = 0,
-    heatmaps: Path | None = None,
-    point: OperatingPoint | None = None,
+    ready: Judge, images: Sequence[Named], batch: int = 0, heatmaps: Path | None = None
 ) -> Iterator[Prediction]:
-    """The answer for each image, in order; at an operating point, whether it is positive."""
-    from ogkd.predict.predictor import probabilities
-
-    targets = heatmap_files(heatmaps, images) if heatmaps else [None] * len(images)
-    for (read, answer), target in zip(answers(predictor, images, batch, bool(heatmaps)), targets, strict=True):
+    """The answer for each image, in order."""
+    for (read, answer), target in zip(
+        answers(ready.predictor, images, batch, bool(heatmaps)),
+        heatmap_files(heatmaps, images) if heatmaps else [None] * len(images),
+        strict=True,
+    ):
         if read.picture is None or answer is None:
             yield Prediction(read.image, problem=read.problem)
             continue
-        chances = probabilities(answer.logits, temperature)[0]
-        result = prediction(read.image, predictor.classnames, chances, abstain)
-        if point is not None:
-            score = probabilities(answer.logits, 1.0)[0, predictor.classnames.index(point.classname)]
-            result = result._replace(decision=POSITIVE if point.is_positive(score) else NEGATIVE)
+        result = ready.judged(read, answer)
         if target is not None:
-            evidence = cast(np.ndarray, answer.patch_logits)[0, :, chances.argmax()]
-            _save_heatmap(target, predictor.view(read.picture), evidence, result)
-        unlike = None if reference is None else bool(reference.exceeded(answer.features)[0])
-        yield result._replace(frames=read.frames, blank=is_blank(read.picture), unlike=unlike)
+            patches = cast(np.ndarray, answer.patch_logits)[0]
+            _save_heatmap(target, heatmap(ready.predictor.view(read.picture), patches, ready.temperature, result))
+        yield result
 
 
 def answers(
@@ -329,11 +354,21 @@ def heatmap_files(folder: Path, images: Sequence[Named]) -> list[Path]:
     return list(files)
 
 
-def _save_heatmap(target: Path, view: Image.Image, evidence: np.ndarray, answer: Prediction) -> None:
+def heatmap(view: Image.Image, patch_logits: np.ndarray, temperature: float, answer: Prediction) -> Image.Image:
+    """The heat map of the likeliest class from the logits (P, C) of the patches."""
     from ogkd.predict.heatmaps import draw
+    from ogkd.predict.predictor import probabilities
 
+    likeliest = int(np.argmax(answer.chances))
+    (classname, chance), *_ = answer.likeliest
+    sure = answer.decision != UNCERTAIN
+    text = f"{classname} {chance:.1%}" if sure else f"{UNCERTAIN} (likeliest: {classname} {chance:.1%})"
+    chances = probabilities(patch_logits, temperature)[:, likeliest]
+    return draw(view, chances, classname, len(answer.chances), answer.image.name, text, sure)
+
+
+def _save_heatmap(target: Path, page: Image.Image) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    page = draw(view, evidence, f"{answer.likeliest[0][0]} {answer.likeliest[0][1]:.1%}")
     with atomic_path(target) as temporary:
         page.save(temporary, format="PNG")
 

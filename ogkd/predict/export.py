@@ -24,6 +24,7 @@ from ogkd.evaluation.clinical import SHAPE as OPERATING_POINT
 from ogkd.evaluation.clinical import OperatingPoint
 from ogkd.evaluation.unlike import SHAPE as UNLIKE_SHAPE
 from ogkd.evaluation.unlike import reference
+from ogkd.features.precision import FP32
 from ogkd.models.sources import HUB_MODELS, Repository, from_hub
 from ogkd.predict.operating import Wish
 from ogkd.predict.trained import TrainedPrompt, from_run
@@ -85,12 +86,8 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
     Raises:
         UserError: what the method learned includes a feature of each training image.
     """
+    refuse_training_images(prompt)
     method = method_class(prompt.method)
-    if getattr(method, "keeps_training_images", False):
-        raise UserError(
-            f"What {prompt.method} learns includes a feature of each training image, so it is not exported: use a "
-            "method that learns a prompt or a probe."
-        )
     options = prompt.config["TRAINER"][prompt.method.upper()]
     sentences = prompt.sentences
     if sentences is None and getattr(method, "needs_sentences", False):
@@ -137,6 +134,15 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
     with atomic_path(folder / TENSORS) as temporary:
         temporary.write_bytes(save(tensors, metadata={"format": "pt"}))
     write_json(config, folder / CONFIG)
+
+
+def refuse_training_images(prompt: TrainedPrompt) -> None:
+    """Raise UserError if what the method learned includes a feature of each training image."""
+    if getattr(method_class(prompt.method), "keeps_training_images", False):
+        raise UserError(
+            f"What {prompt.method} learns includes a feature of each training image, so it is not exported: use a "
+            "method that learns a prompt or a probe."
+        )
 
 
 def _is_file(value: str) -> bool:
@@ -226,6 +232,26 @@ def export(run: str | Path, folder: str | Path, wish: Wish | None = None) -> dic
     with atomic_path(folder / CARD) as temporary:
         temporary.write_text(model_card(prompt, run, read_json(folder / CONFIG)), encoding="utf-8")
     return {name: (folder / name).stat().st_size for name in FILES}
+
+
+def export_onnx(run: str | Path, folder: str | Path) -> Path:
+    """Write a finished run's prompt with the image tower as FOLDER/model.onnx, checked against PyTorch, and return its
+    path.
+
+    Raises:
+        UserError: the run has no prompt that can be written so, see `write_onnx` and `export`.
+    """
+    from ogkd.predict.onnx_file import NAME, require_packages, write_onnx  # loads the model's code
+    from ogkd.predict.predictor import Predictor
+
+    require_packages()
+    prompt = from_run(run)
+    refuse_training_images(prompt)
+    settings = prompt.config["FEATURES"] | {"PRECISION": FP32} if "FEATURES" in prompt.config else {}
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    target = Path(folder) / NAME
+    write_onnx(Predictor(replace(prompt, config=prompt.config | {"FEATURES": settings})), target)
+    return target
 
 
 def push(folder: Path, name: str, public: bool = False) -> str:

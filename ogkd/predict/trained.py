@@ -21,7 +21,7 @@ from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.metrics import TEMPERATURES, fit_temperature
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.unlike import Reference
-from ogkd.models import model_named
+from ogkd.models import FrozenCLIP, available_models, model_named
 from ogkd.runs.config import check_values, extend_config, merge_plain, plain, trained_on
 from ogkd.runs.folder import PREDICTIONS, REFERENCE, RESULTS, VALIDATION
 from ogkd.runs.learned_classes import learned_classes
@@ -144,6 +144,23 @@ class TrainedPrompt:
         cfg.DATALOADER.NUM_WORKERS = 0
         cfg.freeze()
         return cfg
+
+    def check_backbone(self, name: str) -> None:
+        """Raise UserError if a model to classify with is a folder that does not exist."""
+        if name not in available_models() and not name.startswith("hf-hub:") and not Path(name).is_dir():
+            raise UserError(
+                f"The prompt in {self.origin} was trained with the model folder {self.backbone}, but {name} does not "
+                "exist: give its location with --backbone FOLDER."
+            )
+
+    def check_weights(self, model: FrozenCLIP) -> None:
+        """Raise UserError if a model's weights are not those that the prompt was trained with."""
+        if model.fingerprint != self.fingerprint:
+            raise UserError(
+                f"The prompt in {self.origin} was trained with weights of {self.backbone} with the fingerprint "
+                f"{self.fingerprint[:12]}, but those of {model.name} here have {model.fingerprint[:12]}: give the "
+                "model that it was trained with by --backbone NAME_OR_FOLDER."
+            )
 
 
 def from_run(folder: str | Path) -> TrainedPrompt:
