@@ -62,7 +62,9 @@ def transfer_tables(runs: Sequence[Run], metric: str = "accuracy") -> list[Table
         on = f" on {images.pop()} test images" if len(images) == 1 else ""
         several = any(len(variant.runs) > 1 for variant in of_rows)
         seeds = f", {DISPERSION}, with the mean's" if several else ", with its"
-        table.caption = f"{in_words(measured)}{on}{seeds} {percent} bootstrap interval over images."
+        known = all(run.results.get("num_patients") for variant in of_rows for run in variant.runs)
+        over = "patients" if known else "images"
+        table.caption = f"{in_words(measured)}{on}{seeds} {percent} interval over {over}."
         tables.append(table)
     for table in tables[:1]:
         table.notes += notes + list(dict.fromkeys(means.notes() + intervals.notes()))

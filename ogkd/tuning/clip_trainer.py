@@ -235,13 +235,17 @@ class ClipTrainer(TrainerX):
     @torch.no_grad()
     def logits_of(self, split: str) -> list[tuple[Tensor, Tensor]]:
         """Logits (B, C) and labels (B,) of the batches of "val", "test" or "calibration"."""
-        batches = self.tested_features(split)
+        return self.classified(self.tested_features(split))
+
+    @torch.no_grad()
+    def classified(self, batches: Iterable[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+        """Logits (B, C) and labels (B,) of batches of global tokens."""
         with self.phases("test"):
             classify = self.method.classifier()
             return [(self._check_logits(classify(features)), label) for features, label in batches]
 
     def tested_features(self, split: str) -> Iterable[tuple[Tensor, Tensor]]:
-        """Global tokens (B, D) and labels (B,) of the batches of "val" or "test"."""
+        """Global tokens (B, D) and labels (B,) of the batches of a split, as in `logits_of`."""
         self.set_model_mode("eval")
         if not self.method.frozen_images:
             return self._changed_features(self.task.loader_of(split), split)

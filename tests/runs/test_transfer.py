@@ -118,7 +118,7 @@ def test_a_prompt_is_trained_once_and_what_was_tested_is_written_down(transfer, 
     assert (
         "busi -> buid: 2 of the 10 test images of buid are byte-identical to training images of busi." in again.stdout
     )
-    assert "Accuracy in % on 10 test images, with its 95 % bootstrap interval over images." in again.stdout
+    assert "Accuracy in % on 10 test images, with its 95 % interval over images." in again.stdout
 
 
 def test_the_tables_keep_transfer_runs_apart_and_give_the_interval_of_the_seeds_mean(transfer, places):
