@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,7 +15,9 @@ from ogkd.tuning.prompt_learner import PROMPT_OPTIONS, PromptLearner
 class PromptMethod(Method):
     """Learns context vectors, `self.prompt_learner`; a subclass adds terms to the loss."""
 
+    groups = ("prompt",)
     folder = "prompt_learner"
+    compares_tokens = True
     options = PROMPT_OPTIONS
     prompt_learner_class = PromptLearner
 
@@ -49,7 +50,3 @@ class PromptMethod(Method):
         self.eval()
         weights = self.scale * self.text_features().t()
         return lambda features: features @ weights
-
-    def patch_classifier(self) -> Callable[[ImageFeatures], Tensor]:
-        classify = self.classifier()
-        return lambda features: classify(cast(Tensor, features.patch_tokens))
