@@ -157,26 +157,26 @@ def test_the_pages_commands_run_on_a_new_data_set_and_the_method_its_variant_and
     assert "| SmoothCoOp, MAX_EPOCH 1, EPSILON 0.2 " in done.stdout
 
 
+SEVERAL = """
+import sys
+from ogkd.cli.run import main
+from ogkd.core import run_program
+words = ["few_shot", "data/Spots/Spots", "1", "1", "OPTIM.MAX_EPOCH", "1"]
+main(["OldSmooth", *words])
+main(["OldProbe", *words])
+sys.exit(run_program(lambda: main(["OldSmooth", *words, "TRAINER.OLDSMOOTH.EPSILON", "2"])))
+"""
+
+
 def test_a_method_written_by_the_former_page_still_trains(checkout):
-    words = ["scripts/run.py", "OldSmooth", "few_shot", "data/Spots/Spots", "1", "1", "OPTIM.MAX_EPOCH", "1"]
-    assert "| OldSmooth" in run(checkout, *words, BACKBONE="PhantomCLIP").stdout
-    done = run(checkout, *words, "TRAINER.OLDSMOOTH.EPSILON", "2", code=2, BACKBONE="PhantomCLIP")
-    assert "EPSILON is 2" in done.stderr
-    words[1] = "OldProbe"
-    assert "| OldProbe" in run(checkout, *words, BACKBONE="PhantomCLIP").stdout
+    done = run(checkout, "-c", SEVERAL, code=2, BACKBONE="PhantomCLIP")
+    assert "| OldSmooth" in done.stdout and "| OldProbe" in done.stdout
+    assert "EPSILON is 2" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_tests_of_structure_stay_green_with_the_new_method(checkout):
-    run(
-        checkout,
-        "-m",
-        "pytest",
-        "-q",
-        "tests/runs/test_configs.py",
-        "tests/test_methods.py",
-        "-k",
-        "accepted and SmoothCoOp or order",
-    )
+    words = ["-m", "pytest", "-n", "0", "-q", "tests/runs/test_configs.py", "tests/test_methods.py"]
+    run(checkout, *words, "-k", "accepted and SmoothCoOp or order")
 
 
 def test_what_the_page_names_exists(page):

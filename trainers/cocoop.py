@@ -38,6 +38,7 @@ class ConditionalPromptLearner(PromptLearner):
 class CoCoOp(PromptMethod):
     title, paper, row = "CoCoOp", "2203.05557", 90
     prompt_learner_class = ConditionalPromptLearner
+    texts_per_image = True
 
     def text_features_for(self, image: Tensor) -> Tensor:
         """Normalised text features (B, C, D) for images (B, D), all prompts encoded as one batch."""

@@ -48,6 +48,10 @@ class GDA(FeatureMethod):
 
     title, paper, row = "GDA", "2402.04087", 71
     groups = ("training-free", "new")
+    weight: Tensor
+    bias: Tensor
+    alpha: Tensor
+
     options = Options(
         TEMPLATE=Option(TEMPLATE, "the hand-written prompt"),
         VIEWS=Option(10, "views of each image, with FEATURES.TRAIN_VIEW augmented", least=1, most=1000),

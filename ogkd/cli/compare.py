@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from ogkd.cli import many
-from ogkd.runs.protocols import PROTOCOLS, Places, locate
+from ogkd.runs.protocols import PROTOCOLS, locate
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from ogkd.runs.registry import benchmark_methods
 
     find(args.metric)
-    dataset, places = locate(args.dataset, Places(backbone=args.backbone) if args.backbone else Places())
+    dataset, places = locate(args.dataset, many.places_of(args))
     methods = args.methods or benchmark_methods()
     started = time.perf_counter()
     jobs = {

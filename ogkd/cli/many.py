@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ogkd.evaluation.methods import GROUPS
 from ogkd.runs.engines.options import add_options, settings_of
 from ogkd.runs.protocols import Job, Places, ensure_generated, integer, shots_of
+from ogkd.runs.spec import PRESETS
 
 if TYPE_CHECKING:
     from ogkd.reports.render import Table
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 def parser(description: str | None) -> argparse.ArgumentParser:
     """A parser with the options that each of these commands has."""
     p = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument(
+        "--settings", choices=PRESETS,
+        help="default: SETTINGS, or fast for your own images without a GPU, else published; universal: one "
+        "configuration for all data sets",
+    )  # fmt: skip
     p.add_argument("--rerun", action="store_true", help="remove the runs' earlier files and start afresh")
     add_options(p)
     return p
@@ -39,6 +45,12 @@ def grid_parser(description: str | None, shots: Sequence[int] = (16,)) -> argpar
     )  # fmt: skip
     p.add_argument("--metric", default="accuracy", help="what the tables show (default: accuracy)")
     return p
+
+
+def places_of(args: argparse.Namespace) -> Places:
+    """The places and settings of the environment and the command line."""
+    given = {name: vars(args).get(name) for name in ("backbone", "settings")}
+    return Places(**{name: value for name, value in given.items() if value})
 
 
 def execute(jobs: Iterable[Job], args: argparse.Namespace, places: Places, datasets: Iterable[str]) -> Report | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ogkd.cli import many
-from ogkd.runs.protocols import PROTOCOLS, Places
+from ogkd.runs.protocols import PROTOCOLS
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from ogkd.runs.registry import benchmark_methods
 
     find(args.metric)
-    places = Places()
+    places = many.places_of(args)
     datasets = [config_name(name) for name in args.datasets or ()]
     datasets = datasets or [facts.config for facts in load().datasets.values() if facts.zip_name]
     jobs = plan(args.protocol, datasets, args.methods or benchmark_methods(), args.seeds, args.shots, places)

@@ -1,15 +1,17 @@
 """Run one protocol of one method and print a table.
 
-    ogkd base2new DATASET SEED [--method METHOD] [KEY VALUE ...]
-    ogkd few-shot DATASET SHOTS SEED [--method METHOD] [KEY VALUE ...]
-    ogkd transfer SOURCE TARGET SHOTS SEED [--method METHOD] [KEY VALUE ...]
+    ogkd base2new DATASET SEED [--method METHOD] [--settings SETTINGS] [KEY VALUE ...]
+    ogkd few-shot DATASET SHOTS SEED [--method METHOD] [--settings SETTINGS] [KEY VALUE ...]
+    ogkd transfer SOURCE TARGET SHOTS SEED [--method METHOD] [--settings SETTINGS] [KEY VALUE ...]
     python scripts/run.py METHOD base2new|few_shot|transfer ...      the same in a checkout
 
 A data set is one of configs/datasets/, a folder of your own images in DATA (folder:NAME if it has the name of a
-published data set), or the path of one. METHOD (default OGKD, with general teacher sentences
-where a folder of yours has none) may be in any case. SHOTS is a number of images per
-class, or all. Environment: DATA (default data), OUTPUT (default output), BACKBONE (default BiomedCLIP; PhantomCLIP for
-phantom). KEY VALUE pairs change the configuration. A complete run is not repeated; an unfinished one resumes after its
+published data set), or the path of one. METHOD (default OGKD, with general teacher sentences where a folder of yours
+has none) may be in any case. SHOTS is a number of images per class, or all. SETTINGS is published (as in the papers),
+universal (one configuration for all data sets) or fast (8 crops of each training image, encoded once, and bf16 where
+the device has it); the default is fast for a number of shots of your own images without a GPU, else published.
+Environment: DATA (default data), OUTPUT (default output), BACKBONE (default BiomedCLIP; PhantomCLIP for phantom),
+SETTINGS. KEY VALUE pairs change the configuration. A complete run is not repeated; an unfinished one resumes after its
 last epoch. With --rerun, anywhere on the line, the runs' earlier files are removed and the runs start afresh.
 """
 
@@ -40,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     wants_help = any(word in ("-h", "--help") for word in words)
     rerun = "--rerun" in words
     words = [word for word in words if word != "--rerun"]
+    settings = _pop_option(words, "--settings")
     by_default = False
     if words[:1] and words[0] in ARGUMENTS:
         method_word = _pop_option(words, "--method")
@@ -59,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     dataset, *targets = [given[name] for name in ("DATASET", "SOURCE", "TARGET") if name in given]
     shots = shots_of(given["SHOTS"]) if "SHOTS" in given else BASE2NEW_SHOTS
     seed = integer(given["SEED"], "SEED", 0)
-    dataset, places = locate(dataset, Places())
+    dataset, places = locate(dataset, Places(settings=settings) if settings else Places())
     for number, target in enumerate(targets):
         targets[number], of_target = locate(target, places)
         if of_target != places:

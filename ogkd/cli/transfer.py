@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from ogkd.cli import many
 from ogkd.core import UserError
 from ogkd.data.catalogue import config_name
-from ogkd.runs.protocols import Places
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -27,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from ogkd.runs.registry import benchmark_methods
 
     find(args.metric)
-    places = Places()
+    places = many.places_of(args)
     routes = [*map(route, args.routes)] or published_routes(places, args.dry_run)
     methods = args.methods or benchmark_methods()
     jobs, left_out = transfer_plan(routes, methods, args.seeds, args.shots, places)

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ogkd.core import UserError
 from ogkd.models import FrozenCLIP, ImageFeatures
+from ogkd.models.packed_bert import PackedBert
 
 FP32, BF16 = PRECISIONS = ("fp32", "bf16")
 AMPERE = (8, 0)  # the first CUDA capability with bf16
@@ -29,23 +30,32 @@ def has_bf16(device: torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def at_precision(model: FrozenCLIP, precision: str) -> FrozenCLIP:
-    """`model` itself in fp32, or a view of it that computes in bf16.
+def at_precision(model: FrozenCLIP, precision: str, packed: bool = False) -> FrozenCLIP:
+    """`model` itself in fp32, or a view of it that computes in bf16; with `packed`, a view whose text tower is a
+    PackedBert where that is possible.
 
     Raises:
         UserError: the model's device has no bf16.
     """
-    if precision == FP32:
+    packed = packed and PackedBert.supports(model.text_tower)
+    if precision == FP32 and not packed:
         return model
-    if not has_bf16(model.device):
+    if precision == BF16 and not has_bf16(model.device):
         what = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else "this CPU"
         raise UserError(
             f"FEATURES.PRECISION is bf16, but {what} has no bf16 (it needs AVX-512 BF16, AMX, or a GPU since Ampere): "
             f"leave it at fp32."
         )
-    if model not in _views:
-        _views[model] = LowPrecisionCLIP(model)
-    return cast(FrozenCLIP, _views[model])
+    views = _views.setdefault(model, {})
+    if (precision, packed) not in views:
+        views[precision, packed] = LowPrecisionCLIP(model, packed) if precision == BF16 else _packed(model)
+    return cast(FrozenCLIP, views[precision, packed])
+
+
+def _packed(model: FrozenCLIP) -> FrozenCLIP:
+    other = model.sharing_weights()
+    other.text_tower = PackedBert(other.text_tower, torch.float32)
+    return other
 
 
 class LowPrecisionCLIP:
@@ -57,12 +67,14 @@ class LowPrecisionCLIP:
 
     precision = BF16
 
-    def __init__(self, model: FrozenCLIP) -> None:
+    def __init__(self, model: FrozenCLIP, packed: bool = False) -> None:
         self._model = model.sharing_weights()
         for layer in self._model.modules():
             if isinstance(layer, nn.Linear):
                 for name, parameter in list(layer.named_parameters(recurse=False)):
                     setattr(layer, name, nn.Parameter(parameter.to(torch.bfloat16), requires_grad=False))
+        if packed:
+            self._model.text_tower = PackedBert(self._model.text_tower, torch.bfloat16)
 
     def __getattr__(self, name: str) -> Any:
         if name == "_model":  # not made yet, as while unpickling
@@ -87,4 +99,4 @@ class LowPrecisionCLIP:
             return self._model.encode_text(*args, **kwargs).float()
 
 
-_views: weakref.WeakKeyDictionary[FrozenCLIP, LowPrecisionCLIP] = weakref.WeakKeyDictionary()
+_views: weakref.WeakKeyDictionary[FrozenCLIP, dict[tuple[str, bool], object]] = weakref.WeakKeyDictionary()

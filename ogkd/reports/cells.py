@@ -36,7 +36,7 @@ class Cell:
     @classmethod
     def of(cls, interval: Interval | None, decimals: int | None = None) -> Cell | None:
         """The value of an interval with its bounds; None without one."""
-        return interval and cls(interval.value, interval=interval, decimals=decimals)
+        return cls(interval.value, interval=interval, decimals=decimals) if interval else None
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def _table(title: str, metric: str, columns: dict[str, Differences]) -> Table:
         cells: list[AnyCell] = []
         for paired in (of_rivals.get(rival) for of_rivals in columns.values()):
             p = Cell(paired.test.p_holm, decimals=P_DECIMALS) if paired else None
-            cells += [Cell.of(paired and paired.mean), p]
+            cells += [Cell.of(paired.mean if paired else None), p]
         table.rows.append(Row(rival, cells))
     table.datasets = _most(paired for of_rivals in columns.values() for paired in of_rivals.values())
     unit = " in points" if entry.unit == "%" else ""

@@ -240,6 +240,8 @@ def _words(name: str, value: object) -> str:
         return shots_name(cast(int, value))
     if name == "tested only":
         return name
+    if name == "SETTINGS":
+        return f"{value} settings"
     text = repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
     if len(text) > LONGEST_VALUE:  # the hash keeps different values distinct
         text = f"{text[:LONGEST_VALUE]}… {hashlib.sha256(text.encode(errors='replace')).hexdigest()[:6]}"

@@ -27,18 +27,20 @@ from ogkd.evaluation.methods import named
 from ogkd.evaluation.protocol import PLACES
 from ogkd.features.settings import feature_settings
 from ogkd.models.configurations import OPENAI_SIZES, OPENAI_SPEC, ImageSpec
+from ogkd.runs import presets
 from ogkd.runs.foreign_settings import TRAIN, ForeignSettings, settings_of
 from ogkd.runs.free_keys import allow_new_keys, free_node, is_allowed
 from ogkd.runs.ranges import RANGES
 from ogkd.runs.records import CONFIG, run_config
 from ogkd.runs.registry import check_imported, is_built_here, method_class, register_everything, trainer_class
-from ogkd.runs.spec import METHOD_CONFIGS, RunSpec, is_name, place_and_name
+from ogkd.runs.spec import METHOD_CONFIGS, PUBLISHED, RunSpec, is_name, place_and_name
 from ogkd.runs.typed import typed
 
 
 def extend_config(cfg: CfgNode) -> None:
     """Add this project's keys, the protocol's defaults and every method's own keys."""
     cfg.MODEL.BACKBONE.NAME = "BiomedCLIP"
+    cfg.SETTINGS = PUBLISHED
     cfg.FEATURES = feature_settings()
 
     cfg.DATASET.NUM_SHOTS = 16
@@ -64,6 +66,8 @@ def extend_config(cfg: CfgNode) -> None:
     cfg.OPTIM.WARMUP_EPOCH = 1
     cfg.OPTIM.WARMUP_TYPE = "constant"
     cfg.OPTIM.WARMUP_CONS_LR = 1e-5
+
+    cfg.TEST.CALIBRATE_ON = "auto"  # validation images for temperature and thresholds, see ogkd/data/biomedical.py
 
     cfg.TRAIN.RESEED_EPOCHS = True
     cfg.TRAIN.PRINT_FREQ = 5
@@ -131,6 +135,7 @@ class Configuration:
             dataset=spec.dataset,
             dataset_file=spec.dataset_file,
             method_file=method_config(method, protocol, source or spec.dataset),
+            settings=cfg.SETTINGS,
             pairs=() if spec.dataset or spec.dataset_file else ("DATASET.NAME", cfg.DATASET.NAME),
         )
         usual = self._ground.configured(standard)
@@ -140,6 +145,7 @@ class Configuration:
         else:  # only its own files may specify its input images
             for key in ("SIZE", "RESIZE", "PIXEL_MEAN", "PIXEL_STD"):
                 usual.INPUT[key] = cfg.INPUT[key]
+        usual.SETTINGS = PUBLISHED
         theirs, own = dict(flat(plain(usual))), ("SEED", "USE_CUDA", "MODEL.BACKBONE.NAME", *PLACES)
         mine = {key: value for key, value in flat(plain(cfg)) if key not in own and theirs.get(key) != value}
         return in_json(mine)
@@ -149,7 +155,7 @@ class Configuration:
         mine". A key that an older version did not write down had its default."""
         mine = dict(flat(self.values))
         stored = {key: value for key, value in self.defaults.items() if key in mine} | dict(flat(theirs))
-        keys = sorted((mine.keys() & stored.keys()) - set(PLACES))
+        keys = sorted((mine.keys() & stored.keys()) - set(PLACES), key=lambda key: (key != "SETTINGS", key))
         return [f"{key} {stored[key]!r} -> {mine[key]!r}" for key in keys if mine[key] != stored[key]]
 
     def notes(self) -> list[str]:
@@ -213,12 +219,15 @@ class _Ground:
 
     def configured(self, spec: RunSpec) -> CfgNode:
         """A run's configuration without the settings that depend on the backbone, checked."""
-        cfg, method = self.cfg.clone(), self.method
-        for path in (spec.dataset_config(), spec.method_file):
+        cfg, method, preset = self.cfg.clone(), self.method, presets.chosen_preset(spec)
+        if self.brings_keys and preset != PUBLISHED:
+            raise UserError(f"{method} was written for CoOp's code base, for which there are no settings '{preset}'.")
+        for path in (spec.dataset_config(), presets.method_file(spec.method_file, preset)):
             if path:
                 ours = path == spec.dataset_config() and not spec.dataset_file  # whatever the current folder has there
                 merge_yaml(self.open(cfg), HOME / path if ours else _config_path(path), method)
         merge_fields(self.open(cfg), spec)
+        presets.apply(cfg, preset)
         merge_pairs(cfg, spec.all_pairs())
         cfg.TRAINER.NAME, cfg.MODEL.BACKBONE.NAME = method, models.model_named(cfg.MODEL.BACKBONE.NAME)
         if self.brings_keys and cfg.DATASET.NUM_SHOTS == 0:

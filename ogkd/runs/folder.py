@@ -20,22 +20,25 @@ from ogkd.core.hashes import text_hash
 from ogkd.core.locks import locked
 from ogkd.core.phases import Phases
 from ogkd.core.words import listed
+from ogkd.evaluation.clinical import calibrated_on
 from ogkd.evaluation.collect import DIVERGED, read_results
 from ogkd.evaluation.doubts import doubts
 from ogkd.evaluation.metrics import summary
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.protocol import PLACES
+from ogkd.evaluation.unlike import Reference
 from ogkd.runs import fingerprints
 from ogkd.runs.config import Configuration, flat, names_novel_classes, tested_on
 from ogkd.runs.fingerprints import relative
 from ogkd.runs.notes import notes
 from ogkd.runs.records import CONFIG, SPLIT
 from ogkd.runs.registry import method_class
+from ogkd.runs.spec import FAST, PUBLISHED
 from ogkd.tuning.clip_trainer import ClipTrainer
 
 FORMAT = 2
 RESULTS, PREDICTIONS = "results.json", "predictions.npz"
-VALIDATION = "val_predictions.npz"
+VALIDATION, REFERENCE = "val_predictions.npz", "val_reference.npz"
 FINGERPRINTS, LOCK = "fingerprints.json", ".lock"
 START_AGAIN = "add --rerun to start it again, or choose another output folder (OUTPUT, --output-dir)"
 LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "transformers")
@@ -61,6 +64,7 @@ class RunFolder:
         self.log_path = self.path / "log.txt"
         self.fingerprints: fingerprints.Fingerprints = {}
         self.notes = notes(configuration)  # for readers of its results, one sentence each
+        self.calibration: dict[str, int] | None = None  # how many validation images are predicted, and how many drawn
         self.warnings: list[str] = []  # doubts about the result, besides those about the predictions
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
@@ -144,7 +148,7 @@ class RunFolder:
     def clear(self) -> None:
         """Remove the run's files so that it starts again. Results are removed first, so that a process killed in
         between does not leave an apparently finished run. Logs and files from elsewhere stay."""
-        files = [self.path / name for name in (RESULTS, DIVERGED, PREDICTIONS, VALIDATION, SPLIT)]
+        files = [self.path / name for name in (RESULTS, DIVERGED, PREDICTIONS, VALIDATION, REFERENCE, SPLIT)]
         if not self.spec.eval_only:  # whose checkpoint may be in the same folder
             for model in models_in(self.path):
                 files += [*checkpoints_in(model).values(), model / BEST, model / "checkpoint"]
@@ -191,16 +195,29 @@ class RunFolder:
             "Seed": cfg.SEED if cfg.SEED >= 0 else "none",
             "Backbone": cfg.MODEL.BACKBONE.NAME,
             "Threads": torch.get_num_threads(),
+            "Settings": self._settings(),
             "Tests what was learned in": self.spec.model_dir if self.spec.eval_only else "",
             "Changed": ", ".join(f"{key} {value}" for key, value in self.configuration.changed.items()) or "nothing",
             "Configuration": self.path / CONFIG,
         }
         return "\n".join(f"{name}: {value}" for name, value in facts.items() if value != "")
 
-    def write_validation(self, predictions: Predictions | None) -> None:
-        """Write val_predictions.npz, if there are validation predictions."""
-        if predictions is not None:
-            predictions.save(self.path / VALIDATION)
+    def _settings(self) -> str:
+        """The preset, if it is not the published one, and what the fast one means here."""
+        preset, features = self.cfg.SETTINGS, self.cfg.FEATURES
+        crops = f"{features.CROPS} crops of each training image, encoded once" if features.CROPS else "new crops"
+        return {PUBLISHED: "", FAST: f"{preset} ({crops}, towers in {features.PRECISION})"}.get(preset, preset)
+
+    def write_validation(self, predictions: Predictions | None, drawn: int, reference: Reference | None) -> None:
+        """Write val_predictions.npz and val_reference.npz, if there are validation images; `drawn`: how many of them
+        were drawn for training."""
+        if reference is not None:
+            reference.save(self.path / REFERENCE)
+        if predictions is None:
+            return
+        predictions.save(self.path / VALIDATION)
+        self.calibration = {"images": len(predictions), "drawn": drawn}
+        print(f"Temperature and thresholds are fitted to {calibrated_on(**self.calibration)}.")
 
     def checkpoint_fingerprint(self) -> str | None:
         """Hash of the checkpoint files in --model-dir; None if there are none."""
@@ -248,7 +265,9 @@ class RunFolder:
             "shots": cfg.DATASET.NUM_SHOTS,
             "seed": cfg.SEED,
             "split": cfg.TEST.SPLIT,
+            "settings": cfg.SETTINGS,
             "changed": self.configuration.changed,
+            "calibration": self.calibration,
             **measured,
             "notes": self.notes,
             "seconds": seconds,

@@ -36,11 +36,13 @@ def _place(variable: str, default: str) -> Path:
 
 @dataclass(frozen=True)
 class Places:
-    """The locations of data, results and weights; by default DATA, OUTPUT and BACKBONE from the environment."""
+    """The locations of data, results and weights, and the preset of settings, "" for the data set's default; by default
+    DATA, OUTPUT, BACKBONE and SETTINGS from the environment."""
 
     data: Path = field(default_factory=lambda: _place("DATA", "data"))
     output: Path = field(default_factory=lambda: _place("OUTPUT", "output"))
     backbone: str = field(default_factory=lambda: os.environ.get("BACKBONE") or "")
+    settings: str = field(default_factory=lambda: os.environ.get("SETTINGS") or "")
 
     def backbone_for(self, dataset: str) -> str:
         """The requested backbone, else the data set's default."""
@@ -112,6 +114,7 @@ def job(
             configuration is invalid.
     """
     from ogkd.runs.config import method_config, names_novel_classes, resolve
+    from ogkd.runs.presets import default_preset
     from ogkd.runs.registry import trainer_class
 
     method = named(method)
@@ -120,6 +123,7 @@ def job(
         check_dataset(name, places.data)
     dataset, *targets = map(config_name, (dataset, *targets))
     backbone = places.backbone_for(dataset)
+    settings = places.settings or default_preset(method, dataset, shots)
 
     def folder(*kind: str) -> str:
         level = Path(backbone.removeprefix("hf-hub:")).name
@@ -136,6 +140,7 @@ def job(
             backbone=backbone,
             data=str(places.data),
             method_file=method_config(method, "few_shot" if protocol == TRANSFER else protocol, dataset),
+            settings=settings,
             pairs=tuple(pairs),
             **more,
         )

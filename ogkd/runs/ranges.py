@@ -12,7 +12,7 @@ from dassl.optim.lr_scheduler import AVAI_SCHEDS
 from dassl.optim.optimizer import AVAI_OPTIMS
 from ogkd.core.schema import Rule, each, number, one_of, or_empty, whole
 from ogkd.features.precision import PRECISIONS
-from ogkd.runs.spec import SUBSETS
+from ogkd.runs.spec import PRESETS, SUBSETS
 
 MOST_EPOCHS = MOST_IMAGES = 1_000_000
 MOST_SHOTS = 100_000  # images of one class
@@ -34,6 +34,7 @@ def _is_scale(values: tuple[float, float]) -> bool:
 
 RANGES = {
     "SEED": number(most=LARGEST_SEED),
+    "SETTINGS": one_of(*PRESETS),
     "INPUT.SIZE": Rule(
         lambda size: len(size) == 2 and (size == (0, 0) or all(whole(s) and 1 <= s <= LARGEST_SIDE for s in size)),
         f"a height and a width of 1 to {LARGEST_SIDE} pixels, such as (224, 224), or (0, 0) for the backbone's",
@@ -107,4 +108,5 @@ RANGES = {
     "TRAIN.COUNT_ITER": one_of("train_x", "train_u", "smaller_one"),
     "TEST.SPLIT": one_of("test", "val"),
     "TEST.FINAL_MODEL": one_of("last_step", "best_val"),
+    "TEST.CALIBRATE_ON": one_of("auto", "drawn", "all"),
 }

@@ -19,6 +19,7 @@ from ogkd.models import available_models, model_named
 DATASET_CONFIGS = Path("configs/datasets")
 METHOD_CONFIGS = Path("configs/trainers")
 SUBSETS = ("all", "base", "new")
+FAST, PUBLISHED, UNIVERSAL = PRESETS = ("fast", "published", "universal")  # see presets.py
 
 
 def _argument(option: str, help: str, default: Any = "", compare: bool = True, **more: Any) -> Any:
@@ -57,6 +58,10 @@ class RunSpec:
     load_epoch: int | None = _argument(
         "--load-epoch", "epoch to load (default: the best by validation if the run kept it, else the newest)",
         None, type=int,
+    )  # fmt: skip
+    settings: str = _argument(
+        "--settings", "published, universal (one configuration for all data sets) or fast (crops encoded once, bf16)",
+        PUBLISHED,
     )  # fmt: skip
     resume: str = _argument("--resume", "run folder to resume from (default: --output-dir itself)")
     head: str = _argument("--head", "for trainers written for Dassl")

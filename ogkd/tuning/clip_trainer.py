@@ -101,7 +101,8 @@ class ClipTrainer(TrainerX):
         cfg, method = self.cfg, self.method_class
         with self.phases("load model"):
             model = load_backbone(cfg.MODEL.BACKBONE.NAME, str(self.device))
-            self.clip_model = with_graphs(at_precision(model, cfg.FEATURES.PRECISION), cfg.FEATURES.CUDA_GRAPHS)
+            model = at_precision(model, cfg.FEATURES.PRECISION, cfg.FEATURES.PACKED_TEXT)
+            self.clip_model = with_graphs(model, cfg.FEATURES.CUDA_GRAPHS)
         folder = cfg.FEATURES.CACHE_DIR
         cache = FeatureCache(Path(folder) if folder else None)
         self.classnames = list(self.dm.dataset.classnames)
@@ -110,7 +111,8 @@ class ClipTrainer(TrainerX):
         self.task = Task(
             cfg, self.dm, self.clip_model, cache, self.phases, lambda: self.epoch, self.section(), method.projected
         )
-        if cfg.FEATURES.CROPS and not (method.frozen_images and method.shares_crops and method.views == 1):
+        reached = method.frozen_images and method.shares_crops and method.views == 1
+        if cfg.FEATURES.CROPS and not reached and cfg.get("SETTINGS") != "fast":  # which is for any method
             print(f"Note: FEATURES.CROPS has no effect on {method.title or method.__name__}, which does not use them.")
         if self.method.state_dict():
             self.register_model(method.folder, self.method)
@@ -234,17 +236,17 @@ class ClipTrainer(TrainerX):
 
     @torch.no_grad()
     def logits_of(self, split: str) -> list[tuple[Tensor, Tensor]]:
-        """Logits (B, C) and labels (B,) of the batches of "val" or "test"."""
-        self.set_model_mode("eval")
-        batches = self._tested_features(split)
+        """Logits (B, C) and labels (B,) of the batches of "val", "test" or "calibration"."""
+        batches = self.tested_features(split)
         with self.phases("test"):
             classify = self.method.classifier()
             return [(self._check_logits(classify(features)), label) for features, label in batches]
 
-    def _tested_features(self, split: str) -> Iterable[tuple[Tensor, Tensor]]:
-        """Global tokens (B, D) and labels (B,) by the batch."""
+    def tested_features(self, split: str) -> Iterable[tuple[Tensor, Tensor]]:
+        """Global tokens (B, D) and labels (B,) of the batches of "val" or "test"."""
+        self.set_model_mode("eval")
         if not self.method.frozen_images:
-            return self._changed_features(self.val_loader if split == "val" else self.test_loader, split)
+            return self._changed_features(self.task.loader_of(split), split)
         features, labels = self.task.validation_set if split == "val" else self.task.features_of(split)
         size = self.cfg.DATALOADER.TEST.BATCH_SIZE
         return progress(batches_of(features, labels, size), "test", total=-(-len(labels) // size), unit="batch")

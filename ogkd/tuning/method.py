@@ -52,6 +52,7 @@ class Method(nn.Module):
 
     has_novel_head = True  # can it classify into classes that it was not trained on?
     needs_sentences = False  # does it use the teacher's sentences to classify, not only to learn?
+    texts_per_image = False  # does it classify each image by texts of its own?
     keeps_training_images = False  # do its parameters hold a feature of each training image?
     compares_tokens = False  # does `classifier` compare a token with text features, so that it applies to patches too?
 

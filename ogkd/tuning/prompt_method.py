@@ -16,7 +16,7 @@ from ogkd.tuning.prompt_learner import PROMPT_OPTIONS, PromptLearner
 class PromptMethod(Method):
     """Learns context vectors, `self.prompt_learner`; a subclass adds terms to the loss."""
 
-    groups = ("prompt",)
+    groups: tuple[str, ...] = ("prompt",)
     folder = "prompt_learner"
     compares_tokens = True
     options = PROMPT_OPTIONS

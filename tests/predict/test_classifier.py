@@ -119,6 +119,16 @@ def test_fit_leaves_the_caller_s_random_numbers_and_folder_alone(listed, cache, 
     assert capsys.readouterr().out == ""
 
 
+def test_settings_fast_are_those_of_the_commands(listed, cache, fitted, tmp_path):
+    fast = classifier(cache, settings="fast").fit(*listed)
+    assert not torch.equal(learned(fast)["ctx"], learned(fitted)["ctx"])
+    precision = fast.prompt_.config["FEATURES"]["PRECISION"]
+    by_hand = {"FEATURES.CROPS": 8, "FEATURES.PRECISION": precision, "FEATURES.PACKED_TEXT": True}
+    assert torch.equal(learned(fast)["ctx"], learned(classifier(cache, **by_hand).fit(*listed))["ctx"])
+    fast.save(tmp_path / "prompt")
+    assert PromptClassifier.load(tmp_path / "prompt").get_params()["settings"] == "fast"
+
+
 def test_parameters_are_read_set_and_cloned_with_the_options_of_the_method():
     estimator = PromptClassifier(method="OGKD", seed=4, gamma=0.25)
     assert estimator.get_params() == {

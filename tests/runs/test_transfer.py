@@ -193,7 +193,19 @@ def test_routes_without_their_images_are_left_out_and_named(places, tmp_path, ca
 
 def test_the_whole_protocol_ends_with_tables(command, places):
     env = {"DATA": str(places.data), "OUTPUT": str(places.output / "all"), "BACKBONE": "PhantomCLIP"}
-    words = ["scripts/transfer.py", "busi:buid", "--methods", "ZeroShot", "--seeds", "1", "2", "--shots", "2"]
+    words = [
+        "scripts/transfer.py",
+        "busi:buid",
+        "--methods",
+        "ZeroShot",
+        "--seeds",
+        "1",
+        "2",
+        "--shots",
+        "2",
+        "--jobs",
+        "1",
+    ]
     done = command(words, env)
     assert done.returncode == 0, done.stderr
     assert "busi -> buid, 2 shots" in done.stdout and "| Zero-shot |" in done.stdout

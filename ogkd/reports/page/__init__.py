@@ -74,5 +74,6 @@ def _html(page: dict[str, Any]) -> str:
         # Names may contain control characters and lone surrogates.
         finalize=lambda value: value if isinstance(value, Markup) else plain(str(value)),
     )
-    environment.filters |= {"svg": lambda drawing: Markup(drawing.svg), "grid": grid}
+    environment.filters["svg"] = lambda drawing: Markup(drawing.svg)
+    environment.filters["grid"] = grid
     return environment.get_template("page.html").render(page=page)
