@@ -108,7 +108,9 @@ class ClipTrainer(TrainerX):
         self.classnames = list(self.dm.dataset.classnames)
         with self.phases("build method"):
             self.method = method(self.options, self.clip_model, self.classnames, self.sentences, cache)
-        self.task = Task(cfg, self.dm, self.clip_model, cache, self.phases, lambda: self.epoch, self.section())
+        self.task = Task(
+            cfg, self.dm, self.clip_model, cache, self.phases, lambda: self.epoch, self.section(), method.projected
+        )
         reached = method.frozen_images and method.shares_crops and method.views == 1
         if cfg.FEATURES.CROPS and not reached and cfg.get("SETTINGS") != "fast":  # which is for any method
             print(f"Note: FEATURES.CROPS has no effect on {method.title or method.__name__}, which does not use them.")
