@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # only now, so that wrong arguments are reported before PyTorch is loaded
     from ogkd.predict.card import measured, table
     from ogkd.predict.evaluation import CARD, LabelledFolder, default_output, evaluate
-    from ogkd.predict.evaluation_card import basis, calibration, class_table, flagged, intervals_over
+    from ogkd.predict.evaluation_card import calibration, class_table, flagged, intervals_over, tested_on
     from ogkd.predict.export import load_prompt
     from ogkd.predict.predictor import Predictor
 
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     done = evaluate(
         predictor, LabelledFolder(folder, name, labelled.classes, patients.of), output, mapping, args.batch, args.rerun
     )
-    print(f"\n{done.results['title']}, trained on {prompt.dataset}, on all {basis(done.predictions)} in {name}\n")
+    print(f"\n{done.results['title']}, trained on {prompt.dataset}, on all {tested_on(done.predictions)} in {name}\n")
     print(table(["metric", "value", "95 % interval"], measured(done.predictions)), "", sep="\n")
     print(class_table(prompt, done.predictions), "", sep="\n")
     print(intervals_over(done.predictions), calibration(done.results), flagged(prompt, done.results), "", sep="\n")

@@ -2,8 +2,9 @@
 
 An image is positive for a class if the class's probability, as the model gives it (without a temperature), reaches a
 threshold. The threshold is chosen for a wanted sensitivity or specificity on validation images, never on test images:
-as in split conformal prediction (Papadopoulos et al., ECML 2002), so that the next image of the class is detected with
-at least the wanted probability. n images can promise at most n / (n + 1); with fewer there is no threshold.
+as in split conformal prediction (Papadopoulos et al., ECML 2002), with patients as in hierarchical conformal prediction
+(Lee, Barber and Willett, 2023), so that the next image of the class is detected with at least the wanted probability.
+n patients can promise at most n / (n + 1); with fewer there is no threshold.
 """
 
 from __future__ import annotations
@@ -206,8 +207,10 @@ def decision_curve(predictions: Predictions, classname: str, thresholds: np.ndar
 def choose(validation: Predictions, classname: str, wanted: str, level: float) -> OperatingPoint:
     """The threshold for a wanted sensitivity or specificity of at least `level`, in 0..1, for a class.
 
-    With n validation images of the class, the sensitivity of the k-th lowest probability is at least 1 - k / (n + 1) in
-    expectation; k is the largest for which this reaches the level. Specificity likewise, with the other classes'.
+    Of n validation images of the class, each of another patient, the threshold is the k-th lowest probability, whose
+    sensitivity is 1 - k / (n + 1) in expectation; k is the largest for which this reaches the level. With several
+    images per patient, n is the number of patients, and images are counted by their share of their patient's. The
+    specificity likewise, with the highest probabilities of other classes' images.
 
     Raises:
         TooFewImages: n / (n + 1) is below the level, n being patients where these are known.
@@ -217,23 +220,24 @@ def choose(validation: Predictions, classname: str, wanted: str, level: float) -
         raise UserError(f"A wanted {wanted} must be a number between 0 and 1, such as 0.95, not {level}.")
     own, chances = _scores(validation, classname)
     counting = own if wanted == SENSITIVITY else ~own
-    missed = 1 - Fraction(str(level))
-    there = len(np.unique(units(validation)[counting]))
-    if there < needed(level):
+    of_units, unit, sizes = np.unique(units(validation)[counting], return_inverse=True, return_counts=True)
+    if len(of_units) < needed(level):
         whose = classname if wanted == SENSITIVITY else f"classes other than {classname}"
-        unit = "images" if validation.groups is None else "patients"
+        what = "images" if validation.groups is None else "patients"
         raise TooFewImages(
-            f"Too few validation {unit} for a {wanted} of {100 * level:g} % for {classname}: it needs at least "
-            f"{needed(level)} of {whose}, but there are {there}."
+            f"Too few validation {what} for a {wanted} of {100 * level:g} % for {classname}: it needs at least "
+            f"{needed(level)} of {whose}, but there are {len(of_units)}."
         )
-    rank = math.floor((int(counting.sum()) + 1) * missed)
-    ordered = np.sort(chances[counting])
+    towards = chances[counting] if wanted == SENSITIVITY else -chances[counting]
+    order = np.argsort(towards, kind="stable")
+    weights = 1 / sizes[unit][order]
+    wrong = np.cumsum(weights) - weights  # patients' worth of images on the wrong side of a threshold at each image
+    most = float((len(of_units) + 1) * (1 - Fraction(str(level))) - 1)
+    last = float(np.abs(towards[order][wrong <= most + 1e-9][-1]))
     if wanted == SENSITIVITY:
-        above = ordered[rank - 1]
-        below = chances[chances < above].max(initial=0.0)
+        above, below = last, chances[chances < last].max(initial=0.0)
     else:
-        below = ordered[-rank]
-        above = chances[chances > below].min(initial=1.0 if below < 1 else np.nextafter(1.0, 2.0))
+        below, above = last, chances[chances > last].min(initial=1.0 if last < 1 else np.nextafter(1.0, 2.0))
     middle = (below + above) / 2  # so that rounding, which depends on the batch, turns no image on the threshold
     threshold = float(middle if middle > below else above)
     return OperatingPoint(classname, wanted, level, threshold, achieved(validation, classname, threshold))

@@ -71,8 +71,9 @@ class Reference:
 
     def save(self, path: Path) -> None:
         """Write a compressed .npz without pickles, atomically."""
+        arrays: dict[str, Any] = asdict(self)
         with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **{name: np.asarray(value) for name, value in asdict(self).items()})
+            np.savez_compressed(file, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Reference | None:

@@ -132,7 +132,7 @@ def measured(predictions: Predictions) -> list[list[str]]:
 
 def _by_class(predictions: Predictions) -> list[list[object]]:
     return [
-        [of.name, basis(of.images, of.patients), *map(_ends, (of.sensitivity, of.specificity, of.auc))]
+        [of.name, basis(of.images, of.patients), *map(ends, (of.sensitivity, of.specificity, of.auc))]
         for of in by_class([predictions])
     ]
 
@@ -148,7 +148,7 @@ def _thresholds(prompt: TrainedPrompt, calibrated: str) -> str:
     header = ["class", "wanted", "positive from", "test sensitivity (%)", "test specificity (%)"]
     rows = [
         [point.classname, f"{point.wanted} {100 * point.level:g} %", f"{point.threshold:.4g}",
-         *(_ends(getattr(point.test, kind) if point.test else None) for kind in KINDS)]
+         *(ends(getattr(point.test, kind) if point.test else None) for kind in KINDS)]
         for point in points
     ]  # fmt: skip
     return f"""An image is positive for a class from this probability on. Thresholds were chosen on {calibrated},
@@ -163,7 +163,7 @@ python predict.py FOLDER image.png --{points[0].wanted} {points[0].level:g} --fo
 answers positive or negative, with the predictive values where 5 % have it (PPV, NPV)."""
 
 
-def _ends(of: Estimate | Interval | None) -> str:
+def ends(of: Estimate | Interval | None) -> str:
     return f"{of.value:.1f} [{of.low:.1f}, {of.high:.1f}]" if of else "–"
 
 

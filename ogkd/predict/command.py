@@ -310,8 +310,7 @@ def answers(
             if computed is None or read.picture is None:
                 yield read, None
             else:
-                row = slice(start := next(rows), start + 1)
-                yield read, type(computed)(*(values if values is None else values[row] for values in computed))
+                yield read, computed.of(next(rows))
 
 
 def in_batches(images: Sequence[Named], frame: int, size: int) -> Iterator[list[Read]]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ogkd.core.escape import markdown
 from ogkd.core.words import counted, sentence
 from ogkd.data.same_classes import spelling
-from ogkd.evaluation import shares
-from ogkd.evaluation.predictions import Predictions, units
+from ogkd.evaluation.clinical import basis, by_class
+from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.unlike import UNLIKE
-from ogkd.predict.card import measured, table
+from ogkd.predict.card import ends, measured, table
 from ogkd.predict.trained import TrainedPrompt
 
 
@@ -39,22 +37,25 @@ def evaluation_card(prompt: TrainedPrompt, predictions: Predictions, results: di
         _bullets(
             f"Prompt: {title} for the frozen vision-language model {backbone}, trained on {source} ({images}, "
             f"{counted(len(prompt.labels), 'image')} in all{seed}). Nothing was trained or chosen for this evaluation.",
-            f"Images: {basis(predictions)}, all that could be read in {name}, by their own labels.",
+            f"Images: {tested_on(predictions)}, all that could be read in {name}, by their own labels.",
             *renamed,
         )
     }
-
-{class_table(prompt, predictions)}
-
-Sensitivity is the share of a class's images for which the class is the answer.
 
 ## Results
 
 {table(["metric", "value", "95 % interval"], measured(predictions))}
 
+{class_table(prompt, predictions)}
+
+Each class is tested against all others, where the answer is the most likely class, with 95 % intervals.
 {intervals_over(predictions)} {calibration(results)}
 
 {flagged(prompt, results)}
+
+## Thresholds
+
+{thresholds(prompt, predictions)}
 
 ## What to know about it
 
@@ -75,11 +76,10 @@ def _bullets(*lines: str) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def basis(predictions: Predictions) -> str:
+def tested_on(predictions: Predictions) -> str:
     """On what was measured: "48 images of 12 patients"."""
-    if predictions.patients is None:
-        return f"{counted(len(predictions), 'image')} (patients unknown)"
-    return f"{counted(len(predictions), 'image')} of {counted(predictions.patients, 'patient')}"
+    unknown = " (patients unknown)" if predictions.patients is None else ""
+    return basis(len(predictions), predictions.patients) + unknown
 
 
 def intervals_over(predictions: Predictions) -> str:
@@ -120,21 +120,33 @@ def flagged(prompt: TrainedPrompt, results: dict[str, Any]) -> str:
 
 
 def class_table(prompt: TrainedPrompt, predictions: Predictions) -> str:
-    """Per class: images for training and here, patients here, and the sensitivity with its interval."""
-    of_patients, rows = units(predictions), []
-    for label, name in enumerate(predictions.classnames):
-        own = predictions.labels == label
-        cells = [name, prompt.labels.count(label), int(own.sum())]
-        if predictions.groups is not None:
-            cells.append(len(np.unique(of_patients[own])))
-        share = "–"
-        if own.any():
-            correct = shares.Shares(predictions.correct.astype(np.float64), np.where(own, 0, -1), np.ones(1))
-            low, high = shares.interval(correct, of_patients)
-            share = f"{predictions.correct[own].mean():.1%} [{low:.1%}, {high:.1%}]"
-        rows.append([*cells, share])
-    patients = [] if predictions.groups is None else ["patients"]
-    return table(["class", "training images", "images here", *patients, "sensitivity [95 % interval]"], rows)
+    """Each class with images here against all others, with intervals."""
+    return table(
+        ["class", "training images", "images here", "sensitivity (%)", "specificity (%)", "AUC (%)"],
+        [
+            [of.name, prompt.labels.count(label), basis(of.images, of.patients),
+             *map(ends, (of.sensitivity, of.specificity, of.auc))]
+            for label, of in enumerate(by_class([predictions]))
+            if of.images
+        ],
+    )  # fmt: skip
+
+
+def thresholds(prompt: TrainedPrompt, predictions: Predictions) -> str:
+    """What the prompt's thresholds, which were chosen on its own validation images, achieve here."""
+    there = {predictions.classnames[label] for label in predictions.labels.tolist()}
+    points = [point for point in prompt.operating_points if point.classname in there]
+    if not points:
+        return "The prompt has none for these classes, as it had too few validation images."
+    rows = []
+    for point in points:
+        here = point.on(predictions)
+        wanted = f"{point.wanted} {100 * point.level:g} %"
+        rows.append(
+            [point.classname, wanted, f"{point.threshold:.4g}", *map(ends, (here.sensitivity, here.specificity))]
+        )
+    header = ["class", "wanted", "positive from", "sensitivity here (%)", "specificity here (%)"]
+    return f"They were chosen on the prompt's own validation images, and are only tested here.\n\n{table(header, rows)}"
 
 
 def _last(backbone: str) -> str:

@@ -29,6 +29,12 @@ class Answers(NamedTuple):
     patch_logits: np.ndarray | None
     features: np.ndarray
 
+    def of(self, row: int) -> Answers:
+        """Those of one image."""
+        one = slice(row, row + 1)
+        patches = self.patch_logits
+        return Answers(self.logits[one], None if patches is None else patches[one], self.features[one])
+
 
 class Predictor(Encoder):
     """Classifies images with a trained prompt. It builds no data set and stores nothing about an image.

@@ -139,8 +139,8 @@ def _train_and_test(
             if not trainer.evaluator.has_results:
                 trainer.test()
     if not spec.eval_only:
-        validated = validation_predictions_of(trainer)
-        folder.write_validation(validated, len(dataset_of(trainer).val or ()), reference_of(trainer))
+        validated, reference = validated_by(trainer)
+        folder.write_validation(validated, len(dataset_of(trainer).val or ()), reference)
     if isinstance(trainer, ClipTrainer):
         phases.record.update(trainer.phases.record)
     predictions = predictions_of(trainer)
@@ -203,28 +203,22 @@ def class_names(trained: Sequence[str], tested: Mapping[int, str], columns: int)
 
 
 @torch.no_grad()
-def reference_of(trainer: SimpleTrainer) -> Reference | None:
-    """What images are compared with to find those unlike the validation images; None as `validation_predictions_of`,
-    or if these are too few. Random states are left unchanged."""
-    if not isinstance(trainer, ClipTrainer) or trainer.val_loader is None:
-        return None
-    with seeded(0):
-        features, labels = map(torch.cat, zip(*trainer.tested_features("val"), strict=True))
-    return fit(features.float().cpu().numpy(), labels.cpu().numpy())
-
-
-def validation_predictions_of(trainer: SimpleTrainer) -> Predictions | None:
-    """The logits of the validation images, for temperature and thresholds: of those that the data set has for
-    calibration, else of the drawn ones. Random states are left unchanged.
+def validated_by(trainer: SimpleTrainer) -> tuple[Predictions | None, Reference | None]:
+    """The logits of the validation images, for temperature and thresholds, and what other images are compared with to
+    find those unlike them: of those that the data set has for calibration, else of the drawn ones. Random states are
+    left unchanged.
 
     None without validation images, and for a trainer that is not built on ClipTrainer.
     """
     if not isinstance(trainer, ClipTrainer) or trainer.val_loader is None:
-        return None
+        return None, None
     dataset = trainer.dm.dataset
     items = getattr(dataset, "calibration", None)
     with seeded(0):
-        logits, labels = map(torch.cat, zip(*trainer.logits_of("calibration" if items else "val"), strict=True))
+        batches = list(trainer.tested_features("calibration" if items else "val"))
+        logits, labels = map(torch.cat, zip(*trainer.classified(batches), strict=True))
+    tokens = torch.cat([of_batch for of_batch, _ in batches]).float().cpu().numpy()
+    numbers = labels.cpu().numpy()
     images = tuple(relative(item.impath, dataset) for item in items or dataset.val or ())
     names, groups = tuple(dataset.classnames), groups_of(images, dataset)
-    return Predictions(images, labels.cpu().numpy(), logits.float().cpu().numpy(), names, groups)
+    return Predictions(images, numbers, logits.float().cpu().numpy(), names, groups), fit(tokens, numbers)

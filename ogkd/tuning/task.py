@@ -33,7 +33,8 @@ class Task:
     """The images of a run and the loaders over them, for `Method.prepare`, `train_loader`, `fit` and `finish`.
 
     cfg: the run's configuration. manager: Dassl's DataManager. epoch: returns the current epoch, from 0.
-    phases: `with task.phases("fit"):` adds a part to the times that a run reports.
+    phases: `with task.phases("fit"):` adds a part to the times that a run reports. projected: see `Method.projected`;
+    without, features (N, D) are tokens of width vision_width, not normalised.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class Task:
         phases: Phases,
         epoch: Callable[[], int],
         section: str,
+        projected: bool = True,
     ) -> None:
         self.cfg, self.manager, self.model, self.cache, self.phases = cfg, manager, model, cache, phases
-        self.epoch, self.section = epoch, section
+        self.epoch, self.section, self.projected = epoch, section, projected
 
     @property
     def dataset(self) -> Any:
@@ -101,14 +103,15 @@ class Task:
             epoch=self.epoch,
         )
 
-    def feature_loader(self, draw_each_epoch: bool = False) -> FeatureLoader:
-        """Batches of the training images' features, which with FEATURES.TRAIN_VIEW augmented are drawn once, or again
-        in each epoch."""
-        features: Callable[[int | None], Tensor] = self.views
-        if not (self.augments and draw_each_epoch):
-            once = self.training_set[0]  # here, since encoding inside an epoch would consume its random numbers
-            features = lambda _seed: once  # noqa: E731
-        return FeatureLoader(features, self.train_labels, self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE)
+    def feature_loader(self, draw_each_epoch: bool = False, draws: int = 1) -> FeatureLoader:
+        """Batches of the training images' features, which with FEATURES.TRAIN_VIEW augmented are drawn once (`draws`
+        views of each image, each a sample), or again in each epoch."""
+        size = self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
+        if self.augments and draw_each_epoch:
+            return FeatureLoader(self.views, self.train_labels, size)
+        # Here, since encoding inside an epoch would consume its random numbers.
+        once, labels = self.training_set if draws == 1 else self.samples(draws)
+        return FeatureLoader(lambda _seed: once, labels, size)
 
     # Features of all images of a part
 
@@ -125,12 +128,18 @@ class Task:
     @cached_property
     def views(self) -> Views:
         """Augmented views of the training images."""
-        return Views(augmented(self.cfg, self.dataset.train_x), self.model, self.cache, self._images_at_once)
+        dataset = augmented(self.cfg, self.dataset.train_x)
+        return Views(dataset, self.model, self.cache, self._images_at_once, self.projected)
 
     def train_features(self, draws: int = 1) -> Tensor:
         """Features (N, D) of the training images: of the plain view, or the normalised mean of augmented ones."""
         views = self.train_views(draws)
         return F.normalize(views.mean(0), dim=-1) if self.augments else views[0]
+
+    def samples(self, draws: int = 1) -> tuple[Tensor, Tensor]:
+        """Features (V N, D) and labels (V N,) of the training images, each of the V views of `train_views` a sample."""
+        views = self.train_views(draws)
+        return views.flatten(0, 1), self.train_labels.repeat(len(views))
 
     def train_views(self, draws: int = 1) -> Tensor:
         """Features (V, N, D) of the training images, each view apart: V = `draws` augmented ones, or the plain one.
@@ -145,7 +154,8 @@ class Task:
             return torch.stack([self.views(seed) for seed in seeds])
 
     def _plain_features(self) -> Tensor:
-        return image_features(self.model, self._in_order(self.dataset.train_x), self.cache, "train").to(self.device)
+        loader = self._in_order(self.dataset.train_x)
+        return image_features(self.model, loader, self.cache, "train", self.projected).to(self.device)
 
     def _in_order(self, items: Sequence[Datum]) -> DataLoader:
         return build_data_loader(
@@ -177,7 +187,7 @@ class Task:
         """Features (N, D), on the model's device, and labels (N,) of the images of a split, see `loader_of`."""
         loader = self.loader_of(split)
         with self.phases(f"encode {split} images"):
-            features = image_features(self.model, loader, self.cache, split)
+            features = image_features(self.model, loader, self.cache, split, self.projected)
         labels = torch.tensor([item.label for item in images_of(loader).data_source])
         return features.to(self.device), labels.to(self.device)
 
