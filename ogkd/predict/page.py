@@ -122,8 +122,15 @@ def blocks(page: Page) -> Any:
             with gr.Column(scale=1):
                 file = gr.File(label="An image: PNG, JPEG, TIFF, BMP, WebP or DICOM", type="filepath")
                 sentence = gr.Markdown()
-                chances = gr.Label(label="Probability of each class", num_top_classes=len(page.predictor.classnames))
-            picture = gr.Image(label="What the model saw", format="png", interactive=False, scale=2)
+                chances = gr.Label(
+                    label="Probability of each class",
+                    num_top_classes=len(page.predictor.classnames),
+                    show_heading=False,
+                    buttons=[],
+                )
+            picture = gr.Image(
+                show_label=False, format="png", interactive=False, scale=2, buttons=["fullscreen", "download"]
+            )
         file.change(classify, file, [sentence, chances, picture], api_name="classify", queue=False)
     return made
 
