@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ogkd.predict.predictor import Predictor
 
 HERE = "127.0.0.1"
-PRIVATE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
+PRIVATE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
 ONLY_HERE = b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; form-action 'self'"
 """The content security policy: the browser may load and send nothing elsewhere."""
 LIMITS = (
@@ -186,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     classes = check_answer_options(args)
     if importlib.util.find_spec("gradio") is None:
         raise UserError(f"The page needs the package gradio: {install_command('try')}.")
-    predictor, temperature = ready(args.run, classes, args.backbone, args.calibrated)
     with tempfile.TemporaryDirectory(prefix="ogkd-try-") as folder:
-        os.environ.update(PRIVATE | {"GRADIO_TEMP_DIR": folder})  # gradio reads them when it is imported
+        os.environ.update(PRIVATE | {"GRADIO_TEMP_DIR": folder})  # they are read on import
+        predictor, temperature = ready(args.run, classes, args.backbone, args.calibrated)
         serve(Page(predictor, temperature, args.abstain), args.port)
