@@ -32,6 +32,7 @@ COMMANDS = {
     "verify": Command("cli.verify", (), "test released prompts beside their published accuracies"),
     "train": Command("cli.train", (), "one run, with CoOp's arguments"),
     "predict": Command("predict.command", (), "classify images with a trained prompt"),
+    "evaluate": Command("cli.evaluate", (), "test a trained prompt on another hospital's labelled images"),
     "try": Command("predict.page", (), "a page on this machine that classifies the image dropped on it"),
     "embed": Command("predict.embed", (), "the frozen model's features of images, as arrays"),
     "tables": Command("cli.tables", (), "tables of finished runs"),

@@ -35,7 +35,7 @@ from ogkd.predict.predictor import Predictor, probabilities
 from ogkd.predict.trained import TrainedPrompt, from_trainer
 from ogkd.prompts.bank import of_classes
 from ogkd.runs.config import build_config, method_config
-from ogkd.runs.execute import threads_for, validation_predictions_of
+from ogkd.runs.execute import reference_of, threads_for, validation_predictions_of
 from ogkd.runs.registry import is_built_here, method_class, trainer_class
 from ogkd.runs.spec import PUBLISHED, RunSpec
 
@@ -141,9 +141,9 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
                     set_random_seed(self.seed)
                 trainer = trainer_class(self.method)(cfg, dataset)
                 trainer.train()
-                validation = validation_predictions_of(trainer)
+                validation, reference = validation_predictions_of(trainer), reference_of(trainer)
         self.classes_ = np.array(list(order))
-        self._keep(from_trainer(trainer, validation, Path(f"this {type(self).__name__}")))
+        self._keep(from_trainer(trainer, validation, reference, Path(f"this {type(self).__name__}")))
         return self
 
     def _named(self, labels: Sequence, number: int) -> tuple[list, list[str]]:

@@ -8,28 +8,26 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
 from ogkd.core import UserError
 from ogkd.core.escape import markdown
-from ogkd.core.images import is_blank
 from ogkd.core.places import command, install_command
+from ogkd.evaluation.unlike import UNLIKE
 from ogkd.predict.command import (
     HUB,
     UNCERTAIN,
+    Judge,
     Named,
+    Prediction,
     add_answer_options,
+    answers,
     check_answer_options,
     heatmap,
-    in_batches,
-    prediction,
     ready,
 )
-
-if TYPE_CHECKING:
-    from ogkd.predict.predictor import Predictor
 
 HERE = "127.0.0.1"
 PRIVATE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -53,42 +51,40 @@ class Answer(NamedTuple):
 class Page:
     """Answers for one image at a time, by the rules of `predict`."""
 
-    def __init__(self, predictor: Predictor, temperature: float, abstain: float | None) -> None:
-        self.predictor, self.temperature, self.abstain = predictor, temperature, abstain
+    def __init__(self, judge: Judge) -> None:
+        self.judge, self.predictor, self.abstain = judge, judge.predictor, judge.abstain
         try:
-            predictor.require_patches()
+            self.predictor.require_patches()
             self.why_no_map = ""
         except UserError:
-            self.why_no_map = f"{predictor.prompt.method} has no heat map: it does not compare patches with texts."
+            self.why_no_map = f"{self.predictor.prompt.method} has no heat map: it does not compare patches with texts."
 
     def answer(self, path: str) -> Answer:
         """Raises UserError if the file cannot be read."""
-        from ogkd.predict.predictor import probabilities  # only now, so that --help needs no PyTorch
-
-        (((named, picture, frames, problem),),) = in_batches([Named.file(path)], self.predictor.frame, 1)
-        if picture is None:
-            raise UserError(problem)
-        named = named._replace(name=Path(path).name)
-        results = self.predictor([picture], patches=not self.why_no_map)
-        chances = probabilities(results.logits, self.temperature)[0]
-        found = prediction(named, self.predictor.classnames, chances, self.abstain)
-        shown = self.predictor.view(picture)
-        if results.patch_logits is not None:
-            shown = heatmap(shown, results.patch_logits[0], self.temperature, found)
+        named = Named.file(path)
+        ((read, computed),) = answers(self.predictor, [named], patches=not self.why_no_map)
+        if read.picture is None or computed is None:
+            raise UserError(read.problem)
+        found = self.judge.judged(read._replace(image=named._replace(name=Path(path).name)), computed)
+        shown = self.predictor.view(read.picture)
+        if computed.patch_logits is not None:
+            shown = heatmap(shown, computed.patch_logits[0], self.judge.temperature, found)
         return Answer(
-            self._sentence(found.decision, frames, is_blank(picture)),
-            dict(zip(self.predictor.classnames, map(float, chances), strict=True)),
+            self._sentence(found),
+            dict(zip(self.predictor.classnames, map(float, found.chances), strict=True)),
             shown,
         )
 
-    def _sentence(self, decision: str, frames: int, blank: bool) -> str:
-        words = [f"## {markdown(decision)}"]
-        if decision == UNCERTAIN:
+    def _sentence(self, found: Prediction) -> str:
+        words = [f"## {markdown(found.decision)}"]
+        if found.decision == UNCERTAIN:
             words.append(f"No class reaches {self.abstain:.0%}.")
-        if blank:
+        if found.unlike:
+            words.append(f"**The image is {UNLIKE}.**")
+        if found.blank:
             words.append("**The image is blank.**")
-        if frames > 1:
-            words.append(f"The file has {frames} frames or pages, of which one was read.")
+        if found.frames > 1:
+            words.append(f"The file has {found.frames} frames or pages, of which one was read.")
         return "\n\n".join([*words, self.why_no_map])
 
     def facts(self) -> str:
@@ -97,9 +93,12 @@ class Page:
 
         prompt = self.predictor.prompt
         method, backbone, dataset = map(markdown, (prompt.method, Path(prompt.backbone).name, prompt.dataset))
-        rules = ["calibrated" if self.temperature != 1 else "not calibrated"]
+        rules = ["calibrated" if self.judge.temperature != 1 else "not calibrated"]
         if self.abstain is not None:
             rules.append(f"the answer is “{UNCERTAIN}” if no class reaches {self.abstain:.0%}")
+        if self.judge.point is not None:
+            point = self.judge.point
+            rules.append(f"positive for {markdown(point.classname)} from a probability of {point.threshold:.4g} on")
         what = f"{method} on {backbone}, trained on {dataset}; {', '.join(rules)}."
         return f"{what} {phantom_note(prompt.backbone)}".strip()
 
@@ -183,10 +182,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_answer_options(p)
     p.add_argument("--port", type=int, help="default: the first free one from 7860")
     args = p.parse_args(argv)
-    classes = check_answer_options(args)
+    classes, wanted = check_answer_options(args)
     if importlib.util.find_spec("gradio") is None:
         raise UserError(f"The page needs the package gradio: {install_command('try')}.")
     with tempfile.TemporaryDirectory(prefix="ogkd-try-") as folder:
         os.environ.update(PRIVATE | {"GRADIO_TEMP_DIR": folder})  # they are read on import
-        predictor, temperature = ready(args.run, classes, args.backbone, args.calibrated)
-        serve(Page(predictor, temperature, args.abstain), args.port)
+        judge = ready(args.run, classes, args.backbone, args.calibrated, args.abstain, wanted, args.prevalence)
+        serve(Page(judge), args.port)

@@ -23,10 +23,11 @@ from ogkd.tuning.teacher import sentences_of
 
 
 class Answers(NamedTuple):
-    """Logits (B, C) and, on request, the logits (B, P, C) of each patch."""
+    """Logits (B, C), on request the logits (B, P, C) of each patch, and features (B, D)."""
 
     logits: np.ndarray
     patch_logits: np.ndarray | None
+    features: np.ndarray
 
 
 class Predictor(Encoder):
@@ -90,7 +91,8 @@ class Predictor(Encoder):
         """The answers for a batch of images or image files."""
         features = self.method.encode(self.pixels(images), patches)
         logits = self._classify(features.global_token).float().cpu().numpy()
-        return Answers(logits, self._classify_patches(features).float().cpu().numpy() if patches else None)
+        of_patches = self._classify_patches(features).float().cpu().numpy() if patches else None
+        return Answers(logits, of_patches, features.global_token.float().cpu().numpy())
 
     def logits(self, images: Sequence[OneImage], batch: int = 0) -> np.ndarray:
         """Logits (N, C) of images or image files.

@@ -21,6 +21,7 @@ from ogkd.core.torchtools import collect_env_info, set_random_seed
 from ogkd.data.patients import read_patients
 from ogkd.data.same_classes import places
 from ogkd.evaluation.predictions import Predictions, numbered
+from ogkd.evaluation.unlike import Reference, fit
 from ogkd.models.errors import MissingWeights
 from ogkd.runs.config import Configuration, resolve
 from ogkd.runs.fingerprints import relative
@@ -136,7 +137,8 @@ def _train_and_test(
             if not trainer.evaluator.has_results:
                 trainer.test()
     if not spec.eval_only:
-        folder.write_validation(validation_predictions_of(trainer))
+        validated = validation_predictions_of(trainer)
+        folder.write_validation(validated, len(dataset_of(trainer).val or ()), reference_of(trainer))
     if isinstance(trainer, ClipTrainer):
         phases.record.update(trainer.phases.record)
     predictions = predictions_of(trainer)
@@ -197,16 +199,29 @@ def class_names(trained: Sequence[str], tested: Mapping[int, str], columns: int)
     return [known.get(column) or f"class {column}" for column in range(columns)]
 
 
+@torch.no_grad()
+def reference_of(trainer: SimpleTrainer) -> Reference | None:
+    """What images are compared with to find those unlike the validation images; None as `validation_predictions_of`,
+    or if these are too few. Random states are left unchanged."""
+    if not isinstance(trainer, ClipTrainer) or trainer.val_loader is None:
+        return None
+    with seeded(0):
+        features, labels = map(torch.cat, zip(*trainer.tested_features("val"), strict=True))
+    return fit(features.float().cpu().numpy(), labels.cpu().numpy())
+
+
 def validation_predictions_of(trainer: SimpleTrainer) -> Predictions | None:
-    """The logits of the validation images, for fitting a temperature. Random states are left unchanged.
+    """The logits of the validation images, for temperature and thresholds: of those that the data set has for
+    calibration, else of the drawn ones. Random states are left unchanged.
 
     None without validation images, and for a trainer that is not built on ClipTrainer.
     """
     if not isinstance(trainer, ClipTrainer) or trainer.val_loader is None:
         return None
-    with seeded(0):
-        logits, labels = map(torch.cat, zip(*trainer.logits_of("val"), strict=True))
     dataset = trainer.dm.dataset
-    images = tuple(relative(item.impath, dataset) for item in dataset.val or ())
+    items = getattr(dataset, "calibration", None)
+    with seeded(0):
+        logits, labels = map(torch.cat, zip(*trainer.logits_of("calibration" if items else "val"), strict=True))
+    images = tuple(relative(item.impath, dataset) for item in items or dataset.val or ())
     names, groups = tuple(dataset.classnames), groups_of(images, dataset)
     return Predictions(images, labels.cpu().numpy(), logits.float().cpu().numpy(), names, groups)

@@ -234,17 +234,17 @@ class ClipTrainer(TrainerX):
 
     @torch.no_grad()
     def logits_of(self, split: str) -> list[tuple[Tensor, Tensor]]:
-        """Logits (B, C) and labels (B,) of the batches of "val" or "test"."""
-        self.set_model_mode("eval")
-        batches = self._tested_features(split)
+        """Logits (B, C) and labels (B,) of the batches of "val", "test" or "calibration"."""
+        batches = self.tested_features(split)
         with self.phases("test"):
             classify = self.method.classifier()
             return [(self._check_logits(classify(features)), label) for features, label in batches]
 
-    def _tested_features(self, split: str) -> Iterable[tuple[Tensor, Tensor]]:
-        """Global tokens (B, D) and labels (B,) by the batch."""
+    def tested_features(self, split: str) -> Iterable[tuple[Tensor, Tensor]]:
+        """Global tokens (B, D) and labels (B,) of the batches of "val" or "test"."""
+        self.set_model_mode("eval")
         if not self.method.frozen_images:
-            return self._changed_features(self.val_loader if split == "val" else self.test_loader, split)
+            return self._changed_features(self.task.loader_of(split), split)
         features, labels = self.task.validation_set if split == "val" else self.task.features_of(split)
         size = self.cfg.DATALOADER.TEST.BATCH_SIZE
         return progress(batches_of(features, labels, size), "test", total=-(-len(labels) // size), unit="batch")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 from dassl.data.data_manager import build_data_loader
+from dassl.data.datasets import Datum
 from ogkd.core import UserError
 from ogkd.core.phases import Phases
 from ogkd.core.seeds import derived_seed
@@ -144,15 +145,17 @@ class Task:
             return torch.stack([self.views(seed) for seed in seeds])
 
     def _plain_features(self) -> Tensor:
-        loader = build_data_loader(
+        return image_features(self.model, self._in_order(self.dataset.train_x), self.cache, "train").to(self.device)
+
+    def _in_order(self, items: Sequence[Datum]) -> DataLoader:
+        return build_data_loader(
             self.cfg,
             sampler_type="SequentialSampler",
-            data_source=self.dataset.train_x,
+            data_source=items,
             batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
             tfm=self.manager.tfm_test,
             is_train=False,
         )
-        return image_features(self.model, loader, self.cache, "train").to(self.device)
 
     @cached_property
     def training_set(self) -> tuple[Tensor, Tensor]:
@@ -164,9 +167,15 @@ class Task:
         """Features (N, D) and labels (N,) of the validation images."""
         return self.features_of("val")
 
+    def loader_of(self, split: str) -> DataLoader:
+        """Batches of the images of "val", "test" or "calibration" (see BiomedicalDataset) in order."""
+        if split == "calibration":
+            return self._in_order(self.dataset.calibration)
+        return cast(DataLoader, self.manager.val_loader if split == "val" else self.manager.test_loader)
+
     def features_of(self, split: str) -> tuple[Tensor, Tensor]:
-        """Features (N, D), on the model's device, and labels (N,) of the images of "val" or "test"."""
-        loader = cast(DataLoader, self.manager.val_loader if split == "val" else self.manager.test_loader)
+        """Features (N, D), on the model's device, and labels (N,) of the images of a split, see `loader_of`."""
+        loader = self.loader_of(split)
         with self.phases(f"encode {split} images"):
             features = image_features(self.model, loader, self.cache, split)
         labels = torch.tensor([item.label for item in images_of(loader).data_source])

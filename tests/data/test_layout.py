@@ -290,6 +290,11 @@ def test_notes_for_a_model_card_name_no_file(tmp_path):
 # Names
 
 
+def test_accents_of_a_class_name_are_composed_however_the_folder_writes_them(tmp_path):
+    put(tmp_path / "scans", numbered(unicodedata.normalize("NFD", "hépatome"), "kyste"))
+    assert ImageFolder(config(tmp_path)).classnames == ["hépatome", "kyste"]
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

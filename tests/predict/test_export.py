@@ -117,7 +117,7 @@ def test_a_saved_estimator_holds_no_trace_either(own_data, cache, tmp_path):
 def test_the_tensors_carry_no_metadata_beyond_their_format(exported, ogkd):
     with safe_open(exported / "prompt.safetensors", "pt") as file:
         assert file.metadata() == {"format": "pt"}
-        assert list(file.keys()) == ["prompt_learner.ctx"]
+        assert list(file.keys()) == ["prompt_learner.ctx", "unlike.means"]
 
 
 def test_the_card_has_the_results_with_their_intervals_and_says_what_it_is_not(exported, ogkd):
@@ -194,6 +194,7 @@ def test_a_cache_of_training_features_is_not_handed_over(run, tmp_path):
         (lambda f: change(f, format=99), "has the format 99"),
         (lambda f: change(f, classes=None), "its classes is not a list of names"),
         (lambda f: change(f, options={"N_CTXX": 3}), "did you mean TRAINER.OGKD.N_CTX"),
+        (lambda f: change(f, unlike={"limit": 9.0}), "its unlike"),
         (lambda f: change(f, method="NoSuch"), "There is no trainer 'NoSuch'"),
         (lambda f: change(f, options={"N_CTX": 2, "CTX_INIT": "a photo"}), "use the configuration that it was trained"),
     ],

@@ -36,18 +36,17 @@ def image(data) -> str:
 
 
 def test_the_answer_is_that_of_predict_by_the_same_rules(run, image):
-    predictor, temperature = ready(run("CoOp"), None, "", calibrated=False)
-    (expected,) = classify(predictor, [Named.file(image)], temperature)
-    sentence, chances, picture = page.Page(predictor, temperature, None).answer(image)
+    judge = ready(run("CoOp"), None, "", calibrated=False)
+    (expected,) = classify(judge, [Named.file(image)])
+    sentence, chances, picture = page.Page(judge).answer(image)
     assert expected.decision in sentence
     assert list(chances.values()) == pytest.approx(expected.chances)
     assert picture.width > 2 * 224  # the heat map beside the image
-    assert "uncertain" in page.Page(predictor, temperature, 1.0).answer(image).sentence
+    assert "uncertain" in page.Page(judge._replace(abstain=1.0)).answer(image).sentence
 
 
 def test_a_method_without_heat_maps_shows_what_the_model_saw(run, image):
-    predictor, temperature = ready(run("LinearProbe"), None, "", calibrated=False)
-    answer = page.Page(predictor, temperature, None).answer(image)
+    answer = page.Page(ready(run("LinearProbe"), None, "", calibrated=False)).answer(image)
     assert "no heat map" in answer.sentence and answer.picture.size == (160, 160)
 
 
@@ -74,8 +73,8 @@ def test_the_page_answers_on_this_machine_and_connects_to_no_other(run, image, t
 
     monkeypatch.setattr(socket.socket, "connect", connecting)
     monkeypatch.setattr(socket, "getaddrinfo", looking_up)
-    predictor, temperature = ready(run("CoOp"), None, "", calibrated=False)
-    made = page.serve(page.Page(predictor, temperature, 0.99), wait=False)
+    judge = ready(run("CoOp"), None, "", calibrated=False, abstain=0.99)
+    made = page.serve(page.Page(judge), wait=False)
     try:
         api = f"{made.local_url}gradio_api"
         assert "default-src 'self'" in requests.get(made.local_url).headers["content-security-policy"]

@@ -180,6 +180,20 @@ def test_a_prompt_names_classes_that_it_never_saw(runs, image_folder, command):
     assert "a scar" in done.stdout and "healthy tissue" in done.stdout and done.returncode == 0
 
 
+def test_for_other_classes_there_is_no_temperature(runs, image_folder, command, tmp_path):
+    folder, tested = runs("OGKD")
+    words = [str(folder), str(image_folder / tested.images[0]), "--calibrated", "--csv", str(tmp_path / "t.csv")]
+    done = command(["predict.py", *words, "--classes", f"a scar, {tested.classnames[0]}"])
+    assert done.returncode == 0 and "Temperature" not in done.stderr
+    assert "not trained on these classes: a scar. " in done.stderr
+    (row,) = rows(tmp_path / "t.csv")
+    logits = Predictor(from_run(folder), ["a scar", tested.classnames[0]]).logits([image_folder / tested.images[0]])
+    assert abs(float(row["probability of a scar"]) - probabilities(logits)[0, 0]) < 1e-4
+    assert row["unlike the training images"] == ""
+    done = command(["predict.py", *words, "--classes", ", ".join(reversed(tested.classnames))])
+    assert "Temperature" in done.stderr and "not trained" not in done.stderr
+
+
 def test_equal_file_names_in_two_folders_are_told_apart(runs, command, image_folder, tmp_path):
     folder, _ = runs("OGKD")
     given = [tmp_path / "july", tmp_path / "august" / "scans"]

@@ -13,6 +13,7 @@ from ogkd.classes import Geometry, costs
 from ogkd.evaluation.metrics import confusion_matrix
 from ogkd.evaluation.predictions import Predictions
 from ogkd.reports.cells import Cell, Text
+from ogkd.reports.page.clinical import Clinical, clinical
 from ogkd.reports.page.evidence import MOST, Evaluation, choose
 from ogkd.reports.page.figures import Drawing, matrix, reliability_diagram, risk_coverage_curves
 from ogkd.reports.page.grids import metrics_table
@@ -49,6 +50,7 @@ class Detail:
     classes: int
     best: str
     metrics: Table
+    clinical: Clinical
     severity: Table | None
     confusions: Table
     mistakes: list[Mistake]
@@ -74,7 +76,11 @@ class Study:
     def drawings(self) -> list[Drawing]:
         """Every figure."""
         of_parts = [part.drawing for part in self.parts]
-        of_details = [one for detail in self.details for one in (*detail.reliability, detail.risk, *detail.matrices)]
+        of_details = [
+            one
+            for detail in self.details
+            for one in (*detail.clinical.drawings, *detail.reliability, detail.risk, *detail.matrices)
+        ]
         curves = self.training.curves if self.training else []
         return [*of_parts, *of_details, *([self.costs] if self.costs else []), *curves]
 
@@ -184,6 +190,7 @@ def _detail(
         len(first.classnames),
         best.name,
         metrics_table([test for test in tests if test.metrics]),
+        clinical(anchor, best, draws),
         _severity(shown, draws) if best.geometry else None,
         _confusions(best),
         mistakes,

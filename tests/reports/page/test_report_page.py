@@ -2,6 +2,7 @@
 
 import html
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -165,6 +166,21 @@ def test_a_doubtful_result_is_never_the_best(small):
     assert "CoOp" in page.section("summary") and "Tip-Adapter" not in page.section("summary")
     assert "90.00 ± 10.00" in page.text and not re.search(r"Tip-Adapter</th>(<td.*?</td>)*<td class=", page.source)
     assert [one.partition(".")[0] for one in page.figures if "matrix" in one] == ["Confusion matrix of CoOp"]
+
+
+def test_the_gain_over_zero_shot_is_of_the_same_images_alone(small):
+    small("OGKD", stored=predictions(skill=6)), small("ZeroShot", stored=predictions(skill=1))
+    assert re.search(r"\+\d+\.\d", small.page().section("summary"))
+    shutil.rmtree(small.folder / "out/ZeroShot")
+    small("ZeroShot", stored=predictions(skill=1, images=IMAGES[:30]))
+    assert not re.search(r"\+\d+\.\d", small.page().section("summary"))
+
+
+def test_the_lowest_calibration_error_is_the_best(small):
+    small("OGKD", stored=predictions(skill=9)), small("CoOp", stored=predictions(skill=1))
+    row = r"<th[^>]*>{}</th>(?:\s*<td.*?</td>)+"
+    good, poor = (re.findall(row.format(name), small.page().source, re.S) for name in ("OGKD", "CoOp"))
+    assert 'class="best' in "".join(good) and 'class="best' not in "".join(poor)
 
 
 def test_one_number_of_shots_is_drawn_as_bars_and_several_as_curves_with_bands(small):
