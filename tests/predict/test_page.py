@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import socket
 from pathlib import Path
 
@@ -59,7 +58,7 @@ def test_without_gradio_it_says_what_to_install(run):
 @pytest.mark.slow
 def test_the_page_answers_on_this_machine_and_connects_to_no_other(run, image, tmp_path, monkeypatch):
     for name, value in (page.PRIVATE | {"GRADIO_TEMP_DIR": str(tmp_path / "dropped")}).items():
-        monkeypatch.setitem(os.environ, name, value)
+        monkeypatch.setenv(name, value)
     pytest.importorskip("gradio")
     reached, connect, look_up = set(), socket.socket.connect, socket.getaddrinfo
 
