@@ -77,14 +77,16 @@ def write_onnx(predictor: Predictor, target: Path) -> None:
                 output_names=["logits"],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
             )
-    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+        program.model.metadata_props.update(_metadata(predictor))
+        with atomic_path(target) as temporary:
+            program.save(temporary)
+            _check(temporary, module, images[1:])
+    except UserError:
+        raise
+    except Exception as error:  # the exporter's and the runtime's errors depend on their versions
         raise UserError(
             f"{name} on {predictor.prompt.backbone} cannot be written as ONNX ({first_line(error)}): leave out --onnx."
         ) from error
-    program.model.metadata_props.update(_metadata(predictor))
-    with atomic_path(target) as temporary:
-        program.save(temporary)
-        _check(temporary, module, images[1:])
 
 
 def _metadata(predictor: Predictor) -> dict[str, str]:

@@ -30,7 +30,7 @@ from ogkd.predict.command import (
 )
 
 HERE = "127.0.0.1"
-PRIVATE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
+PRIVATE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
 ONLY_HERE = b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; form-action 'self'"
 """The content security policy: the browser may load and send nothing elsewhere."""
 LIMITS = (
@@ -121,8 +121,15 @@ def blocks(page: Page) -> Any:
             with gr.Column(scale=1):
                 file = gr.File(label="An image: PNG, JPEG, TIFF, BMP, WebP or DICOM", type="filepath")
                 sentence = gr.Markdown()
-                chances = gr.Label(label="Probability of each class", num_top_classes=len(page.predictor.classnames))
-            picture = gr.Image(label="What the model saw", format="png", interactive=False, scale=2)
+                chances = gr.Label(
+                    label="Probability of each class",
+                    num_top_classes=len(page.predictor.classnames),
+                    show_heading=False,
+                    buttons=[],
+                )
+            picture = gr.Image(
+                show_label=False, format="png", interactive=False, scale=2, buttons=["fullscreen", "download"]
+            )
         file.change(classify, file, [sentence, chances, picture], api_name="classify", queue=False)
     return made
 
@@ -178,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     classes, wanted = check_answer_options(args)
     if importlib.util.find_spec("gradio") is None:
         raise UserError(f"The page needs the package gradio: {install_command('try')}.")
-    judge = ready(args.run, classes, args.backbone, args.calibrated, args.abstain, wanted, args.prevalence)
     with tempfile.TemporaryDirectory(prefix="ogkd-try-") as folder:
-        os.environ.update(PRIVATE | {"GRADIO_TEMP_DIR": folder})  # gradio reads them when it is imported
+        os.environ.update(PRIVATE | {"GRADIO_TEMP_DIR": folder})  # they are read on import
+        judge = ready(args.run, classes, args.backbone, args.calibrated, args.abstain, wanted, args.prevalence)
         serve(Page(judge), args.port)

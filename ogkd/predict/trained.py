@@ -22,6 +22,7 @@ from ogkd.evaluation.metrics import TEMPERATURES, fit_temperature
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.unlike import Reference
 from ogkd.models import FrozenCLIP, available_models, model_named
+from ogkd.models.configurations import OPENAI_SIZES
 from ogkd.runs.config import check_values, extend_config, merge_plain, plain, trained_on
 from ogkd.runs.folder import PREDICTIONS, REFERENCE, RESULTS, VALIDATION
 from ogkd.runs.learned_classes import learned_classes
@@ -146,8 +147,9 @@ class TrainedPrompt:
         return cfg
 
     def check_backbone(self, name: str) -> None:
-        """Raise UserError if a model to classify with is a folder that does not exist."""
-        if name not in available_models() and not name.startswith("hf-hub:") and not Path(name).is_dir():
+        """Raise UserError if a model to classify with is a folder or file that does not exist."""
+        known = name in (*available_models(), *OPENAI_SIZES) or name.startswith("hf-hub:")
+        if not known and not Path(name).exists():
             raise UserError(
                 f"The prompt in {self.origin} was trained with the model folder {self.backbone}, but {name} does not "
                 "exist: give its location with --backbone FOLDER."

@@ -301,3 +301,12 @@ def test_a_test_of_another_run_and_an_unfinished_one_say_so(runs, tmp_path, data
 
 def test_a_method_whose_image_tower_sees_prompts_has_validation_predictions_too(runs):
     assert len(Predictions.load(runs("MaPLe")[0] / "val_predictions.npz")) == 24
+
+
+def test_a_model_s_file_and_openai_s_names_are_backbones_to_predict_with(runs, tmp_path):
+    prompt, file = from_run(runs("CoOp")[0]), tmp_path / "model.pt"
+    with pytest.raises(UserError, match="does not exist"):
+        prompt.check_backbone(str(file))
+    file.touch()
+    for name in (str(file), "ViT-B/16"):
+        prompt.check_backbone(name)
