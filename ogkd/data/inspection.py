@@ -82,8 +82,8 @@ class Inspection(Findings):
                 continue
             if len(classes) > 1:
                 self.faults.append(f"one image is in two classes: {' = '.join(paths)}")
-                continue
-            twice.append(f"the same image twice: {' = '.join(paths)}")
+            else:
+                twice.append(f"the same image twice: {' = '.join(paths)}")
             if len({self.parts[path] for path in paths if path in self.parts}) > 1:
                 self.faults.append(f"one image is in two parts of the split: {' = '.join(paths)}")
         return twice
