@@ -70,7 +70,7 @@ class Inspection(Findings):
                 f"INPUT.FRAME selects another; the first is {several[0].path} ({several[0].frames})"
             )
         if not self.parts:
-            remarks.append(f"there is no split yet: {command('split')} makes one by patient, training one by image")
+            self.notes.append(f"there is no split yet: {command('split')} makes one by patient, training one by image")
         elif not self.patients:
             remarks.append("the patients are not known: images of one patient may be in two parts")
         self.warnings[:0] = remarks
@@ -104,12 +104,12 @@ class Inspection(Findings):
             looks = looks[:: -(-len(looks) // MOST)]
         if len(looks) < 2:
             return remarks
-        vectors = details([look.thumbnail for _, look in looks])
-        videos = series([look.path for _, look in looks], vectors)
+        squares = details([look.thumbnail for _, look in looks])
+        videos = series([look.path for _, look in looks], squares)
         video_of = {path: number for number, paths in enumerate(videos) for path in paths}
         owner = {path: self.patients.get(path) or path for path in (look.path for _, look in looks)}
         parts: dict[str, list[str]] = defaultdict(list)
-        for one, other in near_copies(vectors):
+        for one, other in near_copies(squares):
             (name, first), (also, second) = looks[one], looks[other]
             ours, theirs = self.parts.get(first.path), self.parts.get(second.path)
             if first.pixels == second.pixels or video_of.get(first.path, -1) == video_of.get(second.path, -2):
@@ -127,7 +127,7 @@ class Inspection(Findings):
         remarks += [
             f"{phrase}: check the labels; {ONE_CLASS}" for phrase in tally(f"{what} two classes", parts["two classes"])
         ]
-        remarks += tally(f"{what} one class and part", parts["one part"])
+        remarks += tally(f"{what} one class{' and part' if self.parts else ''}", parts["one part"])
         return [*remarks, *self._videos(videos)]
 
     def _videos(self, videos: list[list[str]]) -> list[str]:

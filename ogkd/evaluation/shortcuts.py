@@ -1,4 +1,4 @@
-"""Finds what tells the classes without a look at the picture: sizes, modes, suffixes, files' sizes, brightness, borders.
+"""Finds what tells the classes without a look at the picture: sizes, modes, suffixes, brightness, borders.
 
 If the images of one class come from another camera or program, a model can learn that instead of the disease.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ogkd.core.opening import THUMB, Look
+from ogkd.core.words import listed
 from ogkd.evaluation.shares import Shares, interval
 
 MOST = 5000  # images that are looked at
@@ -51,7 +52,7 @@ def shortcuts(classes: Mapping[str, Sequence[Look]], patients: Mapping[str, str]
         return []
     mean, low, high, what, values = max(found, key=lambda one: one[0])
     others = [one[3] for one in found if one[3] != what]
-    also = f"; so do {' and '.join(others)}" if others else ""
+    also = f"; so {'does' if len(others) == 1 else 'do'} {listed(others, most=9)}" if others else ""
     return [
         f"{what} alone tells the classes: {_example(values, labels, names)}. A classifier that sees nothing else has a "
         f"balanced accuracy of {100 * mean:.1f} % [{100 * low:.1f}, {100 * high:.1f}] on {len(looks)} images, by "
