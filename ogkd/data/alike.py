@@ -12,7 +12,7 @@ from ogkd.core.opening import THUMB
 
 MOST = 4000  # images that are compared, each with each: about ten seconds
 ROWS = 500  # images that are compared with all at once
-COPY = 0.95  # the correlation from which two images are one; other images of one kind rarely reach 0.7
+COPY = 0.9  # the correlation from which two images are one; other images of one kind rarely reach 0.7
 FRAME = 0.5  # the usual correlation of a frame with the next, at least
 SHORTEST = 5  # frames of a series
 ENOUGH = 10  # images whose mean shows what they share
