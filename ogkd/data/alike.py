@@ -50,11 +50,19 @@ def near_copies(squares: np.ndarray) -> Iterator[tuple[int, int]]:
     for start in range(0, len(squares), ROWS):
         block = squares[start : start + ROWS]
         best = np.full((len(block), len(vectors)), -1.0, np.float32)
-        for turned in (np.rot90(side, turns, (1, 2)) for side in (block, block[:, :, ::-1]) for turns in range(4)):
-            np.maximum(best, _vectors(turned, mean) @ vectors.T, out=best)
+        for mirrored in (False, True):
+            for turns in range(4):
+                there = _vectors(_turned(block, turns, mirrored), mean) @ vectors.T
+                back = _vectors(_turned(squares, turns if mirrored else -turns, mirrored), mean)
+                # upright in one of the two at least, so that what turned images share with each other does not count
+                np.maximum(best, np.minimum(there, vectors[start : start + ROWS] @ back.T), out=best)
         for row, other in zip(*np.nonzero(best > COPY), strict=True):
             if start + row < other:
                 yield int(start + row), int(other)
+
+
+def _turned(squares: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
+    return np.rot90(squares[:, :, ::-1] if mirrored else squares, turns, (1, 2))
 
 
 def series(paths: Sequence[str], squares: np.ndarray) -> list[list[str]]:
