@@ -104,7 +104,12 @@ def labels_in(
         *rows.without_image(table),
         *tally(f"images without a row in {table.path}, which are left out", rows.unlisted),
         *tally(f"images with several rows in {table.path}, which agree", doubled),
-        *(f"{phrase}: {ADVICE}" for phrase in tally("images with several labels, which are left out", several)),
+        *(
+            f"{phrase}: {ADVICE}"
+            for phrase in tally(
+                "images with several labels, which are left out as each image has one class here", several
+            )
+        ),
         *tally("images without a label, which are left out", unlabelled),
         *tally("classes without an image, which are left out", empty),
     ]
