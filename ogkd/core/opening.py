@@ -24,11 +24,13 @@ SHOWN = 20  # the most unreadable images that an error lists
 FEW_COLOURS = 8  # of a mask or label map
 NEAR = 24  # grey levels from black or white that JPEG compression adds to a mask
 PIXELS = 256  # along an edge that are looked at for a mask
+THUMB = 32  # pixels along an edge of a thumbnail
 
 
 class Look(NamedTuple):
-    """One image file: its size and mode as stored, its number of frames, whether it is blank or looks like a mask, a
-    hash of its pixels (if asked for), and why it cannot be read ("" if it can)."""
+    """One image file: its size and mode as stored, its number of frames, whether it is blank or looks like a mask; if
+    asked for, a hash of its pixels, a grey thumbnail of THUMB x THUMB bytes and the file's size in bytes; and why it
+    cannot be read ("" if it can)."""
 
     path: str
     size: tuple[int, int] = (0, 0)
@@ -37,6 +39,8 @@ class Look(NamedTuple):
     blank: bool = False
     mask: bool = False
     pixels: str = ""
+    thumbnail: bytes = b""
+    bytes: int = 0
     problem: str = ""
 
 
@@ -48,19 +52,24 @@ class Opened(NamedTuple):
     masks: list[str]
 
 
-def look_at(paths: Sequence[str], folder: str | Path = "", frame: int = 0, hash_pixels: bool = False) -> list[Look]:
-    """Read each of the images below `folder` in full."""
+def look_at(paths: Sequence[str], folder: str | Path = "", frame: int = 0, closely: bool = False) -> list[Look]:
+    """Read each of the images below `folder` in full; `closely` for what is compared with other images."""
 
     def look(path: str) -> Look:
         try:
             image, frames, size, mode = load_image(Path(folder, path), frame)
         except UserError as error:
             return Look(path, problem=str(error))
-        pixels = ""
-        if hash_pixels:
-            content = f"{image.size}".encode() + image.tobytes()
-            pixels = hashlib.blake2b(content, digest_size=16).hexdigest()
-        return Look(path, size, mode, frames, is_blank(image), is_mask(image), pixels)
+        seen = Look(path, size, mode, frames, is_blank(image), is_mask(image))
+        if not closely:
+            return seen
+        content = f"{image.size}".encode() + image.tobytes()
+        small = image.resize((THUMB, THUMB), Image.Resampling.BOX, reducing_gap=2.0).convert("L")
+        return seen._replace(
+            pixels=hashlib.blake2b(content, digest_size=16).hexdigest(),
+            thumbnail=small.tobytes(),
+            bytes=Path(folder, path).stat().st_size,
+        )
 
     with ThreadPoolExecutor(READERS) as pool:
         return list(progress(pool.map(look, paths), "open the images", total=len(paths), unit="image"))

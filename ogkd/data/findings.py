@@ -23,9 +23,9 @@ class Findings:
             raise UserError("\n  ".join(sentences(self.faults)))
 
     def lines(self) -> list[str]:
-        """What a program prints: notes and warnings first, faults last."""
-        remarks = sentences([*self.warnings, *self.notes])
-        return [*(f"note: {line}" for line in remarks), *(f"FAULT: {line}" for line in sentences(self.faults))]
+        """What a program prints: faults last."""
+        kinds = (("note", self.notes), ("warning", self.warnings), ("FAULT", self.faults))
+        return [f"{kind}: {line}" for kind, phrases in kinds for line in sentences(phrases)]
 
 
 def sentences(phrases: Iterable[str]) -> list[str]:

@@ -11,16 +11,22 @@ from ogkd.core import UserError
 from ogkd.core.opening import Look, look_at
 from ogkd.core.places import command
 from ogkd.core.words import counted, tally
+from ogkd.data.alike import FLAT, MOST, details, near_copies, series
 from ogkd.data.beside import beside_by_content
 from ogkd.data.catalogue import PARTS
 from ogkd.data.findings import Findings
 from ogkd.data.labels import Labels
 from ogkd.data.layout import read_layout
 from ogkd.data.patients import across_parts, known_patients
-from ogkd.data.splits import by_class, check_images, part_of_image, read_split, split_file
+from ogkd.data.splits import by_class, check_images, missing_images, part_of_image, read_split, split_file
 from ogkd.data.splitting import divide
 
 FEWEST = 3  # images per class: one each to train, validate and test
+FEW, SMALL = 10, 64  # images of a class, and pixels along an edge, below which there is a warning
+ONE_CLASS = (
+    "an image has one class here, and several labels per image are not supported: remove the image from all but one, "
+    "make a class of both together, or train one model per finding, with the classes yes and no"
+)
 
 
 @dataclass
@@ -47,7 +53,7 @@ class Inspection(Findings):
         ]
         masks = beside_by_content({name: [look.mask for look in of] for name, of in self.classes.items()})
         self.faults += [f"{phrase}: if they are no images, move them elsewhere" for phrase in masks]
-        remarks = self._compare()
+        remarks = [*self._compare(), *self._near_copies(), *self._small()]
         for name, of_class in self.classes.items():
             sound = sum(not look.problem for look in of_class)
             if sound < FEWEST:
@@ -64,7 +70,7 @@ class Inspection(Findings):
                 f"INPUT.FRAME selects another; the first is {several[0].path} ({several[0].frames})"
             )
         if not self.parts:
-            remarks.append(f"there is no split yet: {command('split')} makes one by patient, training one by image")
+            self.notes.append(f"there is no split yet: {command('split')} makes one by patient, training one by image")
         elif not self.patients:
             remarks.append("the patients are not known: images of one patient may be in two parts")
         self.warnings[:0] = remarks
@@ -75,18 +81,85 @@ class Inspection(Findings):
         for name, look in self.looks():
             if look.pixels and not look.blank:
                 groups[look.pixels].append((name, look.path))
-        twice = []
+        twice, several = [], []
         for group in groups.values():
             paths, classes = [path for _, path in group], {name for name, _ in group}
             if len(paths) == 1:
                 continue
             if len(classes) > 1:
-                self.faults.append(f"one image is in two classes: {' = '.join(paths)}")
-                continue
-            twice.append(f"the same image twice: {' = '.join(paths)}")
+                several.append(" = ".join(paths))
+            else:
+                twice.append(f"the same image twice: {' = '.join(paths)}")
             if len({self.parts[path] for path in paths if path in self.parts}) > 1:
                 self.faults.append(f"one image is in two parts of the split: {' = '.join(paths)}")
+        self.faults += [f"{phrase}: {ONE_CLASS}" for phrase in tally("one image is in two classes", several)]
         return twice
+
+    def _near_copies(self) -> list[str]:
+        """Find images that are nearly the same, and frames of videos; return phrases about those."""
+        looks = [(name, look) for name, look in self.looks() if look.thumbnail and not look.blank]
+        remarks = []
+        if len(looks) > MOST:
+            remarks.append(f"{MOST} of the {len(looks)} images were compared with each other for near copies")
+            looks = looks[:: -(-len(looks) // MOST)]
+        if len(looks) < 2:
+            return remarks
+        squares = details([look.thumbnail for _, look in looks])
+        videos = series([look.path for _, look in looks], squares)
+        video_of = {path: number for number, paths in enumerate(videos) for path in paths}
+        owner = {path: self.patients.get(path) or path for path in (look.path for _, look in looks)}
+        parts: dict[str, list[str]] = defaultdict(list)
+        for one, other in near_copies(squares):
+            (name, first), (also, second) = looks[one], looks[other]
+            ours, theirs = self.parts.get(first.path), self.parts.get(second.path)
+            if first.pixels == second.pixels or video_of.get(first.path, -1) == video_of.get(second.path, -2):
+                continue
+            pair = f"{first.path} ~ {second.path}"
+            where = "two parts of the split" if ours and theirs and ours != theirs else "two classes"
+            if where == "two classes" and name == also:
+                where = "one part" if owner[first.path] != owner[second.path] else ""
+            parts[where].append(pair)
+        what = "images that are nearly the same (saved again, resized, brighter, turned or mirrored) in"
+        self.faults += [
+            f"{phrase}: put each pair into one part, or remove one of the two"
+            for phrase in tally(f"{what} two parts of the split", parts["two parts of the split"])
+        ]
+        remarks += [
+            f"{phrase}: check the labels; {ONE_CLASS}" for phrase in tally(f"{what} two classes", parts["two classes"])
+        ]
+        remarks += tally(f"{what} one class{' and part' if self.parts else ''}", parts["one part"])
+        return [*remarks, *self._videos(videos)]
+
+    def _videos(self, videos: list[list[str]]) -> list[str]:
+        """Return a phrase about series of frames that are not in one part each, or not certain to be."""
+        divided = [paths for paths in videos if len({self.parts.get(path) for path in paths}) > 1]
+        if not videos or (self.patients and not divided):
+            return []
+        if self.parts and not divided:
+            return tally("series of images that follow each other, such as frames of a video, each in one part",
+                         [paths[0] for paths in videos])  # fmt: skip
+        what = "were divided between parts of the split, so that the test has been seen in training" if divided else (
+            "must be in one part of the split each")  # fmt: skip
+        examples = [f"{paths[0]} to {Path(paths[-1]).name}" for paths in divided or videos]
+        names = Counter(paths[0].partition("/")[0] for paths in videos)
+        by_name = len(names) == len(self.classes) and min(names.values()) >= FEWEST
+        mend = "--patients '(.*?)_?\\d+\\D*$'" if by_name else "--patients TABLE"
+        why = "" if "TABLE" not in mend else ", with a table that says which video each image is from"
+        phrases = tally(f"series of images that follow each other, such as frames of a video, which {what}", examples)
+        return [f"{phrase}: {command('split')} FOLDER {mend} --replace{why}" for phrase in phrases]
+
+    def _small(self) -> list[str]:
+        """Return phrases about classes of few images, and images of few pixels or nearly one colour."""
+        of = {name: sum(not look.problem for look in looks) for name, looks in self.classes.items()}
+        few = [f"{name}: {number}" for name, number in of.items() if FEWEST <= number < FEW]
+        looks = [look for _, look in self.looks() if look.thumbnail and not look.blank]
+        flat = [look.path for look in looks if max(look.thumbnail) - min(look.thumbnail) < FLAT]
+        return [
+            *tally(f"classes of fewer than {FEW} images, about which the results will say little", few),
+            *tally(f"images of fewer than {SMALL} pixels a side, which are enlarged for the model",
+                   [look.path for look in looks if min(look.size) < SMALL]),
+            *tally("images of nearly one colour", flat),
+        ]  # fmt: skip
 
     def table(self) -> str:
         """Return a text table of images per class and part, sizes and modes."""
@@ -139,8 +212,12 @@ def inspect(folder: str | Path, labels: Labels | None = None) -> Inspection:
                 parts = divide(folder, layout.classes, {}, layout.parts)
         except UserError as error:
             findings.faults.append(str(error))
+    absent = set(missing_images(images, part_of_image(split))) if split else set()
+    if absent and not any("are missing" in fault for fault in findings.faults):
+        findings.faults += tally(f"images listed in {file.name} that are missing, so put them back", sorted(absent))
+    paths = {name: [path for path in of_class if path not in absent] for name, of_class in paths.items()}
     everything = [path for of_class in paths.values() for path in of_class]
-    looks = {look.path: look for look in look_at(everything, images, hash_pixels=True)}
+    looks = {look.path: look for look in look_at(everything, images, closely=True)}
     patients = known_patients(folder, everything, images)
     seen = Inspection(
         {name: [looks[path] for path in of_class] for name, of_class in paths.items()},

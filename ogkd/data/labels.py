@@ -28,6 +28,10 @@ LABEL_COLUMNS = re.compile(
 )
 SPLIT_COLUMNS = re.compile(r"(data)?(split|set|subset|part|partition|phase)")
 SEVERAL = " | "  # between the labels of an image that has several
+ADVICE = (
+    "an image has one class here, and several labels per image are not supported; choose one finding, whose column of "
+    "0 and 1 gives the classes, for one model each"
+)
 MOST_GROUPS = 20  # different values of a column that is recorded as a group of the images
 
 
@@ -102,7 +106,12 @@ def labels_in(
         *rows.without_image(table),
         *tally(f"images without a row in {table.path}, which are left out", rows.unlisted),
         *tally(f"images with several rows in {table.path}, which agree", doubled),
-        *tally("images with several labels, which are left out as each image has one class here", several),
+        *(
+            f"{phrase}: {ADVICE}"
+            for phrase in tally(
+                "images with several labels, which are left out as each image has one class here", several
+            )
+        ),
         *tally("images without a label, which are left out", unlabelled),
         *tally("classes without an image, which are left out", empty),
     ]
@@ -147,6 +156,10 @@ def _label_columns(table: Table, free: Sequence[str]) -> list[str]:
         return [*marks]
     if usual:
         return [table.choose([*words, *(name for name in usual if name not in words)], "label", "--label-column")]
+    if several := sum(number > 1 for number in ones):
+        raise UserError(
+            f"{several} of {len(ones)} rows of {table.path} have several labels ({listed(marks)}): {ADVICE}."
+        )
     raise UserError(
         f"{table.path} has no column of a usual name for the label, and no columns of 0 and 1 with one 1 per row: "
         f"choose with --label-column among {', '.join(free)}."

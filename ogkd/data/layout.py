@@ -16,7 +16,7 @@ from ogkd.core.words import listed as words_for
 from ogkd.data.beside import BESIDE, IMAGES, beside_by_name, words_of
 from ogkd.data.catalogue import PARTS
 from ogkd.data.findings import Findings
-from ogkd.data.listing import Listing, list_files, without_suffix
+from ogkd.data.listing import INDEX, Listing, list_files, without_suffix
 from ogkd.data.names import folded, name_faults, only_numbers
 from ogkd.data.parts import TEST, TRAIN, parts_of, pieces_of_one, roles
 from ogkd.data.splits import Split, class_names
@@ -304,12 +304,17 @@ def _check_names(layout: Layout) -> None:
         layout.faults.append(f"{phrase}: mend or remove them")
 
 
+def _is_index(path: str) -> bool:
+    return path.rpartition("/")[2].upper() == INDEX
+
+
 def _say_what_else(layout: Layout) -> None:
     listing = layout.listing
-    others = [path for path in listing.others if "/" in path and not is_unread_kind(path)]
+    others = [path for path in listing.others if "/" in path and not is_unread_kind(path) and not _is_index(path)]
     layout.warnings += listing.unread()
     layout.notes += [
         *tally("files in class folders that are not images and not used", others, kinds=True),
+        *tally("DICOMDIR files, which list images and are skipped", [p for p in listing.others if _is_index(p)]),
         *tally("hidden files and folders, which are not used", listing.hidden),
         *tally("linked folders, which are followed", listing.linked),
     ]

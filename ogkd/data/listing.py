@@ -14,6 +14,7 @@ from ogkd.core.words import tally
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".dcm")
 
+INDEX = "DICOMDIR"  # lists the files of a DICOM medium, and begins as they do
 SYSTEM = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
 
 
@@ -81,6 +82,7 @@ def list_files(folder: str | Path) -> Listing:
                 listing.broken.append(path)
             else:
                 is_image = entry.name.lower().endswith(SUFFIXES) or begins_as_image(Path(entry.path))
+                is_image = is_image and entry.name.upper() != INDEX
                 (listing.images if is_image else listing.others).append(path)
         waiting.popleft()
     return listing.sort()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -22,8 +23,8 @@ from ogkd.data.splits import Item, Split
 
 SHARES = {"train": 0.5, "val": 0.2, "test": 0.3}  # of each class's images, as in the published splits
 SHARES_WITHOUT_TEST = {"train": 0.8, "val": 0.2}
-MISSING = 10.0  # the cost of a part without images of a class, compared with squared deviations of shares
-ROUNDS = 50  # of moving single patients; the search ends sooner when no move helps
+BLOCK = 10  # patients among whom the shares come out even
+DRAWS = 10_000  # of which the first with all classes in all parts is used; nearly always the very first
 
 Images = Mapping[str, Sequence[str]]  # class folder or name -> images
 
@@ -109,20 +110,19 @@ def split_by_patient(
     seed: int = 0,
     shares: Mapping[str, float] = SHARES,
 ) -> Split:
-    """Split the images of each class so that each patient is in only one part.
+    """Split the images so that each patient is in only one part, by randomisation in blocks stratified by class.
 
-    Each class is divided as close to the `shares` of parts as possible; a part without a share is empty.
-    Patients are assigned in order of their number of images (ties by the seed), each to the part that keeps the squared
-    deviations of all shares smallest; then single patients are moved as long as that helps. Every part gets images of
-    each class.
+    A patient's stratum is the rarest of the classes that its images have. The patients of a stratum, sorted by their
+    number of images, are assigned in blocks of ten in random order, so that each is in a part with the probability of
+    the part's share, whatever its number of images, and each part gets large and small patients of each class alike.
+    Every part gets images of each class; a part without a share is empty.
 
     Raises UserError if a class has fewer patients than parts and so cannot be in each, or if no such split was found.
     """
-    people = sorted({patients[path] for paths in images.values() for path in paths})
-    row_of = {patient: row for row, patient in enumerate(people)}
-    counts = np.zeros((len(people), len(images)))  # images of each patient in each class
+    people: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(images), dtype=int))  # images in each class
     for label, (name, paths) in enumerate(images.items()):
-        np.add.at(counts, ([row_of[patients[path]] for path in paths], label), 1)
+        for path in paths:
+            people[patients[path]][label] += 1
         number = len({patients[path] for path in paths})
         if number < len(shares):
             raise UserError(
@@ -130,47 +130,35 @@ def split_by_patient(
                 f"each for {', '.join(shares)}, or remove it. With --by-image, {command('split')} ignores patients, "
                 "but then the test may be of patients seen in training."
             )
-    places = _assign(counts, seed, np.array([*shares.values()]))
-    parts = [PARTS[place] for place in places]
-    split = _split(images, {path: parts[row_of[patients[path]]] for paths in images.values() for path in paths})
-    for part in shares:
-        if lacking := _lacking(split, images, part):
-            raise UserError(
-                f"No split was found that has images of {lacking[0]} in the part '{part}' too, since its patients have "
-                "images of other classes: try another --seed, or write the split file by hand."
-            )
-    return split
-
-
-def _assign(counts: np.ndarray, seed: int, wanted: np.ndarray) -> np.ndarray:
-    """Return the part of each patient, (N,), from their images per class (N, C) and each part's wanted share (P,)."""
+    counts = np.array([people[patient] for patient in sorted(people)])
     generator = np.random.default_rng(seed)
-    shares = counts / counts.sum(0)
-    order = generator.permutation(len(counts))
-    order = order[np.argsort(-shares[order].max(1), kind="stable")]
-    filled, part_of = np.zeros((len(wanted), counts.shape[1])), np.full(len(counts), -1)
-    for _ in range(1 + ROUNDS):  # the first assigns them
-        moved = False
-        for row in order:
-            before = part_of[row]
-            if before >= 0:
-                filled[before] -= shares[row]
-            costs = [_cost(filled, part, shares[row], wanted) for part in range(len(wanted))]
-            best = int(np.argmin(costs))
-            if before < 0 or costs[best] < costs[before] - 1e-12:
-                part_of[row], moved = best, True
-            filled[part_of[row]] += shares[row]
-        if not moved:
+    for _ in range(DRAWS):
+        places = _draw(counts, generator, [*shares.values()])
+        if all((counts[places == place] > 0).any(0).all() for place in range(len(shares))):
             break
-    return part_of
+    else:
+        raise UserError(
+            "No split was found that has images of each class in each part, since patients have images of several "
+            "classes: try another --seed, or write the split file by hand."
+        )
+    part_of = {patient: [*shares][place] for patient, place in zip(sorted(people), places, strict=True)}
+    return _split(images, {path: part_of[patients[path]] for paths in images.values() for path in paths})
 
 
-def _cost(filled: np.ndarray, part: int, share: np.ndarray, wanted: np.ndarray) -> float:
-    """Return the cost of the shares (P, C) with one patient's images (C,) added to a part."""
-    filled = filled.copy()
-    filled[part] += share
-    deviation = np.square(filled - wanted[:, None]).sum()
-    return float(deviation + MISSING * (filled < 1e-9).sum())
+def _draw(counts: np.ndarray, generator: np.random.Generator, shares: Sequence[float]) -> np.ndarray:
+    """Return the part of each patient, (N,), from their images per class (N, C) and the parts' shares (P,)."""
+    of_class = np.where(counts > 0, (counts > 0).sum(0), len(counts) + 1)  # patients in each class of a patient
+    stratum, places = of_class.argmin(1), np.empty(len(counts), dtype=int)
+    bounds = np.cumsum(shares)
+    for one in np.unique(stratum):
+        order = generator.permutation(np.flatnonzero(stratum == one))
+        order = order[np.argsort(-counts[order].sum(1), kind="stable")]
+        for start in range(0, len(order), BLOCK):
+            block = order[start : start + BLOCK]
+            # rounded up or down at random, so that the parts' sizes in an incomplete block are right on average
+            ends = np.floor(np.round(bounds * len(block), 9) + generator.random()).astype(int)
+            places[block] = generator.permutation(np.searchsorted(ends, np.arange(len(block)), side="right"))
+    return places
 
 
 def table(split: Split, patients: Mapping[str, str]) -> str:

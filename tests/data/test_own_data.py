@@ -82,6 +82,30 @@ def test_a_fifth_of_the_patients_for_training_validates_where_no_part_is_for_it(
     assert not {patients[item.path] for item in split["train"]} & {patients[item.path] for item in split["val"]}
 
 
+def test_over_many_seeds_each_part_has_equally_large_patients_and_the_same_classes():
+    rng = np.random.default_rng(0)
+    images: dict[str, list[str]] = {"cyst": [], "mass": [], "normal": []}
+    for patient in range(90):  # one image or up to a dozen; every fifth patient has several classes
+        of = rng.choice(3, p=[0.6, 0.3, 0.1]) if patient % 5 else None
+        for number in range(min(rng.geometric(0.4), 12)):
+            name = [*images][rng.integers(3) if of is None else of]
+            images[name].append(f"{name}/p{patient}_{number}.png")
+    patients = {path: path.split("/")[1].split("_")[0] for paths in images.values() for path in paths}
+    of_class = np.array([len(paths) for paths in images.values()]) / len(patients)
+    seen: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
+    for seed in range(200):
+        for part, items in split_by_patient(images, patients, seed).items():
+            numbers = np.bincount([item.label for item in items], minlength=3)
+            people = len({patients[item.path] for item in items})
+            seen[part].append(np.array([len(items) / people, len(items) / len(patients), *numbers / len(items)]))
+    for part, rows in seen.items():
+        size, share, *classes = np.mean(rows, axis=0)
+        assert size == pytest.approx(len(patients) / len(set(patients.values())), rel=0.03)
+        assert share == pytest.approx(SHARES[part], abs=0.01)
+        assert classes == pytest.approx(of_class, abs=0.015)
+        assert all(abs(row[1] - SHARES[part]) < 0.1 for row in rows)
+
+
 def test_the_command_writes_a_split_that_training_reads_and_remembers_the_patients(command, scans):
     done = command(["scripts/split.py", str(scans), "--patients", r"(P\d+)_"])
     assert done.returncode == 0, done.stderr
