@@ -33,7 +33,8 @@ class ImageSpec(NamedTuple):
     """The images a model takes: side in pixels, mean and standard deviation of each RGB channel in [0, 1].
 
     `interpolation` is "bicubic" or "bilinear". `resize` is "" if the shorter side is resized and the centre cropped,
-    "squash" if both sides are resized, "longest" if the longer side is resized and the rest is black.
+    "shortest_down" if the crop rounds half an odd margin down as transformers does, "squash" if both sides are resized,
+    "longest" if the longer side is resized and the rest is black.
     """
 
     size: int
@@ -205,7 +206,7 @@ def transformers_spec(folder: Path) -> ImageSpec:
         found.get("image_mean", _OPENAI_MEAN) if normalises else (0, 0, 0),
         found.get("image_std", _OPENAI_STD) if normalises else (1, 1, 1),
         _RESAMPLE[resample],
-        "squash" if resized == square else "",
+        "squash" if resized == square else "shortest_down",
     )
 
 
