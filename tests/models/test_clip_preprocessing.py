@@ -52,11 +52,12 @@ def same_direction(ours, theirs) -> None:
 def has_open_clips_features(folder) -> None:
     theirs, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     ours = models.load(folder)
-    tokens = ours.tokenize(TEXTS)
+    texts = [text for text in TEXTS if len(ours.tokenizer([text])[0]) <= ours.context_length]
+    tokens = ours.tokenize(texts)
     with torch.no_grad():
         images = torch.stack([preprocess(image) for image in pictures()])
         same_direction(ours.encode_image(seen(folder)).global_token, theirs.eval().encode_image(images))
-        ids = open_clip.get_tokenizer(f"local-dir:{folder}")(TEXTS)
+        ids = open_clip.get_tokenizer(f"local-dir:{folder}")(texts)
         same_direction(ours.encode_text(ours.embed(tokens.ids), tokens.mask), theirs.encode_text(ids))
 
 
@@ -170,9 +171,10 @@ def has_transformers_features(folder) -> None:
     name = f"{kind}ImageProcessor"
     processor = getattr(transformers, f"{name}Pil", getattr(transformers, name)).from_pretrained(folder)
     theirs = transformers.AutoModel.from_pretrained(folder).eval()
-    ids = transformers.AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True, return_tensors="pt")
     ours = models.load(folder)
-    tokens = ours.tokenize(TEXTS)
+    texts = [text for text in TEXTS if len(ours.tokenizer([text])[0]) <= ours.context_length]
+    ids = transformers.AutoTokenizer.from_pretrained(folder)(texts, padding="max_length", return_tensors="pt")
+    tokens = ours.tokenize(texts)
     with torch.no_grad():
         images = torch.cat([processor(image, return_tensors="pt")["pixel_values"] for image in pictures()])
         out = theirs(pixel_values=images, **ids)
@@ -234,3 +236,37 @@ def test_text_pooled_elsewhere_than_at_its_end_is_refused(tmp_path):
     tiny_models.edit(tmp_path / "config.json", text_config={"eos_token_id": 5})
     with pytest.raises(models.ModelError, match="pooling at the token 5, where texts end with the token"):
         models.load(tmp_path)
+
+
+def test_open_clips_siglip_has_its_features(tmp_path):
+    tiny_models.open_clip_siglip(tmp_path)
+    has_open_clips_features(tmp_path)
+    assert models.load(tmp_path).logit_bias == pytest.approx(-10)
+
+
+def test_transformers_siglip_has_its_features(tmp_path):
+    tiny_models.transformers_siglip(tmp_path)
+    has_transformers_features(tmp_path)
+
+
+def test_siglips_tokenizer_is_not_replaced_by_one_that_keeps_punctuation(tmp_path):
+    tiny_models.transformers_siglip(tmp_path)
+    tiny_models.edit(tmp_path / "tokenizer_config.json", tokenizer_class="SiglipTokenizer")
+    with pytest.raises(models.ModelError, match="cannot be read"):
+        models.load(tmp_path)
+
+
+@pytest.mark.parametrize("make", [tiny_models.open_clip_siglip, tiny_models.transformers_siglip])
+def test_a_patch_of_siglip_is_what_its_pool_gives_for_that_patch_alone(tmp_path, make):
+    """With queries of zero, the pool attends to all patches alike; its MLP must change nothing to compare means."""
+    make(tmp_path)
+    model = models.load(tmp_path)
+    tower = model.image_tower
+    pool = tower.vision_model.head if hasattr(tower, "vision_model") else tower.pool
+    last = pool.mlp.fc2
+    with torch.no_grad():
+        (pool.q.weight if hasattr(pool, "q") else pool.attention.in_proj_weight[:64]).zero_()
+        (pool.q.bias if hasattr(pool, "q") else pool.attention.in_proj_bias[:64]).zero_()
+        last.weight.zero_(), last.bias.zero_()
+        out = model.encode_image(torch.randn(2, 3, 32, 32), patches=True)
+    torch.testing.assert_close(out.patch_tokens.mean(1), out.global_token, rtol=0, atol=1e-4)
