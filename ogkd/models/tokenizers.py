@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ogkd.models.configurations import read_json, unsupported
+from ogkd.core.errors import first_line
+from ogkd.models.configurations import unsupported
 from ogkd.models.errors import ModelError
 from ogkd.models.sources import VOCABULARIES, Repository, first_file, tokenizer_folder
 
 CLEANINGS = ("lower", "whitespace", "canonicalize")
 """open_clip's ways to clean a text; the last removes punctuation."""
-_CONFIG, _SIGLIP = "tokenizer_config.json", "SiglipTokenizer"
 
 
 @dataclass(frozen=True)
@@ -66,17 +66,16 @@ def transformers_tokenizer(
         folder = tokenizer_folder(repository)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except ImportError as error:  # SigLIP's needs sentencepiece
+        raise ModelError(
+            f"The tokenizer in {folder} needs packages that are missing here ({first_line(error)}): run `pip install "
+            "sentencepiece protobuf`."
+        ) from error
     except Exception as error:  # the tokenizers library raises a bare Exception for a corrupt file
         raise ModelError(
             f"The tokenizer in {folder} cannot be read: put intact copies of tokenizer.json, tokenizer_config.json "
             "and vocab.txt into that folder."
         ) from error
-    named = read_json(folder / _CONFIG, {}).get("tokenizer_class") if (folder / _CONFIG).is_file() else None
-    if named == _SIGLIP and type(tokenizer).__name__ != _SIGLIP:
-        raise ModelError(
-            f"The tokenizer in {folder} is SigLIP's, which cannot be read without the package sentencepiece: run `pip "
-            "install sentencepiece protobuf`, and put spiece.model into that folder."
-        )
     if tokenizer.padding_side != "right":
         raise ModelError(
             f"The tokenizer in {folder} pads at the start of a text, which is not supported: set padding_side to right "

@@ -14,6 +14,7 @@ from dassl.data import build_transform
 from ogkd import models
 from ogkd.runs.config import build_config
 from ogkd.runs.spec import RunSpec
+from ogkd.tuning.prompt_learner import PromptLearner
 from tests.support import tiny_models
 
 TEXTS = [
@@ -52,12 +53,11 @@ def same_direction(ours, theirs) -> None:
 def has_open_clips_features(folder) -> None:
     theirs, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     ours = models.load(folder)
-    texts = [text for text in TEXTS if len(ours.tokenizer([text])[0]) <= ours.context_length]
-    tokens = ours.tokenize(texts)
+    tokens = ours.tokenize(TEXTS)
     with torch.no_grad():
         images = torch.stack([preprocess(image) for image in pictures()])
         same_direction(ours.encode_image(seen(folder)).global_token, theirs.eval().encode_image(images))
-        ids = open_clip.get_tokenizer(f"local-dir:{folder}")(texts)
+        ids = open_clip.get_tokenizer(f"local-dir:{folder}")(TEXTS)
         same_direction(ours.encode_text(ours.embed(tokens.ids), tokens.mask), theirs.encode_text(ids))
 
 
@@ -172,9 +172,9 @@ def has_transformers_features(folder) -> None:
     processor = getattr(transformers, f"{name}Pil", getattr(transformers, name)).from_pretrained(folder)
     theirs = transformers.AutoModel.from_pretrained(folder).eval()
     ours = models.load(folder)
-    texts = [text for text in TEXTS if len(ours.tokenizer([text])[0]) <= ours.context_length]
-    ids = transformers.AutoTokenizer.from_pretrained(folder)(texts, padding="max_length", return_tensors="pt")
-    tokens = ours.tokenize(texts)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer(TEXTS, padding="max_length", max_length=ours.context_length, return_tensors="pt")
+    tokens = ours.tokenize(TEXTS)
     with torch.no_grad():
         images = torch.cat([processor(image, return_tensors="pt")["pixel_values"] for image in pictures()])
         out = theirs(pixel_values=images, **ids)
@@ -249,10 +249,20 @@ def test_transformers_siglip_has_its_features(tmp_path):
     has_transformers_features(tmp_path)
 
 
+def test_context_vectors_come_first_where_a_tokenizer_marks_no_start(tmp_path):
+    tiny_models.transformers_siglip(tmp_path)
+    model = models.load(tmp_path)
+    for position, text in (("end", "abcyst."), ("front", "cystab."), ("middle", "acystb.")):
+        learner = PromptLearner(model, ["cyst"], n_ctx=2, ctx_init="ab", position=position)
+        tokens = model.tokenize([text])
+        expected = model.encode_text(model.embed(tokens.ids), tokens.mask)
+        torch.testing.assert_close(model.encode_text(*learner()), expected, rtol=0, atol=1e-5)
+
+
 def test_siglips_tokenizer_is_not_replaced_by_one_that_keeps_punctuation(tmp_path):
     tiny_models.transformers_siglip(tmp_path)
     tiny_models.edit(tmp_path / "tokenizer_config.json", tokenizer_class="SiglipTokenizer")
-    with pytest.raises(models.ModelError, match="cannot be read"):
+    with pytest.raises(models.ModelError, match=r"needs packages .*sentencepiece|cannot be read"):
         models.load(tmp_path)
 
 

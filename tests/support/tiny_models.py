@@ -168,17 +168,17 @@ def open_clip_siglip(folder: Path) -> None:
     """Write a folder in open_clip's format with SigLIP's kind of towers: attention pooling, texts pooled at the end."""
     vision = {"image_size": 32, "timm_model_name": "test_vit", "timm_pool": "map", "timm_proj": "none"}
     text = {
-        "context_length": 24, "vocab_size": 300, "width": 64, "heads": 2, "layers": 3, "no_causal_mask": True,
+        "context_length": 256, "vocab_size": 300, "width": 64, "heads": 2, "layers": 3, "no_causal_mask": True,
         "proj_bias": True, "pool_type": "last", "hf_tokenizer_name": "own",
         "tokenizer_kwargs": {"clean": "canonicalize"},
     }  # fmt: skip
-    cfg = {"embed_dim": 64, "init_logit_bias": -10, "custom_text": True, "vision_cfg": vision, "text_cfg": text}
+    cfg = {"embed_dim": 64, "init_logit_bias": -10, "vision_cfg": vision, "text_cfg": text}
     torch.manual_seed(0)
     model = open_clip.CustomTextCLIP(**cfg).eval()
     _stir(model)
-    _tokenizer_without_start(folder, 24)
+    _tokenizer_without_start(folder, 256)
     preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
-    cfg["text_cfg"] = text | {"hf_tokenizer_name": str(folder)}
+    cfg |= {"custom_text": True, "text_cfg": text | {"hf_tokenizer_name": str(folder)}}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": cfg, "preprocess_cfg": preprocess}))
     torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
 
@@ -186,12 +186,12 @@ def open_clip_siglip(folder: Path) -> None:
 def transformers_siglip(folder: Path) -> None:
     """Write a folder in MedSigLIP's format."""
     tower = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 2}
-    text = tower | {"vocab_size": 300, "max_position_embeddings": 24, "pad_token_id": 1}
+    text = tower | {"vocab_size": 300, "max_position_embeddings": 256, "pad_token_id": 1}
     config = SiglipConfig(text_config=text, vision_config=tower | {"image_size": 32, "patch_size": 8})
     torch.manual_seed(0)
     model = SiglipModel(config).eval()
     _stir(model)
-    _tokenizer_without_start(folder, 24)
+    _tokenizer_without_start(folder, 256)
     model.save_pretrained(folder)
     images = {"image_processor_type": "SiglipImageProcessor", "size": {"height": 32, "width": 32}, "resample": 2}
     (folder / "preprocessor_config.json").write_text(json.dumps(images))
@@ -202,7 +202,7 @@ def _stir(model: nn.Module) -> None:
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1:
                 parameter.normal_(0.0, 0.2)
-            elif name.endswith("bias"):
+            elif name.endswith(".bias"):
                 parameter.normal_(0.0, 0.1)
     _stir_norms(model)
 
