@@ -38,8 +38,9 @@ from PIL import Image
 from tabulate import tabulate
 
 from dassl.data.datasets import Datum
-from ogkd.core import UserError, progress, run_program, set_random_seed
+from ogkd.core import UserError, progress, run_program
 from ogkd.core.phases import peak_memory_bytes
+from ogkd.core.torchtools import set_random_seed
 from ogkd.data.given import GivenImages
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.statistics import bootstrap

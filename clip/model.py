@@ -64,14 +64,13 @@ class Transformer(transformer.Transformer):
     the first prompts, `deeper` the prompts (n, width) of the following layers, and `used` counts those already used."""
 
     @classmethod
-    def of(cls, stack: Any, mask: Tensor | None, depth: int, length: int) -> Transformer:
-        """Turn open_clip's stack into one of this class, with prompts of its own in layers 1 to depth - 1. The text
-        tower's has a mask."""
+    def of(cls, stack: Any, mask: Tensor | None) -> Transformer:
+        """Turn open_clip's stack into one of this class. The text tower's has a mask."""
         stack.__class__ = cls
-        for layer, block in enumerate(stack.resblocks):
+        for block in stack.resblocks:
             block.__class__, block.attn.batch_first = ResidualAttentionBlock, False
             block.attn_mask, block.in_text = mask, mask is not None
-            block.VPT_shallow = new_prompt(length, stack.width) if 0 < layer < depth else None
+            block.VPT_shallow = None
         return stack
 
     def forward(self, x: Tensor | Sequence) -> Any:  # type: ignore[override]
@@ -146,6 +145,7 @@ class CLIP(open_clip.CLIP):
                 "such as ViT-B/16."
             )
         patch = vision_patch_size or 16
+        state = torch.get_rng_state()
         super().__init__(
             embed_dim,
             CLIPVisionCfg(vision_layers, vision_width, image_size=image_resolution, patch_size=patch),  # type: ignore[arg-type]
@@ -155,13 +155,39 @@ class CLIP(open_clip.CLIP):
             quick_gelu=True,
             cast_dtype=torch.float16,
         )
-        own = {key: value if trainer in OWN else 0 for key, value in design.items()}
         if isinstance(vision_layers, int):
-            self.visual.__class__ = VisionTransformer
-            self.visual.VPT = new_prompt(own["vision_ctx"], vision_width) if own["vision_depth"] else None
-            Transformer.of(self.visual.transformer, None, own["vision_depth"], own["vision_ctx"])
+            self.visual.__class__, self.visual.VPT = VisionTransformer, None
+            Transformer.of(self.visual.transformer, None)
         self.visual.input_resolution = image_resolution
-        Transformer.of(self.transformer, self.attn_mask, own["language_depth"], own["language_ctx"])
+        Transformer.of(self.transformer, self.attn_mask)
+        if trainer in OWN:
+            self._draw_prompts(state, design)
+
+    def _draw_prompts(self, state: Tensor, design: Mapping[str, int]) -> None:
+        """Draw the towers' own prompts as MaPLe's code does, among the parameters of the towers, of which open_clip
+        draws the same number in another order. `state` is the generator's before the towers."""
+
+        def draw_layers(stack: Any, depth: int, length: int) -> None:
+            for layer, block in enumerate(stack.resblocks):
+                nn.MultiheadAttention(stack.width, block.attn.num_heads)
+                nn.Linear(stack.width, 4 * stack.width), nn.Linear(4 * stack.width, stack.width)
+                if 0 < layer < depth:
+                    block.VPT_shallow = new_prompt(length, stack.width)
+
+        image = self.visual
+        with torch.random.fork_rng(devices=[]):
+            if isinstance(image, VisionTransformer):
+                torch.set_rng_state(state)
+                width, depth, length = image.transformer.width, design["vision_depth"], design["vision_ctx"]
+                nn.Conv2d(3, width, image.patch_size, image.patch_size, bias=False)
+                image.VPT = new_prompt(length, width) if depth else None
+                torch.randn_like(image.class_embedding), torch.randn_like(image.positional_embedding)
+                draw_layers(image.transformer, depth, length)
+                torch.randn_like(image.proj)
+            draw_layers(self.transformer, design["language_depth"], design["language_ctx"])
+        for name, prompt in self.named_parameters():
+            if "VPT" in name:
+                torch.empty_like(prompt).normal_()  # so that the generator ends where that code leaves it
 
     @property
     def dtype(self) -> torch.dtype:

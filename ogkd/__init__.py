@@ -28,6 +28,7 @@ _LAZY = {
     "PromptClassifier": "ogkd.predict.classifier",
     "Predictor": "ogkd.predict.predictor",
     "RunSpec": "ogkd.runs.spec",
+    "embed": "ogkd.predict.embed",
     "extend_cfg": "ogkd.checkout",
     "load_prompt": "ogkd.predict.export",
 }

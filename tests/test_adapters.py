@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from ogkd.cli import train
 from ogkd.core import UserError
 from ogkd.core.seeds import derived_seed
+from ogkd.runs.registry import method_class
 from ogkd.runs.spec import RunSpec
 from tests.support.runs import configured, killed_at, learned, same, trainer_of
 from tests.test_methods import AT_ONCE, HEADLESS
@@ -14,6 +15,11 @@ from tests.test_methods import AT_ONCE, HEADLESS
 pytestmark = pytest.mark.slow
 
 AUGMENTED = ("FEATURES.TRAIN_VIEW", "augmented")
+
+
+def augmented(method):
+    """Pairs for augmented views, at most two of each image where they are many."""
+    return (*AUGMENTED, *((f"TRAINER.{method.upper()}.VIEWS", "2") if "VIEWS" in method_class(method).options else ()))
 
 
 def without_validation(trainer):
@@ -32,7 +38,7 @@ def prepared(words):
 
 @pytest.mark.parametrize("method", HEADLESS)
 def test_augmented_views_change_what_is_learned_and_the_seed_decides_how(arguments, tmp_path, method):
-    for name, pairs in (("plain", ()), ("one", AUGMENTED), ("same", AUGMENTED)):
+    for name, pairs in (("plain", ()), ("one", augmented(method)), ("same", augmented(method))):
         train.main(configured(arguments, method, *pairs, output=tmp_path / name))
     assert same(learned(tmp_path / "one"), learned(tmp_path / "same"))
     assert not same(learned(tmp_path / "one"), learned(tmp_path / "plain"))
@@ -42,7 +48,9 @@ def test_augmented_views_change_what_is_learned_and_the_seed_decides_how(argumen
 def test_augmented_views_are_the_same_from_a_cold_a_warm_and_no_cache(arguments, tmp_path, method):
     cache = str(tmp_path / "cache")
     for name, folder in (("cold", cache), ("warm", cache), ("none", "")):
-        train.main(configured(arguments, method, *AUGMENTED, "FEATURES.CACHE_DIR", folder, output=tmp_path / name))
+        train.main(
+            configured(arguments, method, *augmented(method), "FEATURES.CACHE_DIR", folder, output=tmp_path / name)
+        )
     assert same(learned(tmp_path / "cold"), learned(tmp_path / "warm"))
     assert same(learned(tmp_path / "cold"), learned(tmp_path / "none"))
 
@@ -50,8 +58,8 @@ def test_augmented_views_are_the_same_from_a_cold_a_warm_and_no_cache(arguments,
 @pytest.mark.parametrize("method", [name for name in HEADLESS if name not in AT_ONCE])
 def test_with_augmented_views_a_killed_run_ends_with_the_same_parameters(arguments, tmp_path, method):
     torch.set_num_threads(1)
-    train.main(configured(arguments, method, *AUGMENTED, output=tmp_path / "whole"))
-    words = configured(arguments, method, *AUGMENTED, "TRAIN.PRINT_FREQ", "1", output=tmp_path / "broken")
+    train.main(configured(arguments, method, *augmented(method), output=tmp_path / "whole"))
+    words = configured(arguments, method, *augmented(method), "TRAIN.PRINT_FREQ", "1", output=tmp_path / "broken")
     killed_at(RunSpec.parse(words), "epoch [3/3] batch [1/")
     train.main(words)
     assert same(learned(tmp_path / "whole"), learned(tmp_path / "broken"))

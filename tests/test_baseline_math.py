@@ -15,7 +15,7 @@ from trainers.biomedcoop import kdsp_loss
 from trainers.clip_adapter import Adapter
 from trainers.cocoop import ConditionalPromptLearner
 from trainers.kgcoop import kg_loss
-from trainers.linear_probe import best_exponent, logistic_regression
+from trainers.linear_probe import best_exponent, logistic_regression, steeper_exponent
 from trainers.lp_plus_plus import Probe, initial_multiplier, multiplier_step, weight_step
 from trainers.maple import CoupledPromptLearner
 from trainers.prograd import project, tempered_kl
@@ -286,3 +286,13 @@ def test_the_linear_probes_c_is_searched_as_published(seed, levels):
         return memory.setdefault(exponent, int(rng.integers(levels)) / levels)
 
     assert best_exponent(accuracy) == published_search(accuracy)
+
+
+def test_a_linear_probe_with_flat_probabilities_takes_a_c_that_is_as_accurate_and_more_likely():
+    labels = torch.tensor([0, 1, 2])
+
+    def probabilities(exponent):
+        return (torch.eye(3) * 10.0**exponent).softmax(-1)
+
+    assert steeper_exponent(-7.0, probabilities, labels) > 0
+    assert steeper_exponent(0.0, probabilities, labels) == 0.0  # as published, unless flat

@@ -11,9 +11,18 @@ pytestmark = pytest.mark.slow
 
 METHODS = benchmark_methods()
 PROMPT_METHODS = ["CoOp", "CoCoOp", "KgCoOp", "ProGrad", "MaPLe", "BiomedCoOp", "OGKD"]
-HEADLESS = ["CLIPAdapter", "TipAdapter", "TipAdapterF", "LinearProbe", "LPPlusPlus"]
-AT_ONCE = ["TipAdapter", "LinearProbe"]  # whose run is one epoch, so there is no second one to be killed in
-PUBLISHED = ["ZeroShot", "ZeroShotEnsemble", *HEADLESS, *PROMPT_METHODS]
+HEADLESS = [
+    "CLIPAdapter", "TipAdapter", "TipAdapterF", "LinearProbe", "LPPlusPlus",
+    "GDA", "ZSLP", "CLAP", "SSText", "SSTextPlus",
+]  # fmt: skip
+AT_ONCE = [
+    "TipAdapter",
+    "LinearProbe",
+    "GDA",
+    "SSText",
+    "SSTextPlus",
+]  # whose run is one epoch, so there is no second one to be killed in
+PUBLISHED = ["ZeroShot", "ZeroShotEnsemble", *HEADLESS, "ProLIP", *PROMPT_METHODS]
 
 
 @pytest.fixture(scope="module")

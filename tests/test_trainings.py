@@ -17,6 +17,7 @@ from tests.support.methods import SPEC, build
 from tests.support.toy_clip import deep_sum
 from tests.test_baseline_math import np_tip_logits, published_search
 from tests.test_ogkd_math import np_select
+from trainers.linear_probe import EXPONENTS, steeper_exponent
 
 CLASSES = ["cyst", "glioma tumor", "normal"]
 WIDTH, N_CTX, SCALE, EPOCHS = 8, 4, 10.0, 3
@@ -374,6 +375,8 @@ def test_the_linear_probe_is_the_fit_of_the_c_that_the_published_search_finds(tm
         for images, labels in ((features, truth), train)
     )
     assert exponent != other
+    shares = {x: torch.from_numpy(fit(x).predict_proba(features)) for x in (exponent, *EXPONENTS)}
+    exponent = steeper_exponent(exponent, shares.__getitem__, torch.from_numpy(truth))
     built.train([])
     probability = built.logits(built.images("val")[0]).softmax(-1).detach().numpy()
     np.testing.assert_allclose(probability, fit(exponent).predict_proba(features), atol=1e-3)

@@ -34,7 +34,7 @@ class BiomedCoOp(PromptMethod):
         options, image = self.options, features.global_token
         teacher = self.scale * image @ self.teacher.selected_prototypes(image, self.scale, options.TAU).t()
         return {
-            "ce": F.cross_entropy(logits, label),
+            "ce": self.cross_entropy(logits, label),
             "sccm": options.LAMBDA_SCCM * F.mse_loss(text, self.prototypes),
             "kdsp": options.LAMBDA_KDSP * kdsp_loss(logits, teacher),
         }

@@ -38,6 +38,7 @@ class ConditionalPromptLearner(PromptLearner):
 class CoCoOp(PromptMethod):
     title, paper, row = "CoCoOp", "2203.05557", 90
     prompt_learner_class = ConditionalPromptLearner
+    texts_per_image = True
 
     def text_features_for(self, image: Tensor) -> Tensor:
         """Normalised text features (B, C, D) for images (B, D), all prompts encoded as one batch."""
@@ -46,13 +47,15 @@ class CoCoOp(PromptMethod):
         text = F.normalize(self.clip_model.encode_text(sentences, mask, dropout=learner.text_dropout), dim=-1)
         return text.unflatten(0, (len(image), -1))
 
-    def logits(self, image: Tensor) -> Tensor:
-        """Logits (B, C) of images (B, D), each against its own prompts."""
-        return self.scale * torch.einsum("bd,bcd->bc", image, self.text_features_for(image))
+    def logits(self, image: Tensor, text: Tensor | None = None) -> Tensor:
+        """Logits (B, C) of images (B, D), each against its own prompts, whose features are `text` (B, C, D)."""
+        text = self.text_features_for(image) if text is None else text
+        return self.scale * torch.einsum("bd,bcd->bc", image, text)
 
     def losses(self, features: ImageFeatures, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        logits = self.logits(features.global_token)
-        return {"ce": F.cross_entropy(logits, label)}, logits
+        text = self.text_features_for(features.global_token)
+        logits = self.logits(features.global_token, text)
+        return {"ce": self.cross_entropy(logits, label)} | self.calibration(label, text, logits), logits
 
     def classifier(self) -> Callable[[Tensor], Tensor]:
         self.eval()

@@ -28,7 +28,7 @@ class KgCoOp(PromptMethod):
         self.frozen = template_features(self.clip_model, self.classnames, self.options.TEMPLATE, self.feature_cache)
 
     def terms(self, features: ImageFeatures, label: Tensor, text: Tensor, logits: Tensor) -> dict[str, Tensor]:
-        return {"ce": F.cross_entropy(logits, label), "kg": self.options.W * kg_loss(text, self.frozen)}
+        return {"ce": self.cross_entropy(logits, label), "kg": self.options.W * kg_loss(text, self.frozen)}
 
 
 def kg_loss(learned: Tensor, frozen: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from ogkd.tuning.task import Task
 
 EXPONENTS = (6, 4, 2, 0, -2, -4, -6)  # powers of 10 for C; the first wins a tie
 BISECTIONS = 8
+FLAT = 0.01  # above 1/C: a mean confidence that says nothing
 ITERATIONS = 1000  # at most, of L-BFGS
 
 
@@ -70,6 +71,22 @@ def best_exponent(accuracy: Callable[[float], float]) -> float:
     return best
 
 
+def steeper_exponent(chosen: float, probabilities: Callable[[float], Tensor], labels: Tensor) -> float:
+    """The exponent chosen or, if its probabilities (N, C) on the validation images are all about 1/C, that of the
+    search's seven with the largest likelihood among those with no lower accuracy. A few images do not tell accuracies
+    apart, and the search then may end at a C that shrinks everything to 0."""
+
+    def of(exponent: float) -> tuple[float, float]:
+        each = probabilities(exponent)
+        return (each.argmax(-1) == labels).float().mean().item(), each.gather(1, labels[:, None]).log().mean().item()
+
+    flat = probabilities(chosen)
+    if flat.max(-1).values.mean() > 1 / flat.shape[1] + FLAT:
+        return chosen
+    least = of(chosen)[0]
+    return max((chosen, *EXPONENTS), key=lambda exponent: (of(exponent)[0] >= least, of(exponent)[1]))
+
+
 @register
 class LinearProbe(FeatureMethod):
     """One fit to convergence, with the regularisation selected on the validation images.
@@ -99,11 +116,15 @@ class LinearProbe(FeatureMethod):
         task.require_validation("C", f"give it as TRAINER.{task.section}.C, such as 1")
         images, labels = task.validation_set
 
+        @cache
+        def logits(exponent: float) -> Tensor:
+            return logistic_regression(*task.training_set, 10**exponent)(images)
+
         def accuracy(exponent: float) -> float:
-            predicted = logistic_regression(*task.training_set, 10**exponent)(images).argmax(-1)
-            return (predicted == labels).float().mean().item()
+            return (logits(exponent).argmax(-1) == labels).float().mean().item()
 
         with task.phases("choose C"):
             exponent = best_exponent(accuracy)
+            exponent = steeper_exponent(exponent, lambda one: logits(one).softmax(-1), labels)
             print(f"C {10**exponent:.3g}: accuracy {100 * accuracy(exponent):.1f} % on the validation images")
         return exponent

@@ -85,7 +85,7 @@ class MaPLe(PromptMethod):
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
             image, text = self.encode(inputs).global_token, self.text_features()
         logits = self.scale * image.float() @ text.float().t()
-        return {"ce": F.cross_entropy(logits, label)}, logits
+        return {"ce": self.cross_entropy(logits, label)} | self.calibration(label, text.float(), logits), logits
 
     def classifier(self) -> Callable[[Tensor], Tensor]:
         self.eval()

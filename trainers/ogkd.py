@@ -134,7 +134,7 @@ class OGKD(PromptMethod):
 
         diffusion = (self.graph, options.GAMMA, options.SMOOTHING)
         return {
-            "ce": F.cross_entropy(logits, label),
+            "ce": self.cross_entropy(logits, label),
             "sccm": options.LAMBDA_SCCM * F.mse_loss(text, self.prototypes),
             "gad": options.LAMBDA_GAD * gad_loss(logits, teacher, *diffusion),
             "lgd": options.LAMBDA_LGD * lgd_loss(patch_logits, patch_teacher, label, *diffusion),

@@ -35,12 +35,12 @@ class ProGrad(PromptMethod):
 
     def terms(self, features: ImageFeatures, label: Tensor, text: Tensor, logits: Tensor) -> dict[str, Tensor]:
         teacher = self.scale * features.global_token @ self.zero_shot.t()
-        return {"ce": F.cross_entropy(logits, label), "kl": tempered_kl(logits, teacher, self.options.T)}
+        return {"ce": self.cross_entropy(logits, label), "kl": tempered_kl(logits, teacher, self.options.T)}
 
     def backward(self, terms: dict[str, Tensor]) -> None:
         parameters = list(self.parameters())
         general = torch.autograd.grad(terms["kl"], parameters, retain_graph=True)
-        task = torch.autograd.grad(terms["ce"], parameters)
+        task = torch.autograd.grad(torch.stack([terms[name] for name in terms if name != "kl"]).sum(), parameters)
         for parameter, g, k in zip(parameters, task, general, strict=True):
             parameter.grad = project(g, k, self.options.LAMBDA)
 

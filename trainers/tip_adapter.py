@@ -149,6 +149,7 @@ class TipAdapter(CacheMethod):
     apply."""
 
     title, paper, row = "Tip-Adapter", "2207.09519", 40
+    groups = ("training-free",)
 
     def fit(self, task: Task) -> None:
         self.search(task)

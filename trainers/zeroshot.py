@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 from torch import Tensor
 
-from ogkd.models import ImageFeatures
 from ogkd.tuning.method import Method
 from ogkd.tuning.options import Option, Options
 from ogkd.tuning.registration import register
@@ -20,6 +18,8 @@ class ZeroShot(Method):
     """One template for every class."""
 
     title, paper, row = "Zero-shot", "2103.00020", 10
+    groups = ("training-free",)
+    compares_tokens = True
 
     options = Options(TEMPLATE=Option(TEMPLATE, "the prompt"))
 
@@ -32,10 +32,6 @@ class ZeroShot(Method):
     def classifier(self) -> Callable[[Tensor], Tensor]:
         weights = self.scale * self.prototypes.t()
         return lambda features: features @ weights
-
-    def patch_classifier(self) -> Callable[[ImageFeatures], Tensor]:
-        classify = self.classifier()
-        return lambda features: classify(cast(Tensor, features.patch_tokens))
 
 
 @register

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ogkd.evaluation.methods import GROUPS
 from ogkd.runs.engines.options import add_options, settings_of
 from ogkd.runs.protocols import Job, Places, ensure_generated, integer, shots_of
 from ogkd.runs.spec import PRESETS
@@ -32,7 +33,11 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 def grid_parser(description: str | None, shots: Sequence[int] = (16,)) -> argparse.ArgumentParser:
     """The same with options for methods, seeds, shots and the metric."""
     p = parser(description)
-    p.add_argument("--methods", nargs="+", help="by class, title or script folder, in any case (default: all)")
+    groups = ", ".join(f"{name} (those that {what})" for name, what in GROUPS.items())
+    p.add_argument(
+        "--methods", nargs="+",
+        help=f"by class, title or script folder, in any case, or a group: {groups}; default: all",
+    )  # fmt: skip
     p.add_argument("--seeds", nargs="+", type=partial(integer, what="--seeds", least=0), default=[1, 2, 3])
     p.add_argument(
         "--shots", nargs="+", type=partial(shots_of, what="--shots"), default=list(shots),

@@ -1,9 +1,11 @@
 """One HTML page over finished runs, to read, print and send.
 
-    python report.py OUTPUT [-o report.html] [--no-images] [--plots FOLDER]
+    python report.py OUTPUT [-o report.html] [--thumbnails] [--plots FOLDER]
 
 shows what was run, tables with intervals, figures, mistakes and what is missing. The page is one self-contained file.
-It includes thumbnails of images of the data set with their names, unless --no-images leaves them out.
+Images and file names may identify patients (marks burnt into an image, a name or number in a file name), so only those
+of synthetic data are on the page. --thumbnails adds small copies of images with their names: for a page that stays in
+the house, or for public data sets.
 
     python report.py --recompute RUN [RUN ...]
 
@@ -26,7 +28,15 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("-o", "--page", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html")
     p.add_argument("--title", help="heading of the page")
     p.add_argument("--methods", nargs="+", help="methods in detailed figures (default: the best, OGKD and zero-shot)")
-    p.add_argument("--no-images", action="store_true", help="leave out all images and their names")
+    images = p.add_mutually_exclusive_group()
+    images.add_argument(
+        "--thumbnails",
+        action=argparse.BooleanOptionalAction,
+        help="show small copies of images and their names (default: only those of synthetic data)",
+    )
+    images.add_argument(
+        "--no-images", dest="thumbnails", action="store_false", default=None, help="the same as --no-thumbnails"
+    )
     p.add_argument("--plots", type=Path, metavar="FOLDER", help="also write each figure as PNG and PDF")
     p.add_argument("--recompute", nargs="+", type=Path, metavar="RUN", help="run folders")
     return p
@@ -49,9 +59,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         write(
             args.output,
             args.page,
-            images=not args.no_images,
+            images=args.thumbnails,
             plots=args.plots,
             methods=args.methods,
             title=args.title or TITLE,
         )
     )
+    if args.thumbnails:
+        print("The page shows images and file names, which may identify patients: check it before you give it away.")

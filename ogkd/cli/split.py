@@ -11,14 +11,10 @@ from ogkd.core.places import command
 from ogkd.core.words import listed
 from ogkd.data import labels
 from ogkd.data.findings import sentences
-from ogkd.data.layout import read_layout
 from ogkd.data.patients import (
     Patients,
     across_parts,
-    known_patients,
     one_each,
-    patients_in,
-    patients_of,
 )
 from ogkd.data.splits import part_of_image, split_file, write_split
 from ogkd.data.splitting import divide, table
@@ -33,18 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "by patient.",
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="the folder with one folder per class")
-    parser.add_argument(
-        "--patients",
-        metavar="TABLE_OR_REGEX",
-        help="a CSV, TSV or Excel table with a column for the image and one for the patient, or a regular expression "
-        "that finds the patient in an image's path below FOLDER, such as '(P\\d+)_' (default: the patient's column of "
-        "the labels' table, or the PatientID of DICOM files)",
-    )
-    parser.add_argument(
-        "--else-one-per-image",
-        action="store_true",
-        help="count each image whose patient is unknown as a patient of its own",
-    )
+    labels.add_patient_options(parser)
     parser.add_argument("--by-image", action="store_true", help="split image by image, ignoring patients")
     labels.add_options(parser)
     parser.add_argument("--seed", type=int, default=0, help="seed of the random split (default: 0)")
@@ -59,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     file = split_file(args.folder)
     if file.exists() and not args.replace:
         raise UserError(f"{file} exists already, and finished runs may have used it: add --replace for a new split.")
-    labelled = labels.labels_of(args.folder, args) if args.labels else _class_folders(args.folder)
+    labelled = labels.labels_of(args.folder, args) if args.labels else labels.class_folders(args.folder)
     images = [path for paths in labelled.classes.values() for path in paths]
     patients = Patients({}) if args.by_image else _patients(args, labelled, images)
     for note in sentences([*labelled.notes, *patients.notes]):
@@ -76,21 +61,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"Wrote {' and '.join(map(str, written))}.{_verdict(across_parts(part_of_image(split), owners), owners)}")
 
 
-def _class_folders(folder: Path) -> labels.Labels:
-    layout = read_layout(folder)
-    layout.check()
-    return labels.Labels(layout.classes, layout.parts, notes=[*layout.warnings, *layout.notes])
-
-
 def _patients(args: argparse.Namespace, labelled: labels.Labels, images: Sequence[str]) -> Patients:
     """Find the patients as the options say, in the labels' table or in DICOM files."""
-    one_per_image = args.else_one_per_image
-    if args.patients:
-        column, image_column = ("", "") if args.labels else (args.patient_column, args.image_column)
-        return patients_of(images, args.patients, column, image_column, one_per_image)
-    if labelled.table and labelled.rows and labelled.patient_column:
-        return patients_in(labelled.table, labelled.rows, images, args.patient_column, one_per_image)
-    known = known_patients(args.folder, images)
+    known = labels.chosen_patients(args.folder, args, labelled, images)
+    if args.patients or labelled.patient_column:
+        return known
     if not known.of and not args.labels:
         unknown = (
             "Nothing says which patient an image belongs to: give --patients with a table or an expression, or "
@@ -98,7 +73,7 @@ def _patients(args: argparse.Namespace, labelled: labels.Labels, images: Sequenc
         )
         raise UserError(" ".join([*sentences(known.notes), unknown]))
     without = [image for image in images if image not in known.of]
-    if known.of and without and not one_per_image:
+    if known.of and without and not args.else_one_per_image:
         raise UserError(
             f"{len(without)} of {len(images)} images have no patient (the first is {without[0]}): give --patients, or "
             "--else-one-per-image to count each of them as a patient of its own."

@@ -9,6 +9,10 @@ with the same data and weights; other configurations get separate rows.
 
 prints the difference of each method from these methods, with intervals over test images and tests over data sets.
 
+    python parse_test_res.py OUTPUT --table transfer
+
+prints results on other data sets than those trained on, with intervals: of transfer runs and of evaluate.py.
+
     python parse_test_res.py OUTPUT --claims OGKD [--against ...]
 
 prints a method's differences in accuracy, novel classes, reliability and severity of mistakes, on both protocols.
@@ -35,12 +39,15 @@ from ogkd.reports.published import sources, with_published
 from ogkd.reports.render import FORMATS, Table, document, write_xlsx
 from ogkd.reports.seeds import seeds_report
 from ogkd.reports.tables import TABLES, average
+from ogkd.reports.transfer import transfer_tables
+
+TRANSFER = "transfer"  # the table of runs on another data set than they were trained on
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("directory", metavar="OUTPUT", type=Path, help="folder with results, at any depth")
-    p.add_argument("--table", choices=list(TABLES))
+    p.add_argument("--table", choices=[*TABLES, TRANSFER])
     p.add_argument("--format", choices=FORMATS, default="markdown")
     p.add_argument("--metric", default="accuracy", metavar="NAME", help=f"one of {', '.join(METRICS)}")
     p.add_argument("--intervals", action="store_true", help="95 %% intervals over test images instead of the deviation")
@@ -88,7 +95,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.diagram:
             draw_diagrams(runs, args.table, args.metric, args.diagram)
     else:
-        tables = TABLES[args.table](runs, args.metric, args.seconds, args.intervals)
+        if args.table == TRANSFER:
+            tables = transfer_tables(runs, args.metric)
+        else:
+            tables = TABLES[args.table](runs, args.metric, args.seconds, args.intervals)
         if not tables:
             raise UserError(f"No finished {args.table} run below {args.directory} matches these options.")
         notes = list(tables[0].notes)
@@ -97,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.published is not None:
             tables, more = with_published(tables, backbones[0], args.table, args.published, each=bool(args.dataset))
             notes += more
-        elif len(tables) > 1:
+        elif len(tables) > 1 and args.table != TRANSFER:
             mean, more = average(tables, args.table)
             tables += [mean] if mean.rows else []
             notes += more
@@ -114,6 +124,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError("--claims has tables of both protocols: leave out --table.")
     if args.claims is None and args.table is None and (args.against or args.published is not None or args.intervals):
         raise UserError("--against, --published and --intervals need a table: add --table base2new or few_shot.")
+    if args.table == TRANSFER and (args.against or args.published is not None or args.seconds):
+        raise UserError("--against, --published and --seconds are for --table base2new and few_shot: leave them out.")
     if args.published is not None and (args.against or args.claims):
         raise UserError("Published figures have no predictions to test: leave out --published or --against.")
     if args.published is not None and args.metric != "accuracy":

@@ -76,7 +76,7 @@ def load_image(path: str | Path, frame: int = MIDDLE) -> Loaded:
                 size, mode, pages = image.size, image.mode, _pages(image)
                 image.seek(pages[frame_index(name, len(pages), frame)])
                 return Loaded(to_rgb(image, name), len(pages), size, mode)
-    except UserError:
+    except (UserError, KeyboardInterrupt, SystemExit):
         raise
     except (Image.DecompressionBombError, MemoryError):
         raise UserError(
@@ -89,7 +89,7 @@ def load_image(path: str | Path, frame: int = MIDDLE) -> Loaded:
             what = "it is a TIFF that is corrupt or of an unsupported kind"
             mend += ", or save it with interleaved samples of 8 or 16 bits, greyscale or RGB"
         raise UserError(f"{name} cannot be read ({what}): {mend}.") from None
-    except Exception as error:  # a corrupt file can make a library raise anything
+    except BaseException as error:  # a corrupt file can make a library raise anything, and one in Rust panic
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise UserError(f"{name} cannot be read ({reason}): replace it with an intact copy.") from None
 

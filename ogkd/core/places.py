@@ -16,6 +16,7 @@ HOME = _ABOVE if IN_CHECKOUT else PACKAGE
 _FRONTS = {
     "train": "train.py",
     "predict": "predict.py",
+    "evaluate": "evaluate.py",
     "report": "report.py",
     "tables": "parse_test_res.py",
     "export": "scripts/export_prompt.py",

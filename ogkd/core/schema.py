@@ -77,7 +77,9 @@ def or_empty(rule: Rule) -> Rule:
 
 
 TEXT = Rule(lambda value: bool(value.strip() and value.encode()), "text")  # lone surrogates cannot be encoded
-TEXTS = Rule(lambda values: isinstance(values, list) and values and all(map(TEXT.allows, values)), "a list of texts")
+TEXTS = Rule(
+    lambda values: isinstance(values, list) and bool(values) and all(map(TEXT.allows, values)), "a list of texts"
+)
 
 
 def shown(value: object) -> str:

@@ -25,7 +25,9 @@ class BiomedicalDataset(DatasetBase):
     Dassl's attributes it has `image_dir` (str), `fingerprint` (SHA-256 of the whole split, before drawing),
     `all_classnames` (including held-out ones), `prompts_name` (the name of its file of teacher prompts) and `notes`
     (sentences about the drawn images that readers of the results must know) and `warnings` (phrases on why results on
-    these images may be wrong).
+    these images may be wrong), and `calibration`: the validation images for temperature and thresholds, None if they
+    are the drawn ones, `val`. By TEST.CALIBRATE_ON these are the drawn ones or all of the split; "auto" takes all of
+    one's own images, and for the data sets of the catalogue the drawn ones, as always.
 
     If DATASET.TEST_ON names another data set, this one has that set's test images and fingerprint, and the images get
     the labels that their classes have here; `tested` is the other data set, otherwise this one.
@@ -66,11 +68,16 @@ class BiomedicalDataset(DatasetBase):
                 f"{FEWEST_CLASSES}, two to learn and two novel ones: use the few-shot protocol."
             )
         everything = [f"{self.image_dir}/{item.path}" for part in PARTS for item in split[part]]
+        validation = take_classes(split, subset)["val"]
         if shots > 0:
             split = draw_shots(split, shots, cfg.SEED)
         split = take_classes(split, subset)
         self.notes = [sentence] if (sentence := shortage(split["train"], shots)) else []
         train, val, test = ([self._datum(item) for item in split[part]] for part in PARTS)
+        which = cfg.get("TEST", {}).get("CALIBRATE_ON", "auto")
+        uses_all = which == "all" or (which == "auto" and load().find(cfg.DATASET.NAME) is None)
+        more = uses_all and len(validation) > len(val)
+        self.calibration = [self._datum(item) for item in validation] if more else None
         self.warnings: list[str] = []
         self.tested: DatasetBase = self
         if cfg.DATASET.get("TEST_ON", ""):

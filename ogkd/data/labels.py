@@ -14,11 +14,11 @@ from ogkd.core.words import counted, listed, tally
 from ogkd.data.beside import beside_by_name
 from ogkd.data.catalogue import PARTS
 from ogkd.data.findings import sentences
-from ogkd.data.layout import by_folder
+from ogkd.data.layout import by_folder, read_layout
 from ogkd.data.listing import images_below
 from ogkd.data.names import class_words, folded, is_number, name_faults, only_numbers
 from ogkd.data.parts import parts_of, roles
-from ogkd.data.patients import patient_column
+from ogkd.data.patients import Patients, known_patients, patient_column, patients_in, patients_of
 from ogkd.data.splits import Split
 from ogkd.data.tables import Rows, Table, read_table, squeezed
 
@@ -63,6 +63,7 @@ def labels_in(
     split_column: str = "",
     patient_column: str = "",
     names: Mapping[str, str] | None = None,
+    whole: bool = False,
 ) -> Labels:
     """Read the images' classes from a table, in its order: that of columns of 0 and 1, of numbers in another column, or
     of first appearance.
@@ -74,11 +75,12 @@ def labels_in(
         image_column, split_column: the column that names the image, and the one that names the part.
         patient_column: the column that names the patient, if there is one.
         names: class names to use for those in the table; two that get the same name become one class.
+        whole: the images are tested as a whole, so that one class is enough and parts do not matter.
 
     Raises UserError if columns are ambiguous, rows contradict each other, or a name fits several images.
     """
     rows = table.rows_of(images, image_column)
-    split = _split_column(table, split_column)
+    split = "" if whole else _split_column(table, split_column)
     free = [name for name in table.columns if name and name not in {rows.column, split, patient_column}]
     chosen = [table.named(name, "--label-column") for name in label_columns] or _label_columns(table, free)
     values, order = _values(table, chosen, free)
@@ -107,7 +109,7 @@ def labels_in(
     classes = _renamed({name: of_class for name, of_class in classes.items() if of_class}, names)
     if numbers := only_numbers(classes):
         notes.append(f"{numbers}: give --class-names")
-    _check_names(classes, table, notes)
+    _check_names(classes, table, notes, least=1 if whole else 2)
     labelled = [image for of_class in classes.values() for image in of_class]
     return Labels(
         classes,
@@ -217,7 +219,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "two with the same name become one class")  # fmt: skip
 
 
-def labels_of(folder: str | Path, args: argparse.Namespace) -> Labels:
+def add_patient_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options with which a program finds each image's patient."""
+    add = parser.add_argument
+    add("--patients", metavar="TABLE_OR_REGEX", help="a CSV, TSV or Excel table with a column for the image and one "
+        "for the patient, or a regular expression that finds it in an image's path below FOLDER, such as "
+        "'(P\\d+)_' (default: the patient's column of the labels' table, patients_<folder>.json, or the PatientID of "
+        "DICOM files)")  # fmt: skip
+    add("--else-one-per-image", action="store_true", help="count each image whose patient is unknown as a patient of "
+        "its own")  # fmt: skip
+
+
+def labels_of(folder: str | Path, args: argparse.Namespace, whole: bool = False) -> Labels:
     """Read the table that the options name. Raises UserError as `labels_in` does."""
     table = read_table(args.labels)
     elsewhere = getattr(args, "patients", None) or getattr(args, "by_image", False)
@@ -230,9 +243,9 @@ def labels_of(folder: str | Path, args: argparse.Namespace) -> Labels:
     images = sorted(set(images).difference(beside))
     if not images:
         raise UserError(f"The folder {folder} contains no images.")
-    result = labels_in(table, images, args.label_column, args.image_column, args.split_column, patient, names)
+    result = labels_in(table, images, args.label_column, args.image_column, args.split_column, patient, names, whole)
     parts = parts_of(by_folder(images))
-    if len(set(parts.values())) > 1 and not result.parts:
+    if len(set(parts.values())) > 1 and not result.parts and not whole:
         result.notes.append(
             f"the folders {listed(parts)} are parts, but the table does not say so in a column: the split is made of "
             "all images together"
@@ -241,10 +254,28 @@ def labels_of(folder: str | Path, args: argparse.Namespace) -> Labels:
     return result
 
 
-def _check_names(classes: Mapping[str, list[str]], table: Table, notes: Sequence[str]) -> None:
+def class_folders(folder: str | Path, whole: bool = False) -> Labels:
+    """Read the classes from a folder per class. `whole`: as in `labels_in`. Raises UserError if these are not clear."""
+    layout = read_layout(folder, whole)
+    layout.check()
+    return Labels(layout.classes, layout.parts, notes=[*layout.warnings, *layout.notes])
+
+
+def chosen_patients(folder: str | Path, args: argparse.Namespace, labels: Labels, images: Sequence[str]) -> Patients:
+    """Find each image's patient as the options say: by --patients, else by the column of the labels' table, else by
+    what the folder records (`known_patients`). Raises UserError as `patients_of` does."""
+    if args.patients:
+        column, image_column = ("", "") if args.labels else (args.patient_column, args.image_column)
+        return patients_of(images, args.patients, column, image_column, args.else_one_per_image)
+    if labels.table and labels.rows and labels.patient_column:
+        return patients_in(labels.table, labels.rows, images, args.patient_column, args.else_one_per_image)
+    return known_patients(folder, images)
+
+
+def _check_names(classes: Mapping[str, list[str]], table: Table, notes: Sequence[str], least: int) -> None:
     if faults := name_faults(classes):
         raise UserError(f"In {table.path}, {'; '.join(faults)}: --class-names renames and merges classes.")
-    if len(classes) < 2:
+    if len(classes) < least:
         raise UserError(
             f"{table.path} gives the images {counted(len(classes), 'class', 'classes')} ({', '.join(classes)}): choose "
             f"a column with two or more by --label-column. {' '.join(sentences(notes))}".rstrip()

@@ -36,6 +36,7 @@ class Layout(Findings):
     classes: Folders = field(default_factory=dict)  # sorted
     parts: dict[str, str] = field(default_factory=dict)  # image -> train, val or test, if folders say so
     beside: list[str] = field(default_factory=list)  # masks, overlays, thumbnails
+    whole: bool = False  # is it tested as a whole, so that one class is enough and parts do not matter?
 
     def misread(self, classnames: Collection[str]) -> list[str]:
         """Return a phrase if the classes of a split are the parts of this folder; else []."""
@@ -81,15 +82,15 @@ class Layout(Findings):
         return result
 
 
-def read_layout(folder: str | Path) -> Layout:
+def read_layout(folder: str | Path, whole: bool = False) -> Layout:
     """Read the layout of a folder: <class>/**, <part>/<class>/** or <class>/<part>/**, each also within a folder that
-    holds everything.
+    holds everything. `whole`: the folder is tested as a whole, see `Layout`.
 
     Raises UserError if a folder cannot be listed or a name is not valid text.
     """
     folder = Path(folder).absolute()
     listing = list_files(folder)
-    layout = Layout(folder, listing, beside=beside_by_name(folder, listing.images))
+    layout = Layout(folder, listing, beside=beside_by_name(folder, listing.images), whole=whole)
     aside = set(layout.beside)
     base, images = _unwrapped([path for path in listing.images if path not in aside], listing)
     tops = by_folder(images, base)
@@ -169,7 +170,8 @@ def _read_parts(layout: Layout, base: str, inner: Mapping[str, Folders], parts: 
         )
         return {}
     for name, names in has.items():
-        if lacking := [classname for one, classname in spelled.items() if one not in names]:
+        lacking = [classname for one, classname in spelled.items() if one not in names]
+        if lacking and not layout.whole:
             layout.faults.append(
                 f"the part {name} in {place} has no images of {listed(lacking, last='or')}, unlike another part: all "
                 "parts need the same classes"
@@ -191,7 +193,7 @@ def _read_classes(layout: Layout, base: str, inner: Mapping[str, Folders]) -> Fo
     for name, below in inner.items():
         lacking = sorted(every.keys() - set(parts[name].values()))
         others = [one or "no folder" for one in below if one not in parts[name]]
-        if lacking or others:
+        if (lacking or others) and not layout.whole:
             wrong = f"no images in {listed(lacking, last='or')}" if lacking else f"images in {listed(others)}"
             layout.faults.append(
                 f"the class folder {name} in {layout.folder} has {wrong}, while others are divided into "
@@ -208,7 +210,9 @@ def _read_classes(layout: Layout, base: str, inner: Mapping[str, Folders]) -> Fo
 
 def _use(layout: Layout, parts: Collection[str], role: Mapping[str, str], clause: str) -> None:
     """Say what the folders `parts`, in order, are used for; `role` is that of each part that they mean."""
-    if TRAIN not in role.values():
+    if layout.whole:
+        layout.notes.append(f"the folders {listed(parts)} are taken together")
+    elif TRAIN not in role.values():
         layout.faults.append(
             f"the parts in {layout.folder} ({listed(parts)}) have none for training: move all images of a class into "
             "one folder, and a split is made of them"
@@ -284,7 +288,7 @@ def _check_names(layout: Layout) -> None:
         layout.faults.append(
             f"{layout.folder} has no class folders: put the images into one folder per class there{OR_TABLE}"
         )
-    if len(layout.classes) == 1:
+    if len(layout.classes) == 1 and not layout.whole:
         layout.faults.append(
             f"{layout.folder} has one class folder, {next(iter(layout.classes))!r}: a classifier needs two or more"
         )

@@ -73,8 +73,6 @@ def parse_split(content: bytes, origin: str) -> Split:
         for number, (path, label, classname) in enumerate(raw[part]):
             where = f"its {part}[{number}]"
             path, classname = path.replace("\\", "/"), tidy(classname)  # backslashes were written on Windows
-            if label < 0:
-                raise fault(f"{where} has a negative label")
             if not is_below(path):
                 raise fault(f"{where} names an image outside the image folder, {path!r}")
             if names.setdefault(label, classname) != classname:
@@ -133,9 +131,9 @@ def write_split(split: Split, file: str | Path) -> None:
 
 
 def missing_images(image_folder: str | Path, paths: Iterable[str]) -> list[str]:
-    """Return the `paths` (relative to `image_folder`) that do not exist."""
-    below = Path(image_folder)
-    return [path for path in dict.fromkeys(paths) if not os.path.exists(below / path)]  # noqa: PTH110  never raises
+    """Return the `paths` (relative to `image_folder`) where there is nothing, or a folder."""
+    places = {path: os.path.join(image_folder, path) for path in paths}  # noqa: PTH118
+    return [path for path, place in places.items() if not os.path.exists(place) or os.path.isdir(place)]  # noqa: PTH110, PTH112  never raise
 
 
 def check_images(image_folder: str | Path, split: Split, split_file: str | Path, remedy: str) -> None:

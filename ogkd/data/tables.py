@@ -285,8 +285,8 @@ def _match(column: str, values: Sequence[str], images: Sequence[str], index: dic
     result = Rows(column)
     depth: dict[str, int] = {}
     for number, value in enumerate(values):
-        path = re.sub(r"/+", "/", value.replace("\\", "/")).removeprefix("./").strip("/")
-        fits, deep = _fits(_key(path), index) if path else (set(), 0)
+        path = re.sub(r"/+", "/", value.replace("\\", "/"))
+        fits, deep = _fits(_key(path), index)
         if len(fits) > 1:
             result.unclear[value] = sorted(fits)
         elif fits:

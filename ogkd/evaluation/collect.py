@@ -23,7 +23,7 @@ _NAME = Rule(lambda value: isinstance(value, str) and bool(value), "a name")
 _SHAPE = {
     "method": _NAME, "dataset": _NAME, "backbone": _NAME, "subsample": one_of(*KINDS), "shots": int, "seed": int,
     "seconds": float, "config": dict, "fingerprints": dict, "title?": str, "source?": str, "changed?": dict,
-    "threads?": int, "trained?": bool, "novel?": bool, "notes?": [str], "warnings?": [str],
+    "threads?": int, "trained?": bool, "evaluated?": bool, "novel?": bool, "notes?": [str], "warnings?": [str],
     "confusion_matrix?": ([[int]], None), "classnames?": ([str], None),
 }  # fmt: skip
 RESULTS, DIVERGED = "results.json", "diverged.json"
@@ -39,7 +39,7 @@ class Run:
     """One finished run, or one that diverged and so has no metrics.
 
     kind: train_base (tested on the base classes), test_new (on the novel ones), few_shot (on all), train_new (trained
-        on the novel ones), or transfer (trained on another data set, `source`).
+        on the novel ones), or transfer (trained on another data set, `source`, as evaluate.py's are).
     dataset: the name on the command line, such as btmri, or a folder of the user's own images.
     backbone: the name, or the last part of the path or hub name.
     """
@@ -135,7 +135,8 @@ def read_run(folder: Path) -> Run:
     kind = KINDS[results["subsample"]]
     if kind == "test_new" and _trained(results, folder):
         kind = "train_new"
-    if results.get("source", "") not in ("", ELSEWHERE, results["dataset"]):
+    elsewhere = results.get("source", "") not in ("", ELSEWHERE, results["dataset"])
+    if elsewhere or results.get("evaluated"):  # on another folder, which may have the same name
         kind = "transfer"
     backbone = re.split(r"[/\\]", results["backbone"].removeprefix("hf-hub:").rstrip("/\\"))[-1]
     method, shots, seed = (results[name] for name in ("method", "shots", "seed"))

@@ -1,4 +1,4 @@
-"""Titles, papers and order of the methods, read from the source files of their classes without importing them.
+"""Titles, papers, order and groups of the methods, read from the source files of their classes without importing them.
 
 A method's class says how it is printed:
 
@@ -15,9 +15,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ogkd.core import UserError, did_you_mean
-from ogkd.core.places import HOME, work_folder
+from ogkd.core.places import HOME, PACKAGE, work_folder
+
+GROUPS = {
+    "prompt": "learn a prompt",
+    "adapter": "learn a classifier on image features",
+    "training-free": "learn nothing by gradients, or nothing at all",
+    "weights": "fine-tune weights of the model",
+    "new": "were added in version 0.3",
+}
+"""The groups by which commands take methods at once (`--methods new`); a method's class says which are its own."""
 
 # A class in a later file replaces an earlier one of the same name, as in the registry.
 PLUGINS = ("plugins/*.py", "plugins/*/*.py", "plugins/*/trainers/*.py", "plugins/*/trainers/*/*.py")
@@ -25,12 +35,13 @@ PLUGINS = ("plugins/*.py", "plugins/*/*.py", "plugins/*/trainers/*.py", "plugins
 
 @dataclass(frozen=True)
 class Method:
-    """How a method is printed. `row` is its position in tables; None: last."""
+    """How a method is printed, and its groups, see GROUPS. `row` is its position in tables; None: last."""
 
     name: str
     title: str
     paper: str = ""
     row: int | None = None
+    groups: tuple[str, ...] = ()
 
 
 @cache
@@ -38,11 +49,17 @@ def known_methods(home: Path = HOME, work: Path | None = None) -> dict[str, Meth
     """The registered methods by class name: those of trainers/ in `home`, and of plugins/ in `work`, by default the
     checkout or the current folder.
 
-    `row` is inherited. `title` is not, since two methods must not have the same title; its default is the class name.
+    `row` and `groups` are inherited. `title` is not, since two methods must not have the same title; its default is
+    the class name.
     """
     classes: dict[str, ast.ClassDef] = {}
     work = work or work_folder()
-    files = [*sorted(home.glob("trainers/*.py")), *(path for pattern in PLUGINS for path in sorted(work.glob(pattern)))]
+    bases = sorted(PACKAGE.glob("tuning/*method.py"))
+    files = [
+        *bases,
+        *sorted(home.glob("trainers/*.py")),
+        *(path for pattern in PLUGINS for path in sorted(work.glob(pattern))),
+    ]
     for path in files:
         try:
             tree = ast.parse(path.read_bytes())
@@ -53,7 +70,8 @@ def known_methods(home: Path = HOME, work: Path | None = None) -> dict[str, Meth
     for name, node in classes.items():
         if any(_registers(decorator) for decorator in node.decorator_list):
             title, paper = (_text(node, key) for key in ("title", "paper"))
-            methods[name] = Method(name, title or name, paper, _row(name, classes))
+            row, groups = (_inherited(name, key, kind, classes) for key, kind in (("row", int), ("groups", tuple)))
+            methods[name] = Method(name, title or name, paper, row, groups or ())
     return methods
 
 
@@ -73,13 +91,31 @@ def named(word: str) -> str:
     return meant.pop() if len(meant) == 1 else word
 
 
+def expanded(words: Iterable[str]) -> list[str]:
+    """The class names that words mean, each once; a group in any case stands for its methods in table order, unless a
+    method has that name."""
+    known, names = known_methods(), []
+    for word in words:
+        name, group = named(word), word.lower()
+        if name in known or group not in GROUPS:
+            names.append(name)
+        else:
+            names += sorted((method for method in known if group in known[method].groups), key=order)
+    return list(dict.fromkeys(names))
+
+
 def named_among(words: Iterable[str], methods: Iterable[str]) -> list[str]:
-    """The class names that words mean, each once.
+    """The class names that words mean, each once; of a group, those that are among `methods`.
 
     Raises:
         UserError: one of them is not among `methods`, those of the finished runs.
     """
-    there, names = sorted(set(methods), key=order), list(dict.fromkeys(map(named, words)))
+    there = sorted(set(methods), key=order)
+    names = []
+    for word in words:
+        of_word = expanded([word])
+        names += [name for name in of_word if name in there] or of_word[:1]
+    names = list(dict.fromkeys(names))
     for name in names:
         if name not in there:
             raise UserError(
@@ -96,15 +132,17 @@ def order(method: str) -> tuple:
     return (row is None, row or 0, method)
 
 
-def _row(name: str, classes: dict[str, ast.ClassDef], seen: tuple[str, ...] = ()) -> int | None:
-    """The class's `row` or that of the first base class that has one; `seen` guards against circles of names."""
+def _inherited(name: str, key: str, kind: type, classes: dict[str, ast.ClassDef], seen: tuple[str, ...] = ()) -> Any:
+    """The class's attribute `key`, of this kind, or that of the first base class that has one; None if none has. `seen`
+    guards against circles of names."""
     if name not in classes or name in seen:
         return None
-    own = _attributes(classes[name]).get("row")
-    if type(own) is int:
+    own = _attributes(classes[name]).get(key)
+    if type(own) is kind:
         return own
     bases = (ast.unparse(base).rpartition(".")[2] for base in classes[name].bases)
-    return next((row for base in bases if (row := _row(base, classes, (*seen, name))) is not None), None)
+    values = (_inherited(base, key, kind, classes, (*seen, name)) for base in bases)
+    return next((value for value in values if value is not None), None)
 
 
 def _registers(decorator: ast.expr) -> bool:

@@ -23,37 +23,50 @@ def images_at_once(device: torch.device) -> int:
 
 
 @torch.no_grad()
-def encode_images(model: FrozenCLIP, images: Tensor, patches: bool = False) -> ImageFeatures:
-    """Normalised global tokens (B, D) and, when asked for, patch tokens (B, P, D) of images (B, 3, H, W)."""
-    out = model.encode_image(images.to(model.device, non_blocking=True), patches=patches)
+def encode_images(model: FrozenCLIP, images: Tensor, patches: bool = False, projected: bool = True) -> ImageFeatures:
+    """Normalised global tokens (B, D) and, when asked for, patch tokens (B, P, D) of images (B, 3, H, W).
+
+    Not `projected`: the tokens (..., vision_width) before the projection, not normalised.
+    """
+    out = model.encode_image(images.to(model.device, non_blocking=True), patches=patches, projected=projected)
+    if not projected:
+        return out
     return ImageFeatures(
         F.normalize(out.global_token, dim=-1),
         F.normalize(cast(Tensor, out.patch_tokens), dim=-1) if patches else None,
     )
 
 
-def image_features(model: FrozenCLIP, loader: DataLoader, cache: FeatureCache, what: str) -> Tensor:
-    """Normalised global tokens (N, D) of a loader's images in order, on the CPU.
+def image_features(
+    model: FrozenCLIP, loader: DataLoader, cache: FeatureCache, what: str, projected: bool = True
+) -> Tensor:
+    """Global tokens (N, D) of `encode_images` of a loader's images in order, on the CPU.
 
     The key depends on the images' bytes, not on their names or dates, so a moved data set keeps its entries and a
     changed image never gets an outdated one.
     """
-    key = image_key(model, loader, content_digest(loader)) | {"kind": "image"}
+    key = image_key(model, loader, content_digest(loader), projected) | {"kind": "image"}
 
     def compute() -> Tensor:
         batches = progress(loader, f"encode {what} images", total=len(loader), unit="batch")
-        return torch.cat([encode_images(model, batch["img"]).global_token.cpu() for batch in batches])
+        return torch.cat(
+            [encode_images(model, batch["img"], projected=projected).global_token.cpu() for batch in batches]
+        )
 
     return cache.get(key, compute)
 
 
-def text_features(model: FrozenCLIP, texts: list[str], cache: FeatureCache, what: str, batch: int = 100) -> Tensor:
-    """Normalised text features (N, D) of sentences, on the CPU.
+def text_features(
+    model: FrozenCLIP, texts: list[str], cache: FeatureCache, what: str, batch: int = 100, normalised: bool = True
+) -> Tensor:
+    """Text features (N, D) of sentences, on the CPU.
 
     Sentences are encoded in order of length, so that batches need little padding.
     """
     digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
     key = model_key(model) | {"kind": "text", "texts": digest, "batch": batch}
+    if not normalised:
+        key |= {"normalised": False}
 
     @torch.no_grad()
     def compute() -> Tensor:
@@ -64,7 +77,8 @@ def text_features(model: FrozenCLIP, texts: list[str], cache: FeatureCache, what
         for start in progress(range(0, len(texts), batch), f"encode {what}", unit="batch"):
             rows = order[start : start + batch]
             ids, mask = (values[rows, : int(lengths[rows].max())] for values in tokens)
-            features[rows] = F.normalize(model.encode_text(model.embed(ids), mask), dim=-1).cpu()
+            encoded = model.encode_text(model.embed(ids), mask)
+            features[rows] = (F.normalize(encoded, dim=-1) if normalised else encoded).cpu()
         return features
 
     return cache.get(key, compute)

@@ -38,15 +38,19 @@ def model_key(model: FrozenCLIP) -> dict[str, object]:
     } | ({} if precision == "fp32" else {"precision": precision})
 
 
-def image_key(model: FrozenCLIP, loader: DataLoader, content: str) -> dict[str, object]:
+def image_key(model: FrozenCLIP, loader: DataLoader, content: str, projected: bool = True) -> dict[str, object]:
     """The key of a loader's image features, without their kind; `content` is `content_digest` of the loader."""
-    return model_key(model) | {
-        "images": content,
-        "reading": READING,
-        "frame": images_of(loader).cfg.INPUT.FRAME,
-        "transform": str(images_of(loader).transform),
-        "batch": loader.batch_size,
-    }
+    return (
+        model_key(model)
+        | {
+            "images": content,
+            "reading": READING,
+            "frame": images_of(loader).cfg.INPUT.FRAME,
+            "transform": str(images_of(loader).transform),
+            "batch": loader.batch_size,
+        }
+        | ({} if projected else {"projected": False})
+    )
 
 
 def images_of(loader: DataLoader) -> DatasetWrapper:

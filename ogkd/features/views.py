@@ -34,15 +34,17 @@ def augmented(cfg: CfgNode, items: Sequence[Datum]) -> DatasetWrapper:
 
 
 class Views:
-    """One view of each image of a data set: views(seed) returns their normalised global tokens (N, D).
+    """One view of each image of a data set: views(seed) returns their global tokens (N, D) of `encode_images`.
 
     The same seed draws the same views, and their features are cached for every method that draws them. Without a seed
     the views depend on the random state and are not cached.
     """
 
-    def __init__(self, dataset: DatasetWrapper, model: FrozenCLIP, cache: FeatureCache, images: int) -> None:
+    def __init__(
+        self, dataset: DatasetWrapper, model: FrozenCLIP, cache: FeatureCache, images: int, projected: bool = True
+    ) -> None:
         """`images`: images per pass of the image tower."""
-        self.model, self.cache = model, cache
+        self.model, self.cache, self.projected = model, cache, projected
         options = worker_options(dataset.cfg, images)
         self.loader = Loader(dataset, images, pin_memory=model.device.type == "cuda", **options)
 
@@ -50,7 +52,7 @@ class Views:
         images_of(self.loader).epoch_seed = seed
         if seed is None:
             return self._encode()
-        key = image_key(self.model, self.loader, self._content) | {"kind": "crops", "epoch": seed}
+        key = image_key(self.model, self.loader, self._content, self.projected) | {"kind": "crops", "epoch": seed}
         with seeded(seed):  # iterating over a loader draws a random number, reading the cache does not
             return self.cache.get(key, self._encode).to(self.model.device)
 
@@ -59,4 +61,5 @@ class Views:
         return content_digest(self.loader)
 
     def _encode(self) -> Tensor:
-        return torch.cat([encode_images(self.model, batch["img"]).global_token for batch in self.loader])
+        batches = (encode_images(self.model, batch["img"], projected=self.projected) for batch in self.loader)
+        return torch.cat([batch.global_token for batch in batches])

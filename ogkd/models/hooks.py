@@ -68,7 +68,7 @@ def _before(stack: ExitStack, layer: nn.Module, change: Callable[[Tensor], Tenso
 
 
 def _rows(vectors: Tensor, hidden: Tensor) -> Tensor:
-    return vectors.to(hidden.dtype).expand(len(hidden), -1, -1)
+    return vectors.to(hidden.dtype).expand(hidden.shape[0], -1, -1)  # no len, which tracing takes for a constant
 
 
 def _replaced(hidden: Tensor, vectors: Tensor, positions: Tensor | None) -> Tensor:

@@ -10,10 +10,12 @@ import numpy as np
 from ogkd.core import expanded
 from ogkd.core.escape import markdown
 from ogkd.data.patients import read_patients
+from ogkd.evaluation.clinical import KINDS, LEVELS, Estimate, basis, by_class, calibrated_on, needed
 from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.metrics import METRICS, expected_calibration_error, with_temperature
 from ogkd.evaluation.predictions import Predictions, numbered
-from ogkd.evaluation.statistics import bootstrap
+from ogkd.evaluation.statistics import Interval, bootstrap
+from ogkd.evaluation.tested import sample
 from ogkd.predict.trained import TrainedPrompt
 from ogkd.runs.folder import PREDICTIONS, RESULTS
 from ogkd.runs.records import drawn_images
@@ -35,14 +37,16 @@ def model_card(prompt: TrainedPrompt, run: Path, config: dict) -> str:
         "validation": [label for _, label, _ in split["val"]],
         "test": predictions.labels.tolist(),
     }
+    calibrated = calibrated_on(prompt.validation_images, len(split["val"]))
     revision = f", revision `{config['backbone']['revision']}`" if config["backbone"]["revision"] else ""
-    tested_by = f"{predictions.patients} patients" if predictions.patients else "images (patients unknown)"
+    tested = sample(results | {"num_test": len(predictions), "num_patients": predictions.patients})
+    over = "patients" if predictions.patients else "images"
     calibration = "No temperature could be fitted to the validation images."
     if prompt.temperature is not None:
         after = expected_calibration_error(with_temperature(predictions, prompt.temperature))
         calibration = (
-            f"The temperature {prompt.temperature:.3f}, fitted to the {len(images['validation'])} validation images, "
-            f"makes the calibration error {after:.2f} % (`--calibrated`)."
+            f"The temperature {prompt.temperature:.3f}, fitted to {calibrated}, makes the calibration "
+            f"error {after:.2f} % (`--calibrated`)."
         )
     names = ", ".join(map(markdown, prompt.classnames))
     notes = "".join(f"\n**{markdown(note)}**\n" for note in results.get("notes", ()))
@@ -52,7 +56,8 @@ tags: [prompt-tuning, vision-language, medical-imaging, few-shot]
 # {title} on {dataset}
 
 A prompt that {title} learned for the frozen vision-language model {backbone}. It tells {len(prompt.classnames)} classes
-apart: {names}. The files hold what was learned and how to use it, and nothing of the images.
+apart: {names}. The files hold what was learned and how to use it. Of images they hold at most the mean feature of each
+class's validation images, by which images of another kind are found.
 {notes}
 **Research software, not a medical device.** Nobody reviewed it for clinical use: do not base a diagnosis or a treatment
 on its answers.
@@ -62,7 +67,7 @@ on its answers.
 {dataset}, {results["shots"] if results["shots"] > 0 else "all"} training images per class, seed {results["seed"]}.
 
 {
-        _table(
+        table(
             ["class", *images],
             [[name, *(of.count(label) for of in images.values())] for label, name in enumerate(predictions.classnames)],
         )
@@ -70,13 +75,24 @@ on its answers.
 
 ## Results
 
-On the {len(predictions)} test images of the same data set, with 95 % intervals over {tested_by}:
+On {tested} of the same data set, with 95 % intervals over {over}:
 
-{_table(["metric", "value", "95 % interval"], _measured(predictions))}
+{table(["metric", "value", "95 % interval"], measured(predictions))}
 
 Always answering with the commonest class would be right in {
         _majority(predictions):.2f} % of them. The intervals say what
 other test images of the same origin would have given; they do not include variation between trainings. {calibration}
+
+### Class by class
+
+Each class against all others, where the answer is the most likely class, with 95 % intervals. AUC is the area under the
+ROC curve of the class's probability, in percent.
+
+{table(["class", "test images", "sensitivity (%)", "specificity (%)", "AUC (%)"], _by_class(predictions))}
+
+### Thresholds
+
+{_thresholds(prompt, calibrated)}
 
 ## Use
 
@@ -99,12 +115,12 @@ fingerprint is checked when the prompt is loaded.
 """
 
 
-def _table(header: list[str], rows: list[list]) -> str:
+def table(header: list[str], rows: list[list]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(markdown(str(cell)) for cell in row) + " |" for row in lines)
 
 
-def _measured(predictions: Predictions) -> list[list[str]]:
+def measured(predictions: Predictions) -> list[list[str]]:
     rows = []
     for name in MEASURED:
         interval = bootstrap(name, predictions)
@@ -112,6 +128,43 @@ def _measured(predictions: Predictions) -> list[list[str]]:
             title = f"{METRICS[name].title} (%)" if METRICS[name].unit else METRICS[name].title
             rows.append([title, f"{interval.value:.2f}", f"{interval.low:.2f} to {interval.high:.2f}"])
     return rows
+
+
+def _by_class(predictions: Predictions) -> list[list[object]]:
+    return [
+        [of.name, basis(of.images, of.patients), *map(ends, (of.sensitivity, of.specificity, of.auc))]
+        for of in by_class([predictions])
+    ]
+
+
+def _thresholds(prompt: TrainedPrompt, calibrated: str) -> str:
+    points = prompt.operating_points
+    if not points:
+        return (
+            f"None for a sensitivity or specificity of {100 * LEVELS[0]:g} %: it needs at least "
+            f"{needed(LEVELS[0])} validation images (of different patients) of a class. The validation images for it "
+            f"were {calibrated}."
+        )
+    header = ["class", "wanted", "positive from", "test sensitivity (%)", "test specificity (%)"]
+    rows = [
+        [point.classname, f"{point.wanted} {100 * point.level:g} %", f"{point.threshold:.4g}",
+         *(ends(getattr(point.test, kind) if point.test else None) for kind in KINDS)]
+        for point in points
+    ]  # fmt: skip
+    return f"""An image is positive for a class from this probability on. Thresholds were chosen on {calibrated},
+never on test images; a class or level that is missing has too few of them.
+
+{table(header, rows)}
+
+```bash
+python predict.py FOLDER image.png --{points[0].wanted} {points[0].level:g} --for CLASS --prevalence 0.05
+```
+
+answers positive or negative, with the predictive values where 5 % have it (PPV, NPV)."""
+
+
+def ends(of: Estimate | Interval | None) -> str:
+    return f"{of.value:.1f} [{of.low:.1f}, {of.high:.1f}]" if of else "–"
 
 
 def _majority(predictions: Predictions) -> float:

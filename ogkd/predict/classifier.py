@@ -35,7 +35,7 @@ from ogkd.predict.predictor import Predictor, probabilities
 from ogkd.predict.trained import TrainedPrompt, from_trainer
 from ogkd.prompts.bank import of_classes
 from ogkd.runs.config import build_config, method_config
-from ogkd.runs.execute import threads_for, validation_predictions_of
+from ogkd.runs.execute import threads_for, validated_by
 from ogkd.runs.registry import is_built_here, method_class, trainer_class
 from ogkd.runs.spec import PUBLISHED, RunSpec
 
@@ -123,7 +123,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
     # Learning
 
     def fit(self, images: Images, labels: Sequence) -> PromptClassifier:
-        images = _images(images)
+        images = image_list(images)
         labels, names = self._named(labels, len(images))
         if len(set(names)) < 2:
             raise UserError(f"There is one class, {names[0]}: a classifier needs two or more.")
@@ -141,9 +141,9 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
                     set_random_seed(self.seed)
                 trainer = trainer_class(self.method)(cfg, dataset)
                 trainer.train()
-                validation = validation_predictions_of(trainer)
+                validation, reference = validated_by(trainer)
         self.classes_ = np.array(list(order))
-        self._keep(from_trainer(trainer, validation, Path(f"this {type(self).__name__}")))
+        self._keep(from_trainer(trainer, validation, reference, Path(f"this {type(self).__name__}")))
         return self
 
     def _named(self, labels: Sequence, number: int) -> tuple[list, list[str]]:
@@ -237,7 +237,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
     def predict_logits(self, images: Images) -> np.ndarray:
         """Logits (N, C) as the trainer's own test computes them."""
         check_is_fitted(self)
-        images = _images(images)
+        images = image_list(images)
         if not images:
             return np.empty((0, len(self.classes_)), dtype=np.float32)
         return self._predictor().logits(images)
@@ -246,6 +246,11 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         """The most likely class of each image, (N,)."""
         chosen = self.predict_logits(images).argmax(1)
         return self.classes_[chosen]
+
+    def embed(self, images: Images) -> np.ndarray:
+        """The frozen backbone's normalised features (N, D) of images, as `ogkd.embed` gives them."""
+        check_is_fitted(self)
+        return self._predictor().features(image_list(images))
 
     def _predictor(self) -> Predictor:
         if not hasattr(self, "_ready"):
@@ -285,7 +290,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         self.__dict__.pop("_ready", None)
 
 
-def _images(images: Images) -> list[str | Image.Image]:
+def image_list(images: Images) -> list[str | Image.Image]:
     """The images as a list; one image is a list of its own, as is the column of a table with one column."""
     if getattr(images, "ndim", 1) == 2 and np.shape(cast(np.ndarray, images))[1] == 1:
         images = cast(Sequence, np.asarray(images, dtype=object)[:, 0])

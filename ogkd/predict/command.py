@@ -22,15 +22,19 @@ from ogkd.core.images import is_blank, load_image
 from ogkd.core.places import command
 from ogkd.data.beside import beside_by_name
 from ogkd.data.listing import list_files
+from ogkd.evaluation.unlike import UNLIKE, Reference
+from ogkd.predict.operating import Wish, add_arguments, sentences, wish
 
 if TYPE_CHECKING:
-    from ogkd.predict.predictor import Predictor
+    from ogkd.evaluation.clinical import OperatingPoint
+    from ogkd.predict.predictor import Answers, Predictor
 
 SHOWN = 3  # classes per image
 READERS = 4  # images read at a time
 LONG_LIST = 50  # number of images from which progress is shown
 FEW_TO_CALIBRATE = 100  # with fewer validation images a temperature is unreliable
 UNCERTAIN = "uncertain"
+POSITIVE, NEGATIVE = "positive", "negative"
 MASKS = "are named as masks, overlays or thumbnails of others, and were classified like these"
 ONE_OF_SEVERAL = "have several frames or pages, of which only one was read"
 HUB = "hf-hub:"
@@ -48,9 +52,19 @@ class Named(NamedTuple):
         return cls(Path(word), word, Path(word).parent)
 
 
+class Read(NamedTuple):
+    """An image that was read, as 8-bit RGB, and the number of frames in its file, or why it could not be read."""
+
+    image: Named
+    picture: Image.Image | None = None
+    frames: int = 1
+    problem: str = ""
+
+
 class Prediction(NamedTuple):
     """The answer for one image: the most likely classes with probabilities, the probabilities of all classes in class
-    order, or why it could not be read; its number of frames, and whether the one that was read is blank."""
+    order, or why it could not be read; its number of frames, whether the one that was read is blank, and whether it is
+    unlike the training images, None if this is not known."""
 
     image: Named
     decision: str = ""
@@ -59,6 +73,7 @@ class Prediction(NamedTuple):
     problem: str = ""
     frames: int = 1
     blank: bool = False
+    unlike: bool | None = None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,12 +90,31 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     p.add_argument("--csv", type=Path, metavar="FILE", help="write a CSV table instead of printing lines")
     p.add_argument("--heatmaps", type=Path, metavar="FOLDER", help="write each image next to its evidence as PNG")
+    p.add_argument("--batch", type=int, default=0, metavar="N", help="images per pass (default: 8; 64 on a GPU)")
+    add_answer_options(p)
+    return p
+
+
+def add_answer_options(p: argparse.ArgumentParser) -> None:
+    """The options that decide what a prompt answers."""
     p.add_argument("--calibrated", action="store_true", help="use the temperature fitted to the validation images")
     p.add_argument("--abstain", type=float, metavar="P", help="answer 'uncertain' if no class reaches P (0 to 1)")
+    add_arguments(p)
+    p.add_argument("--prevalence", type=float, metavar="P", help="with --for: how many have it (0 to 1); adds PPV, NPV")
     p.add_argument("--classes", metavar='"A, B"', help="classify into other classes, if the method can")
-    p.add_argument("--batch", type=int, default=0, metavar="N", help="images per pass (default: 8; 64 on a GPU)")
     p.add_argument("--backbone", default="", metavar="NAME_OR_FOLDER", help="location of the backbone's weights")
-    return p
+
+
+def check_answer_options(args: argparse.Namespace) -> tuple[list[str] | None, Wish | None]:
+    """The class names of --classes and the wanted threshold, if given. Raises UserError for a wrong value."""
+    if args.abstain is not None and not 0 <= args.abstain <= 1:
+        raise UserError(f"--abstain must be a probability from 0 to 1, not {args.abstain}.")
+    wanted = wish(args)
+    if wanted and (args.abstain is not None or args.classes is not None):
+        raise UserError("A threshold for a class answers positive or negative: leave out --abstain and --classes.")
+    if args.prevalence is not None and not wanted:
+        raise UserError('A prevalence is that of one class: add, for example, --sensitivity 0.95 --for "malignant".')
+    return class_list(args.classes) if args.classes is not None else None, wanted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,30 +124,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         UserError: something that the user can fix; the message is one sentence.
     """
     args = parser().parse_args(argv)
-    if args.abstain is not None and not 0 <= args.abstain <= 1:
-        raise UserError(f"--abstain must be a probability from 0 to 1, not {args.abstain}.")
+    classes, wanted = check_answer_options(args)
     if args.batch < 0:
         raise UserError(f"--batch must be a number of images, 1 or more, not {args.batch}.")
-    classes = class_list(args.classes) if args.classes is not None else None
     images = list(named_images(args.images, sys.stdin))
     with contextlib.redirect_stdout(sys.stderr):  # standard output is only for answers
-        predictor, temperature = ready(args.run, classes, args.backbone, args.calibrated)
+        judge = ready(args.run, classes, args.backbone, args.calibrated, args.abstain, wanted, args.prevalence)
         if args.heatmaps:
-            predictor.require_patches()
-    predictions = classify(predictor, images, temperature, args.abstain, args.batch, args.heatmaps)
-    unread = several = blank = 0
-    with writer(args.csv, predictor.classnames) as write:
+            judge.predictor.require_patches()
+    predictions = classify(judge, images, args.batch, args.heatmaps)
+    unread = several = blank = unlike = 0
+    with writer(args.csv, judge.predictor.classnames) as write:
         for answer in shown_progress(predictions, len(images), bool(args.csv)):
             unread += bool(answer.problem)
             several += answer.frames > 1
             blank += answer.blank
+            unlike += bool(answer.unlike)
             write(answer)
             if answer.problem and args.csv:
                 print(line(answer), file=sys.stderr)
     if unread == len(images):
         raise UserError(f"None of the {len(images)} images could be read: check the paths.")
-    counts = (unread, "could not be read"), (several, ONE_OF_SEVERAL), (blank, "are blank"), (beside(images), MASKS)
-    for number, what in counts:
+    counts = {
+        "could not be read": unread, ONE_OF_SEVERAL: several, "are blank": blank, MASKS: beside(images),
+        f"are {UNLIKE} (their answers mean little)": unlike,
+    }  # fmt: skip
+    for what, number in counts.items():
         if number:
             print(f"warning: {number} of {len(images)} images {what}.", file=sys.stderr)
     return 0
@@ -160,16 +196,56 @@ def named_images(words: Iterable[str], standard_input: TextIO) -> Iterator[Named
         raise UserError("No images were given: the list on standard input is empty.")
 
 
-def ready(run: str, classes: list[str] | None, backbone: str, calibrated: bool) -> tuple[Predictor, float]:
-    """The prompt ready to classify and the temperature for its logits; prints what is used to standard output."""
+class Judge(NamedTuple):
+    """A prompt with the rules by which its probabilities become answers.
+
+    temperature: the logits are divided by it. reference: what images are compared with to find those unlike the
+    training images. abstain: below this probability the answer is uncertain. point: a class's threshold, for answers
+    "positive" and "negative".
+    """
+
+    predictor: Predictor
+    temperature: float = 1.0
+    reference: Reference | None = None
+    abstain: float | None = None
+    point: OperatingPoint | None = None
+
+    def judged(self, read: Read, answer: Answers) -> Prediction:
+        """The answer for one image that was read, from the predictor's arrays of one row."""
+        from ogkd.predict.predictor import probabilities  # only now, so that --help needs no PyTorch
+
+        names = self.predictor.classnames
+        result = prediction(read.image, names, probabilities(answer.logits, self.temperature)[0], self.abstain)
+        if self.point is not None:
+            score = probabilities(answer.logits, 1.0)[0, names.index(self.point.classname)]
+            result = result._replace(decision=POSITIVE if self.point.is_positive(score) else NEGATIVE)
+        unlike = None if self.reference is None else bool(self.reference.exceeded(answer.features)[0])
+        blank = read.picture is not None and is_blank(read.picture)
+        return result._replace(frames=read.frames, blank=blank, unlike=unlike)
+
+
+def ready(
+    run: str,
+    classes: list[str] | None,
+    backbone: str,
+    calibrated: bool,
+    abstain: float | None = None,
+    wanted: Wish | None = None,
+    prevalence: float | None = None,
+) -> Judge:
+    """The prompt ready to classify; prints what is used to standard output. For other classes than the trained ones
+    there is neither a temperature nor a comparison with the training images."""
+    from ogkd.evaluation.limits import phantom_note
     from ogkd.predict.export import (
         load_prompt,  # only now, so that wrong arguments are reported before PyTorch is loaded
     )
     from ogkd.predict.predictor import Predictor
-    from ogkd.runs.notes import phantom_note
 
     prompt = load_prompt(run)
-    temperature = 1.0
+    temperature, reference = 1.0, prompt.reference
+    others = classes is not None and set(classes) != set(prompt.classnames)
+    if others:
+        calibrated, reference = False, None
     if calibrated:
         if prompt.temperature is None:
             raise UserError(
@@ -177,61 +253,79 @@ def ready(run: str, classes: list[str] | None, backbone: str, calibrated: bool) 
                 "leave out --calibrated."
             )
         temperature = prompt.temperature
+    point = prompt.operating_point(*wanted) if wanted else None
+    about_point = sentences(point, prevalence) if point else []
     predictor = Predictor(prompt, classes, backbone)
     what = f"{prompt.method} on {prompt.backbone}, trained on {prompt.dataset}"
     print(f"{what}: {', '.join(predictor.classnames)}.")
+    if classes is not None and others:
+        new = [name for name in classes if name not in prompt.classnames]
+        untrained = f"It was not trained on these classes: {', '.join(new)}. " if new else ""
+        print(
+            f"{untrained}It was trained on {', '.join(prompt.classnames)}: for other classes there is no temperature, "
+            "so the probabilities are not calibrated, and no check for unlike images."
+        )
     if calibrated:
         number = prompt.validation_images
         doubt = ", too few to be reliable: treat the probabilities as rough" if number < FEW_TO_CALIBRATE else ""
         print(f"Temperature {temperature:.3f}, fitted to {number} validation images{doubt}.")
+    for sentence in about_point:
+        print(sentence)
     print("Research software, not a medical device: do not base a diagnosis on its answers.")
     note = phantom_note(prompt.backbone)
     if note:
         print(f"Note: {note}")
-    return predictor, temperature
+    return Judge(predictor, temperature, reference, abstain, point)
 
 
 def classify(
-    predictor: Predictor,
-    images: Sequence[Named],
-    temperature: float = 1.0,
-    abstain: float | None = None,
-    batch: int = 0,
-    heatmaps: Path | None = None,
+    ready: Judge, images: Sequence[Named], batch: int = 0, heatmaps: Path | None = None
 ) -> Iterator[Prediction]:
     """The answer for each image, in order."""
-    from ogkd.predict.predictor import probabilities
+    for (read, answer), target in zip(
+        answers(ready.predictor, images, batch, bool(heatmaps)),
+        heatmap_files(heatmaps, images) if heatmaps else [None] * len(images),
+        strict=True,
+    ):
+        if read.picture is None or answer is None:
+            yield Prediction(read.image, problem=read.problem)
+            continue
+        result = ready.judged(read, answer)
+        if target is not None:
+            patches = cast(np.ndarray, answer.patch_logits)[0]
+            _save_heatmap(target, heatmap(ready.predictor.view(read.picture), patches, ready.temperature, result))
+        yield result
 
-    size = batch or predictor.images_at_once
-    targets = heatmap_files(heatmaps, images) if heatmaps else [None] * len(images)
+
+def answers(
+    predictor: Predictor, images: Sequence[Named], batch: int = 0, patches: bool = False
+) -> Iterator[tuple[Read, Answers | None]]:
+    """Each image with what the predictor computes of it, arrays of one row, in order; None for an image that cannot be
+    read."""
+    for reads in in_batches(images, predictor.frame, batch or predictor.images_at_once):
+        sound = [read.picture for read in reads if read.picture is not None]
+        computed = predictor(sound, patches) if sound else None
+        rows = iter(range(len(sound)))
+        for read in reads:
+            if computed is None or read.picture is None:
+                yield read, None
+            else:
+                yield read, computed.of(next(rows))
+
+
+def in_batches(images: Sequence[Named], frame: int, size: int) -> Iterator[list[Read]]:
+    """The images, read by several threads, `size` at a time."""
     with ThreadPoolExecutor(READERS) as pool:
         for start in range(0, len(images), size):
-            pieces = images[start : start + size]
-            pictures = list(pool.map(lambda image: read(image, predictor.frame), pieces))
-            sound = [picture for picture, _ in pictures if isinstance(picture, Image.Image)]
-            rows = iter(range(len(sound)))
-            if sound:
-                results = predictor(sound, bool(heatmaps))
-                chances = probabilities(results.logits, temperature)
-            for image, (picture, frames), target in zip(pieces, pictures, targets[start:], strict=False):
-                if not isinstance(picture, Image.Image):
-                    yield Prediction(image, problem=picture)
-                    continue
-                row = next(rows)
-                answer = prediction(image, predictor.classnames, chances[row], abstain)
-                if target is not None:
-                    evidence = cast(np.ndarray, results.patch_logits)[row, :, chances[row].argmax()]
-                    _save_heatmap(target, predictor.view(picture), evidence, answer)
-                yield answer._replace(frames=frames, blank=is_blank(picture))
+            yield list(pool.map(lambda image: _read(image, frame), images[start : start + size]))
 
 
-def read(image: Named, frame: int) -> tuple[Image.Image | str, int]:
-    """The image, or the reason why it could not be read, and the number of frames in its file."""
+def _read(image: Named, frame: int) -> Read:
     try:
         loaded = load_image(image.path, frame)
-        return loaded.image, loaded.frames
+        return Read(image, loaded.image, loaded.frames)
     except UserError as error:
-        return str(error), 1
+        return Read(image, problem=str(error))
 
 
 def prediction(image: Named, classnames: Sequence[str], chances: np.ndarray, abstain: float | None) -> Prediction:
@@ -260,11 +354,21 @@ def heatmap_files(folder: Path, images: Sequence[Named]) -> list[Path]:
     return list(files)
 
 
-def _save_heatmap(target: Path, view: Image.Image, evidence: np.ndarray, answer: Prediction) -> None:
+def heatmap(view: Image.Image, patch_logits: np.ndarray, temperature: float, answer: Prediction) -> Image.Image:
+    """The heat map of the likeliest class from the logits (P, C) of the patches."""
     from ogkd.predict.heatmaps import draw
+    from ogkd.predict.predictor import probabilities
 
+    likeliest = int(np.argmax(answer.chances))
+    (classname, chance), *_ = answer.likeliest
+    sure = answer.decision != UNCERTAIN
+    text = f"{classname} {chance:.1%}" if sure else f"{UNCERTAIN} (likeliest: {classname} {chance:.1%})"
+    chances = probabilities(patch_logits, temperature)[:, likeliest]
+    return draw(view, chances, classname, len(answer.chances), answer.image.name, text, sure)
+
+
+def _save_heatmap(target: Path, page: Image.Image) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    page = draw(view, evidence, f"{answer.likeliest[0][0]} {answer.likeliest[0][1]:.1%}")
     with atomic_path(target) as temporary:
         page.save(temporary, format="PNG")
 
@@ -277,15 +381,15 @@ def line(answer: Prediction) -> str:
     text = ", ".join(f"{classname} {chance:.1%}" for classname, chance in answer.likeliest)
     if answer.problem:
         text = f"not read. {answer.problem}"
-    elif answer.decision == UNCERTAIN:
-        text = f"{UNCERTAIN} ({text})"
-    return f"{answer.image.name}: {text}".encode("utf-8", "backslashreplace").decode()
+    elif answer.decision != answer.likeliest[0][0]:
+        text = f"{answer.decision} ({text})"
+    flag = f" ({UNLIKE})" if answer.unlike else ""
+    return f"{answer.image.name}: {text}{flag}".encode("utf-8", "backslashreplace").decode()
 
 
 @contextlib.contextmanager
 def writer(path: Path | None, classnames: Sequence[str]):
-    """A function that writes an answer to standard output or, atomically, to a CSV file, whose last columns are the
-    probabilities of all classes in class order."""
+    """A function that writes an answer to standard output or, atomically, to a CSV file."""
     if path is None:
         yield lambda answer: print(line(answer), flush=True)
         return
@@ -297,12 +401,13 @@ def writer(path: Path | None, classnames: Sequence[str]):
         atomic_path(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        rows = csv.DictWriter(file, ["image", "decision", *ranked, "problem", *every], restval="")
+        rows = csv.DictWriter(file, ["image", "decision", *ranked, "problem", *every, UNLIKE], restval="")
         rows.writeheader()
 
         def write(answer: Prediction) -> None:
             cells = [cell for classname, chance in answer.likeliest for cell in (classname, f"{chance:.6f}")]
             row = {"image": answer.image.name, "decision": answer.decision, "problem": answer.problem}
+            row[UNLIKE] = "" if answer.unlike is None else ("no", "yes")[answer.unlike]
             row |= dict(zip(ranked, cells, strict=False)) | dict(
                 zip(every, (f"{chance:.6f}" for chance in answer.chances), strict=False)
             )

@@ -1,15 +1,17 @@
 """Exporting a trained prompt: a folder of three small files that contain nothing of the training images.
 
-prompt.safetensors   what was learned
-config.json          method, options, classes, backbone, image preparation, temperature, versions
+prompt.safetensors   what was learned; mean features of the classes' validation images, to find unlike images
+config.json          method, options, classes, backbone, image preparation, temperature, operating points, versions
 README.md            a model card
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -18,7 +20,13 @@ from ogkd.core.dicom import MIDDLE
 from ogkd.core.network import trouble
 from ogkd.core.places import command
 from ogkd.core.schema import TEXTS, Rule, mismatch, number, one_of, read_record, whole
+from ogkd.evaluation.clinical import SHAPE as OPERATING_POINT
+from ogkd.evaluation.clinical import OperatingPoint
+from ogkd.evaluation.unlike import SHAPE as UNLIKE_SHAPE
+from ogkd.evaluation.unlike import reference
+from ogkd.features.precision import FP32
 from ogkd.models.sources import HUB_MODELS, Repository, from_hub
+from ogkd.predict.operating import Wish
 from ogkd.predict.trained import TrainedPrompt, from_run
 from ogkd.runs.config import defaults
 from ogkd.runs.folder import RESULTS, versions
@@ -26,6 +34,7 @@ from ogkd.runs.ranges import MOST_SHOTS
 from ogkd.runs.registry import method_class
 
 TENSORS, CONFIG, CARD = FILES = ("prompt.safetensors", "config.json", "README.md")
+MEANS = "unlike.means"  # the tensor of mean features of classes (ogkd/evaluation/unlike.py)
 KIND, FORMAT = "trained prompt", 1
 HUB = "hf-hub:"
 IMAGE_KEYS = ("FRAME", "RESIZE", "SIZE", "INTERPOLATION", "TRANSFORMS", "PIXEL_MEAN", "PIXEL_STD", "NO_TRANSFORM")
@@ -41,7 +50,11 @@ SHAPE = {
     "images": dict.fromkeys(IMAGE_KEYS[2:], (str, bool, list)) | {"FRAME?": number(0), "RESIZE?": str},
     "temperature": (number(above=0), None),
     "validation_images": int,
+    "operating_points?": [OPERATING_POINT],
     "sentences": (_SENTENCES, None),
+    "unlike?": (UNLIKE_SHAPE, None),
+    "shots?": int,
+    "seed?": int,
 }
 """The shape of config.json, besides kind and format."""
 PLACES = ("PROMPT_BANK", "GRAPH")  # options that may be a path on the machine where the prompt was trained
@@ -73,12 +86,8 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
     Raises:
         UserError: what the method learned includes a feature of each training image.
     """
+    refuse_training_images(prompt)
     method = method_class(prompt.method)
-    if getattr(method, "keeps_training_images", False):
-        raise UserError(
-            f"What {prompt.method} learns includes a feature of each training image, so it is not exported: use a "
-            "method that learns a prompt or a probe."
-        )
     options = prompt.config["TRAINER"][prompt.method.upper()]
     sentences = prompt.sentences
     if sentences is None and getattr(method, "needs_sentences", False):
@@ -105,7 +114,11 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
         "images": {key: (defaults()["INPUT"] | prompt.config["INPUT"])[key] for key in IMAGE_KEYS},
         "temperature": prompt.temperature,
         "validation_images": prompt.validation_images,
+        "operating_points": [point.as_json() for point in prompt.operating_points],
+        "unlike": prompt.reference and prompt.reference.numbers,
         "sentences": sentences,
+        "shots": prompt.shots,
+        "seed": prompt.seed,
         "versions": versions(),
     }
     if estimator is not None:
@@ -115,10 +128,21 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
         for model, state in prompt.learned.items()
         for name, value in state.items()
     }
+    if prompt.reference is not None:
+        tensors[MEANS] = torch.from_numpy(prompt.reference.means)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / TENSORS) as temporary:
         temporary.write_bytes(save(tensors, metadata={"format": "pt"}))
     write_json(config, folder / CONFIG)
+
+
+def refuse_training_images(prompt: TrainedPrompt) -> None:
+    """Raise UserError if what the method learned includes a feature of each training image."""
+    if getattr(method_class(prompt.method), "keeps_training_images", False):
+        raise UserError(
+            f"What {prompt.method} learns includes a feature of each training image, so it is not exported: use a "
+            "method that learns a prompt or a probe."
+        )
 
 
 def _is_file(value: str) -> bool:
@@ -141,12 +165,17 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
     if config.get("format") != FORMAT:
         raise UserError(f"{path} has the format {config.get('format')}, this version reads {FORMAT}: update it.")
     wrong = mismatch(config, SHAPE)
-    if wrong or len(config["classes"]) != len(config["training_images"]):
-        reason = wrong or "classes and training_images differ in length"
-        raise UserError(f"{path} is corrupt ({reason}): fetch or export it again.")
+    points = [] if wrong else config.get("operating_points", [])
+    if not wrong and len(config["classes"]) != len(config["training_images"]):
+        wrong = "classes and training_images differ in length"
+    if not wrong and not {point["classname"] for point in points} <= {*config["classes"]}:
+        wrong = "operating_points are of other classes"
+    if wrong:
+        raise UserError(f"{path} is corrupt ({wrong}): fetch or export it again.")
     try:
         with safe_open(folder / TENSORS, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        means = tensors.pop(MEANS, None)
         learned: dict[str, dict] = {}
         for name, value in tensors.items():
             model, _, rest = name.partition(".")
@@ -157,6 +186,8 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
             config={
                 "TRAINER": {"NAME": method, method.upper(): config["options"]},
                 "INPUT": {key: images[key] for key in IMAGE_KEYS},
+                "DATASET": {"NUM_SHOTS": config.get("shots", max(config["training_images"]))},
+                "SEED": config.get("seed", -1),
                 "MODEL": {"BACKBONE": {"NAME": config["backbone"]["name"]}},
             },
             classnames=tuple(config["classes"]),
@@ -169,20 +200,25 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
             dataset=config["dataset"],
             prompts_name=config["dataset"],
             sentences=config["sentences"],
+            stored_points=tuple(map(OperatingPoint.from_json, points)),
             origin=Path(origin) if origin is not None and not str(origin).startswith(HUB) else folder,
+            reference=reference(means.numpy(), config["unlike"])
+            if config.get("unlike") and means is not None
+            else None,
         )
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{folder / TENSORS} cannot be read ({first_line(error)}): fetch or export it again.") from None
 
 
 # A whole folder, and the hub
 
 
-def export(run: str | Path, folder: str | Path) -> dict[str, int]:
-    """Write a finished run's prompt with its model card. Returns the size of each file in bytes.
+def export(run: str | Path, folder: str | Path, wish: Wish | None = None) -> dict[str, int]:
+    """Write a finished run's prompt with its model card and, besides the usual ones, the operating point of a wish.
+    Returns the size of each file in bytes.
 
     Raises:
-        UserError: the run has no prompt to export.
+        UserError: the run has no prompt to export, or too few validation images for the wish.
     """
     from ogkd.predict.card import model_card  # loading a prompt does not need its statistics
 
@@ -190,10 +226,32 @@ def export(run: str | Path, folder: str | Path) -> dict[str, int]:
     if run.resolve() == folder.resolve() or (folder / RESULTS).exists() or models_in(folder):
         raise UserError(f"{folder} is a run's folder: export to a different folder.")
     prompt = from_run(run)
+    if wish is not None:
+        prompt = replace(prompt, stored_points=(prompt.operating_point(*wish),))
     write_prompt(prompt, folder)
     with atomic_path(folder / CARD) as temporary:
         temporary.write_text(model_card(prompt, run, read_json(folder / CONFIG)), encoding="utf-8")
     return {name: (folder / name).stat().st_size for name in FILES}
+
+
+def export_onnx(run: str | Path, folder: str | Path) -> Path:
+    """Write a finished run's prompt with the image tower as FOLDER/model.onnx, checked against PyTorch, and return its
+    path.
+
+    Raises:
+        UserError: the run has no prompt that can be written so, see `write_onnx` and `export`.
+    """
+    from ogkd.predict.onnx_file import NAME, require_packages, write_onnx  # loads the model's code
+    from ogkd.predict.predictor import Predictor
+
+    require_packages()
+    prompt = from_run(run)
+    refuse_training_images(prompt)
+    settings = prompt.config["FEATURES"] | {"PRECISION": FP32} if "FEATURES" in prompt.config else {}
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    target = Path(folder) / NAME
+    write_onnx(Predictor(replace(prompt, config=prompt.config | {"FEATURES": settings})), target)
+    return target
 
 
 def push(folder: Path, name: str, public: bool = False) -> str:

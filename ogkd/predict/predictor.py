@@ -4,42 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from scipy.special import softmax
 from yacs.config import CfgNode
 
-from dassl.data.transforms import build_transform
 from ogkd.core import UserError
-from ogkd.core.dicom import MIDDLE
-from ogkd.core.images import read_image
-from ogkd.core.rgb import to_rgb
-from ogkd.features.precision import BF16, FP32, at_precision, has_bf16
-from ogkd.models import FrozenCLIP, available_models
+from ogkd.models import FrozenCLIP
+from ogkd.predict.encoder import Encoder, OneImage
 from ogkd.predict.trained import TrainedPrompt
 from ogkd.runs.config import names_novel_classes
 from ogkd.runs.registry import method_class
-from ogkd.tuning.backbone import load_backbone
 from ogkd.tuning.method import Method
 from ogkd.tuning.teacher import sentences_of
 
-IMAGES_AT_ONCE = {"cuda": 64}
-IMAGES_AT_ONCE_ON_CPU = 8  # more would delay the first answer without making the tower faster
-
 
 class Answers(NamedTuple):
-    """Logits (B, C) and, on request, the logits (B, P, C) of each patch."""
+    """Logits (B, C), on request the logits (B, P, C) of each patch, and features (B, D)."""
 
     logits: np.ndarray
     patch_logits: np.ndarray | None
+    features: np.ndarray
+
+    def of(self, row: int) -> Answers:
+        """Those of one image."""
+        one = slice(row, row + 1)
+        patches = self.patch_logits
+        return Answers(self.logits[one], None if patches is None else patches[one], self.features[one])
 
 
-class Predictor:
+class Predictor(Encoder):
     """Classifies images with a trained prompt. It builds no data set and stores nothing about an image.
 
     classes: class names to use instead of those trained on, if the method can.
@@ -57,14 +54,9 @@ class Predictor:
                 f"What {prompt.method} learned in {prompt.origin} applies only to its classes "
                 f"({', '.join(prompt.classnames)}): leave out --classes."
             )
-        self.frame = cfg.INPUT.FRAME
-        self._check_backbone(cfg.MODEL.BACKBONE.NAME)
+        super().__init__(cfg, prompt)
         self.classnames = prompt.classnames if classes is None else tuple(classes)
-        self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
-        model = load_backbone(cfg.MODEL.BACKBONE.NAME, str(self.device))
-        self._check_weights(model)
-        self.transform: Any = build_transform(cfg, is_train=False)
-        self.method = self._method(cfg, at_precision(model, _precision(cfg.FEATURES.PRECISION, self.device)))
+        self.method = self._method(cfg, self.model)
         self.method.eval()
         with torch.inference_mode():
             self._classify = self.method.classifier()
@@ -85,27 +77,6 @@ class Predictor:
             method.load_learned(prompt.learned[kind.folder], prompt.origin)
         return method
 
-    def _check_backbone(self, name: str) -> None:
-        if name not in available_models() and not name.startswith("hf-hub:") and not Path(name).is_dir():
-            raise UserError(
-                f"The prompt in {self.prompt.origin} was trained with the model folder {self.prompt.backbone}, but "
-                f"{name} does not exist: give its location with --backbone FOLDER."
-            )
-
-    def _check_weights(self, model: FrozenCLIP) -> None:
-        prompt = self.prompt
-        if model.fingerprint != prompt.fingerprint:
-            raise UserError(
-                f"The prompt in {prompt.origin} was trained with weights of {prompt.backbone} with the fingerprint "
-                f"{prompt.fingerprint[:12]}, but those of {model.name} here have {model.fingerprint[:12]}: give the "
-                "model that it was trained with by --backbone NAME_OR_FOLDER."
-            )
-
-    @property
-    def images_at_once(self) -> int:
-        """The default number of images per pass."""
-        return IMAGES_AT_ONCE.get(self.device.type, IMAGES_AT_ONCE_ON_CPU)
-
     @cached_property
     def _classify_patches(self):
         with torch.inference_mode():
@@ -121,41 +92,22 @@ class Predictor:
         """Raise UserError for a method whose classifier does not apply to patches."""
         _ = self._classify_patches
 
-    def view(self, image: Image.Image) -> Image.Image:
-        """The image as the model sees it: resized and cropped."""
-        for step in self.transform.transforms[:2]:
-            image = step(image)
-        return image
-
     @torch.inference_mode()
-    def __call__(self, images: Sequence[Image.Image], patches: bool = False) -> Answers:
-        """The answers for a batch of RGB images, as returned by `read_image`."""
-        batch = torch.stack([self.transform(image) for image in images])
-        features = self.method.encode(batch, patches)
+    def __call__(self, images: Sequence[OneImage], patches: bool = False) -> Answers:
+        """The answers for a batch of images or image files."""
+        features = self.method.encode(self.pixels(images), patches)
         logits = self._classify(features.global_token).float().cpu().numpy()
-        return Answers(logits, self._classify_patches(features).float().cpu().numpy() if patches else None)
+        of_patches = self._classify_patches(features).float().cpu().numpy() if patches else None
+        return Answers(logits, of_patches, features.global_token.float().cpu().numpy())
 
-    def logits(self, images: Sequence[str | Path | Image.Image], batch: int = 0) -> np.ndarray:
+    def logits(self, images: Sequence[OneImage], batch: int = 0) -> np.ndarray:
         """Logits (N, C) of images or image files.
 
         Raises UserError for a file that cannot be read.
         """
         size = batch or self.images_at_once
         pieces = [images[start : start + size] for start in range(0, len(images), size)]
-        return np.concatenate([self([opened(image, self.frame) for image in piece]).logits for piece in pieces])
-
-
-def _precision(precision: str, device: torch.device) -> str:
-    """FEATURES.PRECISION of the run, or fp32 on a device without bf16."""
-    if precision == BF16 and not has_bf16(device):
-        print("Note: the prompt was trained in bf16, which this device lacks: fp32 changes probabilities slightly.")
-        return FP32
-    return precision
-
-
-def opened(image: str | Path | Image.Image, frame: int = MIDDLE) -> Image.Image:
-    """An image, or the image in a file, as 8-bit RGB."""
-    return to_rgb(image) if isinstance(image, Image.Image) else read_image(image, frame)
+        return np.concatenate([self(piece).logits for piece in pieces])
 
 
 def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:

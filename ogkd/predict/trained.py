@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -14,13 +14,17 @@ from yacs.config import CfgNode
 from dassl.config import clean_cfg, get_cfg_default
 from ogkd.core import UserError, find_checkpoint, models_in
 from ogkd.core.torchtools import load_checkpoint
+from ogkd.core.words import listed
 from ogkd.data.given import GivenImages
+from ogkd.evaluation.clinical import OperatingPoint, choose, choose_all
 from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.metrics import TEMPERATURES, fit_temperature
 from ogkd.evaluation.predictions import Predictions
-from ogkd.models import model_named
+from ogkd.evaluation.unlike import Reference
+from ogkd.models import FrozenCLIP, available_models, model_named
+from ogkd.models.configurations import OPENAI_SIZES
 from ogkd.runs.config import check_values, extend_config, merge_plain, plain, trained_on
-from ogkd.runs.folder import RESULTS, VALIDATION
+from ogkd.runs.folder import PREDICTIONS, REFERENCE, RESULTS, VALIDATION
 from ogkd.runs.learned_classes import learned_classes
 from ogkd.runs.records import CONFIG, drawn_images, run_config
 from ogkd.runs.registry import is_built_here
@@ -37,9 +41,11 @@ class TrainedPrompt:
     fingerprint: the fingerprint of the backbone's weights.
     stored_temperature, validation: a temperature fitted earlier, or the validation predictions to fit one to.
     validation_images: the number of validation images.
+    stored_points, tested: operating points chosen earlier, and the test predictions on which a new one is measured.
     prompts_name, sentences: the name of the teacher's sentences, or the sentences themselves, for a method that uses
         them to classify.
     origin: the folder that it was read from.
+    reference: what images are compared with to find those unlike the training images; None if it is not known.
     """
 
     config: dict
@@ -54,15 +60,50 @@ class TrainedPrompt:
     prompts_name: str
     sentences: Mapping[str, list[str]] | None
     origin: Path
+    stored_points: tuple[OperatingPoint, ...] = ()
+    tested: Predictions | Path | None = field(default=None, repr=False)
+    reference: Reference | None = None
 
     @cached_property
     def temperature(self) -> float | None:
         """Divide logits by it for calibrated probabilities. None without validation images, or if there are too few to
         fit it, in which case the best temperature is unbounded."""
-        value, stored = self.stored_temperature, self.validation
-        if value is None and stored is not None:
-            value = fit_temperature(Predictions.load(stored) if isinstance(stored, Path) else stored)
+        value = self.stored_temperature
+        if value is None and (validation := _loaded(self.validation)) is not None:
+            value = fit_temperature(validation)
         return value if value is not None and TEMPERATURES[0] < value < TEMPERATURES[1] else None
+
+    @cached_property
+    def operating_points(self) -> tuple[OperatingPoint, ...]:
+        """The stored ones and, where validation predictions are at hand, those of clinical.LEVELS for each class."""
+        validation = _loaded(self.validation)
+        chosen = choose_all(validation, self._tested_on(validation.classnames)) if validation is not None else ()
+        return tuple({point.key: point for point in (*self.stored_points, *chosen)}.values())
+
+    def operating_point(self, classname: str, wanted: str, level: float) -> OperatingPoint:
+        """The threshold for a wanted sensitivity or specificity for a class, chosen on the validation predictions, or
+        stored.
+
+        Raises:
+            UserError: there is no such class, there are too few validation images, or it is not among those stored.
+        """
+        validation = _loaded(self.validation)
+        if validation is not None:
+            point, tested = choose(validation, classname, wanted, level), self._tested_on(validation.classnames)
+            return point if tested is None else replace(point, test=point.on(tested))
+        stored = {point.key: point for point in self.stored_points}
+        if (classname, wanted, level) not in stored:
+            known = [f"--{kind} {share:g} --for {name!r}" for name, kind, share in stored]
+            raise UserError(
+                f"{self.origin} has no threshold for a {wanted} of {level:g} for {classname!r}; "
+                + (f"it has {listed(known, 8)}." if known else "it has none, as it had too few validation images.")
+            )
+        return stored[classname, wanted, level]
+
+    def _tested_on(self, classnames: tuple[str, ...]) -> Predictions | None:
+        """The test predictions, if they are of these classes; a test of a transfer has those of its target."""
+        tested = _loaded(self.tested)
+        return tested if tested is not None and tested.classnames == classnames else None
 
     @property
     def method(self) -> str:
@@ -71,6 +112,16 @@ class TrainedPrompt:
     @property
     def backbone(self) -> str:
         return self.config["MODEL"]["BACKBONE"]["NAME"]
+
+    @property
+    def shots(self) -> int:
+        """Training images per class that were wanted, -1 for all."""
+        return self.config["DATASET"]["NUM_SHOTS"]
+
+    @property
+    def seed(self) -> int:
+        """The seed of the training; below 0 if there was none or it is not known."""
+        return self.config["SEED"]
 
     def configuration(self, backbone: str = "") -> CfgNode:
         """The configuration of a trainer that classifies with this prompt.
@@ -96,6 +147,24 @@ class TrainedPrompt:
         cfg.DATALOADER.NUM_WORKERS = 0
         cfg.freeze()
         return cfg
+
+    def check_backbone(self, name: str) -> None:
+        """Raise UserError if a model to classify with is a folder or file that does not exist."""
+        known = name in (*available_models(), *OPENAI_SIZES) or name.startswith("hf-hub:")
+        if not known and not Path(name).exists():
+            raise UserError(
+                f"The prompt in {self.origin} was trained with the model folder {self.backbone}, but {name} does not "
+                "exist: give its location with --backbone FOLDER."
+            )
+
+    def check_weights(self, model: FrozenCLIP) -> None:
+        """Raise UserError if a model's weights are not those that the prompt was trained with."""
+        if model.fingerprint != self.fingerprint:
+            raise UserError(
+                f"The prompt in {self.origin} was trained with weights of {self.backbone} with the fingerprint "
+                f"{self.fingerprint[:12]}, but those of {model.name} here have {model.fingerprint[:12]}: give the "
+                "model that it was trained with by --backbone NAME_OR_FOLDER."
+            )
 
 
 def from_run(folder: str | Path) -> TrainedPrompt:
@@ -128,15 +197,19 @@ def from_run(folder: str | Path) -> TrainedPrompt:
         fingerprint=results["fingerprints"].get("weights") or "",
         stored_temperature=None,
         validation=folder / VALIDATION if (folder / VALIDATION).is_file() else None,
-        validation_images=len(split["val"]),
+        validation_images=(results.get("calibration") or {}).get("images", len(split["val"])),
         dataset=Path(name).name,
         prompts_name=Path(name).name,
         sentences=None,
         origin=folder,
+        tested=folder / PREDICTIONS if (folder / PREDICTIONS).is_file() and results.get("split") != "val" else None,
+        reference=Reference.load(folder / REFERENCE),
     )
 
 
-def from_trainer(trainer: ClipTrainer, validation: Predictions | None, origin: Path) -> TrainedPrompt:
+def from_trainer(
+    trainer: ClipTrainer, validation: Predictions | None, reference: Reference | None, origin: Path
+) -> TrainedPrompt:
     """What a trainer on a data set that was passed in has learned so far."""
     dataset = cast(GivenImages, trainer.dm.dataset)
     return TrainedPrompt(
@@ -152,7 +225,12 @@ def from_trainer(trainer: ClipTrainer, validation: Predictions | None, origin: P
         prompts_name=dataset.prompts_name,
         sentences=dataset.sentences if trainer.method.needs_sentences else None,
         origin=origin,
+        reference=reference,
     )
+
+
+def _loaded(predictions: Predictions | Path | None) -> Predictions | None:
+    return Predictions.load(predictions) if isinstance(predictions, Path) else predictions
 
 
 def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

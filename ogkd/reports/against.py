@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ogkd.core import UserError
+from ogkd.core.words import counted
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.metrics import Metric, find
 from ogkd.evaluation.statistics import Friedman, friedman
-from ogkd.reports.cells import Cell
+from ogkd.reports.cells import AnyCell, Cell
 from ogkd.reports.comparisons import Contest, Entry, Paired
 from ogkd.reports.critical_difference import critical_difference_diagram
 from ogkd.reports.render import Row, Table
@@ -83,15 +84,27 @@ def ranks(contest: Contest, metric: str, column: str) -> Friedman | None:
     return friedman(scores, lower_is_better=find(metric).lower_is_better, alpha=ALPHA)
 
 
+def can_be_significant(datasets: int) -> bool:
+    """Whether the Wilcoxon test can reach the level with so many data sets; else its p says nothing."""
+    return 2.0 ** (1 - datasets) < ALPHA
+
+
+def p_cells(paired: Paired | None) -> list[AnyCell]:
+    """The cells of p and of p after Holm's correction; None if no p could be significant."""
+    if paired is None or not can_be_significant(len(paired.by_dataset)):
+        return [None, None]
+    return [Cell(p, decimals=P_DECIMALS) for p in (paired.test.p, paired.test.p_holm)]
+
+
 def what_can_be_shown(datasets: int, comparisons: int) -> str:
     """A sentence on which p values the Wilcoxon test can reach with this many data sets and comparisons."""
-    smallest = min(1.0, 2.0 ** (1 - datasets))
+    sets = counted(datasets, "data set")
+    if not can_be_significant(datasets):
+        return f"There is no p: over {sets} no difference can be significant, however large it is."
+    smallest = 2.0 ** (1 - datasets)
     corrected = min(1.0, smallest * comparisons)
-    sets = f"{datasets} data set{'s' if datasets > 1 else ''}"
     holm = f", {corrected:.2g} after Holm's correction for {comparisons} comparisons" if comparisons > 1 else ""
     start = f"The smallest possible p over {sets} is {smallest:.2g}"
-    if smallest >= ALPHA:
-        return f"{start}, so over data sets no difference can be significant, however large it is."
     if corrected >= ALPHA:
         return f"{start}{holm}, so no difference can be significant: choose fewer methods beforehand."
     return (
@@ -108,15 +121,15 @@ def _summary(columns: Columns, metric: Metric) -> Table:
             test, number = paired.test, len(paired.by_dataset)
             counts = (test.better, number - test.better - test.worse, test.worse)
             cells = [Cell(number, decimals=0), Cell.of(paired.mean), *(Cell(count, decimals=0) for count in counts)]
-            p_values = [Cell(p, decimals=P_DECIMALS) for p in (test.p, test.p_holm)]
-            table.rows.append(Row(f"{column}: {first} minus {second}", [*cells, *p_values]))
+            table.rows.append(Row(f"{column}: {first} minus {second}", [*cells, *p_cells(paired)]))
     most = max(len(paired.by_dataset) for compared in columns.values() for paired in compared.values())
     what, better = in_words(metric, "points"), "lower" if metric.lower_is_better else "higher"
     table.caption = (
         f"{what}, first method minus second; {better} is better. "
-        "Mean over data sets of the paired differences, with its 95 % bootstrap interval over the test images of these "
-        "data sets. Better, ties, worse: on how many data sets. p: exact two-sided Wilcoxon signed-rank test over data "
-        "sets, seeds averaged first; Holm: corrected for the comparisons of a column. "
+        "Mean over data sets of the paired differences, with its 95 % interval over the test images of these "
+        "data sets (their patients, where these are known). Better, ties, worse: on how many data sets. "
+        "p: exact two-sided Wilcoxon signed-rank test over data sets, seeds averaged first; Holm: corrected for the "
+        "comparisons of a column. "
         f"{what_can_be_shown(most, max(map(len, columns.values())))}"
     )
     return table
@@ -152,5 +165,7 @@ def _pair_table(pair: tuple[str, str], columns: Columns, metric: Metric) -> Tabl
     for dataset in sorted(set().union(*of_pair.values())):
         table.rows.append(Row(dataset, [Cell.of(by_dataset.get(dataset)) for by_dataset in of_pair.values()]))
     what = in_words(metric, "points")
-    table.caption = f"{what}, first method minus second, with the 95 % bootstrap interval over test images."
+    table.caption = (
+        f"{what}, first method minus second, with the 95 % interval over test images (patients, where these are known)."
+    )
     return table

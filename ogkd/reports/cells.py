@@ -10,7 +10,7 @@ import numpy as np
 
 from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
-from ogkd.evaluation.doubts import about_run
+from ogkd.evaluation.doubts import calibration_is_trivial, counts_of, doubtful
 from ogkd.evaluation.metrics import compute, find
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.relations import interval, relations
@@ -36,7 +36,7 @@ class Cell:
     @classmethod
     def of(cls, interval: Interval | None, decimals: int | None = None) -> Cell | None:
         """The value of an interval with its bounds; None without one."""
-        return interval and cls(interval.value, interval=interval, decimals=decimals)
+        return cls(interval.value, interval=interval, decimals=decimals) if interval else None
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,11 @@ class Values:
             result = self._cells[key]
         else:
             result = cell([value for run in finished if (value := self.of(run)) is not None])
-        return result and replace(result, doubtful=any(map(about_run, finished)))
+        return result and replace(result, doubtful=any(map(self._doubtful, finished)))
+
+    def _doubtful(self, run: Run) -> bool:
+        """Whether the run is never the best. Answers at chance can be well calibrated without being of any use."""
+        return doubtful(run) or (find(self.metric).inflated and calibration_is_trivial(counts_of(run)[0]))
 
     def of(self, run: Run) -> float | None:
         """The value of one run; None, with a reason in `missing`, if it has none."""

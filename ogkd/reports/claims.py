@@ -12,7 +12,7 @@ from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.metrics import METRICS
 from ogkd.evaluation.statistics import Interval
-from ogkd.reports.against import P_DECIMALS, what_can_be_shown
+from ogkd.reports.against import p_cells, what_can_be_shown
 from ogkd.reports.cells import AnyCell, Cell
 from ogkd.reports.comparisons import Contest, Paired, mean_difference
 from ogkd.reports.render import Row, Table
@@ -75,7 +75,8 @@ def claim_tables(
         raise UserError(f"Nothing can be compared with {method}{f': {notes[0]}' if notes else '.'}")
     tables[0].caption += (
         " Means over data sets of the paired differences, method minus other, on the same test images with the same "
-        "seeds, with their 95 % bootstrap intervals over test images. p: Wilcoxon signed-rank test over data sets, "
+        "seeds, with their 95 % intervals over test images (patients, where these are known). "
+        "p: Wilcoxon signed-rank test over data sets, "
         "Holm: corrected for the methods compared. "
         + what_can_be_shown(max(len(table.datasets) for table in tables), len(rivals))
     )
@@ -90,8 +91,7 @@ def _table(title: str, metric: str, columns: dict[str, Differences]) -> Table:
     for rival in dict.fromkeys(rival for of_rivals in columns.values() for rival in of_rivals):
         cells: list[AnyCell] = []
         for paired in (of_rivals.get(rival) for of_rivals in columns.values()):
-            p = Cell(paired.test.p_holm, decimals=P_DECIMALS) if paired else None
-            cells += [Cell.of(paired and paired.mean), p]
+            cells += [Cell.of(paired.mean if paired else None), p_cells(paired)[1]]
         table.rows.append(Row(rival, cells))
     table.datasets = _most(paired for of_rivals in columns.values() for paired in of_rivals.values())
     unit = " in points" if entry.unit == "%" else ""

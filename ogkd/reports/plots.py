@@ -13,7 +13,7 @@ from ogkd.core import UserError, atomic_path
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.metrics import find
 from ogkd.reports.cells import Cell
-from ogkd.reports.tables import TABLES
+from ogkd.reports.tables import TABLES, led_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,7 +82,8 @@ def _lines(runs: Sequence[Run], option: str, metric: str) -> dict[str, dict[floa
         tables = make(at_value[value], metric)
         if len(tables) != 1 or len(tables[0].rows) != 1:
             raise UserError(f"The runs of {option} {value:g} differ in more than that: draw one configuration.")
-        for name, cell in zip(tables[0].headers[1:], tables[0].rows[0].cells, strict=True):
+        table = led_by(tables[0], False)
+        for name, cell in zip(table.headers[1:], table.rows[0].cells, strict=True):
             if cell:
                 lines.setdefault(name, {})[value] = cell
     return lines

@@ -54,7 +54,9 @@ class Table:
 
     ranked: whether a column has a best cell: the highest, or with `lower`, for all columns or for each, the lowest.
     decimals: digits after the decimal point, for display and ranking.
-    caption: what the cells show. footnotes: important remarks on cells, printed below the caption.
+    caption: what the cells show. sample: on how many images of how many patients, as a sentence. footnotes: important
+        remarks on cells, printed below the caption.
+    balanced: whether columns of balanced accuracy lead, one before each column of accuracy (see `led_by`).
     notes: remarks on the runs, printed separately from the table.
     datasets: the data sets of the cells.
     """
@@ -66,6 +68,8 @@ class Table:
     lower: bool | Sequence[bool] = False
     decimals: int = 2
     caption: str = ""
+    sample: str = ""
+    balanced: bool = False
     footnotes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     datasets: tuple[str, ...] = ()
@@ -86,8 +90,8 @@ class Table:
         return result
 
     def remarks(self) -> list[str]:
-        """The caption and the footnotes."""
-        return [sentence for sentence in (self.caption, *self.footnotes) if sentence]
+        """The caption, the sample and the footnotes."""
+        return [sentence for sentence in (self.caption, self.sample, *self.footnotes) if sentence]
 
 
 def text(cell: AnyCell, decimals: int = 2) -> str:

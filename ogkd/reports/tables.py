@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
-from ogkd.evaluation.doubts import about_run
+from ogkd.evaluation.doubts import about_run, counts_of, imbalanced
+from ogkd.evaluation.limits import MEANINGLESS, meaningless
 from ogkd.evaluation.methods import order
 from ogkd.evaluation.metrics import Metric, find
+from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import Cell, Values, cell, combined, harmonic_mean, mean
 from ogkd.reports.render import Row, Table
 from ogkd.reports.variants import KINDS, Variant, by_shots, column_of, shots_name, variants
 
 HM_OF_MEANS, MEAN_OF_HM = "HM of means", "mean of HM"  # the two averages of HM
 DISPERSION = "mean ± population standard deviation over seeds"
-INTERVALS = "mean over seeds with its 95 % bootstrap interval over test images"
+INTERVALS = "mean over seeds with its 95 % interval"
+BALANCED = "balanced, "  # begins the header of a column of balanced accuracy beside one of accuracy
 
 
 def base2new_tables(
@@ -26,7 +31,8 @@ def base2new_tables(
 
     All runs must have the same backbone; base and novel in a row have the same configuration, data and weights. Runs of
     other protocols are ignored. Runs that diverged are left out of means: a footnote lists them, and a cell without
-    other runs says so. `intervals`: show intervals over test images instead of the deviation over seeds.
+    other runs says so. `intervals`: show intervals over test images (patients, where they are known) instead of the
+    deviation over seeds. Where classes are imbalanced, columns of balanced accuracy lead a table of accuracies.
 
     Raises:
         UserError: there are several backbones, or the metric is unknown.
@@ -78,6 +84,7 @@ def _tables(
     rows: the runs of each column of a variant.
     """
     values, tables = Values(metric.name, intervals), dict[str, Table]()
+    balanced = Values("balanced_accuracy", intervals)
     more = [*(["HM"] if protocol == "base2new" and has_hm(metric) else []), *(["seconds"] if seconds else [])]
     for variant, columns in rows:
         headers = ["method", *columns, *more]
@@ -95,14 +102,102 @@ def _tables(
             )
     for dataset, table in tables.items():
         several = any(cell and cell.seeds > 1 for row in table.rows for cell in row.cells)
-        spread = f", {INTERVALS}" if intervals else f", {DISPERSION}" if several else ""
-        table.caption = f"{in_words(metric)}{spread}."
+        columns = {header: [run for row in table.rows for run in row.runs.get(header, ())] for header in table.headers}
+        every = [run for runs in columns.values() for run in runs]
+        over = f"{INTERVALS} over {sampled(every)}"
+        spread = f", {over}" if intervals else f", {DISPERSION}" if several else ""
+        table.caption, table.sample = f"{in_words(metric)}{spread}.", tested_on(columns)
+        table.footnotes += meaningless(every)
         table.ranked, table.datasets = [name != "seconds" for name in table.headers[1:]], (dataset,)
         table.lower, table.decimals = metric.lower_is_better, decimals(metric)
+        if metric.name == "accuracy":
+            if any(imbalanced(counts_of(run)[0]) for run in every):
+                tables[dataset] = table = _led_by_balanced_accuracy(table, columns, balanced)
+            table.footnotes += _below_the_commonest(table, columns)
     ordered = [tables[dataset] for dataset in sorted(tables)]
     for table in ordered[:1]:
-        table.notes += notes + values.notes() + _uneven(rows)
+        table.notes += notes + values.notes() + balanced.notes() + _uneven(rows)
     return ordered
+
+
+def _led_by_balanced_accuracy(table: Table, columns: dict[str, list[Run]], values: Values) -> Table:
+    """The table with a column of balanced accuracy, which decides what is best, before each column of accuracy."""
+    for row in table.rows:
+        cells = [values.cell(row.runs[header]) if header in row.runs else None for header in table.headers[1:]]
+        if "HM" in table.headers:
+            cells[2] = combined(harmonic_mean, *cells[:2])
+        row.cells = list(chain.from_iterable(zip(cells, row.cells, strict=True)))
+    headers = list(chain.from_iterable((f"{BALANCED}{header}", header) for header in table.headers[1:]))
+    table = replace(
+        table, balanced=True, headers=[table.headers[0], *headers], ranked=[True, False] * (len(headers) // 2)
+    )
+    if table.headers[-1] == "seconds":
+        table = _without(table, [f"{BALANCED}seconds"])
+    shares = {text for runs in columns.values() for run in runs[:1] if (text := _commonest(run))}
+    table.caption += (
+        f" Balanced accuracy, the mean over classes of the share of their images that are answered correctly, decides "
+        f"what is best, since classes are imbalanced: {'; '.join(sorted(shares))}."
+    )
+    return table
+
+
+def led_by(table: Table, balanced: bool) -> Table:
+    """The table with its columns of balanced accuracy, under the headers of those of accuracy, or with the latter only.
+
+    A table without columns of balanced accuracy is as it was.
+    """
+    if not table.balanced:
+        return table
+    led = [header for header in table.headers[1:] if header.startswith(BALANCED)]
+    if not balanced:
+        accuracy = _without(table, led)
+        return replace(accuracy, ranked=[header != "seconds" for header in accuracy.headers[1:]], balanced=False)
+    result = _without(table, [header for header in table.headers[1:] if header not in led])
+    return replace(result, headers=[header.removeprefix(BALANCED) for header in result.headers], balanced=False)
+
+
+def _without(table: Table, headers: Sequence[str]) -> Table:
+    """The table without the columns with these headers."""
+    places = [place for place, header in enumerate(table.headers[1:]) if header not in headers]
+    return replace(
+        table,
+        headers=[table.headers[0], *(table.headers[1:][place] for place in places)],
+        rows=[replace(row, cells=[row.cells[place] for place in places]) for row in table.rows],
+        ranked=[table.ranked[place] for place in places],
+    )
+
+
+def _commonest(run: Run) -> str:
+    """The commonest class of a run's test images: "98.0 % of the images are normal"."""
+    counts, names = counts_of(run)
+    images = [sum(row) for row in counts]
+    if not sum(images):
+        return ""
+    return f"{100 * max(images) / sum(images):.1f} % of the images are “{names[images.index(max(images))]}”"
+
+
+def _below_the_commonest(table: Table, columns: dict[str, list[Run]]) -> list[str]:
+    """Sentences on columns whose best method is right less often than always naming the commonest class would be."""
+    sentences = []
+    leading, accuracies = led_by(table, True), led_by(table, False)
+    for place, header in enumerate(accuracies.headers[1:]):
+        counts, names = next((found for run in columns.get(header, ()) if (found := counts_of(run))[0]), ([], []))
+        images = [sum(row) for row in counts]
+        rows = zip(leading.rows, accuracies.rows, strict=True)
+        cells = [(led.cells[place], row.cells[place], row.name) for led, row in rows]
+        sound = [(led.mean, cell.mean, name) for led, cell, name in cells if led and cell and not led.doubtful]
+        every = sound or [(cell.mean, cell.mean, name) for _, cell, name in cells if cell]
+        _, value, name = max(every, default=(0.0, 0.0, ""))
+        if not name or sum(map(bool, images)) < 2:
+            continue
+        share = 100 * max(images) / sum(images)
+        if round(value, table.decimals) <= round(share, table.decimals):
+            which = "the best" if sound else "no method is better than one answer for all images; the most accurate"
+            sentences.append(
+                f"{header}: {which}, {name}, is right on {value:.1f} % of the images; always answering "
+                f"“{names[images.index(max(images))]}” would be right on {share:.1f} %."
+            )
+    return sentences
 
 
 def in_words(metric: Metric, percent: str = "%") -> str:
@@ -127,14 +222,17 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
     """
     if not tables:
         raise UserError("There are no tables to average: no run of this protocol is finished.")
+    tables = [led_by(table, False) for table in tables]
     rows = {row.key: row for table in tables for row in table.rows}
     needed = {key for key in rows if not key[1]} or set(rows)
     complete = [t for t in tables if {row.key for row in t.rows} >= needed and t.headers == tables[0].headers]
     by_key = [{row.key: row for row in table.rows} for table in complete]
     shared = [key for key in rows if by_key and all(key in of_table for of_table in by_key)]
-    result = replace(tables[0], title=f"average {protocol}", rows=[], footnotes=[], notes=[])
-    what = tables[0].caption.partition(",")[0].rstrip(".")
-    spread = " with 95 % bootstrap intervals over their test images" if INTERVALS in tables[0].caption else ""
+    limits = list(dict.fromkeys(note for table in tables for note in table.footnotes if note == MEANINGLESS))
+    result = replace(tables[0], title=f"average {protocol}", rows=[], sample="", footnotes=limits, notes=[])
+    what = re.split(r"[,.]", tables[0].caption, maxsplit=1)[0]
+    overs = dict.fromkeys(re.findall(rf"{INTERVALS} over ([\w ]+)", " ".join(table.caption for table in tables)))
+    spread = f" with 95 % intervals over their {' or '.join(overs)}" if overs else ""
     sets = f"{len(complete)} data set{'s' if len(complete) != 1 else ''}"
     result.caption = f"{what}, means over {sets}{spread}."
     result.datasets = tuple(name for table in complete for name in table.datasets)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from ogkd.data.duplicates import overlap
 from ogkd.evaluation.collect import Run, runs_in
+from ogkd.evaluation.limits import meaningless
 from ogkd.evaluation.metrics import find
 from ogkd.evaluation.statistics import LEVEL
+from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import Cell, Values
 from ogkd.reports.render import Row, Table, document
 from ogkd.reports.tables import DISPERSION, decimals, footnotes, in_words, of_kinds
@@ -51,18 +53,19 @@ def transfer_tables(runs: Sequence[Run], metric: str = "accuracy") -> list[Table
             ranked=[True, False, False], lower=measured.lower_is_better, decimals=decimals(measured),
         )  # fmt: skip
         of_rows, conflicts = variants([run for run in chosen if (run.source, run.dataset, run.shots) == route])
-        notes, images = notes + conflicts, set[int]()
+        notes += conflicts
         for variant in of_rows:
             whole = intervals.cell(variant.runs)
             interval = whole.interval if whole and whole.seeds == len(variant.runs) else None
             ends = [Cell(interval.low), Cell(interval.high)] if interval else [None, None]
-            images |= {run.results["num_test"] for run in variant.runs if interval and "num_test" in run.results}
             table.rows.append(Row(variant.name, [means.cell(variant.runs), *ends], variant.method, variant.key))
             table.footnotes += footnotes(variant.name, target, variant.runs)
-        on = f" on {images.pop()} test images" if len(images) == 1 else ""
         several = any(len(variant.runs) > 1 for variant in of_rows)
         seeds = f", {DISPERSION}, with the mean's" if several else ", with its"
-        table.caption = f"{in_words(measured)}{on}{seeds} {percent} bootstrap interval over images."
+        of_route = [run for variant in of_rows for run in variant.runs]
+        table.caption = f"{in_words(measured)}{seeds} {percent} interval over {sampled(of_route)}."
+        table.sample = tested_on({target: of_route})
+        table.footnotes += meaningless(of_route)
         tables.append(table)
     for table in tables[:1]:
         table.notes += notes + list(dict.fromkeys(means.notes() + intervals.notes()))

@@ -67,6 +67,8 @@ def extend_config(cfg: CfgNode) -> None:
     cfg.OPTIM.WARMUP_TYPE = "constant"
     cfg.OPTIM.WARMUP_CONS_LR = 1e-5
 
+    cfg.TEST.CALIBRATE_ON = "auto"  # validation images for temperature and thresholds, see ogkd/data/biomedical.py
+
     cfg.TRAIN.RESEED_EPOCHS = True
     cfg.TRAIN.PRINT_FREQ = 5
     cfg.TRAIN.CHECKPOINT_FREQ = 1

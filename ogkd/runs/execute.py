@@ -20,13 +20,16 @@ from ogkd.core.seeds import seeded
 from ogkd.core.torchtools import collect_env_info, set_random_seed
 from ogkd.data.patients import read_patients
 from ogkd.data.same_classes import places
+from ogkd.evaluation.limits import is_phantom
 from ogkd.evaluation.predictions import Predictions, numbered
+from ogkd.evaluation.tested import sample
+from ogkd.evaluation.unlike import Reference, fit
 from ogkd.models.errors import MissingWeights
 from ogkd.runs.config import Configuration, resolve
 from ogkd.runs.fingerprints import relative
 from ogkd.runs.folder import RunFolder
 from ogkd.runs.learned_classes import learned_otherwise, with_learned_classes
-from ogkd.runs.notes import data_notes, data_warnings, is_phantom
+from ogkd.runs.notes import data_notes, data_warnings
 from ogkd.runs.ready import with_remedy
 from ogkd.runs.spec import RunSpec
 from ogkd.tuning.clip_trainer import ClipTrainer
@@ -136,13 +139,15 @@ def _train_and_test(
             if not trainer.evaluator.has_results:
                 trainer.test()
     if not spec.eval_only:
-        folder.write_validation(validation_predictions_of(trainer))
+        validated, reference = validated_by(trainer)
+        folder.write_validation(validated, len(dataset_of(trainer).val or ()), reference)
     if isinstance(trainer, ClipTrainer):
         phases.record.update(trainer.phases.record)
     predictions = predictions_of(trainer)
     results = folder.write_results(trainer, predictions, phases, time.perf_counter() - started)
     if len(predictions.classnames) < trainer.num_classes:
         print(f"=> among the {len(predictions.classnames)} classes of {results['dataset']}: {results['accuracy']:.1f}%")
+    print(f"=> tested on {sample(results)}")
     print(f"* expected calibration error: {results['expected_calibration_error']:.1f}%")
     for note in results["notes"]:
         print(f"Note: {note}")
@@ -197,16 +202,23 @@ def class_names(trained: Sequence[str], tested: Mapping[int, str], columns: int)
     return [known.get(column) or f"class {column}" for column in range(columns)]
 
 
-def validation_predictions_of(trainer: SimpleTrainer) -> Predictions | None:
-    """The logits of the validation images, for fitting a temperature. Random states are left unchanged.
+@torch.no_grad()
+def validated_by(trainer: SimpleTrainer) -> tuple[Predictions | None, Reference | None]:
+    """The logits of the validation images, for temperature and thresholds, and what other images are compared with to
+    find those unlike them: of those that the data set has for calibration, else of the drawn ones. Random states are
+    left unchanged.
 
     None without validation images, and for a trainer that is not built on ClipTrainer.
     """
     if not isinstance(trainer, ClipTrainer) or trainer.val_loader is None:
-        return None
-    with seeded(0):
-        logits, labels = map(torch.cat, zip(*trainer.logits_of("val"), strict=True))
+        return None, None
     dataset = trainer.dm.dataset
-    images = tuple(relative(item.impath, dataset) for item in dataset.val or ())
+    items = getattr(dataset, "calibration", None)
+    with seeded(0):
+        batches = list(trainer.tested_features("calibration" if items else "val"))
+        logits, labels = map(torch.cat, zip(*trainer.classified(batches), strict=True))
+    tokens = torch.cat([of_batch for of_batch, _ in batches]).float().cpu().numpy()
+    numbers = labels.cpu().numpy()
+    images = tuple(relative(item.impath, dataset) for item in items or dataset.val or ())
     names, groups = tuple(dataset.classnames), groups_of(images, dataset)
-    return Predictions(images, labels.cpu().numpy(), logits.float().cpu().numpy(), names, groups)
+    return Predictions(images, numbers, logits.float().cpu().numpy(), names, groups), fit(tokens, numbers)

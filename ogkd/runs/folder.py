@@ -20,11 +20,13 @@ from ogkd.core.hashes import text_hash
 from ogkd.core.locks import locked
 from ogkd.core.phases import Phases
 from ogkd.core.words import listed
+from ogkd.evaluation.clinical import calibrated_on
 from ogkd.evaluation.collect import DIVERGED, read_results
-from ogkd.evaluation.doubts import doubts
+from ogkd.evaluation.doubts import about_probabilities, doubts
 from ogkd.evaluation.metrics import summary
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.protocol import PLACES
+from ogkd.evaluation.unlike import Reference
 from ogkd.runs import fingerprints
 from ogkd.runs.config import Configuration, flat, names_novel_classes, tested_on
 from ogkd.runs.fingerprints import relative
@@ -36,7 +38,7 @@ from ogkd.tuning.clip_trainer import ClipTrainer
 
 FORMAT = 2
 RESULTS, PREDICTIONS = "results.json", "predictions.npz"
-VALIDATION = "val_predictions.npz"
+VALIDATION, REFERENCE = "val_predictions.npz", "val_reference.npz"
 FINGERPRINTS, LOCK = "fingerprints.json", ".lock"
 START_AGAIN = "add --rerun to start it again, or choose another output folder (OUTPUT, --output-dir)"
 LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "transformers")
@@ -62,6 +64,7 @@ class RunFolder:
         self.log_path = self.path / "log.txt"
         self.fingerprints: fingerprints.Fingerprints = {}
         self.notes = notes(configuration)  # for readers of its results, one sentence each
+        self.calibration: dict[str, int] | None = None  # how many validation images are predicted, and how many drawn
         self.warnings: list[str] = []  # doubts about the result, besides those about the predictions
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
@@ -145,7 +148,7 @@ class RunFolder:
     def clear(self) -> None:
         """Remove the run's files so that it starts again. Results are removed first, so that a process killed in
         between does not leave an apparently finished run. Logs and files from elsewhere stay."""
-        files = [self.path / name for name in (RESULTS, DIVERGED, PREDICTIONS, VALIDATION, SPLIT)]
+        files = [self.path / name for name in (RESULTS, DIVERGED, PREDICTIONS, VALIDATION, REFERENCE, SPLIT)]
         if not self.spec.eval_only:  # whose checkpoint may be in the same folder
             for model in models_in(self.path):
                 files += [*checkpoints_in(model).values(), model / BEST, model / "checkpoint"]
@@ -205,10 +208,16 @@ class RunFolder:
         crops = f"{features.CROPS} crops of each training image, encoded once" if features.CROPS else "new crops"
         return {PUBLISHED: "", FAST: f"{preset} ({crops}, towers in {features.PRECISION})"}.get(preset, preset)
 
-    def write_validation(self, predictions: Predictions | None) -> None:
-        """Write val_predictions.npz, if there are validation predictions."""
-        if predictions is not None:
-            predictions.save(self.path / VALIDATION)
+    def write_validation(self, predictions: Predictions | None, drawn: int, reference: Reference | None) -> None:
+        """Write val_predictions.npz and val_reference.npz, if there are validation images; `drawn`: how many of them
+        were drawn for training."""
+        if reference is not None:
+            reference.save(self.path / REFERENCE)
+        if predictions is None:
+            return
+        predictions.save(self.path / VALIDATION)
+        self.calibration = {"images": len(predictions), "drawn": drawn}
+        print(f"Temperature and thresholds are fitted to {calibrated_on(**self.calibration)}.")
 
     def checkpoint_fingerprint(self) -> str | None:
         """Hash of the checkpoint files in --model-dir; None if there are none."""
@@ -223,6 +232,7 @@ class RunFolder:
         measured, training = summary(predictions), trainer._mean_losses or None
         trained = None if self.cfg.DATASET.TEST_ON else getattr(trainer, "num_classes", None)
         about = doubts(measured["confusion_matrix"], predictions.classnames, training, trained)
+        about += about_probabilities(predictions.probabilities)
         measured |= {"training": training, "warnings": [*self.warnings, *about]}
         results = self._record(trainer, measured, phases, seconds)
         write_json(results, self.path / RESULTS)
@@ -258,6 +268,7 @@ class RunFolder:
             "split": cfg.TEST.SPLIT,
             "settings": cfg.SETTINGS,
             "changed": self.configuration.changed,
+            "calibration": self.calibration,
             **measured,
             "notes": self.notes,
             "seconds": seconds,

@@ -9,18 +9,17 @@ from ogkd.core.places import command
 from ogkd.core.words import counted
 from ogkd.data.catalogue import load
 from ogkd.data.duplicates import identical
+from ogkd.evaluation.limits import MEANINGLESS, is_phantom
 from ogkd.runs.config import Configuration
 from ogkd.runs.registry import register_everything
-
-PHANTOM_BACKBONE = "PhantomCLIP"
 
 
 def notes(configuration: Configuration) -> list[str]:
     """Notes for readers of a run's results, one sentence each."""
     cfg = configuration.cfg
     facts = load().find(cfg.DATASET.NAME)
-    note = phantom_note(cfg.MODEL.BACKBONE.NAME)
-    sentences = [note] if note and not (facts and facts.generator) else []
+    knows = not is_phantom(cfg.MODEL.BACKBONE.NAME) or (facts and facts.generator)
+    sentences = [] if knows else [MEANINGLESS]
     names = {("TRAINER", cfg.TRAINER.NAME): "The trainer", ("DATASET", cfg.DATASET.NAME): "The data set"}
     for (kind, name), place in register_everything().replaced.items():
         if (kind, name) in names:
@@ -57,15 +56,3 @@ def data_warnings(trainer: TrainerBase) -> list[str]:
     number = getattr(getattr(manager, "opened", None), "blank", 0)
     blank = [f"{counted(number, 'of the images is', 'of the images are')} blank (see {command('check-data')})"]
     return [*getattr(getattr(manager, "dataset", None), "warnings", ()), *(blank if number else ())]
-
-
-def is_phantom(backbone: str) -> bool:
-    """Whether a backbone, a name or a folder, is the bundled model."""
-    return Path(backbone).name.lower() == PHANTOM_BACKBONE.lower()
-
-
-def phantom_note(backbone: str) -> str:
-    """A warning about what the bundled model cannot do; "" for other models."""
-    if not is_phantom(backbone):
-        return ""
-    return f"{PHANTOM_BACKBONE} knows only the synthetic images of Phantom: on other images its answers mean nothing."

@@ -10,7 +10,7 @@ from ogkd.core import UserError
 from ogkd.core.places import command
 from ogkd.data.catalogue import config_name, load
 from ogkd.evaluation.collect import DIVERGED, RESULTS, Run, runs_in
-from ogkd.evaluation.methods import named
+from ogkd.evaluation.methods import expanded
 from ogkd.evaluation.protocol import BASE2NEW_SHOTS
 from ogkd.runs.protocols import TRANSFER, Job, Places, cannot_transfer, is_there, job, takes_part
 
@@ -33,7 +33,7 @@ def plan(
         job(protocol, method, dataset, number, seed, places, pairs)
         for dataset in dict.fromkeys(map(config_name, datasets))
         if takes_part(protocol, dataset)
-        for method in dict.fromkeys(map(named, methods))
+        for method in expanded(methods)
         for number in ([BASE2NEW_SHOTS] if protocol == "base2new" else shots)
         for seed in seeds
     ]
@@ -79,7 +79,7 @@ def transfer_plan(
     jobs: list[Job] = []
     left_out: list[str] = []
     for source in dict.fromkeys(source for source, _ in routes):
-        for method in dict.fromkeys(map(named, methods)):
+        for method in expanded(methods):
             targets = [target for start, target in routes if start == source]
             learned = job("few_shot", method, source, shots[0], seeds[0], places, pairs).specs[0]
             if not names_novel_classes(resolve(learned).cfg):

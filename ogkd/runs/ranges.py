@@ -108,4 +108,5 @@ RANGES = {
     "TRAIN.COUNT_ITER": one_of("train_x", "train_u", "smaller_one"),
     "TEST.SPLIT": one_of("test", "val"),
     "TEST.FINAL_MODEL": one_of("last_step", "best_val"),
+    "TEST.CALIBRATE_ON": one_of("auto", "drawn", "all"),
 }

@@ -108,7 +108,9 @@ class ClipTrainer(TrainerX):
         self.classnames = list(self.dm.dataset.classnames)
         with self.phases("build method"):
             self.method = method(self.options, self.clip_model, self.classnames, self.sentences, cache)
-        self.task = Task(cfg, self.dm, self.clip_model, cache, self.phases, lambda: self.epoch, self.section())
+        self.task = Task(
+            cfg, self.dm, self.clip_model, cache, self.phases, lambda: self.epoch, self.section(), method.projected
+        )
         reached = method.frozen_images and method.shares_crops and method.views == 1
         if cfg.FEATURES.CROPS and not reached and cfg.get("SETTINGS") != "fast":  # which is for any method
             print(f"Note: FEATURES.CROPS has no effect on {method.title or method.__name__}, which does not use them.")
@@ -234,17 +236,21 @@ class ClipTrainer(TrainerX):
 
     @torch.no_grad()
     def logits_of(self, split: str) -> list[tuple[Tensor, Tensor]]:
-        """Logits (B, C) and labels (B,) of the batches of "val" or "test"."""
-        self.set_model_mode("eval")
-        batches = self._tested_features(split)
+        """Logits (B, C) and labels (B,) of the batches of "val", "test" or "calibration"."""
+        return self.classified(self.tested_features(split))
+
+    @torch.no_grad()
+    def classified(self, batches: Iterable[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+        """Logits (B, C) and labels (B,) of batches of global tokens."""
         with self.phases("test"):
             classify = self.method.classifier()
             return [(self._check_logits(classify(features)), label) for features, label in batches]
 
-    def _tested_features(self, split: str) -> Iterable[tuple[Tensor, Tensor]]:
-        """Global tokens (B, D) and labels (B,) by the batch."""
+    def tested_features(self, split: str) -> Iterable[tuple[Tensor, Tensor]]:
+        """Global tokens (B, D) and labels (B,) of the batches of a split, as in `logits_of`."""
+        self.set_model_mode("eval")
         if not self.method.frozen_images:
-            return self._changed_features(self.val_loader if split == "val" else self.test_loader, split)
+            return self._changed_features(self.task.loader_of(split), split)
         features, labels = self.task.validation_set if split == "val" else self.task.features_of(split)
         size = self.cfg.DATALOADER.TEST.BATCH_SIZE
         return progress(batches_of(features, labels, size), "test", total=-(-len(labels) // size), unit="batch")

@@ -18,6 +18,7 @@ class FeatureMethod(Method):
     Such a method classifies only the classes that it was trained on; it has no head for novel ones.
     """
 
+    groups: tuple[str, ...] = ("adapter",)
     has_novel_head = False
     shares_crops = False  # it encodes its views once, or draws them as the published adapters do
     draws_each_epoch = False  # does it learn from new views of the images in each epoch?

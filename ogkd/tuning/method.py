@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -46,14 +46,18 @@ class Method(nn.Module):
     title = ""  # the name in tables and text; default: the class's name
     paper = ""  # arXiv number
     row = 1000  # position in tables: smaller numbers come first
+    groups: tuple[str, ...] = ()  # of ogkd.evaluation.methods.GROUPS, by which commands take many methods at once
     options: Any = Options()  # of the class: Options; of an instance: their values
     folder = "method"  # a run's folder of checkpoints; the submodule of this name is saved under its own names
 
     has_novel_head = True  # can it classify into classes that it was not trained on?
     needs_sentences = False  # does it use the teacher's sentences to classify, not only to learn?
+    texts_per_image = False  # does it classify each image by texts of its own?
     keeps_training_images = False  # do its parameters hold a feature of each training image?
+    compares_tokens = False  # does `classifier` compare a token with text features, so that it applies to patches too?
 
     frozen_images = True  # does the image tower stay as it is? Then features are cached, see `losses`
+    projected = True  # are tokens of `encode` projected and normalised? Without, a FeatureMethod gets them before that
     uses_patches = False  # do training batches need patch tokens?
     views = 1  # views of each training image in a batch, see `losses`
     shares_crops = True  # can epochs share FEATURES.CROPS crops? Only with `frozen_images`
@@ -169,7 +173,7 @@ class Method(nn.Module):
     def encode(self, images: Tensor, patches: bool = False) -> ImageFeatures:
         """Tokens of images (B, 3, H, W) as `classifier` and `patch_classifier` take them, normalised by default. A
         method with `frozen_images` leaves this as it is."""
-        return encode_images(self.clip_model, images, patches)
+        return encode_images(self.clip_model, images, patches, self.projected)
 
     def classifier(self) -> Callable[[Tensor], Tensor]:
         """A function from global tokens of `encode` (B, D) to logits (B, C)."""
@@ -178,7 +182,10 @@ class Method(nn.Module):
     def patch_classifier(self) -> Callable[[ImageFeatures], Tensor] | None:
         """A function from the output of `encode` with patches to each patch's logits (B, P, C); None for a method that
         does not compare tokens with text features."""
-        return None
+        if not self.compares_tokens:
+            return None
+        classify = self.classifier()
+        return lambda features: classify(cast(Tensor, features.patch_tokens))
 
     # What is saved: the names in checkpoints are those inside the submodule `folder`
 

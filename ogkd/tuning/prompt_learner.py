@@ -12,6 +12,7 @@ from yacs.config import CfgNode
 from ogkd.core import UserError
 from ogkd.data.names import class_words
 from ogkd.models import FrozenCLIP
+from ogkd.tuning.calibration import CALIBRATION_OPTIONS
 from ogkd.tuning.options import Option, Options
 from ogkd.tuning.templates import check_distinct
 
@@ -19,12 +20,15 @@ POSITIONS = ("end", "middle", "front")
 MOST_CONTEXT = 1000  # more than any text tower can read
 
 
-PROMPT_OPTIONS = Options(
-    N_CTX=Option(4, "number of context vectors", least=1, most=MOST_CONTEXT),
-    CTX_INIT=Option("a photo of a", 'words they start from; "" starts them at random'),
-    CSC=Option(False, "class-specific contexts, which always start at random"),
-    CLASS_TOKEN_POSITION=Option("end", "position of the class name", choices=POSITIONS),
-    TEXT_DROPOUT=Option(0.0, "dropout rate of the student's text tower in training", least=0, below=1),
+PROMPT_OPTIONS = (
+    Options(
+        N_CTX=Option(4, "number of context vectors", least=1, most=MOST_CONTEXT),
+        CTX_INIT=Option("a photo of a", 'words they start from; "" starts them at random'),
+        CSC=Option(False, "class-specific contexts, which always start at random"),
+        CLASS_TOKEN_POSITION=Option("end", "position of the class name", choices=POSITIONS),
+        TEXT_DROPOUT=Option(0.0, "dropout rate of the student's text tower in training", least=0, below=1),
+    )
+    | CALIBRATION_OPTIONS
 )
 """The options of every method that learns a prompt."""
 

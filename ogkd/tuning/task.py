@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 from dassl.data.data_manager import build_data_loader
+from dassl.data.datasets import Datum
 from ogkd.core import UserError
 from ogkd.core.phases import Phases
 from ogkd.core.seeds import derived_seed
@@ -32,7 +33,8 @@ class Task:
     """The images of a run and the loaders over them, for `Method.prepare`, `train_loader`, `fit` and `finish`.
 
     cfg: the run's configuration. manager: Dassl's DataManager. epoch: returns the current epoch, from 0.
-    phases: `with task.phases("fit"):` adds a part to the times that a run reports.
+    phases: `with task.phases("fit"):` adds a part to the times that a run reports. projected: see `Method.projected`;
+    without, features (N, D) are tokens of width vision_width, not normalised.
     """
 
     def __init__(
@@ -44,9 +46,10 @@ class Task:
         phases: Phases,
         epoch: Callable[[], int],
         section: str,
+        projected: bool = True,
     ) -> None:
         self.cfg, self.manager, self.model, self.cache, self.phases = cfg, manager, model, cache, phases
-        self.epoch, self.section = epoch, section
+        self.epoch, self.section, self.projected = epoch, section, projected
 
     @property
     def dataset(self) -> Any:
@@ -100,14 +103,15 @@ class Task:
             epoch=self.epoch,
         )
 
-    def feature_loader(self, draw_each_epoch: bool = False) -> FeatureLoader:
-        """Batches of the training images' features, which with FEATURES.TRAIN_VIEW augmented are drawn once, or again
-        in each epoch."""
-        features: Callable[[int | None], Tensor] = self.views
-        if not (self.augments and draw_each_epoch):
-            once = self.training_set[0]  # here, since encoding inside an epoch would consume its random numbers
-            features = lambda _seed: once  # noqa: E731
-        return FeatureLoader(features, self.train_labels, self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE)
+    def feature_loader(self, draw_each_epoch: bool = False, draws: int = 1) -> FeatureLoader:
+        """Batches of the training images' features, which with FEATURES.TRAIN_VIEW augmented are drawn once (`draws`
+        views of each image, each a sample), or again in each epoch."""
+        size = self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
+        if self.augments and draw_each_epoch:
+            return FeatureLoader(self.views, self.train_labels, size)
+        # Here, since encoding inside an epoch would consume its random numbers.
+        once, labels = self.training_set if draws == 1 else self.samples(draws)
+        return FeatureLoader(lambda _seed: once, labels, size)
 
     # Features of all images of a part
 
@@ -124,12 +128,18 @@ class Task:
     @cached_property
     def views(self) -> Views:
         """Augmented views of the training images."""
-        return Views(augmented(self.cfg, self.dataset.train_x), self.model, self.cache, self._images_at_once)
+        dataset = augmented(self.cfg, self.dataset.train_x)
+        return Views(dataset, self.model, self.cache, self._images_at_once, self.projected)
 
     def train_features(self, draws: int = 1) -> Tensor:
         """Features (N, D) of the training images: of the plain view, or the normalised mean of augmented ones."""
         views = self.train_views(draws)
         return F.normalize(views.mean(0), dim=-1) if self.augments else views[0]
+
+    def samples(self, draws: int = 1) -> tuple[Tensor, Tensor]:
+        """Features (V N, D) and labels (V N,) of the training images, each of the V views of `train_views` a sample."""
+        views = self.train_views(draws)
+        return views.flatten(0, 1), self.train_labels.repeat(len(views))
 
     def train_views(self, draws: int = 1) -> Tensor:
         """Features (V, N, D) of the training images, each view apart: V = `draws` augmented ones, or the plain one.
@@ -144,15 +154,18 @@ class Task:
             return torch.stack([self.views(seed) for seed in seeds])
 
     def _plain_features(self) -> Tensor:
-        loader = build_data_loader(
+        loader = self._in_order(self.dataset.train_x)
+        return image_features(self.model, loader, self.cache, "train", self.projected).to(self.device)
+
+    def _in_order(self, items: Sequence[Datum]) -> DataLoader:
+        return build_data_loader(
             self.cfg,
             sampler_type="SequentialSampler",
-            data_source=self.dataset.train_x,
+            data_source=items,
             batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
             tfm=self.manager.tfm_test,
             is_train=False,
         )
-        return image_features(self.model, loader, self.cache, "train").to(self.device)
 
     @cached_property
     def training_set(self) -> tuple[Tensor, Tensor]:
@@ -164,11 +177,17 @@ class Task:
         """Features (N, D) and labels (N,) of the validation images."""
         return self.features_of("val")
 
+    def loader_of(self, split: str) -> DataLoader:
+        """Batches of the images of "val", "test" or "calibration" (see BiomedicalDataset) in order."""
+        if split == "calibration":
+            return self._in_order(self.dataset.calibration)
+        return cast(DataLoader, self.manager.val_loader if split == "val" else self.manager.test_loader)
+
     def features_of(self, split: str) -> tuple[Tensor, Tensor]:
-        """Features (N, D), on the model's device, and labels (N,) of the images of "val" or "test"."""
-        loader = cast(DataLoader, self.manager.val_loader if split == "val" else self.manager.test_loader)
+        """Features (N, D), on the model's device, and labels (N,) of the images of a split, see `loader_of`."""
+        loader = self.loader_of(split)
         with self.phases(f"encode {split} images"):
-            features = image_features(self.model, loader, self.cache, split)
+            features = image_features(self.model, loader, self.cache, split, self.projected)
         labels = torch.tensor([item.label for item in images_of(loader).data_source])
         return features.to(self.device), labels.to(self.device)
 

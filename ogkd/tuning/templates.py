@@ -15,8 +15,10 @@ from ogkd.models import FrozenCLIP
 TEMPLATE = "a photo of a {}."
 
 
-def template_features(model: FrozenCLIP, classnames: Sequence[str], template: str, cache: FeatureCache) -> Tensor:
-    """Normalised features (C, D) of each class name in a template, on the model's device.
+def template_features(
+    model: FrozenCLIP, classnames: Sequence[str], template: str, cache: FeatureCache, normalised: bool = True
+) -> Tensor:
+    """Features (C, D) of each class name in a template, on the model's device.
 
     Raises:
         UserError: the template has no {} for the class name, or two classes have the same prompt.
@@ -25,7 +27,7 @@ def template_features(model: FrozenCLIP, classnames: Sequence[str], template: st
         raise UserError(f"The template '{template}' has no {{}} for the class name.")
     sentences = [template.replace("{}", class_words(name)) for name in classnames]
     check_distinct(model, classnames, [[sentence] for sentence in sentences])
-    return text_features(model, sentences, cache, "class names").to(model.device)
+    return text_features(model, sentences, cache, "class names", normalised=normalised).to(model.device)
 
 
 def check_distinct(model: FrozenCLIP, classnames: Sequence[str], sentences: Sequence[list[str]]) -> None:

@@ -43,6 +43,7 @@ sys.exit(code)
         ["scripts/split.py", "--help"],
         ["scripts/check_data.py", "--help"],
         ["scripts/export_prompt.py", "--help"],
+        ["scripts/embed.py", "--help"],
     ],
     ids=" ".join,
 )

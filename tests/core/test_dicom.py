@@ -107,6 +107,17 @@ def test_a_truncated_stream_in_a_whole_file_is_found_by_the_check(tmp_path, name
         load_image(tmp_path / "a.dcm")
 
 
+def test_a_decoder_that_panics_is_one_sentence(tmp_path):
+    """A panic in Rust is no Exception."""
+    data, run = pydicom.dcmread(shipped("MR_small_RLE.dcm")), bytes([129, 0])  # of 128 zeros
+    number_and_starts = np.array([2, 64, 128, *[0] * 13], "<u4").tobytes()
+    one_value_too_many = bytes([0, 1])
+    data.PixelData = encapsulate([number_and_starts + run * 32 + run * 31 + one_value_too_many + run])
+    data.save_as(tmp_path / "a.dcm")
+    with pytest.raises(UserError, match=r"a\.dcm cannot be read .*intact copy"):
+        load_image(tmp_path / "a.dcm")
+
+
 def test_sixteen_bit_colour_is_scaled_and_not_cut():
     sixteen, eight = (array(shipped(f"SC_rgb_rle{bits}.dcm")) for bits in ("_16bit", ""))
     assert (sixteen == eight).all()  # pydicom made the one of the other by doubling each byte

@@ -152,6 +152,9 @@ def test_a_folder_is_read_without_what_is_hidden_or_linked(tmp_path):
     assert source.sizes == {"a/b": 5000}
     source.copy("a/b", tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == source.read("a/b")
+    (tmp_path / "a/b").write_bytes(b"less")
+    with pytest.raises(ArchiveError, match="has 4 bytes instead of 5000"):
+        source.copy("a/b", tmp_path / "out1")
     (tmp_path / "a/b").unlink()
     with pytest.raises(ArchiveError, match="cannot be read"):
         source.copy("a/b", tmp_path / "out2")

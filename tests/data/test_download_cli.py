@@ -288,10 +288,12 @@ def test_check_only_looks(world):
     assert world.download("kidney")[0] == 0
     before = len(world.server.requests)
     assert world.download("kidney", "--check")[0] == 0
-    lost = world.kidney.facts.image_folder(world.root) / "stone/val1.png"
-    lost.unlink()
+    images = world.kidney.facts.image_folder(world.root)
+    lost, corrupt = images / "stone/val1.png", images / "cyst/val0.png"
+    lost.unlink(), corrupt.write_text("no image")
     status, out, err = world.download("kidney", "--check")
-    assert status == 2 and str(lost) in err and "1 of 2" in out and "NOT as published" in out
+    assert status == 2 and str(lost) in err and f"unreadable, the first is {corrupt}" in err
+    assert "1 of 2" in out and "NOT as published" in out
     assert len(world.server.requests) == before
     assert world.download("kidney")[0] == 0 and world.tree() == world.whole(), "a call without --check mends it"
 

@@ -97,6 +97,16 @@ def test_columns_of_0_and_1_are_classes_in_their_order(tmp_path):
     assert "without a label, which are left out: 1" in said and "(6.png)" in said and "UNK" in said
 
 
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    (tmp_path / "labels.csv").write_bytes('"MEL",NV,image\n1,0,1\n0,1,2\n'.encode("utf-8-sig"))
+    assert list(labels_in(read_table(tmp_path / "labels.csv"), IMAGES).classes) == ["MEL", "NV"]
+
+
+def test_a_quoted_cell_may_follow_a_space_and_a_path_begin_with_a_dot_or_slash(tmp_path):
+    labels = read(tmp_path, 'image, label\n./1.png, "edema, mild"\n/2.png, nodule\n', IMAGES)
+    assert labels.classes == {"edema, mild": ["1.png"], "nodule": ["2.png"]}
+
+
 def test_several_labels_and_missing_doubled_or_foreign_rows_are_listed(tmp_path):
     text = (
         "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,OriginalImagePixelSpacing[x,y],\n"
@@ -113,6 +123,17 @@ def test_several_labels_and_missing_doubled_or_foreign_rows_are_listed(tmp_path)
         "which are left out: 1 (6.png)",
     ):
         assert any(said in note for note in labels.notes), said
+
+
+def test_labels_with_a_mark_between_are_several_if_each_occurs_alone(tmp_path):
+    labels = read(tmp_path, "image;label\n1;edema\n2;nodule\n3;edema, nodule\n4;lung, left\n", IMAGES)
+    assert list(labels.classes) == ["edema", "nodule", "lung, left"]
+    assert any("several labels" in note and "(3.png: edema, nodule)" in note for note in labels.notes)
+
+
+def test_traits_of_0_and_1_are_no_classes_beside_a_column_of_labels(tmp_path):
+    text = "image,grade,smoker,male\n1,2,0,1\n2,0,1,1\n3,1,0,0\n4,0,1,0\n"
+    assert list(read(tmp_path, text, IMAGES).classes) == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize(
@@ -172,13 +193,14 @@ def split_table(folder: Path, parts: str) -> Path:
 
 
 def test_a_split_column_is_the_split(command, tmp_path):
-    table = split_table(tmp_path / "set", "Training " * 6 + "validation " * 3 + "TEST " * 3)
+    table = split_table(tmp_path / "set", "Training " * 6 + "validation " * 3 + "TEST TEST nan")
     done = command(["scripts/split.py", str(tmp_path / "set"), "--labels", str(table)])
     assert done.returncode == 0, done.stderr
     split = read_split(tmp_path / "set" / "split_set.json")
-    assert [len(split[part]) for part in PARTS] == [12, 6, 6]
-    assert {item.path for item in split["test"]} == {f"{n}.png" for n in range(18, 24)}
+    assert [len(split[part]) for part in PARTS] == [12, 6, 4]
+    assert {item.path for item in split["test"]} == {f"{n}.png" for n in range(18, 22)}
     assert "No patient is in two parts" in done.stdout
+    assert "without a part in the column split, which are left out: 2 (22.png" in done.stdout
 
 
 def test_without_a_validation_part_it_is_drawn_by_patient_from_those_for_training(command, tmp_path):

@@ -156,6 +156,8 @@ def test_a_class_folder_without_images_is_never_passed_over(tmp_path, paths):
         numbered("test positive", "test negative"),
         numbered("grade 1", "grade 2"),
         numbered("part A", "part B"),
+        numbered("folds", "no folds"),
+        numbered("training test 1", "training test 2"),
     ],
 )
 def test_classes_that_only_look_like_parts_are_classes(tmp_path, paths):
@@ -167,7 +169,10 @@ def test_classes_that_only_look_like_parts_are_classes(tmp_path, paths):
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["benign/0.jpg", "malignant/3.PNG", "benign/1.2.png", "benign/1.3.png"], "may be copies: 2 (benign/0.png and"),
+        (
+            ["benign/0.jpg", "malignant/3.PNG", "benign/x.png", "benign/X.jpg", "benign/1.2.png", "benign/1.3.png"],
+            "may be copies: 3 (benign/0.png",
+        ),
         (["benign/a.gif", "benign/b.nii.gz", "benign/c.HEIC", "benign/d.txt"], "exported as PNG: 3 ("),
         (numbered("cyst/nevus", "cyst/keratosis", "third/p1", "third/p2"), "cyst (keratosis and nevus) count as one"),
     ],
@@ -283,6 +288,11 @@ def test_notes_for_a_model_card_name_no_file(tmp_path):
 
 
 # Names
+
+
+def test_accents_of_a_class_name_are_composed_however_the_folder_writes_them(tmp_path):
+    put(tmp_path / "scans", numbered(unicodedata.normalize("NFD", "hépatome"), "kyste"))
+    assert ImageFolder(config(tmp_path)).classnames == ["hépatome", "kyste"]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from ogkd.data.catalogue import PARTS
 from ogkd.data.inspection import inspect
 from ogkd.data.patients import read_patients
 from ogkd.data.splits import parse_split
-from ogkd.data.splitting import SHARES, split_by_patient
+from ogkd.data.splitting import SHARES, divide, split_by_patient
 from ogkd.prompts.bank import load_prompts
 from tests.support.pictures import picture
 
@@ -70,6 +70,16 @@ def test_shares_come_near_half_a_fifth_and_the_rest_in_each_class_with_many_pati
             assert abs(number / len(paths) - share) < 0.02
     assert split == split_by_patient(images, patients, seed=1)
     assert split != split_by_patient(images, patients, seed=2)
+
+
+def test_a_fifth_of_the_patients_for_training_validates_where_no_part_is_for_it():
+    images = {name: [f"{name}/{patient}_{i}.png" for patient in range(30) for i in range(2)] for name in ("a", "b")}
+    patients = {path: path.split("_")[0] for paths in images.values() for path in paths}
+    parts = {path: "test" if patients[path][2:] in ("3", "7") else "train" for path in patients}
+    split = divide("", images, patients, parts)
+    assert len(split["test"]) == 8 and sum(len(split[part]) for part in PARTS) == 120
+    assert len(split["val"]) / 112 == pytest.approx(0.2, abs=0.03) and {item.label for item in split["val"]} == {0, 1}
+    assert not {patients[item.path] for item in split["train"]} & {patients[item.path] for item in split["val"]}
 
 
 def test_the_command_writes_a_split_that_training_reads_and_remembers_the_patients(command, scans):

@@ -50,7 +50,7 @@ def test_what_fails_is_named_what_is_killed_or_finds_the_gpu_full_is_retried_and
 PROGRAM = """
 import sys
 from pathlib import Path
-from dassl.utils import run_program
+from ogkd.core import run_program
 from ogkd.runs.engines import go_through
 from ogkd.runs.engines.options import Settings
 from tests.support.jobs import scripted

@@ -1,6 +1,9 @@
 """Titles and order of the methods, read from their source files."""
 
-from ogkd.evaluation.methods import known_methods, order
+import pytest
+
+from ogkd.core import UserError
+from ogkd.evaluation.methods import GROUPS, expanded, known_methods, named_among, order
 
 HEAD = "from dassl.engine import TRAINER_REGISTRY\nimport there_is_no_such_module\n"
 
@@ -19,16 +22,17 @@ def method(name, body, bases="Base"):
 
 
 def test_what_is_read_is_what_the_classes_say():
-    import trainers  # noqa: F401  registers the methods
-    from dassl.engine import TRAINER_REGISTRY
+    from ogkd.runs.registry import benchmark_methods, method_class
 
     known = known_methods()
-    for name in TRAINER_REGISTRY.registered_names():
-        cls = TRAINER_REGISTRY.get(name)
-        if cls.__module__.startswith("trainers."):
-            assert (known[name].title, known[name].row) == (cls.title, cls.row)
+    for name in benchmark_methods():
+        cls = method_class(name)
+        if cls.__module__.startswith("ogkd.trainers."):
+            assert (known[name].title, known[name].row, known[name].groups) == (cls.title, cls.row, cls.groups)
+            assert cls.groups
+            assert GROUPS.keys() >= set(cls.groups)
     rows = [found.row for found in known.values() if found.row]
-    assert len(rows) == len(set(rows)) == 14
+    assert len(rows) == len(set(rows)) == 20
 
 
 def test_titles_are_read_in_every_way_to_write_them(tmp_path):
@@ -84,3 +88,15 @@ def test_plugins_of_an_installed_package_are_those_of_the_current_folder(tmp_pat
     methods_of(home, trainers__ours=method("Ours", 'title = "Ours"'), plugins__other=method("Other", "pass"))
     methods_of(work, plugins__mine=method("Mine", 'title = "My own"'), trainers__checkout=method("Theirs", "pass"))
     assert {known.title for known in known_methods(home, work).values()} == {"Ours", "My own"}
+
+
+def test_a_group_stands_for_its_methods_in_table_order_beside_methods_by_name():
+    assert expanded(["OGKD", "Weights", "training-free", "coop"]) == [
+        "OGKD", "ProLIP", "ZeroShot", "ZeroShotEnsemble", "TipAdapter", "GDA", "SSText", "SSTextPlus", "CoOp",
+    ]  # fmt: skip
+
+
+def test_of_a_group_only_methods_with_finished_runs_are_taken():
+    assert named_among(["new", "CoOp"], ["CoOp", "CLAP", "GDA"]) == ["GDA", "CLAP", "CoOp"]
+    with pytest.raises(UserError, match="no finished run of the method ProLIP"):
+        named_among(["weights"], ["CoOp"])

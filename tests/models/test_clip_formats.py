@@ -41,6 +41,15 @@ def test_pubmedclip_has_the_features_of_transformers(pubmedclip):
     assert model.logit_scale == pytest.approx(plain.logit_scale.exp().item())
 
 
+def test_pubmedclip_gradients_reach_the_embeddings_of_real_tokens_alone(pubmedclip):
+    model, *_ = pubmedclip
+    tokens = model.tokenize(TEXTS)
+    embeddings = model.embed(tokens.ids).requires_grad_()
+    model.encode_text(embeddings, tokens.mask).sum().backward()
+    assert embeddings.grad[tokens.mask].abs().sum() > 0
+    assert embeddings.grad[~tokens.mask].abs().sum() == 0
+
+
 def test_pubmedclip_patches_get_final_norm_and_projection(pubmedclip):
     model, plain, _ = pubmedclip
     images = images_for(model)

@@ -24,6 +24,15 @@ for name in sys.argv[1:]:
         print(type(error).__name__, getattr(error, "repository", None), error, sep="|")
 """
 
+LOOK = """
+import sys
+from ogkd import models
+try:
+    print(models.image_spec(*sys.argv[1:]))
+except models.ModelError as error:
+    print(error)
+"""  # needs no PyTorch
+
 
 @pytest.fixture
 def hub():
@@ -31,13 +40,14 @@ def hub():
         yield server
 
 
-def load(names, cache, endpoint, **more):
-    """The lines that a fresh process prints which loads models; the hub's client reads its settings on import."""
+def load(names, cache, endpoint, script=LOAD, **more):
+    """The lines that a script prints about models, and its seconds, in a fresh process: the hub's client reads its
+    settings on import."""
     settings = {"HF_HOME": str(cache), "HF_ENDPOINT": endpoint, "NO_PROXY": "127.0.0.1", "OMP_NUM_THREADS": "1"} | more
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")} | settings
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", LOAD, *names], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script, *names], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines(), time.monotonic() - started
@@ -86,7 +96,7 @@ def test_a_repository_that_is_absent_incomplete_or_not_sent_is_an_error_of_one_s
 
 def test_a_certificate_of_ones_own_institution_is_refused_with_the_mend_which_mends_it(tmp_path):
     with encrypted(tmp_path) as (url, certificate):
-        (line,), _ = load(["BiomedCLIP"], tmp_path / "cache", url)
+        (line,), _ = load(["BiomedCLIP"], tmp_path / "cache", url, LOOK)
         assert "the server's certificate is not trusted: self-signed certificate): set SSL_CERT_FILE" in line
-        (line,), _ = load(["BiomedCLIP"], tmp_path / "cache", url, SSL_CERT_FILE=str(certificate))
+        (line,), _ = load(["BiomedCLIP"], tmp_path / "cache", url, LOOK, SSL_CERT_FILE=str(certificate))
         assert "certificate" not in line

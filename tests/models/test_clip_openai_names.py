@@ -182,6 +182,16 @@ def test_prompts_in_half_precision_learn(vit_state, images):
             assert parameter.dtype is torch.float32 and parameter.grad.abs().sum() > 0, name
 
 
+def test_prompts_of_the_towers_are_drawn_where_maples_code_draws_them():
+    torch.manual_seed(1)
+    model = CLIP(32, 32, 4, 64, 16, 16, 300, 64, 1, 3, IVLP)
+    # printed by muzairkhattak/PromptSRC's clip/model.py for these arguments, and what the generator gives next
+    drawn = [[0.0118050, 0.0061186], [0.0469404, -0.0255536], [0.0030243, 0.0321510], [-0.0194737, -0.0300678]]
+    prompts = [value for name, value in model.named_parameters() if "VPT" in name]
+    assert torch.stack([prompt[0, :2] for prompt in prompts]).tolist() == [pytest.approx(p, abs=1e-7) for p in drawn]
+    assert torch.rand(1).item() == pytest.approx(0.8325, abs=1e-4)
+
+
 def test_a_state_dict_with_prompts_gives_them_back(vit_state):
     trained = build_model(vit_state, IVLP)
     assert torch.equal(build_model(trained.state_dict(), IVLP).visual.VPT, trained.visual.VPT)
@@ -235,6 +245,8 @@ def test_the_special_tokens_have_openais_names_in_texts_too():
     start, end = TOKENIZER.encoder["<|startoftext|>"], TOKENIZER.encoder["<|endoftext|>"]
     assert (start, end, len(TOKENIZER.encoder)) == (49406, 49407, 49408)
     assert TOKENIZER.encode("<|StartOfText|>a<|endoftext|>") == [start, *TOKENIZER.encode("a"), end]
+    assert len(TOKENIZER.decoder) == 49408
+    assert TOKENIZER.decode(TOKENIZER.encode("An MRI!")).split() == ["an", "mri", "!"]
     assert TOKENIZER.decode([end]) == "<|endoftext|>" and TOKENIZER.bpe("<|endoftext|>") == "<|endoftext|>"
     assert TOKENIZER.encode("<start_of_text>")[0] == TOKENIZER.encode("<")[0], "open_clip's names are ordinary text"
 

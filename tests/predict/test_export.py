@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from ogkd.core import UserError
+from ogkd.evaluation.collect import collect
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.statistics import bootstrap
 from ogkd.phantom.dataset import draw_class
@@ -21,9 +24,14 @@ from ogkd.phantom.findings import CLASSES as FINDINGS
 from ogkd.predict.classifier import PromptClassifier
 from ogkd.predict.export import FILES, export, load_prompt, read_prompt
 from ogkd.predict.predictor import Predictor
+from ogkd.reports.page import write as write_page
+from ogkd.reports.recompute import recompute
+from ogkd.reports.render import render
+from ogkd.reports.tables import few_shot_tables
 from ogkd.runs.execute import execute
 from ogkd.runs.spec import RunSpec
 from tests.conftest import ROOT
+from tests.report_runs import random_predictions
 from tests.support import random_weights
 from tests.support.download_server import serving
 
@@ -117,7 +125,25 @@ def test_a_saved_estimator_holds_no_trace_either(own_data, cache, tmp_path):
 def test_the_tensors_carry_no_metadata_beyond_their_format(exported, ogkd):
     with safe_open(exported / "prompt.safetensors", "pt") as file:
         assert file.metadata() == {"format": "pt"}
-        assert list(file.keys()) == ["prompt_learner.ctx"]
+        assert list(file.keys()) == ["prompt_learner.ctx", "unlike.means"]
+
+
+def test_table_page_and_card_have_the_same_interval_over_patients(ogkd, tmp_path):
+    shutil.copytree(ogkd, tmp_path / "out" / "run")
+    stored = tmp_path / "out" / "run" / "predictions.npz"
+    names = Predictions.load(stored).classnames
+    by_video = random_predictions([f"{i}.png" for i in range(120)], [i // 5 % 3 for i in range(120)], names, 2, 1)
+    by_video = replace(by_video, groups=np.arange(120) // 5)
+    by_video.save(stored)
+    recompute(stored.parent)
+    (table,) = few_shot_tables(collect(tmp_path / "out"), intervals=True)
+    page = write_page(tmp_path / "out", tmp_path / "page.html").read_text()
+    export(stored.parent, tmp_path / "card")
+    card, interval = (tmp_path / "card" / "README.md").read_text(), bootstrap("accuracy", by_video)
+    assert f"[{interval.low:.2f}, {interval.high:.2f}]" in render(table)
+    assert f"{interval.low:.1f} to {interval.high:.1f}" in page
+    assert f"{interval.low:.2f} to {interval.high:.2f}" in card
+    assert all("120 images of 24 patients" in text for text in (render(table), page, card))
 
 
 def test_the_card_has_the_results_with_their_intervals_and_says_what_it_is_not(exported, ogkd):
@@ -143,8 +169,7 @@ def test_intervals_are_by_patient_where_the_data_say_whose_an_image_is(ogkd, own
     card = (tmp_path / "out" / "README.md").read_text()
     interval = bootstrap("accuracy", tested, groups=list(patients.values()))
     assert (
-        f"over {len(set(patients.values()))} patients" in card
-        and f"{interval.low:.2f} to {interval.high:.2f} |" in card
+        f"of {len(set(patients.values()))} patients" in card and f"{interval.low:.2f} to {interval.high:.2f} |" in card
     )
     assert traces(tmp_path / "out", own_data) == []
 
@@ -194,6 +219,7 @@ def test_a_cache_of_training_features_is_not_handed_over(run, tmp_path):
         (lambda f: change(f, format=99), "has the format 99"),
         (lambda f: change(f, classes=None), "its classes is not a list of names"),
         (lambda f: change(f, options={"N_CTXX": 3}), "did you mean TRAINER.OGKD.N_CTX"),
+        (lambda f: change(f, unlike={"limit": 9.0}), "its unlike"),
         (lambda f: change(f, method="NoSuch"), "There is no trainer 'NoSuch'"),
         (lambda f: change(f, options={"N_CTX": 2, "CTX_INIT": "a photo"}), "use the configuration that it was trained"),
     ],

@@ -180,6 +180,20 @@ def test_a_prompt_names_classes_that_it_never_saw(runs, image_folder, command):
     assert "a scar" in done.stdout and "healthy tissue" in done.stdout and done.returncode == 0
 
 
+def test_for_other_classes_there_is_no_temperature(runs, image_folder, command, tmp_path):
+    folder, tested = runs("OGKD")
+    words = [str(folder), str(image_folder / tested.images[0]), "--calibrated", "--csv", str(tmp_path / "t.csv")]
+    done = command(["predict.py", *words, "--classes", f"a scar, {tested.classnames[0]}"])
+    assert done.returncode == 0 and "Temperature" not in done.stderr
+    assert "not trained on these classes: a scar. " in done.stderr
+    (row,) = rows(tmp_path / "t.csv")
+    logits = Predictor(from_run(folder), ["a scar", tested.classnames[0]]).logits([image_folder / tested.images[0]])
+    assert abs(float(row["probability of a scar"]) - probabilities(logits)[0, 0]) < 1e-4
+    assert row["unlike the training images"] == ""
+    done = command(["predict.py", *words, "--classes", ", ".join(reversed(tested.classnames))])
+    assert "Temperature" in done.stderr and "not trained" not in done.stderr
+
+
 def test_equal_file_names_in_two_folders_are_told_apart(runs, command, image_folder, tmp_path):
     folder, _ = runs("OGKD")
     given = [tmp_path / "july", tmp_path / "august" / "scans"]
@@ -197,15 +211,35 @@ def test_equal_file_names_in_two_folders_are_told_apart(runs, command, image_fol
     assert drawn == expected | {"july/deep/000.png-2.png"}  # the image that was given twice
 
 
-def test_a_heat_map_is_bright_where_the_evidence_is():
-    view = Image.new("RGB", (32, 32), "grey")
-    evidence = np.zeros((4, 4))
-    evidence[1, 2] = 5.0
-    page = np.asarray(heatmaps.draw(view, evidence.ravel(), "caption")).astype(int).sum(-1)
-    right = page[heatmaps.MARGIN :, 2 * heatmaps.MARGIN + heatmaps.SIDE :][: heatmaps.SIDE, : heatmaps.SIDE]
-    y, x = np.unravel_index(right.argmax(), right.shape)
+def right_picture(page: Image.Image) -> np.ndarray:
+    """The map of a page, (SIDE, SIDE, 3)."""
+    left, top = 2 * heatmaps.MARGIN + heatmaps.SIDE, 2 * heatmaps.LINE + heatmaps.MARGIN
+    return np.asarray(page.crop((left, top, left + heatmaps.SIDE, top + heatmaps.SIDE))).astype(int)
+
+
+def page(chances, view="grey", name="a.png", answer="mass 90.0%", sure=True) -> Image.Image:
+    return heatmaps.draw(Image.new("RGB", (32, 32), view), np.asarray(chances), "mass", 3, name, answer, sure)
+
+
+def test_a_heat_map_is_bright_where_the_class_is_likely_and_flat_where_no_patch_stands_out():
+    chances = np.full((4, 4), 0.1)
+    chances[1, 2] = 0.9
+    brightness = right_picture(page(chances.ravel())).sum(-1)
+    y, x = np.unravel_index(brightness.argmax(), brightness.shape)
     assert (y * 4 // heatmaps.SIDE, x * 4 // heatmaps.SIDE) == (1, 2)
-    assert len({tuple(colour) for colour in heatmaps.colours(np.linspace(0, 1, 9))}) == 9
+    weak = right_picture(page(np.full(16, 0.1) + 1e-4 * np.arange(16)))
+    assert weak.max((0, 1)).tolist() == pytest.approx(weak.min((0, 1)).tolist(), abs=2)  # no stretching
+    assert weak.mean() < right_picture(page(np.full(16, 0.9))).mean()  # one scale for all maps
+
+
+def test_what_is_written_on_a_heat_map_fits_and_is_the_same_on_light_and_dark_images():
+    text = "/a very long folder" * 20 + "/π_042.png"
+    light, dark = (np.asarray(page(np.full(16, 0.5), view, name=text, sure=False)) for view in ("white", "black"))
+    above = 2 * heatmaps.LINE + heatmaps.MARGIN
+    assert (light[:above] == dark[:above]).all() and (light[:above, -heatmaps.MARGIN // 2 :] == 255).all()
+    letters = heatmaps.font(heatmaps.LARGE)
+    assert heatmaps.shortened(text, letters, 300, keep_end=True).endswith("/π_042.png")
+    assert letters.getlength(heatmaps.shortened(text, letters, 300, keep_end=True)) <= 300
 
 
 def test_a_resnet_has_heat_maps_too(command, data, cache, tmp_path):
@@ -267,3 +301,12 @@ def test_a_test_of_another_run_and_an_unfinished_one_say_so(runs, tmp_path, data
 
 def test_a_method_whose_image_tower_sees_prompts_has_validation_predictions_too(runs):
     assert len(Predictions.load(runs("MaPLe")[0] / "val_predictions.npz")) == 24
+
+
+def test_a_model_s_file_and_openai_s_names_are_backbones_to_predict_with(runs, tmp_path):
+    prompt, file = from_run(runs("CoOp")[0]), tmp_path / "model.pt"
+    with pytest.raises(UserError, match="does not exist"):
+        prompt.check_backbone(str(file))
+    file.touch()
+    for name in (str(file), "ViT-B/16"):
+        prompt.check_backbone(name)

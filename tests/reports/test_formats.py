@@ -77,7 +77,7 @@ def test_latex_has_its_own_marks_and_the_caption(output, parse):
     assert done.stdout.count(r"\textbf{") == 3
     assert done.stdout.count(r"\underline{") == 3
     assert r"$\pm$" in done.stdout
-    caption = r"\caption{btmri base2new. Accuracy in \%, mean $\pm$ population standard deviation over seeds.}"
+    caption = r"\caption{btmri base2new. Accuracy in \%, mean $\pm$ population standard deviation over seeds."
     assert caption in done.stdout
 
 

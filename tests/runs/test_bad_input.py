@@ -207,7 +207,6 @@ parse_test_res.py {{place}} --table base2new | No finished base2new run below
 parse_test_res.py {{place}} --claims NoMethod | NoMethod
 ogkd.phantom.dataset nosuch --root {{tmp}} | There is no embedded data set 'nosuch'
 ogkd.phantom.dataset --seed 3 --root {{data}} | has the images of seed 0, not 3
-phantom.pretrain --images 3 --out {{tmp}} | --images & at least 500
 """
 
 

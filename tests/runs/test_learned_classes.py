@@ -20,7 +20,7 @@ from ogkd.runs.learned_classes import learned_classes
 from ogkd.tuning.registration import register
 from trainers.coop import CoOp
 
-HEADS = ("LinearProbe", "TipAdapter", "TipAdapterF", "LPPlusPlus")
+HEADS = ("LinearProbe", "TipAdapter", "TipAdapterF", "LPPlusPlus", "GDA", "CLAP", "SSTextPlus")
 CSC = ("TRAINER.COOP.CSC", "True")
 
 

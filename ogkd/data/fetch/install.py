@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -215,7 +216,7 @@ def _split_content(source: Source, facts: Facts, root: Path, places: Places) -> 
     """Return the published split file's content, from the data folder, the source or the public repository."""
     name = f"split_{facts.name}.json"
     local = [facts.split_file(root).read_bytes] if facts.split_file(root).is_file() else []
-    inside = [
+    inside: list[Callable[[], bytes]] = [
         partial(source.read, path)
         for path, size in source.sizes.items()
         if path.rpartition("/")[2] == name and size <= 64 << 20

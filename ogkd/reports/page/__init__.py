@@ -27,7 +27,7 @@ def write(
     places: Path | str | Iterable[Path | str],
     path: Path | str = "report.html",
     *,
-    images: bool = True,
+    images: bool | None = None,
     plots: Path | str | None = None,
     methods: Sequence[str] | None = None,
     title: str = TITLE,
@@ -36,7 +36,8 @@ def write(
 
     Args:
         places: an output folder, or several output or run folders.
-        images: whether to include images of the data set and their names.
+        images: whether to include images of the data sets and their names, which may identify patients. By default
+            only those of synthetic data sets.
         plots: a folder to which each figure is also written as PNG and PDF.
         methods: methods in detailed figures, by class or title; by default the best, OGKD and zero-shot.
 
@@ -74,5 +75,6 @@ def _html(page: dict[str, Any]) -> str:
         # Names may contain control characters and lone surrogates.
         finalize=lambda value: value if isinstance(value, Markup) else plain(str(value)),
     )
-    environment.filters |= {"svg": lambda drawing: Markup(drawing.svg), "grid": grid}
+    environment.filters["svg"] = lambda drawing: Markup(drawing.svg)
+    environment.filters["grid"] = grid
     return environment.get_template("page.html").render(page=page)

@@ -7,10 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ogkd.core import UserError, progress
+from ogkd.core.words import listed
 from ogkd.evaluation.collect import Run
+from ogkd.evaluation.limits import meaningless
 from ogkd.evaluation.methods import known_methods, order
 from ogkd.evaluation.metrics import METRICS
 from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.tested import PATIENTS_UNKNOWN, sample, sampled
 from ogkd.reports.cells import Text
 from ogkd.reports.page.material import Material
 from ogkd.reports.page.protocol import TITLES, Protocol
@@ -24,6 +27,7 @@ KINDS = {
     "train_new": "novel classes, trained on them", "transfer": "all classes",
 }  # fmt: skip
 OPTIONS_SHOWN, PRINTS_SHOWN = 12, 3
+JUDGED_BY_ACCURACY = Text("accuracy")
 
 
 def contents(material: Material, title: str, methods: Sequence[str] | None) -> dict[str, Any]:
@@ -55,7 +59,7 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> d
     return {
         "title": title,
         "made": _day(datetime.datetime.now()),
-        "private": not material.images,
+        "private": not material.shows_all,
         "facts": _facts(runs),
         "glance": _glance(studies, len(backbones) > 1),
         "ran": _ran(runs),
@@ -63,6 +67,9 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> d
         "studies": studies,
         "transfers": transfers,
         "backbones": len(backbones),
+        "over": sampled(runs),
+        "warnings": _warnings(runs),
+        "balanced": any(part.table.balanced for one in studies for part in one.parts),
         "draws": min((part.draws for one in studies for part in one.parts if part.draws), default=0),
         "waiting": [
             f"{material.shown(path)}, " + (f"after epoch {epoch}" if epoch else "before its first saved epoch")
@@ -85,17 +92,33 @@ def _transfer_tables(material: Material, backbone: str) -> list[Table]:
         except UserError as error:
             material.unreadable(path, error)
     tables = transfer_tables(runs)
-    if material.images:  # notes on predictions may quote names of images
+    if material.shows_all:  # notes on predictions may quote names of images
         material.remark(*(note for table in tables for note in table.notes))
     return tables
 
 
+def _warnings(runs: Sequence[Run]) -> list[str]:
+    """What a reader has to know of the images before any number."""
+    by_image = sorted({run.dataset for run in runs if PATIENTS_UNKNOWN in sample(run.results)})
+    unknown = (
+        f"{listed(by_image, len(by_image))}: {PATIENTS_UNKNOWN}. Images of one patient may be both in training and "
+        "in the test, which makes it too easy, and intervals take each image for a patient, which makes them too "
+        "narrow if patients have several images."
+    )
+    return [*meaningless(runs), *([unknown] if by_image else [])]
+
+
 def _glance(studies: Sequence[Study], several: bool) -> Table:
-    headers = ["data set", "tested on", "best method", "its accuracy, %", "zero-shot, %", "gain over zero-shot"]
-    table = Table("", [*headers, "most frequent class, %"], decimals=1)
-    for one in studies:
-        name = f"{one.dataset}, {one.backbone}" if several else one.dataset
-        table.rows += [Row(name, cells) for part in one.parts for cells in part.glance]
+    """The best method of each set of test images. Judged by accuracy unless a column says otherwise."""
+    headers = ["data set", "tested on", "test images", "best method", "its accuracy, %", "zero-shot, %"]
+    headers += ["gain over zero-shot", "most frequent class, %", "judged by"]
+    rows = [(one, cells) for one in studies for part in one.parts for cells in part.glance]
+    if all(cells[-1] == JUDGED_BY_ACCURACY for _, cells in rows):
+        headers, rows = headers[:-1], [(one, cells[:-1]) for one, cells in rows]
+    else:
+        headers[4] = "its value, %"
+    table = Table("", headers, decimals=1)
+    table.rows = [Row(f"{one.dataset}, {one.backbone}" if several else one.dataset, cells) for one, cells in rows]
     return table
 
 
@@ -103,8 +126,8 @@ def _ran(runs: Sequence[Run]) -> Table:
     """One row per backbone, set of classes and what was run, with the data sets that share all of these."""
     import pandas as pd
 
-    def images(numbers: Iterable[frozenset[int]]) -> frozenset[int]:
-        return frozenset().union(*numbers)
+    def images(samples: Iterable[frozenset[str]]) -> frozenset[str]:
+        return frozenset().union(*samples)
 
     frame = pd.DataFrame(
         {
@@ -114,7 +137,7 @@ def _ran(runs: Sequence[Run]) -> Table:
             "method": run.method,
             "shots": run.shots,
             "seed": run.seed,
-            "images": frozenset([number] if type(number := run.results.get("num_test")) is int else []),
+            "images": frozenset([text] if (text := sample(run.results)) else []),
         }
         for run in sorted(runs, key=lambda run: (run.backbone, list(KINDS).index(run.kind), run.dataset))
     )
@@ -129,8 +152,9 @@ def _ran(runs: Sequence[Run]) -> Table:
     rows = alike.agg(datasets=("dataset", ", ".join), runs=("runs", "sum"), images=("images", images)).reset_index()
     table = Table("", ["data sets", "backbone", "tested on", "methods", "shots", "seeds", "runs", "test images"])
     for row in rows.itertuples(index=False):
-        numbers = " to ".join(map(str, sorted({min(row.images), max(row.images)}))) if row.images else "–"
-        table.rows.append(Row(row.datasets, [Text(str(cell)) for cell in (*row[:5], row.runs, numbers)]))
+        numbers = sorted(row.images, key=lambda text: (len(text), text))
+        cells = [*row[:5], row.runs, " to ".join(dict.fromkeys([*numbers[:1], *numbers[-1:]])) or "–"]
+        table.rows.append(Row(row.datasets, [Text(str(cell)) for cell in cells]))
     return table
 
 

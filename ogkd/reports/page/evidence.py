@@ -11,7 +11,7 @@ import numpy as np
 from ogkd.classes import Geometry, geometry_file, read_geometry
 from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
-from ogkd.evaluation.doubts import about_run
+from ogkd.evaluation.doubts import calibration_is_trivial, counts_of, doubtful
 from ogkd.evaluation.metrics import METRICS, compute, find
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.relations import interval, relations
@@ -28,12 +28,16 @@ MOST = 6  # methods in a figure, as many as there are colours
 
 @dataclass(eq=False)
 class Evaluation:
-    """A method's finished runs on the same test images, one per seed. row: that of the table."""
+    """A method's finished runs on the same test images, one per seed.
+
+    row: that of the table. lead: the metric that decides which method is the best, accuracy or balanced accuracy.
+    """
 
     dataset: str
     row: Row
     runs: list[Run]
     material: Material
+    lead: str = "accuracy"
 
     @property
     def name(self) -> str:
@@ -44,10 +48,20 @@ class Evaluation:
         """Mean over seeds, in percent."""
         return float(np.mean([run.results["accuracy"] for run in self.runs]))
 
+    @property
+    def score(self) -> float:
+        """Mean over seeds of the leading metric, in percent; the accuracy of runs without predictions."""
+        return self.accuracy if self.lead == "accuracy" else self.metrics.get(self.lead, self.accuracy)
+
     @cached_property
     def doubtful(self) -> bool:
         """Whether the answers of a seed are no better than one and the same answer, so that it is never the best."""
-        return any(map(about_run, self.runs))
+        return any(map(doubtful, self.runs))
+
+    @cached_property
+    def trivially_calibrated(self) -> bool:
+        """Whether a seed's accuracy cannot be told from one answer for all, so that its calibration means nothing."""
+        return any(calibration_is_trivial(counts_of(run)[0]) for run in self.runs)
 
     @cached_property
     def predictions(self) -> list[Predictions]:
@@ -132,7 +146,7 @@ def choose(tests: Sequence[Evaluation], methods: Sequence[str] | None) -> list[E
     tests: those of one set of test images. methods: classes of methods that replace these defaults. A method that was
         run in several configurations is shown as configured, else in its best one.
     """
-    ordered = sorted(tests, key=lambda test: (test.doubtful, -test.accuracy))
+    ordered = sorted(tests, key=lambda test: (test.doubtful, -test.score))
     chosen = ordered[:1] if methods is None else []
     for method in ALWAYS if methods is None else methods:
         of_method = [test for test in ordered if test.row.method == method]

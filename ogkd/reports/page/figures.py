@@ -102,14 +102,14 @@ def canvas(width: float, height: float) -> Figure:
 
 
 @style()
-def score_bars(table: Table) -> Figure:
-    """A table of accuracies in percent as horizontal bars with intervals, the first row on top."""
+def score_bars(table: Table, what: str = "accuracy") -> Figure:
+    """A table of accuracies, or of `what` else, in percent as horizontal bars with intervals, the first row on top."""
     names = [short(row.name) for row in table.rows]
     cells = dict(zip(table.headers[1:], zip(*(row.cells for row in table.rows), strict=True), strict=True))
     columns = {header: column for header, column in cells.items() if any(column)}
     step = 0.84 / len(columns)
     figure = canvas(WIDTH, (14 * len(columns) + 12) * len(names) + 86)
-    axes = figure.add_subplot(xlabel="accuracy in %", xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))
+    axes = figure.add_subplot(xlabel=f"{what} in %", xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))
     for number, (header, column) in enumerate(columns.items()):
         colour = PALETTE[number]
         axes.barh(0, 0, color=colour, alpha=0.5, label=header)
@@ -127,26 +127,31 @@ def score_bars(table: Table) -> Figure:
 
 
 @style()
-def shot_curves(table: Table, shots: Sequence[int], colours: Mapping[str, int], floor: float | None) -> Figure:
+def shot_curves(
+    table: Table, shots: Sequence[int], colours: Mapping[str, int], floor: float | None, what: str = "accuracy"
+) -> Figure:
     """A table of accuracies in percent as curves over the shots of its columns; all images (-1) are on the right.
 
-    colours: {method with a colour and a band: the colour's number}; the others are thin and grey. floor: accuracy of
-        always naming the most frequent class.
+    A method with one number of shots is a point with a bar for its interval.
+    colours: {method with a colour and a band: the colour's number}; the others are thin and grey. floor: that of always
+        naming the most frequent class. what: what is measured.
     """
     at = [n if n > 0 else 2 * max(*shots, 1) for n in shots]
     figure = canvas(WIDTH, 310 + 9 * len(colours))
-    axes = figure.add_subplot(xlabel="training images per class (shots)", ylabel="accuracy in %")
+    axes = figure.add_subplot(xlabel="training images per class (shots)", ylabel=f"{what} in %")
     axes.set_xscale("log", base=2)
     label = "other methods"
-    for row in sorted(table.rows, key=lambda row: row.name in colours):
+    for row in sorted((row for row in table.rows if any(row.cells)), key=lambda row: row.name in colours):
         x, cells = zip(*((n, cell) for n, cell in zip(at, row.cells, strict=True) if cell), strict=True)
         values = [cell.mean for cell in cells]
         if row.name in colours:
             number = colours[row.name]
+            if len(x) == 1:
+                axes.vlines(x, *np.transpose(list(map(ends, cells))), color=PALETTE[number], linewidth=2)
             axes.fill_between(x, *np.transpose(list(map(ends, cells))), color=PALETTE[number], alpha=0.15, linewidth=0)
             axes.plot(x, values, linewidth=2, label=short(row.name), **_look(number))
         else:
-            axes.plot(x, values, color=GREY, alpha=0.7, linewidth=1, marker=".", markersize=4, label=label)
+            axes.plot(x, values, color=GREY, linewidth=1, marker=".", markersize=5, label=label)
             label = ""
     if floor is not None:
         axes.axhline(floor, color=GREY, linewidth=1, linestyle=":", label="most frequent class")
@@ -250,7 +255,8 @@ def training_figure(seeds: Sequence[Mapping[str, Mapping[int, float]]]) -> Figur
     for axes, name in zip(panels, names, strict=False):
         of_seeds = [of_seed[name] for of_seed in seeds if name in of_seed]
         for curve in of_seeds:
-            axes.plot(list(curve), list(curve.values()), color=PALETTE[0], alpha=0.4, linewidth=0.8)
+            point = {"marker": "o", "markersize": 4} if len(curve) == 1 else {}
+            axes.plot(list(curve), list(curve.values()), color=PALETTE[0], alpha=0.4, linewidth=0.8, **point)
         shared = sorted(set.intersection(*map(set, of_seeds)))
         axes.plot(shared, [np.mean([curve[epoch] for curve in of_seeds]) for epoch in shared], color=PALETTE[0])
         axes.set_title(short(LEARNED.get(name, name), 20), fontsize=8)

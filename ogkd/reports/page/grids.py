@@ -48,13 +48,22 @@ def bracket(interval: Interval, form: str) -> str:
 
 def metrics_table(tests: Sequence[Evaluation]) -> Table:
     """One row per method, one column per metric that any of them has."""
-    metrics = [METRICS[name] for name in OVERVIEW if any(name in test.metrics for test in tests)]
+    lead = tests[0].lead if tests else "accuracy"
+    shown = dict.fromkeys((lead, *OVERVIEW))
+    metrics = [METRICS[name] for name in shown if any(name in test.metrics for test in tests)]
     table = Table("", ["method", *(f"{one.title} {'↓' if one.lower_is_better else '↑'}" for one in metrics)])
-    table.ranked = [sum(one.name in test.metrics for test in tests) > 1 for one in metrics]
+    table.ranked = [
+        sum(one.name in test.metrics for test in tests) > 1 and one.name in ({lead} | set(OVERVIEW) - {"accuracy"})
+        for one in metrics
+    ]
     table.lower = [one.lower_is_better for one in metrics]
     for test in tests:
         cells = [
-            Cell(test.metrics[one.name], decimals=1 if one.unit else 3, doubtful=test.doubtful)
+            Cell(
+                test.metrics[one.name],
+                decimals=1 if one.unit else 3,
+                doubtful=test.doubtful or (one.inflated and test.trivially_calibrated),
+            )
             if one.name in test.metrics
             else None
             for one in metrics

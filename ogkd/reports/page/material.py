@@ -9,16 +9,18 @@ from pathlib import Path
 
 from ogkd.core import UserError
 from ogkd.evaluation.collect import Run, begun_below, folders_below, read_run, unfinished
+from ogkd.evaluation.limits import is_synthetic
 
 
 @dataclass
 class Material:
     """runs: the finished ones. diverged: those without a result because they diverged. waiting: (folder, last saved
-    epoch) of unfinished ones. images: whether the page may show images and their names. unread, remarks: sentences on
+    epoch) of unfinished ones. images: whether the page may show images and their names; None: only synthetic ones, as
+    names and images may identify patients. unread, remarks: sentences on
     files that could not be read and on the tables; keys of dicts, so that repeated ones count once."""
 
     root: Path
-    images: bool = True
+    images: bool | None = None
     runs: list[Run] = field(default_factory=list)
     diverged: list[Run] = field(default_factory=list)
     waiting: list[tuple[Path, int]] = field(default_factory=list)
@@ -30,17 +32,26 @@ class Material:
         path = path.absolute()
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
 
+    def shows(self, run: Run) -> bool:
+        """Whether the page may show a run's images and their names."""
+        return is_synthetic(run) if self.images is None else self.images
+
+    @property
+    def shows_all(self) -> bool:
+        """Whether no image and no name is withheld, so that messages that may quote one can be shown."""
+        return all(map(self.shows, [*self.runs, *self.diverged]))
+
     def unreadable(self, path: Path, error: object) -> None:
         """Note a run, or a file of a run, that cannot be used. An error may quote names of images."""
         what = f"{self.shown(path)}: the file is corrupt or not what it should be."
-        self.unread[str(error).replace(f"{self.root}/", "") if self.images else what] = None
+        self.unread[str(error).replace(f"{self.root}/", "") if self.shows_all else what] = None
 
     def remark(self, *sentences: str) -> None:
         """Note remarks on the runs for readers of the tables."""
         self.remarks.update((sentence.replace(f"{self.root}/", ""), None) for sentence in sentences)
 
 
-def gather(places: Path | str | Iterable[Path | str], images: bool = True) -> Material:
+def gather(places: Path | str | Iterable[Path | str], images: bool | None = None) -> Material:
     """All runs in one or several folders, which may be output folders or single run folders.
 
     Raises:
@@ -53,12 +64,15 @@ def gather(places: Path | str | Iterable[Path | str], images: bool = True) -> Ma
     if not folders:
         raise UserError("A report needs at least one folder with results.")
     material = Material(Path(os.path.commonpath(folders)), images)
+    broken: dict[Path, UserError] = {}
     for path in dict.fromkeys(path for folder in folders for path in folders_below(folder)):
         try:
             run = read_run(path)
             (material.diverged if run.diverged else material.runs).append(run)
         except UserError as error:
-            material.unreadable(path, error)
+            broken[path] = error
+    for path, reason in broken.items():  # now that it is known whether an error may be quoted
+        material.unreadable(path, reason)
     material.waiting = sorted({pair for folder in folders for pair in unfinished(folder)})
     if not material.runs:
         raise UserError(f"No run below {', '.join(map(str, folders))} is finished{begun_below(folders)}.")

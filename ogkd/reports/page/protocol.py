@@ -5,36 +5,51 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
-from ogkd.evaluation.statistics import combine
+from ogkd.evaluation.metrics import METRICS
+from ogkd.evaluation.statistics import Interval, combine
+from ogkd.evaluation.tested import sample, sampled
 from ogkd.reports.cells import AnyCell, Cell, Text, harmonic_mean
 from ogkd.reports.page.evidence import Evaluation, draws_for
 from ogkd.reports.page.figures import Drawing, score_bars, shot_curves
 from ogkd.reports.page.grids import bracket
 from ogkd.reports.page.material import Material
 from ogkd.reports.render import Table
-from ogkd.reports.tables import TABLES, average
+from ogkd.reports.tables import BALANCED, TABLES, average, led_by
 from ogkd.reports.variants import KINDS, shots_name
 
 TITLES = {"base2new": "Base to novel", "few_shot": "Few-shot"}
+
+
+class Floor(NamedTuple):
+    """Accuracy and balanced accuracy in percent of always naming the class that has the most test images."""
+
+    accuracy: float
+    balanced: float
 
 
 @dataclass
 class Part:
     """A protocol's results on one data set.
 
-    draws: those of an interval, 0 if there are none. floors: {set of test images: accuracy in percent of the most
-    frequent class}. glance: rows of the page's summary.
+    measured: what its figure shows. draws: those of an interval, 0 if there are none. over: what intervals are over.
+    floors: by set of test images. glance: rows of the page's summary. bars, curves: whether the figure has bars, or a
+    line over the shots; else it has points.
     """
 
     title: str
     table: Table
     drawing: Drawing
     draws: int
-    floors: dict[str, float]
+    floors: dict[str, Floor]
     glance: list[list[AnyCell]]
+    measured: str
+    over: str
+    bars: bool
+    curves: bool
 
 
 class Protocol:
@@ -51,11 +66,11 @@ class Protocol:
         self.columns: dict[str, dict[str, list[Evaluation]]] = {
             dataset: {
                 header: [
-                    Evaluation(dataset, row, seeds, material)
+                    Evaluation(dataset, row, seeds, material, "balanced_accuracy" if table.balanced else "accuracy")
                     for row in table.rows
                     if (seeds := sorted((r for r in row.runs[header] if not r.diverged), key=lambda run: run.seed))
                 ]
-                for header in table.headers[1:]
+                for header in led_by(table, False).headers[1:]
                 if header != "HM"
             }
             for dataset, table in self.tables.items()
@@ -87,54 +102,71 @@ class Protocol:
     def part(self, anchor: str, dataset: str, colours: Mapping[str, int]) -> Part:
         """The results on a data set. anchor: start of the figure's name. colours: {method: number of its colour}."""
         table, details = self.table(dataset), self.details(dataset)
-        floors = {title: floor for title, tests in details.items() if (floor := _most_frequent(tests)) is not None}
-        title, name = f"{self.title}: accuracy", f"{anchor}-{self.name.replace('_', '-')}"
-        if self.name == "base2new" or len(self.columns[dataset]) == 1:
-            drawing = Drawing(name, title, "Horizontal bars of the accuracies in the table.", score_bars(table))
+        floors = {title: floor for title, tests in details.items() if (floor := most_frequent(tests))}
+        led, what = led_by(table, True), METRICS["balanced_accuracy" if table.balanced else "accuracy"].title
+        title, name = f"{self.title}: {what}", f"{anchor}-{self.name.replace('_', '-')}"
+        if bars := self.name == "base2new" or len(self.columns[dataset]) == 1:
+            figure, alt = score_bars(led, what), f"Horizontal bars of the {what} in the table."
         else:
             number = {shots_name(run.shots): run.shots for run in [*self.material.runs, *self.material.diverged]}
-            shots = [number[header] for header in table.headers[1:]]
-            figure = shot_curves(table, shots, colours, next(iter(floors.values()), None))
-            drawing = Drawing(name, title, "Curves of the accuracies in the table over the shots.", figure)
+            shots = [number[header] for header in led.headers[1:]]
+            lowest = next((one.balanced if table.balanced else one.accuracy for one in floors.values()), None)
+            figure, alt = shot_curves(led, shots, colours, lowest, what), f"The {what} in the table over the shots."
+        drawing = Drawing(name, title, alt, figure)
         measured = any(cell and cell.interval for row in table.rows for cell in row.cells)
         glance = [self._glance(title, tests, floors.get(title)) for title, tests in details.items()]
-        return Part(self.title, table, drawing, self.draws if measured else 0, floors, glance)
+        curves = not bars and any(sum(map(bool, row.cells)) > 1 for row in led.rows)
+        over = sampled([run for test in self.tests(dataset) for run in test.runs])
+        draws = self.draws if measured else 0
+        return Part(self.title, table, drawing, draws, floors, glance, what, over, bars, curves)
 
     def _table(self, dataset: str) -> Table:
         """A data set's table with intervals over test images."""
         table, rows = self.tables[dataset], []
         for row in table.rows:
-            intervals = {
-                header: test.interval("accuracy", self.draws)
-                for header, tests in self.columns[dataset].items()
-                for test in tests
-                if test.row is row
-            }
-            if (base := intervals.get("base")) and (novel := intervals.get("novel")):
-                intervals["HM"] = combine(harmonic_mean, base, novel)
+            intervals: dict[str, Interval | None] = {}
+            for start, metric in {
+                "": "accuracy",
+                **({BALANCED: "balanced_accuracy"} if table.balanced else {}),
+            }.items():
+                intervals |= {
+                    start + header: test.interval(metric, self.draws)
+                    for header, tests in self.columns[dataset].items()
+                    for test in tests
+                    if test.row is row
+                }
+                if (base := intervals.get(f"{start}base")) and (novel := intervals.get(f"{start}novel")):
+                    intervals[f"{start}HM"] = combine(harmonic_mean, base, novel)
             cells = zip(table.headers[1:], row.cells, strict=True)
             rows.append(replace(row, cells=[c and replace(c, interval=intervals.get(header)) for header, c in cells]))
         return replace(table, rows=rows)
 
-    def _glance(self, title: str, tests: Sequence[Evaluation], floor: float | None) -> list[AnyCell]:
+    def _glance(self, title: str, tests: Sequence[Evaluation], floor: Floor | None) -> list[AnyCell]:
         """The best method on a set of test images, its gain over zero-shot on the same images, and the floor."""
         zero = next((test for test in tests if test.row.method == "ZeroShot"), None)
-        best = max((test for test in tests if not test.doubtful), key=lambda test: test.accuracy, default=None)
-        accuracy, of_zero = (one.interval("accuracy", self.draws) if one else None for one in (best, zero))
+        best = max((test for test in tests if not test.doubtful), key=lambda test: test.score, default=None)
+        lead = tests[0].lead
+        value, of_zero = (one.interval(lead, self.draws) if one else None for one in (best, zero))
         gain = None
-        if accuracy and of_zero and best is not zero and accuracy.images == of_zero.images:
-            gain = combine(lambda ours, theirs: ours - theirs, accuracy, of_zero)
+        if value and of_zero and best is not zero and value.images == of_zero.images:
+            gain = combine(lambda ours, theirs: ours - theirs, value, of_zero)
+        images, *of = sample(tests[0].runs[0].results).partition(" images")
         return [
             Text(title),
+            Text(images or "–", "".join(of).removeprefix(" images").strip(" ()")),
             Text(best.name) if best else Text("–", "all results are doubtful"),
-            Cell(best.accuracy, interval=accuracy) if best else None,
-            Cell(zero.accuracy) if zero else None,
+            Cell(best.score, interval=value) if best else None,
+            Cell(zero.score) if zero else None,
             Text(f"{gain.value:+z.1f}", bracket(gain, "+z.1f")) if gain else None,
-            None if floor is None else Cell(floor),
+            Cell(floor.balanced if lead == "balanced_accuracy" else floor.accuracy) if floor else None,
+            Text(METRICS[lead].title),
         ]
 
 
-def _most_frequent(tests: Sequence[Evaluation]) -> float | None:
-    """Accuracy in percent of always naming the class that has the most test images; None without predictions."""
+def most_frequent(tests: Sequence[Evaluation]) -> Floor | None:
+    """What always naming the commonest class gives; None without predictions."""
     labels = next((test.predictions[0].labels for test in tests if test.predictions), None)
-    return None if labels is None else 100 * float(np.bincount(labels).max() / len(labels))
+    if labels is None:
+        return None
+    images = np.bincount(labels)
+    return Floor(100 * float(images.max() / len(labels)), 100 / int((images > 0).sum()))

@@ -12,7 +12,9 @@ import numpy as np
 from ogkd.classes import Geometry, costs
 from ogkd.evaluation.metrics import confusion_matrix
 from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.tested import sample
 from ogkd.reports.cells import Cell, Text
+from ogkd.reports.page.clinical import Clinical, clinical
 from ogkd.reports.page.evidence import MOST, Evaluation, choose
 from ogkd.reports.page.figures import Drawing, matrix, reliability_diagram, risk_coverage_curves
 from ogkd.reports.page.grids import metrics_table
@@ -45,10 +47,11 @@ class Detail:
 
     anchor: str
     title: str
-    images: int
+    sample: str
     classes: int
     best: str
     metrics: Table
+    clinical: Clinical
     severity: Table | None
     confusions: Table
     mistakes: list[Mistake]
@@ -74,7 +77,11 @@ class Study:
     def drawings(self) -> list[Drawing]:
         """Every figure."""
         of_parts = [part.drawing for part in self.parts]
-        of_details = [one for detail in self.details for one in (*detail.reliability, detail.risk, *detail.matrices)]
+        of_details = [
+            one
+            for detail in self.details
+            for one in (*detail.clinical.drawings, *detail.reliability, detail.risk, *detail.matrices)
+        ]
         curves = self.training.curves if self.training else []
         return [*of_parts, *of_details, *([self.costs] if self.costs else []), *curves]
 
@@ -170,7 +177,7 @@ def _detail(
     alt = f"Error rate over the share of images that are answered, {areas}."
     curves = risk_coverage_curves({test.name: test.predictions for test in shown}, colours)
     risk = Drawing(f"{anchor}-risk-coverage", "Risk and coverage", alt, curves)
-    picture = thumbnails_of(best.runs[0]) if material.images else None
+    picture = thumbnails_of(best.runs[0]) if material.shows(best.runs[0]) else None
     sure = 100 * first.probabilities
     mistakes = [
         Mistake(first.classnames[label], first.classnames[answer], sure[row, answer], sure[row, label],
@@ -180,10 +187,11 @@ def _detail(
     return Detail(
         anchor,
         title,
-        len(first),
+        sample({**best.runs[0].results, "num_test": len(first), "num_patients": first.patients}),
         len(first.classnames),
         best.name,
         metrics_table([test for test in tests if test.metrics]),
+        clinical(anchor, best, draws),
         _severity(shown, draws) if best.geometry else None,
         _confusions(best),
         mistakes,

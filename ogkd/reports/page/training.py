@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ogkd.core import UserError
+from ogkd.core.words import counted
 from ogkd.reports.page.evidence import Evaluation
 from ogkd.reports.page.figures import Drawing, training_figure
 from ogkd.reports.page.images import Thumbnail, thumbnails_of, training_images
@@ -17,6 +18,16 @@ from ogkd.reports.page.material import Material
 EPOCH = re.compile(r"^epoch \[(\d+)/\d+\] batch \[\d+/\d+\] (.*)$", re.MULTILINE)
 VALUE = re.compile(r"(\S+) (\S+) \((\S+)\)")
 LONGEST = 50_000_000  # maximum number of bytes read from a log
+TERMS = {
+    "loss": "the sum of the terms, which training lowers",
+    "ce": "cross entropy of the labels",
+    "sccm": "mean squared distance of the learned text features from the mean of the teacher's sentences",
+    "kdsp": "divergence from the answers of selected sentences of the teacher",
+    "gad": "divergence from the teacher's answers, diffused over related classes",
+    "lgd": "the same on patches of the image, for the true class",
+    "kg": "distance of the learned text features from those of the template",
+    "kl": "divergence from the answers of the frozen model",
+}
 PER_CLASS, CLASSES = 6, 24  # maximum number of training images per class, and of classes
 
 Curves = dict[str, dict[int, float]]  # {"loss" | "acc" | name of a loss term: {epoch: value}}
@@ -24,9 +35,11 @@ Curves = dict[str, dict[int, float]]  # {"loss" | "acc" | name of a loss term: {
 
 @dataclass
 class Training:
-    """curves: one figure per method. images: (class, thumbnails, number of further images), of the run `images_of`."""
+    """curves: one figure per method. terms: what their loss terms are, as a sentence. images: (class, thumbnails,
+    number of further images), of the run `images_of`."""
 
     curves: list[Drawing]
+    terms: str
     images: list[tuple[str, list[Thumbnail], int]]
     images_of: str
 
@@ -34,17 +47,20 @@ class Training:
 def training(anchor: str, shown: Sequence[Evaluation], material: Material) -> Training | None:
     """Curves of the methods shown and the training images of the first one; None if there are neither."""
     curves: list[Drawing] = []
+    drawn: dict[str, None] = {}
     for test in shown:
         seeds = list(filter(None, (_curves_of(run.path / "log.txt", material) for run in test.runs)))
         if seeds:
-            alt = f"Loss, accuracy and loss terms over the epochs, of {len(seeds)} seeds."
+            alt = f"Loss, accuracy and loss terms over the epochs, of {counted(len(seeds), 'seed')}."
+            drawn |= {name: None for of_seed in seeds for name in of_seed}
             name = f"{anchor}-training{len(curves) + 1}"
             curves.append(Drawing(name, f"Training of {test.name}", alt, training_figure(seeds)))
-    images = _images(shown[0], material) if material.images and shown else []
+    images = _images(shown[0], material) if shown and material.shows(shown[0].runs[0]) else []
     if not curves and not images:
         return None
     run = shown[0].runs[0]
-    return Training(curves, images, f"seed {run.seed}, {run.shots if run.shots > 0 else 'all'} per class")
+    terms = "; ".join(f"{name}: {words}" for name, words in TERMS.items() if name in drawn)
+    return Training(curves, terms, images, f"seed {run.seed}, {run.shots if run.shots > 0 else 'all'} per class")
 
 
 def training_curves(path: Path) -> Curves:

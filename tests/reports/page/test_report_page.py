@@ -2,9 +2,11 @@
 
 import html
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -167,13 +169,60 @@ def test_a_doubtful_result_is_never_the_best(small):
     assert [one.partition(".")[0] for one in page.figures if "matrix" in one] == ["Confusion matrix of CoOp"]
 
 
+def test_the_gain_over_zero_shot_is_of_the_same_images_alone(small):
+    small("OGKD", stored=predictions(skill=6)), small("ZeroShot", stored=predictions(skill=1))
+    assert re.search(r"\+\d+\.\d", small.page().section("summary"))
+    shutil.rmtree(small.folder / "out/ZeroShot")
+    small("ZeroShot", stored=predictions(skill=1, images=IMAGES[:30]))
+    assert not re.search(r"\+\d+\.\d", small.page().section("summary"))
+
+
+def test_the_lowest_calibration_error_is_the_best(small):
+    small("OGKD", stored=predictions(skill=9)), small("CoOp", stored=predictions(skill=1))
+    row = r"<th[^>]*>{}</th>(?:\s*<td.*?</td>)+"
+    good, poor = (re.findall(row.format(name), small.page().source, re.S) for name in ("OGKD", "CoOp"))
+    assert 'class="best' in "".join(good) and 'class="best' not in "".join(poor)
+
+
 def test_one_number_of_shots_is_drawn_as_bars_and_several_as_curves_with_bands(small):
     small("OGKD")
     page = small.page()
-    assert "Bands are" not in page.text and "A line across a bar's end" in page.text
+    assert "Bands" not in page.text and "A line across a bar's end" in page.text
+    small("CoOp", shots=4)
+    page = small.page()
+    assert "Bands" not in page.text and "a point" in page.text
     small("OGKD", 2, shots=4)
     page = small.page()
-    assert "Bands are" in page.text and "A line across a bar's end" not in page.text
+    assert "Bands" in page.text and "A line across a" not in page.text
+
+
+OWN = {"DATASET": {"NAME": "ImageFolder", "FOLDER": "clips", "ROOT": ""}, "TRAINER": {}}
+
+
+def test_patients_stand_beside_images_and_intervals_are_over_them(small):
+    by_video = replace(predictions(), groups=np.arange(60) // 10)
+    small("OGKD", stored=by_video, dataset="clips", config=OWN)
+    page, interval = small.page(), bootstrap("accuracy", by_video)
+    assert "60 images of 6 patients" in page.text and "95 % interval over test patients" in page.text
+    assert f"{interval.low:.1f} to {interval.high:.1f}" in page.text
+    assert "patients unknown" not in page.text
+
+
+def test_it_is_said_of_own_images_that_their_patients_are_unknown_and_of_a_foreign_model_that_it_means_nothing(small):
+    small("OGKD", dataset="clips", config=OWN)
+    page = small.page()
+    assert "clips: split by image, patients unknown" in page.section("summary")
+    assert "its answers mean nothing" in page.section("summary")
+    small("CoOp", backbone="BiomedCLIP")
+    of_benchmark = Page(write(small.folder / "out" / "CoOp", small.folder / "second.html"))
+    assert "patients unknown" not in of_benchmark.text and "mean nothing" not in of_benchmark.text
+
+
+def test_loss_terms_are_explained(small):
+    write_log(small("OGKD"), [2.0, 1.0])
+    assert "sccm: mean squared distance" in small.page().text
+    small("CoOp"), write_log(small("KgCoOp"), [2.0])
+    assert "one epoch has points" in small.page().text
 
 
 def test_transfer_runs_beside_others_have_tables_of_their_own(small):
@@ -203,14 +252,16 @@ def test_averages_over_data_sets_have_intervals_that_hold_the_data_sets_fixed(sm
     assert f"{mean.value:.2f} {mean.low:.1f} to {mean.high:.1f}" in " ".join(averages.split())
 
 
-def test_ones_own_images_are_taken_from_their_own_folder(small, tmp_path):
+def test_ones_own_images_are_taken_from_their_own_folder_if_the_page_may_show_them(small, tmp_path):
     own = tmp_path / "data" / "ultrasound"
     (own / "img").mkdir(parents=True)
     for name in IMAGES:
         Image.new("RGB", (64, 48), "white").save(own / name)
     config = {"DATASET": {"NAME": "ImageFolder", "FOLDER": "ultrasound", "ROOT": str(tmp_path / "data")}, "TRAINER": {}}
     small("OGKD", dataset="ultrasound", config=config)
-    assert {(one["width"], one["height"]) for one in small.page().all("img")} == {("64", "48")}
+    assert {(one["width"], one["height"]) for one in small.page(images=True).all("img")} == {("64", "48")}
+    unasked = small.page()
+    assert not unasked.all("img") and "img/0" not in unasked.source and "may identify patients" in unasked.text
 
 
 def test_plots_are_written_as_png_and_pdf_on_white_one_pair_per_figure(small, tmp_path):
@@ -369,6 +420,20 @@ def test_lines_have_the_contrast_that_accessibility_asks_for_on_light_and_on_dar
     for ground in map(luminance, grounds):
         for colour in map(luminance, (*PALETTE, GREY)):
             assert (max(colour, ground) + 0.05) / (min(colour, ground) + 0.05) >= 3
+
+
+def test_text_has_a_contrast_of_at_least_4_5_on_every_ground_of_its_scheme():
+    style_sheet = (ROOT / "ogkd/reports/templates/page.css").read_text()
+    schemes = [
+        dict(re.findall(r"--(\w+): (#[0-9a-f]{3,6})", one)) for one in re.findall(r":root \{(.*?)\}", style_sheet, re.S)
+    ]
+    assert len(schemes) == 3  # light, dark, paper
+    for colours in schemes:
+        bright = {name: luminance(colour if len(colour) == 7 else "#ffffff") for name, colour in colours.items()}
+        for text in ("ink", "muted", "link"):
+            for ground in ("page", "card", "soft"):
+                light, dark = sorted((bright[text], bright[ground]), reverse=True)
+                assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
 
 
 def test_a_figure_escapes_its_texts_which_have_no_colour_of_their_own():

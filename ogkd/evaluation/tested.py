@@ -1,0 +1,53 @@
+"""On how many images of how many patients runs were tested, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ogkd.core.words import counted, listed
+from ogkd.evaluation.collect import Run
+
+PATIENTS_UNKNOWN = "split by image, patients unknown"
+
+
+def sample(results: Mapping) -> str:
+    """The test images of a run with their patients: "120 images of 24 patients".
+
+    Of own images without patients it says so. Public data sets come with the split of their papers, so nothing is said
+    of their patients. "" for a run of a version that did not record the number of images.
+    """
+    images, patients = results.get("num_test"), results.get("num_patients")
+    if type(images) is not int:
+        return ""
+    text = counted(images, "image")
+    if type(patients) is int:
+        return f"{text} of {counted(patients, 'patient')}"
+    return f"{text} ({PATIENTS_UNKNOWN})" if own_images(results) else text
+
+
+def own_images(results: Mapping) -> bool:
+    """Whether a run's images are a folder of the user's own."""
+    config = results["config"].get("DATASET")
+    return isinstance(config, dict) and bool(config.get("FOLDER"))
+
+
+def tested_on(columns: Mapping[str, Sequence[Run]]) -> str:
+    """A sentence on the test images of a table's columns; "" if none recorded them."""
+    samples: dict[str, list[str]] = {}
+    for column, runs in columns.items():
+        for text in filter(None, (sample(run.results) for run in runs)):
+            samples.setdefault(text, []).append(column)
+    if not samples:
+        return ""
+    if len(samples) == 1:
+        return f"Tested on {next(iter(samples))}."
+    of_columns = (f"{text} in {listed(dict.fromkeys(of), len(of))}" for text, of in samples.items())
+    return f"Tested on {'; '.join(of_columns)}."
+
+
+def sampled(runs: Sequence[Run]) -> str:
+    """What intervals are over: "test images", "test patients", or in some runs these and in others those."""
+    by_patient = {type(run.results.get("num_patients")) is int for run in runs}
+    if by_patient == {True}:
+        return "test patients"
+    return "test images, or patients where they are known" if True in by_patient else "test images"

@@ -1,0 +1,226 @@
+"""One method class by class, as a clinician reads it: tables, ROC, precision-recall and decision curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ogkd.core import UserError
+from ogkd.evaluation.clinical import (
+    KINDS,
+    LEVELS,
+    SENSITIVITY,
+    Achieved,
+    ClassResult,
+    Estimate,
+    OperatingPoint,
+    TooFewImages,
+    by_class,
+    calibrated_on,
+    choose,
+    choose_all,
+    decision_curve,
+    precision_recall,
+    predictive_values,
+    roc,
+)
+from ogkd.evaluation.metrics import confusion_matrix
+from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.statistics import Interval
+from ogkd.reports.cells import Text
+from ogkd.reports.page.evidence import Evaluation
+from ogkd.reports.page.figures import DASHES, GREY, PALETTE, PANELS, WIDTH, Drawing, canvas, short, style
+from ogkd.reports.render import Row, Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PREVALENCES = (0.1, 0.01)  # besides that of the test images
+Curve = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass
+class Clinical:
+    """remarks: what a reader must know of the thresholds. worth: predictive values, of the thresholds if there are any,
+    else of the most likely class."""
+
+    method: str
+    seeds: int
+    results: Table
+    counts: Table
+    curves: list[Drawing]
+    decision: Drawing | None
+    points: Table | None
+    worth: Table
+    remarks: list[str]
+
+    @property
+    def drawings(self) -> list[Drawing]:
+        return [*self.curves, *([self.decision] if self.decision else [])]
+
+
+def clinical(anchor: str, test: Evaluation, draws: int) -> Clinical:
+    """The results of a method; curves and thresholds are those of its first seed, tables are means over seeds."""
+    seeds, first = test.predictions, test.predictions[0]
+    results = by_class(seeds, draws)
+    told_apart = [of for of in results if of.auc]  # classes with images, and others to tell them from
+    validation, remarks = _validation(test)
+    points = choose_all(validation, first) if validation else []
+    best = {(point.classname, point.wanted): point for point in points}  # the highest level of each
+    if len(results) == 2:  # the specificity for one class is the sensitivity for the other
+        best = {key: point for key, point in best.items() if point.wanted == SENSITIVITY}
+    if validation:
+        remarks += _too_few(validation, {name for name, wanted in best if wanted == SENSITIVITY})
+    values = [(f"{name}, {kind} {100 * one.level:g} %", name, one.on(first)) for (name, kind), one in best.items()]
+    values = values or [(of.name, of.name, Achieved(of.sensitivity, of.specificity)) for of in results]
+    return Clinical(
+        test.name,
+        len(seeds),
+        _results(results),
+        _counts(seeds),
+        _drawings(anchor, first, told_apart),
+        _decision(anchor, first, told_apart[:PANELS]),
+        _points(list(best.values()), first) if best else None,
+        _worth(values, results),
+        remarks,
+    )
+
+
+def _validation(test: Evaluation) -> tuple[Predictions | None, list[str]]:
+    """The validation predictions of the first seed, and which images these are of, in words."""
+    run = next(run for run in test.runs if (run.path / "predictions.npz").is_file())
+    path, first = run.path / "val_predictions.npz", test.predictions[0]
+    if run.results.get("split") == "val":
+        return None, ["The images shown here are validation images, so no threshold is chosen on them."]
+    try:
+        validation = Predictions.load(path) if path.is_file() else None
+    except UserError as error:
+        test.material.unreadable(path, error)
+        validation = None
+    if validation is None or validation.classnames != first.classnames:
+        return None, ["There are no validation predictions of these classes, so no threshold is chosen."]
+    number = run.results.get("calibration") or {"images": len(validation), "drawn": len(validation)}
+    return validation, [f"Thresholds are chosen on {calibrated_on(**number)}, never on test images."]
+
+
+def _too_few(validation: Predictions, there: set[str]) -> list[str]:
+    """Why the other classes have no threshold for a sensitivity, a sentence each."""
+    reasons = []
+    for name in validation.classnames:
+        try:
+            if name not in there:
+                choose(validation, name, SENSITIVITY, LEVELS[0])
+        except TooFewImages as error:
+            reasons.append(str(error))
+    return reasons
+
+
+def _ends(of: Estimate | Interval | None) -> Text:
+    return Text(f"{of.value:.1f}", f"{of.low:.1f} to {of.high:.1f}") if of else Text("–")
+
+
+def _results(results: Sequence[ClassResult]) -> Table:
+    table = Table("", ["class", "test images", "patients", "sensitivity, %", "specificity, %", "AUC, %"])
+    for of in results:
+        patients = "unknown" if of.patients is None else str(of.patients)
+        cells = [Text(str(of.images)), Text(patients), *map(_ends, (of.sensitivity, of.specificity, of.auc))]
+        table.rows.append(Row(of.name, [*cells]))
+    return table
+
+
+def _counts(seeds: Sequence[Predictions]) -> Table:
+    """The confusion matrix as numbers of images per seed, with their share of the true class."""
+    counts = np.mean([confusion_matrix(one) for one in seeds], axis=0)
+    table = Table("", ["true class ↓ taken for →", *seeds[0].classnames])
+    for name, row in zip(seeds[0].classnames, counts, strict=True):
+        cells = [Text(f"{number:.4g}", f"{100 * number / row.sum():.1f} %" if row.sum() else "") for number in row]
+        table.rows.append(Row(name, [*cells]))
+    return table
+
+
+def _points(points: Sequence[OperatingPoint], test: Predictions) -> Table:
+    sides = [f"{kind} on {what}, %" for what in ("validation", "test") for kind in KINDS]
+    table = Table("", ["class", "wanted", "positive from a probability of", *sides])
+    for point in points:
+        both = [getattr(achieved, kind) for achieved in (point.validation, point.on(test)) for kind in KINDS]
+        cells = [Text(f"{point.wanted} {100 * point.level:g} %"), Text(f"{point.threshold:.4g}"), *map(_ends, both)]
+        table.rows.append(Row(point.classname, [*cells]))
+    return table
+
+
+def _worth(values: Sequence[tuple[str, str, Achieved]], results: Sequence[ClassResult]) -> Table:
+    """Predictive values; values: (row, class, sensitivity and specificity)."""
+    total, number = sum(of.images for of in results), {of.name: of.images for of in results}
+    columns = ["as common as in the test", *(f"{100 * share:g} % have it" for share in PREVALENCES)]
+    table = Table("", ["positive for", *(f"{what}, {column}" for column in columns for what in ("PPV", "NPV"))])
+    for title, name, achieved in values:
+        cells: list[Text] = []
+        for share in (number[name] / total, *PREVALENCES):
+            both = predictive_values(achieved, share) if 0 < share < 1 else None
+            cells += map(_ends, both or (None, None))
+        table.rows.append(Row(title, [*cells]))
+    return table
+
+
+def _drawings(anchor: str, predictions: Predictions, results: Sequence[ClassResult]) -> list[Drawing]:
+    areas = ", ".join(f"{of.name} {of.auc.value:.1f} %" for of in results if of.auc)
+    figures = [
+        ("roc", "ROC curves", f"Sensitivity over 1 - specificity. Areas below: {areas}.",
+         _curves({of.name: roc(predictions, of.name) for of in results}, "1 - specificity, %", "sensitivity, %")),
+        ("precision-recall", "Precision-recall curves", "Precision, or PPV, over recall, or sensitivity.",
+         _curves({of.name: precision_recall(predictions, of.name) for of in results}, "recall (sensitivity), %",
+                 "precision (PPV), %", drawstyle="steps-post")),
+    ]  # fmt: skip
+    return [Drawing(f"{anchor}-{name}", title, alt, figure) for name, title, alt, figure in figures if results]
+
+
+@style()
+def _curves(curves: Mapping[str, Curve], x: str, y: str, drawstyle: str = "default") -> Figure:
+    """Curves of shares in 0..1, (across, up) by class."""
+    figure = canvas(WIDTH, 330 + 9 * len(curves))
+    axes = figure.add_subplot(xlabel=x, ylabel=y, xlim=(-1, 101), ylim=(-1, 102))
+    for number, (name, (across, up)) in enumerate(curves.items()):
+        look: dict[str, Any] = {
+            "color": PALETTE[number % len(PALETTE)],
+            "linestyle": DASHES[(number + number // 6) % len(DASHES)],
+        }
+        axes.plot(100 * across, 100 * up, drawstyle=drawstyle, linewidth=1.8, label=short(name, 24), **look)
+    if drawstyle == "default":
+        axes.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle=":", label="guessing")
+    axes.grid()
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def _decision(anchor: str, predictions: Predictions, results: Sequence[ClassResult]) -> Drawing | None:
+    if not results:
+        return None
+    figure, alt = _decision_curves(predictions, results), "Net benefit over the threshold probability."
+    return Drawing(f"{anchor}-decision", "Decision curves", alt, figure)
+
+
+@style()
+def _decision_curves(predictions: Predictions, results: Sequence[ClassResult]) -> Figure:
+    columns, rows = min(2, len(results)), math.ceil(len(results) / 2)
+    figure = canvas(WIDTH, 60 + 190 * rows)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, of in zip(panels, results, strict=False):
+        thresholds, model, everyone = decision_curve(predictions, of.name)
+        axes.plot(100 * thresholds, model, color=PALETTE[0], linewidth=1.8, label="by the model")
+        axes.plot(100 * thresholds, everyone, color=PALETTE[1], linestyle=DASHES[1], linewidth=1.2, label="on everyone")
+        axes.axhline(0, color=GREY, linestyle=DASHES[2], linewidth=1.2, label="on nobody")
+        most = of.images / len(predictions)
+        axes.set(xlim=(0, 100), ylim=(-0.35 * most, 1.08 * most), xlabel="threshold probability, %")
+        axes.set_title(short(of.name, 24), fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.locator_params(nbins=4)
+        axes.set_ylabel("net benefit")
+        axes.grid()
+    for axes in panels[len(results) :]:
+        axes.remove()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
