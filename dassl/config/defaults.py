@@ -23,7 +23,7 @@ def default_config() -> CfgNode:
     cfg.INPUT.SIZE = (224, 224)  # height, width
     cfg.INPUT.FRAME = 0  # frame or page to read from a file of several, counted from 1; 0: the middle one
     cfg.INPUT.INTERPOLATION = "bilinear"  # bilinear, bicubic or nearest
-    cfg.INPUT.RESIZE = ""  # for testing: shortest (side, then a crop), squash or longest; "": shortest; added here
+    cfg.INPUT.RESIZE = ""  # for testing: shortest (side, then a crop), shortest_down, squash or longest; added here
     cfg.INPUT.TRANSFORMS = ()  # names in dassl.data.transforms
     cfg.INPUT.NO_TRANSFORM = False
     cfg.INPUT.PIXEL_MEAN = [0.485, 0.456, 0.406]

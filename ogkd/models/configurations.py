@@ -15,14 +15,16 @@ from ogkd.models.errors import ModelError
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 TRANSFORMERS_CONFIG = "config.json"
-_PREPROCESSOR = "preprocessor_config.json"
-_PROCESSOR = "processor_config.json"  # where transformers 5 stores the same
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""Where transformers stores an image processor's settings: its own file or, since version 5, the processor's."""
 _BILINEAR, _BICUBIC = 2, 3  # Pillow's numbers, which transformers stores
 _RESAMPLE = {_BILINEAR: "bilinear", _BICUBIC: "bicubic"}
 
 # Mean and standard deviation of CLIP's training images: https://github.com/openai/CLIP, clip/clip.py, _transform.
 _OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+_PROCESSOR_KINDS = {"clip": "CLIP", "siglip": "Siglip"}  # by model_type
+_HALF = (0.5, 0.5, 0.5)
 _PMC_DEFAULTS = {"image_size": 224, "head_width": 64, "context_length": 77}
 
 
@@ -33,7 +35,8 @@ class ImageSpec(NamedTuple):
     """The images a model takes: side in pixels, mean and standard deviation of each RGB channel in [0, 1].
 
     `interpolation` is "bicubic" or "bilinear". `resize` is "" if the shorter side is resized and the centre cropped,
-    "squash" if both sides are resized, "longest" if the longer side is resized and the rest is black.
+    "shortest_down" if the crop rounds half an odd margin down as transformers does, "squash" if both sides are resized,
+    "longest" if the longer side is resized and the rest is black.
     """
 
     size: int
@@ -121,9 +124,9 @@ def read_json(path: Path, shape: Mapping = _TRANSFORMERS) -> dict:
 
 
 def is_transformers_clip(folder: Path) -> bool:
-    """Whether the folder's config.json describes a transformers CLIPModel."""
+    """Whether the folder's config.json describes a transformers CLIPModel or SiglipModel."""
     path = folder / TRANSFORMERS_CONFIG
-    return path.is_file() and read_json(path).get("model_type") == "clip"
+    return path.is_file() and read_json(path).get("model_type") in _PROCESSOR_KINDS
 
 
 def open_clip_config(folder: Path) -> dict:
@@ -175,22 +178,27 @@ def unsupported(path: Path, what: str) -> ModelError:
 
 
 def transformers_spec(folder: Path) -> ImageSpec:
-    """How the preprocessor_config.json of a transformers CLIPModel prepares images; what it leaves out is CLIP's.
+    """How the preprocessor_config.json of a CLIPModel or SiglipModel prepares images; what it leaves out is the kind's.
 
     Raises ModelError for what cannot be done here.
     """
-    vision = read_json(folder / TRANSFORMERS_CONFIG).get("vision_config") or {}
+    config = read_json(folder / TRANSFORMERS_CONFIG)
+    usual = _PROCESSOR_KINDS[config["model_type"]]
+    crops = usual == "CLIP"  # SigLIP's processor squashes images, and has means of its own
+    means, deviations = (_OPENAI_MEAN, _OPENAI_STD) if crops else (_HALF, _HALF)
+    vision = config.get("vision_config") or {}
     size = _side(vision.get("image_size") or OPENAI_SPEC.size, folder / TRANSFORMERS_CONFIG)
     path, found = _preprocessor(folder)
     square, shortest = {"height": size, "width": size}, {"shortest_edge": size}
-    resized, cropped = found.get("size", shortest), found.get("crop_size", square)
-    crops, resample = found.get("do_center_crop", True), found.get("resample", _BICUBIC)
+    resized, cropped = found.get("size", shortest if crops else square), found.get("crop_size", square)
+    crops, resample = crops and found.get("do_center_crop", True), found.get("resample", _BICUBIC)
     factor = found.get("rescale_factor", 1 / 255)
-    kind = found.get("image_processor_type") or found.get("feature_extractor_type") or "CLIP"
+    kind = found.get("image_processor_type") or found.get("feature_extractor_type") or usual
     for what, follows in (
-        (f"the image processor {kind}", kind.startswith("CLIP")),
+        (f"the image processor {kind}", kind.startswith(usual)),
         ("do_resize false", found.get("do_resize", True)),
         ("do_rescale false", found.get("do_rescale", True)),
+        ("do_center_crop true", usual == "CLIP" or not found.get("do_center_crop")),
         ("do_pad true", not found.get("do_pad", False)),
         (f"rescale_factor {factor}", abs(factor * 255 - 1) < 1e-3),
         (f"resample {resample}", resample in _RESAMPLE),
@@ -202,20 +210,20 @@ def transformers_spec(folder: Path) -> ImageSpec:
     normalises = found.get("do_normalize", True)
     return _spec(
         size,
-        found.get("image_mean", _OPENAI_MEAN) if normalises else (0, 0, 0),
-        found.get("image_std", _OPENAI_STD) if normalises else (1, 1, 1),
+        found.get("image_mean", means) if normalises else (0, 0, 0),
+        found.get("image_std", deviations) if normalises else (1, 1, 1),
         _RESAMPLE[resample],
-        "squash" if resized == square else "",
+        "squash" if resized == square else "shortest_down",
     )
 
 
 def _preprocessor(folder: Path) -> tuple[Path, dict]:
     """The file with the settings of transformers' image processor, and those that are set."""
-    path, found = folder / _PREPROCESSOR, {}
+    (path, nesting), found = (folder / name for name in PROCESSORS), {}
     if path.is_file():
         found = read_json(path, _PREPROCESSING)
-    elif (folder / _PROCESSOR).is_file():
-        path = folder / _PROCESSOR
+    elif nesting.is_file():
+        path = nesting
         found = read_json(path, {"image_processor?": (_PREPROCESSING, None)}).get("image_processor") or {}
     return path, {key: value for key, value in found.items() if value is not None}
 

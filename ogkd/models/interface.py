@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -35,7 +36,8 @@ class FrozenCLIP(nn.Module):
     """A frozen pair of towers: eval mode, fp32, no parameter requires a gradient.
 
     `image` and `text` are towers of towers.py. `tokenizer` maps a list of texts to a list of lists of token ids,
-    without padding; one of tokenizers.py also names the ids.
+    without padding; one of tokenizers.py also names the ids. `logit_bias` is what a model trained with a sigmoid adds
+    to every logit; a softmax over classes is the same without it.
 
     A method can change a tower for one call, by vectors at its layers (`prompts`, `deep`) or dropout, leave out the
     projection (`projected=False`, then `image_projection` or `text_projection`), or make a copy whose weight matrices
@@ -56,6 +58,7 @@ class FrozenCLIP(nn.Module):
         context_length: int,
         log_logit_scale: float,
         fingerprint: str,
+        logit_bias: float = 0.0,
     ) -> None:
         super().__init__()
         self.image_tower = image
@@ -66,7 +69,7 @@ class FrozenCLIP(nn.Module):
         self.image_size, self.mean, self.std = spec.size, spec.mean, spec.std
         self.embed_dim = embed_dim
         self.context_length = context_length
-        self.logit_scale = math.exp(log_logit_scale)
+        self.logit_scale, self.logit_bias = math.exp(log_logit_scale), logit_bias
         self.requires_grad_(False)
         self.train(False)
 
@@ -141,6 +144,13 @@ class FrozenCLIP(nn.Module):
                 )
             self._check_deep(prompts, self.vision_width, self.vision_layers, "image")
         return self.image_tower(images, patches, prompts, projected)
+
+    @cached_property
+    def text_frame(self) -> tuple[int, int]:
+        """How many special tokens the tokenizer puts before a text and after it: (1, 1), or (0, 1) for SigLIP."""
+        (empty,), (word,) = self.tokenizer([""]), self.tokenizer(["a"])
+        before = sum(1 for one, other in zip(empty, word, strict=False) if one == other)
+        return before, len(empty) - before
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         """Return token ids and mask of the texts, padded to the longest of them, on the CPU.

@@ -70,6 +70,8 @@ def load_folder(name: str, folder: Path, repository: Repository | None = None) -
         fingerprint = thread.submit(weights.fingerprint, path, [config, text_config] if text_config else config)
         state = weights.read(path)
         model_cfg = _self_contained(config["model_cfg"], folder, state, path, stack)
+        if "logit_bias" in state:
+            model_cfg = {"init_logit_bias": 0.0, **model_cfg}
         model: Any = build(model_cfg, folder, custom_text=any(key.startswith("text.") for key in state))
     weights.fill(model, state, path, name, ignored=_IGNORED)
     # The length to which open_clip's tokenizer cuts a text.
@@ -84,6 +86,7 @@ def load_folder(name: str, folder: Path, repository: Repository | None = None) -
         embed_dim=model_cfg["embed_dim"],
         context_length=min(context_length, model.context_length or context_length),
         log_logit_scale=float(model.logit_scale.reshape(())),
+        logit_bias=float(0 if model.logit_bias is None else model.logit_bias.reshape(())),
         fingerprint=fingerprint.result(),
     )
 
@@ -164,7 +167,9 @@ def text_tower_of(model: Any, tokenizer: Tokenizer, path: Path) -> nn.Module:
         if padding != tokenizer.padding:
             raise unsupported(path, f"a text tower that pads with {padding} and a tokenizer with {tokenizer.padding}")
         return TransformersText(text.transformer, text.pooler, text.proj)
-    tower = NativeText(model if text is None else text)
+    tower = NativeText(model if text is None else text, tokenizer.padding)
+    if tower.pooling == "last":
+        return tower
     eos = model.text_eos_id if text is None else text.eos_id
     require_pooling_at_end(tokenizer, None if tower.pooling == "argmax" else eos, path)
     return tower

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -23,21 +24,22 @@ if TYPE_CHECKING:
 PMC_WEIGHTS = "checkpoint.pt"
 OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 TRANSFORMERS_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model")
 """Files that define a tokenizer; any one of them is enough."""
 TOKENIZER_FILES = (*VOCABULARIES, "tokenizer_config.json", "merges.txt", "special_tokens_map.json")
 
 _BUNDLED = {"PhantomCLIP": Path(__file__).parent / "phantomclip"}
 _HUB_PREFIX = "hf-hub:"
+_ON_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _CONNECT_SECONDS = 5
 
 
 class Repository(NamedTuple):
     """A repository of the hub and the files to take from it.
 
-    These are all of `required`, the first of `weights` that exists, and those of `optional` that exist. `revision` pins
-    one commit, so that the weights cannot change unnoticed. `kind` is the hub's repo_type. `tokenizer` is the
-    repository to use if this one has no tokenizer; by default this one itself.
+    These are all of `required`, the first of `weights` and of each of `choices` that exists, and those of `optional`
+    that exist. `revision` pins one commit, so that the weights cannot change unnoticed. `kind` is the hub's repo_type.
+    `tokenizer` is the repository to use if this one has no tokenizer; by default this one itself.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Repository(NamedTuple):
     revision: str | None = None
     kind: str | None = None
     tokenizer: str | None = None
+    choices: tuple[tuple[str, ...], ...] = ()
 
 
 BIOMEDCLIP = Repository(
@@ -80,15 +83,17 @@ HUB_MODELS = {"BiomedCLIP": BIOMEDCLIP, "CLIP": OPENAI_CLIP, "PubMedCLIP": PUBME
 
 
 def available_models() -> list[str]:
-    """The names that `load` accepts, besides folders and "hf-hub:org/name"."""
+    """The names that `load` accepts, besides folders and "org/name" on the hub."""
     return [*HUB_MODELS, *_BUNDLED]
 
 
 def model_named(word: str) -> str:
-    """Return the name in `available_models` that is meant, whatever its case and hyphens; any other word, and that of a
-    folder, as it is."""
-    if not word or Path(word).is_dir():
+    """Return the name in `available_models` that is meant, whatever its case and hyphens; "hf-hub:org/name" for
+    "org/name", unless that is a file or folder; any other word as it is."""
+    if not word or Path(word).exists() or word in OPENAI_SIZES:
         return word
+    if _ON_HUB.fullmatch(word):
+        return _HUB_PREFIX + word
     return {_spelling(name): name for name in available_models()}.get(_spelling(word), word)
 
 
@@ -97,7 +102,7 @@ def _spelling(name: str) -> str:
 
 
 def load(name: str | Path, device: str | torch.device = "cpu") -> FrozenCLIP:
-    """Load a frozen model by name, folder, file in OpenAI's format or "hf-hub:org/name" onto `device`.
+    """Load a frozen model by name, folder, file in OpenAI's format or "hf-hub:org/name" (or "org/name") onto `device`.
 
     Raises ModelError, in one sentence that says how to fix it, if the name is unknown or files are corrupt or do not
     belong together, and its subclass MissingWeights if files are missing and cannot be downloaded.
@@ -164,7 +169,14 @@ def _repository(name: str) -> Repository | None:
         _organisation, _name = name.split("/")
     except (HFValidationError, ValueError) as error:
         raise ModelError(f'"{name}" is not the name of a hub repository: write it as "hf-hub:org/name".') from error
-    return Repository(name, (OPEN_CLIP_CONFIG,), OPEN_CLIP_WEIGHTS, (*TOKENIZER_FILES, TRANSFORMERS_CONFIG))
+    return Repository(
+        name,
+        (),
+        (*OPEN_CLIP_WEIGHTS, *TRANSFORMERS_WEIGHTS),
+        (*TOKENIZER_FILES, TRANSFORMERS_CONFIG),
+        # In transformers' format a model's images are described in a second file.
+        choices=((OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG), (OPEN_CLIP_CONFIG, *configurations.PROCESSORS)),
+    )
 
 
 def _folder(name: str) -> Path:
@@ -174,7 +186,7 @@ def _folder(name: str) -> Path:
     near = did_you_mean(name, available_models())
     raise ModelError(
         f'There is no model or folder "{name}"{near}: choose one of {", ".join(available_models())}, a folder with '
-        f'{OPEN_CLIP_CONFIG} and weights, or "hf-hub:org/name".'
+        f'{OPEN_CLIP_CONFIG} and weights, or "org/name" of a repository on the hub.'
     )
 
 
@@ -244,7 +256,8 @@ def tokenizer_folder(repository: Repository) -> Path:
 
 def _wanted(repository: Repository, weights: bool = True) -> list[tuple[str, ...]]:
     """The files of a repository that are needed, each by the names that it may have."""
-    return [*((name,) for name in repository.required), *([repository.weights] if weights else [])]
+    required = [(name,) for name in repository.required]
+    return [*required, *repository.choices, *([repository.weights] if weights else [])]
 
 
 def _in_cache(repository: Repository, wanted: Sequence[Sequence[str]]) -> Path | None:
@@ -301,8 +314,9 @@ def _fetch(repository: Repository, wanted: Sequence[Sequence[str]], optional: Se
             download(repository, name)
     except Exception as error:  # as above
         reason, mend = trouble(error)
+        no_folder = ", and there is no folder of that name here" if repository.choices and "403" not in reason else ""
         raise MissingWeights(
-            f"{lacking()} of {repository.name} cannot be downloaded from the hub ({reason}): {mend}, "
+            f"{lacking()} of {repository.name} cannot be downloaded from the hub ({reason}){no_folder}: {mend}, "
             "and run the same command again.",
             repository.name,
         ) from error

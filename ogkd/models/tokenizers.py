@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ogkd.core.errors import first_line
 from ogkd.models.configurations import unsupported
 from ogkd.models.errors import ModelError
 from ogkd.models.sources import VOCABULARIES, Repository, first_file, tokenizer_folder
@@ -43,12 +44,12 @@ def transformers_tokenizer(
     folder: Path,
     repository: Repository | None = None,
     published_name: str | None = None,
-    clean: str = "whitespace",
+    clean: str = "",
     strip_separator: bool = False,
 ) -> Tokenizer:
     """Load the tokenizer of a folder in transformers' format.
 
-    Texts are cleaned as open_clip cleans them; `clean` is one of CLEANINGS. `strip_separator` leaves out the token that
+    `clean` is one of CLEANINGS or, as in transformers itself, "" for none. `strip_separator` leaves out the token that
     ends a text. If the folder has no tokenizer, it is taken from `repository`, the hub repository that the folder is a
     copy of, or from the one that sources.py gives for it. `published_name`, the tokenizer's name in the configuration,
     is used only in messages. Raises ModelError if the tokenizer is missing, cannot be read or pads at the start.
@@ -65,6 +66,11 @@ def transformers_tokenizer(
         folder = tokenizer_folder(repository)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except ImportError as error:  # SigLIP's needs sentencepiece
+        raise ModelError(
+            f"The tokenizer in {folder} needs packages that are missing here ({first_line(error)}): run `pip install "
+            "sentencepiece protobuf`."
+        ) from error
     except Exception as error:  # the tokenizers library raises a bare Exception for a corrupt file
         raise ModelError(
             f"The tokenizer in {folder} cannot be read: put intact copies of tokenizer.json, tokenizer_config.json "
@@ -75,7 +81,7 @@ def transformers_tokenizer(
             f"The tokenizer in {folder} pads at the start of a text, which is not supported: set padding_side to right "
             "in tokenizer_config.json if the model was trained so, or choose another model."
         )
-    cleaned = get_clean_fn(clean)
+    cleaned = get_clean_fn(clean) if clean else str
 
     def encode(texts: list[str]) -> list[list[int]]:
         texts = [cleaned(text) for text in texts]

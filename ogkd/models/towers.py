@@ -7,7 +7,7 @@ that take vectors, their `width` and the `projection` into the space that they s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -35,6 +35,13 @@ def _features(whole: Tensor, patches: Tensor | None, projection: nn.Module | Non
     return ImageFeatures(projection(whole), None if patches is None else projection(patches))
 
 
+def _each_alone(pool: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
+    """What an attention pool gives for each token (B, P, width) if it attended to that token alone: its value and
+    output projections and what follows them. Patch tokens are thus in the space of texts, as in OpenClipResNet; this is
+    ours, not part of the pretrained models."""
+    return pool(tokens.flatten(0, 1)[:, None]).unflatten(0, tokens.shape[:2])
+
+
 def image_tower_of(visual: nn.Module) -> nn.Module:
     """The tower for open_clip's `visual`."""
     return OpenClipResNet(visual) if hasattr(visual, "attnpool") else OpenClipViT(visual)
@@ -43,7 +50,8 @@ def image_tower_of(visual: nn.Module) -> nn.Module:
 class OpenClipViT(nn.Module):
     """A ViT from timm (wrapped by open_clip.TimmModel) or open_clip's own VisionTransformer.
 
-    Global and patch tokens pass through the trunk's final norm and the same projection.
+    Global and patch tokens pass through the trunk's final norm and the same projection; with attention pooling (MAP, as
+    in SigLIP), a patch token is as `_each_alone` says.
     """
 
     visual: Any
@@ -53,6 +61,9 @@ class OpenClipViT(nn.Module):
         self.visual, trunk = visual, getattr(visual, "trunk", None)
         self.patch_norm: nn.Module = nn.Identity()
         self.projection: nn.Module
+        self.pool = getattr(trunk, "attn_pool", None)
+        if getattr(self.pool, "pos_embed", None) is not None:
+            raise ModelError("Attention pooling with positions of its own is not supported: choose another checkpoint.")
         if trunk is not None and hasattr(trunk, "blocks") and hasattr(trunk, "fc_norm"):
             self.blocks, self.width, self.patch_norm = trunk.blocks, trunk.num_features, trunk.fc_norm
             self.projection = nn.Sequential(trunk.head, visual.head)
@@ -71,7 +82,8 @@ class OpenClipViT(nn.Module):
             if not patches:
                 return _features(self.visual(images), None, self.projection if projected else None)
             out = self.visual.forward_intermediates(images, indices=1, normalize_intermediates=True, output_fmt="NLC")
-        tokens = self.patch_norm(out["image_intermediates"][-1])
+        tokens = out["image_intermediates"][-1]
+        tokens = self.patch_norm(tokens if self.pool is None else _each_alone(self.pool, tokens))
         return _features(out["image_features"], tokens, self.projection if projected else None)
 
 
@@ -132,6 +144,24 @@ class TransformersViT(nn.Module):
         return _features(out.pooler_output, tokens, self.projection if projected else None)
 
 
+class SiglipViT(nn.Module):
+    """The image tower of transformers' SiglipModel, with attention pooling; for patch tokens, see `_each_alone`."""
+
+    vision_model: Any
+
+    def __init__(self, vision_model: Any) -> None:
+        super().__init__()
+        self.vision_model, self.projection = vision_model, nn.Identity()
+        self.blocks, self.width = vision_model.encoder.layers, vision_model.config.hidden_size
+
+    def forward(self, images: Tensor, patches: bool, prompts: Deep | None, projected: bool = True) -> ImageFeatures:
+        with hooks.in_image(self.blocks, prompts):
+            out = self.vision_model(pixel_values=images)
+        return ImageFeatures(
+            out.pooler_output, _each_alone(self.vision_model.head, out.last_hidden_state) if patches else None
+        )
+
+
 class TransformersText(nn.Module):
     """A BERT-like encoder of transformers with a pooler and a projection (open_clip.HFTextEncoder, PMC-CLIP's).
 
@@ -160,23 +190,35 @@ def _at_end(hidden: Tensor, mask: Tensor) -> Tensor:
     return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(dim=1) - 1]
 
 
-class NativeText(nn.Module):
-    """CLIP's own causal text tower, as in open_clip: pooled at the end-of-text token, the last real one.
+def _padded(embeddings: Tensor, mask: Tensor, padding: Tensor, length: int) -> Tensor:
+    """Sequences (N, length, width) in which all that is not text is the embedding of the padding token (width)."""
+    rest = padding.expand(len(embeddings), length - embeddings.shape[1], -1)
+    return torch.cat([torch.where(mask[..., None], embeddings, padding), rest], dim=1)
 
-    The end-of-text token cannot see what follows it, so the causal mask is simply cut to the batch's length. `holder`
-    is the module with token_embedding, positional_embedding, transformer, ln_final, text_projection and attn_mask.
+
+class NativeText(nn.Module):
+    """CLIP's own text tower, as in open_clip.
+
+    With a causal mask, it is pooled at the end-of-text token, the last real one, which cannot see what follows it: the
+    mask is simply cut to the batch's length. A tower that is pooled at the `last` position (SigLIP's) sees `length`
+    tokens, the text's and then `padding`. `holder` is the module with token_embedding, positional_embedding,
+    transformer, ln_final, text_projection and attn_mask.
     """
 
-    attn_mask: Tensor
+    attn_mask: Tensor | None
 
-    def __init__(self, holder: Any) -> None:
+    def __init__(self, holder: Any, padding: int | None = 0) -> None:
         super().__init__()
         self.pooling = getattr(holder, "text_pool_type", None) or holder.pool_type
-        if self.pooling not in ("argmax", "eos") or getattr(holder, "cls_emb", None) is not None:
+        known = ("argmax", "eos", "last")
+        if self.pooling not in known or getattr(holder, "cls_emb", None) is not None:
             raise ModelError(
                 f"Text pooling {self.pooling!r} is not supported: choose a model that pools at the text's end."
             )
-        if holder.attn_mask is None:  # then the padding, which is cut off here, would change the features
+        self.padding, self.length = padding, holder.context_length
+        if self.pooling == "last" and (padding is None or getattr(holder, "use_pad_mask", False)):
+            raise ModelError("Text pooling 'last' needs a padding token and no mask of it: choose another model.")
+        if holder.attn_mask is None and self.pooling != "last":  # the padding, which is cut off, changes the features
             raise ModelError("Text without a causal mask is not supported: choose a model that has one.")
         self.token_embedding, self.positional_embedding = holder.token_embedding, holder.positional_embedding
         self.transformer, self.ln_final = holder.transformer, holder.ln_final
@@ -189,11 +231,14 @@ class NativeText(nn.Module):
         return self.token_embedding(ids)
 
     def forward(self, embeddings: Tensor, mask: Tensor, deep: Deep | None, positions: Tensor | None = None) -> Tensor:
+        if self.pooling == "last":
+            embeddings = _padded(embeddings, mask, self.token_embedding.weight[self.padding], self.length)
         length = embeddings.shape[1]
-        causal = self.attn_mask[:length, :length]
+        causal = None if self.attn_mask is None else self.attn_mask[:length, :length]
         with hooks.in_text(self.blocks, deep, positions):
             hidden = self.transformer(embeddings + self.positional_embedding[:length], attn_mask=causal)
-        return _at_end(self.ln_final(hidden), mask)
+        hidden = self.ln_final(hidden)
+        return hidden[:, -1] if self.pooling == "last" else _at_end(hidden, mask)
 
 
 class TransformersCLIPText(nn.Module):
@@ -214,12 +259,27 @@ class TransformersCLIPText(nn.Module):
         return self.text_model.embeddings.token_embedding(ids)
 
     def forward(self, embeddings: Tensor, mask: Tensor, deep: Deep | None, positions: Tensor | None = None) -> Tensor:
-        ids = torch.zeros(mask.shape, dtype=torch.long, device=mask.device)
+        return _at_end(self.hidden(embeddings, deep, positions), mask)
+
+    def hidden(self, embeddings: Tensor, deep: Deep | None, positions: Tensor | None) -> Tensor:
+        """The states (N, L, width) after the last norm."""
+        ids = torch.zeros(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
         table = self.text_model.embeddings.token_embedding
         handle = table.register_forward_hook(lambda _module, _args, _output: embeddings)
         try:
             with hooks.in_text(self.blocks, deep, positions):
-                out = self.text_model(input_ids=ids)
+                return self.text_model(input_ids=ids).last_hidden_state
         finally:
             handle.remove()
-        return _at_end(out.last_hidden_state, mask)
+
+
+class SiglipText(TransformersCLIPText):
+    """The text tower of transformers' SiglipModel: pooled at the last of all its positions, which sees the padding."""
+
+    def __init__(self, text_model: Any, padding: int) -> None:
+        super().__init__(text_model, text_model.head)
+        self.padding, self.length = padding, text_model.config.max_position_embeddings
+
+    def forward(self, embeddings: Tensor, mask: Tensor, deep: Deep | None, positions: Tensor | None = None) -> Tensor:
+        padding = self.text_model.embeddings.token_embedding.weight[self.padding]
+        return self.hidden(_padded(embeddings, mask, padding, self.length), deep, positions)[:, -1]

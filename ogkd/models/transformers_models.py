@@ -1,18 +1,21 @@
-"""Models in transformers' CLIPModel format: PubMedCLIP and folders whose config.json has model_type clip."""
+"""Models in transformers' format: folders whose config.json has model_type clip (PubMedCLIP) or siglip (MedSigLIP, and
+SigLIP 2 of a fixed size)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from ogkd.core.errors import first_line
 from ogkd.models import weights
-from ogkd.models.configurations import TRANSFORMERS_CONFIG, read_json, transformers_spec, without_code
+from ogkd.models.configurations import TRANSFORMERS_CONFIG, read_json, transformers_spec, unsupported, without_code
 from ogkd.models.errors import ModelError
 from ogkd.models.interface import FrozenCLIP
 from ogkd.models.sources import TRANSFORMERS_WEIGHTS, Repository, weights_in
 from ogkd.models.tokenizers import require_pooling_at_end, transformers_tokenizer
-from ogkd.models.towers import TransformersCLIPText, TransformersViT
+from ogkd.models.towers import SiglipText, SiglipViT, TransformersCLIPText, TransformersViT
 
 _OLD_EOS = 2
 _IGNORED = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
@@ -24,17 +27,18 @@ def load_folder(name: str, folder: Path, repository: Repository | None = None) -
     `repository` is the hub repository that the folder is a copy of, if any. Raises ModelError if files are missing,
     corrupt or do not belong together.
     """
-    from transformers import CLIPConfig, CLIPModel
+    from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
     content = read_json(folder / TRANSFORMERS_CONFIG)
     spec = transformers_spec(folder)
     path = weights_in(folder, TRANSFORMERS_WEIGHTS)
     fingerprint = weights.fingerprint(path, content)
     state = weights.read(path)
+    pools = content["model_type"] == "siglip"
     try:
-        config: Any = CLIPConfig(**without_code(content))
+        config: Any = (SiglipConfig if pools else CLIPConfig)(**without_code(content))
         with weights.no_initialisation():
-            model = CLIPModel(config)
+            model: Any = SiglipModel(config) if pools else CLIPModel(config)
     except Exception as error:  # a wrong configuration can make transformers raise anything
         raise ModelError(
             f"transformers cannot build the model that {folder / TRANSFORMERS_CONFIG} describes "
@@ -42,16 +46,28 @@ def load_folder(name: str, folder: Path, repository: Repository | None = None) -
         ) from error
     weights.fill(model, state, path, name, ignored=_IGNORED)
     tokenizer = transformers_tokenizer(folder, repository)
-    eos = config.text_config.eos_token_id  # 2 in old configurations, which are pooled at the highest id
-    require_pooling_at_end(tokenizer, None if eos == _OLD_EOS else eos, folder / TRANSFORMERS_CONFIG)
+    image: nn.Module
+    text: nn.Module
+    if pools:
+        if tokenizer.padding is None or not config.vision_config.vision_use_head:
+            raise unsupported(folder / TRANSFORMERS_CONFIG, "a SigLIP without a padding token or attention pooling")
+        image, text = SiglipViT(model.vision_model), SiglipText(model.text_model, tokenizer.padding)
+        embed_dim = config.text_config.projection_size
+    else:
+        eos = config.text_config.eos_token_id  # 2 in old configurations, which are pooled at the highest id
+        require_pooling_at_end(tokenizer, None if eos == _OLD_EOS else eos, folder / TRANSFORMERS_CONFIG)
+        image = TransformersViT(model.vision_model, model.visual_projection)
+        text = TransformersCLIPText(model.text_model, model.text_projection)
+        embed_dim = config.projection_dim
     return FrozenCLIP(
         name=name,
-        image=TransformersViT(model.vision_model, model.visual_projection),
-        text=TransformersCLIPText(model.text_model, model.text_projection),
+        image=image,
+        text=text,
         tokenizer=tokenizer,
         spec=spec,
-        embed_dim=config.projection_dim,
+        embed_dim=embed_dim,
         context_length=config.text_config.max_position_embeddings,
         log_logit_scale=float(model.logit_scale),
+        logit_bias=float(model.logit_bias) if pools else 0.0,
         fingerprint=fingerprint,
     )

@@ -141,7 +141,9 @@ class TrainedPrompt:
         clean_cfg(cfg, self.method)
         cfg.OUTPUT_DIR = cfg.RESUME = ""
         cfg.VERBOSE = False
-        cfg.MODEL.BACKBONE.NAME = model_named(backbone or self.backbone)
+        # A relative folder in which it was trained, "a/b", is not taken for a repository on the hub.
+        stored = self.backbone if "/" in self.backbone else model_named(self.backbone)
+        cfg.MODEL.BACKBONE.NAME = model_named(backbone) if backbone else stored
         cfg.DATALOADER.NUM_WORKERS = 0
         cfg.freeze()
         return cfg

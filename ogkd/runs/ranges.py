@@ -40,7 +40,7 @@ RANGES = {
         f"a height and a width of 1 to {LARGEST_SIDE} pixels, such as (224, 224), or (0, 0) for the backbone's",
     ),
     "INPUT.INTERPOLATION": or_empty(one_of(*INTERPOLATION_MODES)),
-    "INPUT.RESIZE": or_empty(one_of("shortest", "squash", "longest")),
+    "INPUT.RESIZE": or_empty(one_of("shortest", "shortest_down", "squash", "longest")),
     "INPUT.TRANSFORMS": Rule(
         lambda names: all(name in AVAI_CHOICES for name in names), f"a list of names out of {', '.join(AVAI_CHOICES)}"
     ),

@@ -36,10 +36,10 @@ PROMPT_OPTIONS = (
 class PromptLearner(nn.Module):
     """Context vectors V and the sentences that they form with each class name (Zhou et al., CoOp, IJCV 2022).
 
-    A sentence is `[start] V_1 .. V_n <class name> . [end]`; with position "middle" the name comes after the first half
-    of the context, with "front" before all of it. `ctx`, (n_ctx, width) or class-specific (C, n_ctx, width), is the
-    only parameter and the only entry of the state dict. `dropout` is the text tower's dropout rate while the learner is
-    in train mode.
+    A sentence is `[start] V_1 .. V_n <class name> . [end]`, without a start where the tokenizer has none; with position
+    "middle" the name comes after the first half of the context, with "front" before all of it. `ctx`, (n_ctx, width) or
+    class-specific (C, n_ctx, width), is the only parameter and the only entry of the state dict. `dropout` is the text
+    tower's dropout rate while the learner is in train mode.
     """
 
     prefix: Tensor
@@ -81,8 +81,9 @@ class PromptLearner(nn.Module):
             )
         embedded = model.embed(tokens.ids)
         context_mask = tokens.mask.new_ones(len(names), n_ctx)
-        self.register_buffer("prefix", embedded[:, :1], persistent=False)
-        self.register_buffer("suffix", embedded[:, 1:], persistent=False)
+        self.start = model.text_frame[0]
+        self.register_buffer("prefix", embedded[:, : self.start], persistent=False)
+        self.register_buffer("suffix", embedded[:, self.start :], persistent=False)
         self.register_buffer("mask", torch.cat([context_mask, tokens.mask], dim=1), persistent=False)
         self.register_buffer("order", self._order(model, names, n_ctx, position, length), persistent=False)
 
@@ -105,13 +106,14 @@ class PromptLearner(nn.Module):
             shape = (n_cls, n_ctx, model.context_width) if csc else (n_ctx, model.context_width)
             return torch.empty(shape).normal_(std=0.02).to(model.device)
         tokens = model.tokenize([words])
-        count = int(tokens.mask.sum()) - 2
+        start, end = model.text_frame
+        count = int(tokens.mask.sum()) - start - end
         if count != n_ctx:
             raise UserError(
                 f"CTX_INIT '{words}' has {count} tokens but N_CTX is {n_ctx}: "
                 f'give as many words as context vectors, or CTX_INIT "" for a random start.'
             )
-        return model.embed(tokens.ids)[0, 1 : 1 + n_ctx].clone()
+        return model.embed(tokens.ids)[0, start : start + n_ctx].clone()
 
     @staticmethod
     def _order(model: FrozenCLIP, names: list[str], n_ctx: int, position: str, length: int) -> Tensor | None:
@@ -119,18 +121,19 @@ class PromptLearner(nn.Module):
         if position == "end":
             return None
         before = n_ctx // 2 if position == "middle" else 0
-        lengths = (model.tokenize(names).mask.sum(1) - 2).tolist()
+        start, end = model.text_frame
+        lengths = (model.tokenize(names).mask.sum(1) - start - end).tolist()
         rows = []
         for name_length in lengths:
-            context = list(range(1, 1 + n_ctx))
-            name = list(range(1 + n_ctx, 1 + n_ctx + name_length))
-            rest = list(range(1 + n_ctx + name_length, length))
-            rows.append([0, *context[:before], *name, *context[before:], *rest])
+            context = list(range(start, start + n_ctx))
+            name = list(range(start + n_ctx, start + n_ctx + name_length))
+            rest = list(range(start + n_ctx + name_length, length))
+            rows.append([*range(start), *context[:before], *name, *context[before:], *rest])
         return torch.tensor(rows, device=model.device)
 
     def context_positions(self) -> Tensor:
         """Positions of the context vectors in each class's sentence, (C, n_ctx)."""
-        first = torch.arange(1, 1 + self.n_ctx, device=self.mask.device)
+        first = torch.arange(self.start, self.start + self.n_ctx, device=self.mask.device)
         if self.order is None:
             return first.expand(self.n_cls, -1)
         return (self.order[:, None] == first[:, None]).long().argmax(-1)

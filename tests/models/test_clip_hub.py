@@ -62,6 +62,15 @@ def test_biomedclip_is_fetched_once_and_then_needs_no_network(tmp_path, hub):
     assert load(["BiomedCLIP"], cache, "http://127.0.0.1:9")[0] == ["BiomedCLIP 32 3"]
 
 
+def test_a_repository_in_transformers_format_is_a_model_under_its_bare_name_too(tmp_path, hub):
+    tiny_models.transformers_clip(tmp_path / "tiny")
+    hub.put_repository("some/clip", tmp_path / "tiny", COMMIT)
+    cache, names = tmp_path / "cache", ["some/clip", "hf-hub:some/clip"]
+    online = load(names, cache, hub.url)[0]
+    assert online == ["clip 24 3"] * 2 == load(names, cache, "http://127.0.0.1:9")[0]
+    assert any((cache / "hub").rglob("preprocessor_config.json"))
+
+
 def test_without_network_and_weights_one_sentence_comes_at_once(tmp_path):
     lines, seconds = load(["BiomedCLIP", "CLIP", "PubMedCLIP", "PMC-CLIP"], tmp_path / "cache", "http://127.0.0.1:9")
     assert len(lines) == 4

@@ -11,8 +11,17 @@ import torch
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.tokenizer import bytes_to_unicode
 from safetensors.torch import load_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel
+from transformers import (
+    BertConfig,
+    BertModel,
+    CLIPConfig,
+    CLIPModel,
+    PreTrainedTokenizerFast,
+    SiglipConfig,
+    SiglipModel,
+)
 
 from . import random_weights
 from .wordpiece import write_tokenizer
@@ -153,6 +162,63 @@ def _byte_pair_tokenizer(folder: Path) -> dict[str, int]:
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CLIPTokenizer"}))
     return vocabulary
+
+
+def open_clip_siglip(folder: Path) -> None:
+    """Write a folder in open_clip's format with SigLIP's kind of towers: attention pooling, texts pooled at the end."""
+    vision = {"image_size": 32, "timm_model_name": "test_vit", "timm_pool": "map", "timm_proj": "none"}
+    text = {
+        "context_length": 256, "vocab_size": 300, "width": 64, "heads": 2, "layers": 3, "no_causal_mask": True,
+        "proj_bias": True, "pool_type": "last", "hf_tokenizer_name": "own",
+        "tokenizer_kwargs": {"clean": "canonicalize"},
+    }  # fmt: skip
+    cfg = {"embed_dim": 64, "init_logit_bias": -10, "vision_cfg": vision, "text_cfg": text}
+    torch.manual_seed(0)
+    model = open_clip.CustomTextCLIP(**cfg).eval()
+    _stir(model)
+    _tokenizer_without_start(folder, 256)
+    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+    cfg |= {"custom_text": True, "text_cfg": text | {"hf_tokenizer_name": str(folder)}}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": cfg, "preprocess_cfg": preprocess}))
+    torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
+
+
+def transformers_siglip(folder: Path) -> None:
+    """Write a folder in MedSigLIP's format."""
+    tower = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 2}
+    text = tower | {"vocab_size": 300, "max_position_embeddings": 256, "pad_token_id": 1}
+    config = SiglipConfig(text_config=text, vision_config=tower | {"image_size": 32, "patch_size": 8})
+    torch.manual_seed(0)
+    model = SiglipModel(config).eval()
+    _stir(model)
+    _tokenizer_without_start(folder, 256)
+    model.save_pretrained(folder)
+    images = {"image_processor_type": "SiglipImageProcessor", "size": {"height": 32, "width": 32}, "resample": 2}
+    (folder / "preprocessor_config.json").write_text(json.dumps(images))
+
+
+def _stir(model: nn.Module) -> None:
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0.0, 0.2)
+            elif name.endswith(".bias"):
+                parameter.normal_(0.0, 0.1)
+    _stir_norms(model)
+
+
+def _tokenizer_without_start(folder: Path, length: int) -> None:
+    """A tokenizer of bytes that ends texts with the token that pads them, as SigLIP's does, and marks no start."""
+    words = {"<unk>": 0, "</s>": 1} | {letter: 2 + i for i, letter in enumerate(bytes_to_unicode().values())}
+    tokenizer = Tokenizer(models.BPE(words, [], unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>", pad_token="</s>", model_max_length=length,
+        model_input_names=["input_ids"],
+    )  # fmt: skip
+    fast.save_pretrained(folder)
 
 
 class PMCReference(nn.Module):

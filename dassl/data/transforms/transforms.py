@@ -56,6 +56,21 @@ class ResizeLongest:
         return f"ResizeLongest({self.size}, interpolation={self.interpolation.value})"
 
 
+class CropDown:
+    """A centre crop to (height, width) that rounds half an odd margin down, as transformers does; torchvision rounds it
+    to the even number."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+
+    def __call__(self, image):
+        top, left = ((side - most) // 2 for side, most in zip((image.height, image.width), self.size, strict=True))
+        return TF.crop(image, top, left, *self.size)
+
+    def __repr__(self) -> str:
+        return f"CropDown({self.size})"
+
+
 def build_transform(cfg: CfgNode, is_train: bool = True, choices: list[str] | None = None) -> Compose | None:
     """Build the transform that cfg.INPUT describes, for training or for testing; None with INPUT.NO_TRANSFORM.
 
@@ -110,7 +125,8 @@ def _test_steps(cfg: CfgNode, choices: list[str]) -> list:
         resize = ResizeLongest(size, mode)
     else:
         resize = Resize(size if cfg.INPUT.RESIZE == "squash" else max(size), interpolation=mode)
-    return [resize, CenterCrop(size), ToTensor(), *_normalize(cfg, choices)]
+    crop = CropDown(size) if cfg.INPUT.RESIZE == "shortest_down" else CenterCrop(size)
+    return [resize, crop, ToTensor(), *_normalize(cfg, choices)]
 
 
 def _normalize(cfg: CfgNode, choices: list[str]) -> list:
