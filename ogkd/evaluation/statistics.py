@@ -189,16 +189,16 @@ def _interval(
             ]
         )
     drawn = _percentiles(measured, samples, level, strata.tail(level), _fingerprint(base))
-    return _about_the_value(drawn) if find(metric).inflated else _stretched(drawn, *_ends(metric, methods, base, drawn))
+    if find(metric).inflated and len(methods) == 1:
+        return _about_the_value(drawn)
+    return _stretched(drawn, *_ends(metric, methods, base, drawn))
 
 
 def _about_the_value(drawn: Interval) -> Interval:
     """The interval of a metric that repeated images increase. Few images increase it too, by about as much: draws are
     shifted so that their mean is the value, and the interval begins where twice the difference would put it."""
     bias = np.nanmean(drawn.samples) - drawn.value
-    low, high = 2 * drawn.value - drawn.high, drawn.high - bias
-    if drawn.value >= 0:
-        low = max(low, 0.0)
+    low, high = max(2 * drawn.value - drawn.high, 0.0), drawn.high - bias
     return _stretched(replace(drawn, samples=drawn.samples - bias), low, high)
 
 

@@ -258,6 +258,16 @@ def test_a_method_does_not_differ_from_itself_and_differences_change_sign():
     assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low))
 
 
+@pytest.mark.parametrize("name", METRICS)
+def test_the_interval_of_a_difference_is_mirrored_when_the_methods_change_places(name):
+    there, back = (
+        paired_difference(name, *pair, draws=50, **NEEDS)
+        for pair in ((noisy(), noisy(seed=1)), (noisy(seed=1), noisy()))
+    )
+    assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low), abs=1e-9)
+    assert there.low < there.value < there.high
+
+
 def test_undefined_metrics_have_no_interval_and_undefined_draws_are_left_out():
     assert bootstrap("mistake_severity", right_or_wrong([True] * 9), draws=20, costs=1 - np.eye(3)) is None
     assert bootstrap("expected_cost", noisy(), draws=20) is None  # no costs given
