@@ -39,6 +39,7 @@ class Interval:
     tail: the quantile of the draws on either side; smaller than (1 - level) / 2 where there are few patients.
     samples: (draws,) the value on each draw, as far from the interval's value as its ends are; NaN where undefined.
         Draws of the same images are paired.
+    raw: (draws,) the same, not scaled.
     images: a fingerprint of the images, labels and classes; None if computed from several intervals.
     """
 
@@ -49,6 +50,7 @@ class Interval:
     samples: np.ndarray = field(repr=False, compare=False)
     images: str | None = field(default=None, repr=False, compare=False)
     tail: float = field(default=(1 - LEVEL) / 2, repr=False, compare=False)
+    raw: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
 
 
 def bootstrap(
@@ -102,8 +104,10 @@ def paired_difference(
     return _interval(metric, [_seeds(first), _seeds(second)], groups, draws, seed, level, costs, order)
 
 
-def combine(function: Callable[..., float], *intervals: Interval) -> Interval:
+def combine(function: Callable[..., float], *intervals: Interval, difference: bool = False) -> Interval:
     """A number computed from several, with its interval: combine(harmonic_mean, base, novel).
+
+    difference: whether the function subtracts intervals of the same images, whose draws are then taken as they are.
 
     Draws of different images are independent, draws of the same images are paired. So an average over data sets gets
     the interval for exactly these data sets, and a difference of HMs stays paired.
@@ -111,9 +115,15 @@ def combine(function: Callable[..., float], *intervals: Interval) -> Interval:
     draws, levels = {len(one.samples) for one in intervals}, {one.level for one in intervals}
     if len(draws) > 1 or len(levels) > 1:
         raise UserError("Intervals with different numbers of draws or levels cannot be combined: use the same for all.")
-    samples = np.array([function(*row) for row in zip(*(one.samples for one in intervals), strict=True)])
-    tail = min(one.tail for one in intervals)
-    return _percentiles(function(*(one.value for one in intervals)), samples, levels.pop(), tail)
+    samples, raw = (
+        np.array([function(*row) for row in zip(*of_all, strict=True)])
+        for of_all in ([one.samples for one in intervals], [one.raw for one in intervals])
+    )
+    tail, value = min(one.tail for one in intervals), function(*(one.value for one in intervals))
+    scaled = replace(_percentiles(value, samples, levels.pop(), tail), raw=raw)
+    if not difference or np.ptp(raw) == 0:
+        return scaled
+    return _stretched(drawn := replace(scaled, samples=raw), *_symmetric(drawn))
 
 
 class _Rows:
@@ -199,7 +209,8 @@ def _about_the_value(drawn: Interval) -> Interval:
     shifted so that their mean is the value, and the interval begins where twice the difference would put it."""
     bias = np.nanmean(drawn.samples) - drawn.value
     low, high = max(2 * drawn.value - drawn.high, 0.0), drawn.high - bias
-    return _stretched(replace(drawn, samples=drawn.samples - bias), low, high)
+    moved = drawn.samples - bias
+    return _stretched(replace(drawn, samples=moved, raw=moved), low, high)
 
 
 def _ends(metric: str, methods: list[list[Predictions]], base: Predictions, drawn: Interval) -> tuple[float, float]:
@@ -277,7 +288,7 @@ def _fingerprint(predictions: Predictions) -> str:
 def _percentiles(value: float, samples: np.ndarray, level: float, tail: float, images: str | None = None) -> Interval:
     defined = samples[~np.isnan(samples)]
     low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (np.nan, np.nan)
-    return Interval(float(value), float(low), float(high), level, samples, images, tail)
+    return Interval(float(value), float(low), float(high), level, samples, images, tail, samples)
 
 
 def _numbered(groups: Sequence[Hashable], number: int) -> np.ndarray | None:

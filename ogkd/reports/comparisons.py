@@ -116,7 +116,7 @@ class Contest:
         if any(a.images != b.images for a, b in zip(ours, theirs, strict=True)):
             self._note(f"{what} were tested on different images, so no difference is computed.")
             return None
-        return combine(_minus(harmonic_mean if column == "HM" else mean), *ours, *theirs)
+        return combine(_minus(harmonic_mean if column == "HM" else mean), *ours, *theirs, difference=True)
 
     def compare(self, metric: str, pairs: Sequence[tuple[Entry, Entry]], column: str) -> dict[tuple[str, str], Paired]:
         """{names of a pair: its difference}, where there is one; the p values are corrected together."""

@@ -44,7 +44,7 @@ def finite(value) -> bool:
 
 def all_stored_is_finite(folder: Path) -> bool:
     jsons = [json.loads(path.read_text()) for path in folder.rglob("*.json")]
-    arrays = [Predictions.load(path).logits for path in folder.glob("*.npz")]
+    arrays = [Predictions.load(path).logits for path in folder.glob("*predictions.npz")]
     return (
         all(map(finite, jsons))
         and all(np.isfinite(one).all() for one in arrays)

@@ -265,7 +265,8 @@ def test_the_interval_of_a_difference_is_mirrored_when_the_methods_change_places
         for pair in ((noisy(), noisy(seed=1)), (noisy(seed=1), noisy()))
     )
     assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low), abs=1e-9)
-    assert there.low < there.value < there.high
+    assert there.low <= there.value <= there.high
+    assert name == "mistake_severity" or there.low < there.high  # a mistake always costs 1 here
 
 
 def test_undefined_metrics_have_no_interval_and_undefined_draws_are_left_out():

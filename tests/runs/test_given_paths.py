@@ -212,7 +212,7 @@ def test_an_interrupted_import_ends_quietly(tmp_path, program):
         "import os, signal, sys\n"
         "class Interrupt:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'numpy':\n"
+        "        if name == 'ogkd.core.words':\n"
         "            os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.meta_path.insert(0, Interrupt())\n"
     )

@@ -149,7 +149,7 @@ class Protocol:
         value, of_zero = (one.interval(lead, self.draws) if one else None for one in (best, zero))
         gain = None
         if value and of_zero and best is not zero and value.images == of_zero.images:
-            gain = combine(lambda ours, theirs: ours - theirs, value, of_zero)
+            gain = combine(lambda ours, theirs: ours - theirs, value, of_zero, difference=True)
         images, *of = sample(tests[0].runs[0].results).partition(" images")
         return [
             Text(title),
