@@ -25,7 +25,7 @@ from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.doubts import doubts
 from ogkd.evaluation.limits import phantom_note
 from ogkd.evaluation.metrics import expected_calibration_error, summary, with_temperature
-from ogkd.evaluation.predictions import Predictions, numbered
+from ogkd.evaluation.predictions import Predictions, numbered, units
 from ogkd.evaluation.unlike import UNLIKE
 from ogkd.predict.command import Named, answers
 from ogkd.predict.evaluation_card import evaluation_card
@@ -249,9 +249,11 @@ def _results(
         **prompt.config,
         "DATASET": {"NAME": "ImageFolder", "ROOT": str(folder.path.parent), "FOLDER": folder.name},
     }
-    flagged = 0 if reference is None else int(reference.exceeded(features).sum())
-    unlike = []
-    if reference is not None and reference.chance(flagged, len(features)) < RARE:
+    exceeded = np.zeros(len(features)) if reference is None else reference.exceeded(features)
+    flagged, unlike = int(exceeded.sum()), []
+    _, unit, sizes = np.unique(units(predictions), return_inverse=True, return_counts=True)
+    of_patients = int(np.round((exceeded / sizes[unit]).sum(), 9))  # whose images are alike
+    if reference is not None and reference.chance(of_patients, len(sizes)) < RARE:
         unlike = _some(flagged, len(features), "", f"{UNLIKE}, where {reference.expected:.1%} are expected")
     note = phantom_note(prompt.backbone)
     changed = read_results(prompt.origin / RESULTS).get("changed") if (prompt.origin / RESULTS).is_file() else None

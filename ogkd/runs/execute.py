@@ -21,7 +21,7 @@ from ogkd.core.torchtools import collect_env_info, set_random_seed
 from ogkd.data.patients import read_patients
 from ogkd.data.same_classes import places
 from ogkd.evaluation.limits import is_phantom
-from ogkd.evaluation.predictions import Predictions, numbered
+from ogkd.evaluation.predictions import Predictions, numbered, units
 from ogkd.evaluation.tested import sample
 from ogkd.evaluation.unlike import Reference, fit
 from ogkd.models.errors import MissingWeights
@@ -221,4 +221,5 @@ def validated_by(trainer: SimpleTrainer) -> tuple[Predictions | None, Reference 
     numbers = labels.cpu().numpy()
     images = tuple(relative(item.impath, dataset) for item in items or dataset.val or ())
     names, groups = tuple(dataset.classnames), groups_of(images, dataset)
-    return Predictions(images, numbers, logits.float().cpu().numpy(), names, groups), fit(tokens, numbers)
+    predictions = Predictions(images, numbers, logits.float().cpu().numpy(), names, groups)
+    return predictions, fit(tokens, numbers, units(predictions))

@@ -16,7 +16,7 @@ from PIL import Image
 from ogkd.core import UserError
 from ogkd.evaluation.collect import collect
 from ogkd.evaluation.predictions import Predictions
-from ogkd.evaluation.unlike import FALSE_ALARMS, UNLIKE, fit
+from ogkd.evaluation.unlike import FALSE_ALARMS, UNLIKE, Reference, fit
 from ogkd.predict.evaluation import matched
 from ogkd.predict.export import export, load_prompt
 from ogkd.predict.predictor import probabilities
@@ -188,6 +188,24 @@ def test_few_images_like_the_validation_images_are_flagged(pairs, seed):
     assert found.exceeded(features).sum() <= found.flagged  # the mean of a class is nearer to its own images
     assert found.expected == 1 / (2 * pairs + 1) if pairs < 19 else found.expected <= FALSE_ALARMS
     assert fit(features[:-1], np.arange(2 * pairs - 1) // 2) is None  # one image of a class: it would be its own mean
+
+
+def test_new_patients_are_not_flagged_for_being_others_than_those_of_the_validation_images(tmp_path):
+    random, shares = np.random.default_rng(0), []
+
+    def images(patients):
+        patient = np.repeat(np.arange(patients), 10)
+        of_patients = 3 * np.eye(64)[np.arange(patients) % 2] + random.normal(scale=0.5, size=(patients, 64))
+        return of_patients[patient] + random.normal(scale=0.15, size=(len(patient), 64)), patient % 2, patient
+
+    for _ in range(20):
+        found = fit(*images(10))
+        shares.append(found.exceeded(images(20)[0]).mean())
+    assert np.mean(shares) <= found.expected == 1 / 11
+    found.save(tmp_path / "reference.npz")
+    assert Reference.load(tmp_path / "reference.npz").numbers == found.numbers
+    assert found.chance(2, 20) > 0.1  # of two in twenty patients, whatever their number of images
+    assert fit(*images(3)) is None  # one class is of a single patient
 
 
 def test_an_image_of_another_kind_is_flagged_in_predict(run, command, tmp_path):
