@@ -61,6 +61,6 @@ def divided_by_name(
     phrase = (
         f"{divided} of {len(series)} series of images, by their names such as frames of videos, were divided between "
         "parts of the split: if each series is of one patient, the test has been seen in training, and "
-        f"{command('split')} FOLDER {BY_NAME} mends it"
+        f"{command('split')} FOLDER {BY_NAME} makes a split that keeps them together"
     )
     return [phrase] if divided else []
