@@ -127,7 +127,7 @@ class DataManager:
     """A data set (by default the one that cfg names) with its transforms and loaders; the loader of an absent part is
     None.
 
-    `opened` counts the images that hold more frames than the one that is read, and the blank ones.
+    `opened` has the size, mode and number of frames of each image, and whether it is blank.
     Raises UserError, with a list, when images cannot be read.
     """
 

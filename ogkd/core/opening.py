@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from PIL import Image
@@ -25,12 +25,13 @@ FEW_COLOURS = 8  # of a mask or label map
 NEAR = 24  # grey levels from black or white that JPEG compression adds to a mask
 PIXELS = 256  # along an edge that are looked at for a mask
 THUMB = 32  # pixels along an edge of a thumbnail
+FLAT = 2  # grey levels within which the thumbnail of an image of nearly one colour lies
 
 
 class Look(NamedTuple):
-    """One image file: its size and mode as stored, its number of frames, whether it is blank or looks like a mask; if
-    asked for, a hash of its pixels, a grey thumbnail of THUMB x THUMB bytes and the file's size in bytes; and why it
-    cannot be read ("" if it can)."""
+    """One image file: its size and mode as stored, its number of frames, whether it is blank, looks like a mask or has
+    nearly one colour; if asked for, a hash of its pixels, a grey thumbnail of THUMB x THUMB bytes and the file's size
+    in bytes; and why it cannot be read ("" if it can)."""
 
     path: str
     size: tuple[int, int] = (0, 0)
@@ -38,18 +39,11 @@ class Look(NamedTuple):
     frames: int = 1
     blank: bool = False
     mask: bool = False
+    flat: bool = False
     pixels: str = ""
     thumbnail: bytes = b""
     bytes: int = 0
     problem: str = ""
-
-
-class Opened(NamedTuple):
-    """How many images hold several frames, how many are blank, and which look like masks."""
-
-    several_frames: int
-    blank: int
-    masks: list[str]
 
 
 def look_at(paths: Sequence[str], folder: str | Path = "", frame: int = 0, closely: bool = False) -> list[Look]:
@@ -60,11 +54,12 @@ def look_at(paths: Sequence[str], folder: str | Path = "", frame: int = 0, close
             image, frames, size, mode = load_image(Path(folder, path), frame)
         except UserError as error:
             return Look(path, problem=str(error))
-        seen = Look(path, size, mode, frames, is_blank(image), is_mask(image))
+        small = image.resize((THUMB, THUMB), Image.Resampling.BOX, reducing_gap=2.0).convert("L")
+        low, high = cast(tuple[int, int], small.getextrema())
+        seen = Look(path, size, mode, frames, is_blank(image), is_mask(image), high - low < FLAT)
         if not closely:
             return seen
         content = f"{image.size}".encode() + image.tobytes()
-        small = image.resize((THUMB, THUMB), Image.Resampling.BOX, reducing_gap=2.0).convert("L")
         return seen._replace(
             pixels=hashlib.blake2b(content, digest_size=16).hexdigest(),
             thumbnail=small.tobytes(),
@@ -87,34 +82,37 @@ def is_mask(image: Image.Image) -> bool:
     return bool((dark | light).mean() > 0.95 and dark.any() and light.any())
 
 
-def open_images(paths: Iterable[str], frame: int = 0, cache: str | Path | None = None) -> Opened:
-    """Read each image in full. Unchanged images are not opened again in this process nor, with a `cache` folder, later.
+def open_images(paths: Iterable[str], frame: int = 0, cache: str | Path | None = None) -> list[Look]:
+    """Read each image in full; return what was seen, by path in sorted order.
+
+    Unchanged images are not opened again in this process nor, with a `cache` folder, later.
 
     Raises:
         UserError: some images cannot be read; the first twenty are listed, each with its reason.
     """
     paths = tuple(sorted(set(paths)))
-    return _opened(paths, frame, Path(cache) if cache else None, tuple(map(_stamp, paths)))
+    return [*_opened(paths, frame, Path(cache) if cache else None, tuple(map(_stamp, paths)))]
 
 
 @functools.lru_cache(maxsize=4)
-def _opened(paths: tuple[str, ...], frame: int, cache: Path | None, stamps: tuple) -> Opened:
+def _opened(paths: tuple[str, ...], frame: int, cache: Path | None, stamps: tuple) -> tuple[Look, ...]:
     file = cache / f"opened-{text_hash([READING, frame, paths, stamps])[:32]}.json" if cache else None
     with contextlib.suppress(OSError, ValueError, TypeError, IndexError, RecursionError):  # a cache may be corrupt
         if file:
-            several, blank, *masks = json.loads(file.read_text(encoding="utf-8"))
-            return Opened(several, blank, [paths[place] for place in masks])
+            rows = json.loads(file.read_text(encoding="utf-8"))
+            return tuple(
+                Look(path, (width, height), mode, frames, blank, mask, flat)
+                for path, ((width, height), mode, frames, blank, mask, flat) in zip(paths, rows, strict=True)
+            )
     looks = look_at(paths, frame=frame)
     if problems := [look.problem for look in looks if look.problem]:
         raise UserError(_list(problems, len(paths)))
-    masks = [place for place, look in enumerate(looks) if look.mask]
-    several, blank = sum(look.frames > 1 for look in looks), sum(look.blank for look in looks)
     with contextlib.suppress(OSError):  # the only consequence: the next run opens the images again
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(file) as temporary:
-                temporary.write_text(json.dumps([several, blank, *masks]), encoding="utf-8")
-    return Opened(several, blank, [paths[place] for place in masks])
+                temporary.write_text(json.dumps([look[1:7] for look in looks]), encoding="utf-8")
+    return tuple(looks)
 
 
 def _stamp(path: str) -> tuple[int, ...]:

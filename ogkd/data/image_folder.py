@@ -22,6 +22,7 @@ from ogkd.data.splits import (
     by_class,
     check_images,
     class_names,
+    part_of_image,
     read_split,
     split_file,
     write_split,
@@ -40,7 +41,8 @@ class ImageFolder(BiomedicalDataset):
     folders train, val and test, above or below the class folders (ogkd/data/layout.py); or else by patient, where DICOM
     files or patients_<folder>.json name them; or else image by image: with several images per patient, first make a
     split by patient (scripts/split.py).
-    `warnings` are phrases about images that are not used, or should not be.
+    `warnings` are phrases about images that are not used, or should not be. `looks` are the images of each class as
+    they were opened, by their paths in the folder, `parts` the part of each in the split, and `patients` the patients.
     """
 
     dataset_dir = ""
@@ -66,13 +68,17 @@ class ImageFolder(BiomedicalDataset):
         opened = open_images(chain.from_iterable(of_class.values()), cfg.get("INPUT", {}).get("FRAME", 0), cache)
         if not stored:
             self._store(split, patients.of)
-        masks, review = set(opened.masks), layout.review(split)
+        seen = {look.path: look for look in opened}
+        self.looks = {
+            name: [seen[path]._replace(path=path.removeprefix(f"{folder}/")) for path in paths]
+            for name, paths in of_class.items()
+        }
+        self.parts, self.patients = part_of_image(split), patients.of
+        review = layout.review(split)
         # A model card repeats the notes, so they name no files, whose names may be patients'.
         self.notes += [sentence(note.partition(" (")[0]) for note in review.notes]
         self.warnings += [*review.faults, *review.warnings]
-        self.warnings += beside_by_content(
-            {name: [path in masks for path in paths] for name, paths in of_class.items()}
-        )
+        self.warnings += beside_by_content({name: [look.mask for look in looks] for name, looks in self.looks.items()})
         self.warnings += patient_warnings(split, patients.of)
 
     def _stored(self, layout: Layout) -> Split:

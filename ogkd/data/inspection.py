@@ -11,18 +11,19 @@ from ogkd.core import UserError
 from ogkd.core.opening import Look, look_at
 from ogkd.core.places import command
 from ogkd.core.words import counted, tally
-from ogkd.data.alike import FLAT, MOST, details, near_copies, series
+from ogkd.data.alike import MOST, details, near_copies, series
 from ogkd.data.beside import beside_by_content
 from ogkd.data.catalogue import PARTS
 from ogkd.data.findings import Findings
+from ogkd.data.first_look import BY_NAME, FEWEST, divided_by_name, small
 from ogkd.data.labels import Labels
 from ogkd.data.layout import read_layout
 from ogkd.data.patients import across_parts, known_patients
 from ogkd.data.splits import by_class, check_images, missing_images, part_of_image, read_split, split_file
 from ogkd.data.splitting import divide
 
-FEWEST = 3  # images per class: one each to train, validate and test
-FEW, SMALL = 10, 64  # images of a class, and pixels along an edge, below which there is a warning
+# What two images that are nearly the same must not lie in
+TWO_PARTS, TWO_CLASSES, TWO_PATIENTS = "two parts of the split", "two classes", "two patients"
 ONE_CLASS = (
     "an image has one class here, and several labels per image are not supported: remove the image from all but one, "
     "make a class of both together, or train one model per finding, with the classes yes and no"
@@ -53,7 +54,7 @@ class Inspection(Findings):
         ]
         masks = beside_by_content({name: [look.mask for look in of] for name, of in self.classes.items()})
         self.faults += [f"{phrase}: if they are no images, move them elsewhere" for phrase in masks]
-        remarks = [*self._compare(), *self._near_copies(), *self._small()]
+        remarks = [*self._compare(), *self._near_copies(), *small(self.classes)]
         for name, of_class in self.classes.items():
             sound = sum(not look.problem for look in of_class)
             if sound < FEWEST:
@@ -97,69 +98,57 @@ class Inspection(Findings):
 
     def _near_copies(self) -> list[str]:
         """Find images that are nearly the same, and frames of videos; return phrases about those."""
-        looks = [(name, look) for name, look in self.looks() if look.thumbnail and not look.blank]
+        looks = [look for _, look in self.looks() if look.thumbnail and not look.blank]
         remarks = []
         if len(looks) > MOST:
             remarks.append(f"{MOST} of the {len(looks)} images were compared with each other for near copies")
             looks = looks[:: -(-len(looks) // MOST)]
         if len(looks) < 2:
             return remarks
-        squares = details([look.thumbnail for _, look in looks])
-        videos = series([look.path for _, look in looks], squares)
+        squares = details([look.thumbnail for look in looks])
+        videos = series([look.path for look in looks], squares)
         video_of = {path: number for number, paths in enumerate(videos) for path in paths}
-        owner = {path: self.patients.get(path) or path for path in (look.path for _, look in looks)}
-        parts: dict[str, list[str]] = defaultdict(list)
+        class_of = {look.path: name for name, look in self.looks()}
+        pairs: dict[str, list[str]] = defaultdict(list)
         for one, other in near_copies(squares):
-            (name, first), (also, second) = looks[one], looks[other]
-            ours, theirs = self.parts.get(first.path), self.parts.get(second.path)
-            if first.pixels == second.pixels or video_of.get(first.path, -1) == video_of.get(second.path, -2):
-                continue
-            pair = f"{first.path} ~ {second.path}"
-            where = "two parts of the split" if ours and theirs and ours != theirs else "two classes"
-            if where == "two classes" and name == also:
-                where = "one part" if owner[first.path] != owner[second.path] else ""
-            parts[where].append(pair)
+            first, second = looks[one], looks[other]
+            frames = first.path in video_of and video_of[first.path] == video_of.get(second.path)
+            if first.pixels != second.pixels and not frames:
+                same_class = class_of[first.path] == class_of[second.path]
+                pairs[self._shared(first.path, second.path, same_class)].append(f"{first.path} ~ {second.path}")
         what = "images that are nearly the same (saved again, resized, brighter, turned or mirrored) in"
-        self.faults += [
-            f"{phrase}: put each pair into one part, or remove one of the two"
-            for phrase in tally(f"{what} two parts of the split", parts["two parts of the split"])
-        ]
-        remarks += [
-            f"{phrase}: check the labels; {ONE_CLASS}" for phrase in tally(f"{what} two classes", parts["two classes"])
-        ]
-        remarks += tally(f"{what} one class{' and part' if self.parts else ''}", parts["one part"])
-        return [*remarks, *self._videos(videos)]
+        of_parts, of_classes = (tally(f"{what} {where}", pairs[where]) for where in (TWO_PARTS, TWO_CLASSES))
+        self.faults += [f"{phrase}: put each pair into one part, or remove one of the two" for phrase in of_parts]
+        remarks += [f"{phrase}: check the labels; {ONE_CLASS}" for phrase in of_classes]
+        remarks += tally(f"{what} one class{' and part' if self.parts else ''}", pairs[TWO_PATIENTS])
+        return [*remarks, *(self._videos(videos) or divided_by_name(self.classes, self.parts, self.patients))]
+
+    def _shared(self, first: str, second: str, same_class: bool) -> str:
+        """Return what two images should not share if they are nearly the same; "" if it is only a patient."""
+        if first in self.parts and second in self.parts and self.parts[first] != self.parts[second]:
+            return TWO_PARTS
+        if not same_class:
+            return TWO_CLASSES
+        patient = self.patients.get(first)
+        return "" if patient and patient == self.patients.get(second) else TWO_PATIENTS
 
     def _videos(self, videos: list[list[str]]) -> list[str]:
         """Return a phrase about series of frames that are not in one part each, or not certain to be."""
+        what = "series of images that follow each other, such as frames of a video,"
         divided = [paths for paths in videos if len({self.parts.get(path) for path in paths}) > 1]
-        if not videos or (self.patients and not divided):
+        if not divided and (self.patients or not videos):
             return []
-        if self.parts and not divided:
-            return tally("series of images that follow each other, such as frames of a video, each in one part",
-                         [paths[0] for paths in videos])  # fmt: skip
-        what = "were divided between parts of the split, so that the test has been seen in training" if divided else (
-            "must be in one part of the split each")  # fmt: skip
+        if not divided and self.parts:
+            return tally(f"{what} each in one part", [paths[0] for paths in videos])
+        which = "must be in one part of the split each"
+        if divided:
+            which = "were divided between parts of the split, so that the test has been seen in training"
         examples = [f"{paths[0]} to {Path(paths[-1]).name}" for paths in divided or videos]
-        names = Counter(paths[0].partition("/")[0] for paths in videos)
-        by_name = len(names) == len(self.classes) and min(names.values()) >= FEWEST
-        mend = "--patients '(.*?)_?\\d+\\D*$'" if by_name else "--patients TABLE"
-        why = "" if "TABLE" not in mend else ", with a table that says which video each image is from"
-        phrases = tally(f"series of images that follow each other, such as frames of a video, which {what}", examples)
-        return [f"{phrase}: {command('split')} FOLDER {mend} --replace{why}" for phrase in phrases]
-
-    def _small(self) -> list[str]:
-        """Return phrases about classes of few images, and images of few pixels or nearly one colour."""
-        of = {name: sum(not look.problem for look in looks) for name, looks in self.classes.items()}
-        few = [f"{name}: {number}" for name, number in of.items() if FEWEST <= number < FEW]
-        looks = [look for _, look in self.looks() if look.thumbnail and not look.blank]
-        flat = [look.path for look in looks if max(look.thumbnail) - min(look.thumbnail) < FLAT]
-        return [
-            *tally(f"classes of fewer than {FEW} images, about which the results will say little", few),
-            *tally(f"images of fewer than {SMALL} pixels a side, which are enlarged for the model",
-                   [look.path for look in looks if min(look.size) < SMALL]),
-            *tally("images of nearly one colour", flat),
-        ]  # fmt: skip
+        per_class = Counter(paths[0].partition("/")[0] for paths in videos)
+        mend = "--patients TABLE --replace, with a table that says which video each image is from"
+        if len(per_class) == len(self.classes) and min(per_class.values()) >= FEWEST:
+            mend = BY_NAME
+        return [f"{phrase}: {command('split')} FOLDER {mend}" for phrase in tally(f"{what} which {which}", examples)]
 
     def table(self) -> str:
         """Return a text table of images per class and part, sizes and modes."""

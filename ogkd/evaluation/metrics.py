@@ -46,6 +46,7 @@ class Metric:
     resampled: computes the metric on many samples, for fast intervals. From predictions it makes, once, a function of
         counts (R, N), the number of times each image is in each of R samples, that returns (R,) values, NaN where
         undefined. Without it the metric is computed sample by sample.
+    limits: the smallest and the largest possible value, from the same keyword arguments; of percentages 0 and 100.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Metric:
     inflated: bool = False
     resampled: Callable[..., Samples] | None = None
     shares: Callable[[Predictions], Shares | None] | None = None
+    limits: Callable[..., tuple[float, float]] | None = None
 
 
 METRICS: dict[str, Metric] = {}
@@ -72,6 +74,7 @@ def metric(
     inflated: bool = False,
     resampled: Callable[..., Samples] | None = None,
     shares: Callable[[Predictions], Shares | None] | None = None,
+    limits: Callable[..., tuple[float, float]] | None = None,
 ) -> Callable[[Function], Function]:
     """Register a function of predictions by its name. unit: "%" or "" (a plain number)."""
 
@@ -80,7 +83,7 @@ def metric(
         if name in METRICS:
             raise ValueError(f"The metric {name} is registered twice.")
         METRICS[name] = Metric(
-            name, title, unit, lower_is_better, function, frozenset(needs), inflated, resampled, shares
+            name, title, unit, lower_is_better, function, frozenset(needs), inflated, resampled, shares, limits
         )
         return function
 
@@ -122,6 +125,14 @@ def bound(
     if any(value is None for value in needed.values()):
         return lambda predictions: None, None
     return partial(entry.function, **needed), entry.resampled and partial(entry.resampled, **needed)
+
+
+def limits(name: str, num_classes: int, *, costs: object = None, order: object = None) -> tuple[float, float]:
+    """The smallest and the largest possible value of a metric; infinite where it has no such limit."""
+    entry, given = find(name), {"costs": _costs(costs, num_classes), "order": _order(order, num_classes)}
+    if entry.limits is not None:
+        return entry.limits(**{need: given[need] for need in entry.needs})
+    return (0.0, 100.0) if entry.unit == "%" else (-math.inf, math.inf)
 
 
 def _costs(costs: object, num_classes: int) -> np.ndarray | None:
@@ -380,7 +391,9 @@ def _surprise(predictions: Predictions) -> np.ndarray:
     return 0.0 - np.take_along_axis(predictions.log_probabilities, predictions.labels[:, None], 1)[:, 0]
 
 
-@metric(title="NLL", unit="", lower_is_better=True, resampled=_mean_of(_surprise))
+@metric(
+    title="NLL", unit="", lower_is_better=True, resampled=_mean_of(_surprise), limits=lambda: (0.0, math.inf)
+)  # fmt: skip
 def nll(predictions: Predictions) -> float:
     """Mean negative log-likelihood of the labels, in nats."""
     return float(_surprise(predictions).mean())
@@ -393,7 +406,9 @@ def _squared_distance(predictions: Predictions) -> np.ndarray:
     return np.square(distance).sum(1)
 
 
-@metric(title="Brier score", unit="", lower_is_better=True, resampled=_mean_of(_squared_distance))
+@metric(
+    title="Brier score", unit="", lower_is_better=True, resampled=_mean_of(_squared_distance), limits=lambda: (0.0, 2.0)
+)  # fmt: skip
 def brier(predictions: Predictions) -> float:
     """Mean squared distance of the probabilities from the one-hot label, 0 to 2.
 
@@ -519,7 +534,10 @@ def _cost(predictions: Predictions, costs: np.ndarray) -> np.ndarray:
     return costs[predictions.labels, predictions.predicted]
 
 
-@metric(title="expected cost", unit="", lower_is_better=True, needs={"costs"}, resampled=_mean_of(_cost))
+@metric(
+    title="expected cost", unit="", lower_is_better=True, needs={"costs"}, resampled=_mean_of(_cost),
+    limits=lambda costs: (0.0, float(costs.max())),
+)  # fmt: skip
 def expected_cost(predictions: Predictions, costs: np.ndarray) -> float:
     """Mean cost over all images; a correct prediction costs nothing."""
     return float(_cost(predictions, costs).mean())
@@ -535,7 +553,10 @@ def _resampled_severity(predictions: Predictions, costs: np.ndarray) -> Samples:
     return samples
 
 
-@metric(title="mistake severity", unit="", lower_is_better=True, needs={"costs"}, resampled=_resampled_severity)
+@metric(
+    title="mistake severity", unit="", lower_is_better=True, needs={"costs"}, resampled=_resampled_severity,
+    limits=lambda costs: (float(costs[~np.eye(len(costs), dtype=bool)].min(initial=costs.max())), float(costs.max())),
+)  # fmt: skip
 def mistake_severity(predictions: Predictions, costs: np.ndarray) -> float | None:
     """Mean cost over the mistakes only; None without mistakes. Only compare methods with similar accuracy.
 
@@ -545,7 +566,10 @@ def mistake_severity(predictions: Predictions, costs: np.ndarray) -> float | Non
     return float(costs[predictions.labels[wrong], predictions.predicted[wrong]].mean()) if wrong.any() else None
 
 
-@metric(title="quadratic weighted kappa", unit="", lower_is_better=False, needs={"order"})
+@metric(
+    title="quadratic weighted kappa", unit="", lower_is_better=False, needs={"order"},
+    limits=lambda order: (-1.0, 1.0),
+)  # fmt: skip
 def quadratic_weighted_kappa(predictions: Predictions, order: np.ndarray) -> float | None:
     """Agreement beyond chance, disagreements weighted by the squared difference in grades: 1 is perfect, 0 is chance.
 
@@ -563,8 +587,9 @@ def _grade_error(predictions: Predictions, order: np.ndarray) -> np.ndarray:
 
 
 @metric(
-    title="mean absolute grade error", unit="", lower_is_better=True, needs={"order"}, resampled=_mean_of(_grade_error)
-)
+    title="mean absolute grade error", unit="", lower_is_better=True, needs={"order"}, resampled=_mean_of(_grade_error),
+    limits=lambda order: (0.0, float(np.ptp(order))),
+)  # fmt: skip
 def mean_absolute_grade_error(predictions: Predictions, order: np.ndarray) -> float:
     """Mean |grade of the prediction - grade of the label|, in grades."""
     return float(_grade_error(predictions, order).mean())

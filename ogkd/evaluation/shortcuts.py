@@ -26,7 +26,8 @@ OF_FILE, OF_PICTURE = 0.1, 0.6
 def shortcuts(classes: Mapping[str, Sequence[Look]], patients: Mapping[str, str] | None = None) -> list[str]:
     """Return a phrase about the feature that tells the classes best, if one does; else [].
 
-    classes: class name -> its images, looked at closely; unreadable ones do not count. patients: image -> patient.
+    classes: class name -> its images; unreadable ones do not count. Brightness, border and size of the file are tried
+    if all are looked at closely. patients: image -> patient.
     """
     looks = [(name, look) for name, of in classes.items() for look in of if not look.problem]
     looks = looks[:: -(-len(looks) // MOST) or 1]
@@ -66,13 +67,17 @@ def _features(looks: Sequence[Look]) -> dict[str, tuple[float, list, list[str] |
     sizes = [f"{look.size[0]}x{look.size[1]} pixels" for look in looks]
     modes, suffixes = [look.mode for look in looks], [Path(look.path).suffix.lower() or "no suffix" for look in looks]
     width, height = np.array([look.size for look in looks]).T
-    grey = np.stack([np.frombuffer(look.thumbnail, np.uint8) for look in looks]).reshape(-1, THUMB, THUMB) / 1.0
-    rim = np.concatenate([grey[:, 0], grey[:, -1], grey[:, 1:-1, 0], grey[:, 1:-1, -1]], axis=1)
-    density = np.array([look.bytes for look in looks]) / (width * height)
-    return {
+    of_file: dict[str, tuple[float, list, list[str] | None]] = {
         "the size of the images": (OF_FILE, [width, height], sizes),
         "the colour mode": (OF_FILE, [np.unique(modes, return_inverse=True)[1]], modes),
         "the kind of file": (OF_FILE, [np.unique(suffixes, return_inverse=True)[1]], suffixes),
+    }
+    if not all(look.thumbnail for look in looks):
+        return of_file
+    grey = np.stack([np.frombuffer(look.thumbnail, np.uint8) for look in looks]).reshape(-1, THUMB, THUMB) / 1.0
+    rim = np.concatenate([grey[:, 0], grey[:, -1], grey[:, 1:-1, 0], grey[:, 1:-1, -1]], axis=1)
+    density = np.array([look.bytes for look in looks]) / (width * height)
+    return of_file | {
         "the size of the files (bytes per pixel)": (OF_PICTURE, [density], None),
         "the mean brightness (0 to 255)": (OF_PICTURE, [grey.mean((1, 2))], None),
         "the border (its brightness, 0 to 255)": (OF_PICTURE, [rim.mean(1), rim.std(1)], None),

@@ -19,7 +19,7 @@ import numpy as np
 
 from ogkd.core import UserError
 from ogkd.evaluation import shares
-from ogkd.evaluation.metrics import bound, find, per_class
+from ogkd.evaluation.metrics import bound, find, limits, per_class
 from ogkd.evaluation.predictions import Predictions, numbered, units
 
 DRAWS = 2000
@@ -40,6 +40,8 @@ class Interval:
     samples: (draws,) the value on each draw, as far from the interval's value as its ends are; NaN where undefined.
         Draws of the same images are paired.
     raw: (draws,) the same, not scaled.
+    least: half the width of the interval of a difference that is the same in each draw.
+    span: the largest possible difference of two values.
     images: a fingerprint of the images, labels and classes; None if computed from several intervals.
     """
 
@@ -51,6 +53,8 @@ class Interval:
     images: str | None = field(default=None, repr=False, compare=False)
     tail: float = field(default=(1 - LEVEL) / 2, repr=False, compare=False)
     raw: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
+    least: float = field(default=0.0, repr=False, compare=False)
+    span: float = field(default=np.inf, repr=False, compare=False)
 
 
 def bootstrap(
@@ -121,9 +125,12 @@ def combine(function: Callable[..., float], *intervals: Interval, difference: bo
     )
     tail, value = min(one.tail for one in intervals), function(*(one.value for one in intervals))
     scaled = replace(_percentiles(value, samples, levels.pop(), tail), raw=raw)
-    if not difference or np.ptp(raw) == 0:
-        return scaled
-    return _stretched(drawn := replace(scaled, samples=raw), *_symmetric(drawn))
+    least, span = max(one.least for one in intervals), max(one.span for one in intervals)
+    if not difference:
+        return replace(scaled, least=least, span=span)
+    drawn = replace(scaled, samples=raw)
+    ends = (value - least, value + least) if _flat(raw) else _symmetric(drawn)
+    return _stretched(drawn, *_within(ends, -span, span))
 
 
 class _Rows:
@@ -199,48 +206,66 @@ def _interval(
             ]
         )
     drawn = _percentiles(measured, samples, level, strata.tail(level), _fingerprint(base))
-    if find(metric).inflated and len(methods) == 1:
+    smallest, largest = limits(metric, len(base.classnames), costs=costs, order=order)
+    drawn = replace(drawn, span=largest - smallest, least=_least(metric, base, drawn, largest - smallest))
+    if len(methods) > 1:
+        alike = _flat(samples) and methods[0] != methods[1]
+        ends = (measured - drawn.least, measured + drawn.least) if alike else _symmetric(drawn)
+        return _stretched(drawn, *_within(ends, -drawn.span, drawn.span))
+    if find(metric).inflated and not _flat(samples):
         return _about_the_value(drawn)
-    return _stretched(drawn, *_ends(metric, methods, base, drawn))
+    return _stretched(drawn, *_within(_ends(metric, methods[0], base, drawn, (smallest, largest)), smallest, largest))
+
+
+def _flat(samples: np.ndarray) -> bool:
+    """Whether all draws are equal but for rounding errors."""
+    defined = samples[~np.isnan(samples)]
+    return not len(defined) or bool(np.ptp(defined) < 10.0**-DECIMALS)
+
+
+def _within(ends: tuple[float, float], smallest: float, largest: float) -> tuple[float, float]:
+    return max(ends[0], smallest), min(ends[1], largest)
 
 
 def _about_the_value(drawn: Interval) -> Interval:
     """The interval of a metric that repeated images increase. Few images increase it too, by about as much: draws are
     shifted so that their mean is the value, and the interval begins where twice the difference would put it."""
-    bias = np.nanmean(drawn.samples) - drawn.value
-    low, high = max(2 * drawn.value - drawn.high, 0.0), drawn.high - bias
-    moved = drawn.samples - bias
+    mean = np.nanmean(drawn.samples)
+    # draws that are smaller, since they have other shares of the classes, show no such increase
+    low, high = max(drawn.value + min(mean, drawn.value) - drawn.high, 0.0), drawn.high - (mean - drawn.value)
+    moved = drawn.samples - (mean - drawn.value)
     return _stretched(replace(drawn, samples=moved, raw=moved), low, high)
 
 
-def _ends(metric: str, methods: list[list[Predictions]], base: Predictions, drawn: Interval) -> tuple[float, float]:
+def _least(metric: str, base: Predictions, drawn: Interval, span: float) -> float:
+    """Half the interval of a difference from answers that are as good in each draw: that of a share of 0 images that
+    differ, times what a difference can be."""
+    of = find(metric).shares
+    one = (of and of(base)) or per_class(base)
+    none_differs = replace(one, values=np.zeros(len(base)), offset=0.0)
+    return span * shares.interval(none_differs, units(base), drawn.level)[1] if np.isfinite(span) else 0.0
+
+
+def _ends(
+    metric: str, runs: list[Predictions], base: Predictions, drawn: Interval, within: tuple[float, float]
+) -> tuple[float, float]:
     """The ends of an interval: computed for a share, else Student's from the draws' deviation.
 
-    Equal draws say nothing of the chance of few images. Then a difference of shares has the interval of a share of 0
-    images that differ, and a percentage without mistakes that of a balanced accuracy without mistakes.
+    Equal draws say nothing of the chance of few images. Then the ends are those of a balanced accuracy that lies where
+    the value lies between its limits.
     """
-    flat = np.ptp(drawn.samples) == 0
-    of = find(metric).shares
-    decomposed = [[of(run) if of else None for run in runs] for runs in methods]
-    if len(methods) > 1:
-        one = decomposed[0][0]
-        if one is None or not flat or drawn.value or methods[0] == methods[1]:
-            return _symmetric(drawn)
-        none_differs = replace(one, values=np.zeros(len(base)), offset=0.0)
-        wide = 100 * shares.interval(none_differs, units(base), drawn.level)[1]
-        return -wide, wide
-    if (mean := shares.mean_over_runs(decomposed[0])) is not None:
-        low, high = shares.interval(mean, units(base), drawn.level, len(methods[0]))
+    of, (smallest, largest) = find(metric).shares, within
+    if (mean := shares.mean_over_runs([of(run) if of else None for run in runs])) is not None:
+        low, high = shares.interval(mean, units(base), drawn.level, len(runs))
         return 100 * low, 100 * high
-    if find(metric).unit != "%":
-        return _symmetric(drawn)
-    if not flat:
-        return _on_logit_scale(drawn)
-    lower, best = find(metric).lower_is_better, 0.0 if find(metric).lower_is_better else 100.0
-    if drawn.value != best:
-        return drawn.low, drawn.high
-    worst = 100 * shares.interval(replace(per_class(base), values=np.ones(len(base))), units(base), drawn.level)[0]
-    return (0.0, 100 - worst) if lower else (worst, 100.0)
+    span = largest - smallest
+    if not _flat(drawn.samples):
+        return _on_logit_scale(drawn) if find(metric).unit == "%" else _symmetric(drawn)
+    if not span or not np.isfinite(span):
+        return drawn.value, drawn.value
+    share = np.full(len(base), np.clip((drawn.value - smallest) / span, 0, 1))
+    low, high = shares.interval(replace(per_class(base), values=share), units(base), drawn.level)
+    return smallest + low * span, smallest + high * span
 
 
 def _symmetric(drawn: Interval) -> tuple[float, float]:
@@ -271,9 +296,12 @@ def _stretched(drawn: Interval, low: float, high: float) -> Interval:
     if (low, high) == (drawn.low, drawn.high):
         return drawn
     away = drawn.samples - drawn.value
-    if np.ptp(away) == 0:
-        away = np.random.default_rng(0).normal(size=len(away))
+    if _flat(away):  # other draws for other images, which are independent
+        away = 0 * away + np.random.default_rng(int(drawn.images or "0", 16)).normal(size=len(away))
     below, above = np.nanquantile(away, [drawn.tail, 1 - drawn.tail])
+    if not below < 0 < above:  # draws have other shares of rare classes
+        away = away - np.nanmedian(away)
+        below, above = np.nanquantile(away, [drawn.tail, 1 - drawn.tail])
     scale = np.where(away < 0, (drawn.value - low) / max(-below, 1e-12), (high - drawn.value) / max(above, 1e-12))
     return replace(drawn, low=low, high=high, samples=drawn.value + away * scale)
 

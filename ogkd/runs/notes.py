@@ -9,7 +9,10 @@ from ogkd.core.places import command
 from ogkd.core.words import counted
 from ogkd.data.catalogue import load
 from ogkd.data.duplicates import identical
+from ogkd.data.first_look import divided_by_name, small
+from ogkd.data.image_folder import ImageFolder
 from ogkd.evaluation.limits import MEANINGLESS, is_phantom
+from ogkd.evaluation.shortcuts import shortcuts
 from ogkd.runs.config import Configuration
 from ogkd.runs.registry import register_everything
 
@@ -42,9 +45,9 @@ def data_notes(trainer: TrainerBase) -> list[str]:
             f"which makes the test too easy: {command('check-data')} lists them."
         )
     opened = getattr(manager, "opened", None)  # a trainer may have a data manager of its own
-    if opened and opened.several_frames:
+    if opened and (several := sum(look.frames > 1 for look in opened)):
         sentences.append(
-            f"{opened.several_frames} of the images have several frames or pages, of which only one is read: the "
+            f"{several} of the images have several frames or pages, of which only one is read: the "
             "middle one, unless INPUT.FRAME selects another."
         )
     return sentences
@@ -53,6 +56,24 @@ def data_notes(trainer: TrainerBase) -> list[str]:
 def data_warnings(trainer: TrainerBase) -> list[str]:
     """Reasons to doubt any result on a trainer's images, phrases without a full stop."""
     manager = getattr(trainer, "dm", None)
-    number = getattr(getattr(manager, "opened", None), "blank", 0)
+    number = sum(look.blank for look in getattr(manager, "opened", ()))
     blank = [f"{counted(number, 'of the images is', 'of the images are')} blank (see {command('check-data')})"]
-    return [*getattr(getattr(manager, "dataset", None), "warnings", ()), *(blank if number else ())]
+    dataset = getattr(manager, "dataset", None)
+    folders = [
+        one for one in dict.fromkeys((dataset, getattr(dataset, "tested", None))) if isinstance(one, ImageFolder)
+    ]
+    return [
+        *getattr(dataset, "warnings", ()),
+        *(blank if number else ()),
+        *(phrase for folder in folders for phrase in _first_look(folder)),
+    ]
+
+
+def _first_look(folder: ImageFolder) -> list[str]:
+    """What check_data says about one's own images, as far as it is known once they are opened. No phrase names a file,
+    which may be named after a patient."""
+    return [
+        *small(folder.looks, named=False),
+        *divided_by_name(folder.looks, folder.parts, folder.patients),
+        *shortcuts(folder.looks, folder.patients),
+    ]

@@ -250,4 +250,5 @@ def test_pages_that_are_not_read_are_mentioned(tmp_path):
     (tmp_path / "cyst").mkdir()
     several(tmp_path / "cyst" / "z.tif", [10, 20])
     assert any("several frames" in line and "cyst/z.tif (2)" in line for line in inspect(tmp_path).warnings)
-    assert open_images([str(tmp_path / "cyst/z.tif")]) == (1, 1, [])
+    (seen,) = open_images([str(tmp_path / "cyst/z.tif")])
+    assert (seen.frames, seen.blank, seen.mask) == (2, True, False)

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from ogkd.core import UserError, read_json, write_json
+from ogkd.core.opening import Look
+from ogkd.data.first_look import divided_by_name
 from ogkd.data.inspection import inspect
 from ogkd.data.labels import labels_in
 from ogkd.data.tables import read_table
@@ -139,6 +141,44 @@ def test_few_small_and_dark_images_are_said(tmp_path):
     Image.fromarray(dark).save(folder / "cyst" / "dark.png")
     said = "\n".join(inspect(folder).warnings)
     assert "mass: 5" in said and "64 pixels a side" in said and "cyst/dark.png" in said
+
+
+def test_a_run_repeats_what_needs_no_second_look_and_names_no_file(command, arguments, tmp_path):
+    folder = videos(tmp_path / "clips", "v{video}_{frame:03d}.png")
+    for path in (folder / "mass").iterdir():
+        Image.open(path).resize((50, 50)).convert("L").save(path)
+    command(["scripts/split.py", str(folder), "--by-image"])
+    few = folder.parent / "few"
+    scans(few, count=9)
+    for own, said in (
+        (folder, ("pixels a side", "colour mode", "6 of 6 series of images")),
+        (few, ("cyst: 9 and mass: 9",)),
+    ):
+        words = ("DATASET.ROOT", str(tmp_path), "DATASET.NAME", "ImageFolder", "DATASET.FOLDER", own.name)
+        done = command(["train.py", *arguments("ZeroShot", *words, output=tmp_path / "runs" / own.name)])
+        assert done.returncode == 0, done.stderr
+        warnings = "\n".join(read_json(tmp_path / "runs" / own.name / "results.json")["warnings"])
+        assert all(phrase in warnings and phrase in done.stdout for phrase in said), warnings
+        assert ".png " not in warnings and "v0_0" not in warnings
+
+
+@pytest.mark.parametrize(
+    ("names", "warned"),
+    [
+        ("v{video}_{number}.png", True),
+        ("p{video}/IM-{number}.png", True),
+        ("ISIC_{number}{video}.png", False),  # one series for each class
+        ("scan ({number}{video}).png", False),
+        ("grade 2/{letter}_{number}.png", False),  # names that number no series
+    ],
+)
+def test_series_are_told_by_name_only_if_it_numbers_them(names, warned):
+    paths = [names.format(video=v, number=n, letter="abc"[v]) for v in range(3) for n in range(6)]
+    classes = {"cyst": [Look(f"cyst/{path}") for path in paths]}
+    parts = {look.path: ("train", "test")[place % 2] for place, look in enumerate(classes["cyst"])}
+    assert bool(divided_by_name(classes, parts, {})) is warned
+    assert divided_by_name(classes, dict.fromkeys(parts, "train"), {}) == []
+    assert divided_by_name(classes, parts, dict.fromkeys(parts, "known")) == []
 
 
 def test_a_split_in_either_layout_that_lists_missing_images_has_one_fault(tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ogkd.core import UserError
 from ogkd.evaluation import metrics, statistics
-from ogkd.evaluation.metrics import METRICS, compute
+from ogkd.evaluation.metrics import METRICS, compute, limits
 from ogkd.evaluation.predictions import Predictions, numbered
 from ogkd.evaluation.statistics import (
     _draws,
@@ -194,6 +194,49 @@ def test_few_images_without_a_mistake_are_not_certain():
     assert average.low < 97
     no_better = paired_difference("accuracy", perfect, right_or_wrong([True] * 30), draws=100)
     assert no_better.low < 0 < no_better.high
+
+
+BOUNDED = [name for name in METRICS if name not in ("nll", "mistake_severity")]
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+@pytest.mark.parametrize("case", ["all right", "all wrong", "one answer", "one patient", "one image per class"])
+def test_equal_draws_do_not_make_an_interval_a_point_nor_leave_its_value_out(name, case):
+    labels = {"one answer": [0] * 10 + [1] * 5, "one image per class": [0, 1]}.get(case, [0] * 15 + [1] * 15)
+    labels = np.array(labels)
+    answers = {"all right": labels, "all wrong": 1 - labels}.get(case, 0 * labels)
+    images = tuple(f"{i}.png" for i in range(len(labels)))
+    groups = np.zeros(len(labels), int) if case == "one patient" else None
+    found = Predictions(images, labels, 3.0 * np.eye(2)[answers], ("a", "b"), groups)
+    needed = {"costs": 1 - np.eye(2), "order": np.arange(2)}
+    one = bootstrap(name, found, draws=50, **needed)
+    smallest, largest = limits(name, 2, **needed)
+    assert smallest <= one.low <= one.value <= one.high <= largest
+    assert one.high - one.low > 0.05 * (largest - smallest)
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_a_difference_that_is_the_same_in_each_draw_has_an_interval_within_what_is_possible(name):
+    labels, needed = np.repeat([0, 1], 15), {"costs": 1 - np.eye(2), "order": np.arange(2)}
+    images = tuple(f"{i}.png" for i in range(30))
+    right, again, wrong = (
+        Predictions(images, labels, scale * np.eye(2)[answers], ("a", "b"))
+        for scale, answers in ((3.0, labels), (3.0, labels), (3.0, 1 - labels))
+    )
+    smallest, largest = limits(name, 2, **needed)
+    for first, second in ((right, again), (right, wrong)):
+        paired = paired_difference(name, first, second, draws=50, **needed)
+        each = [bootstrap(name, one, draws=50, **needed) for one in (first, second)]
+        for one in (paired, combine(lambda a, b: a - b, *each, difference=True)):
+            assert smallest - largest <= one.low <= one.value <= one.high <= largest - smallest
+            assert one.high - one.low > 0.05 * (largest - smallest)
+
+
+def test_intervals_of_losses_and_costs_are_not_negative():
+    labels = np.array([0] * 6 + [1])
+    found = Predictions(tuple("abcdefg"), labels, 3.0 * np.eye(3)[[0, 0, 0, 1, 1, 2, 1]], ("a", "b", "c"))
+    for name in ("nll", "brier", "expected_cost", "mean_absolute_grade_error"):
+        assert bootstrap(name, found, draws=50, costs=1 - np.eye(3), order=np.arange(3)).low >= 0
 
 
 def test_always_the_same_answer_on_few_images_of_the_other_class_is_neither_100_nor_certain():
