@@ -33,7 +33,7 @@ COMMANDS = {
     "train": Command("cli.train", (), "one run, with CoOp's arguments"),
     "predict": Command("predict.command", (), "classify images with a trained prompt"),
     "evaluate": Command("cli.evaluate", (), "test a trained prompt on another hospital's labelled images"),
-    "try": Command("predict.page", (), "a page on this machine that classifies the image dropped on it"),
+    "try": Command("predict.page", (), "a local page that classifies the images dropped on it"),
     "embed": Command("predict.embed", (), "the frozen model's features of images, as arrays"),
     "tables": Command("cli.tables", (), "tables of finished runs"),
     "report": Command("cli.report", (), "one HTML page over finished runs"),

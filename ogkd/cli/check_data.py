@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Read every image of FOLDER/<class>/** and print images per class, sizes and modes; then what "
         "is not used, folders and names that cannot be classes, files that cannot be read, and images that have the "
         "same pixels as another or nearly the same; frames of videos; and sizes, modes, kinds of files, brightness or "
-        "borders that tell the classes. The exit status is 1 if there are faults to fix.",
+        "borders that predict the class. The exit status is 1 if there are faults to fix.",
     )
     parser.add_argument("folder", metavar="FOLDER", help="a folder with one folder per class, or a data set")
     add_options(parser)

@@ -301,7 +301,7 @@ def _check_names(layout: Layout) -> None:
     for phrase in tally(strange, [path for path in layout.listing.images if "\\" in path]):
         layout.faults.append(f"{phrase}: extract it with another program, or rename them")
     for phrase in tally(f"broken links in {layout.folder}", layout.listing.broken):
-        layout.faults.append(f"{phrase}: mend or remove them")
+        layout.faults.append(f"{phrase}: repair or remove them")
 
 
 def _is_index(path: str) -> bool:

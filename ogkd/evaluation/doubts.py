@@ -55,7 +55,7 @@ def about_answers(counts: Counts, names: Sequence[str]) -> list[str]:
         reasons.append(AT_CHANCE)
     elif correct <= most < total:
         name = names[images.index(most)]
-        reasons.append(f"accuracy not above the {100 * most / total:.1f} % of the commonest class, {name}")
+        reasons.append(f"accuracy not above the {100 * most / total:.1f} % of the most common class, {name}")
     if max(answers) == total > most:
         reasons.append(f"{names[answers.index(total)]} is the answer for all test images")
     elif imbalanced(counts) and _balanced_at_chance(counts):

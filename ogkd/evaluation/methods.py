@@ -23,7 +23,7 @@ from ogkd.core.places import HOME, PACKAGE, work_folder
 GROUPS = {
     "prompt": "learn a prompt",
     "adapter": "learn a classifier on image features",
-    "training-free": "learn nothing by gradients, or nothing at all",
+    "training-free": "need no gradients",
     "weights": "fine-tune weights of the model",
     "new": "were added in version 0.3",
 }

@@ -55,8 +55,8 @@ def shortcuts(classes: Mapping[str, Sequence[Look]], patients: Mapping[str, str]
     others = [one[3] for one in found if one[3] != what]
     also = f"; so {'does' if len(others) == 1 else 'do'} {listed(others, most=9)}" if others else ""
     return [
-        f"{what} alone tells the classes: {_example(values, labels, names)}. A classifier that sees nothing else has a "
-        f"balanced accuracy of {100 * mean:.1f} % [{100 * low:.1f}, {100 * high:.1f}] on {len(looks)} images, by "
+        f"{what} alone predicts the class: {_example(values, labels, names)}. A classifier that sees nothing else has "
+        f"a balanced accuracy of {100 * mean:.1f} % [{100 * low:.1f}, {100 * high:.1f}] on {len(looks)} images, by "
         f"cross-validation (chance {100 * chance:.1f} %){also}: if it is not the disease, prepare the images of all "
         "classes in the same way"
     ]

@@ -55,9 +55,10 @@ tags: [prompt-tuning, vision-language, medical-imaging, few-shot]
 ---
 # {title} on {dataset}
 
-A prompt that {title} learned for the frozen vision-language model {backbone}. It tells {len(prompt.classnames)} classes
-apart: {names}. The files hold what was learned and how to use it. Of images they hold at most the mean feature of each
-class's validation images, by which images of another kind are found.
+A prompt that {title} learned for the frozen vision-language model {backbone}. It distinguishes
+{len(prompt.classnames)} classes: {names}. The files contain what was learned and how to use it.
+They contain nothing of single images; at most the mean feature of each class's validation images, by which images of
+another kind are recognised.
 {notes}
 **Research software, not a medical device.** Nobody reviewed it for clinical use: do not base a diagnosis or a treatment
 on its answers.
@@ -79,7 +80,7 @@ On {tested} of the same data set, with 95 % intervals over {over}:
 
 {table(["metric", "value", "95 % interval"], measured(predictions))}
 
-Always answering with the commonest class would be right in {
+Always answering with the most common class would be right in {
         _majority(predictions):.2f} % of them. The intervals say what
 other test images of the same origin would have given; they do not include variation between trainings. {calibration}
 
@@ -110,7 +111,7 @@ fingerprint is checked when the prompt is loaded.
   classified much worse, and with the same confidence.
 - It always answers with one of its classes, even for an image that shows none of them. `--abstain` says "uncertain"
   if no class is likely enough, but this is no guarantee either.
-- With so few training images the result depends on which were drawn.
+- With so few training images the result depends on which images were sampled.
 - Heat maps show which patches agree with a class's text; they are not a segmentation of the finding.
 """
 
@@ -152,7 +153,7 @@ def _thresholds(prompt: TrainedPrompt, calibrated: str) -> str:
         for point in points
     ]  # fmt: skip
     return f"""An image is positive for a class from this probability on. Thresholds were chosen on {calibrated},
-never on test images; a class or level that is missing has too few of them.
+never on test images. For a class or level that is missing there were too few validation images.
 
 {table(header, rows)}
 

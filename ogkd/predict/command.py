@@ -263,7 +263,7 @@ def ready(
         untrained = f"It was not trained on these classes: {', '.join(new)}. " if new else ""
         print(
             f"{untrained}It was trained on {', '.join(prompt.classnames)}: for other classes there is no temperature, "
-            "so the probabilities are not calibrated, and no check for unlike images."
+            "so the probabilities are not calibrated, and no check for images unlike the training images."
         )
     if calibrated:
         number = prompt.validation_images

@@ -1,4 +1,4 @@
-"""Image features of a frozen backbone as arrays, for anyone's own classifier: `ogkd embed`, `ogkd.embed`."""
+"""Image features of a frozen backbone as arrays, for a classifier of your own: `ogkd embed`, `ogkd.embed`."""
 
 from __future__ import annotations
 

@@ -64,9 +64,9 @@ Each class is tested against all others, where the answer is the most likely cla
             *remarks,
             "Images of other scanners, hospitals, protocols or patient groups may be classified much worse, and with "
             "the same confidence.",
-            "The labels count as true. If the two places label differently, the difference counts as error.",
-            f"The check for images that are {UNLIKE} finds other kinds of images, not bad quality or another scanner. "
-            "An image that it does not mark can still show something that no class stands for.",
+            "The labels are taken as true. If the two places label differently, the differences count as errors.",
+            f"The check for images that are {UNLIKE} recognises other kinds of images, but not poor quality or another "
+            "scanner. An image that it does not mark can still show none of the classes.",
         )
     }
 """
@@ -86,8 +86,8 @@ def intervals_over(predictions: Predictions) -> str:
     """What the intervals are over."""
     if predictions.patients is None:
         return (
-            "Intervals are over images, as it is not known which patients they are of: with several images per patient "
-            "they are too narrow."
+            "Intervals are over images, as the patients are unknown: with several images per patient they are too "
+            "narrow."
         )
     return "Intervals are over patients: they say what other patients of the same origin would have given."
 
@@ -108,8 +108,8 @@ def flagged(prompt: TrainedPrompt, results: dict[str, Any]) -> str:
     """How many images are unlike the training images."""
     if prompt.reference is None:
         return (
-            f"How many images are {UNLIKE} is not known: the prompt has no mean features of validation images (two per "
-            "class at least), or is of an earlier version."
+            f"How many images are {UNLIKE} is not known: the prompt has no mean features, which need two validation "
+            "images per class, or was exported by an earlier version."
         )
     number, total = results["unlike"]["images"], results["num_test"]
     are = "is" if number == 1 else "are"

@@ -1,6 +1,6 @@
 """Exporting a trained prompt: a folder of three small files that contain nothing of the training images.
 
-prompt.safetensors   what was learned; mean features of the classes' validation images, to find unlike images
+prompt.safetensors   what was learned; mean features of the classes' validation images, to recognise unlike images
 config.json          method, options, classes, backbone, image preparation, temperature, operating points, versions
 README.md            a model card
 """

@@ -135,8 +135,8 @@ def _led_by_balanced_accuracy(table: Table, columns: dict[str, list[Run]], value
         table = _without(table, [f"{BALANCED}seconds"])
     shares = {text for runs in columns.values() for run in runs[:1] if (text := _commonest(run))}
     table.caption += (
-        f" Balanced accuracy, the mean over classes of the share of their images that are answered correctly, decides "
-        f"what is best, since classes are imbalanced: {'; '.join(sorted(shares))}."
+        " Methods are ranked by balanced accuracy, the mean over classes of the share of their images that are "
+        f"predicted correctly, since classes are imbalanced: {'; '.join(sorted(shares))}."
     )
     return table
 
@@ -194,8 +194,8 @@ def _below_the_commonest(table: Table, columns: dict[str, list[Run]]) -> list[st
         if round(value, table.decimals) <= round(share, table.decimals):
             which = "the best" if sound else "no method is better than one answer for all images; the most accurate"
             sentences.append(
-                f"{header}: {which}, {name}, is right on {value:.1f} % of the images; always answering "
-                f"“{names[images.index(max(images))]}” would be right on {share:.1f} %."
+                f"{header}: {which}, {name}, has an accuracy of {value:.1f} %; always answering "
+                f"“{names[images.index(max(images))]}” has {share:.1f} %."
             )
     return sentences
 

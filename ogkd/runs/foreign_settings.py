@@ -62,7 +62,7 @@ def settings_of(method: type) -> ForeignSettings:
     try:
         tree = ast.parse(train.read_bytes())
     except (SyntaxError, ValueError) as error:
-        raise UserError(f"{train} is not Python ({error}): mend it, or remove it from the plugin.") from None
+        raise UserError(f"{train} is not Python ({error}): correct it, or remove it from the plugin.") from None
     defaults: dict[str, Any] = {}
     left_out: list[str] = []
     for function in (node for node in tree.body if isinstance(node, ast.FunctionDef)):

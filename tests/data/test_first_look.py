@@ -107,7 +107,7 @@ def test_what_tells_the_classes_without_the_picture_is_a_warning_with_an_interva
     for path in (folder / "mass").iterdir():
         change(Image.open(path)).save(path)
     said = command(["scripts/check_data.py", str(folder)]).stdout
-    (line,) = (line for line in said.splitlines() if "tells the classes" in line)
+    (line,) = (line for line in said.splitlines() if "predicts the class" in line)
     assert words in line and "balanced accuracy of" in line and "chance 50.0 %" in line
 
 

@@ -23,7 +23,7 @@ from trainers.zeroshot import ZeroShot
 CLASSES = ("benign", "malignant", "normal")
 LABELS = [0] * 20 + [1] * 3 + [2] * 6  # as unequal as small folders of images are
 IMAGES = [f"{number}.png" for number in range(len(LABELS))]
-SHARE = "accuracy not above the 69.0 % of the commonest class, benign"
+SHARE = "accuracy not above the 69.0 % of the most common class, benign"
 ONE = "benign is the answer for all test images"
 
 counts = st.integers(1, 6).flatmap(
@@ -40,7 +40,7 @@ def test_each_reason_for_doubt_is_named_and_nothing_else_is_doubted(matrix, firs
     judged = len(names) > 1 and total > 0
     at_chance, no_better = correct * len(names) <= total, tested > 1 and correct <= array.sum(1).max()
     assert (AT_CHANCE in found) == (judged and at_chance)
-    assert any("of the commonest class" in one for one in found) == (judged and no_better and not at_chance)
+    assert any("of the most common class" in one for one in found) == (judged and no_better and not at_chance)
     one_answer = tested > 1 and (array.sum(0) > 0).sum() == 1
     assert any("is the answer for all" in one for one in found) == (judged and one_answer)
     assert not {LOSS_ROSE} & set(doubts(matrix, names, {"first_loss": None, "last_loss": last}))
@@ -132,7 +132,7 @@ def test_where_classes_are_imbalanced_balanced_accuracy_decides_and_the_table_sa
     )
     assert "99.5 % of the images are “normal”" in table.caption
     (sentence,) = [one for one in table.footnotes if "always answering" in one]
-    assert "CoOp, is right on 94.8 %" in sentence and "“normal” would be right on 99.5 %" in sentence
+    assert "CoOp, has an accuracy of 94.8 %" in sentence and "“normal” has 99.5 %" in sentence
     page = write_page(tmp_path, tmp_path / "page.html").read_text()
     summary = page[page.index('id="summary"') : page.index('id="ran"')]
     assert "CoOp" in summary and "87.4" in summary and "balanced accuracy" in summary and sentence in page

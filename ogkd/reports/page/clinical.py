@@ -95,7 +95,7 @@ def _validation(test: Evaluation) -> tuple[Predictions | None, list[str]]:
     run = next(run for run in test.runs if (run.path / "predictions.npz").is_file())
     path, first = run.path / "val_predictions.npz", test.predictions[0]
     if run.results.get("split") == "val":
-        return None, ["The images shown here are validation images, so no threshold is chosen on them."]
+        return None, ["These results are of validation images, so no threshold is chosen on them."]
     try:
         validation = Predictions.load(path) if path.is_file() else None
     except UserError as error:
@@ -135,7 +135,7 @@ def _results(results: Sequence[ClassResult]) -> Table:
 def _counts(seeds: Sequence[Predictions]) -> Table:
     """The confusion matrix as numbers of images per seed, with their share of the true class."""
     counts = np.mean([confusion_matrix(one) for one in seeds], axis=0)
-    table = Table("", ["true class ↓ taken for →", *seeds[0].classnames])
+    table = Table("", ["true class ↓ predicted →", *seeds[0].classnames])
     for name, row in zip(seeds[0].classnames, counts, strict=True):
         cells = [Text(f"{number:.4g}", f"{100 * number / row.sum():.1f} %" if row.sum() else "") for number in row]
         table.rows.append(Row(name, [*cells]))

@@ -22,11 +22,11 @@ TERMS = {
     "loss": "the sum of the terms, which training lowers",
     "ce": "cross entropy of the labels",
     "sccm": "mean squared distance of the learned text features from the mean of the teacher's sentences",
-    "kdsp": "divergence from the answers of selected sentences of the teacher",
-    "gad": "divergence from the teacher's answers, diffused over related classes",
+    "kdsp": "divergence from the predictions of the teacher's selected sentences",
+    "gad": "divergence from the teacher's predictions, diffused over related classes",
     "lgd": "the same on patches of the image, for the true class",
     "kg": "distance of the learned text features from those of the template",
-    "kl": "divergence from the answers of the frozen model",
+    "kl": "divergence from the frozen model's predictions",
 }
 PER_CLASS, CLASSES = 6, 24  # maximum number of training images per class, and of classes
 
