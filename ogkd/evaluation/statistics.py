@@ -191,7 +191,13 @@ def _interval(
     measured = value()
     if np.isnan(measured):
         return None
-    base = base if groups is None else replace(base, groups=_numbered(groups, len(base)))
+    known = [run.groups for runs in methods for run in runs if run.groups is not None]
+    if groups is not None:
+        base = replace(base, groups=_numbered(groups, len(base)))
+    elif known:
+        if any((one != known[0]).any() for one in known):
+            raise UserError("The runs name different patients for the same test images: test them all again.")
+        base = replace(base, groups=known[0])
     strata = _strata(base)
     rows_of_draws = _draws(base.images, strata, draws, seed)
     if resampled is None:

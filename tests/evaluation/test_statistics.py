@@ -184,6 +184,17 @@ def test_an_interval_is_over_the_patients_that_the_predictions_name():
         assert (named.low, named.high) == (patient.low, patient.high)
 
 
+def test_patients_that_only_some_seeds_name_count_and_other_patients_are_refused():
+    first, second = noisy(seed=1), noisy(seed=2)
+    patients = numbered([str(i // 12) for i in range(60)])
+    named = [replace(one, groups=patients) for one in (first, second)]
+    whole = bootstrap("accuracy", named, draws=20)
+    for some in ([first, named[1]], [named[0], second]):
+        assert bootstrap("accuracy", some, draws=20) == whole != bootstrap("accuracy", [first, second], draws=20)
+    with pytest.raises(UserError, match="different patients"):
+        bootstrap("accuracy", [named[0], replace(second, groups=numbered([str(i // 6) for i in range(60)]))], draws=20)
+
+
 def test_few_images_without_a_mistake_are_not_certain():
     perfect = right_or_wrong([True] * 30)
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "macro_specificity"):
