@@ -139,7 +139,7 @@ class ClassResult:
 
 def by_class(seeds: Sequence[Predictions], draws: int = DRAWS) -> list[ClassResult]:
     """The result for each class; seeds: predictions of each seed, on the same images in the same order."""
-    first, results = seeds[0], []
+    first, results = next((one for one in seeds if one.groups is not None), seeds[0]), []
     for label, name in enumerate(first.classnames):
         own = first.labels == label
         chosen = np.mean([one.predicted == label for one in seeds], axis=0)

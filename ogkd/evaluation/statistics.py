@@ -126,8 +126,9 @@ def combine(function: Callable[..., float], *intervals: Interval, difference: bo
     tail, value = min(one.tail for one in intervals), function(*(one.value for one in intervals))
     scaled = replace(_percentiles(value, samples, levels.pop(), tail), raw=raw)
     least, span = max(one.least for one in intervals), max(one.span for one in intervals)
-    if not difference:
-        return replace(scaled, least=least, span=span)
+    if not difference:  # a mean of draws that are skewed all alike, as near 100 %, may lie beside the value
+        ends = min(scaled.low, scaled.value), max(scaled.high, scaled.value)
+        return replace(scaled, low=ends[0], high=ends[1], least=least, span=span)
     drawn = replace(scaled, samples=raw)
     ends = (value - least, value + least) if _flat(raw) else _symmetric(drawn)
     return _stretched(drawn, *_within(ends, -span, span))
@@ -302,8 +303,8 @@ def _stretched(drawn: Interval, low: float, high: float) -> Interval:
     if (low, high) == (drawn.low, drawn.high):
         return drawn
     away = drawn.samples - drawn.value
-    if _flat(away):  # other draws for other images, which are independent
-        away = 0 * away + np.random.default_rng(int(drawn.images or "0", 16)).normal(size=len(away))
+    if _flat(away):
+        away = 0 * away + np.random.default_rng(0).normal(size=len(away))
     below, above = np.nanquantile(away, [drawn.tail, 1 - drawn.tail])
     if not below < 0 < above:  # draws have other shares of rare classes
         away = away - np.nanmedian(away)

@@ -176,3 +176,10 @@ def test_an_operating_point_survives_json():
     assert not mismatch(record, clinical.SHAPE)
     assert OperatingPoint.from_json(record | {"new": 1}) == point
     assert mismatch(record | {"threshold": None}, clinical.SHAPE)
+
+
+def test_patients_that_only_a_later_seed_names_count():
+    plain, named = noisy(40), replace(noisy(40, skill=2), labels=noisy(40).labels, groups=np.arange(40) // 8)
+    assert [of.patients for of in by_class([plain, named], draws=20)] == [
+        of.patients for of in by_class([named, plain], draws=20)
+    ]

@@ -195,6 +195,13 @@ def test_patients_that_only_some_seeds_name_count_and_other_patients_are_refused
         bootstrap("accuracy", [named[0], replace(second, groups=numbered([str(i // 6) for i in range(60)]))], draws=20)
 
 
+@pytest.mark.parametrize("mistakes", [0, 1])
+def test_a_mean_over_many_data_sets_near_100_lies_in_its_interval(mistakes):
+    sets = [right_or_wrong([True] * (40 - mistakes) + [False] * mistakes, prefix=f"{k}/") for k in range(30)]
+    whole = combine(lambda *values: sum(values) / 30, *(bootstrap("accuracy", one, draws=200) for one in sets))
+    assert whole.low < whole.value <= whole.high
+
+
 def test_few_images_without_a_mistake_are_not_certain():
     perfect = right_or_wrong([True] * 30)
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "macro_specificity"):
