@@ -116,7 +116,7 @@ def load_prompts(
     path, facts = find_bank(dataset, bank, folder), catalogue.load().find(dataset)
     if facts and facts.source_set and not path.is_file():
         path = find_bank(facts.source_set, bank, folder)
-    otherwise = "or add TRAINER.OGKD.PROMPTS templates (your method for OGKD) for general sentences"
+    otherwise = "or add TRAINER.OGKD.PROMPTS templates (with the method in place of OGKD) for general sentences"
     if not path.is_file():
         source = "write it as {class name: [sentences]}"
         if bank and not _is_path(bank):

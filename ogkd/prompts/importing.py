@@ -185,4 +185,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if result.unused:
         print(f"Classes in the file that no data set here has: {', '.join(result.unused)}")
     bank = options.folder / options.name if options.folder else options.name
-    print(f"Use them with TRAINER.OGKD.PROMPT_BANK {bank} (your method for OGKD).")
+    print(f"Use them with TRAINER.OGKD.PROMPT_BANK {bank} (with the method in place of OGKD).")
