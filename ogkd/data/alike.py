@@ -66,7 +66,7 @@ def _turned(squares: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
 def series(paths: Sequence[str], squares: np.ndarray) -> list[list[str]]:
     """Return the series of images with running numbers whose neighbours are alike, as the frames of a video are."""
     vectors = _vectors(squares, _mean(squares))
-    found = []
+    runs = []
     for places in numbered(paths).values():
         order = np.array(places)
         ahead = np.roll(np.random.default_rng(0).permutation(len(vectors)), 1)[: 10 * len(order)]
@@ -74,5 +74,5 @@ def series(paths: Sequence[str], squares: np.ndarray) -> list[list[str]]:
         near = np.einsum("ij,ij->i", vectors[order[:-1]], vectors[order[1:]])
         others = others[~np.isin(ahead, order)] if len(order) < len(vectors) / 2 else others
         if len(others) and np.median(near) > max(FRAME, np.quantile(others, 0.9)):
-            found.append([paths[place] for place in order])
-    return found
+            runs.append([paths[place] for place in order])
+    return runs

@@ -35,12 +35,12 @@ def small(classes: Mapping[str, Sequence[Look]], named: bool = True) -> list[str
 def numbered(paths: Sequence[str]) -> dict[str, list[int]]:
     """Return what comes before the last number of a name -> the places of such images, in the order of the number, if
     they are enough for a series."""
-    found: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    series_of: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for place, path in enumerate(paths):
         folder, slash, name = path.rpartition("/")
         if match := re.search(r"(\d+)(?=\D*$)", name.rpartition(".")[0]):
-            found[folder + slash + name[: match.start()]].append((int(match[1]), place))
-    return {before: [place for _, place in sorted(of)] for before, of in found.items() if len(of) >= SHORTEST}
+            series_of[folder + slash + name[: match.start()]].append((int(match[1]), place))
+    return {before: [place for _, place in sorted(of)] for before, of in series_of.items() if len(of) >= SHORTEST}
 
 
 def divided_by_name(

@@ -169,14 +169,14 @@ def _mean_of(values: Callable[..., np.ndarray]) -> Callable[..., Samples]:
 
 def _share_of(values: Callable[[Predictions], np.ndarray]) -> Callable[[Predictions], Shares]:
     """`shares` for a metric that is a share of all images."""
-    return lambda found: Shares(values(found).astype(np.float64), np.zeros(len(found), np.int64), np.ones(1))
+    return lambda tested: Shares(values(tested).astype(np.float64), np.zeros(len(tested), np.int64), np.ones(1))
 
 
-def per_class(found: Predictions) -> Shares:
+def per_class(tested: Predictions) -> Shares:
     """`shares` for a mean over the classes that have images."""
-    _, stratum = np.unique(found.labels, return_inverse=True)
+    _, stratum = np.unique(tested.labels, return_inverse=True)
     present = int(stratum.max()) + 1
-    return Shares(found.correct.astype(np.float64), stratum, np.full(present, 1 / present))
+    return Shares(tested.correct.astype(np.float64), stratum, np.full(present, 1 / present))
 
 
 # Metrics in results.json
@@ -184,7 +184,7 @@ def per_class(found: Predictions) -> Shares:
 
 @metric(
     title="accuracy", unit="%", lower_is_better=False,
-    resampled=_mean_of(lambda found: 100.0 * found.correct), shares=_share_of(lambda found: found.correct),
+    resampled=_mean_of(lambda tested: 100.0 * tested.correct), shares=_share_of(lambda tested: tested.correct),
 )  # fmt: skip
 def accuracy(predictions: Predictions) -> float:
     """Percentage of the images whose predicted class is the label."""
@@ -193,7 +193,7 @@ def accuracy(predictions: Predictions) -> float:
 
 @metric(
     title="error rate", unit="%", lower_is_better=True,
-    resampled=_mean_of(lambda found: 100.0 * ~found.correct), shares=_share_of(lambda found: ~found.correct),
+    resampled=_mean_of(lambda tested: 100.0 * ~tested.correct), shares=_share_of(lambda tested: ~tested.correct),
 )  # fmt: skip
 def error_rate(predictions: Predictions) -> float:
     """100 - accuracy."""
@@ -267,14 +267,14 @@ def per_class_specificity(predictions: Predictions) -> dict[str, float | None]:
     return _shares(predictions, others - (counts.sum(0) - counts.diagonal()), others)
 
 
-def _specific(found: Predictions) -> Shares | None:
+def _specific(tested: Predictions) -> Shares | None:
     """`shares` for the macro specificity: by true class, what its images take from the other classes' specificity."""
-    images = np.bincount(found.labels, minlength=len(found.classnames))
-    others = len(found) - images
+    images = np.bincount(tested.labels, minlength=len(tested.classnames))
+    others = len(tested) - images
     if not others.all():
         return None
-    costs = np.where(found.correct, 0.0, images[found.labels] / others[found.predicted]) / len(images)
-    _, stratum = np.unique(found.labels, return_inverse=True)
+    costs = np.where(tested.correct, 0.0, images[tested.labels] / others[tested.predicted]) / len(images)
+    _, stratum = np.unique(tested.labels, return_inverse=True)
     worst = np.array([images[c] / np.delete(others, c).min() / len(images) for c in np.flatnonzero(images)])
     return Shares(1 - costs / worst[stratum], stratum, worst, 1 - worst.sum())
 
@@ -296,7 +296,7 @@ def _resampled_auroc(predictions: Predictions) -> Samples:
         classes.append((own, order, below, upto))
 
     def samples(counts: np.ndarray) -> np.ndarray:
-        drawn, areas = counts.sum(1), np.full((len(classes), len(counts)), np.nan)
+        total, areas = counts.sum(1), np.full((len(classes), len(counts)), np.nan)
         counts = counts.astype(np.int32)
         reached = np.zeros((len(counts), counts.shape[1] + 1), np.int32)  # images drawn up to each place of the order
         for (own, order, below, upto), area in zip(classes, areas, strict=True):
@@ -304,7 +304,7 @@ def _resampled_auroc(predictions: Predictions) -> Samples:
             weights = counts.take(own, axis=1).astype(np.int64)
             images = weights.sum(1)
             twice = (weights * (reached.take(below, axis=1) + reached.take(upto, axis=1))).sum(1) - images**2
-            np.divide(twice, 2 * images * (drawn - images), out=area, where=(images > 0) & (images < drawn))
+            np.divide(twice, 2 * images * (total - images), out=area, where=(images > 0) & (images < total))
         defined = (~np.isnan(areas)).sum(0)
         with np.errstate(invalid="ignore"):
             return 100.0 * np.nansum(areas, axis=0) / defined
@@ -481,12 +481,12 @@ def aurc(predictions: Predictions) -> float:
     return 100.0 * float(risk_coverage(predictions)[1].mean())
 
 
-def _of_the_confident(found: Predictions) -> Shares:
+def _of_the_confident(tested: Predictions) -> Shares:
     """`shares` for the accuracy at 80 % coverage."""
-    correct, _ = _by_confidence(found)
-    values, stratum = np.empty(len(found)), np.full(len(found), -1)
-    values[found.by_confidence] = correct
-    stratum[found.by_confidence[: math.ceil(len(found) * COVERAGE)]] = 0
+    correct, _ = _by_confidence(tested)
+    values, stratum = np.empty(len(tested)), np.full(len(tested), -1)
+    values[tested.by_confidence] = correct
+    stratum[tested.by_confidence[: math.ceil(len(tested) * COVERAGE)]] = 0
     return Shares(values, stratum, np.ones(1))
 
 

@@ -39,7 +39,7 @@ def shortcuts(classes: Mapping[str, Sequence[Look]], patients: Mapping[str, str]
         return []
     labels = np.array([names.index(name) for name, _ in looks])
     groups = np.unique([units[look.path] for _, look in looks], return_inverse=True)[1]
-    chance, found = 1 / len(names), []
+    chance, candidates = 1 / len(names), []
     for what, (margin, columns, words) in _features([look for _, look in looks]).items():
         if all(len(np.unique(column)) == 1 for column in columns):
             continue
@@ -48,11 +48,11 @@ def shortcuts(classes: Mapping[str, Sequence[Look]], patients: Mapping[str, str]
         low, high = interval(shares, groups, LEVEL)
         if low > chance + margin * (1 - chance):
             mean = float(np.mean([right[labels == label].mean() for label in range(len(names))]))
-            found.append((mean, low, high, what, words if words else columns[0]))
-    if not found:
+            candidates.append((mean, low, high, what, words if words else columns[0]))
+    if not candidates:
         return []
-    mean, low, high, what, values = max(found, key=lambda one: one[0])
-    others = [one[3] for one in found if one[3] != what]
+    mean, low, high, what, values = max(candidates, key=lambda one: one[0])
+    others = [one[3] for one in candidates if one[3] != what]
     also = f"; so {'does' if len(others) == 1 else 'do'} {listed(others, most=9)}" if others else ""
     return [
         f"{what} alone predicts the class: {_example(values, labels, names)}. A classifier that sees nothing else has "

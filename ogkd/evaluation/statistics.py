@@ -129,9 +129,9 @@ def combine(function: Callable[..., float], *intervals: Interval, difference: bo
     if not difference:  # a mean of draws that are skewed all alike, as near 100 %, may lie beside the value
         ends = min(scaled.low, scaled.value), max(scaled.high, scaled.value)
         return replace(scaled, low=ends[0], high=ends[1], least=least, span=span)
-    drawn = replace(scaled, samples=raw)
-    ends = (value - least, value + least) if _flat(raw) else _symmetric(drawn)
-    return _stretched(drawn, *_within(ends, -span, span))
+    estimate = replace(scaled, samples=raw)
+    ends = (value - least, value + least) if _flat(raw) else _symmetric(estimate)
+    return _stretched(estimate, *_within(ends, -span, span))
 
 
 class _Rows:
@@ -212,16 +212,18 @@ def _interval(
                 for counts in _counts(rows_of_draws, len(base))
             ]
         )
-    drawn = _percentiles(measured, samples, level, strata.tail(level), _fingerprint(base))
+    estimate = _percentiles(measured, samples, level, strata.tail(level), _fingerprint(base))
     smallest, largest = limits(metric, len(base.classnames), costs=costs, order=order)
-    drawn = replace(drawn, span=largest - smallest, least=_least(metric, base, drawn, largest - smallest))
+    estimate = replace(estimate, span=largest - smallest, least=_least(metric, base, estimate, largest - smallest))
     if len(methods) > 1:
         alike = _flat(samples) and methods[0] != methods[1]
-        ends = (measured - drawn.least, measured + drawn.least) if alike else _symmetric(drawn)
-        return _stretched(drawn, *_within(ends, -drawn.span, drawn.span))
+        ends = (measured - estimate.least, measured + estimate.least) if alike else _symmetric(estimate)
+        return _stretched(estimate, *_within(ends, -estimate.span, estimate.span))
     if find(metric).inflated and not _flat(samples):
-        return _about_the_value(drawn)
-    return _stretched(drawn, *_within(_ends(metric, methods[0], base, drawn, (smallest, largest)), smallest, largest))
+        return _about_the_value(estimate)
+    return _stretched(
+        estimate, *_within(_ends(metric, methods[0], base, estimate, (smallest, largest)), smallest, largest)
+    )
 
 
 def _flat(samples: np.ndarray) -> bool:
@@ -234,27 +236,30 @@ def _within(ends: tuple[float, float], smallest: float, largest: float) -> tuple
     return max(ends[0], smallest), min(ends[1], largest)
 
 
-def _about_the_value(drawn: Interval) -> Interval:
+def _about_the_value(estimate: Interval) -> Interval:
     """The interval of a metric that repeated images increase. Few images increase it too, by about as much: draws are
     shifted so that their mean is the value, and the interval begins where twice the difference would put it."""
-    mean = np.nanmean(drawn.samples)
+    mean = np.nanmean(estimate.samples)
     # draws that are smaller, since they have other shares of the classes, show no such increase
-    low, high = max(drawn.value + min(mean, drawn.value) - drawn.high, 0.0), drawn.high - (mean - drawn.value)
-    moved = drawn.samples - (mean - drawn.value)
-    return _stretched(replace(drawn, samples=moved, raw=moved), low, high)
+    low, high = (
+        max(estimate.value + min(mean, estimate.value) - estimate.high, 0.0),
+        estimate.high - (mean - estimate.value),
+    )
+    moved = estimate.samples - (mean - estimate.value)
+    return _stretched(replace(estimate, samples=moved, raw=moved), low, high)
 
 
-def _least(metric: str, base: Predictions, drawn: Interval, span: float) -> float:
+def _least(metric: str, base: Predictions, estimate: Interval, span: float) -> float:
     """Half the interval of a difference from answers that are as good in each draw: that of a share of 0 images that
     differ, times what a difference can be."""
     of = find(metric).shares
     one = (of and of(base)) or per_class(base)
     none_differs = replace(one, values=np.zeros(len(base)), offset=0.0)
-    return span * shares.interval(none_differs, units(base), drawn.level)[1] if np.isfinite(span) else 0.0
+    return span * shares.interval(none_differs, units(base), estimate.level)[1] if np.isfinite(span) else 0.0
 
 
 def _ends(
-    metric: str, runs: list[Predictions], base: Predictions, drawn: Interval, within: tuple[float, float]
+    metric: str, runs: list[Predictions], base: Predictions, estimate: Interval, within: tuple[float, float]
 ) -> tuple[float, float]:
     """The ends of an interval: computed for a share, else Student's from the draws' deviation.
 
@@ -263,54 +268,54 @@ def _ends(
     """
     of, (smallest, largest) = find(metric).shares, within
     if (mean := shares.mean_over_runs([of(run) if of else None for run in runs])) is not None:
-        low, high = shares.interval(mean, units(base), drawn.level, len(runs))
+        low, high = shares.interval(mean, units(base), estimate.level, len(runs))
         return 100 * low, 100 * high
     span = largest - smallest
-    if not _flat(drawn.samples):
-        return _on_logit_scale(drawn) if find(metric).unit == "%" else _symmetric(drawn)
+    if not _flat(estimate.samples):
+        return _on_logit_scale(estimate) if find(metric).unit == "%" else _symmetric(estimate)
     if not span or not np.isfinite(span):
-        return drawn.value, drawn.value
-    share = np.full(len(base), np.clip((drawn.value - smallest) / span, 0, 1))
-    low, high = shares.interval(replace(per_class(base), values=share), units(base), drawn.level)
+        return estimate.value, estimate.value
+    share = np.full(len(base), np.clip((estimate.value - smallest) / span, 0, 1))
+    low, high = shares.interval(replace(per_class(base), values=share), units(base), estimate.level)
     return smallest + low * span, smallest + high * span
 
 
-def _symmetric(drawn: Interval) -> tuple[float, float]:
+def _symmetric(estimate: Interval) -> tuple[float, float]:
     """Student's interval from the deviation of the draws; percentiles of draws of few patients do not reach so far."""
     from scipy.stats import norm
 
-    half = -float(norm.ppf(drawn.tail)) * float(np.nanstd(drawn.samples)) if drawn.tail else 0.0
-    return drawn.value - half, drawn.value + half
+    half = -float(norm.ppf(estimate.tail)) * float(np.nanstd(estimate.samples)) if estimate.tail else 0.0
+    return estimate.value - half, estimate.value + half
 
 
-def _on_logit_scale(drawn: Interval) -> tuple[float, float]:
+def _on_logit_scale(estimate: Interval) -> tuple[float, float]:
     """Student's interval of a percentage from the deviation of its draws, computed for its logit: percentiles of a
     skewed distribution near 0 or 100 do not reach far enough towards 50."""
     from scipy.special import expit, logit
     from scipy.stats import norm
 
-    share = drawn.value / 100
-    if not 0 < share < 1 or not drawn.tail:
-        return drawn.low, drawn.high
-    half = -norm.ppf(drawn.tail) * np.nanstd(drawn.samples) / 100 / (share * (1 - share))
+    share = estimate.value / 100
+    if not 0 < share < 1 or not estimate.tail:
+        return estimate.low, estimate.high
+    half = -norm.ppf(estimate.tail) * np.nanstd(estimate.samples) / 100 / (share * (1 - share))
     low, high = (100 * float(expit(logit(share) + side * half)) for side in (-1, 1))
     return low, high
 
 
-def _stretched(drawn: Interval, low: float, high: float) -> Interval:
+def _stretched(estimate: Interval, low: float, high: float) -> Interval:
     """The interval with other ends, and with draws that agree with them: those on either side of the value are scaled,
     and where none differs from it, a normal distribution is drawn instead."""
-    if (low, high) == (drawn.low, drawn.high):
-        return drawn
-    away = drawn.samples - drawn.value
+    if (low, high) == (estimate.low, estimate.high):
+        return estimate
+    away = estimate.samples - estimate.value
     if _flat(away):
         away = 0 * away + np.random.default_rng(0).normal(size=len(away))
-    below, above = np.nanquantile(away, [drawn.tail, 1 - drawn.tail])
+    below, above = np.nanquantile(away, [estimate.tail, 1 - estimate.tail])
     if not below < 0 < above:  # draws have other shares of rare classes
         away = away - np.nanmedian(away)
-        below, above = np.nanquantile(away, [drawn.tail, 1 - drawn.tail])
-    scale = np.where(away < 0, (drawn.value - low) / max(-below, 1e-12), (high - drawn.value) / max(above, 1e-12))
-    return replace(drawn, low=low, high=high, samples=drawn.value + away * scale)
+        below, above = np.nanquantile(away, [estimate.tail, 1 - estimate.tail])
+    scale = np.where(away < 0, (estimate.value - low) / max(-below, 1e-12), (high - estimate.value) / max(above, 1e-12))
+    return replace(estimate, low=low, high=high, samples=estimate.value + away * scale)
 
 
 def _fingerprint(predictions: Predictions) -> str:
@@ -400,7 +405,7 @@ def _draws(images: Sequence[str], strata: _Strata, draws: int, seed: int) -> Ite
 def _counts(draws: Iterator[np.ndarray], number: int) -> Iterator[np.ndarray]:
     """How often each image is drawn, (R, N) float64, for R draws at a time."""
     while rows := list(itertools.islice(draws, max(1, COUNTS_AT_ONCE // number))):
-        yield np.array([np.bincount(drawn, minlength=number) for drawn in rows], dtype=np.float64)
+        yield np.array([np.bincount(estimate, minlength=number) for estimate in rows], dtype=np.float64)
 
 
 def _mean_over_runs(values: Sequence[np.ndarray]) -> np.ndarray:

@@ -124,28 +124,28 @@ class _Attention(torch.autograd.Function):
         query, key, value = split.permute(2, 0, 3, 1, 4).contiguous()  # (N, H, L, d)
         query = query[:, :, : 1 if only_first else None] * query.shape[-1] ** -0.5
         weights = (query @ key.mT + packing.bias).softmax(-1)
-        kept = torch.empty_like(weights).bernoulli_(1 - rate).div_(1 - rate) if rate else None
-        ctx.save_for_backward(query, key, value, weights, kept)
+        dropout_mask = torch.empty_like(weights).bernoulli_(1 - rate).div_(1 - rate) if rate else None
+        ctx.save_for_backward(query, key, value, weights, dropout_mask)
         ctx.packing, ctx.only_first, ctx.dtype = packing, only_first, mixed.dtype
-        seen = (weights if kept is None else weights * kept) @ value
+        seen = (weights if dropout_mask is None else weights * dropout_mask) @ value
         seen = seen.transpose(1, 2).flatten(2)  # (N, L, width)
         return (seen[:, 0] if only_first else packing.packed(seen)).to(mixed.dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
-        query, key, value, weights, kept = ctx.saved_tensors
+        query, key, value, weights, dropout_mask = ctx.saved_tensors
         packing, (count, heads, length, depth) = ctx.packing, key.shape
         gradient = gradient.float()
         gradient = gradient[:, None] if ctx.only_first else packing.zero_padded(gradient)
         gradient = gradient.unflatten(-1, (heads, depth)).transpose(1, 2).contiguous()  # (N, H, L, d)
         of_weights = gradient @ value.mT
-        of_weights = of_weights if kept is None else of_weights.mul_(kept)
+        of_weights = of_weights if dropout_mask is None else of_weights.mul_(dropout_mask)
         of_scores = weights * (of_weights - (of_weights * weights).sum(-1, keepdim=True))
         split = gradient.new_zeros(count, length, 3, heads, depth)
         of_query, of_key, of_value = split.permute(2, 0, 3, 1, 4)
         of_query[:, :, : query.shape[2]] = of_scores @ key * depth**-0.5
         of_key.copy_(of_scores.mT @ query)
-        of_value.copy_((weights if kept is None else weights * kept).mT @ gradient)
+        of_value.copy_((weights if dropout_mask is None else weights * dropout_mask).mT @ gradient)
         return packing.packed(split.flatten(2)).to(ctx.dtype), None, None, None, None
 
 

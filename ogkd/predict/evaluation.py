@@ -146,10 +146,10 @@ def evaluate(
         several, blank = several + (read.frames > 1), blank + is_blank(read.picture)
     if not rows:
         raise UserError(f"None of the {len(images)} images in {folder.path} could be read. {unread[0]}")
-    names, labels, found = zip(*rows, strict=True)
+    names, labels, outputs = zip(*rows, strict=True)
     groups = numbered([folder.patients.get(image) for image in names])
     predictions = Predictions(
-        names, np.array(labels), np.concatenate([answer.logits for answer in found]), prompt.classnames, groups
+        names, np.array(labels), np.concatenate([answer.logits for answer in outputs]), prompt.classnames, groups
     )
     warnings = [
         *_shared(prompt, hashes),
@@ -158,7 +158,7 @@ def evaluate(
         *(f"the class {name} of the folder is left out" for name, other in meant.items() if not other),
         *_absent(predictions),
     ]
-    features = np.concatenate([answer.features for answer in found])
+    features = np.concatenate([answer.features for answer in outputs])
     results = _results(predictor, folder, meant, predictions, features, prints) | {
         "seconds": time.perf_counter() - started
     }

@@ -65,26 +65,26 @@ class Page:
         ((read, computed),) = answers(self.predictor, [named], patches=not self.why_no_map)
         if read.picture is None or computed is None:
             raise UserError(read.problem)
-        found = self.judge.judged(read._replace(image=named._replace(name=Path(path).name)), computed)
+        prediction = self.judge.judged(read._replace(image=named._replace(name=Path(path).name)), computed)
         shown = self.predictor.view(read.picture)
         if computed.patch_logits is not None:
-            shown = heatmap(shown, computed.patch_logits[0], self.judge.temperature, found)
+            shown = heatmap(shown, computed.patch_logits[0], self.judge.temperature, prediction)
         return Answer(
-            self._sentence(found),
-            dict(zip(self.predictor.classnames, map(float, found.chances), strict=True)),
+            self._sentence(prediction),
+            dict(zip(self.predictor.classnames, map(float, prediction.chances), strict=True)),
             shown,
         )
 
-    def _sentence(self, found: Prediction) -> str:
-        words = [f"## {markdown(found.decision)}"]
-        if found.decision == UNCERTAIN:
+    def _sentence(self, prediction: Prediction) -> str:
+        words = [f"## {markdown(prediction.decision)}"]
+        if prediction.decision == UNCERTAIN:
             words.append(f"No class reaches {self.abstain:.0%}.")
-        if found.unlike:
+        if prediction.unlike:
             words.append(f"**The image is {UNLIKE}.**")
-        if found.blank:
+        if prediction.blank:
             words.append("**The image is blank.**")
-        if found.frames > 1:
-            words.append(f"The file has {found.frames} frames or pages, of which one was read.")
+        if prediction.frames > 1:
+            words.append(f"The file has {prediction.frames} frames or pages, of which one was read.")
         return "\n\n".join([*words, self.why_no_map])
 
     def facts(self) -> str:

@@ -22,10 +22,9 @@ from ogkd.cli import train
 from ogkd.core import UserError, find_checkpoint, read_json
 from ogkd.data.splits import read_split
 from ogkd.evaluation.predictions import Predictions
-from ogkd.phantom.dataset import draw_class
-from ogkd.phantom.findings import CLASSES as FINDINGS
 from ogkd.predict.classifier import PromptClassifier
 from tests.conftest import ROOT
+from tests.support.pictures import phantom_scans
 
 CLASSES = ("smooth mass", "simple cyst", "nodular opacity")
 PHANTOM = {"OPTIM.MAX_EPOCH": 3, "INPUT.RRCROP_SCALE": (0.5, 1.0)}  # as in its configuration file
@@ -35,13 +34,7 @@ SHORT = {"OPTIM.MAX_EPOCH": 2, "DATALOADER.NUM_WORKERS": 0}
 @pytest.fixture(scope="module")
 def own_images(tmp_path_factory) -> Path:
     """A user's own folder: three classes of Phantom's images, ten each."""
-    root = tmp_path_factory.mktemp("own")
-    for name in CLASSES:
-        folder = root / "scans" / name.replace(" ", "_")
-        folder.mkdir(parents=True)
-        for number, (image, _) in enumerate(draw_class("phantom", FINDINGS.index(name), seed=5, count=10)):
-            Image.fromarray(image).save(folder / f"case-{number}.png")
-    return root
+    return phantom_scans(tmp_path_factory.mktemp("own"), CLASSES, seed=5, count=10, file="case-{number}.png")
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from safetensors import safe_open
 
 from ogkd.core import UserError
 from ogkd.evaluation.collect import collect
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.statistics import bootstrap
-from ogkd.phantom.dataset import draw_class
-from ogkd.phantom.findings import CLASSES as FINDINGS
 from ogkd.predict.classifier import PromptClassifier
 from ogkd.predict.export import FILES, export, load_prompt, read_prompt
 from ogkd.predict.predictor import Predictor
@@ -34,6 +31,7 @@ from tests.conftest import ROOT
 from tests.report_runs import random_predictions
 from tests.support import random_weights
 from tests.support.download_server import serving
+from tests.support.pictures import phantom_scans
 
 CLASSES = ("smooth mass", "lobulated mass", "nodular opacity")
 ROOT_NAME = "St Elsewhere radiology 2019"
@@ -43,13 +41,7 @@ ROOT_NAME = "St Elsewhere radiology 2019"
 def own_data(tmp_path_factory) -> Path:
     """A folder of images whose files are called after patients."""
     root = tmp_path_factory.mktemp("place") / ROOT_NAME
-    for name in CLASSES:
-        drawn = draw_class("phantom", FINDINGS.index(name), seed=3, count=10)
-        folder = root / "scans" / name.replace(" ", "_")
-        folder.mkdir(parents=True)
-        for number, (image, _) in enumerate(drawn):
-            Image.fromarray(image).save(folder / f"Quuxley^Zebulon^{number:04d}^{name[:3]}.png")
-    return root
+    return phantom_scans(root, CLASSES, seed=3, count=10, file="Quuxley^Zebulon^{number:04d}^{name:.3}.png")
 
 
 @pytest.fixture(scope="module")

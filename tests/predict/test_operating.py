@@ -7,20 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from dassl.config import get_cfg_default
 from dassl.data.datasets import build_dataset
 from ogkd.core import read_json
 from ogkd.evaluation.clinical import achieved
 from ogkd.evaluation.predictions import Predictions
-from ogkd.phantom.dataset import draw_class
-from ogkd.phantom.findings import CLASSES as FINDINGS
 from ogkd.predict.export import export, load_prompt
 from ogkd.predict.operating import Wish
 from ogkd.runs.config import extend_config
 from ogkd.runs.execute import execute
 from ogkd.runs.spec import RunSpec
+from tests.support.pictures import phantom_scans
 
 CLASSES = ("nodular opacity", "smooth mass")
 WANTED = ("--sensitivity", "0.9", "--for", "nodular opacity")
@@ -29,13 +27,7 @@ WANTED = ("--sensitivity", "0.9", "--for", "nodular opacity")
 @pytest.fixture(scope="module")
 def own(tmp_path_factory) -> Path:
     """60 images of each of two classes, of which 12 are for validation."""
-    root = tmp_path_factory.mktemp("own")
-    for name in CLASSES:
-        folder = root / "scans" / name.replace(" ", "_")
-        folder.mkdir(parents=True)
-        for number, (image, _) in enumerate(draw_class("phantom", FINDINGS.index(name), seed=3, count=60)):
-            Image.fromarray(image).save(folder / f"{number}.png")
-    return root
+    return phantom_scans(tmp_path_factory.mktemp("own"), CLASSES, seed=3, count=60, file="{number}.png")
 
 
 @pytest.fixture(scope="module")

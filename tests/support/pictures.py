@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from ogkd.phantom.dataset import draw_class
+from ogkd.phantom.findings import CLASSES as FINDINGS
 
 SIDE = 24
 
@@ -40,3 +43,14 @@ def put(folder: Path, paths: Iterable[str], draw=picture) -> None:
 def numbered(*folders: str, count: int = 4, form: str = "{}.png") -> list[str]:
     """The paths of `count` images in each folder."""
     return [f"{folder}/{form.format(number)}" for folder in folders for number in range(count)]
+
+
+def phantom_scans(root: Path, names: Sequence[str], seed: int, count: int, file: str) -> Path:
+    """The folder `root` with scans/<class>/<file> of Phantom's images, `count` per class; `file` is a format with the
+    image's number and the class's name."""
+    for name in names:
+        folder = root / "scans" / name.replace(" ", "_")
+        folder.mkdir(parents=True)
+        for number, (image, _) in enumerate(draw_class("phantom", FINDINGS.index(name), seed=seed, count=count)):
+            Image.fromarray(image).save(folder / file.format(number=number, name=name))
+    return root
