@@ -65,7 +65,7 @@ on its answers.
 
 ## Data
 
-{dataset}, {results["shots"] if results["shots"] > 0 else "all"} training images per class, seed {results["seed"]}.
+{dataset}, training images: {prompt.training_images}, seed {results["seed"]}.
 
 {
         table(

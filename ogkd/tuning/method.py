@@ -106,6 +106,11 @@ class Method(nn.Module):
         return cls.has_novel_head and not options.get("CSC", False)
 
     @classmethod
+    def needs_each_class(cls, options: CfgNode) -> bool:
+        """Whether a class without a training image cannot be learned with these options, so that a run is refused."""
+        return False
+
+    @classmethod
     def fingerprints(cls, options: CfgNode, dataset: str) -> dict[str, str]:
         """SHA-256 of each file, besides data and weights, that affects what is learned on a data set of this name.
 
