@@ -10,8 +10,9 @@ import numpy as np
 from ogkd.core import expanded
 from ogkd.core.escape import markdown
 from ogkd.data.patients import read_patients
-from ogkd.evaluation.clinical import KINDS, LEVELS, Estimate, basis, by_class, calibrated_on, needed
+from ogkd.evaluation.clinical import KINDS, LEVELS, Estimate, basis, by_class, calibrated_on
 from ogkd.evaluation.collect import read_results
+from ogkd.evaluation.conformal import needed
 from ogkd.evaluation.metrics import METRICS, expected_calibration_error, with_temperature
 from ogkd.evaluation.predictions import Predictions, numbered
 from ogkd.evaluation.statistics import Interval, bootstrap
