@@ -149,8 +149,10 @@ class ClipTrainer(TrainerX):
         self.method.prepare(self.task)
         if not self.fits:
             self.train_loader_x = self.method.train_loader(self.task)
-            name = self.method.folder
-            self.optim, sched = self.method.optimiser(self.cfg.OPTIM, len(self.train_loader_x))
+            name, steps, optim = self.method.folder, len(self.train_loader_x), self.cfg.OPTIM.clone()
+            optim.defrost()
+            optim.MAX_EPOCH = self.max_epoch = self.method.epochs(self.max_epoch, steps)
+            self.optim, sched = self.method.optimiser(optim, steps)
             self.sched = cast(LRScheduler, sched)  # None for a rate that never changes
             self._optims[name], self._scheds[name] = self.optim, sched
         super().before_train()

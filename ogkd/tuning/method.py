@@ -143,6 +143,11 @@ class Method(nn.Module):
         """Write the gradients of a step into the parameters, whose gradients are None before."""
         torch.stack(list(terms.values())).sum().backward()
 
+    def epochs(self, most: int, steps: int) -> int:
+        """How many epochs of `steps` steps to train, at most OPTIM.MAX_EPOCH, which is `most`. Called after
+        `prepare`."""
+        return most
+
     def optimiser(self, optim: CfgNode, steps: int) -> tuple[Optimizer, LRScheduler | None]:
         """The optimiser and the schedule of its learning rate, by default those of the configuration's OPTIM.
 
