@@ -111,6 +111,11 @@ class Method(nn.Module):
         return False
 
     @classmethod
+    def takes_steps(cls) -> bool:
+        """Whether it learns in steps, to which OPTIM applies."""
+        return cls.fit is Method.fit and cls.losses is not Method.losses
+
+    @classmethod
     def fingerprints(cls, options: CfgNode, dataset: str) -> dict[str, str]:
         """SHA-256 of each file, besides data and weights, that affects what is learned on a data set of this name.
 
