@@ -69,6 +69,7 @@ class AutocastCLIP:
 
     def __init__(self, model: FrozenCLIP) -> None:
         self._model = model
+
     def __getattr__(self, name: str) -> Any:
         if name == "_model":  # not made yet, as while unpickling
             raise AttributeError(name)

@@ -197,7 +197,9 @@ def test_a_method_that_changes_the_towers_trains_validates_and_predicts_what_it_
 
 
 @pytest.mark.parametrize("tower", ["biomedclip", "native_clip", "transformers_clip"])
-@pytest.mark.parametrize("make", [lambda weight, parts: LowRank(weight, 2, parts=parts), SingularValues], ids=["low rank", "singular"])
+@pytest.mark.parametrize(
+    "make", [lambda weight, parts: LowRank(weight, 2, parts=parts), SingularValues], ids=["low rank", "singular"]
+)
 def test_every_linear_map_of_both_towers_can_be_edited_and_the_model_stays_as_it_is(tmp_path, tower, make):
     getattr(tiny_models, tower)(tmp_path / "model")
     model = models.load(str(tmp_path / "model"))
