@@ -13,6 +13,10 @@ prints the difference of each method from these methods, with intervals over tes
 
 prints results on other data sets than those trained on, with intervals: of transfer runs and of evaluate.py.
 
+    python parse_test_res.py OUTPUT --table groups
+
+prints results by group of the images, such as sex or site, where groups_<folder>.json records them (ogkd split).
+
     python parse_test_res.py OUTPUT --claims OGKD [--against ...]
 
 prints a method's differences in accuracy, novel classes, reliability and severity of mistakes, on both protocols.
@@ -28,6 +32,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ogkd.core import UserError, atomic_path, did_you_mean
+from ogkd.core.places import command
 from ogkd.data.catalogue import config_name
 from ogkd.data.sampling import DRAWS
 from ogkd.evaluation.collect import Run, collect, unfinished, warn
@@ -36,6 +41,7 @@ from ogkd.evaluation.metrics import METRICS, find
 from ogkd.models import model_named
 from ogkd.reports.against import against_tables, draw_diagrams
 from ogkd.reports.claims import claim_tables
+from ogkd.reports.groups import group_tables
 from ogkd.reports.published import sources, with_published
 from ogkd.reports.render import FORMATS, Table, document, write_xlsx
 from ogkd.reports.seeds import seeds_report
@@ -43,12 +49,13 @@ from ogkd.reports.tables import TABLES, average, of_kinds
 from ogkd.reports.transfer import transfer_tables
 
 TRANSFER = "transfer"  # the table of runs on another data set than they were trained on
+GROUPS = "groups"
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("directory", metavar="OUTPUT", type=Path, help="folder with results, at any depth")
-    p.add_argument("--table", choices=[*TABLES, TRANSFER])
+    p.add_argument("--table", choices=[*TABLES, TRANSFER, GROUPS])
     p.add_argument("--format", choices=FORMATS, default="markdown")
     p.add_argument("--metric", default="accuracy", metavar="NAME", help=f"one of {', '.join(METRICS)}")
     p.add_argument("--intervals", action="store_true", help="95 %% intervals over test images instead of the deviation")
@@ -101,6 +108,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         if args.table == TRANSFER:
             tables = transfer_tables(runs, args.metric)
+        elif args.table == GROUPS:
+            tables = group_tables(runs, "" if args.metric == "accuracy" else args.metric)
+            if not tables:
+                raise UserError(
+                    f"No run below {args.directory} knows groups of its test images: record them with "
+                    f"`{command('split')} --group-column`, and add them to finished runs with "
+                    f"`{command('report')} --recompute RUN`."
+                )
         else:
             tables = TABLES[args.table](runs, args.metric, args.seconds, args.intervals)
         if not tables:
@@ -111,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.published is not None:
             tables, more = with_published(tables, backbones.pop(), args.table, args.published, each=bool(args.dataset))
             notes += more
-        elif len(tables) > 1 and args.table != TRANSFER:
+        elif len(tables) > 1 and args.table in TABLES:
             mean, more = average(tables, args.table)
             tables += [mean] if mean.rows else []
             notes += more
@@ -128,7 +143,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError("--claims has tables of both protocols: leave out --table.")
     if args.claims is None and args.table is None and (args.against or args.published is not None or args.intervals):
         raise UserError("--against, --published and --intervals need a table: add --table base2new or few_shot.")
-    if args.table == TRANSFER and (args.against or args.published is not None or args.seconds):
+    if args.table in (TRANSFER, GROUPS) and (args.against or args.published is not None or args.seconds):
         raise UserError("--against, --published and --seconds are for --table base2new and few_shot: leave them out.")
     if args.published is not None and (args.against or args.claims):
         raise UserError("Published figures have no predictions to test: leave out --published or --against.")
