@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     p = many.grid_parser(__doc__)
     p.add_argument("dataset", help="one of configs/datasets/, a folder of your own images in DATA, or its path")
     p.add_argument("--protocol", choices=PROTOCOLS, default="few_shot")
-    add_options(p, TRIALS)
+    add_options(p, TRIALS, "--seed")
     p.add_argument("--show-space", action="store_true", help="print what is searched, as a file for --space, and stop")
     p.add_argument(
         "pairs", nargs="*", metavar="KEY VALUE", help="settings that all trials have, after -- if options precede"
@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"\nRuns with the best settings: {command('compare', *words)}")
 
 
-def add_options(p: argparse.ArgumentParser, trials: int | None = None) -> None:
-    """Add the options of a search."""
+def add_options(p: argparse.ArgumentParser, trials: int | None = None, *seed: str) -> None:
+    """Add the options of a search. `seed`: a further name of --search-seed."""
     p.add_argument(
         "--trials", type=partial(integer, what="--trials", least=1), default=trials,
         help="random settings that are tried for each method and seed" + (f" (default: {trials})" if trials else ""),
@@ -61,7 +61,8 @@ def add_options(p: argparse.ArgumentParser, trials: int | None = None) -> None:
         "--folds", type=partial(integer, what="--folds", least=2), default=0,
         help="score by cross-validation within the shots, with so many folds, not on the validation images",
     )  # fmt: skip
-    p.add_argument("--seed", type=partial(integer, what="--seed", least=0), default=1, help="of the random settings")
+    seeds = partial(integer, what="--search-seed", least=0)
+    p.add_argument("--search-seed", *seed, type=seeds, default=1, help="seed of the random settings (default: 1)")
     p.add_argument("--space", default="", metavar="FILE", help="YAML of what is searched, see tune's --show-space")
 
 
@@ -74,7 +75,7 @@ def planned(args: argparse.Namespace, protocols: Sequence[str], dataset: str, pl
     from ogkd.runs.registry import benchmark_methods
     from ogkd.runs.search import Plan, searches
 
-    plan = Plan(args.trials, args.score, args.folds, args.seed, args.space)
+    plan = Plan(args.trials, args.score, args.folds, args.search_seed, args.space)
     methods = args.methods or benchmark_methods()
     return [
         one

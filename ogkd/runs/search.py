@@ -1,4 +1,4 @@
-"""Equal search: for each method the same number of random settings, compared on labelled images that are no test images.
+"""Equal search: for each method the same number of random settings, compared on validation or training images only.
 
 The space of a method is the learning rate and the number of epochs, as multiples of its own (COMMON), and each of its
 options that declares `tune`, the range to draw from. A YAML file changes it: for each method, keys with a range
@@ -267,10 +267,8 @@ def read_space(path: str) -> dict[str, Space]:
     """
     content = read_yaml(Path(path), "search space") if path else {}
     spaces: dict[str, Space] = {}
-    for word, keys in (content if isinstance(content, dict) else {"": content}).items():
-        wrong = mismatch(keys, dict.fromkeys(keys, SHAPE)) if isinstance(keys, dict) and keys else "it has no keys"
-        wrong = wrong or next((f"its {key} has no values" for key, values in keys.items() if not values), "")
-        if wrong:
+    for word, keys in (content if isinstance(content, dict) else {"the file": content}).items():
+        if wrong := _fault(keys):
             raise UserError(
                 f"{path} is no search space ({word}: {wrong}): it has, for each method, keys with a range such as "
                 "OPTIM.LR: {from: 0.001, to: 0.1} or a list of values such as N_CTX: [4, 16]."
@@ -278,12 +276,22 @@ def read_space(path: str) -> dict[str, Space]:
         method = named(str(word))
         method_class(method)  # raises UserError if there is none
         spaces[method] = {
-            key if "." in key else f"TRAINER.{method.upper()}.{key}": Choice(tuple(values))
-            if isinstance(values, list)
-            else Range(values["from"], values["to"])
+            (key if "." in key else f"TRAINER.{method.upper()}.{key}"): (
+                Choice(tuple(values)) if isinstance(values, list) else Range(values["from"], values["to"])
+            )
             for key, values in keys.items()
         }
     return spaces
+
+
+def _fault(keys: object) -> str:
+    """What is wrong with a method's keys in a file; "" if nothing is."""
+    if not isinstance(keys, dict) or not keys:
+        return "it has no keys"
+    if wrong := mismatch(keys, dict.fromkeys(keys, SHAPE)):
+        return wrong
+    empty = [key for key, of in keys.items() if not of or (isinstance(of, dict) and of["from"] > of["to"])]
+    return f"its {empty[0]} has no values" if empty else ""
 
 
 def space_text(planned: Sequence[Search]) -> str:

@@ -134,6 +134,10 @@ class ClipTrainer(TrainerX):
             self.test()
 
     def before_train(self) -> None:
+        if self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST:
+            self.task.require_validation("the best epoch", "add TEST.FINAL_MODEL last_step")
+        if self._stops_early:
+            self.task.require_validation("when to stop", "give the data set some")
         self.learned_from = self.method.fingerprints(self.options, dataset_name(self.cfg))
         self.method.prepare(self.task)
         if not self.fits:
@@ -189,7 +193,6 @@ class ClipTrainer(TrainerX):
 
     def after_epoch(self) -> None:
         if self._stops_early:
-            self.task.require_validation("when to stop", "give the data set some")
             self._accuracies.append(self.test("val"))
             if self.method.stops(self._accuracies):
                 self.max_epoch = self.epoch + 1
