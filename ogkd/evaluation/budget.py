@@ -1,4 +1,4 @@
-"""What a run was given: how its settings were chosen, and on how many labelled images per class, in words for tables."""
+"""What a run was given: how its settings were chosen and on how many labelled images per class, in words for tables."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ KINDS = {"base": "train_base", "new": "test_new", "all": "few_shot"}
 _NAME = Rule(lambda value: isinstance(value, str) and bool(value), "a name")
 _SHAPE = {
     "method": _NAME, "dataset": _NAME, "backbone": _NAME, "subsample": one_of(*KINDS), "shots": int, "seed": int,
-    "seconds": float, "config": dict, "fingerprints": dict, "title?": str, "source?": str, "changed?": dict, "tuned?": [str],
-    "threads?": int, "trained?": bool, "evaluated?": bool, "novel?": bool, "notes?": [str], "warnings?": [str],
+    "seconds": float, "config": dict, "fingerprints": dict, "title?": str, "source?": str, "changed?": dict,
+    "tuned?": [str], "threads?": int, "trained?": bool, "evaluated?": bool, "novel?": bool, "notes?": [str], "warnings?": [str],
     "labelled?": ({"train": [int], "val": [int], "chosen": [str]}, None),
     "confusion_matrix?": ([[int]], None), "classnames?": ([str], None),
 }  # fmt: skip
