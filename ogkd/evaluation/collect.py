@@ -23,8 +23,8 @@ _NAME = Rule(lambda value: isinstance(value, str) and bool(value), "a name")
 _SHAPE = {
     "method": _NAME, "dataset": _NAME, "backbone": _NAME, "subsample": one_of(*KINDS), "shots": int, "seed": int,
     "seconds": float, "config": dict, "fingerprints": dict, "title?": str, "source?": str, "changed?": dict,
-    "tuned?": [str], "threads?": int, "trained?": bool, "evaluated?": bool, "novel?": bool, "notes?": [str], "warnings?": [str],
-    "labelled?": ({"train": [int], "val": [int], "chosen": [str]}, None),
+    "tuned?": [str], "labelled?": ({"train": [int], "val": [int], "chosen": [str]}, None), "threads?": int,
+    "trained?": bool, "evaluated?": bool, "novel?": bool, "notes?": [str], "warnings?": [str],
     "confusion_matrix?": ([[int]], None), "classnames?": ([str], None),
 }  # fmt: skip
 RESULTS, DIVERGED = "results.json", "diverged.json"
