@@ -13,6 +13,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from dassl.config import clean_cfg, get_cfg_default
+from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
 from dassl.evaluation import EVALUATOR_REGISTRY
 from dassl.modeling import BACKBONE_REGISTRY
@@ -21,7 +22,9 @@ from ogkd.core import UserError, check_availability, expanded
 from ogkd.core.config_files import DEFAULT, PROTOCOLS, configs_in, read_config, tuned_in
 from ogkd.core.places import HOME
 from ogkd.core.schema import shown
+from ogkd.data.biomedical import BiomedicalDataset
 from ogkd.data.catalogue import config_name, load, name_of_folder
+from ogkd.data.sampling import BALANCED
 from ogkd.evaluation.collect import ELSEWHERE
 from ogkd.evaluation.methods import named
 from ogkd.evaluation.protocol import PLACES
@@ -45,6 +48,7 @@ def extend_config(cfg: CfgNode) -> None:
     cfg.FEATURES = feature_settings()
 
     cfg.DATASET.NUM_SHOTS = 16
+    cfg.DATASET.DRAW = BALANCED  # or NUM_SHOTS x classes images by label share, see ogkd/data/sampling.py
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base or new
     cfg.DATASET.FOLDER = ""  # ImageFolder: the folder of the images below DATASET.ROOT
     cfg.DATASET.TRIAL = ""  # "val" or "2/5": what a trial of a search is tested on, see ogkd/data/trial_images.py
@@ -426,12 +430,24 @@ def check(cfg: CfgNode, own: Collection[str] = ()) -> None:
     check_availability(cfg.TEST.EVALUATOR, EVALUATOR_REGISTRY.registered_names())
     if cfg.OPTIM.NAME == "sgd" and cfg.OPTIM.SGD_NESTEROV and not cfg.OPTIM.MOMENTUM > cfg.OPTIM.SGD_DAMPNING == 0:
         raise UserError("OPTIM.SGD_NESTEROV needs an OPTIM.MOMENTUM greater than 0 and an OPTIM.SGD_DAMPNING of 0.")
+    if cfg.DATASET.DRAW != BALANCED:
+        _check_draw(cfg)
     if cfg.DATASET.TRIAL and (cfg.DATASET.TEST_ON or cfg.TEST.SPLIT != "test"):
         raise UserError("DATASET.TRIAL says what is tested on: leave out DATASET.TEST_ON and TEST.SPLIT.")
     if cfg.DATASET.TEST_ON and cfg.TEST.SPLIT != "test":
         raise UserError(
             f"DATASET.TEST_ON {cfg.DATASET.TEST_ON} tests on that data set's test images: leave out TEST.SPLIT."
         )
+
+
+def _check_draw(cfg: CfgNode) -> None:
+    draw, name = cfg.DATASET.DRAW, cfg.DATASET.NAME
+    if cfg.DATASET.NUM_SHOTS < 0:
+        raise UserError(
+            f"DATASET.DRAW {draw} draws some of the images, but all are taken: leave it out, or give shots."
+        )
+    if name in DATASET_REGISTRY.registered_names() and not issubclass(DATASET_REGISTRY.get(name), BiomedicalDataset):
+        raise UserError(f"The data set {name} draws its images itself: leave out DATASET.DRAW {draw}.")
 
 
 def check_values(cfg: CfgNode, own: Collection[str] = ()) -> None:

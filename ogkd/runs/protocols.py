@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ogkd.runs.config import Configuration
 
 TRANSFER = "transfer"
+MOST_SEEDS = 10_000  # in one range
 BEST = "best.yaml"  # the result of a search for settings
 
 
@@ -293,6 +295,22 @@ def takes_part(protocol: str, dataset: str) -> bool:
 def shots_of(text: str, what: str = "SHOTS") -> int:
     """Images per class from the command line: a whole number, or `all`, which is -1."""
     return -1 if text.lower() == "all" else integer(text, what, 1, "a whole number or all")
+
+
+def seeds_of(words: Iterable[str], what: str = "--seeds") -> list[int]:
+    """Seeds from the command line, each once: whole numbers and ranges of them, such as 1-20."""
+    seeds: dict[int, None] = {}
+    for word in words:
+        ends = re.fullmatch("([0-9]{1,9})(?:-([0-9]{1,9}))?", word)
+        if not ends:
+            raise UserError(f"{what} must be a whole number or a range such as 1-20, not '{word}'.")
+        low, high = int(ends[1]), int(ends[2] or ends[1])
+        if not low <= high < low + MOST_SEEDS:
+            raise UserError(
+                f"{what} {word} is no range of up to {MOST_SEEDS:,} seeds: give the lowest, then the highest."
+            )
+        seeds |= dict.fromkeys(range(low, high + 1))
+    return list(seeds)
 
 
 def integer(text: str, what: str, least: int, kind: str = "a whole number") -> int:

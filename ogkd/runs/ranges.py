@@ -11,6 +11,7 @@ from dassl.data.transforms.transforms import AVAI_CHOICES
 from dassl.optim.lr_scheduler import AVAI_SCHEDS
 from dassl.optim.optimizer import AVAI_OPTIMS
 from ogkd.core.schema import Rule, each, number, one_of, or_empty, whole
+from ogkd.data.sampling import DRAWS
 from ogkd.data.trial_images import is_trial
 from ogkd.features.precision import PRECISIONS
 from ogkd.runs.spec import PRESETS, SUBSETS
@@ -70,6 +71,7 @@ RANGES = {
     "DATASET.NUM_SHOTS": Rule(
         lambda shots: shots == -1 or 1 <= shots <= MOST_SHOTS, f"1 to {MOST_SHOTS:,}, or -1 for all images"
     ),
+    "DATASET.DRAW": one_of(*DRAWS),
     "DATASET.SUBSAMPLE_CLASSES": one_of(*SUBSETS),
     "DATALOADER.NUM_WORKERS": number(0, MOST_WORKERS),
     "DATALOADER.MEMORY_SHARE": share,

@@ -1,4 +1,4 @@
-"""Equal search: for each method the same number of random settings, compared on validation or training images only.
+"""Equal search: for each method the same number of random settings, compared on labelled images, never test images.
 
 The space of a method is the learning rate and the number of epochs, as multiples of its own (COMMON), and each of its
 options that declares `tune`, the range to draw from. A YAML file changes it: for each method, keys with a range
