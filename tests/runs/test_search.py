@@ -17,11 +17,14 @@ from hypothesis import strategies as st
 from ogkd.core import UserError
 from ogkd.data.splits import Item
 from ogkd.data.trial_images import with_trial
+from ogkd.evaluation.budget import labelled
 from ogkd.evaluation.collect import collect
 from ogkd.runs.config import resolve
-from ogkd.runs.protocols import Places
+from ogkd.runs.execute import execute
+from ogkd.runs.protocols import Places, job
 from ogkd.runs.search import Plan, Range, searches
 from ogkd.runs.spec import RunSpec
+from tests.support.runs import configured, killed_at
 
 SHORT = "CoOp: {OPTIM.LR: {from: 0.001, to: 0.1}, OPTIM.MAX_EPOCH: [1, 2]}"
 
@@ -75,6 +78,20 @@ def test_neither_labels_nor_files_of_test_images_can_change_a_search(tune, data,
     assert len(same) >= 7 and all(mine[path].read_bytes() == theirs[path].read_bytes() for path in same)
     results = [json.loads(path.read_text()) for path in mine.values() if path.name == "results.json"]
     assert {one["subsample"] for one in results} == {"base" if "base2new" in words else "all"}
+
+
+def test_a_search_that_is_killed_goes_on_to_the_same_result(tune, data, cache, tmp_path):
+    words = ("--methods", "CoOp", "--seeds", "1", "--trials", "2")
+    assert tune(*words).returncode == 0
+    places = Places(data, tmp_path / "killed", "PhantomCLIP")
+    pairs = ("FEATURES.CACHE_DIR", str(cache), "DATALOADER.NUM_WORKERS", "0")
+    plan = Plan(2, space=str(tmp_path / "space.yaml"))
+    (search,) = searches(plan, "few_shot", "phantom", ["CoOp"], [1], [2], places, pairs)
+    long = next(tried for settings, tried in search.trials if settings["OPTIM.MAX_EPOCH"] == 2)
+    killed_at(long.specs[0], "epoch [2/2]")
+    assert (Path(long.specs[0].folder) / "prompt_learner/model.pth.tar-1").is_file()
+    assert tune(*words, output="killed").returncode == 0
+    assert trace(tmp_path / "killed") == trace(tmp_path / "output")
 
 
 def test_trials_are_deterministic_skipped_once_finished_and_the_first_of_more(tune, tmp_path):
@@ -219,3 +236,30 @@ def test_folds_and_validation_images_that_there_are_not_are_refused():
         with_trial(split, "1/2", 1, {item.path: item.classname for item in split["train"][2:]})
     with pytest.raises(UserError, match=r"no validation images.*--folds"):
         with_trial(split, "val", 1, {})
+
+
+@pytest.mark.parametrize(
+    ("method", "pairs", "chosen"),
+    [
+        ("GDA", (), ["alpha"]),
+        ("GDA", ("TRAINER.GDA.ALPHA", "0.1"), []),
+        ("TipAdapterF", (), ["the best epoch", "alpha and beta"]),
+        ("CoOp", ("TEST.FINAL_MODEL", "best_val"), ["the best epoch"]),
+    ],
+)
+def test_results_say_what_was_chosen_on_how_many_validation_images(arguments, tmp_path, method, pairs, chosen):
+    execute(RunSpec.parse(configured(arguments, method, "OPTIM.MAX_EPOCH", "1", *pairs)))
+    (run,) = collect(tmp_path)
+    assert run.results["labelled"] == {"train": [2, 2], "val": [2, 2] if chosen else [0, 0], "chosen": chosen}
+    assert labelled(run) == ("2" + (f" + 2 ({' and '.join(chosen)})" if chosen else ""))
+
+
+def test_values_that_a_paper_tuned_for_a_data_set_are_counted_from_the_configuration():
+    def tuned(method: str, dataset: str, protocol: str = "base2new", settings: str = "published", pairs=()) -> int:
+        places = Places(Path("data"), Path("output"), "PhantomCLIP", settings)
+        return len(resolve(job(protocol, method, dataset, 16, 1, places, pairs).specs[0]).tuned)
+
+    assert (tuned("OGKD", "btmri"), tuned("BiomedCoOp", "btmri"), tuned("CoOp", "btmri")) == (6, 3, 0)
+    assert (tuned("KgCoOp", "btmri"), tuned("KgCoOp", "btmri", "few_shot")) == (0, 1)
+    assert (tuned("OGKD", "btmri", settings="universal"), tuned("OGKD", "phantom")) == (0, 0)
+    assert tuned("OGKD", "btmri", pairs=("TRAINER.OGKD.GAMMA", "0.1")) == 5
