@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.trials and SEARCH not in settings:
         raise UserError("--trials searches for settings: add --settings search.")
     started = time.perf_counter()
-    if args.trials and tune.search(args, args.protocol, dataset, replace(places, settings="")) is None:
+    if args.trials and not tune.search(args, args.protocol, dataset, replace(places, settings="")):
         print("note: the runs with the best settings follow once the search is done.", file=sys.stderr)
         settings = [name for name in settings if name != SEARCH]
     jobs = {

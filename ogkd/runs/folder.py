@@ -228,9 +228,9 @@ class RunFolder:
         `calibration`."""
         if self.spec.eval_only:
             return None
-        search, chosen = self.cfg.SEARCH, list[str]()
+        search, chosen, learns = self.cfg.SEARCH, list[str](), True
         if isinstance(trainer, ClipTrainer):
-            chosen += trainer.task.chosen
+            chosen, learns = [*trainer.task.chosen], bool(trainer.get_model_names())
         elif self.cfg.TEST.FINAL_MODEL == "best_val":
             chosen.append("the best epoch")
         if self.cfg.SETTINGS == SEARCH and search.TRIALS and not search.FOLDS:
@@ -239,7 +239,7 @@ class RunFolder:
         if dataset is None:  # a trainer may build its loaders without one
             return None
         spans = {}
-        for part, items in (("train", dataset.train_x), ("val", dataset.val if chosen else [])):
+        for part, items in (("train", dataset.train_x if learns else []), ("val", dataset.val if chosen else [])):
             counts = Counter(item.label for item in items or ())
             of_classes = [counts[label] for label in range(dataset.num_classes)]
             spans[part] = [min(of_classes), max(of_classes)]

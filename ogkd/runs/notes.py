@@ -38,7 +38,7 @@ def data_notes(trainer: TrainerBase) -> list[str]:
     dataset, sentences = manager.dataset, list(getattr(manager.dataset, "notes", ()))
     seen = {item.impath for part in (dataset.train_x, dataset.val) for item in part or ()}
     tested = list(dict.fromkeys(item.impath for item in dataset.test or ()))
-    trial = trainer.cfg.DATASET.get("TRIAL", "")  # which may be tested on its validation images
+    trial = getattr(dataset, "trial", "")  # which may be tested on its validation images
     shared = [] if trial else identical(map(Path, tested), map(Path, seen))
     if shared:
         sentences.append(

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -124,7 +124,10 @@ class Search:
             score = nll = None
             if status == "finished":
                 tested = [Predictions.load(run.path / PREDICTIONS) for run in runs]
-                score, nll = (fmean(compute(name, one) for one in tested) for name in (SCORES[self.plan.score], "nll"))
+                score, nll = (
+                    fmean(cast(float, compute(name, one)) for one in tested)
+                    for name in (SCORES[self.plan.score], "nll")
+                )
             seconds = sum(run.results["seconds"] for run in runs)
             rows.append({"trial": number, "score": score, "nll": nll, "seconds": seconds, "status": status, **settings})
         return rows
@@ -238,7 +241,8 @@ def space_of(spec: RunSpec, given: Mapping[str, Space] = {}) -> Space:
     Raises:
         UserError: a key or a value is wrong.
     """
-    own, method = dict(flat(resolve(spec).cfg)), method_class(spec.method)
+    own: dict[str, Any] = dict(flat(resolve(spec).cfg))
+    method = method_class(spec.method)
     space = dict(given.get(spec.method, {}))
     if spec.method not in given and method.takes_steps():
         options = {f"TRAINER.{spec.method.upper()}.{name}": option.tune for name, option in method.options.items()}
@@ -310,5 +314,6 @@ def space_text(planned: Sequence[Search]) -> str:
 def _own_settings(spec: RunSpec) -> dict[str, Any]:
     """The content of a method's configuration file, its options under the method's own name."""
     content = dict(read_config(config_path(spec.method_file))) if spec.method_file else {}
-    options = reduce(merged, (content.pop("TRAINER", None) or {}).values(), {})
+    sections = content.pop("TRAINER", None) or {}
+    options: dict[str, Any] = reduce(merged, sections.values(), {})
     return merged(content, {"TRAINER": {spec.method.upper(): options}}) if options else content

@@ -283,9 +283,11 @@ class ClipTrainer(TrainerX):
         return super()._checkpoint_meta() | mine
 
     def _own_progress(self) -> dict:
-        return {"accuracies": self._accuracies, "sum": self._sum} if self._accuracies or self._sum[0] else {}
+        progress = {"accuracies": self._accuracies, "sum": self._sum} if self._accuracies or self._sum[0] else {}
+        return progress | ({"chosen": self.task.chosen} if self.task.chosen else {})
 
     def _resume_own_progress(self, state: Mapping[str, Any]) -> None:
+        self.task.chosen += state.get("chosen", ())
         self._accuracies, self._sum = list(state.get("accuracies", ())), tuple(state.get("sum", (0.0, {})))
 
     def _trained(self, name: str) -> set[str]:
