@@ -61,7 +61,7 @@ def grid_parser(
 def places_of(args: argparse.Namespace) -> Places:
     """The places and settings of the environment and the command line."""
     given: dict[str, Any] = {name: vars(args).get(name) for name in ("backbone", "settings")}
-    return Places(**{name: value for name, value in given.items() if value and isinstance(value, str)})
+    return Places(**{name: value for name, value in given.items() if value and not isinstance(value, list)})
 
 
 def execute(jobs: Iterable[Job], args: argparse.Namespace, places: Places, datasets: Iterable[str]) -> Report | None:
