@@ -14,7 +14,7 @@ from dataclasses import replace
 from ogkd.cli import many, tune
 from ogkd.core import UserError
 from ogkd.runs.protocols import PROTOCOLS, locate
-from ogkd.runs.spec import SEARCH
+from ogkd.runs.spec import PRESETS, SEARCH
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     p.add_argument(
         "pairs", nargs="*", metavar="KEY VALUE", help="changes of the configuration, after -- if options precede"
     )
-    args = p.parse_intermixed_args(argv)
+    args = p.parse_intermixed_args(_repeated(sys.argv[1:] if argv is None else argv))
     from ogkd.evaluation.metrics import find
     from ogkd.reports.page import write
     from ogkd.reports.tables import TABLES
@@ -65,3 +65,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         page = write(folders, places.output / f"{dataset.replace(':', '_')}.html", title=f"{dataset}: methods compared")
         print(f"Figures, intervals and mistakes: {page}")
     report.conclude()
+
+
+def _repeated(words: Sequence[str]) -> list[str]:
+    """`--settings a b` as `--settings a --settings b`, so that words after these are no settings."""
+    result: list[str] = []
+    for word in words:
+        result += ["--settings", word] if word in PRESETS and result[-2:-1] == ["--settings"] else [word]
+    return result

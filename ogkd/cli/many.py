@@ -30,7 +30,7 @@ def parser(description: str | None, several_settings: bool = False) -> argparse.
     """A parser with the options that each of these commands has."""
     p = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument(
-        "--settings", choices=PRESETS, nargs="+" if several_settings else None,
+        "--settings", choices=PRESETS, action="append" if several_settings else "store",
         help="default: SETTINGS, or fast for your own images without a GPU, else published; universal: one "
         "configuration for all data sets; search: the best of a search (see tune)",
     )  # fmt: skip

@@ -153,6 +153,8 @@ def test_own_images_are_searched_with_the_fast_settings_that_their_runs_have(tun
     assert done.returncode == 0, done.stderr
     (final,) = collect(tmp_path / "output")
     assert final.changed == {"SETTINGS": "search"} and final.results["config"]["FEATURES"]["CROPS"] == 8
+    (trial,) = (tmp_path / "output/tune").rglob("results.json")
+    assert "not in the split" not in str(json.loads(trial.read_text())["warnings"])
     (best,) = (tmp_path / "output").rglob("best.yaml")
     spec = RunSpec(method="CoOp", folder="x", dataset="phantom", method_file=str(best))
     assert resolve(spec).cfg.SETTINGS == "search" and resolve(spec).cfg.FEATURES.CROPS == 8
