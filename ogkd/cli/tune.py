@@ -95,7 +95,7 @@ def search(args: argparse.Namespace, protocols: Sequence[str], dataset: str, pla
     """
     every = planned(args, protocols, dataset, places)
     for method in dict.fromkeys(one.spec.method for one in every if not one.space):
-        print(f"{method} takes no training steps, so there is nothing to search.")
+        print(f"{method} has nothing to search, such as a learning rate: it is run as it is.")
     report = many.execute([job for one in every for job in one.jobs], args, places, [dataset])
     if report is None:
         return False

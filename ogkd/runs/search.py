@@ -25,13 +25,13 @@ import yaml
 
 from ogkd.core import UserError, atomic_path
 from ogkd.core.config_files import merged, nested, read_config, read_yaml
-from ogkd.core.schema import mismatch
+from ogkd.core.schema import Rule, mismatch
 from ogkd.data.trial_images import VAL
 from ogkd.evaluation.collect import runs_in
 from ogkd.evaluation.methods import expanded, named
 from ogkd.evaluation.metrics import METRICS, compute
 from ogkd.evaluation.predictions import Predictions
-from ogkd.evaluation.protocol import SCORES
+from ogkd.evaluation.protocol import PLACES, SCORES
 from ogkd.runs.config import config_path, flat, resolve
 from ogkd.runs.folder import PREDICTIONS
 from ogkd.runs.presets import default_preset, method_file
@@ -42,7 +42,8 @@ from ogkd.runs.spec import FAST, SEARCH, UNIVERSAL, RunSpec, shots_word
 COMMON = {"OPTIM.LR": (0.1, 10.0), "OPTIM.MAX_EPOCH": (0.1, 2.0)}  # multiples of a method's own value
 TRACE = "trials.csv"
 WIDE = 10  # a range whose ends differ by at least this factor is drawn from on a logarithmic scale
-SHAPE = ([(float, str, bool)], {"from": float, "to": float})
+NUMBER = Rule(lambda value: math.isfinite(float(value)), "a number")  # YAML reads 1e-4 as text
+RANGE = {"from": NUMBER, "to": NUMBER}
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class Search:
         plan, spec = self.plan, self.spec
         record = {"TRIALS": len(trace), "SCORE": plan.score, "FOLDS": plan.folds, "SEED": plan.seed}
         record |= {"KEYS": list(self.space), "BASE": self.base}
-        pairs = dict(zip(spec.pairs[::2], spec.pairs[1::2], strict=True))
+        pairs = {key: value for key, value in zip(spec.pairs[::2], spec.pairs[1::2], strict=True) if key not in PLACES}
         settings = reduce(
             merged, [_own_settings(spec), nested(pairs | found.settings), {"SETTINGS": SEARCH, "SEARCH": record}]
         )
@@ -246,11 +247,12 @@ def space_of(spec: RunSpec, given: Mapping[str, Space] = {}) -> Space:
     space = dict(given.get(spec.method, {}))
     if spec.method not in given and method.takes_steps():
         options = {f"TRAINER.{spec.method.upper()}.{name}": option.tune for name, option in method.options.items()}
-        ranges = {key: (own[key] * low, own[key] * high) for key, (low, high) in COMMON.items()} | options
-        space = {key: Range(*ends) for key, ends in ranges.items() if ends}
+        ranges = {key: (own[key] * low, own[key] * high) for key, (low, high) in COMMON.items()}
+        ranges["OPTIM.MAX_EPOCH"] = max(1, ranges["OPTIM.MAX_EPOCH"][0]), ranges["OPTIM.MAX_EPOCH"][1]
+        space = {key: Range(*ends) for key, ends in (ranges | options).items() if ends}
     for key, values in space.items():
         if isinstance(values, Range):
-            kind = (lambda value: max(1, round(value))) if isinstance(own.get(key), int) else float
+            kind = round if isinstance(own.get(key), int) else float
             space[key] = Range(kind(values.low), kind(values.high))
     for place in range(max((len(values.ends) for values in space.values()), default=0)):
         ends = [(key, values.ends[place % len(values.ends)]) for key, values in space.items()]
@@ -281,7 +283,7 @@ def read_space(path: str) -> dict[str, Space]:
         method_class(method)  # raises UserError if there is none
         spaces[method] = {
             (key if "." in key else f"TRAINER.{method.upper()}.{key}"): (
-                Choice(tuple(values)) if isinstance(values, list) else Range(values["from"], values["to"])
+                Choice(tuple(values)) if isinstance(values, list) else Range(float(values["from"]), float(values["to"]))
             )
             for key, values in keys.items()
         }
@@ -292,9 +294,12 @@ def _fault(keys: object) -> str:
     """What is wrong with a method's keys in a file; "" if nothing is."""
     if not isinstance(keys, dict) or not keys:
         return "it has no keys"
-    if wrong := mismatch(keys, dict.fromkeys(keys, SHAPE)):
+    shapes = {key: [(float, str, bool)] if isinstance(of, list) else RANGE for key, of in keys.items()}
+    if wrong := mismatch(keys, shapes):
         return wrong
-    empty = [key for key, of in keys.items() if not of or (isinstance(of, dict) and of["from"] > of["to"])]
+    empty = [
+        key for key, of in keys.items() if not of or (isinstance(of, dict) and float(of["from"]) > float(of["to"]))
+    ]
     return f"its {empty[0]} has no values" if empty else ""
 
 

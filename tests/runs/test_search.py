@@ -124,7 +124,7 @@ def test_compare_searches_and_tests_the_best_settings_of_each_seed_in_one_row(tu
     done = tune(*methods, "--settings", "universal", "search", "--trials", "2", "--", "OPTIM.MAX_EPOCH", "1",
                 program="compare")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "ZeroShot takes no training steps" in done.stdout
+    assert "ZeroShot has nothing to search" in done.stdout
     assert "phantom few-shot, universal settings" in done.stdout and "phantom few-shot, search settings" in done.stdout
     final = [run for run in collect(tmp_path / "output") if run.results["settings"] == "search"]
     assert len(final) == 4 and all("trial" not in str(run.path) for run in final)
@@ -177,6 +177,14 @@ def test_equal_scores_are_decided_by_likelihood_then_by_order_and_what_diverged_
         search.best(table[:1])
 
 
+def test_the_space_that_is_shown_is_a_file_that_is_read(tune, tmp_path):
+    shown = tune("--methods", "OGKD", "GDA", "--show-space")
+    (tmp_path / "space.yaml").write_text(shown.stdout.replace("to: 20.0", "to: 2e1"))
+    assert tune("--methods", "OGKD", "GDA", "--show-space").stdout == shown.stdout
+    space = yaml.safe_load(shown.stdout)
+    assert list(space) == ["OGKD"] and space["OGKD"]["TRAINER.OGKD.LAMBDA_SCCM"] == {"from": 0.25, "to": 20.0}
+
+
 def test_every_method_has_as_many_trials_of_valid_settings_or_nothing_to_search():
     for method in ("CoOp", "OGKD", "TipAdapterF", "CLAP"):
         search = search_of(method, trials=5)
@@ -199,7 +207,9 @@ def test_draws_are_in_their_range_and_whole_between_whole_numbers(low, factor, s
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("CoOp: {OPTIM.LR: 0.1}", "no search space.*OPTIM.LR"),
+        ("CoOp: {OPTIM.LR: 0.1}", "no search space.*OPTIM.LR is not an object"),
+        ("CoOp: {OPTIM.LR: {from: 0.1, too: 1}}", "OPTIM.LR has no to"),
+        ("CoOp: {OPTIM.LR: {from: low, to: 1}}", "OPTIM.LR.from is not a number"),
         ("CoOp: {N_CTX: []}", "N_CTX has no values"),
         ("CoOp", "no search space"),
         ("CoOpp: {N_CTX: [4]}", "no trainer 'CoOpp'.*CoOp"),
