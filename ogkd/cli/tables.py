@@ -27,7 +27,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ogkd.cli.numbers import Numbers
 from ogkd.core import UserError, atomic_path, did_you_mean
+from ogkd.core.words import ranges
 from ogkd.data.catalogue import config_name
 from ogkd.evaluation.collect import Run, collect, unfinished, warn
 from ogkd.evaluation.methods import named_among
@@ -38,7 +40,7 @@ from ogkd.reports.claims import claim_tables
 from ogkd.reports.published import sources, with_published
 from ogkd.reports.render import FORMATS, Table, document, write_xlsx
 from ogkd.reports.seeds import seeds_report
-from ogkd.reports.tables import TABLES, average
+from ogkd.reports.tables import TABLES, across_datasets, average
 from ogkd.reports.transfer import transfer_tables
 
 TRANSFER = "transfer"  # the table of runs on another data set than they were trained on
@@ -58,6 +60,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--claims", metavar="METHOD", help="what the runs show about this method, against --against or all")
     p.add_argument("--dataset", nargs="+", help="only these data sets")
     p.add_argument("--method", nargs="+", help="only these methods")
+    p.add_argument("--shots", nargs="+", action=Numbers, least=1, every=True, help="only these numbers of shots; all")
+    p.add_argument("--seeds", nargs="+", action=Numbers, help="only these seeds: 1 2 3, or 1-20")
     p.add_argument("--backbone", help="only this backbone (needed if there are several)")
     p.add_argument(
         "--published", nargs="?", const="", metavar="SOURCE",
@@ -84,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     _resolve(args, runs)
     methods = args.method and [*args.method, *(args.against or ()), *filter(None, [args.claims])]
     wanted = {"method": methods, "backbone": args.backbone and [args.backbone], "dataset": args.dataset}
+    wanted |= {"shots": args.shots, "seed": args.seeds}
     runs = [run for run in runs if all(not names or getattr(run, name) in names for name, names in wanted.items())]
     backbones = sorted({run.backbone for run in runs})
     if len(backbones) > 1:
@@ -109,7 +114,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             notes += more
         elif len(tables) > 1 and args.table != TRANSFER:
             mean, more = average(tables, args.table)
-            tables += [mean] if mean.rows else []
+            if args.format == "latex" and mean.rows:
+                tables = [across_datasets(tables, mean, args.table)]
+            else:
+                tables += [mean] if mean.rows else []
             notes += more
     _say(notes, args.directory)
     write(tables, args.format, args.output)
@@ -142,6 +150,12 @@ def _resolve(args: argparse.Namespace, runs: Sequence[Run]) -> None:
     args.claims = args.claims and named_among([args.claims], there)[0]
     datasets, backbones = {run.dataset for run in runs}, {run.backbone for run in runs}
     args.dataset = args.dataset and [_one_of(config_name(name), datasets, "on the data set") for name in args.dataset]
+    for name, given, there in (
+        ("shots", args.shots, {run.shots for run in runs}),
+        ("seeds", args.seeds, {run.seed for run in runs}),
+    ):
+        if given and not there & set(given):
+            raise UserError(f"No finished run has one of these {name}: there are {ranges(there - {-1})}.")
     args.backbone = args.backbone and _one_of(model_named(args.backbone), backbones, "with the backbone")
 
 
