@@ -25,12 +25,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from ogkd.cli.numbers import Numbers
 from ogkd.core import UserError, atomic_path, did_you_mean
 from ogkd.core.words import ranges
 from ogkd.data.catalogue import config_name
+from ogkd.data.sampling import DRAWS
 from ogkd.evaluation.collect import Run, collect, unfinished, warn
 from ogkd.evaluation.methods import named_among
 from ogkd.evaluation.metrics import METRICS, find
@@ -40,8 +41,9 @@ from ogkd.reports.claims import claim_tables
 from ogkd.reports.published import sources, with_published
 from ogkd.reports.render import FORMATS, Table, document, write_xlsx
 from ogkd.reports.seeds import seeds_report
-from ogkd.reports.tables import TABLES, across_datasets, average
+from ogkd.reports.tables import TABLES, across_datasets, average, of_kinds
 from ogkd.reports.transfer import transfer_tables
+from ogkd.runs.protocols import seeds_of, shots_of
 
 TRANSFER = "transfer"  # the table of runs on another data set than they were trained on
 
@@ -60,9 +62,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--claims", metavar="METHOD", help="what the runs show about this method, against --against or all")
     p.add_argument("--dataset", nargs="+", help="only these data sets")
     p.add_argument("--method", nargs="+", help="only these methods")
-    p.add_argument("--shots", nargs="+", action=Numbers, least=1, every=True, help="only these numbers of shots; all")
-    p.add_argument("--seeds", nargs="+", action=Numbers, help="only these seeds: 1 2 3, or 1-20")
+    p.add_argument("--shots", nargs="+", type=partial(shots_of, what="--shots"), help="only these numbers of shots")
+    p.add_argument("--seeds", nargs="+", help="only these seeds, also as a range: 1-20")
     p.add_argument("--backbone", help="only this backbone (needed if there are several)")
+    p.add_argument("--draw", choices=DRAWS, help="only this draw of training images (needed if there are several)")
     p.add_argument(
         "--published", nargs="?", const="", metavar="SOURCE",
         help="show published figures next to ours, and the differences. SOURCE is by default the one that fits the "
@@ -87,12 +90,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs = collect(args.directory, diverged=marks)
     _resolve(args, runs)
     methods = args.method and [*args.method, *(args.against or ()), *filter(None, [args.claims])]
-    wanted = {"method": methods, "backbone": args.backbone and [args.backbone], "dataset": args.dataset}
-    wanted |= {"shots": args.shots, "seed": args.seeds}
+    wanted = {"method": methods, "dataset": args.dataset, "shots": args.shots, "seed": args.seeds}
+    wanted |= {"backbone": args.backbone and [args.backbone], "draw": args.draw and [args.draw]}
     runs = [run for run in runs if all(not names or getattr(run, name) in names for name, names in wanted.items())]
-    backbones = sorted({run.backbone for run in runs})
-    if len(backbones) > 1:
-        raise UserError(f"There are runs with several backbones: choose one of {', '.join(backbones)} with --backbone.")
+    runs = of_kinds(runs, *{run.kind for run in runs})
+    backbones, drawn = {run.backbone for run in runs}, {run.drawn for run in runs} - {""}
+    if drawn and args.published is not None:
+        raise UserError(f"Published figures are of balanced draws, not of a {drawn.pop()}: leave out --published.")
     if args.claims:
         tables, notes = claim_tables(runs, args.claims, args.against)
     elif args.against:
@@ -110,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.format == "csv":  # which has no room for them
             notes += [f"{table.title}: {sentence}" for table in tables for sentence in table.footnotes]
         if args.published is not None:
-            tables, more = with_published(tables, backbones[0], args.table, args.published, each=bool(args.dataset))
+            tables, more = with_published(tables, backbones.pop(), args.table, args.published, each=bool(args.dataset))
             notes += more
         elif len(tables) > 1 and args.table != TRANSFER:
             mean, more = average(tables, args.table)
@@ -150,12 +154,10 @@ def _resolve(args: argparse.Namespace, runs: Sequence[Run]) -> None:
     args.claims = args.claims and named_among([args.claims], there)[0]
     datasets, backbones = {run.dataset for run in runs}, {run.backbone for run in runs}
     args.dataset = args.dataset and [_one_of(config_name(name), datasets, "on the data set") for name in args.dataset]
-    for name, given, there in (
-        ("shots", args.shots, {run.shots for run in runs}),
-        ("seeds", args.seeds, {run.seed for run in runs}),
-    ):
-        if given and not there & set(given):
-            raise UserError(f"No finished run has one of these {name}: there are {ranges(there - {-1})}.")
+    args.seeds = args.seeds and seeds_of(args.seeds)
+    for name, of_runs in (("shots", {run.shots for run in runs}), ("seeds", {run.seed for run in runs})):
+        if (given := getattr(args, name)) and not of_runs & set(given):
+            raise UserError(f"No finished run has one of these {name}; there are {ranges(of_runs - {-1}) or 'all'}.")
     args.backbone = args.backbone and _one_of(model_named(args.backbone), backbones, "with the backbone")
 
 

@@ -10,6 +10,7 @@ from itertools import chain
 
 from ogkd.core import UserError
 from ogkd.core.words import counted, listed
+from ogkd.data.sampling import BY_SHARE, MISSING
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.doubts import NOT_ABOVE_ONE_ANSWER, about_run, counts_of, imbalanced
 from ogkd.evaluation.limits import MEANINGLESS, meaningless
@@ -85,12 +86,14 @@ def _tables(
 
     rows: the runs of each column of a variant.
     """
+    drawn = {run.drawn for _, columns in rows for runs in columns.values() for run in runs}
+    title = ", ".join([protocol, *filter(None, drawn)])
     values, tables = Values(metric.name, intervals), dict[str, Table]()
     balanced = Values("balanced_accuracy", intervals)
     more = [*(["HM"] if protocol == "base2new" and has_hm(metric) else []), *(["seconds"] if seconds else [])]
     for variant, columns in rows:
         headers = ["method", *columns, *more]
-        table = tables.setdefault(variant.dataset, Table(f"{variant.dataset} {protocol}", headers))
+        table = tables.setdefault(variant.dataset, Table(f"{variant.dataset} {title}", headers))
         row = Row(variant.name, [values.cell(runs) for runs in columns.values()], variant.method, variant.key, columns)
         if "HM" in more:
             row.paired = values.paired(*columns.values())
@@ -105,13 +108,13 @@ def _tables(
         every = [run for runs in columns.values() for run in runs]
         over = f"{INTERVALS} over {sampled(every)}"
         spread = f", {over}" if intervals else f", {DISPERSION}" if several else ""
-        table.caption, table.sample = f"{in_words(metric)}{spread}.", tested_on(columns)
+        table.caption, table.sample = f"{in_words(metric)}{spread}.{of_draw(every)}", tested_on(columns)
         table.ranked, table.datasets = [name != "seconds" for name in table.headers[1:]], (dataset,)
         table.lower, table.decimals = metric.lower_is_better, decimals(metric)
         of_cells = [(row.name, header, runs) for row in table.rows for header, runs in row.runs.items()]
         one_answer: dict[str, list[str]] = {}
         if metric.name == "accuracy":
-            if any(imbalanced(counts_of(run)[0]) for run in every):
+            if any(run.drawn or imbalanced(counts_of(run)[0]) for run in every):
                 tables[dataset] = table = _led_by_balanced_accuracy(table, columns, balanced)
             one_answer = _below_the_commonest(table, columns)
         table.footnotes += footnotes(of_cells, set(chain.from_iterable(one_answer.values()))) + meaningless(every)
@@ -135,12 +138,23 @@ def _led_by_balanced_accuracy(table: Table, columns: dict[str, list[Run]], value
     )
     if table.headers[-1] == "seconds":
         table = _without(table, [f"{BALANCED}seconds"])
-    shares = {text for runs in columns.values() for run in runs[:1] if (text := _commonest(run))}
+    some = [run for runs in columns.values() for run in runs[:1]]
+    shares = {text for run in some if (text := _commonest(run))}
     table.caption += (
         " Methods are ranked by balanced accuracy, the mean over classes of the share of their images that are "
-        f"predicted correctly, since classes are imbalanced: {'; '.join(sorted(shares))}."
+        "predicted correctly"
     )
+    table.caption += f", since classes are imbalanced: {'; '.join(sorted(shares))}." if shares else "."
     return table
+
+
+def of_draw(runs: Sequence[Run]) -> str:
+    """A sentence on training images that are not equally many of each class; "" if they are."""
+    run = next((run for run in runs if run.drawn), None)
+    if run is None:
+        return ""
+    least = "a class may have none" if run.draw == MISSING else "each class has one or more"
+    return f" Training images are {BY_SHARE} ({run.drawn}): shots are images per class on average, and {least}."
 
 
 def led_by(table: Table, balanced: bool) -> Table:
@@ -267,14 +281,18 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
     averaged = [tables[place] for place in sorted(places)]
     limits = list(dict.fromkeys(note for table in tables for note in table.footnotes if note == MEANINGLESS))
     names = tuple(name for table in averaged for name in table.datasets)
+    of_rows = [run for row in tables[0].rows for runs in row.runs.values() for run in runs]
+    title = ", ".join(["average " + protocol, *filter(None, {run.drawn for run in of_rows})])
     result = replace(
-        tables[0], title=f"average {protocol}", headers=["method", *chosen], rows=[], sample="", footnotes=limits,
+        tables[0], title=title, headers=["method", *chosen], rows=[], sample="", footnotes=limits,
         notes=[], datasets=names, ranked=[name != "seconds" for name in chosen],
     )  # fmt: skip
     what = re.split(r"[,.]", tables[0].caption, maxsplit=1)[0]
     overs = dict.fromkeys(re.findall(rf"{INTERVALS} over ([\w ]+)", " ".join(table.caption for table in tables)))
     spread = f" with 95 % intervals over their {' or '.join(overs)}" if overs else ""
-    result.caption = f"{what}, means over {counted(len(names), 'data set')} ({', '.join(names)}){spread}."
+    result.caption = (
+        f"{what}, means over {counted(len(names), 'data set')} ({', '.join(names)}){spread}.{of_draw(of_rows)}"
+    )
     of_hm = "HM" in chosen
     if of_hm:
         at = result.headers.index("HM")
@@ -333,11 +351,12 @@ def across_datasets(tables: Sequence[Table], mean_table: Table, protocol: str) -
 
 
 def of_kinds(runs: Sequence[Run], *kinds: str) -> list[Run]:
-    """The runs of these kinds. Raises UserError if they have several backbones."""
+    """The runs of these kinds. Raises UserError if they have several backbones or draws of training images."""
     chosen = [run for run in runs if run.kind in kinds]
-    backbones = sorted({run.backbone for run in chosen})
-    if len(backbones) > 1:
-        raise UserError(f"There are runs with several backbones: choose one of {', '.join(backbones)}.")
+    for what in ("backbone", "draw"):
+        several = sorted({getattr(run, what) for run in chosen})
+        if len(several) > 1:
+            raise UserError(f"There are runs with several {what}s: choose one of {', '.join(several)} with --{what}.")
     return chosen
 
 
