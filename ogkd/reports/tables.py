@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -372,7 +373,7 @@ def footnotes(cells: Sequence[tuple[str, str, Sequence[Run]]], one_answer: Conta
     one_answer: columns of which the table already says what one answer for all images gives.
     """
     reasons: dict[str, dict[tuple[str, str], list[str]]] = {}  # {reason: {(column, seeds): rows}}
-    every = {run.seed for _, _, runs in cells for run in runs}
+    every, number, of_column = {run.seed for _, _, runs in cells for run in runs}, Counter[str](), Counter[str]()
     for row, column, runs in cells:
         of_cell: dict[str, list[int]] = {}
         for run in runs:
@@ -380,30 +381,35 @@ def footnotes(cells: Sequence[tuple[str, str, Sequence[Run]]], one_answer: Conta
                 continue  # on the base classes, where it is said
             doubts = [*(run.results.get("warnings") or []), *about_run(run)]
             for doubt in [_diverged(runs)] if run.diverged else dict.fromkeys(doubts):
-                if column in one_answer and doubt.startswith(NOT_ABOVE_ONE_ANSWER):
-                    continue
-                of_cell.setdefault(doubt, []).append(run.seed)
+                if not (column in one_answer and doubt.startswith(NOT_ABOVE_ONE_ANSWER)):
+                    of_cell.setdefault(doubt, []).append(run.seed)
         if runs and {run.seed for run in runs} != every:
             of_cell[f"fewer seeds than others, which have {_listed(every)}"] = [run.seed for run in runs]
         for reason, seeds in of_cell.items():
             reasons.setdefault(reason, {}).setdefault((column, _seeds(seeds)), []).append(row)
-    return [_footnote(reason, places, sum(bool(runs) for *_, runs in cells)) for reason, places in reasons.items()]
+            number[reason] += len(seeds)
+        of_column[column] += bool(runs)
+    runs_in_all = sum(len(runs) for *_, runs in cells)
+    several = of_column.total() > 1
+    return [
+        f"All runs: {reason}." if several and number[reason] == runs_in_all else _footnote(reason, places, of_column)
+        for reason, places in reasons.items()
+    ]
 
 
-def _footnote(reason: str, places: dict[tuple[str, str], list[str]], cells: int) -> str:
-    """A sentence on the cells with a reason, {(column, seeds): rows}, of so many that have runs."""
-    columns: dict[tuple[tuple[str, ...], str], list[str]] = {}
+def _footnote(reason: str, places: dict[tuple[str, str], list[str]], of_column: Counter[str]) -> str:
+    """A sentence on the cells with a reason, {(column, seeds): rows}. of_column: the number of cells of each column."""
+    columns: dict[tuple[str, str], list[str]] = {}
     for (column, seeds), rows in places.items():
-        columns.setdefault((tuple(rows), seeds), []).append(column)
-    everywhere = len({seeds for _, seeds in columns}) == 1 < cells == sum(map(len, places.values()))
-    who = {
-        "All methods" if everywhere else f"{_names(rows)}, {listed(of_rows, len(of_rows))}": seeds
-        for (rows, seeds), of_rows in columns.items()
-    }
-    if len(who) == 1:
-        ((names, seeds),) = who.items()
-        return f"{names}: {reason} ({seeds})."
-    return f"{'; '.join(f'{names} ({seeds})' for names, seeds in who.items())}: {reason}."
+        who = "all methods" if 1 < len(rows) == of_column[column] else _names(rows)
+        columns.setdefault((who, seeds), []).append(column)
+    parts = [(f"{rows}, {listed(of_rows, len(of_rows))}", seeds) for (rows, seeds), of_rows in columns.items()]
+    if len(parts) == 1:
+        ((who, seeds),) = parts
+        text = f"{who}: {reason} ({seeds})."
+    else:
+        text = f"{'; '.join(f'{who} ({seeds})' for who, seeds in parts)}: {reason}."
+    return f"A{text[1:]}" if text.startswith("all methods") else text
 
 
 def _names(rows: Sequence[str]) -> str:

@@ -249,7 +249,7 @@ def test_a_warning_that_methods_share_is_said_once(tmp_path):
     for method in ("CoOp", "KgCoOp", "OGKD"):
         for seed in (1, 2):
             write_run(tmp_path / f"{method}{seed}", "few_shot", "BTMRI", method, seed, 60.0, warnings=[leak])
-    assert few_shot_tables(collect(tmp_path))[0].footnotes == [f"All methods: {leak} (seeds 1, 2)."]
+    assert few_shot_tables(collect(tmp_path))[0].footnotes == [f"All runs: {leak}."]
     write_run(tmp_path / "more", "few_shot", "BTMRI", "ProGrad", 1, 60.0)
     write_run(tmp_path / "most", "few_shot", "BTMRI", "ProGrad", 2, 60.0, warnings=[leak])
     (one,) = few_shot_tables(collect(tmp_path))[0].footnotes
