@@ -29,10 +29,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from ogkd.core import UserError, atomic_path, did_you_mean
 from ogkd.core.places import command
+from ogkd.core.words import ranges
 from ogkd.data.catalogue import config_name
 from ogkd.data.sampling import DRAWS
 from ogkd.evaluation.collect import Run, collect, unfinished, warn
@@ -45,8 +47,9 @@ from ogkd.reports.groups import group_tables
 from ogkd.reports.published import sources, with_published
 from ogkd.reports.render import FORMATS, Table, document, write_xlsx
 from ogkd.reports.seeds import seeds_report
-from ogkd.reports.tables import TABLES, average, of_kinds
+from ogkd.reports.tables import TABLES, across_datasets, average, of_kinds
 from ogkd.reports.transfer import transfer_tables
+from ogkd.runs.protocols import seeds_of, shots_of
 
 TRANSFER = "transfer"  # the table of runs on another data set than they were trained on
 GROUPS = "groups"
@@ -66,6 +69,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--claims", metavar="METHOD", help="what the runs show about this method, against --against or all")
     p.add_argument("--dataset", nargs="+", help="only these data sets")
     p.add_argument("--method", nargs="+", help="only these methods")
+    p.add_argument("--shots", nargs="+", type=partial(shots_of, what="--shots"), help="only these numbers of shots")
+    p.add_argument("--seeds", nargs="+", help="only these seeds, also as a range: 1-20")
     p.add_argument("--backbone", help="only this backbone (needed if there are several)")
     p.add_argument("--draw", choices=DRAWS, help="only this draw of training images (needed if there are several)")
     p.add_argument(
@@ -92,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs = collect(args.directory, diverged=marks)
     _resolve(args, runs)
     methods = args.method and [*args.method, *(args.against or ()), *filter(None, [args.claims])]
-    wanted = {"method": methods, "dataset": args.dataset}
+    wanted = {"method": methods, "dataset": args.dataset, "shots": args.shots, "seed": args.seeds}
     wanted |= {"backbone": args.backbone and [args.backbone], "draw": args.draw and [args.draw]}
     runs = [run for run in runs if all(not names or getattr(run, name) in names for name, names in wanted.items())]
     runs = of_kinds(runs, *{run.kind for run in runs})
@@ -128,7 +133,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             notes += more
         elif len(tables) > 1 and args.table in TABLES:
             mean, more = average(tables, args.table)
-            tables += [mean] if mean.rows else []
+            if args.format == "latex" and mean.rows:
+                tables = [across_datasets(tables, mean, args.table)]
+            else:
+                tables += [mean] if mean.rows else []
             notes += more
     _say(notes, args.directory)
     write(tables, args.format, args.output)
@@ -161,6 +169,10 @@ def _resolve(args: argparse.Namespace, runs: Sequence[Run]) -> None:
     args.claims = args.claims and named_among([args.claims], there)[0]
     datasets, backbones = {run.dataset for run in runs}, {run.backbone for run in runs}
     args.dataset = args.dataset and [_one_of(config_name(name), datasets, "on the data set") for name in args.dataset]
+    args.seeds = args.seeds and seeds_of(args.seeds)
+    for name, of_runs in (("shots", {run.shots for run in runs}), ("seeds", {run.seed for run in runs})):
+        if (given := getattr(args, name)) and not of_runs & set(given):
+            raise UserError(f"No finished run has one of these {name}; there are {ranges(of_runs - {-1}) or 'all'}.")
     args.backbone = args.backbone and _one_of(model_named(args.backbone), backbones, "with the backbone")
 
 

@@ -145,6 +145,10 @@ class ClipTrainer(TrainerX):
             self.test()
 
     def before_train(self) -> None:
+        if self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST:
+            self.task.require_validation("the best epoch", "add TEST.FINAL_MODEL last_step")
+        if self._stops_early:
+            self.task.require_validation("when to stop", "give the data set some")
         self.learned_from = self.method.fingerprints(self.options, dataset_name(self.cfg))
         self.method.prepare(self.task)
         if not self.fits:
@@ -202,7 +206,6 @@ class ClipTrainer(TrainerX):
 
     def after_epoch(self) -> None:
         if self._stops_early:
-            self.task.require_validation("when to stop", "give the data set some")
             self._accuracies.append(self.test("val"))
             if self.method.stops(self._accuracies):
                 self.max_epoch = self.epoch + 1
@@ -280,9 +283,11 @@ class ClipTrainer(TrainerX):
         return super()._checkpoint_meta() | mine
 
     def _own_progress(self) -> dict:
-        return {"accuracies": self._accuracies, "sum": self._sum} if self._accuracies or self._sum[0] else {}
+        progress = {"accuracies": self._accuracies, "sum": self._sum} if self._accuracies or self._sum[0] else {}
+        return progress | ({"chosen": self.task.chosen} if self.task.chosen else {})
 
     def _resume_own_progress(self, state: Mapping[str, Any]) -> None:
+        self.task.chosen += state.get("chosen", ())
         self._accuracies, self._sum = list(state.get("accuracies", ())), tuple(state.get("sum", (0.0, {})))
 
     def _trained(self, name: str) -> set[str]:
