@@ -13,6 +13,10 @@ prints the difference of each method from these methods, with intervals over tes
 
 prints results on other data sets than those trained on, with intervals: of transfer runs and of evaluate.py.
 
+    python parse_test_res.py OUTPUT --table sets [--coverage 0.9] [--sets LAC APS RAPS] [--per-class]
+
+prints how often sets of classes contain the true one, and how large they are (docs/metrics.md).
+
     python parse_test_res.py OUTPUT --claims OGKD [--against ...]
 
 prints a method's differences in accuracy, novel classes, reliability and severity of mistakes, on both protocols.
@@ -32,28 +36,35 @@ from ogkd.data.catalogue import config_name
 from ogkd.evaluation.collect import Run, collect, unfinished, warn
 from ogkd.evaluation.methods import named_among
 from ogkd.evaluation.metrics import METRICS, find
+from ogkd.evaluation.sets import LAC, SCORES
 from ogkd.models import model_named
 from ogkd.reports.against import against_tables, draw_diagrams
 from ogkd.reports.claims import claim_tables
 from ogkd.reports.published import sources, with_published
 from ogkd.reports.render import FORMATS, Table, document, write_xlsx
 from ogkd.reports.seeds import seeds_report
+from ogkd.reports.sets import sets_tables
 from ogkd.reports.tables import TABLES, average
 from ogkd.reports.transfer import transfer_tables
 
 TRANSFER = "transfer"  # the table of runs on another data set than they were trained on
+SETS = "sets"  # the table of prediction sets
+SINGLE = (TRANSFER, SETS)  # tables that are not averaged over data sets
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("directory", metavar="OUTPUT", type=Path, help="folder with results, at any depth")
-    p.add_argument("--table", choices=[*TABLES, TRANSFER])
+    p.add_argument("--table", choices=[*TABLES, *SINGLE])
     p.add_argument("--format", choices=FORMATS, default="markdown")
     p.add_argument("--metric", default="accuracy", metavar="NAME", help=f"one of {', '.join(METRICS)}")
     p.add_argument("--intervals", action="store_true", help="95 %% intervals over test images instead of the deviation")
     p.add_argument(
         "--against", nargs="+", metavar="METHOD", help="paired differences of each method from these, with tests"
     )
+    p.add_argument("--coverage", type=float, default=0.9, metavar="C", help="wanted of --table sets (0 to 1)")
+    p.add_argument("--sets", nargs="+", choices=SCORES, default=[LAC], help="scores of --table sets (default: LAC)")
+    p.add_argument("--per-class", action="store_true", help="in --table sets the coverage is wanted for each class")
     p.add_argument("--diagram", type=Path, metavar="FILE", help="with --against: critical-difference diagrams (.svg)")
     p.add_argument("--claims", metavar="METHOD", help="what the runs show about this method, against --against or all")
     p.add_argument("--dataset", nargs="+", help="only these data sets")
@@ -97,6 +108,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         if args.table == TRANSFER:
             tables = transfer_tables(runs, args.metric)
+        elif args.table == SETS:
+            tables = sets_tables(runs, args.coverage, args.sets, args.per_class, args.intervals)
         else:
             tables = TABLES[args.table](runs, args.metric, args.seconds, args.intervals)
         if not tables:
@@ -107,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.published is not None:
             tables, more = with_published(tables, backbones[0], args.table, args.published, each=bool(args.dataset))
             notes += more
-        elif len(tables) > 1 and args.table != TRANSFER:
+        elif len(tables) > 1 and args.table not in SINGLE:
             mean, more = average(tables, args.table)
             tables += [mean] if mean.rows else []
             notes += more
@@ -124,7 +137,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError("--claims has tables of both protocols: leave out --table.")
     if args.claims is None and args.table is None and (args.against or args.published is not None or args.intervals):
         raise UserError("--against, --published and --intervals need a table: add --table base2new or few_shot.")
-    if args.table == TRANSFER and (args.against or args.published is not None or args.seconds):
+    if args.table in SINGLE and (args.against or args.published is not None or args.seconds):
         raise UserError("--against, --published and --seconds are for --table base2new and few_shot: leave them out.")
     if args.published is not None and (args.against or args.claims):
         raise UserError("Published figures have no predictions to test: leave out --published or --against.")
