@@ -17,6 +17,10 @@ prints results on other data sets than those trained on, with intervals: of tran
 
 prints how often sets of classes contain the true one, and how large they are (docs/metrics.md).
 
+    python parse_test_res.py OUTPUT --table corruptions
+
+prints errors and calibration on corrupted images, of runs that `ogkd corrupt` tested (docs/corruptions.md).
+
     python parse_test_res.py OUTPUT --claims OGKD [--against ...]
 
 prints a method's differences in accuracy, novel classes, reliability and severity of mistakes, on both protocols.
@@ -40,6 +44,7 @@ from ogkd.evaluation.sets import LAC, SCORES
 from ogkd.models import model_named
 from ogkd.reports.against import against_tables, draw_diagrams
 from ogkd.reports.claims import claim_tables
+from ogkd.reports.corruptions import corruption_tables
 from ogkd.reports.published import sources, with_published
 from ogkd.reports.render import FORMATS, Table, document, write_xlsx
 from ogkd.reports.seeds import seeds_report
@@ -48,8 +53,8 @@ from ogkd.reports.tables import TABLES, average
 from ogkd.reports.transfer import transfer_tables
 
 TRANSFER = "transfer"  # the table of runs on another data set than they were trained on
-SETS = "sets"  # the table of prediction sets
-SINGLE = (TRANSFER, SETS)  # tables that are not averaged over data sets
+SETS, CORRUPTIONS = "sets", "corruptions"  # the tables of prediction sets and of runs tested on corrupted images
+SINGLE = (TRANSFER, SETS, CORRUPTIONS)  # tables that are not averaged over data sets
 
 
 def parser() -> argparse.ArgumentParser:
@@ -108,6 +113,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         if args.table == TRANSFER:
             tables = transfer_tables(runs, args.metric)
+        elif args.table == CORRUPTIONS:
+            tables = corruption_tables(runs)
         elif args.table == SETS:
             tables = sets_tables(runs, args.coverage, args.sets, args.per_class, args.intervals)
         else:
