@@ -36,6 +36,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ogkd.core import UserError, atomic_path, did_you_mean
+from ogkd.core.places import command
 from ogkd.data.catalogue import config_name
 from ogkd.evaluation.collect import Run, collect, unfinished, warn
 from ogkd.evaluation.methods import named_among
@@ -120,7 +121,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             tables = TABLES[args.table](runs, args.metric, args.seconds, args.intervals)
         if not tables:
-            raise UserError(f"No finished {args.table} run below {args.directory} matches these options.")
+            hint = f"; `{command('corrupt', 'RUN')}` tests one on corrupted images" * (args.table == CORRUPTIONS)
+            raise UserError(f"No finished {args.table} run below {args.directory} matches these options{hint}.")
         notes = list(tables[0].notes)
         if args.format == "csv":  # which has no room for them
             notes += [f"{table.title}: {sentence}" for table in tables for sentence in table.footnotes]

@@ -46,7 +46,7 @@ def corruption_tables(runs: Sequence[Run], draws: int = 500, each: bool = True) 
     and levels. Runs that were not tested on corrupted images are left out.
 
     Raises:
-        UserError: there are several backbones.
+        UserError: there are several backbones, or no test on corrupted images can be read.
     """
     tables, notes = list[Table](), list[str]()
     for kinds in (("train_base",), ("few_shot",)):
@@ -66,6 +66,8 @@ def corruption_tables(runs: Sequence[Run], draws: int = 500, each: bool = True) 
                 if seeds:
                     of_part.append(Tested(Row(row.name, [], row.method, row.key), seeds))
             tables += _tables(f"{dataset} {column}, corrupted images", of_part, chosen, draws, each)
+    if notes and not tables:
+        raise UserError(notes[0])
     for table in tables[:1]:
         table.notes += list(dict.fromkeys(notes))
     return tables
