@@ -34,6 +34,7 @@ COMMANDS = {
     "train": Command("cli.train", (), "one run, with CoOp's arguments"),
     "predict": Command("predict.command", (), "classify images with a trained prompt"),
     "evaluate": Command("cli.evaluate", (), "test a trained prompt on another hospital's labelled images"),
+    "corrupt": Command("cli.corrupt", (), "test a trained prompt on noisy, blurred and otherwise corrupted images"),
     "try": Command("predict.page", (), "a local page that classifies the images dropped on it"),
     "embed": Command("predict.embed", (), "the frozen model's features of images, as arrays"),
     "tables": Command("cli.tables", (), "tables of finished runs"),
