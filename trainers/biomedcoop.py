@@ -22,9 +22,11 @@ class BiomedCoOp(PromptMethod):
     title, paper, row = "BiomedCoOp", "2411.15232", 130
 
     options = (PromptMethod.options | TEACHER_OPTIONS).but(TEXT_DROPOUT=0.1) | Options(  # dropout as in published runs
-        TAU=Option(1.5, "leave out prompts further than this many standard deviations from the rest", above=0),
-        LAMBDA_SCCM=Option(0.5, "weight of the consistency with the mean prototypes", least=0),
-        LAMBDA_KDSP=Option(0.5, "weight of the distillation from the selected prompts", least=0),
+        TAU=Option(
+            1.5, "leave out prompts further than this many standard deviations from the rest", above=0, tune=(1.0, 2.5)
+        ),
+        LAMBDA_SCCM=Option(0.5, "weight of the consistency with the mean prototypes", least=0, tune=(0.25, 20.0)),
+        LAMBDA_KDSP=Option(0.5, "weight of the distillation from the selected prompts", least=0, tune=(0.25, 20.0)),
     )
 
     def prepare(self, task: Task) -> None:

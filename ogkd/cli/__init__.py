@@ -25,6 +25,7 @@ COMMANDS = {
     "base2new": Command("cli.run", ("base2new",), "train on the base classes, test base and novel: DATASET SEED"),
     "few-shot": Command("cli.run", ("few_shot",), "train and test on all classes: DATASET SHOTS SEED"),
     "transfer": Command("cli.run", ("transfer",), "train on one data set, test on another: SOURCE TARGET SHOTS SEED"),
+    "tune": Command("cli.tune", (), "search for the settings of methods, with equally many trials for each"),
     "compare": Command("cli.compare", (), "several methods and seeds on one data set"),
     "ablation": Command("cli.ablation", (), "what each part of OGKD contributes"),
     "reproduce": Command("cli.reproduce", (), "the papers' tables"),

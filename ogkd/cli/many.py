@@ -5,16 +5,25 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ogkd.evaluation.methods import GROUPS
 from ogkd.runs.engines.options import add_options, settings_of
-from ogkd.runs.protocols import Job, Places, ensure_generated, integer, shots_of
+from ogkd.runs.protocols import Job, Places, ensure_generated, seeds_of, shots_of
 from ogkd.runs.spec import PRESETS
 
 if TYPE_CHECKING:
     from ogkd.reports.render import Table
     from ogkd.runs.engines.report import Report
+
+
+class Seeds(argparse.Action):
+    """Reads `seeds_of` the words of an option."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, args: argparse.Namespace, words: Any, option: Any = None
+    ) -> None:
+        setattr(args, self.dest, seeds_of(words))
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -38,7 +47,7 @@ def grid_parser(description: str | None, shots: Sequence[int] = (16,)) -> argpar
         "--methods", nargs="+",
         help=f"by class, title or script folder, in any case, or a group: {groups}; default: all",
     )  # fmt: skip
-    p.add_argument("--seeds", nargs="+", type=partial(integer, what="--seeds", least=0), default=[1, 2, 3])
+    p.add_argument("--seeds", nargs="+", action=Seeds, default=[1, 2, 3], help="seeds, or ranges such as 1-20")
     p.add_argument(
         "--shots", nargs="+", type=partial(shots_of, what="--shots"), default=list(shots),
         help="images per class, not for base-to-novel; all: every image",

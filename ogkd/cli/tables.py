@@ -29,6 +29,7 @@ from pathlib import Path
 
 from ogkd.core import UserError, atomic_path, did_you_mean
 from ogkd.data.catalogue import config_name
+from ogkd.data.sampling import DRAWS
 from ogkd.evaluation.collect import Run, collect, unfinished, warn
 from ogkd.evaluation.methods import named_among
 from ogkd.evaluation.metrics import METRICS, find
@@ -38,7 +39,7 @@ from ogkd.reports.claims import claim_tables
 from ogkd.reports.published import sources, with_published
 from ogkd.reports.render import FORMATS, Table, document, write_xlsx
 from ogkd.reports.seeds import seeds_report
-from ogkd.reports.tables import TABLES, average
+from ogkd.reports.tables import TABLES, average, of_kinds
 from ogkd.reports.transfer import transfer_tables
 
 TRANSFER = "transfer"  # the table of runs on another data set than they were trained on
@@ -59,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--dataset", nargs="+", help="only these data sets")
     p.add_argument("--method", nargs="+", help="only these methods")
     p.add_argument("--backbone", help="only this backbone (needed if there are several)")
+    p.add_argument("--draw", choices=DRAWS, help="only this draw of training images (needed if there are several)")
     p.add_argument(
         "--published", nargs="?", const="", metavar="SOURCE",
         help="show published figures next to ours, and the differences. SOURCE is by default the one that fits the "
@@ -83,11 +85,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs = collect(args.directory, diverged=marks)
     _resolve(args, runs)
     methods = args.method and [*args.method, *(args.against or ()), *filter(None, [args.claims])]
-    wanted = {"method": methods, "backbone": args.backbone and [args.backbone], "dataset": args.dataset}
+    wanted = {"method": methods, "dataset": args.dataset}
+    wanted |= {"backbone": args.backbone and [args.backbone], "draw": args.draw and [args.draw]}
     runs = [run for run in runs if all(not names or getattr(run, name) in names for name, names in wanted.items())]
-    backbones = sorted({run.backbone for run in runs})
-    if len(backbones) > 1:
-        raise UserError(f"There are runs with several backbones: choose one of {', '.join(backbones)} with --backbone.")
+    runs = of_kinds(runs, *{run.kind for run in runs})
+    backbones, drawn = {run.backbone for run in runs}, {run.drawn for run in runs} - {""}
+    if drawn and args.published is not None:
+        raise UserError(f"Published figures are of balanced draws, not of a {drawn.pop()}: leave out --published.")
     if args.claims:
         tables, notes = claim_tables(runs, args.claims, args.against)
     elif args.against:
@@ -105,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.format == "csv":  # which has no room for them
             notes += [f"{table.title}: {sentence}" for table in tables for sentence in table.footnotes]
         if args.published is not None:
-            tables, more = with_published(tables, backbones[0], args.table, args.published, each=bool(args.dataset))
+            tables, more = with_published(tables, backbones.pop(), args.table, args.published, each=bool(args.dataset))
             notes += more
         elif len(tables) > 1 and args.table != TRANSFER:
             mean, more = average(tables, args.table)

@@ -69,7 +69,7 @@ def _of_protocol(path: Path, protocol: str, _written: int) -> dict[str, Settings
         default = merged(common, own)
         keys = [key if "." in key else f"TRAINER.{path.stem.upper()}.{key}" for key in published.pop(OPTIONS, ())]
         rows = {name: zip(keys, values, strict=True) for name, values in published.items()}
-        tuned = {name: _with(default, dict(row)) for name, row in rows.items()}
+        tuned = {name: merged(default, nested(dict(row))) for name, row in rows.items()}
     except (AttributeError, TypeError, ValueError):
         others = {protocol, "published"}
     if others:
@@ -87,8 +87,9 @@ def merged(below: Settings, above: Settings) -> Settings:
     return {**below, **above, **{key: merged(below[key], above[key]) for key in both}}
 
 
-def _with(settings: Settings, values: dict[str, Any]) -> Settings:
-    """Settings with other values of some dotted keys."""
+def nested(values: dict[str, Any]) -> Settings:
+    """Values of dotted keys as sections."""
+    settings: Settings = {}
     for key, value in values.items():
         for section in reversed(key.split(".")):
             value = {section: value}

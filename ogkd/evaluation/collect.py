@@ -15,6 +15,7 @@ from ogkd.core.places import HOME
 from ogkd.core.schema import Rule, mismatch, one_of
 from ogkd.core.words import counted
 from ogkd.data import catalogue
+from ogkd.data.sampling import BALANCED
 from ogkd.evaluation.metrics import METRICS
 
 # Kinds of runs by the classes tested; a run that was trained and tested on novel classes is "train_new".
@@ -24,6 +25,7 @@ _SHAPE = {
     "method": _NAME, "dataset": _NAME, "backbone": _NAME, "subsample": one_of(*KINDS), "shots": int, "seed": int,
     "seconds": float, "config": dict, "fingerprints": dict, "title?": str, "source?": str, "changed?": dict,
     "threads?": int, "trained?": bool, "evaluated?": bool, "novel?": bool, "notes?": [str], "warnings?": [str],
+    "draw?": str,
     "confusion_matrix?": ([[int]], None), "classnames?": ([str], None),
 }  # fmt: skip
 RESULTS, DIVERGED = "results.json", "diverged.json"
@@ -58,6 +60,21 @@ class Run:
         """The data set that a transfer run was trained on, by its name on the command line."""
         name = self.results.get("source", "")
         return command_names().get(name, name)
+
+    @property
+    def draw(self) -> str:
+        """How the training images were drawn, see `ogkd.data.sampling.draw_shots`."""
+        return self.results.get("draw", BALANCED)
+
+    @property
+    def drawn(self) -> str:
+        """The draw as tables name it: "proportional draw"; "" for the balanced one."""
+        return "" if self.draw == BALANCED else f"{self.draw} draw"
+
+    @property
+    def backbone_and_draw(self) -> str:
+        """What the runs of a table share besides the protocol: the backbone, and a draw that is not balanced."""
+        return ", ".join(filter(None, [self.backbone, self.drawn]))
 
     @property
     def diverged(self) -> bool:

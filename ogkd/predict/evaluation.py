@@ -269,6 +269,7 @@ def _results(
         "evaluated": True,
         "novel": False,
         "shots": prompt.shots,
+        "draw": prompt.draw,
         "seed": prompt.seed,
         **({} if changed is None else {"changed": changed}),
         "classes": dict(meant),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import chain
 
 from ogkd.core import UserError
+from ogkd.data.sampling import BY_SHARE, MISSING
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.doubts import about_run, counts_of, imbalanced
 from ogkd.evaluation.limits import MEANINGLESS, meaningless
@@ -83,12 +84,14 @@ def _tables(
 
     rows: the runs of each column of a variant.
     """
+    drawn = {run.drawn for _, columns in rows for runs in columns.values() for run in runs}
+    title = ", ".join([protocol, *filter(None, drawn)])
     values, tables = Values(metric.name, intervals), dict[str, Table]()
     balanced = Values("balanced_accuracy", intervals)
     more = [*(["HM"] if protocol == "base2new" and has_hm(metric) else []), *(["seconds"] if seconds else [])]
     for variant, columns in rows:
         headers = ["method", *columns, *more]
-        table = tables.setdefault(variant.dataset, Table(f"{variant.dataset} {protocol}", headers))
+        table = tables.setdefault(variant.dataset, Table(f"{variant.dataset} {title}", headers))
         cells = [values.cell(runs) for runs in columns.values()]
         if "HM" in more:
             cells.append(combined(harmonic_mean, *cells))
@@ -106,12 +109,12 @@ def _tables(
         every = [run for runs in columns.values() for run in runs]
         over = f"{INTERVALS} over {sampled(every)}"
         spread = f", {over}" if intervals else f", {DISPERSION}" if several else ""
-        table.caption, table.sample = f"{in_words(metric)}{spread}.", tested_on(columns)
+        table.caption, table.sample = f"{in_words(metric)}{spread}.{of_draw(every)}", tested_on(columns)
         table.footnotes += meaningless(every)
         table.ranked, table.datasets = [name != "seconds" for name in table.headers[1:]], (dataset,)
         table.lower, table.decimals = metric.lower_is_better, decimals(metric)
         if metric.name == "accuracy":
-            if any(imbalanced(counts_of(run)[0]) for run in every):
+            if any(run.drawn or imbalanced(counts_of(run)[0]) for run in every):
                 tables[dataset] = table = _led_by_balanced_accuracy(table, columns, balanced)
             table.footnotes += _below_the_commonest(table, columns)
     ordered = [tables[dataset] for dataset in sorted(tables)]
@@ -133,12 +136,23 @@ def _led_by_balanced_accuracy(table: Table, columns: dict[str, list[Run]], value
     )
     if table.headers[-1] == "seconds":
         table = _without(table, [f"{BALANCED}seconds"])
-    shares = {text for runs in columns.values() for run in runs[:1] if (text := _commonest(run))}
+    some = [run for runs in columns.values() for run in runs[:1]]
+    shares = {text for run in some if (text := _commonest(run))}
     table.caption += (
         " Methods are ranked by balanced accuracy, the mean over classes of the share of their images that are "
-        f"predicted correctly, since classes are imbalanced: {'; '.join(sorted(shares))}."
+        "predicted correctly"
     )
+    table.caption += f", since classes are imbalanced: {'; '.join(sorted(shares))}." if shares else "."
     return table
+
+
+def of_draw(runs: Sequence[Run]) -> str:
+    """A sentence on training images that are not equally many of each class; "" if they are."""
+    run = next((run for run in runs if run.drawn), None)
+    if run is None:
+        return ""
+    least = "a class may have none" if run.draw == MISSING else "each class has one or more"
+    return f" Training images are {BY_SHARE} ({run.drawn}): shots are images per class on average, and {least}."
 
 
 def led_by(table: Table, balanced: bool) -> Table:
@@ -229,12 +243,14 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
     by_key = [{row.key: row for row in table.rows} for table in complete]
     shared = [key for key in rows if by_key and all(key in of_table for of_table in by_key)]
     limits = list(dict.fromkeys(note for table in tables for note in table.footnotes if note == MEANINGLESS))
-    result = replace(tables[0], title=f"average {protocol}", rows=[], sample="", footnotes=limits, notes=[])
+    of_rows = [run for row in tables[0].rows for runs in row.runs.values() for run in runs]
+    title = ", ".join(["average " + protocol, *filter(None, {run.drawn for run in of_rows})])
+    result = replace(tables[0], title=title, rows=[], sample="", footnotes=limits, notes=[])
     what = re.split(r"[,.]", tables[0].caption, maxsplit=1)[0]
     overs = dict.fromkeys(re.findall(rf"{INTERVALS} over ([\w ]+)", " ".join(table.caption for table in tables)))
     spread = f" with 95 % intervals over their {' or '.join(overs)}" if overs else ""
     sets = f"{len(complete)} data set{'s' if len(complete) != 1 else ''}"
-    result.caption = f"{what}, means over {sets}{spread}."
+    result.caption = f"{what}, means over {sets}{spread}.{of_draw(of_rows)}"
     result.datasets = tuple(name for table in complete for name in table.datasets)
     if "HM" in result.headers:
         place = result.headers.index("HM")
@@ -257,11 +273,12 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
 
 
 def of_kinds(runs: Sequence[Run], *kinds: str) -> list[Run]:
-    """The runs of these kinds. Raises UserError if they have several backbones."""
+    """The runs of these kinds. Raises UserError if they have several backbones or draws of training images."""
     chosen = [run for run in runs if run.kind in kinds]
-    backbones = sorted({run.backbone for run in chosen})
-    if len(backbones) > 1:
-        raise UserError(f"There are runs with several backbones: choose one of {', '.join(backbones)}.")
+    for what in ("backbone", "draw"):
+        several = sorted({getattr(run, what) for run in chosen})
+        if len(several) > 1:
+            raise UserError(f"There are runs with several {what}s: choose one of {', '.join(several)} with --{what}.")
     return chosen
 
 

@@ -20,6 +20,7 @@ from ogkd.core.hashes import text_hash
 from ogkd.core.locks import locked
 from ogkd.core.phases import Phases
 from ogkd.core.words import listed
+from ogkd.data.sampling import BALANCED
 from ogkd.evaluation.clinical import calibrated_on
 from ogkd.evaluation.collect import DIVERGED, read_results
 from ogkd.evaluation.doubts import about_probabilities, doubts
@@ -192,6 +193,7 @@ class RunFolder:
             "Method": cfg.TRAINER.NAME,
             "Data": tested_on(self.config) + classes,
             "Shots": "all" if cfg.DATASET.NUM_SHOTS < 0 else cfg.DATASET.NUM_SHOTS,
+            "Draw": "" if cfg.DATASET.DRAW == BALANCED else cfg.DATASET.DRAW,
             "Seed": cfg.SEED if cfg.SEED >= 0 else "none",
             "Backbone": cfg.MODEL.BACKBONE.NAME,
             "Threads": torch.get_num_threads(),
@@ -264,6 +266,7 @@ class RunFolder:
             "trained": not self.spec.eval_only,
             "novel": names_novel_classes(cfg),
             "shots": cfg.DATASET.NUM_SHOTS,
+            "draw": cfg.DATASET.DRAW,
             "seed": cfg.SEED,
             "split": cfg.TEST.SPLIT,
             "settings": cfg.SETTINGS,

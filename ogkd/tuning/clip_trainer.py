@@ -18,6 +18,7 @@ from ogkd import models
 from ogkd.core import UserError, find_checkpoint, progress
 from ogkd.core.phases import Phases
 from ogkd.core.torchtools import load_checkpoint
+from ogkd.core.words import listed
 from ogkd.features.cache import FeatureCache
 from ogkd.features.encode import encode_images
 from ogkd.features.graphs import with_graphs
@@ -93,9 +94,19 @@ class ClipTrainer(TrainerX):
     # Building
 
     def _build_data_manager(self) -> DataManager:
-        if self.given_dataset is None:
-            return super()._build_data_manager()
-        return DataManager(self.cfg, dataset=self.given_dataset)
+        given = self.given_dataset
+        manager = super()._build_data_manager() if given is None else DataManager(self.cfg, dataset=given)
+        if self.method_class.needs_each_class(self.options):
+            there = {item.label for item in manager.dataset.train_x}
+            absent = [name for label, name in enumerate(manager.dataset.classnames) if label not in there]
+            if absent:
+                name = self.method_class.title or type(self).__name__
+                raise UserError(
+                    f"{name} cannot learn a class without a training image, and none was drawn of "
+                    f"{listed(absent, last='or')}: set DATASET.DRAW to proportional, which draws one or more of each "
+                    "class, or use another method."
+                )
+        return manager
 
     def build_model(self) -> None:
         cfg, method = self.cfg, self.method_class
@@ -139,8 +150,10 @@ class ClipTrainer(TrainerX):
         self.method.prepare(self.task)
         if not self.fits:
             self.train_loader_x = self.method.train_loader(self.task)
-            name = self.method.folder
-            self.optim, sched = self.method.optimiser(self.cfg.OPTIM, len(self.train_loader_x))
+            name, steps, optim = self.method.folder, len(self.train_loader_x), self.cfg.OPTIM.clone()
+            optim.defrost()
+            optim.MAX_EPOCH = self.max_epoch = self.method.epochs(self.max_epoch, steps)
+            self.optim, sched = self.method.optimiser(optim, steps)
             self.sched = cast(LRScheduler, sched)  # None for a rate that never changes
             self._optims[name], self._scheds[name] = self.optim, sched
         super().before_train()

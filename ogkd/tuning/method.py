@@ -112,6 +112,16 @@ class Method(nn.Module):
         return cls.has_novel_head and not options.get("CSC", False)
 
     @classmethod
+    def needs_each_class(cls, options: CfgNode) -> bool:
+        """Whether a class without a training image cannot be learned with these options, so that a run is refused."""
+        return False
+
+    @classmethod
+    def takes_steps(cls) -> bool:
+        """Whether it learns in steps, to which OPTIM applies."""
+        return cls.fit is Method.fit and cls.losses is not Method.losses
+
+    @classmethod
     def fingerprints(cls, options: CfgNode, dataset: str) -> dict[str, str]:
         """SHA-256 of each file, besides data and weights, that affects what is learned on a data set of this name.
 
@@ -143,6 +153,11 @@ class Method(nn.Module):
     def backward(self, terms: dict[str, Tensor]) -> None:
         """Write the gradients of a step into the parameters, whose gradients are None before."""
         torch.stack(list(terms.values())).sum().backward()
+
+    def epochs(self, most: int, steps: int) -> int:
+        """How many epochs of `steps` steps to train, at most OPTIM.MAX_EPOCH, which is `most`. Called after
+        `prepare`."""
+        return most
 
     def optimiser(self, optim: CfgNode, steps: int) -> tuple[Optimizer, LRScheduler | None]:
         """The optimiser and the schedule of its learning rate, by default those of the configuration's OPTIM.

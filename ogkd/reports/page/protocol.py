@@ -1,4 +1,4 @@
-"""Runs of one backbone and one protocol: tables with intervals, their figures, and the tests behind each column."""
+"""Runs of one backbone, draw and protocol: tables with intervals, their figures, and the tests behind each column."""
 
 from __future__ import annotations
 
@@ -55,11 +55,12 @@ class Part:
 class Protocol:
     """name: base2new or few_shot. tables: {data set: table}. columns: {data set: {column: its tests}}."""
 
-    def __init__(self, name: str, backbone: str, material: Material) -> None:
+    def __init__(self, name: str, of_runs: str, material: Material) -> None:
         self.name, self.title, self.material = name, TITLES[name], material
-        finished = [run for run in material.runs if run.backbone == backbone]
+        finished = [run for run in material.runs if run.backbone_and_draw == of_runs]
         datasets = {run.dataset for run in finished if run.kind in KINDS[name]}
-        runs = [*finished, *(run for run in material.diverged if run.backbone == backbone and run.dataset in datasets)]
+        diverged = [run for run in material.diverged if run.backbone_and_draw == of_runs and run.dataset in datasets]
+        runs = [*finished, *diverged]
         tables = TABLES[name](runs)
         material.remark(*(note for table in tables for note in table.notes))
         self.tables: dict[str, Table] = {table.datasets[0]: table for table in tables}

@@ -1,4 +1,4 @@
-"""One data set with one backbone: its results, what is mistaken, how its classes relate, and training."""
+"""One data set with one backbone and one draw: its results, what is mistaken, how its classes relate, and training."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ class Detail:
 
 @dataclass
 class Study:
-    """Everything on the page about one data set with one backbone."""
+    """Everything on the page about one data set with one backbone and one draw."""
 
     anchor: str
     dataset: str
-    backbone: str
+    backbone_and_draw: str
     parts: list[Part] = field(default_factory=list)
     details: list[Detail] = field(default_factory=list)
     geometry: Geometry | None = None
@@ -91,15 +91,15 @@ def study(
 ) -> Study:
     """Compute and draw the results of the runs on a data set.
 
-    number: unique in the page. protocols: those of one backbone with runs on the data set. methods: classes of methods
-        in detailed figures, see `choose`.
+    number: unique in the page. protocols: those of one backbone and draw with runs on the data set. methods: classes of
+        methods in detailed figures, see `choose`.
     """
     anchor = f"{re.sub(r'[^a-z0-9]+', '-', dataset.lower()).strip('-')[:40] or 'data'}-{number}"
     tests = [(one, title, of_title) for one in protocols for title, of_title in one.details(dataset).items()]
     shown = [choose([test for test in of_title if test.predictions], methods) for *_, of_title in tests]
     names = dict.fromkeys(test.name for chosen in shown for test in chosen)
     colours = {name: place % MOST for place, name in enumerate(names)}
-    result = Study(anchor, dataset, tests[0][2][0].runs[0].backbone)
+    result = Study(anchor, dataset, tests[0][2][0].runs[0].backbone_and_draw)
     result.parts = [protocol.part(anchor, dataset, colours) for protocol in protocols]
     result.details = [
         _detail(
