@@ -42,6 +42,7 @@ COMMANDS = {
     "export": Command("cli.export_prompt", (), "pack a trained prompt to hand over"),
     "interpret": Command("cli.interpret_prompt", (), "the words nearest to learned vectors"),
     "download": Command("cli.download", (), "weights and data sets"),
+    "convert": Command("cli.convert", (), "a model folder from weights that a training wrote"),
     "check-data": Command("cli.check_data", (), "look through a folder of images"),
     "split": Command("cli.split", (), "split a folder of images by patient"),
     "check-prompts": Command("prompts.check_cli", (), "check banks of teacher sentences"),
