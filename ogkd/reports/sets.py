@@ -75,6 +75,7 @@ class _Part:
     intervals: bool
     rows: list[tuple[Row, list[Covered]]] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
+    cells: list[tuple[str, str, Sequence[Run]]] = field(default_factory=list)
     remarks: dict[str, None] = field(default_factory=dict)
 
     def add(self, name: str, method: str, variant: str, runs: Sequence[Run]) -> None:
@@ -86,7 +87,8 @@ class _Part:
             except (UserError, FileNotFoundError) as error:
                 reasons[f"{name}: {str(error).rstrip('.')}."] = None
         self.runs += finished
-        self.remarks |= dict.fromkeys(footnotes(name, self.title, runs)) | dict.fromkeys(list(reasons)[:1])
+        self.cells.append((name, self.title, runs))
+        self.remarks |= dict.fromkeys(list(reasons)[:1])
         row = Row(name, [], method, variant)
         if self.intervals and of_seeds:
             self.rows.append((row, [measured(*zip(*of_seeds, strict=True))]))
@@ -143,7 +145,7 @@ class _Part:
         )
         second.caption = f"How many sets of each class's test images contain it, in %{spread}."
         first.sample = tested_on({self.title: self.runs})
-        first.footnotes = [*self.remarks, *meaningless(self.runs)]
+        first.footnotes = [*footnotes(self.cells), *self.remarks, *meaningless(self.runs)]
         return [first, second] if any(seeds for _, seeds in self.rows) else [first]
 
     def _share(self, of_seeds: Sequence[Estimate | None]) -> AnyCell:

@@ -281,12 +281,12 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
     ]
     averaged = [tables[place] for place in sorted(places)]
     limits = list(dict.fromkeys(note for table in tables for note in table.footnotes if note == MEANINGLESS))
-    names = tuple(name for table in averaged for name in table.datasets)
+    datasets = tuple(name for table in averaged for name in table.datasets)
     of_rows = [run for row in tables[0].rows for runs in row.runs.values() for run in runs]
     title = ", ".join(["average " + protocol, *filter(None, {run.drawn for run in of_rows})])
     result = replace(
         tables[0], title=title, headers=["method", *chosen], rows=[], sample="", footnotes=limits,
-        notes=[], datasets=names, ranked=[name != "seconds" for name in chosen],
+        notes=[], datasets=datasets, ranked=[name != "seconds" for name in chosen],
     )  # fmt: skip
     what = re.split(r"[,.]", tables[0].caption, maxsplit=1)[0]
     overs = dict.fromkeys(re.findall(rf"{INTERVALS} over ([\w ]+)", " ".join(table.caption for table in tables)))
