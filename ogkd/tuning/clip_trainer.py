@@ -120,8 +120,9 @@ class ClipTrainer(TrainerX):
         with self.phases("build method"):
             self.method = method(self.options, self.clip_model, self.classnames, self.sentences, cache)
         self.task = Task(
-            cfg, self.dm, self.clip_model, cache, self.phases, lambda: self.epoch, self.section(), method.projected
-        )
+            cfg, self.dm, self.method.image_model, cache, self.phases, lambda: self.epoch, self.section(),
+            method.projected,
+        )  # fmt: skip
         reached = method.frozen_images and method.shares_crops and method.views == 1
         if cfg.FEATURES.CROPS and not reached and cfg.get("SETTINGS") != "fast":  # which is for any method
             print(f"Note: FEATURES.CROPS has no effect on {method.title or method.__name__}, which does not use them.")
@@ -180,7 +181,7 @@ class ClipTrainer(TrainerX):
         return (views if self.method.views > 1 else views[0]), label
 
     def _encoded(self, views: list[Tensor]) -> list[ImageFeatures]:
-        out = encode_images(self.clip_model, torch.cat(views), self.method.uses_patches)
+        out = encode_images(self.method.image_model, torch.cat(views), self.method.uses_patches)
         patches = [None] * len(views) if out.patch_tokens is None else out.patch_tokens.chunk(len(views))
         return [ImageFeatures(*both) for both in zip(out.global_token.chunk(len(views)), patches, strict=True)]
 
