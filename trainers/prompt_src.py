@@ -60,9 +60,11 @@ class PromptSRC(IVLP):
     sees_frozen = True
 
     options = IVLP.options | TEACHER_OPTIONS | Options(
-        LAMBDA_TEXT=Option(25.0, "weight of the difference from the mean prototypes", least=0),
-        LAMBDA_IMAGE=Option(10.0, "weight of the difference from the frozen tower's image features", least=0),
-        LAMBDA_LOGITS=Option(1.0, "weight of the KL to the frozen model's logits", least=0),
+        LAMBDA_TEXT=Option(25.0, "weight of the difference from the mean prototypes", least=0, tune=(2.5, 100.0)),
+        LAMBDA_IMAGE=Option(
+            10.0, "weight of the difference from the frozen tower's image features", least=0, tune=(1.0, 100.0)
+        ),
+        LAMBDA_LOGITS=Option(1.0, "weight of the KL to the frozen model's logits", least=0, tune=(0.1, 10.0)),
         GPA_MEAN=Option(15.0, "the epoch, from 1, that weighs most in the mean over epochs"),
         GPA_STD=Option(1.0, "standard deviation of these weights, in epochs", above=0),
     )  # fmt: skip
