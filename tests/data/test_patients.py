@@ -156,11 +156,7 @@ def test_columns_of_a_table_are_recorded_as_groups(command, scans, tmp_path):
     assert done.returncode == 0 and f"Images by Sex: f {len(images) / 2:.0f}, m {len(images) / 2:.0f}" in done.stdout
     groups = json.loads((scans / f"groups_{scans.name}.json").read_text())
     assert groups == {image: {"Sex": "fm"[number % 2]} for number, image in enumerate(images)}
-    for column, why in (
-        ("age", f"has {len(images)} values"),
-        ("skin type", "has 1 value"),
-        ("site", "no column 'site'"),
-    ):
+    for column, why in (("age", "has 36 values"), ("skin type", "has 1 value"), ("site", "no column 'site'")):
         wrong = command([*words[:-1], column, "--replace"])
         assert wrong.returncode == 2 and why in wrong.stderr
     untold = command(["scripts/split.py", str(scans), "--patients", r"P\d+", "--replace", "--group-column", "sex"])

@@ -41,9 +41,7 @@ def moles(tmp_path) -> Path:
     for method, skill in (("CoOp", 1), ("OGKD", 3)):
         for seed in (1, 2):
             images = [f"{row:02d}.png" for row in range(60)]
-            answers = report_runs.random_predictions(
-                images, np.arange(60) % 2, ("nevus", "melanoma"), skill, [seed, skill]
-            )
+            answers = report_runs.random_predictions(images, np.arange(60) % 2, ("mole", "cyst"), skill, [seed, skill])
             sites = {"site": ["Bern" if row < 36 else "Basel" for row in range(60)]}
             known = Predictions(images, answers.labels, answers.logits, answers.classnames, np.arange(60) // 2, sites)
             report_runs.write_run(tmp_path / "out" / method / f"{seed}", "few_shot", method, seed, known)
@@ -63,7 +61,7 @@ def test_the_table_of_groups_has_means_over_seeds_by_group_and_the_gap(moles, pa
             row = rows.loc[f"{method}, {site}"]
             assert (row["images mean"], row["patients mean"]) == (images, images / 2)
             assert row["accuracy mean"] == pytest.approx(accuracy[site], abs=1e-3)
-            assert row["accuracy low"] < row["accuracy mean"] < row["accuracy high"]
+            assert row["accuracy low"] < row["accuracy mean"] <= row["accuracy high"]
         gap = rows.loc[f"{method}, largest gap", "accuracy mean"]
         assert gap == pytest.approx(accuracy.max() - accuracy.min(), abs=1e-3)
     one = parse(moles, "--table", "groups", "--metric", "brier").stdout
@@ -81,17 +79,15 @@ def test_groups_that_a_folder_records_later_are_added_to_a_finished_run(tmp_path
     folder.mkdir(parents=True)
     images = [f"{row}.png" for row in range(40)]
     answers = report_runs.random_predictions(images, np.arange(40) % 2, ("a", "b"), 2, 0)
-    run = report_runs.write_run(
-        tmp_path / "out", "few_shot", "CoOp", 1, answers, dataset="moles", root=tmp_path / "data"
-    )
+    root = tmp_path / "data"
+    run = report_runs.write_run(tmp_path / "out", "few_shot", "CoOp", 1, answers, dataset="moles", root=root)
     results = json.loads((run / "results.json").read_text())
     results["config"]["DATASET"]["FOLDER"] = "moles"
     (run / "results.json").write_text(json.dumps(results))
     none = parse(run, "--table", "groups")
     assert none.returncode == 2 and "--group-column" in none.stderr
-    (folder / "groups_moles.json").write_text(
-        json.dumps({image: {"sex": "fm"[row % 3 == 0]} for row, image in enumerate(images)})
-    )
+    sexes = {image: {"sex": "fm"[row % 3 == 0]} for row, image in enumerate(images)}
+    (folder / "groups_moles.json").write_text(json.dumps(sexes))
     before = recompute(run)
     assert before == recompute(run)
     assert line_of(parse(run, "--table", "groups").stdout, "CoOp, f")[0] == "26"
