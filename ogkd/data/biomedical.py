@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -11,9 +12,11 @@ from dassl.data.datasets import DatasetBase, Datum, build_dataset
 from ogkd.core import UserError, expanded
 from ogkd.data.catalogue import PARTS, load, own_folder
 from ogkd.data.given import NamedClasses
+from ogkd.data.patients import read_patients
 from ogkd.data.same_classes import places
 from ogkd.data.sampling import BALANCED, draw_shots, notes_on_draw, take_classes
 from ogkd.data.splits import Item, Split, check_images, class_names, fingerprint, read_split
+from ogkd.data.trial_images import with_trial, without_test
 
 SUBSETS = ("all", "base", "new")
 FEWEST_CLASSES = 4  # for base-to-novel: with fewer, one half is a single class, which cannot be confused with another
@@ -31,6 +34,9 @@ class BiomedicalDataset(NamedClasses):
     are the drawn ones, `val`. By TEST.CALIBRATE_ON these are the drawn ones or all of the split; "auto" takes all of
     one's own images, and for the data sets of the catalogue the drawn ones, as always.
 
+    A trial of a search, DATASET.TRIAL, is tested on validation or training images (ogkd/data/trial_images.py); of the
+    test images it has neither labels nor names, and none is opened.
+
     If DATASET.TEST_ON names another data set, this one has that set's test images and fingerprint, and the images get
     the labels that their classes have here; `tested` is the other data set, otherwise this one.
     Raises UserError if a setting, the split file or an image is wrong.
@@ -43,7 +49,8 @@ class BiomedicalDataset(NamedClasses):
         self.image_dir = str(root / name / name)
         self.split_path = str(root / name / f"split_{name}.json")
         facts = load().find(name)
-        self._finish(cfg, self._read(facts.remedy(cfg.DATASET.ROOT or ".") if facts else "put it there"))
+        split = self._read(facts.remedy(cfg.DATASET.ROOT or ".") if facts else "put it there")
+        self._finish(cfg, without_test(split, cfg.DATASET.get("TRIAL", "")), read_patients(self.image_dir))
 
     def _read(self, remedy: str) -> Split:
         for what, path in (("image folder", self.image_dir), ("split file", self.split_path)):
@@ -53,9 +60,9 @@ class BiomedicalDataset(NamedClasses):
         check_images(self.image_dir, split, self.split_path, remedy)
         return split
 
-    def _finish(self, cfg: CfgNode, split: Split) -> None:
+    def _finish(self, cfg: CfgNode, split: Split, patients: Mapping[str, str]) -> None:
         shots, subset = cfg.DATASET.NUM_SHOTS, cfg.DATASET.SUBSAMPLE_CLASSES
-        draw = cfg.DATASET.get("DRAW", BALANCED)
+        draw, self.trial = cfg.DATASET.get("DRAW", BALANCED), cfg.DATASET.get("TRIAL", "")
         if shots != -1 and shots < 1:
             raise UserError(
                 f"DATASET.NUM_SHOTS is {shots}: give the images per class, 1 or more, or -1 for all of them."
@@ -78,6 +85,7 @@ class BiomedicalDataset(NamedClasses):
         else:
             split = draw_shots(whole, shots, cfg.SEED, draw) if shots > 0 else whole
         self.notes = notes_on_draw(split["train"], names, shots, draw)
+        split = with_trial(split, self.trial, cfg.SEED, patients)
         train, val, test = ([self._datum(item) for item in split[part]] for part in PARTS)
         which = cfg.get("TEST", {}).get("CALIBRATE_ON", "auto")
         uses_all = which == "all" or (which == "auto" and load().find(cfg.DATASET.NAME) is None)

@@ -11,10 +11,12 @@ from ogkd.core import expanded
 from ogkd.core.escape import markdown
 from ogkd.data.patients import read_patients
 from ogkd.evaluation import subgroups
-from ogkd.evaluation.clinical import KINDS, LEVELS, Estimate, basis, by_class, calibrated_on, needed
+from ogkd.evaluation.clinical import KINDS, LEVELS, Estimate, basis, by_class, calibrated_on
 from ogkd.evaluation.collect import read_results
+from ogkd.evaluation.conformal import needed
 from ogkd.evaluation.metrics import METRICS, expected_calibration_error, with_temperature
 from ogkd.evaluation.predictions import Predictions, numbered
+from ogkd.evaluation.sets import COVERAGES
 from ogkd.evaluation.statistics import Interval, bootstrap
 from ogkd.evaluation.tested import sample
 from ogkd.predict.trained import TrainedPrompt
@@ -95,6 +97,10 @@ ROC curve of the class's probability, in percent.
 {by_group(predictions)}### Thresholds
 
 {_thresholds(prompt, calibrated)}
+
+### Prediction sets
+
+{_sets(prompt, calibrated)}
 
 ## Use
 
@@ -186,6 +192,31 @@ python predict.py FOLDER image.png --{points[0].wanted} {points[0].level:g} --fo
 ```
 
 answers positive or negative, with the predictive values where 5 % have it (PPV, NPV)."""
+
+
+def _sets(prompt: TrainedPrompt, calibrated: str) -> str:
+    rules = prompt.set_rules
+    if not rules:
+        return (
+            f"None for a coverage of {100 * COVERAGES[0]:g} %: it needs at least {needed(COVERAGES[0])} validation "
+            f"images (of different patients). The validation images were {calibrated}."
+        )
+    header = ["coverage wanted", "score", "for", "test coverage (%)", "classes per set", "lowest of a class (%)"]
+    rows = [
+        [f"{100 * rule.coverage:g} %", rule.score, "each class" if rule.per_class else "all images",
+         *([ends(rule.test.coverage), f"{rule.test.size:.2f}", ends(rule.test.smallest[1])] if rule.test else "–––")]
+        for rule in rules
+    ]  # fmt: skip
+    return f"""A set contains the true class of a new patient's image as often as wanted, if the image is like those of
+validation. The thresholds are from {calibrated}. For a coverage that is missing there were too few.
+
+{table(header, rows)}
+
+```bash
+python predict.py FOLDER image.png --coverage {rules[0].coverage:g} --sets {rules[0].score}
+```
+
+answers with the set of classes."""
 
 
 def ends(of: Estimate | Interval | None) -> str:

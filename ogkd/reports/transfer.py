@@ -58,14 +58,16 @@ def transfer_tables(runs: Sequence[Run], metric: str = "accuracy") -> list[Table
             whole = intervals.cell(variant.runs)
             interval = whole.interval if whole and whole.seeds == len(variant.runs) else None
             ends = [Cell(interval.low), Cell(interval.high)] if interval else [None, None]
-            table.rows.append(Row(variant.name, [means.cell(variant.runs), *ends], variant.method, variant.key))
-            table.footnotes += footnotes(variant.name, target, variant.runs)
+            cells = [means.cell(variant.runs), *ends]
+            table.rows.append(
+                Row(variant.name, cells, variant.method, variant.key, {measured.title: list(variant.runs)})
+            )
         several = any(len(variant.runs) > 1 for variant in of_rows)
         seeds = f", {DISPERSION}, with the mean's" if several else ", with its"
         of_route = [run for variant in of_rows for run in variant.runs]
         table.caption = f"{in_words(measured)}{seeds} {percent} interval over {sampled(of_route)}.{of_draw(of_route)}"
         table.sample = tested_on({target: of_route})
-        table.footnotes += meaningless(of_route)
+        table.footnotes += footnotes([(one.name, target, one.runs) for one in of_rows]) + meaningless(of_route)
         tables.append(table)
     for table in tables[:1]:
         table.notes += notes + list(dict.fromkeys(means.notes() + intervals.notes()))

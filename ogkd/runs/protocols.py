@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ogkd.core import UserError, did_you_mean, expanded
 from ogkd.core.config_files import PROTOCOLS as PROTOCOLS
 from ogkd.core.config_files import configs_in
-from ogkd.core.places import HOME, work_folder
+from ogkd.core.places import HOME, command, work_folder
 from ogkd.data.catalogue import DEFAULT_BACKBONE, OWN, Facts, config_name, load, name_of_folder, own_folder
 from ogkd.data.folders import own_classes
 from ogkd.data.listing import shown
@@ -21,13 +21,14 @@ from ogkd.data.same_classes import places as places_of
 from ogkd.data.splits import class_names, read_split
 from ogkd.evaluation.methods import named
 from ogkd.models import model_named
-from ogkd.runs.spec import DATASET_CONFIGS, RunSpec, is_name, place_and_name, shots_word
+from ogkd.runs.spec import DATASET_CONFIGS, SEARCH, UNIVERSAL, RunSpec, is_name, place_and_name, shots_word
 
 if TYPE_CHECKING:
     from ogkd.runs.config import Configuration
 
 TRANSFER = "transfer"
 MOST_SEEDS = 10_000  # in one range
+BEST = "best.yaml"  # the result of a search for settings
 
 
 def _place(variable: str, default: str) -> Path:
@@ -126,11 +127,22 @@ def job(
     dataset, *targets = map(config_name, (dataset, *targets))
     backbone = places.backbone_for(dataset)
     settings = places.settings or default_preset(method, dataset, shots)
+    kind = "few_shot" if protocol == TRANSFER else protocol
+    chosen = method_config(method, kind, dataset)
+    if settings == SEARCH:
+        best = tune_folder(kind, method, dataset, shots, seed, places) / BEST
+        if not best.is_file():
+            words = dataset, "--protocol", kind, "--methods", method, "--seeds", seed, "--shots", shots_word(shots)
+            raise UserError(
+                f"There is no finished search for {method} in {best.parent}: `{command('tune', *words, '--trials 8')}` "
+                "makes one."
+            )
+        chosen = str(best)
+    if settings in (UNIVERSAL, SEARCH):  # beside the published runs
+        places = replace(places, output=places.output / settings)
 
     def folder(*kind: str) -> str:
-        level = Path(backbone.removeprefix("hf-hub:")).name
-        parts = [part.replace(":", "_") for part in kind]  # Windows has no colon in a name
-        return str(places.output.joinpath(*parts, f"shots_{shots_word(shots)}", method, level, f"seed{seed}"))
+        return str(run_folder(kind, method, dataset, shots, seed, places))
 
     def spec(*kind: str, **more: Any) -> RunSpec:
         return RunSpec(
@@ -141,7 +153,7 @@ def job(
             seed=seed,
             backbone=backbone,
             data=str(places.data),
-            method_file=method_config(method, "few_shot" if protocol == TRANSFER else protocol, dataset),
+            method_file=chosen,
             settings=settings,
             pairs=tuple(pairs),
             **more,
@@ -167,6 +179,18 @@ def job(
         return Job(protocol, (base,), configuration)
     novel = spec("base2new", "test_new", subsample="new", eval_only=True, model_dir=base.folder)
     return Job(protocol, (base, novel), configuration)
+
+
+def run_folder(kind: Sequence[str], method: str, dataset: str, shots: int, seed: int, places: Places) -> Path:
+    """The folder of a run of a kind, such as ("few_shot", dataset)."""
+    level = Path(places.backbone_for(dataset).removeprefix("hf-hub:")).name
+    parts = [part.replace(":", "_") for part in kind]  # Windows has no colon in a name
+    return places.output.joinpath(*parts, f"shots_{shots_word(shots)}", method, level, f"seed{seed}")
+
+
+def tune_folder(protocol: str, method: str, dataset: str, shots: int, seed: int, places: Places) -> Path:
+    """The folder of the search for the settings of a run."""
+    return run_folder(("tune", protocol, dataset), method, dataset, shots, seed, places)
 
 
 def cannot_transfer(learned: RunSpec, target: str) -> str:

@@ -12,6 +12,7 @@ from dassl.optim.lr_scheduler import AVAI_SCHEDS
 from dassl.optim.optimizer import AVAI_OPTIMS
 from ogkd.core.schema import Rule, each, number, one_of, or_empty, whole
 from ogkd.data.sampling import DRAWS
+from ogkd.data.trial_images import is_trial
 from ogkd.features.precision import PRECISIONS
 from ogkd.runs.spec import PRESETS, SUBSETS
 
@@ -66,6 +67,7 @@ RANGES = {
     "INPUT.RGS_P": share,
     "INPUT.GB_P": share,
     "INPUT.GB_K": Rule(lambda size: 1 <= size <= LARGEST_SIDE and size % 2 == 1, "odd and at least 1"),
+    "DATASET.TRIAL": or_empty(Rule(is_trial, "val or a fold, such as 2/5")),
     "DATASET.NUM_SHOTS": Rule(
         lambda shots: shots == -1 or 1 <= shots <= MOST_SHOTS, f"1 to {MOST_SHOTS:,}, or -1 for all images"
     ),
