@@ -21,11 +21,8 @@ from ogkd.evaluation.statistics import DRAWS, Interval, bootstrap
 MEASURED = ("accuracy", "balanced_accuracy", "macro_auroc", "nll", "expected_calibration_error")
 GAPS = ("accuracy", "balanced_accuracy", "macro_auroc")  # ECE is larger in a smaller group, whatever the answers
 FEWEST = 10  # patients, or images where patients are not known
-DIFFERENT, UNLIKELY = (
-    0.1,
-    0.01,
-)  # share of the images whose class two groups differ in, and its p, to be worth a sentence
-
+DIFFERENT = 0.1  # share of the images by which the classes of two groups differ, to be worth a sentence
+UNLIKELY = 0.01  # p of such a difference
 OF_SEVERAL = "The largest of several gaps is larger than the true one on average; its interval allows for that."
 
 
