@@ -44,7 +44,7 @@ def learned_classes(folder: str | Path, epoch: int | None = None) -> tuple[str, 
     names = tuple(known[label] for label in sorted(known))
     results = read_results(folder / RESULTS) if (folder / RESULTS).is_file() else {}
     if results.get("trained") and not results.get("source"):  # it also has the classes of which no image was drawn
-        names = max(tuple(results.get("classnames") or ()), names, key=len)
+        names = max(names, tuple(results.get("classnames") or ()), key=len)
     return names
 
 
