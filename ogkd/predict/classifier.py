@@ -214,7 +214,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         items = [Item(str(row), places[name], name) for row, name in enumerate(names)]
         train, val = items, []
         if self.shots is not None:
-            draw = {name.upper(): value for name, value in self.options.items()}.get("DATASET.DRAW", BALANCED)
+            draw = str({name.upper(): value for name, value in self.options.items()}.get("DATASET.DRAW", BALANCED))
             train = _drawn(items, self.shots, self.seed, draw)
             used = {item.path for item in train}
             left = [item for item in items if item.path not in used]
