@@ -74,16 +74,20 @@ class GroupSet:
     classnames: tuple[str, ...]
 
     def remarks(self) -> list[str]:
-        """What a reader must know of the groups, one sentence each."""
+        """What a reader must know, one sentence each: of the groups, which is the same for all methods, and the gaps."""
+        return [*self.of_groups(), *self.of_gaps()]
+
+    def of_groups(self) -> list[str]:
+        """Remarks on the groups: small ones, those without some classes, classes that are not equally common."""
         small = [f"{group.name} ({group.units})" for group in self.groups if group.small]
         what = "patients" if self.groups[0].patients is not None else "images"
-        return [
-            *([f"Too small to be measured, with fewer than {FEWEST} {what}: {listed(small, 9)}."] if small else []),
-            *map(_in_words, self.gaps.values()),
-            *([OF_SEVERAL] if any(gap.groups > 2 for gap in self.gaps.values()) else []),
-            *self._without_gap(),
-            *self._class_mix(),
-        ]
+        too_small = f"Too small to be measured, with fewer than {FEWEST} {what}: {listed(small, 9)}."
+        return [*([too_small] if small else []), *self._without_gap(), *self._class_mix()]
+
+    def of_gaps(self) -> list[str]:
+        """The gaps in words."""
+        several = any(gap.groups > 2 for gap in self.gaps.values())
+        return [*map(_in_words, self.gaps.values()), *([OF_SEVERAL] if several else [])]
 
     def _without_gap(self) -> list[str]:
         measured = _compared(self.groups)
