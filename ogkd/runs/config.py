@@ -443,9 +443,7 @@ def check(cfg: CfgNode, own: Collection[str] = ()) -> None:
 def _check_draw(cfg: CfgNode) -> None:
     draw, name = cfg.DATASET.DRAW, cfg.DATASET.NAME
     if cfg.DATASET.NUM_SHOTS < 0:
-        raise UserError(
-            f"DATASET.DRAW {draw} draws some of the images, but all are taken: leave it out, or give shots."
-        )
+        raise UserError(f"DATASET.DRAW {draw} is for a number of shots, but all images are taken: leave it out.")
     if name in DATASET_REGISTRY.registered_names() and not issubclass(DATASET_REGISTRY.get(name), BiomedicalDataset):
         raise UserError(f"The data set {name} draws its images itself: leave out DATASET.DRAW {draw}.")
 
