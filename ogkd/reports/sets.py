@@ -5,7 +5,7 @@ Thresholds are chosen on each run's validation images, never on test images (ogk
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from ogkd.evaluation.collect import Run
 from ogkd.evaluation.conformal import scatter
 from ogkd.evaluation.limits import meaningless
 from ogkd.evaluation.predictions import Predictions
-from ogkd.evaluation.sets import LAC, Covered, SetRule, choose, measured, shares_differ
+from ogkd.evaluation.sets import LAC, P_VALUES, Covered, by_p_values, check, choose, covered, shares_differ
 from ogkd.evaluation.statistics import LEVEL, Interval
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import AnyCell, Cell, cell
@@ -25,6 +25,12 @@ from ogkd.reports.tables import DISPERSION, INTERVALS, footnotes, of_kinds
 from ogkd.reports.variants import column_of, variants
 
 HEADERS = ["method", "coverage, %", "classes per set", "empty, %", "lowest of a class, %", "gap of classes, points"]
+FULL = (
+    "Full conformal prediction needs no validation images: each test image is fitted with each label beside the "
+    "training images. Where these are as many of each class, the coverage is promised for such shares, or per class "
+    "(--per-class)."
+)
+Sets = tuple[np.ndarray, Predictions]  # (N, C) bool, and what they are sets of
 
 
 def sets_tables(
@@ -43,6 +49,7 @@ def sets_tables(
     Raises:
         UserError: there are several backbones, or the coverage is out of range.
     """
+    check(coverage)
     tables, notes = list[Table](), list[str]()
     of_rows = []
     for kinds in (("train_base",), ("few_shot",)):
@@ -78,24 +85,33 @@ class _Part:
     remarks: dict[str, None] = field(default_factory=dict)
 
     def add(self, name: str, method: str, variant: str, runs: Sequence[Run]) -> None:
-        of_seeds, reasons = list[tuple[SetRule, Predictions]](), dict[str, None]()
+        """Add a row, and for runs with full conformal prediction, whose score is LAC, another."""
         finished = [run for run in runs if not run.diverged]
-        for run in finished:
-            try:
-                of_seeds.append(self._of(run))
-            except (UserError, FileNotFoundError) as error:
-                reasons[f"{name}: {str(error).rstrip('.')}."] = None
         self.runs += finished
-        self.remarks |= dict.fromkeys(footnotes(name, self.title, runs)) | dict.fromkeys(list(reasons)[:1])
-        row = Row(name, [], method, variant)
-        if self.intervals and of_seeds:
-            self.rows.append((row, [measured(*zip(*of_seeds, strict=True))]))
-        else:
-            self.rows.append((row, [measured([rule], [test]) for rule, test in of_seeds]))
+        self.remarks |= dict.fromkeys(footnotes(name, self.title, runs))
+        self._add(Row(name, [], method, variant), finished, self._split)
+        full = [run for run in finished if (run.path / P_VALUES).is_file()]
+        if full and self.score == LAC:
+            self._add(Row(f"{name}, full conformal", [], method, f"{variant} full conformal"), full, self._full)
+            self.remarks[FULL] = None
 
-    def _of(self, run: Run) -> tuple[SetRule, Predictions]:
-        """The sets' rule and the test images of a run. Raises UserError for one without predictions or with too few
-        validation images."""
+    def _add(self, row: Row, runs: Sequence[Run], sets_of: Callable[[Run], Sets]) -> None:
+        of_seeds, reasons = list[Sets](), list[str]()
+        for run in runs:
+            try:
+                of_seeds.append(sets_of(run))
+            except (UserError, FileNotFoundError) as error:
+                reasons.append(f"{row.name}: {str(error).rstrip('.')}.")
+        self.remarks |= dict.fromkeys(reasons[:1])
+        together = [of_seeds] if self.intervals and of_seeds else [[one] for one in of_seeds]
+        self.rows.append((row, [covered([inside for inside, _ in some], some[0][1]) for some in together]))
+
+    def _full(self, run: Run) -> Sets:
+        test = Predictions.load(run.path / "predictions.npz")
+        return by_p_values(run.path / P_VALUES, test, self.coverage, self.per_class), test
+
+    def _split(self, run: Run) -> Sets:
+        """Raises UserError for a run without predictions or with too few validation images."""
         if run.results.get("split") == "val":
             raise UserError("its results are of validation images, on which no thresholds can be tested")
         if not (run.path / "val_predictions.npz").is_file():
@@ -113,7 +129,7 @@ class _Part:
                 f"With {validation.patients or len(validation)} validation {what}, the coverage of one run may be "
                 f"{100 * low:.0f} to {100 * high:.0f} % (95 % of choices)."
             ] = None
-        return rule, test
+        return rule.sets(test.probabilities), test
 
     def tables(self) -> list[Table]:
         """What the sets achieve, and the coverage of each class."""
