@@ -9,6 +9,7 @@ import numpy as np
 
 from ogkd.core import UserError
 from ogkd.core.words import counted
+from ogkd.data.corruptions import KINDS
 from ogkd.evaluation import corrupted
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.corrupted import Corrupted, calibration, errors, harm
@@ -65,7 +66,7 @@ def corruption_tables(runs: Sequence[Run], draws: int = 500, each: bool = True) 
                         notes.append(str(error))
                 if seeds:
                     of_part.append(Tested(Row(row.name, [], row.method, row.key), seeds))
-            tables += _tables(f"{dataset} {column}, corrupted images", of_part, chosen, draws, each)
+            tables += part_tables(f"{dataset} {column}, corrupted images", of_part, chosen, draws, each)
     if notes and not tables:
         raise UserError(notes[0])
     for table in tables[:1]:
@@ -73,21 +74,20 @@ def corruption_tables(runs: Sequence[Run], draws: int = 500, each: bool = True) 
     return tables
 
 
-def _tables(title: str, rows: list[Tested], runs: list[Run], draws: int, each: bool) -> Iterator[Table]:
-    if not rows:
-        return
+def part_tables(title: str, rows: list[Tested], runs: list[Run], draws: int, each: bool) -> Iterator[Table]:
+    """The table of the methods, over the kinds that all have, and with `each` one per method."""
     for one in rows:
         one.kinds = [kind for kind in one.seeds[0].kinds if all(kind in seed.kinds for seed in one.seeds)]
-    shared = [kind for kind in rows[0].kinds if all(kind in one.kinds for one in rows)]
+    shared = [kind for kind in KINDS if all(kind in one.kinds for one in rows)]
     settings = {
         str(seed.settings.get(key)) for one in rows for seed in one.seeds for key in ("modality", "seed", "size")
     }
     levels = {tuple(seed.kinds[kind]) for one in rows for seed in one.seeds for kind in shared}
     alike = len(settings) == 3 and len(levels) == 1
-    if shared:
+    if rows and shared:
         yield _methods(title, rows, runs, shared, draws, alike)
     for one in rows if each else ():
-        yield by_kind(f"{title}: {one.row.name}", one, runs, draws)
+        yield by_kind(f"{title}: {one.row.name}".removeprefix(": "), one, runs, draws)
 
 
 def _methods(
@@ -108,7 +108,7 @@ def _methods(
         table.rows.append(Row(one.row.name, cells, one.row.method, one.row.variant))
     table.ranked = [*[True] * 2, False, *[True] * 4, *[False] * (len(table.headers) - 8)]
     table.lower = True
-    table.sample = tested_on({title: runs})
+    table.sample = tested_on({title or "": runs})
     table.caption = (
         f"Balanced error, the mean over classes of the share of their images that are misclassified, and calibration, "
         f"on clean test images and on average over {counted(len(shared), 'kind')} of corruptions and their levels; the "
