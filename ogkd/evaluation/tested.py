@@ -24,10 +24,16 @@ def sample(results: Mapping) -> str:
     images, patients = results.get("num_test"), results.get("num_patients")
     if type(images) is not int:
         return ""
-    text = counted(images, "image")
+    text = counted(images, "validation image" if on_validation(results) else "image")
     if type(patients) is int:
         return f"{text} of {counted(patients, 'patient')}"
     return f"{text} ({PATIENTS_UNKNOWN})" if own_images(results) else text
+
+
+def on_validation(results: Mapping) -> bool:
+    """Whether a run was tested on its validation images (TEST.SPLIT val), so that it says nothing of test images."""
+    test = results["config"].get("TEST")
+    return (results.get("split") or (isinstance(test, dict) and test.get("SPLIT"))) == "val"
 
 
 def own_images(results: Mapping) -> bool:

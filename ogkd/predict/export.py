@@ -20,6 +20,7 @@ from ogkd.core.dicom import MIDDLE
 from ogkd.core.network import trouble
 from ogkd.core.places import command
 from ogkd.core.schema import TEXTS, Rule, mismatch, number, one_of, read_record, whole
+from ogkd.data.sampling import BALANCED, DRAWS
 from ogkd.evaluation.clinical import SHAPE as OPERATING_POINT
 from ogkd.evaluation.clinical import OperatingPoint
 from ogkd.evaluation.sets import SHAPE as SET_RULE
@@ -27,7 +28,7 @@ from ogkd.evaluation.sets import SetRule
 from ogkd.evaluation.unlike import SHAPE as UNLIKE_SHAPE
 from ogkd.evaluation.unlike import reference
 from ogkd.features.precision import FP32
-from ogkd.models.sources import HUB_MODELS, Repository, from_hub
+from ogkd.models.sources import Repository, from_hub, revision_of
 from ogkd.predict.operating import SetWish, Wish
 from ogkd.predict.trained import TrainedPrompt, from_run
 from ogkd.runs.config import defaults
@@ -46,7 +47,7 @@ SHAPE = {
     "method": str,
     "options": dict,
     "classes": _CLASSES,
-    "training_images": [Rule(lambda count: whole(count) and 1 <= count <= MOST_SHOTS, "a number of images")],
+    "training_images": [Rule(lambda count: whole(count) and 0 <= count <= MOST_SHOTS, "a number of images")],
     "dataset": str,
     "backbone": {"name": str, "fingerprint": str},
     "images": dict.fromkeys(IMAGE_KEYS[2:], (str, bool, list)) | {"FRAME?": number(0), "RESIZE?": str},
@@ -57,6 +58,7 @@ SHAPE = {
     "sentences": (_SENTENCES, None),
     "unlike?": (UNLIKE_SHAPE, None),
     "shots?": int,
+    "draw?": one_of(*DRAWS),
     "seed?": int,
 }
 """The shape of config.json, besides kind and format."""
@@ -111,7 +113,7 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
         "dataset": prompt.dataset,
         "backbone": {
             "name": backbone,
-            "revision": HUB_MODELS[backbone].revision if backbone in HUB_MODELS else None,
+            "revision": revision_of(prompt.backbone),
             "fingerprint": prompt.fingerprint,
         },
         "images": {key: (defaults()["INPUT"] | prompt.config["INPUT"])[key] for key in IMAGE_KEYS},
@@ -122,6 +124,7 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
         "unlike": prompt.reference and prompt.reference.numbers,
         "sentences": sentences,
         "shots": prompt.shots,
+        **({} if prompt.draw == BALANCED else {"draw": prompt.draw}),
         "seed": prompt.seed,
         "versions": versions(),
     }
@@ -195,7 +198,10 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
             config={
                 "TRAINER": {"NAME": method, method.upper(): config["options"]},
                 "INPUT": {key: images[key] for key in IMAGE_KEYS},
-                "DATASET": {"NUM_SHOTS": config.get("shots", max(config["training_images"]))},
+                "DATASET": {
+                    "NUM_SHOTS": config.get("shots", max(config["training_images"])),
+                    "DRAW": config.get("draw", BALANCED),
+                },
                 "SEED": config.get("seed", -1),
                 "MODEL": {"BACKBONE": {"NAME": config["backbone"]["name"]}},
             },

@@ -16,6 +16,7 @@ from ogkd.core import UserError, find_checkpoint, models_in
 from ogkd.core.torchtools import load_checkpoint
 from ogkd.core.words import listed
 from ogkd.data.given import GivenImages
+from ogkd.data.sampling import BALANCED, BY_SHARE
 from ogkd.evaluation import clinical, sets
 from ogkd.evaluation.clinical import OperatingPoint
 from ogkd.evaluation.collect import read_results
@@ -157,6 +158,18 @@ class TrainedPrompt:
     def shots(self) -> int:
         """Training images per class that were wanted, -1 for all."""
         return self.config["DATASET"]["NUM_SHOTS"]
+
+    @property
+    def draw(self) -> str:
+        """How the training images were drawn."""
+        return self.config["DATASET"].get("DRAW", BALANCED)
+
+    @property
+    def training_images(self) -> str:
+        """How many training images there were, in words."""
+        if self.shots < 0:
+            return "all images"
+        return f"{self.shots} per class" + ("" if self.draw == BALANCED else f" on average, {BY_SHARE}")
 
     @property
     def seed(self) -> int:

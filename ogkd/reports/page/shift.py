@@ -12,7 +12,7 @@ from ogkd.evaluation import corrupted
 from ogkd.evaluation.corrupted import errors
 from ogkd.reports.corruptions import Tested, part_tables
 from ogkd.reports.page.evidence import Evaluation
-from ogkd.reports.page.figures import WIDTH, Drawing, canvas, look, short, style
+from ogkd.reports.page.figures import WIDTH, Drawing, canvas, look, style, wrapped
 from ogkd.reports.render import Table
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _curves(rows: Sequence[tuple[Tested, int]]) -> Figure:
             levels = sorted(set.intersection(*(set(seed.kinds[kind]) for seed in one.seeds)))
             values = [errors([seed.kinds[kind][level] for seed in one.seeds]) for level in levels]
             axes.plot(
-                [0, *levels], [errors(one.clean), *values], label=short(one.row.name), linewidth=1.6, **look(colour)
+                [0, *levels], [errors(one.clean), *values], label=wrapped(one.row.name), linewidth=1.6, **look(colour)
             )
         axes.set_title(kind.replace("_", " "), fontsize=8)
         axes.set(xlim=(-0.2, 5.2), xticks=range(6))
