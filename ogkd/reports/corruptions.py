@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import AnyCell, Cell, cell
 from ogkd.reports.render import Row, Table
-from ogkd.reports.tables import DISPERSION, of_kinds
+from ogkd.reports.tables import DISPERSION, of_draw, of_kinds
 from ogkd.reports.variants import column_of, variants
 
 CLEAN, MEAN = "clean", "mean over kinds"
@@ -56,16 +56,17 @@ def corruption_tables(runs: Sequence[Run], draws: int = 500, each: bool = True) 
         for dataset, column in dict.fromkeys((row.dataset, column_of(run)) for row in of_rows for run in row.runs):
             of_part, chosen = list[Tested](), list[Run]()
             for row in (row for row in of_rows if row.dataset == dataset):
-                seeds = []
+                seeds, of_row = [], list[Run]()
                 for run in row.in_column(column):
                     try:
                         if one := corrupted.read(run.path):
                             seeds.append(one)
-                            chosen.append(run)
+                            of_row.append(run)
                     except (UserError, FileNotFoundError) as error:
                         notes.append(str(error))
                 if seeds:
-                    of_part.append(Tested(Row(row.name, [], row.method, row.key), seeds))
+                    of_part.append(Tested(Row(row.name, [], row.method, row.key, {column: of_row}), seeds))
+                    chosen += of_row
             tables += part_tables(f"{dataset} {column}, corrupted images", of_part, chosen, draws, each)
     if notes and not tables:
         raise UserError(notes[0])
@@ -105,14 +106,14 @@ def _methods(
         cells += [Cell(nll, decimals=3), Cell(of.nll, decimals=3)]
         if baseline is not None:
             cells += map(cell, zip(*_relative(one, baseline, shared), strict=True))
-        table.rows.append(Row(one.row.name, cells, one.row.method, one.row.variant))
+        table.rows.append(replace(one.row, cells=cells))
     table.ranked = [*[True] * 2, False, *[True] * 4, *[False] * (len(table.headers) - 8)]
     table.lower = True
     table.sample = tested_on({title or "": runs})
     table.caption = (
         f"Balanced error, the mean over classes of the share of their images that are misclassified, and calibration, "
         f"on clean test images and on average over {counted(len(shared), 'kind')} of corruptions and their levels; the "
-        f"drop is the error minus that on clean images, in points. 95 % intervals over {sampled(runs)}."
+        f"drop is the error minus that on clean images, in points. 95 % intervals over {sampled(runs)}.{of_draw(runs)}"
     )
     if baseline is not None:
         table.caption += (

@@ -21,7 +21,7 @@ from ogkd.evaluation.statistics import LEVEL, Interval
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import AnyCell, Cell, cell
 from ogkd.reports.render import Row, Table
-from ogkd.reports.tables import DISPERSION, INTERVALS, footnotes, of_kinds
+from ogkd.reports.tables import DISPERSION, INTERVALS, footnotes, of_draw, of_kinds
 from ogkd.reports.variants import column_of, variants
 
 HEADERS = ["method", "coverage, %", "classes per set", "empty, %", "lowest of a class, %", "gap of classes, points"]
@@ -59,7 +59,7 @@ def sets_tables(
     parts = {(row.dataset, column_of(run)): None for row in of_rows for run in row.runs}
     for dataset, column in parts:
         for score in scores:
-            made = _Part(f"{dataset} {column}", coverage, score, per_class, intervals)
+            made = _Part(f"{dataset} {column}", column, coverage, score, per_class, intervals)
             for row in (row for row in of_rows if row.dataset == dataset):
                 if chosen := row.in_column(column):
                     made.add(row.name, row.method, row.key, chosen)
@@ -76,6 +76,7 @@ class _Part:
     """The tables of one set of test images and one score."""
 
     title: str
+    column: str
     coverage: float
     score: str
     per_class: bool
@@ -88,8 +89,7 @@ class _Part:
         """Add a row, and for runs with full conformal prediction, whose score is LAC, another."""
         finished = [run for run in runs if not run.diverged]
         self.runs += finished
-        self.remarks |= dict.fromkeys(footnotes(name, self.title, runs))
-        self._add(Row(name, [], method, variant), finished, self._split)
+        self._add(Row(name, [], method, variant, {self.column: list(runs)}), finished, self._split)
         full = [run for run in finished if (run.path / P_VALUES).is_file()]
         if full and self.score == LAC:
             self._add(Row(f"{name}, full conformal", [], method, f"{variant} full conformal"), full, self._full)
@@ -155,11 +155,12 @@ class _Part:
             f"How many sets contain the true class, wanted {100 * self.coverage:g} %"
             f"{' of each class' * self.per_class}; how many classes a set has; the worst class's coverage and the mean "
             f"distance of the classes' coverage from the wanted one{spread}. Thresholds are from "
-            "each run's validation images."
+            f"each run's validation images.{of_draw(self.runs)}"
         )
         second.caption = f"How many sets of each class's test images contain it, in %{spread}."
         first.sample = tested_on({self.title: self.runs})
-        first.footnotes = [*self.remarks, *meaningless(self.runs)]
+        of_cells = [(row.name, self.column, row.runs[self.column]) for row, _ in self.rows if row.runs]
+        first.footnotes = [*footnotes(of_cells), *self.remarks, *meaningless(self.runs)]
         return [first, second] if any(seeds for _, seeds in self.rows) else [first]
 
     def _share(self, of_seeds: Sequence[Estimate | None]) -> AnyCell:
