@@ -9,6 +9,8 @@ from sklearn.metrics import balanced_accuracy_score
 
 from ogkd.core import write_json
 from ogkd.evaluation.corrupted import FOLDER, SETTINGS, path_of, predictions_hash
+from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.sets import choose
 from tests.report_runs import random_predictions, write_run
 
 CLASSES, SKILL = ("benign", "malignant", "normal"), {"ZeroShot": 1.0, "CoOp": 2.0}
@@ -36,6 +38,8 @@ def runs(tmp_path_factory):
                 worse = random_predictions(images, labels, CLASSES, SKILL[method] * left / level, seed)
                 worse.save(path_of(folder, kind, level))
                 errors[method, seed].setdefault(kind, []).append(error(worse))
+        if method == "CoOp":
+            random_predictions(images[:40], labels[:40], CLASSES, 2.0, [seed, 7]).save(folder / "val_predictions.npz")
     write_run(output / "OGKD", "few_shot", "OGKD", 1, clean)
     return output, errors
 
@@ -70,6 +74,22 @@ def test_errors_and_drops_are_means_over_kinds_levels_and_seeds_and_relative_to_
     ]
     assert row["relative error, % mean"] == pytest.approx(np.mean(relative), abs=1e-3)
     assert row["relative drop, % mean"] == pytest.approx(np.mean(drops), abs=1e-3)
+
+
+def test_the_coverage_of_sets_by_clean_validation_images_is_that_on_corrupted_ones(runs, parse):
+    output, _ = runs
+    hits = []
+    for seed in "12":
+        folder = output / "CoOp" / seed
+        rule = choose(Predictions.load(folder / "val_predictions.npz"), 0.9)
+        for path in folder.glob("corruptions/*/*.npz"):
+            worse = Predictions.load(path)
+            hits.append(rule.sets(worse.probabilities)[np.arange(120), worse.labels].mean())
+    text = parse(output, "--table", "corruptions").stdout
+    line = next(line for line in text.splitlines() if line.startswith("| CoOp"))
+    assert f" {100 * np.mean(hits):.2f} " in line
+    line = next(line for line in text.splitlines() if line.startswith("| Zero-shot"))
+    assert line.count("–") == 2  # it has no validation images
 
 
 def test_each_method_has_a_row_per_kind_with_its_levels(runs, parse):
