@@ -14,7 +14,7 @@ from ogkd.evaluation import corrupted
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.corrupted import COVERAGE, Corrupted, calibration, errors, harm
 from ogkd.evaluation.limits import meaningless
-from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.predictions import Predictions, same_images
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import AnyCell, Cell, cell
 from ogkd.reports.render import Row, Table
@@ -89,8 +89,11 @@ def corruption_tables(runs: Sequence[Run], draws: int = 500, each: bool = True) 
 
 
 def part_tables(title: str, rows: list[Tested], runs: list[Run], draws: int, each: bool) -> Iterator[Table]:
-    """The table of the methods, over the kinds that all have, and with `each` one per method."""
+    """The table of the methods, over the kinds that all have, and with `each` one per method. Of a row's seeds those are
+    averaged that were tested on the images of the first."""
     for one in rows:
+        first = one.seeds[0].clean
+        one.seeds = [seed for seed in one.seeds if same_images(seed.clean, first)]
         one.kinds = [kind for kind in one.seeds[0].kinds if all(kind in seed.kinds for seed in one.seeds)]
     shared = [kind for kind in KINDS if all(kind in one.kinds for one in rows)]
     settings = {

@@ -15,7 +15,7 @@ from ogkd.evaluation.clinical import Estimate
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.conformal import scatter
 from ogkd.evaluation.limits import meaningless
-from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.predictions import Predictions, same_images
 from ogkd.evaluation.sets import LAC, P_VALUES, Covered, by_p_values, check, choose, covered, shares_differ
 from ogkd.evaluation.statistics import LEVEL, Interval
 from ogkd.evaluation.tested import sampled, tested_on
@@ -103,7 +103,8 @@ class _Part:
             except (UserError, FileNotFoundError) as error:
                 reasons.append(f"{row.name}: {str(error).rstrip('.')}.")
         self.remarks |= dict.fromkeys(reasons[:1])
-        together = [of_seeds] if self.intervals and of_seeds else [[one] for one in of_seeds]
+        alike = [one for one in of_seeds if same_images(one[1], of_seeds[0][1])]
+        together = [alike] if self.intervals and alike else [[one] for one in of_seeds]
         self.rows.append((row, [covered([inside for inside, _ in some], some[0][1]) for some in together]))
 
     def _full(self, run: Run) -> Sets:
