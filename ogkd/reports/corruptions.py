@@ -89,8 +89,10 @@ def corruption_tables(runs: Sequence[Run], draws: int = 500, each: bool = True) 
 
 
 def part_tables(title: str, rows: list[Tested], runs: list[Run], draws: int, each: bool) -> Iterator[Table]:
-    """The table of the methods, over the kinds that all have, and with `each` one per method. Of a row's seeds those are
-    averaged that were tested on the images of the first."""
+    """The table of the methods, over the kinds that all have, and with `each` one per method.
+
+    Of a row's seeds those count that were tested on the images of the first.
+    """
     for one in rows:
         first = one.seeds[0].clean
         one.seeds = [seed for seed in one.seeds if same_images(seed.clean, first)]
