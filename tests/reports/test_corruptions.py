@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from ogkd.core import write_json
 from ogkd.evaluation.corrupted import FOLDER, SETTINGS, path_of, predictions_hash
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.sets import choose
+from ogkd.reports.page import write
 from tests.report_runs import random_predictions, write_run
 
 CLASSES, SKILL = ("benign", "malignant", "normal"), {"ZeroShot": 1.0, "CoOp": 2.0}
@@ -104,3 +106,12 @@ def test_each_method_has_a_row_per_kind_with_its_levels(runs, parse):
 def test_a_folder_without_such_tests_names_the_command(runs, parse):
     done = parse(runs[0] / "OGKD", "--table", "corruptions")
     assert done.returncode == 2 and "corrupt" in done.stderr
+
+
+def test_the_page_draws_errors_over_levels_and_shows_prediction_sets(runs, tmp_path):
+    copy = shutil.copytree(runs[0], tmp_path / "runs")
+    (copy / "ZeroShot" / "1" / FOLDER / SETTINGS).write_text("{")
+    page = write(copy, tmp_path / "page.html").read_text()
+    assert "What if the images are worse?" in page and "motion blur" in page
+    assert "Prediction sets" in page and "90 % of all images" in page
+    assert "Could not be read" in page
