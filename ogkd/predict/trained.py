@@ -122,6 +122,7 @@ class TrainedPrompt:
         Raises:
             UserError: there are too few validation images, or it is not among those stored.
         """
+        sets.check(coverage)
         validation = _loaded(self.validation)
         if validation is not None:
             rule, tested = sets.choose(validation, coverage, score, per_class), self._tested_on(validation.classnames)
@@ -132,12 +133,9 @@ class TrainedPrompt:
             raise UserError(
                 f"{self.origin} has no thresholds for {score} sets{' per class' * per_class} with a coverage of "
                 f"{coverage:g}; "
-                + (
-                    f"it has {listed(known, len(known))}."
-                    if known
-                    else f"it has none: export it again from a run with at least {needed(coverage)} validation images "
-                    f"(of different patients){' of each class' * per_class}."
-                )
+                + (f"it has {listed(known, len(known))}." if known else "it has none.")
+                + f" It needs at least {needed(coverage)} validation images (of different patients)"
+                f"{' of each class' * per_class}."
             )
         return stored[coverage, score, per_class]
 
