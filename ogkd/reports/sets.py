@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ogkd.core import UserError
+from ogkd.core.words import listed
 from ogkd.evaluation.clinical import Estimate
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.conformal import scatter
@@ -121,6 +122,11 @@ class _Part:
         if validation.classnames != test.classnames:
             raise UserError("its validation images are of other classes than its test images")
         rule = choose(validation, self.coverage, self.score, self.per_class)
+        if chosen := (run.results.get("labelled") or {}).get("chosen"):
+            self.remarks[
+                f"{run.results.get('title', run.method)}: {listed(chosen)} {'was' if len(chosen) == 1 else 'were'} chosen "
+                "on validation images, from which thresholds are, too, so the coverage may be below the wanted one."
+            ] = None
         if not self.per_class and (differ := shares_differ(validation, test)):
             self.remarks[f"{differ}; sets per class (--per-class) hold for any shares."] = None
         if not self.per_class:
