@@ -124,8 +124,9 @@ class _Part:
         rule = choose(validation, self.coverage, self.score, self.per_class)
         if chosen := (run.results.get("labelled") or {}).get("chosen"):
             self.remarks[
-                f"{run.results.get('title', run.method)}: {listed(chosen)} {'was' if len(chosen) == 1 else 'were'} chosen "
-                "on validation images, from which thresholds are, too, so the coverage may be below the wanted one."
+                f"{run.results.get('title', run.method)}: {listed(chosen)} {'was' if len(chosen) == 1 else 'were'} "
+                "chosen on validation images, from which thresholds are, too, so the coverage may be below the wanted "
+                "one."
             ] = None
         if not self.per_class and (differ := shares_differ(validation, test)):
             self.remarks[f"{differ}; sets per class (--per-class) hold for any shares."] = None
