@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ogkd.models import ImageFeatures
+from ogkd.tuning.distillation import kl_loss
 from ogkd.tuning.options import Option, Options
 from ogkd.tuning.prompt_method import PromptMethod
 from ogkd.tuning.registration import register
@@ -38,11 +39,5 @@ class BiomedCoOp(PromptMethod):
         return {
             "ce": self.cross_entropy(logits, label),
             "sccm": options.LAMBDA_SCCM * F.mse_loss(text, self.prototypes),
-            "kdsp": options.LAMBDA_KDSP * kdsp_loss(logits, teacher),
+            "kdsp": options.LAMBDA_KDSP * kl_loss(logits, teacher),
         }
-
-
-def kdsp_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """KL(teacher || student) of logits (B, C), summed and divided by B * C."""
-    kl = F.kl_div(student.log_softmax(-1), teacher.log_softmax(-1), reduction="sum", log_target=True)
-    return kl / student.numel()

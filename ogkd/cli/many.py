@@ -26,22 +26,24 @@ class Seeds(argparse.Action):
         setattr(args, self.dest, seeds_of(words))
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
+def parser(description: str | None, several_settings: bool = False) -> argparse.ArgumentParser:
     """A parser with the options that each of these commands has."""
     p = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument(
-        "--settings", choices=PRESETS,
+        "--settings", choices=PRESETS, action="append" if several_settings else "store",
         help="default: SETTINGS, or fast for your own images without a GPU, else published; universal: one "
-        "configuration for all data sets",
+        "configuration for all data sets; search: the best of a search (see tune)",
     )  # fmt: skip
     p.add_argument("--rerun", action="store_true", help="remove the runs' earlier files and start afresh")
     add_options(p)
     return p
 
 
-def grid_parser(description: str | None, shots: Sequence[int] = (16,)) -> argparse.ArgumentParser:
+def grid_parser(
+    description: str | None, shots: Sequence[int] = (16,), several_settings: bool = False
+) -> argparse.ArgumentParser:
     """The same with options for methods, seeds, shots and the metric."""
-    p = parser(description)
+    p = parser(description, several_settings)
     groups = ", ".join(f"{name} (those that {what})" for name, what in GROUPS.items())
     p.add_argument(
         "--methods", nargs="+",
@@ -58,8 +60,8 @@ def grid_parser(description: str | None, shots: Sequence[int] = (16,)) -> argpar
 
 def places_of(args: argparse.Namespace) -> Places:
     """The places and settings of the environment and the command line."""
-    given = {name: vars(args).get(name) for name in ("backbone", "settings")}
-    return Places(**{name: value for name, value in given.items() if value})
+    given: dict[str, Any] = {name: vars(args).get(name) for name in ("backbone", "settings")}
+    return Places(**{name: value for name, value in given.items() if value and not isinstance(value, list)})
 
 
 def execute(jobs: Iterable[Job], args: argparse.Namespace, places: Places, datasets: Iterable[str]) -> Report | None:

@@ -13,6 +13,18 @@ prints the difference of each method from these methods, with intervals over tes
 
 prints results on other data sets than those trained on, with intervals: of transfer runs and of evaluate.py.
 
+    python parse_test_res.py OUTPUT --table groups
+
+prints results by group of the images, such as sex or site, where groups_<folder>.json records them (ogkd split).
+
+    python parse_test_res.py OUTPUT --table sets [--coverage 0.9] [--sets LAC APS RAPS] [--per-class]
+
+prints how often sets of classes contain the true one, and how large they are (docs/metrics.md).
+
+    python parse_test_res.py OUTPUT --table corruptions
+
+prints errors and calibration on corrupted images, of runs that `ogkd corrupt` tested (docs/corruptions.md).
+
     python parse_test_res.py OUTPUT --claims OGKD [--against ...]
 
 prints a method's differences in accuracy, novel classes, reliability and severity of mistakes, on both protocols.
@@ -29,35 +41,45 @@ from functools import partial
 from pathlib import Path
 
 from ogkd.core import UserError, atomic_path, did_you_mean
+from ogkd.core.places import command
 from ogkd.core.words import ranges
 from ogkd.data.catalogue import config_name
 from ogkd.data.sampling import DRAWS
 from ogkd.evaluation.collect import Run, collect, unfinished, warn
 from ogkd.evaluation.methods import named_among
 from ogkd.evaluation.metrics import METRICS, find
+from ogkd.evaluation.sets import LAC, SCORES
 from ogkd.models import model_named
 from ogkd.reports.against import against_tables, draw_diagrams
 from ogkd.reports.claims import claim_tables
+from ogkd.reports.corruptions import corruption_tables
+from ogkd.reports.groups import group_tables
 from ogkd.reports.published import sources, with_published
 from ogkd.reports.render import FORMATS, Table, document, write_xlsx
 from ogkd.reports.seeds import seeds_report
+from ogkd.reports.sets import sets_tables
 from ogkd.reports.tables import TABLES, across_datasets, average, of_kinds
 from ogkd.reports.transfer import transfer_tables
 from ogkd.runs.protocols import seeds_of, shots_of
 
 TRANSFER = "transfer"  # the table of runs on another data set than they were trained on
+GROUPS, SETS, CORRUPTIONS = "groups", "sets", "corruptions"
+SINGLE = (TRANSFER, GROUPS, SETS, CORRUPTIONS)  # tables that are not averaged over data sets
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("directory", metavar="OUTPUT", type=Path, help="folder with results, at any depth")
-    p.add_argument("--table", choices=[*TABLES, TRANSFER])
+    p.add_argument("--table", choices=[*TABLES, *SINGLE])
     p.add_argument("--format", choices=FORMATS, default="markdown")
     p.add_argument("--metric", default="accuracy", metavar="NAME", help=f"one of {', '.join(METRICS)}")
     p.add_argument("--intervals", action="store_true", help="95 %% intervals over test images instead of the deviation")
     p.add_argument(
         "--against", nargs="+", metavar="METHOD", help="paired differences of each method from these, with tests"
     )
+    p.add_argument("--coverage", type=float, default=0.9, metavar="C", help="wanted of --table sets (0 to 1)")
+    p.add_argument("--sets", nargs="+", choices=SCORES, default=[LAC], help="scores of --table sets (default: LAC)")
+    p.add_argument("--per-class", action="store_true", help="in --table sets the coverage is wanted for each class")
     p.add_argument("--diagram", type=Path, metavar="FILE", help="with --against: critical-difference diagrams (.svg)")
     p.add_argument("--claims", metavar="METHOD", help="what the runs show about this method, against --against or all")
     p.add_argument("--dataset", nargs="+", help="only these data sets")
@@ -106,17 +128,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         if args.table == TRANSFER:
             tables = transfer_tables(runs, args.metric)
+        elif args.table == GROUPS:
+            tables = group_tables(runs, "" if args.metric == "accuracy" else args.metric)
+            if not tables:
+                raise UserError(
+                    f"No run below {args.directory} knows groups of its test images: record them with "
+                    f"`{command('split')} --group-column`, and add them to finished runs with "
+                    f"`{command('report')} --recompute RUN`."
+                )
+        elif args.table == CORRUPTIONS:
+            tables = corruption_tables(runs)
+        elif args.table == SETS:
+            tables = sets_tables(runs, args.coverage, args.sets, args.per_class, args.intervals)
         else:
             tables = TABLES[args.table](runs, args.metric, args.seconds, args.intervals)
         if not tables:
-            raise UserError(f"No finished {args.table} run below {args.directory} matches these options.")
+            hint = f"; `{command('corrupt', 'RUN')}` tests one on corrupted images" * (args.table == CORRUPTIONS)
+            raise UserError(f"No finished {args.table} run below {args.directory} matches these options{hint}.")
         notes = list(tables[0].notes)
         if args.format == "csv":  # which has no room for them
             notes += [f"{table.title}: {sentence}" for table in tables for sentence in table.footnotes]
         if args.published is not None:
             tables, more = with_published(tables, backbones.pop(), args.table, args.published, each=bool(args.dataset))
             notes += more
-        elif len(tables) > 1 and args.table != TRANSFER:
+        elif len(tables) > 1 and args.table in TABLES:
             mean, more = average(tables, args.table)
             if args.format == "latex" and mean.rows:
                 tables = [across_datasets(tables, mean, args.table)]
@@ -136,7 +171,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError("--claims has tables of both protocols: leave out --table.")
     if args.claims is None and args.table is None and (args.against or args.published is not None or args.intervals):
         raise UserError("--against, --published and --intervals need a table: add --table base2new or few_shot.")
-    if args.table == TRANSFER and (args.against or args.published is not None or args.seconds):
+    if args.table in SINGLE and (args.against or args.published is not None or args.seconds):
         raise UserError("--against, --published and --seconds are for --table base2new and few_shot: leave them out.")
     if args.published is not None and (args.against or args.claims):
         raise UserError("Published figures have no predictions to test: leave out --published or --against.")

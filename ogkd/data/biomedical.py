@@ -62,7 +62,7 @@ class BiomedicalDataset(NamedClasses):
 
     def _finish(self, cfg: CfgNode, split: Split, patients: Mapping[str, str]) -> None:
         shots, subset = cfg.DATASET.NUM_SHOTS, cfg.DATASET.SUBSAMPLE_CLASSES
-        draw = cfg.DATASET.get("DRAW", BALANCED)
+        draw, self.trial = cfg.DATASET.get("DRAW", BALANCED), cfg.DATASET.get("TRIAL", "")
         if shots != -1 and shots < 1:
             raise UserError(
                 f"DATASET.NUM_SHOTS is {shots}: give the images per class, 1 or more, or -1 for all of them."
@@ -85,7 +85,7 @@ class BiomedicalDataset(NamedClasses):
         else:
             split = draw_shots(whole, shots, cfg.SEED, draw) if shots > 0 else whole
         self.notes = notes_on_draw(split["train"], names, shots, draw)
-        split = with_trial(split, cfg.DATASET.get("TRIAL", ""), cfg.SEED, patients)
+        split = with_trial(split, self.trial, cfg.SEED, patients)
         train, val, test = ([self._datum(item) for item in split[part]] for part in PARTS)
         which = cfg.get("TEST", {}).get("CALIBRATE_ON", "auto")
         uses_all = which == "all" or (which == "auto" and load().find(cfg.DATASET.NAME) is None)

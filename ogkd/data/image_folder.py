@@ -62,9 +62,9 @@ class ImageFolder(BiomedicalDataset):
         for line in sentences(patients.notes):
             print(line)
         stored = Path(self.split_path).exists()
-        split = self._stored(layout) if stored else self._made(layout, patients.of)
+        whole = self._stored(layout) if stored else self._made(layout, patients.of)
         trial = cfg.DATASET.get("TRIAL", "")
-        split = without_test(split, trial)
+        split = without_test(whole, trial)
         self._finish(cfg, split, patients.of)
         of_class = {name: [f"{folder}/{path}" for path in paths] for name, paths in by_class(split).items()}
         cache = cfg.get("FEATURES", {}).get("CACHE_DIR")
@@ -77,7 +77,7 @@ class ImageFolder(BiomedicalDataset):
             for name, paths in of_class.items()
         }
         self.parts, self.patients = part_of_image(split), patients.of
-        review = layout.review(split)
+        review = layout.review(whole)
         # A model card repeats the notes, so they name no files, whose names may be patients'.
         self.notes += [sentence(note.partition(" (")[0]) for note in review.notes]
         self.warnings += [*review.faults, *review.warnings]

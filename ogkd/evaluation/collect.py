@@ -24,15 +24,16 @@ _NAME = Rule(lambda value: isinstance(value, str) and bool(value), "a name")
 _SHAPE = {
     "method": _NAME, "dataset": _NAME, "backbone": _NAME, "subsample": one_of(*KINDS), "shots": int, "seed": int,
     "seconds": float, "config": dict, "fingerprints": dict, "title?": str, "source?": str, "changed?": dict,
-    "threads?": int, "trained?": bool, "evaluated?": bool, "novel?": bool, "notes?": [str], "warnings?": [str],
-    "draw?": str,
-    "confusion_matrix?": ([[int]], None), "classnames?": ([str], None),
+    "tuned?": [str], "labelled?": ({"train": [int], "val": [int], "chosen": [str]}, None), "threads?": int,
+    "trained?": bool, "evaluated?": bool, "novel?": bool, "draw?": str, "notes?": [str],
+    "warnings?": [str], "confusion_matrix?": ([[int]], None), "classnames?": ([str], None),
 }  # fmt: skip
 RESULTS, DIVERGED = "results.json", "diverged.json"
 SHAPES = {
     RESULTS: _SHAPE | {"accuracy": float} | {f"{name}?": (float, None) for name in METRICS if name != "accuracy"},
     DIVERGED: _SHAPE | {"diverged": {"message": str, "epoch": int, "step": int, "term": str}},
 }
+TRIAL = "trial"  # the kind of a run that a search for settings tries, which no table shows
 ELSEWHERE = "elsewhere"  # the source of parameters that were not trained by a run of this project
 
 
@@ -41,7 +42,8 @@ class Run:
     """One finished run, or one that diverged and so has no metrics.
 
     kind: train_base (tested on the base classes), test_new (on the novel ones), few_shot (on all), train_new (trained
-        on the novel ones), or transfer (trained on another data set, `source`, as evaluate.py's are).
+        on the novel ones), or transfer (trained on another data set, `source`, as evaluate.py's are), or trial
+        (of a search for settings).
     dataset: the name on the command line, such as btmri, or a folder of the user's own images.
     backbone: the name, or the last part of the path or hub name.
     """
@@ -88,7 +90,8 @@ class Run:
 
 
 def collect(folder: Path, diverged: bool = False) -> list[Run]:
-    """All finished runs below a folder, that is, those with a results.json. A corrupt one is reported and left out.
+    """All finished runs below a folder, that is, those with a results.json, but for the trials of searches. A corrupt
+    one is reported and left out.
 
     diverged: whether to include runs that diverged.
 
@@ -98,7 +101,7 @@ def collect(folder: Path, diverged: bool = False) -> list[Run]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder} with results.")
-    runs = runs_in(folders_below(folder), diverged)
+    runs = [run for run in runs_in(folders_below(folder), diverged) if run.kind != TRIAL]
     if not runs:
         raise UserError(f"No run below {folder} is finished{begun_below([folder])}.")
     return runs
@@ -155,6 +158,9 @@ def read_run(folder: Path) -> Run:
     elsewhere = results.get("source", "") not in ("", ELSEWHERE, results["dataset"])
     if elsewhere or results.get("evaluated"):  # on another folder, which may have the same name
         kind = "transfer"
+    dataset = results["config"].get("DATASET")
+    if isinstance(dataset, dict) and dataset.get("TRIAL"):
+        kind = TRIAL
     backbone = re.split(r"[/\\]", results["backbone"].removeprefix("hf-hub:").rstrip("/\\"))[-1]
     method, shots, seed = (results[name] for name in ("method", "shots", "seed"))
     return Run(kind, _command_name(results), backbone, method, shots, seed, results, folder)

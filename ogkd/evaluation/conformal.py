@@ -27,6 +27,16 @@ def needed(level: float) -> int:
     return math.ceil(1 / (1 - Fraction(str(level)))) - 1
 
 
+def scatter(level: float, number: int) -> tuple[float, float]:
+    """Between which shares, in 0..1, what one choice on `number` images of different patients reaches lies in 95 % of
+    choices; on average it is at least `level` (Vovk, ACML 2012)."""
+    from scipy.stats import beta
+
+    within = math.ceil(round((number + 1) * level, 9))
+    low, high = beta.ppf((0.025, 0.975), within, number + 1 - within)
+    return float(low), float(high)
+
+
 def reach(scores: np.ndarray, units: np.ndarray, level: float) -> float:
     """The smallest of the scores (N,) that an image of a new patient exceeds with a probability of at most 1 - level.
 

@@ -9,8 +9,8 @@ APS   the probability of the class and of all likelier ones (Romano, Sesia and C
 RAPS  APS plus a penalty for each rank after the first (Angelopoulos et al., ICLR 2021), with the penalty of Full
       Conformal Adaptation (arXiv 2506.06076).
 
-APS and RAPS are not randomised, so the same image always has the same set, which is never empty; sets are larger, and
-where the model is sure of most images they contain the true class more often than wanted.
+APS and RAPS are not randomised, and the likeliest class is always in their sets: the same image always has the same
+set, and none is empty. For that they are larger and contain the true class rather more often than wanted.
 """
 
 from __future__ import annotations
@@ -84,7 +84,10 @@ class SetRule:
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
         """Whether each class is in each image's set, (N, C) bool, from the probabilities (N, C) without temperature."""
-        return scores(probabilities, self.score) <= np.array(self.thresholds)
+        inside = scores(probabilities, self.score) <= np.array(self.thresholds)
+        if self.score != LAC:
+            inside[np.arange(len(inside)), probabilities.argmax(1)] = True
+        return inside
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -47,6 +47,7 @@ class FrozenCLIP(nn.Module):
 
     image_tower: Any
     text_tower: Any
+    image_change = ""  # what a view of a model changes in its image tower; features are cached under it
 
     def __init__(
         self,
@@ -106,6 +107,11 @@ class FrozenCLIP(nn.Module):
     def vision_layers(self) -> int:
         """Number of layers that take prompts; 0 for a ResNet."""
         return len(self.image_tower.blocks)
+
+    @property
+    def image_norm(self) -> nn.Module:
+        """The norm that image tokens (..., vision_width) pass through before the first layer, if there is one."""
+        return self.image_tower.first_norm
 
     @property
     def image_projection(self) -> nn.Module:

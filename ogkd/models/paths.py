@@ -29,6 +29,6 @@ class PackedAttention(nn.Module):
         mixed = self.in_proj(query if self.batch_first else query.transpose(0, 1))
         split = mixed.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (3, N, H, L, d)
         mask = None if attn_mask is None else attn_mask.to(mixed.dtype)
-        seen = F.scaled_dot_product_attention(*split, attn_mask=mask).transpose(1, 2).flatten(2)
-        out = self.out_proj(seen)
+        seen = F.scaled_dot_product_attention(split[0], split[1], split[2], attn_mask=mask)
+        out = self.out_proj(seen.transpose(1, 2).flatten(2))
         return out if self.batch_first else out.transpose(0, 1), None

@@ -10,6 +10,7 @@ import numpy as np
 from ogkd.core import expanded
 from ogkd.core.escape import markdown
 from ogkd.data.patients import read_patients
+from ogkd.evaluation import subgroups
 from ogkd.evaluation.clinical import KINDS, LEVELS, Estimate, basis, by_class, calibrated_on
 from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.conformal import needed
@@ -93,7 +94,7 @@ ROC curve of the class's probability, in percent.
 
 {table(["class", "test images", "sensitivity (%)", "specificity (%)", "AUC (%)"], _by_class(predictions))}
 
-### Thresholds
+{by_group(predictions)}### Thresholds
 
 {_thresholds(prompt, calibrated)}
 
@@ -135,6 +136,29 @@ def measured(predictions: Predictions) -> list[list[str]]:
             title = f"{METRICS[name].title} (%)" if METRICS[name].unit else METRICS[name].title
             rows.append([title, f"{interval.value:.2f}", f"{interval.low:.2f} to {interval.high:.2f}"])
     return rows
+
+
+def by_group(predictions: Predictions) -> str:
+    """The results in each group of the images, with the largest gaps, in Markdown; "" if no groups are known."""
+    parts = []
+    for of in subgroups.group_sets([predictions]):
+        names = subgroups.MEASURED
+        titles = [METRICS[name].title + (" (%)" if METRICS[name].unit else "") for name in names]
+        rows = [
+            [
+                group.name,
+                basis(group.images, group.patients),
+                *(_bounds(group.values.get(name)) for name in names),
+            ]
+            for group in of.groups
+        ]
+        remarks = "\n".join(f"- {markdown(remark)}" for remark in of.remarks())
+        parts.append(f"### By {markdown(of.column)}\n\n{table([of.column, 'images', *titles], rows)}\n\n{remarks}\n\n")
+    return "".join(parts)
+
+
+def _bounds(of: Interval | None) -> str:
+    return f"{of.value:.2f} [{of.low:.2f}, {of.high:.2f}]" if of else "–"
 
 
 def _by_class(predictions: Predictions) -> list[list[object]]:

@@ -10,7 +10,7 @@ from ogkd.data.same_classes import spelling
 from ogkd.evaluation.clinical import basis, by_class
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.unlike import UNLIKE
-from ogkd.predict.card import ends, measured, table
+from ogkd.predict.card import by_group, ends, measured, table
 from ogkd.predict.trained import TrainedPrompt
 
 
@@ -48,6 +48,7 @@ def evaluation_card(prompt: TrainedPrompt, predictions: Predictions, results: di
 
 {class_table(prompt, predictions)}
 
+{by_group(predictions)}
 Each class is tested against all others, where the answer is the most likely class, with 95 % intervals.
 {intervals_over(predictions)} {calibration(results)}
 

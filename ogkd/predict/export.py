@@ -28,7 +28,7 @@ from ogkd.evaluation.sets import SetRule
 from ogkd.evaluation.unlike import SHAPE as UNLIKE_SHAPE
 from ogkd.evaluation.unlike import reference
 from ogkd.features.precision import FP32
-from ogkd.models.sources import HUB_MODELS, Repository, from_hub
+from ogkd.models.sources import Repository, from_hub, revision_of
 from ogkd.predict.operating import SetWish, Wish
 from ogkd.predict.trained import TrainedPrompt, from_run
 from ogkd.runs.config import defaults
@@ -113,7 +113,7 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
         "dataset": prompt.dataset,
         "backbone": {
             "name": backbone,
-            "revision": HUB_MODELS[backbone].revision if backbone in HUB_MODELS else None,
+            "revision": revision_of(prompt.backbone),
             "fingerprint": prompt.fingerprint,
         },
         "images": {key: (defaults()["INPUT"] | prompt.config["INPUT"])[key] for key in IMAGE_KEYS},

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ogkd.core import UserError
 from ogkd.evaluation.clinical import KINDS, Achieved, OperatingPoint, basis, predictive_values
+from ogkd.evaluation.conformal import scatter
 from ogkd.evaluation.sets import LAC, SCORES, SetRule
 
 
@@ -66,6 +67,9 @@ def about_sets(rule: SetRule) -> list[str]:
         f"Each answer is a set that contains the true class in at least {100 * rule.coverage:g} % of new images{each} "
         f"that are like the {basis(rule.images, rule.patients)} of validation ({rule.score} scores)."
     ]
+    if not rule.per_class:
+        low, high = scatter(rule.coverage, rule.patients or rule.images)
+        lines[0] += f" So few may reach between {100 * low:.0f} % and {100 * high:.0f} %."
     if rule.test:
         name, of = rule.test.smallest
         lines.append(

@@ -95,9 +95,10 @@ def variants(runs: Sequence[Run]) -> tuple[list[Variant], list[str]]:
 def _split(runs: Sequence[Run]) -> Iterator[_Group]:
     """Groups of equal facts among the runs of one method on one data set."""
     known = known_methods().get(runs[0].method)
-    configs = [
-        {key: value for key, value in _flat(run.results["config"]) if known is None or known.reads(key)} for run in runs
-    ]
+    configs = []
+    for run in runs:
+        config = dict(_flat(run.results["config"])) | dict.fromkeys(searched(run), "searched")
+        configs.append({key: value for key, value in config.items() if known is None or known.reads(key)})
     _fill(runs, configs)
     facts = [config | _other_facts(run) for run, config in zip(runs, configs, strict=True)]
     for _, same in _grouped(zip(runs, facts, strict=True), lambda pair: _key(pair[1])):
@@ -105,6 +106,13 @@ def _split(runs: Sequence[Run]) -> Iterator[_Group]:
         changed = next((run.changed for run in of_group if run.changed is not None), {})
         shown = {name: shared[name] for name in (*IN_LABEL, *changed) if name in shared}  # not what it does not read
         yield _Group(runs[0].dataset, of_group, shared, shown)
+
+
+def searched(run: Run) -> list[str]:
+    """The keys whose values a search chose for the run, for each seed another."""
+    search = run.results["config"].get("SEARCH")
+    keys = search.get("KEYS") if isinstance(search, dict) else []
+    return keys if isinstance(keys, list) and run.results.get("settings") == "search" else []
 
 
 def _fill(runs: Sequence[Run], configs: list[dict[str, object]]) -> None:

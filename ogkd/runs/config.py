@@ -19,7 +19,7 @@ from dassl.evaluation import EVALUATOR_REGISTRY
 from dassl.modeling import BACKBONE_REGISTRY
 from ogkd import models
 from ogkd.core import UserError, check_availability, expanded
-from ogkd.core.config_files import DEFAULT, PROTOCOLS, configs_in, read_config
+from ogkd.core.config_files import DEFAULT, PROTOCOLS, configs_in, read_config, tuned_in
 from ogkd.core.places import HOME
 from ogkd.core.schema import shown
 from ogkd.data.biomedical import BiomedicalDataset
@@ -163,6 +163,12 @@ class Configuration:
         stored = {key: value for key, value in self.defaults.items() if key in mine} | dict(flat(theirs))
         keys = sorted((mine.keys() & stored.keys()) - set(PLACES), key=lambda key: (key != "SETTINGS", key))
         return [f"{key} {stored[key]!r} -> {mine[key]!r}" for key in keys if mine[key] != stored[key]]
+
+    @cached_property
+    def tuned(self) -> list[str]:
+        """The keys whose values a paper tuned for the run's data set and the user did not change."""
+        file = presets.method_file(self.spec.method_file, presets.chosen_preset(self.spec))
+        return [key for key in (tuned_in(HOME / file) if file else ()) if key not in self.changed]
 
     def notes(self) -> list[str]:
         """What a trainer's own code base sets and this project does not read."""

@@ -19,19 +19,19 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from ogkd.core import UserError, atomic_path
 from ogkd.core.config_files import merged, nested, read_config, read_yaml
-from ogkd.core.schema import mismatch
+from ogkd.core.schema import Rule, mismatch
 from ogkd.data.trial_images import VAL
 from ogkd.evaluation.collect import runs_in
 from ogkd.evaluation.methods import expanded, named
 from ogkd.evaluation.metrics import METRICS, compute
 from ogkd.evaluation.predictions import Predictions
-from ogkd.evaluation.protocol import SCORES
+from ogkd.evaluation.protocol import PLACES, SCORES
 from ogkd.runs.config import config_path, flat, resolve
 from ogkd.runs.folder import PREDICTIONS
 from ogkd.runs.presets import default_preset, method_file
@@ -42,7 +42,8 @@ from ogkd.runs.spec import FAST, SEARCH, UNIVERSAL, RunSpec, shots_word
 COMMON = {"OPTIM.LR": (0.1, 10.0), "OPTIM.MAX_EPOCH": (0.1, 2.0)}  # multiples of a method's own value
 TRACE = "trials.csv"
 WIDE = 10  # a range whose ends differ by at least this factor is drawn from on a logarithmic scale
-SHAPE = ([(float, str, bool)], {"from": float, "to": float})
+NUMBER = Rule(lambda value: math.isfinite(float(value)), "a number")  # YAML reads 1e-4 as text
+RANGE = {"from": NUMBER, "to": NUMBER}
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,10 @@ class Search:
             score = nll = None
             if status == "finished":
                 tested = [Predictions.load(run.path / PREDICTIONS) for run in runs]
-                score, nll = (fmean(compute(name, one) for one in tested) for name in (SCORES[self.plan.score], "nll"))
+                score, nll = (
+                    fmean(cast(float, compute(name, one)) for one in tested)
+                    for name in (SCORES[self.plan.score], "nll")
+                )
             seconds = sum(run.results["seconds"] for run in runs)
             rows.append({"trial": number, "score": score, "nll": nll, "seconds": seconds, "status": status, **settings})
         return rows
@@ -155,7 +159,7 @@ class Search:
         plan, spec = self.plan, self.spec
         record = {"TRIALS": len(trace), "SCORE": plan.score, "FOLDS": plan.folds, "SEED": plan.seed}
         record |= {"KEYS": list(self.space), "BASE": self.base}
-        pairs = dict(zip(spec.pairs[::2], spec.pairs[1::2], strict=True))
+        pairs = {key: value for key, value in zip(spec.pairs[::2], spec.pairs[1::2], strict=True) if key not in PLACES}
         settings = reduce(
             merged, [_own_settings(spec), nested(pairs | found.settings), {"SETTINGS": SEARCH, "SEARCH": record}]
         )
@@ -238,15 +242,17 @@ def space_of(spec: RunSpec, given: Mapping[str, Space] = {}) -> Space:
     Raises:
         UserError: a key or a value is wrong.
     """
-    own, method = dict(flat(resolve(spec).cfg)), method_class(spec.method)
+    own: dict[str, Any] = dict(flat(resolve(spec).cfg))
+    method = method_class(spec.method)
     space = dict(given.get(spec.method, {}))
     if spec.method not in given and method.takes_steps():
         options = {f"TRAINER.{spec.method.upper()}.{name}": option.tune for name, option in method.options.items()}
-        ranges = {key: (own[key] * low, own[key] * high) for key, (low, high) in COMMON.items()} | options
-        space = {key: Range(*ends) for key, ends in ranges.items() if ends}
+        ranges = {key: (own[key] * low, own[key] * high) for key, (low, high) in COMMON.items()}
+        ranges["OPTIM.MAX_EPOCH"] = max(1, ranges["OPTIM.MAX_EPOCH"][0]), ranges["OPTIM.MAX_EPOCH"][1]
+        space = {key: Range(*ends) for key, ends in (ranges | options).items() if ends}
     for key, values in space.items():
         if isinstance(values, Range):
-            kind = (lambda value: max(1, round(value))) if isinstance(own.get(key), int) else float
+            kind = round if isinstance(own.get(key), int) else float
             space[key] = Range(kind(values.low), kind(values.high))
     for place in range(max((len(values.ends) for values in space.values()), default=0)):
         ends = [(key, values.ends[place % len(values.ends)]) for key, values in space.items()]
@@ -267,10 +273,8 @@ def read_space(path: str) -> dict[str, Space]:
     """
     content = read_yaml(Path(path), "search space") if path else {}
     spaces: dict[str, Space] = {}
-    for word, keys in (content if isinstance(content, dict) else {"": content}).items():
-        wrong = mismatch(keys, dict.fromkeys(keys, SHAPE)) if isinstance(keys, dict) and keys else "it has no keys"
-        wrong = wrong or next((f"its {key} has no values" for key, values in keys.items() if not values), "")
-        if wrong:
+    for word, keys in (content if isinstance(content, dict) else {"the file": content}).items():
+        if wrong := _fault(keys):
             raise UserError(
                 f"{path} is no search space ({word}: {wrong}): it has, for each method, keys with a range such as "
                 "OPTIM.LR: {from: 0.001, to: 0.1} or a list of values such as N_CTX: [4, 16]."
@@ -278,12 +282,25 @@ def read_space(path: str) -> dict[str, Space]:
         method = named(str(word))
         method_class(method)  # raises UserError if there is none
         spaces[method] = {
-            key if "." in key else f"TRAINER.{method.upper()}.{key}": Choice(tuple(values))
-            if isinstance(values, list)
-            else Range(values["from"], values["to"])
+            (key if "." in key else f"TRAINER.{method.upper()}.{key}"): (
+                Choice(tuple(values)) if isinstance(values, list) else Range(float(values["from"]), float(values["to"]))
+            )
             for key, values in keys.items()
         }
     return spaces
+
+
+def _fault(keys: object) -> str:
+    """What is wrong with a method's keys in a file; "" if nothing is."""
+    if not isinstance(keys, dict) or not keys:
+        return "it has no keys"
+    shapes = {key: [(float, str, bool)] if isinstance(of, list) else RANGE for key, of in keys.items()}
+    if wrong := mismatch(keys, shapes):
+        return wrong
+    empty = [
+        key for key, of in keys.items() if not of or (isinstance(of, dict) and float(of["from"]) > float(of["to"]))
+    ]
+    return f"its {empty[0]} has no values" if empty else ""
 
 
 def space_text(planned: Sequence[Search]) -> str:
@@ -302,5 +319,6 @@ def space_text(planned: Sequence[Search]) -> str:
 def _own_settings(spec: RunSpec) -> dict[str, Any]:
     """The content of a method's configuration file, its options under the method's own name."""
     content = dict(read_config(config_path(spec.method_file))) if spec.method_file else {}
-    options = reduce(merged, (content.pop("TRAINER", None) or {}).values(), {})
+    sections = content.pop("TRAINER", None) or {}
+    options: dict[str, Any] = reduce(merged, sections.values(), {})
     return merged(content, {"TRAINER": {spec.method.upper(): options}}) if options else content

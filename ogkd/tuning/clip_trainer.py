@@ -120,8 +120,9 @@ class ClipTrainer(TrainerX):
         with self.phases("build method"):
             self.method = method(self.options, self.clip_model, self.classnames, self.sentences, cache)
         self.task = Task(
-            cfg, self.dm, self.clip_model, cache, self.phases, lambda: self.epoch, self.section(), method.projected
-        )
+            cfg, self.dm, self.method.image_model, cache, self.phases, lambda: self.epoch, self.section(),
+            method.projected,
+        )  # fmt: skip
         reached = method.frozen_images and method.shares_crops and method.views == 1
         if cfg.FEATURES.CROPS and not reached and cfg.get("SETTINGS") != "fast":  # which is for any method
             print(f"Note: FEATURES.CROPS has no effect on {method.title or method.__name__}, which does not use them.")
@@ -145,6 +146,10 @@ class ClipTrainer(TrainerX):
             self.test()
 
     def before_train(self) -> None:
+        if self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST:
+            self.task.require_validation("the best epoch", "add TEST.FINAL_MODEL last_step")
+        if self._stops_early:
+            self.task.require_validation("when to stop", "give the data set some")
         self.learned_from = self.method.fingerprints(self.options, dataset_name(self.cfg))
         self.method.prepare(self.task)
         if not self.fits:
@@ -176,7 +181,7 @@ class ClipTrainer(TrainerX):
         return (views if self.method.views > 1 else views[0]), label
 
     def _encoded(self, views: list[Tensor]) -> list[ImageFeatures]:
-        out = encode_images(self.clip_model, torch.cat(views), self.method.uses_patches)
+        out = encode_images(self.method.image_model, torch.cat(views), self.method.uses_patches)
         patches = [None] * len(views) if out.patch_tokens is None else out.patch_tokens.chunk(len(views))
         return [ImageFeatures(*both) for both in zip(out.global_token.chunk(len(views)), patches, strict=True)]
 
@@ -202,7 +207,6 @@ class ClipTrainer(TrainerX):
 
     def after_epoch(self) -> None:
         if self._stops_early:
-            self.task.require_validation("when to stop", "give the data set some")
             self._accuracies.append(self.test("val"))
             if self.method.stops(self._accuracies):
                 self.max_epoch = self.epoch + 1
@@ -280,9 +284,11 @@ class ClipTrainer(TrainerX):
         return super()._checkpoint_meta() | mine
 
     def _own_progress(self) -> dict:
-        return {"accuracies": self._accuracies, "sum": self._sum} if self._accuracies or self._sum[0] else {}
+        progress = {"accuracies": self._accuracies, "sum": self._sum} if self._accuracies or self._sum[0] else {}
+        return progress | ({"chosen": self.task.chosen} if self.task.chosen else {})
 
     def _resume_own_progress(self, state: Mapping[str, Any]) -> None:
+        self.task.chosen += state.get("chosen", ())
         self._accuracies, self._sum = list(state.get("accuracies", ())), tuple(state.get("sum", (0.0, {})))
 
     def _trained(self, name: str) -> set[str]:

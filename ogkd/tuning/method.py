@@ -91,6 +91,12 @@ class Method(nn.Module):
         return self._frozen[0]
 
     @property
+    def image_model(self) -> FrozenCLIP:
+        """The model that encodes the images. With `frozen_images` it may be a view of `clip_model` whose image tower
+        works in another, fixed way, if its `image_change` says in which."""
+        return self.clip_model
+
+    @property
     def device(self) -> torch.device:
         return self.clip_model.device
 
@@ -188,7 +194,7 @@ class Method(nn.Module):
     def encode(self, images: Tensor, patches: bool = False) -> ImageFeatures:
         """Tokens of images (B, 3, H, W) as `classifier` and `patch_classifier` take them, normalised by default. A
         method with `frozen_images` leaves this as it is."""
-        return encode_images(self.clip_model, images, patches, self.projected)
+        return encode_images(self.image_model, images, patches, self.projected)
 
     def classifier(self) -> Callable[[Tensor], Tensor]:
         """A function from global tokens of `encode` (B, D) to logits (B, C)."""

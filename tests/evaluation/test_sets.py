@@ -37,17 +37,17 @@ def of_patients(patients: int, each: int, seed: int, classes: int = 3) -> Predic
 
 
 # Thresholds of 103 validation images and the number of classes in the sets of 500 test images, by MAPIE 1.6.0 (LAC),
-# crepes 0.9.1 (LAC, also per class) and TorchCP 1.2.1 (all three, not randomised).
+# crepes 0.9.1 (LAC, also per class) and TorchCP 1.2.1 (all three, not randomised, with the likeliest class).
 @pytest.mark.parametrize(
     ("score", "coverage", "threshold", "members"),
     [
         ("LAC", 0.8, 0.803278373438, 779),
         ("LAC", 0.9, 0.887497953656, 1032),
         ("LAC", 0.95, 0.960986938901, 1399),
-        ("APS", 0.8, 0.946730344167, 882),
-        ("APS", 0.9, 0.992336713209, 1323),
-        ("RAPS", 0.8, 0.946730344167, 877),
-        ("RAPS", 0.9, 0.992336713209, 1286),
+        ("APS", 0.8, 0.946730344167, 925),
+        ("APS", 0.9, 0.992336713209, 1326),
+        ("RAPS", 0.8, 0.946730344167, 920),
+        ("RAPS", 0.9, 0.992336713209, 1289),
         ("RAPS", 0.95, 1.003, 2000),
     ],
 )
@@ -86,7 +86,8 @@ def test_a_class_is_in_the_set_if_too_few_images_of_the_validation_fit_worse(see
             same = [i for i in range(number) if not per_class or validation.labels[i] == label]
             own = badness(chances, label)
             worse = sum(badness(validation.probabilities[i], validation.labels[i]) >= own - 1e-11 for i in same)
-            assert of_rule[row, label] == ((worse + 1) / (len(same) + 1) > 1 - level + 1e-12)
+            always = score != "LAC" and label == chances.argmax()
+            assert of_rule[row, label] == (always or (worse + 1) / (len(same) + 1) > 1 - level + 1e-12)
 
 
 @pytest.mark.parametrize("per_class", [False, True])

@@ -12,8 +12,10 @@ import numpy as np
 from ogkd.classes import Geometry, costs
 from ogkd.evaluation.metrics import confusion_matrix
 from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.subgroups import group_sets
 from ogkd.evaluation.tested import sample
 from ogkd.reports.cells import Cell, Text
+from ogkd.reports.groups import set_table
 from ogkd.reports.page.clinical import Clinical, clinical
 from ogkd.reports.page.evidence import MOST, Evaluation, choose
 from ogkd.reports.page.figures import Drawing, matrix, reliability_diagram, risk_coverage_curves
@@ -52,6 +54,7 @@ class Detail:
     best: str
     metrics: Table
     clinical: Clinical
+    groups: list[tuple[Table, list[str]]]
     severity: Table | None
     confusions: Table
     mistakes: list[Mistake]
@@ -192,6 +195,7 @@ def _detail(
         best.name,
         metrics_table([test for test in tests if test.metrics]),
         clinical(anchor, best, draws),
+        [(set_table(of), of.remarks()) for of in group_sets(best.predictions, draws=draws)],
         _severity(shown, draws) if best.geometry else None,
         _confusions(best),
         mistakes,
