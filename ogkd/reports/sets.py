@@ -20,8 +20,9 @@ from ogkd.evaluation.sets import LAC, Covered, SetRule, choose, measured, shares
 from ogkd.evaluation.statistics import LEVEL, Interval
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import AnyCell, Cell, cell
+from ogkd.reports.footnotes import footnotes
 from ogkd.reports.render import Row, Table
-from ogkd.reports.tables import DISPERSION, INTERVALS, footnotes, of_kinds
+from ogkd.reports.tables import DISPERSION, INTERVALS, of_kinds
 from ogkd.reports.variants import column_of, variants
 
 HEADERS = ["method", "coverage, %", "classes per set", "empty, %", "lowest of a class, %", "gap of classes, points"]
@@ -86,8 +87,8 @@ class _Part:
             except (UserError, FileNotFoundError) as error:
                 reasons[f"{name}: {str(error).rstrip('.')}."] = None
         self.runs += finished
-        self.remarks |= dict.fromkeys(footnotes(name, self.title, runs)) | dict.fromkeys(list(reasons)[:1])
-        row = Row(name, [], method, variant)
+        self.remarks |= dict.fromkeys(list(reasons)[:1])
+        row = Row(name, [], method, variant, {self.title: list(runs)})
         if self.intervals and of_seeds:
             self.rows.append((row, [measured(*zip(*of_seeds, strict=True))]))
         else:
@@ -143,7 +144,8 @@ class _Part:
         )
         second.caption = f"How many sets of each class's test images contain it, in %{spread}."
         first.sample = tested_on({self.title: self.runs})
-        first.footnotes = [*self.remarks, *meaningless(self.runs)]
+        of_runs = footnotes([(row.name, self.title, row.runs[self.title]) for row, _ in self.rows])
+        first.footnotes = [*of_runs, *self.remarks, *meaningless(self.runs)]
         return [first, second] if any(seeds for _, seeds in self.rows) else [first]
 
     def _share(self, of_seeds: Sequence[Estimate | None]) -> AnyCell:
