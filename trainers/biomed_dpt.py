@@ -97,13 +97,14 @@ class BiomedDPT(PromptMethod):
     def build(self) -> None:
         options, model = self.options, self.clip_model
         self.prompt_learner = ModalityPromptLearner.of(model, self.classnames, options, ending=options.ENDING)
-        self.view = ZeroTokens(model, options.ZERO_TOKENS, options.REPLACE) if options.ZERO_TOKENS else model
+        self._view = ZeroTokens(model, options.ZERO_TOKENS, options.REPLACE) if options.ZERO_TOKENS else None
 
     @property
     def image_model(self) -> FrozenCLIP:
-        return cast(FrozenCLIP, self.view)
+        return cast(FrozenCLIP, self._view or self.clip_model)
 
     def prepare(self, task: Task) -> None:
+        super().prepare(task)
         self.prototypes = task.teacher(self).prototypes
 
     def terms(self, features: ImageFeatures, label: Tensor, text: Tensor, logits: Tensor) -> dict[str, Tensor]:

@@ -292,7 +292,7 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
     overs = dict.fromkeys(re.findall(rf"{INTERVALS} over ([\w ]+)", " ".join(table.caption for table in tables)))
     spread = f" with 95 % intervals over their {' or '.join(overs)}" if overs else ""
     result.caption = (
-        f"{what}, means over {counted(len(names), 'data set')} ({', '.join(names)}){spread}.{of_draw(of_rows)}"
+        f"{what}, means over {counted(len(datasets), 'data set')} ({', '.join(datasets)}){spread}.{of_draw(of_rows)}"
     )
     of_hm = "HM" in chosen
     if of_hm:
