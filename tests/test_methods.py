@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 METHODS = benchmark_methods()
 PROMPT_METHODS = ["CoOp", "CoCoOp", "KgCoOp", "ProGrad", "MaPLe", "BiomedCoOp", "OGKD"]
 HEADLESS = [
-    "CLIPAdapter", "TipAdapter", "TipAdapterF", "LinearProbe", "LPPlusPlus",
+    "CLIPAdapter", "TipAdapter", "TipAdapterF", "ResNet18", "LinearProbe", "LPPlusPlus",
     "GDA", "ZSLP", "CLAP", "SSText", "SSTextPlus",
 ]  # fmt: skip
 AT_ONCE = [
