@@ -7,7 +7,6 @@ distilled from them on the global image token (GAD) and on the patches most atte
 from __future__ import annotations
 
 import hashlib
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -123,19 +122,19 @@ class OGKD(PromptMethod):
 
     def terms(self, features: ImageFeatures, label: Tensor, text: Tensor, logits: Tensor) -> dict[str, Tensor]:
         options, scale = self.options, self.scale
-        image, patches = features.global_token, cast(Tensor, features.patch_tokens)
-
+        image, patches = features.global_token, features.patch_tokens
         selected = self.teacher.selected_prototypes(image, scale, options.TAU)
         teacher = scale * image @ selected.t()
+        diffusion = (self.graph, options.GAMMA, options.SMOOTHING)
+        terms = {
+            "ce": self.cross_entropy(logits, label),
+            "sccm": options.LAMBDA_SCCM * F.mse_loss(text, self.prototypes),
+            "gad": options.LAMBDA_GAD * gad_loss(logits, teacher, *diffusion),
+        }
+        if patches is None:  # the model has none in the space of texts, of which the run warns
+            return terms
         patch_teacher = scale * patches @ selected.t()
         chosen = attentive_patches(patch_teacher, label, options.TOP_K_RATIO)[..., None]
         patch_teacher = patch_teacher.gather(1, chosen.expand(-1, -1, patch_teacher.shape[-1]))
         patch_logits = scale * patches.gather(1, chosen.expand(-1, -1, patches.shape[-1])) @ text.t()
-
-        diffusion = (self.graph, options.GAMMA, options.SMOOTHING)
-        return {
-            "ce": self.cross_entropy(logits, label),
-            "sccm": options.LAMBDA_SCCM * F.mse_loss(text, self.prototypes),
-            "gad": options.LAMBDA_GAD * gad_loss(logits, teacher, *diffusion),
-            "lgd": options.LAMBDA_LGD * lgd_loss(patch_logits, patch_teacher, label, *diffusion),
-        }
+        return terms | {"lgd": options.LAMBDA_LGD * lgd_loss(patch_logits, patch_teacher, label, *diffusion)}

@@ -125,8 +125,13 @@ def read_json(path: Path, shape: Mapping = _TRANSFORMERS) -> dict:
 
 def is_transformers_clip(folder: Path) -> bool:
     """Whether the folder's config.json describes a transformers CLIPModel or SiglipModel."""
+    return model_type(folder) in _PROCESSOR_KINDS
+
+
+def model_type(folder: Path) -> str:
+    """The model_type of a folder's config.json in transformers' format; "" if it has none."""
     path = folder / TRANSFORMERS_CONFIG
-    return path.is_file() and read_json(path).get("model_type") in _PROCESSOR_KINDS
+    return str(read_json(path).get("model_type") or "") if path.is_file() else ""
 
 
 def open_clip_config(folder: Path) -> dict:

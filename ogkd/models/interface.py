@@ -103,8 +103,13 @@ class FrozenCLIP(nn.Module):
 
     @property
     def vision_layers(self) -> int:
-        """Number of layers that take prompts; 0 for a ResNet."""
+        """Number of layers that take prompts; 0 for a tower that is not a ViT."""
         return len(self.image_tower.blocks)
+
+    @property
+    def has_patches(self) -> bool:
+        """Whether the image tower gives patch tokens in the space of texts; without, `patches` are None."""
+        return getattr(self.image_tower, "has_patches", True)
 
     @property
     def image_projection(self) -> nn.Module:
@@ -140,7 +145,7 @@ class FrozenCLIP(nn.Module):
         if prompts is not None:
             if self.vision_layers == 0:
                 raise ModelError(
-                    f"{self.name}'s image tower is a ResNet, which has no deep prompts: choose a model with a ViT."
+                    f"{self.name}'s image tower is not a ViT, so it takes no deep prompts: choose a model with a ViT."
                 )
             self._check_deep(prompts, self.vision_width, self.vision_layers, "image")
         return self.image_tower(images, patches, prompts, projected)

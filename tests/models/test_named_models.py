@@ -114,10 +114,9 @@ def test_a_model_that_is_not_on_the_hub_or_cannot_be_used_says_so(capsys, name, 
 
 
 @pytest.mark.parametrize("name", ["PLIP", "UniMed-CLIP-B-16", "PathGen-CLIP"])
-def test_an_exported_folder_knows_its_model_and_revision(hub, tmp_path, capsys, monkeypatch, name):
+def test_an_exported_folder_knows_its_model_and_revision(hub, tmp_path, capsys, name):
     facts, plain = named_models()[name], tmp_path / "plain"
     serve(hub, facts, tmp_path / "tiny")
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
     status, _, err = run(capsys, "weights", name, "--endpoint", hub.url, "--export", str(plain))
     assert status == 0, err
     assert sources.facts_of(plain) == facts == sources.facts_of(f"hf-hub:{facts.repository}")

@@ -109,6 +109,19 @@ def native_clip(folder: Path, resnet: bool = False, seed: int = 0) -> open_clip.
     return model
 
 
+def convnext_clip(folder: Path) -> open_clip.CustomTextCLIP:
+    """Write a folder in open_clip's format whose image tower is a network of timm without tokens; return the model."""
+    vision = {"timm_model_name": "test_convnext", "timm_pool": "", "timm_proj": "linear", "image_size": 64}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+    cfg = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}
+    torch.manual_seed(0)
+    model = open_clip.CustomTextCLIP(**cfg).eval()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": cfg, "preprocess_cfg": PREPROCESS}))
+    torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
+    return model
+
+
 def checkpoint(file: Path, family: str) -> nn.Module:
     """Write weights as a training of a family of ogkd.models.checkpoints leaves them; return open_clip's model, whose
     names they get when they are converted."""
