@@ -38,10 +38,15 @@ def model_key(model: FrozenCLIP) -> dict[str, object]:
     } | ({} if precision == "fp32" else {"precision": precision})
 
 
+def image_model_key(model: FrozenCLIP) -> dict[str, object]:
+    """The key of a model as what encodes images: also what a view of it changes in the image tower."""
+    return model_key(model) | ({"change": model.image_change} if model.image_change else {})
+
+
 def image_key(model: FrozenCLIP, loader: DataLoader, content: str, projected: bool = True) -> dict[str, object]:
     """The key of a loader's image features, without their kind; `content` is `content_digest` of the loader."""
     return (
-        model_key(model)
+        image_model_key(model)
         | {
             "images": content,
             "reading": READING,
