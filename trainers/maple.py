@@ -18,12 +18,8 @@ class CoupledPromptLearner(PromptLearner):
 
     def __init__(self, model: FrozenCLIP, *args, depth: int, **kwargs) -> None:
         super().__init__(model, *args, **kwargs)
+        model.require_layers()
         most = min(model.text_layers, model.vision_layers)
-        if not most:
-            raise UserError(
-                f"The image tower of {model.name} is not a ViT, so it has no layers for prompts: choose another model, "
-                "such as BiomedCLIP, or another method."
-            )
         if not 1 <= depth <= most:
             raise UserError(f"The option DEPTH is {depth}, but with {model.name} it must be between 1 and {most}.")
         self.deep = random_vectors(depth - 1, self.n_ctx, model.context_width)

@@ -198,6 +198,7 @@ class _Format(NamedTuple):
 _FORMATS = (
     _Format("open_clip_models", lambda folder: (folder / OPEN_CLIP_CONFIG).is_file(), configurations.open_clip_spec),
     _Format("pmc_clip_models", lambda folder: (folder / PMC_WEIGHTS).is_file(), configurations.pmc_spec),
+    _Format("keep_models", lambda folder: configurations.model_type(folder) == "keep", configurations.keep_spec),
     _Format("transformers_models", configurations.is_transformers_clip, configurations.transformers_spec),
 )
 

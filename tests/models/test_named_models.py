@@ -29,6 +29,7 @@ FORMATS = {
     "openai": tiny_models.native_clip,
     "transformers": tiny_models.transformers_clip,
     "pmc_clip": tiny_models.pmc_clip,
+    "keep": tiny_models.keep,
 }
 
 

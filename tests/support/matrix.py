@@ -41,6 +41,7 @@ KINDS: dict[str, Callable[[Path], object]] = {
     "CLIP (ViT)": tiny_models.native_clip,
     "CLIP (ResNet)": lambda folder: tiny_models.native_clip(folder, resnet=True),
     "PMC-CLIP (ResNet, BERT)": tiny_models.pmc_clip,
+    "KEEP (timm's ViT, BERT's pooler)": tiny_models.keep,
     "CLIP of transformers": tiny_models.transformers_clip,
     "SigLIP of open_clip": tiny_models.open_clip_siglip,
     "SigLIP of transformers": tiny_models.transformers_siglip,
