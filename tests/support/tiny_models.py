@@ -139,13 +139,13 @@ def keep(folder: Path) -> KEEPReference:
     return model
 
 
-def convnext_clip(folder: Path) -> open_clip.CustomTextCLIP:
+def convnext_clip(folder: Path) -> open_clip.CLIP:
     """Write a folder in open_clip's format whose image tower is a network of timm without tokens; return the model."""
     vision = {"timm_model_name": "test_convnext", "timm_pool": "", "timm_proj": "linear", "image_size": 64}
     text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
     cfg = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}
     torch.manual_seed(0)
-    model = open_clip.CustomTextCLIP(**cfg).eval()
+    model = open_clip.CLIP(**cfg).eval()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": cfg, "preprocess_cfg": PREPROCESS}))
     torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
