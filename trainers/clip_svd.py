@@ -21,7 +21,6 @@ class CLIPSVD(TowerMethod):
 
     def make_edits(self) -> Edits:
         model, first = self.clip_model, self.options.FIRST_LAYER
-        model.require_layers()
         layers = min(model.vision_layers, model.text_layers)
         if first >= layers:
             raise UserError(f"The option FIRST_LAYER is {first}, but with {model.name} it is at most {layers - 1}.")

@@ -141,7 +141,9 @@ def test_converted_weights_have_the_features_of_the_model_that_wrote_them(tmp_pa
     plain = tiny_models.checkpoint(tmp_path / "weights.pt", family)
     (tmp_path / "tokenizer").mkdir()
     write_tokenizer(tmp_path / "tokenizer", 1024, 77)
-    model = models.load(converted(tmp_path, family, "--tokenizer", str(tmp_path / "tokenizer")))
+    folder = converted(tmp_path, family, "--tokenizer", str(tmp_path / "tokenizer"))
+    assert sources.facts_of(folder).name.startswith(family)
+    model = models.load(folder)
     images, tokens = torch.randn(2, 3, 32, 32), model.tokenize(["a cyst", "the brain in an axial scan"])
     ids = torch.zeros(2, 77, dtype=torch.long)
     ids[:, : tokens.ids.shape[1]] = tokens.ids

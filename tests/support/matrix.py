@@ -53,8 +53,12 @@ def cell(method: str, backbone: Path, cache: Path) -> str:
     """RUNS, NO_PATCHES, or why the method cannot be used with the model."""
     noise = np.random.default_rng(0)
     images = [Image.fromarray(noise.integers(0, 256, (40, 32, 3), dtype=np.uint8)) for _ in range(8)]
-    teacher = {"prompts": PROMPTS} if "PROMPTS" in method_class(method).options else {}
-    pairs = {"OPTIM.MAX_EPOCH": 1, "FEATURES.CACHE_DIR": str(cache), "DATALOADER.NUM_WORKERS": 0}
+    options = method_class(method).options
+    teacher = {"prompts": PROMPTS} if "PROMPTS" in options else {}
+    pairs: dict[str, object] = {"OPTIM.MAX_EPOCH": 1, "FEATURES.CACHE_DIR": str(cache), "DATALOADER.NUM_WORKERS": 0}
+    pairs |= (
+        {"ctx_init": ""} if "CTX_INIT" in options else {}
+    )  # of which the tiny tokenizers make other numbers of tokens
     try:
         classifier = PromptClassifier(method, str(backbone), shots=2, **teacher, **pairs).fit(images, [*PROMPTS] * 4)
     except UserError as error:
