@@ -60,8 +60,8 @@ def data_notes(trainer: TrainerBase) -> list[str]:
 def model_warnings(trainer: TrainerBase) -> list[str]:
     """Reasons to doubt results with a trainer's frozen model, phrases without a full stop: it saw the images before, or
     lacks what the method needs."""
-    cfg, phrases = trainer.cfg, []
-    if facts := facts_of(cfg.MODEL.BACKBONE.NAME):
+    cfg, phrases = getattr(trainer, "cfg", None), []  # a trainer may keep its configuration elsewhere
+    if cfg is not None and (facts := facts_of(cfg.MODEL.BACKBONE.NAME)):
         for dataset in dict.fromkeys((cfg.DATASET.NAME, cfg.DATASET.TEST_ON)):
             status, why = facts.exposure(dataset)
             if status == SEEN:
