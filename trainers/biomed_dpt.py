@@ -42,7 +42,7 @@ class ZeroTokens:
     def __init__(self, model: FrozenCLIP, count: int, replace: bool) -> None:
         if not model.vision_layers:
             raise UserError(
-                f"The image tower of {model.name} is a ResNet, which takes no zero tokens: add "
+                f"The image tower of {model.name} is not a ViT, so it takes no zero tokens: add "
                 f"TRAINER.BIOMEDDPT.ZERO_TOKENS 0, or choose a model with a ViT."
             )
         self._model = model

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ogkd.core import UserError
 from ogkd.features.encode import encode_images
 from ogkd.models import FrozenCLIP, ImageFeatures
 from ogkd.tuning.options import Option, Options
@@ -48,11 +47,7 @@ class DeepPromptMethod(PromptMethod):
     prompt_learner: Any
 
     def build(self) -> None:
-        model = self.clip_model
-        if not model.vision_layers:
-            raise UserError(
-                f"The image tower of {model.name} is a ResNet, which takes no prompts: choose a model with a ViT."
-            )
+        self.clip_model.require_layers()
         self.mixed = self.options.PREC == "amp" and self.device.type == "cuda"
         self.prompt_learner = self.make_learner()
 
