@@ -20,13 +20,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = p.parse_intermixed_args(argv)
     from ogkd.evaluation.metrics import find
+
+    find(args.metric)
+    dataset, places = locate(args.dataset, many.places_of(args))
+    many.import_ahead(args, places, dataset)
     from ogkd.reports.page import write
     from ogkd.reports.tables import TABLES
     from ogkd.runs.plan import plan, report_folders, runs_of
     from ogkd.runs.registry import benchmark_methods
 
-    find(args.metric)
-    dataset, places = locate(args.dataset, many.places_of(args))
     methods = args.methods or benchmark_methods()
     started = time.perf_counter()
     jobs = {

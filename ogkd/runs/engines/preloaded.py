@@ -1,0 +1,17 @@
+"""Imports what every run needs, for a process from which others are forked."""
+
+import gc
+import importlib
+
+from ogkd.core.garbage import no_collection
+
+with no_collection():
+    for _module in (
+        "ogkd.runs.execute",
+        "ogkd.trainers",
+        "open_clip",
+        "transformers.models.bert.modeling_bert",
+        "sklearn.metrics",
+    ):
+        importlib.import_module(_module)
+gc.freeze()  # keeps collections in the forked processes from copying the memory that they share
