@@ -2,6 +2,7 @@
 """Seconds per step, seconds of setup and peak memory of an OGKD run against a plain reference, in one process.
 
     python -m benchmarks.step [--weights FOLDER] [--classes 2 8] [--threads N]
+    python -m benchmarks.step --methods CoOp CLIPLoRA CLIPSVD      # these methods' steps of as many images
 
 Both use the same full-size weights in BiomedCLIP's format (random, unless a folder is given), the same crops, the same
 order and the same formulas, for 8 steps with batch size 4; their losses and contexts must agree to 1e-5. The run is
@@ -55,10 +56,13 @@ def write_images(root: Path, name: str, classnames: list[str], shots: int) -> No
     write_json(split, str(root / name / f"split_{name}.json"))
 
 
-def configuration(root: Path, weights: Path, dataset: str, subsample: str, shots: int, output: Path):
+def configuration(
+    root: Path, weights: Path, dataset: str, subsample: str, shots: int, output: Path, method: str = "OGKD"
+):
     protocol = "base2new" if subsample == "base" else "few_shot"
+    own = ("TRAINER.OGKD.PROMPTS", "templates", "TRAINER.OGKD.TEXT_DROPOUT", "0.0") if method == "OGKD" else ()
     spec = RunSpec(
-        method="OGKD",
+        method=method,
         folder=str(output),
         dataset=dataset,
         shots=shots,
@@ -66,11 +70,10 @@ def configuration(root: Path, weights: Path, dataset: str, subsample: str, shots
         seed=1,
         backbone=str(weights),
         data=str(root),
-        method_file=method_config("OGKD", protocol, dataset),
+        method_file=method_config(method, protocol, dataset),
         pairs=(
             *("FEATURES.CACHE_DIR", "", "OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"),
-            *("TEST.NO_TEST", "True", "TRAINER.OGKD.PROMPTS", "templates"),
-            *("TRAINER.OGKD.TEXT_DROPOUT", "0.0"),
+            *("TEST.NO_TEST", "True", "DATALOADER.TRAIN_X.BATCH_SIZE", str(BATCH), *own),
         ),
     )
     return build_config(spec)
@@ -110,7 +113,7 @@ def run_path(cfg) -> dict:
         "setup": setup,
         "step": seconds,
         "losses": steps.losses,
-        "ctx": trainer.method.prompt_learner.ctx.detach().clone(),
+        "learned": next(trainer.method.parameters()).detach().clone(),
         "peak": peak_memory_bytes(),
         "checkpoint": size,
         "trainer": trainer,
@@ -155,7 +158,7 @@ def measure(classes: int, weights: Path, folder: Path) -> bool:
     plain = reference_path(cfg, trainer, weights, sentences)
 
     losses = largest_difference(mine["losses"], plain["losses"])
-    ctx = largest_difference(mine["ctx"], plain["ctx"])
+    ctx = largest_difference(mine["learned"], plain["ctx"])
     rows = [
         ["seconds per step", mine["step"], plain["step"], plain["step"] / mine["step"], f">= {TARGETS[classes]}"],
         ["seconds of setup", mine["setup"], plain["setup"], plain["setup"] / mine["setup"], f">= {SETUP_TARGET}"],
@@ -176,16 +179,37 @@ def measure(classes: int, weights: Path, folder: Path) -> bool:
     )
 
 
+def compare(methods: list[str], weights: Path, folder: Path) -> None:
+    """Print what a step of each method costs, as a multiple of the first one's."""
+    dataset, subsample, shots = CASES[2]
+    facts = next(facts for facts in load().datasets.values() if facts.config == dataset)
+    write_images(folder / "data", facts.name, list(facts.classes), shots)
+    rows: list[list] = []
+    for method in methods:
+        one = run_path(configuration(folder / "data", weights, dataset, subsample, shots, folder / method, method))
+        count = sum(value.numel() for value in one["trainer"].method.parameters())
+        times = one["step"] / (rows[0][1] if rows else one["step"])
+        rows.append([method, one["step"], times, one["setup"], count, one["checkpoint"] / 1e3])
+    print(f"\n{facts.name}, 2 classes, {STEPS} steps of batch {BATCH}, {torch.get_num_threads()} threads")
+    headers = ["method", "seconds per step", f"times {methods[0]}'s", "seconds of setup", "weights", "checkpoint, KB"]
+    print(tabulate(rows, headers, floatfmt=".3g", intfmt=","))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--weights", type=Path, help="folder in BiomedCLIP's format (default: full-size random weights)"
     )
     parser.add_argument("--classes", type=int, nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--methods", nargs="+", help="compare the steps of these methods instead")
     parser.add_argument("--threads", type=int, default=0, help="0: PyTorch's default")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
+    if args.methods:
+        with tempfile.TemporaryDirectory(prefix="ogkd-benchmark-") as made:
+            compare(args.methods, args.weights or make_weights(Path(made) / "weights"), Path(made))
+        return 0
     if len(args.classes) > 1:  # one process per case, so that peak memory is measured separately
         with tempfile.TemporaryDirectory(prefix="ogkd-benchmark-") as made:
             weights = args.weights or make_weights(Path(made) / "weights")

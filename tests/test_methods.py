@@ -10,7 +10,11 @@ from tests.support.check_method import CHECKS, SmallRuns
 pytestmark = pytest.mark.slow
 
 METHODS = benchmark_methods()
-PROMPT_METHODS = ["CoOp", "CoCoOp", "KgCoOp", "ProGrad", "MaPLe", "BiomedCoOp", "OGKD"]
+PROMPT_METHODS = [
+    "CoOp", "CoCoOp", "KgCoOp", "ProGrad", "TCP",
+    "MaPLe", "VPT", "IVLP", "PromptSRC",
+    "BiomedCoOp", "BiomedDPT", "OGKD",
+]  # fmt: skip
 HEADLESS = [
     "CLIPAdapter", "TipAdapter", "TipAdapterF", "LinearProbe", "LPPlusPlus",
     "GDA", "ZSLP", "CLAP", "SSText", "SSTextPlus",
@@ -22,7 +26,7 @@ AT_ONCE = [
     "SSText",
     "SSTextPlus",
 ]  # whose run is one epoch, so there is no second one to be killed in
-PUBLISHED = ["ZeroShot", "ZeroShotEnsemble", *HEADLESS, "ProLIP", *PROMPT_METHODS]
+PUBLISHED = ["ZeroShot", "ZeroShotEnsemble", *HEADLESS, "ProLIP", "CLIPLoRA", "CLIPSVD", *PROMPT_METHODS]
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ class KgCoOp(PromptMethod):
 
     options = PromptMethod.options | Options(
         TEMPLATE=Option(TEMPLATE, "the hand-written prompt"),
-        W=Option(8.0, "weight of the knowledge-guided term", least=0),
+        W=Option(8.0, "weight of the knowledge-guided term", least=0, tune=(0.5, 16.0)),
     )
 
     def prepare(self, task: Task) -> None:

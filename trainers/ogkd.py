@@ -89,12 +89,16 @@ class OGKD(PromptMethod):
             check=lambda kind: kind == TEXT or find_graph(kind),
         ),
         ALPHA=Option(1.0, "sharpness of the class graph", least=0),
-        TAU=Option(1.5, "leave out prompts further than this many standard deviations from the rest", above=0),
-        LAMBDA_SCCM=Option(0.5, "weight of the consistency with the mean prototypes", least=0),
-        LAMBDA_GAD=Option(1.0, "weight of the global distillation", least=0),
-        LAMBDA_LGD=Option(0.1, "weight of the distillation on patches", least=0),
-        GAMMA=Option(0.5, "share of the teacher's log-probabilities that is diffused", least=0, most=1),
-        TOP_K_RATIO=Option(0.5, "share of the patches that LGD uses", above=0, most=1),
+        TAU=Option(
+            1.5, "leave out prompts further than this many standard deviations from the rest", above=0, tune=(1.0, 2.5)
+        ),
+        LAMBDA_SCCM=Option(0.5, "weight of the consistency with the mean prototypes", least=0, tune=(0.25, 20.0)),
+        LAMBDA_GAD=Option(1.0, "weight of the global distillation", least=0, tune=(0.1, 25.0)),
+        LAMBDA_LGD=Option(0.1, "weight of the distillation on patches", least=0, tune=(0.01, 25.0)),
+        GAMMA=Option(
+            0.5, "share of the teacher's log-probabilities that is diffused", least=0, most=1, tune=(0.0, 1.0)
+        ),
+        TOP_K_RATIO=Option(0.5, "share of the patches that LGD uses", above=0, most=1, tune=(0.01, 1.0)),
         SMOOTHING=Option("log", "what is diffused: log-probabilities or probabilities", choices=SMOOTHINGS),
         FOLD_HELD_OUT=Option(False, "fold the held-out classes into the graph"),
     )

@@ -26,8 +26,8 @@ class ProGrad(PromptMethod):
 
     options = PromptMethod.options | Options(
         TEMPLATE=Option(TEMPLATE, "the zero-shot model's prompt"),
-        LAMBDA=Option(1.0, "share of the conflicting component that is removed", least=0),
-        T=Option(1.0, "temperature of the KL", above=0),
+        LAMBDA=Option(1.0, "share of the conflicting component that is removed", least=0, tune=(0.1, 1.0)),
+        T=Option(1.0, "temperature of the KL", above=0, tune=(0.25, 4.0)),
     )
 
     def prepare(self, task: Task) -> None:

@@ -15,7 +15,7 @@ from typing import cast
 
 from ogkd.cli import many
 from ogkd.core import UserError
-from ogkd.runs.protocols import PROTOCOLS, Job, Places, locate, shots_of
+from ogkd.runs.protocols import PROTOCOLS, Job, Places, locate, seeds_of, shots_of
 from ogkd.runs.spec import shots_word
 
 METHOD = "OGKD"
@@ -41,14 +41,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     p.add_argument("--shots", default="16", help="shots of the few-shot protocol (default: 16)")
     p.add_argument(
         "words", nargs="*", metavar="SEED",
-        help="seeds (default: 1 2 3), then KEY VALUE pairs that change the configuration, after -- if options precede",
+        help="seeds, or ranges such as 1-20 (default: 1-3), then KEY VALUE pairs that change the configuration, after "
+        "-- if options precede",
     )  # fmt: skip
     args = p.parse_intermixed_args(argv)
-    seeds = list(takewhile(str.isdecimal, args.words))
+    seeds = list(takewhile(lambda word: word[:1].isdecimal(), args.words))
     pairs = args.words[len(seeds) :]
     dataset, places = locate(args.dataset, many.places_of(args))
     shots = shots_of(args.shots, "--shots")
-    jobs = planned(args.protocol, dataset, [*map(int, seeds or "123")], shots, places, pairs)
+    jobs = planned(args.protocol, dataset, seeds_of(seeds or ["1-3"], "SEED"), shots, places, pairs)
     report = many.execute(chain(*jobs.values()), args, places, [dataset])
     if report is None:
         return

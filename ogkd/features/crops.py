@@ -18,7 +18,7 @@ from ogkd.core.memory import available_bytes
 from ogkd.core.seeds import derived_seed, seeded
 from ogkd.features.cache import FeatureCache
 from ogkd.features.encode import encode_images
-from ogkd.features.keys import image_hash, images_of, model_key
+from ogkd.features.keys import image_hash, image_model_key, images_of
 from ogkd.models import FrozenCLIP, ImageFeatures
 
 
@@ -99,7 +99,7 @@ class CropStore:
 
     def _encoded(self, path: str, content: str, left: int) -> EncodedCrops:
         """An image's crops from the cache, or encoded and then cached; `left` images, this one included, remain."""
-        key = model_key(self.model) | {
+        key = image_model_key(self.model) | {
             "image": content,
             "reading": READING,
             "frame": images_of(self.loader).cfg.INPUT.FRAME,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, cast
 
@@ -58,23 +59,16 @@ def _packed(model: FrozenCLIP) -> FrozenCLIP:
     return other
 
 
-class LowPrecisionCLIP:
+class AutocastCLIP:
     """A frozen model with FrozenCLIP's interface whose towers compute matrix products in bf16; outputs are fp32.
 
-    The weights of linear layers are also kept in bf16, so that no pass converts them; everything else is shared with
-    the fp32 model. Normalisation, softmax and residual sums are in fp32, as in autocast.
+    Normalisation, softmax and residual sums are in fp32, as in autocast.
     """
 
     precision = BF16
 
-    def __init__(self, model: FrozenCLIP, packed: bool = False) -> None:
-        self._model = model.sharing_weights()
-        for layer in self._model.modules():
-            if isinstance(layer, nn.Linear):
-                for name, parameter in list(layer.named_parameters(recurse=False)):
-                    setattr(layer, name, nn.Parameter(parameter.to(torch.bfloat16), requires_grad=False))
-        if packed:
-            self._model.text_tower = PackedBert(self._model.text_tower, torch.bfloat16)
+    def __init__(self, model: FrozenCLIP) -> None:
+        self._model = model
 
     def __getattr__(self, name: str) -> Any:
         if name == "_model":  # not made yet, as while unpickling
@@ -97,6 +91,29 @@ class LowPrecisionCLIP:
         # On texts this short, the backward pass of the CPU's fused attention takes a fifth of a bf16 step.
         with self._autocast(), sdpa_kernel(SDPBackend.MATH) if on_cpu else nullcontext():
             return self._model.encode_text(*args, **kwargs).float()
+
+
+class LowPrecisionCLIP(AutocastCLIP):
+    """An AutocastCLIP that also keeps the weights of linear layers in bf16, so that no pass converts them; everything
+    else is shared with the fp32 model. Its edited copies start from the fp32 weights."""
+
+    def __init__(self, model: FrozenCLIP, packed: bool = False) -> None:
+        super().__init__(model.sharing_weights())
+        for layer in self._model.modules():
+            if isinstance(layer, nn.Linear):
+                for name, parameter in list(layer.named_parameters(recurse=False)):
+                    setattr(layer, name, nn.Parameter(parameter.to(torch.bfloat16), requires_grad=False))
+        if packed:
+            self._model.text_tower = PackedBert(self._model.text_tower, torch.bfloat16)
+        self._full = model.sharing_weights()  # not the model, the key of _views, which it would keep alive
+
+    def linear_layers(self) -> dict[str, tuple[nn.Module, str]]:
+        """As FrozenCLIP.linear_layers."""
+        return self._full.linear_layers()
+
+    def edited(self, edits: Mapping[str, nn.Module]) -> AutocastCLIP:
+        """As FrozenCLIP.edited."""
+        return AutocastCLIP(self._full.edited(edits))
 
 
 _views: weakref.WeakKeyDictionary[FrozenCLIP, dict[tuple[str, bool], object]] = weakref.WeakKeyDictionary()

@@ -16,6 +16,7 @@ from ogkd.core.errors import brief
 from ogkd.models.configurations import ImageSpec
 from ogkd.models.errors import ModelError
 from ogkd.models.hooks import Deep
+from ogkd.models.paths import AddedPath, PackedAttention
 
 
 class ImageFeatures(NamedTuple):
@@ -46,6 +47,7 @@ class FrozenCLIP(nn.Module):
 
     image_tower: Any
     text_tower: Any
+    image_change = ""  # what a view of a model changes in its image tower; features are cached under it
 
     def __init__(
         self,
@@ -105,6 +107,11 @@ class FrozenCLIP(nn.Module):
     def vision_layers(self) -> int:
         """Number of layers that take prompts; 0 for a ResNet."""
         return len(self.image_tower.blocks)
+
+    @property
+    def image_norm(self) -> nn.Module:
+        """The norm that image tokens (..., vision_width) pass through before the first layer, if there is one."""
+        return self.image_tower.first_norm
 
     @property
     def image_projection(self) -> nn.Module:
@@ -249,8 +256,9 @@ class FrozenCLIP(nn.Module):
 
     def edited(self, edits: Mapping[str, nn.Module]) -> FrozenCLIP:
         """A copy that shares this model's weights, except that each matrix named in `edits` (see linear_layers) is what
-        its module computes from the frozen one, as torch.nn.utils.parametrize has it: low-rank terms, other singular
-        values. Train `edits`; this model stays as it is.
+        its module computes from the frozen one, as torch.nn.utils.parametrize has it, such as other singular values.
+        What an AddedPath computes of the layer's input is added to its output instead. Train `edits`; this model stays
+        as it is.
 
         What the copy computes changes while it learns, so it is never cached: its `fingerprint` is empty.
         """
@@ -258,12 +266,24 @@ class FrozenCLIP(nn.Module):
         other.fingerprint = ""
         layers = other.linear_layers()
         for name, edit in edits.items():
-            parametrize.register_parametrization(*layers[name], edit)
+            layer, weight = layers[name]
+            if not isinstance(edit, AddedPath):
+                parametrize.register_parametrization(layer, weight, edit)
+                continue
+            if isinstance(layer, nn.MultiheadAttention):
+                parent, _, child = name.removesuffix(f".{weight}").rpartition(".")
+                packed = PackedAttention(layer)
+                setattr(other.get_submodule(parent), child, packed)
+                layer = packed.in_proj
+            layer.add_module("path", edit)
+            layer.register_forward_hook(_add_path)
         return other
 
     def sharing_weights(self) -> FrozenCLIP:
-        """A copy of the modules with the same tensors."""
-        return copy.deepcopy(self, {id(tensor): tensor for tensor in (*self.parameters(), *self.buffers())})
+        """A copy of the modules with the same tensors and paths."""
+        paths = (module for module in self.modules() if isinstance(module, AddedPath))
+        shared: tuple[Tensor | AddedPath, ...] = (*self.parameters(), *self.buffers(), *paths)
+        return copy.deepcopy(self, {id(part): part for part in shared})
 
     def _check_deep(self, deep: Deep, width: int, layers: int, tower: str) -> int:
         """The largest number of vectors at a layer. Raises ModelError for a layer or shape that the tower lacks."""
@@ -281,3 +301,7 @@ class FrozenCLIP(nn.Module):
                 f"{wrong[0]}."
             )
         return max((shape[-2] for shape in shapes), default=0)
+
+
+def _add_path(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return output + layer.path(inputs[0])  # type: ignore[operator]

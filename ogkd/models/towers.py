@@ -60,6 +60,8 @@ class OpenClipViT(nn.Module):
         super().__init__()
         self.visual, trunk = visual, getattr(visual, "trunk", None)
         self.patch_norm: nn.Module = nn.Identity()
+        norm = getattr(visual, "ln_pre", None) or getattr(trunk, "norm_pre", None)
+        self.first_norm: nn.Module = norm or nn.Identity()
         self.projection: nn.Module
         self.pool = getattr(trunk, "attn_pool", None)
         if getattr(self.pool, "pos_embed", None) is not None:
@@ -135,6 +137,7 @@ class TransformersViT(nn.Module):
     def __init__(self, vision_model: Any, projection: nn.Linear) -> None:
         super().__init__()
         self.vision_model, self.projection = vision_model, projection
+        self.first_norm = vision_model.pre_layrnorm
         self.blocks, self.width = vision_model.encoder.layers, projection.in_features
 
     def forward(self, images: Tensor, patches: bool, prompts: Deep | None, projected: bool = True) -> ImageFeatures:
@@ -152,6 +155,7 @@ class SiglipViT(nn.Module):
     def __init__(self, vision_model: Any) -> None:
         super().__init__()
         self.vision_model, self.projection = vision_model, nn.Identity()
+        self.first_norm = nn.Identity()
         self.blocks, self.width = vision_model.encoder.layers, vision_model.config.hidden_size
 
     def forward(self, images: Tensor, patches: bool, prompts: Deep | None, projected: bool = True) -> ImageFeatures:

@@ -26,7 +26,7 @@ from ogkd.core.torchtools import set_random_seed
 from ogkd.core.words import listed
 from ogkd.data.given import GivenImages
 from ogkd.data.names import name_faults
-from ogkd.data.sampling import VAL_SHOTS, draw_shots
+from ogkd.data.sampling import BALANCED, VAL_SHOTS, draw_shots
 from ogkd.data.splits import Item
 from ogkd.evaluation.methods import named
 from ogkd.evaluation.protocol import PLACES
@@ -214,10 +214,11 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         items = [Item(str(row), places[name], name) for row, name in enumerate(names)]
         train, val = items, []
         if self.shots is not None:
-            train = _drawn(items, self.shots, self.seed)
+            draw = {name.upper(): value for name, value in self.options.items()}.get("DATASET.DRAW", BALANCED)
+            train = _drawn(items, self.shots, self.seed, draw)
             used = {item.path for item in train}
             left = [item for item in items if item.path not in used]
-            val = _drawn(left, min(self.shots, VAL_SHOTS), self.seed)
+            val = _drawn(left, min(self.shots, VAL_SHOTS), self.seed, draw)
 
         def datum(item: Item) -> Datum:
             path = _path_of(images[int(item.path)], folder / f"{item.path}.png")
@@ -226,7 +227,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         learned, held_out = [datum(item) for item in train], [datum(item) for item in val]
         sentences = None if self.prompts is None else dict(self.prompts)
         # A trainer tests after training; the result is not used here, so any images will do.
-        return GivenImages(learned, held_out or None, held_out or learned, prompts_name=DATASET, sentences=sentences)
+        return GivenImages(learned, held_out or None, held_out or learned, DATASET, sentences, classes)
 
     # Classifying
 
@@ -304,8 +305,8 @@ def image_list(images: Images) -> list[str | Image.Image]:
     return [image if isinstance(image, Image.Image) else os.fspath(image) for image in images]
 
 
-def _drawn(items: list[Item], shots: int, seed: int) -> list[Item]:
-    return draw_shots({"train": items, "val": [], "test": []}, shots, seed)["train"]
+def _drawn(items: list[Item], shots: int, seed: int, draw: str) -> list[Item]:
+    return draw_shots({"train": items, "val": [], "test": []}, shots, seed, draw)["train"]
 
 
 def _path_of(image: str | Image.Image, place: Path) -> str:

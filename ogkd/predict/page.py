@@ -28,6 +28,7 @@ from ogkd.predict.command import (
     heatmap,
     ready,
 )
+from ogkd.predict.operating import about_sets
 
 HERE = "127.0.0.1"
 PRIVATE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -99,6 +100,8 @@ class Page:
         if self.judge.point is not None:
             point = self.judge.point
             rules.append(f"positive for {markdown(point.classname)} from a probability of {point.threshold:.4g} on")
+        if self.judge.rule is not None:
+            rules += [markdown(sentence.rstrip(".")) for sentence in about_sets(self.judge.rule)]
         what = f"{method} on {backbone}, trained on {dataset}; {', '.join(rules)}."
         return f"{what} {phantom_note(prompt.backbone)}".strip()
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from scipy.special import softmax
 from yacs.config import CfgNode
 
@@ -99,6 +100,12 @@ class Predictor(Encoder):
         logits = self._classify(features.global_token).float().cpu().numpy()
         of_patches = self._classify_patches(features).float().cpu().numpy() if patches else None
         return Answers(logits, of_patches, features.global_token.float().cpu().numpy())
+
+    @torch.inference_mode()
+    def of_views(self, views: Sequence[Image.Image]) -> np.ndarray:
+        """Logits (B, C) of a batch of images that `view` has resized and cropped."""
+        token = self.method.encode(self.pixels_of_views(views)).global_token
+        return self._classify(token).float().cpu().numpy()
 
     def logits(self, images: Sequence[OneImage], batch: int = 0) -> np.ndarray:
         """Logits (N, C) of images or image files.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import platform
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,6 +21,7 @@ from ogkd.core.hashes import text_hash
 from ogkd.core.locks import locked
 from ogkd.core.phases import Phases
 from ogkd.core.words import listed
+from ogkd.data.sampling import BALANCED
 from ogkd.evaluation.clinical import calibrated_on
 from ogkd.evaluation.collect import DIVERGED, read_results
 from ogkd.evaluation.doubts import about_probabilities, doubts
@@ -33,7 +35,7 @@ from ogkd.runs.fingerprints import relative
 from ogkd.runs.notes import notes
 from ogkd.runs.records import CONFIG, SPLIT
 from ogkd.runs.registry import method_class
-from ogkd.runs.spec import FAST, PUBLISHED
+from ogkd.runs.spec import FAST, PUBLISHED, SEARCH
 from ogkd.tuning.clip_trainer import ClipTrainer
 
 FORMAT = 2
@@ -192,6 +194,7 @@ class RunFolder:
             "Method": cfg.TRAINER.NAME,
             "Data": tested_on(self.config) + classes,
             "Shots": "all" if cfg.DATASET.NUM_SHOTS < 0 else cfg.DATASET.NUM_SHOTS,
+            "Draw": "" if cfg.DATASET.DRAW == BALANCED else cfg.DATASET.DRAW,
             "Seed": cfg.SEED if cfg.SEED >= 0 else "none",
             "Backbone": cfg.MODEL.BACKBONE.NAME,
             "Threads": torch.get_num_threads(),
@@ -218,6 +221,29 @@ class RunFolder:
         predictions.save(self.path / VALIDATION)
         self.calibration = {"images": len(predictions), "drawn": drawn}
         print(f"Temperature and thresholds are fitted to {calibrated_on(**self.calibration)}.")
+
+    def _labelled(self, trainer: TrainerBase) -> dict[str, list] | None:
+        """The labelled images that a training uses: the fewest and the most per class, to learn from (train) and to
+        choose by (val), and what was `chosen` by the latter. Temperature and thresholds change no answer, see
+        `calibration`."""
+        if self.spec.eval_only:
+            return None
+        search, chosen, learns = self.cfg.SEARCH, list[str](), True
+        if isinstance(trainer, ClipTrainer):
+            chosen, learns = [*trainer.task.chosen], bool(trainer.get_model_names())
+        elif self.cfg.TEST.FINAL_MODEL == "best_val":
+            chosen.append("the best epoch")
+        if self.cfg.SETTINGS == SEARCH and search.TRIALS and not search.FOLDS:
+            chosen.append("the settings")
+        dataset = getattr(getattr(trainer, "dm", None), "dataset", None)
+        if dataset is None:  # a trainer may build its loaders without one
+            return None
+        spans = {}
+        for part, items in (("train", dataset.train_x if learns else []), ("val", dataset.val if chosen else [])):
+            counts = Counter(item.label for item in items or ())
+            of_classes = [counts[label] for label in range(dataset.num_classes)]
+            spans[part] = [min(of_classes), max(of_classes)]
+        return {**spans, "chosen": list(dict.fromkeys(chosen))}
 
     def checkpoint_fingerprint(self) -> str | None:
         """Hash of the checkpoint files in --model-dir; None if there are none."""
@@ -264,11 +290,14 @@ class RunFolder:
             "trained": not self.spec.eval_only,
             "novel": names_novel_classes(cfg),
             "shots": cfg.DATASET.NUM_SHOTS,
+            "draw": cfg.DATASET.DRAW,
             "seed": cfg.SEED,
             "split": cfg.TEST.SPLIT,
             "settings": cfg.SETTINGS,
             "changed": self.configuration.changed,
+            "tuned": self.configuration.tuned,
             "calibration": self.calibration,
+            "labelled": self._labelled(trainer),
             **measured,
             "notes": self.notes,
             "seconds": seconds,

@@ -38,7 +38,8 @@ def data_notes(trainer: TrainerBase) -> list[str]:
     dataset, sentences = manager.dataset, list(getattr(manager.dataset, "notes", ()))
     seen = {item.impath for part in (dataset.train_x, dataset.val) for item in part or ()}
     tested = list(dict.fromkeys(item.impath for item in dataset.test or ()))
-    shared = identical(map(Path, tested), map(Path, seen))
+    trial = getattr(dataset, "trial", "")  # which may be tested on its validation images
+    shared = [] if trial else identical(map(Path, tested), map(Path, seen))
     if shared:
         sentences.append(
             f"{len(shared)} of the {len(tested)} test images are byte-identical to training or validation images, "

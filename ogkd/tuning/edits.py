@@ -1,33 +1,43 @@
 """Learned edits of the frozen towers' weight matrices, for `FrozenCLIP.edited`.
 
-self.edits = Edits(self.clip_model, lambda weight: LowRank(weight, rank=4))  # learned and saved
+self.edits = Edits(self.clip_model, lambda name, weight: LowRank(weight, rank=4), attention_layers(self.clip_model))
 model = self.edits.applied(self.clip_model)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ogkd.models import FrozenCLIP
+from ogkd.models.paths import AddedPath
+
+PACKED = 3  # matrices one above another in packed attention: query, key and value
+_PACKED_NAMES = re.compile(r"\.(qkv\.weight|in_proj_weight)$")
+_ATTENTION = re.compile(r"\.(qkv\.weight|in_proj_weight|(query|key|value|[qkv]_proj)\.weight)$")
 
 
 class Edits(nn.Module):
     """An edit of each weight matrix, by name in `FrozenCLIP.linear_layers`.
 
-    `make(weight)` returns the edit of a matrix (out, in): a module whose forward(weight) is the edited matrix, as in
-    torch.nn.utils.parametrize. `where(name)` says which matrices are edited, by default all.
+    `make(weight, parts)` returns the edit of a matrix (out, in) of which `parts` lie one above another: a module whose
+    forward(weight) is the edited matrix, as in torch.nn.utils.parametrize, or an AddedPath. `names` are the matrices
+    that are edited, by default all.
     """
 
     def __init__(
-        self, model: FrozenCLIP, make: Callable[[Tensor], nn.Module], where: Callable[[str], bool] = lambda name: True
+        self, model: FrozenCLIP, make: Callable[[Tensor, int], nn.Module], names: Iterable[str] | None = None
     ) -> None:
         super().__init__()
-        layers = {name: layer for name, layer in model.linear_layers().items() if where(name)}
-        self.of = nn.ModuleDict({_key(name): make(getattr(*layer).detach()) for name, layer in layers.items()})
-        self.names = list(layers)
+        layers = model.linear_layers()
+        self.names = list(layers if names is None else names)
+        self.of = nn.ModuleDict(
+            {_key(name): make(getattr(*layers[name]).detach(), _parts(name)) for name in self.names}
+        )
 
     def applied(self, model: FrozenCLIP) -> FrozenCLIP:
         """A copy of the model with these edits, which follows them while they learn. Keep it in a tuple, so that it is
@@ -39,31 +49,66 @@ def _key(name: str) -> str:
     return name.replace(".", "/")  # names of modules have no dots
 
 
-class LowRank(nn.Module):
-    """W + scale B A, with A (rank, in) small and random and B (out, rank) zero at first (LoRA, arXiv 2106.09685)."""
+def _parts(name: str) -> int:
+    return PACKED if _PACKED_NAMES.search(name) else 1
 
-    def __init__(self, weight: Tensor, rank: int, scale: float = 1.0) -> None:
+
+def block_layers(model: FrozenCLIP, first: int = 0) -> list[str]:
+    """The names in `linear_layers` of the matrices inside the layers of both towers, from layer `first`: attention's
+    projections and the MLP's."""
+    blocks = {id(block) for tower in (model.image_tower, model.text_tower) for block in list(tower.blocks)[first:]}
+    prefixes = tuple(f"{path}." for path, module in model.named_modules() if id(module) in blocks)
+    return [name for name in model.linear_layers() if name.startswith(prefixes)]
+
+
+def attention_layers(model: FrozenCLIP) -> list[str]:
+    """Those of `block_layers` that make queries, keys and values."""
+    return [name for name in block_layers(model) if _ATTENTION.search(name)]
+
+
+class LowRank(AddedPath):
+    """scale * B A x beside W x, with a dropout of x in training (LoRA, arXiv 2106.09685); B is 0 at first, and A as in
+    a new linear layer. Each of `parts` matrices one above another has a pair of its own."""
+
+    def __init__(self, weight: Tensor, rank: int, scale: float = 1.0, dropout: float = 0.0, parts: int = 1) -> None:
         super().__init__()
-        self.scale = scale
-        self.a = nn.Parameter(torch.empty(rank, weight.shape[1]).normal_(std=weight.shape[1] ** -0.5))
-        self.b = nn.Parameter(torch.zeros(weight.shape[0], rank))
+        self.scale, self.dropout = scale, dropout
+        out, width = weight.shape
+        self.a = nn.Parameter(torch.empty(parts, rank, width).uniform_(-(width**-0.5), width**-0.5))
+        self.b = nn.Parameter(torch.zeros(parts, out // parts, rank))
 
-    def forward(self, weight: Tensor) -> Tensor:
-        return weight + (self.scale * self.b @ self.a).to(weight.dtype)
+    def forward(self, inputs: Tensor) -> Tensor:
+        dropped = (F.dropout(inputs, self.dropout, self.training) for _ in self.a)
+        return torch.cat(
+            [self.scale * (x @ a.t()) @ b.t() for x, a, b in zip(dropped, self.a, self.b, strict=True)], dim=-1
+        )
 
 
 class SingularValues(nn.Module):
-    """U diag(s + delta) V' for the singular value decomposition U diag(s) V' of W; delta is 0 at first."""
+    """U diag(s + delta) V' for the singular value decomposition U diag(s) V' of W; delta is 0 at first. Each of `parts`
+    matrices one above another has a decomposition of its own."""
 
     u: Tensor
     v: Tensor
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, parts: int = 1) -> None:
         super().__init__()
-        self.delta = nn.Parameter(torch.zeros(min(weight.shape)))
-        u, _, v = torch.linalg.svd(weight.float(), full_matrices=False)
+        matrices = weight.float().cpu().unflatten(0, (parts, -1))  # on the CPU: the same on every device
+        u, s, v = torch.linalg.svd(matrices, full_matrices=False)
+        self.delta = nn.Parameter(torch.zeros_like(s))
         self.register_buffer("u", u, persistent=False)
         self.register_buffer("v", v, persistent=False)
+        self._last: tuple[object, Tensor] | None = None
 
     def forward(self, weight: Tensor) -> Tensor:
-        return weight + (self.u * self.delta @ self.v).to(weight.dtype)
+        if torch.is_grad_enabled():
+            self._last = None
+            return self._edited(weight)
+        # The product costs more than a layer's work on a few images, so that a test or prediction makes it once.
+        version = self.delta.data_ptr(), self.delta._version, weight.data_ptr(), weight.dtype
+        if self._last is None or self._last[0] != version:
+            self._last = version, self._edited(weight)
+        return self._last[1]
+
+    def _edited(self, weight: Tensor) -> Tensor:
+        return weight + (self.u * self.delta[:, None] @ self.v).flatten(0, 1).to(weight.dtype)

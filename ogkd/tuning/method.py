@@ -91,6 +91,12 @@ class Method(nn.Module):
         return self._frozen[0]
 
     @property
+    def image_model(self) -> FrozenCLIP:
+        """The model that encodes the images. With `frozen_images` it may be a view of `clip_model` whose image tower
+        works in another, fixed way, if its `image_change` says in which."""
+        return self.clip_model
+
+    @property
     def device(self) -> torch.device:
         return self.clip_model.device
 
@@ -104,6 +110,16 @@ class Method(nn.Module):
         """Whether what a run with these options learns applies to classes that it was not trained on; class-specific
         contexts do not."""
         return cls.has_novel_head and not options.get("CSC", False)
+
+    @classmethod
+    def needs_each_class(cls, options: CfgNode) -> bool:
+        """Whether a class without a training image cannot be learned with these options, so that a run is refused."""
+        return False
+
+    @classmethod
+    def takes_steps(cls) -> bool:
+        """Whether it learns in steps, to which OPTIM applies."""
+        return cls.fit is Method.fit and cls.losses is not Method.losses
 
     @classmethod
     def fingerprints(cls, options: CfgNode, dataset: str) -> dict[str, str]:
@@ -137,6 +153,11 @@ class Method(nn.Module):
     def backward(self, terms: dict[str, Tensor]) -> None:
         """Write the gradients of a step into the parameters, whose gradients are None before."""
         torch.stack(list(terms.values())).sum().backward()
+
+    def epochs(self, most: int, steps: int) -> int:
+        """How many epochs of `steps` steps to train, at most OPTIM.MAX_EPOCH, which is `most`. Called after
+        `prepare`."""
+        return most
 
     def optimiser(self, optim: CfgNode, steps: int) -> tuple[Optimizer, LRScheduler | None]:
         """The optimiser and the schedule of its learning rate, by default those of the configuration's OPTIM.
@@ -173,7 +194,7 @@ class Method(nn.Module):
     def encode(self, images: Tensor, patches: bool = False) -> ImageFeatures:
         """Tokens of images (B, 3, H, W) as `classifier` and `patch_classifier` take them, normalised by default. A
         method with `frozen_images` leaves this as it is."""
-        return encode_images(self.clip_model, images, patches, self.projected)
+        return encode_images(self.image_model, images, patches, self.projected)
 
     def classifier(self) -> Callable[[Tensor], Tensor]:
         """A function from global tokens of `encode` (B, D) to logits (B, C)."""

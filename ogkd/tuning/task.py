@@ -50,6 +50,7 @@ class Task:
     ) -> None:
         self.cfg, self.manager, self.model, self.cache, self.phases = cfg, manager, model, cache, phases
         self.epoch, self.section, self.projected = epoch, section, projected
+        self.chosen: list[str] = []  # what was chosen on validation images
 
     @property
     def dataset(self) -> Any:
@@ -192,9 +193,10 @@ class Task:
         return features.to(self.device), labels.to(self.device)
 
     def require_validation(self, choice: str, remedy: str) -> None:
-        """Raise UserError if there are no validation images to select on."""
+        """Note that `choice` is made on validation images. Raises UserError if there are none."""
         if self.manager.val_loader is None:
             raise UserError(f"There are no validation images to choose {choice} by: {remedy}.")
+        self.chosen.append(choice)
 
 
 def dataset_name(cfg: CfgNode) -> str:

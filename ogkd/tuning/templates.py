@@ -23,11 +23,17 @@ def template_features(
     Raises:
         UserError: the template has no {} for the class name, or two classes have the same prompt.
     """
+    sentences = sentences_in(template, model, classnames)
+    return text_features(model, sentences, cache, "class names", normalised=normalised).to(model.device)
+
+
+def sentences_in(template: str, model: FrozenCLIP, classnames: Sequence[str]) -> list[str]:
+    """Each class name in a template; raises UserError as `template_features`."""
     if "{}" not in template:
         raise UserError(f"The template '{template}' has no {{}} for the class name.")
     sentences = [template.replace("{}", class_words(name)) for name in classnames]
     check_distinct(model, classnames, [[sentence] for sentence in sentences])
-    return text_features(model, sentences, cache, "class names", normalised=normalised).to(model.device)
+    return sentences
 
 
 def check_distinct(model: FrozenCLIP, classnames: Sequence[str], sentences: Sequence[list[str]]) -> None:

@@ -343,7 +343,7 @@ def test_all_fetches_what_can_be_had_and_names_the_rest(world):
     [
         (["liver"], "Unknown data set 'liver'"),
         (["phantom"], "python -m ogkd.phantom.dataset"),
-        (["kidney", "--export", "x"], "weights --export"),
+        (["kidney", "--export", "x"], "weights NAME --export"),
         (["weights", "--from", "x"], "BACKBONE=FOLDER"),
         (["kidney", "--from", "x", "--check"], "leave out"),
         (["all", "--from", "x"], "needs the zip of each"),

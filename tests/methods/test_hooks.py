@@ -11,7 +11,7 @@ from ogkd.predict.predictor import Predictor
 from ogkd.predict.trained import from_run
 from ogkd.runs.registry import method_class
 from ogkd.tuning.backbone import load_backbone
-from ogkd.tuning.edits import Edits, LowRank, SingularValues
+from ogkd.tuning.edits import Edits, LowRank, SingularValues, block_layers
 from ogkd.tuning.method import Method
 from ogkd.tuning.options import Option, Options
 from ogkd.tuning.prompt_method import PromptMethod
@@ -157,8 +157,9 @@ class Edited(Method):
 
     def build(self):
         model, rank = self.clip_model, self.options.RANK
-        self.image = Edits(model, lambda weight: LowRank(weight, rank), lambda name: name.startswith("image_tower"))
-        self.text = Edits(model, SingularValues, lambda name: name.startswith("text_tower"))
+        image, text = ([n for n in block_layers(model) if n.startswith(t)] for t in ("image_tower", "text_tower"))
+        self.image = Edits(model, lambda weight, parts: LowRank(weight, rank, parts=parts), image)
+        self.text = Edits(model, SingularValues, text)
         self.head = nn.Linear(model.vision_width, model.embed_dim, bias=False)
         with torch.no_grad():
             for parameter in self.image.parameters():
@@ -196,7 +197,9 @@ def test_a_method_that_changes_the_towers_trains_validates_and_predicts_what_it_
 
 
 @pytest.mark.parametrize("tower", ["biomedclip", "native_clip", "transformers_clip"])
-@pytest.mark.parametrize("make", [lambda weight: LowRank(weight, 2), SingularValues], ids=["low rank", "singular"])
+@pytest.mark.parametrize(
+    "make", [lambda weight, parts: LowRank(weight, 2, parts=parts), SingularValues], ids=["low rank", "singular"]
+)
 def test_every_linear_map_of_both_towers_can_be_edited_and_the_model_stays_as_it_is(tmp_path, tower, make):
     getattr(tiny_models, tower)(tmp_path / "model")
     model = models.load(str(tmp_path / "model"))

@@ -173,12 +173,13 @@ train.py --trainer CoOp --output-dir {{tmp}}/out | Give the run a data set
 {TRAIN} --trainer CoOp {PHANTOM} --eval-only DATASET.TEST_ON phantom TEST.SPLIT val | leave out TEST.SPLIT
 scripts/run.py OGKD base2new nosuchset 1 | There is no data set 'nosuchset'
 scripts/run.py OGKD few_shot phantom sixteen 1 | SHOTS must be a whole number or all, not 'sixteen'.
-scripts/run.py OGKD base2new phantom one | SEED must be a whole number, not 'one'.
+scripts/run.py OGKD base2new phantom one | SEED must be a whole number or a range such as 1-20, not 'one'.
 scripts/run.py OGKD few_shot phantom 0 1 | SHOTS must be at least 1, not 0.
 scripts/run.py OGKD few_shot phantom 16 | Give DATASET SHOTS SEED
 scripts/run.py OGKD transfer phantom nosuch 1 1 | There is no data set 'nosuch'
 scripts/compare.py nosuchset | There is no data set 'nosuchset'
-scripts/compare.py phantom --seeds x | --seeds must be a whole number, not 'x'.
+scripts/compare.py phantom --seeds x | --seeds must be a whole number or a range such as 1-20, not 'x'.
+scripts/compare.py phantom --seeds 20-1 | --seeds 20-1 is no range
 scripts/compare.py phantom --metric nosuch | nosuch
 scripts/compare.py phantom -- OPTIM.LRR 1 | Unknown configuration key 'OPTIM.LRR'
 scripts/reproduce.py zero | invalid choice: 'zero'

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import datetime
 import json
+import re
 import shutil
+import tempfile
 from pathlib import Path
 
+import numpy
 import open_clip
 import torch
 from open_clip.modified_resnet import ModifiedResNet
@@ -101,6 +106,36 @@ def native_clip(folder: Path, resnet: bool = False, seed: int = 0) -> open_clip.
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": cfg, "preprocess_cfg": PREPROCESS}))
     torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
+    return model
+
+
+def checkpoint(file: Path, family: str) -> nn.Module:
+    """Write weights as a training of a family of ogkd.models.checkpoints leaves them; return open_clip's model, whose
+    names they get when they are converted."""
+    cfg = {
+        "embed_dim": 24,
+        "quick_gelu": family in ("UniMed-CLIP", "CheXzero"),
+        "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2},
+    }
+    torch.manual_seed(0)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as made:
+        if family == "UniMed-CLIP":
+            (Path(made) / "config.json").write_text(json.dumps({"model_type": "bert", **BERT}))
+            cfg["text_cfg"] = {
+                "hf_model_name": made, "hf_model_pretrained": False, "hf_proj_type": "mlp", "context_length": 96,
+                "hf_pooler_type": "cls_last_hidden_state_pooler",
+            }  # fmt: skip
+        model = (open_clip.CustomTextCLIP if family == "UniMed-CLIP" else open_clip.CLIP)(**cfg).eval()
+    _stir(model)
+    state: dict = {re.sub("^text\\.", "text_encoder.", key): value for key, value in model.state_dict().items()}
+    if family == "UniMed-CLIP":
+        state["text_encoder.transformer.embeddings.position_ids"] = torch.arange(96)[None]
+    if family in ("UniMed-CLIP", "BMC-CLIP"):  # what a training saves beside them
+        options = {"args": argparse.Namespace(lr=0.1), "best": numpy.float64(0.5), "when": datetime.date(2024, 12, 13)}
+        state = {"epoch": 3, "state_dict": {f"module.{key}": value for key, value in state.items()}, **options}
+    torch.save(state, file)
     return model
 
 

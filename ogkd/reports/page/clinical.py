@@ -18,7 +18,6 @@ from ogkd.evaluation.clinical import (
     ClassResult,
     Estimate,
     OperatingPoint,
-    TooFewImages,
     by_class,
     calibrated_on,
     choose,
@@ -28,6 +27,7 @@ from ogkd.evaluation.clinical import (
     predictive_values,
     roc,
 )
+from ogkd.evaluation.conformal import TooFewImages
 from ogkd.evaluation.metrics import confusion_matrix
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.statistics import Interval

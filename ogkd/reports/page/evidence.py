@@ -55,8 +55,9 @@ class Evaluation:
 
     @cached_property
     def doubtful(self) -> bool:
-        """Whether the answers of a seed are no better than one and the same answer, so that it is never the best."""
-        return any(map(doubtful, self.runs))
+        """Whether it is never the best: the answers of a seed are no better than one and the same answer, or are those
+        for validation images."""
+        return self.row.on_validation or any(map(doubtful, self.runs))
 
     @cached_property
     def trivially_calibrated(self) -> bool:
