@@ -6,12 +6,6 @@ import importlib
 from ogkd.core.garbage import no_collection
 
 with no_collection():
-    for _module in (
-        "ogkd.runs.execute",
-        "ogkd.trainers",
-        "open_clip",
-        "transformers.models.bert.modeling_bert",
-        "sklearn.metrics",
-    ):
-        importlib.import_module(_module)
+    for _name in ("ogkd.runs.execute", "open_clip", "transformers.models.bert.modeling_bert"):
+        importlib.import_module(_name)
 gc.freeze()  # keeps collections in the forked processes from copying the memory that they share
