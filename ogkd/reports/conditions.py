@@ -60,6 +60,15 @@ def columns(rows: Sequence[Conditions]) -> list[str]:
     return [name for name in WORDS if len(_values(rows, name)) > 1]
 
 
+def sentences(rows: Mapping[str, Conditions]) -> list[str]:
+    """The conditions of rows by name, for tables whose rows are pairs of these: what they share, and what differs."""
+    differing = [
+        sentence(f"{name}: " + "; ".join(f"{row} {of[name]}" for row, of in rows.items() if of.get(name)))
+        for name in columns([*rows.values()])
+    ]
+    return [*filter(None, [common([*rows.values()])]), *differing]
+
+
 def _values(rows: Sequence[Conditions], name: str) -> list[str]:
     return list(dict.fromkeys(row[name] for row in rows if row.get(name)))
 

@@ -236,6 +236,7 @@ def test_mean_ranks_and_diagrams_are_over_shared_data_sets_and_the_others_are_na
     assert {name: float(rank) for name, rank in ranks.items()} == pytest.approx(of_sets.mean().to_dict(), abs=1e-3)
     assert "busi is not in the mean ranks of 16 shots, as OGKD is not finished on it" in done.stderr
     assert "3 data sets" in (tmp_path / "ranks-16-shots.svg").read_text()
+    assert "Seed 1; 16 shots; BiomedCLIP" in parse(tmp_path / "runs", "--table", "few_shot", "--against", "CoOp").stdout
     shutil.rmtree(tmp_path / "runs" / "RETINA" / "OGKD")
     done = parse(tmp_path / "runs", "--table", "few_shot", "--against", "CoOp", *diagram)
     assert done.returncode == 2 and "3 methods on 3 data sets" in done.stderr and "as OGKD" in done.stderr
