@@ -116,6 +116,22 @@ def test_a_caption_has_what_rows_share_and_columns_have_what_differs(tmp_path, p
     assert frame.loc["Zero-shot", ["epochs", "bank"]].isna().all()
 
 
+@pytest.mark.parametrize(
+    ("method", "sections", "bank"),
+    [
+        ("OGKD", {"OGKD": {"PROMPTS": "bank", "PROMPT_BANK": "/home/me/mine"}}, "mine"),
+        ("OGKD", {"OGKD": {"PROMPTS": "templates", "PROMPT_BANK": "mine"}}, "templates"),
+        ("CoOp", {"COOP": {"DISTIL": "ogkd"}, "OGKD": {"PROMPTS": "bank", "PROMPT_BANK": ""}}, "this project's"),
+        ("CoOp", {"COOP": {"DISTIL": "none"}, "OGKD": {"PROMPTS": "bank", "PROMPT_BANK": ""}}, None),
+    ],
+)
+def test_the_bank_is_that_of_the_teacher_that_a_run_had(tmp_path, method, sections, bank):
+    config = {"TRAINER": {"NAME": method, **sections}, "DATASET": {"NAME": "BTMRI"}}
+    write_run(tmp_path / "a", "few_shot", "BTMRI", method, 1, 60.0, config=config)
+    (table,) = few_shot_tables(collect(tmp_path))
+    assert (table.rows[0].conditions["bank"] or None) == bank
+
+
 def test_bank_and_settings_are_in_a_name_only_where_runs_of_a_method_differ_in_them(tmp_path, parse):
     def run(number, bank, settings, changed):
         facts = configured("OGKD", bank=bank, SETTINGS=settings)
