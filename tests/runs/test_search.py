@@ -257,6 +257,8 @@ def test_folds_and_validation_images_that_there_are_not_are_refused():
         with_trial(split, "1/4", 1, {})
     with pytest.raises(UserError, match="'melanoma' has 1 patient:"):
         with_trial(split, "1/2", 1, {item.path: item.classname for item in split["train"][2:]})
+    with pytest.raises(UserError, match=r"4 shots .* 5 folds"):
+        search_of("CoOp", folds=5)
     with pytest.raises(UserError, match=r"no validation images.*--folds"):
         with_trial(split, "val", 1, {})
 
