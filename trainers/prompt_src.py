@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from ogkd.models import FrozenCLIP
 from ogkd.tuning.calibration import CALIBRATION_OPTIONS
-from ogkd.tuning.deep_prompts import DEEP_OPTIONS, DeepPromptMethod, VisualPrompts, random_vectors
+from ogkd.tuning.deep_prompt_method import DEEP_OPTIONS, DeepPromptMethod, VisualPrompts, random_vectors
 from ogkd.tuning.distillation import kl_loss
 from ogkd.tuning.options import Option, Options
-from ogkd.tuning.prompt_learner import MOST_CONTEXT, PromptLearner
+from ogkd.tuning.prompt_learner import DISTIL_OPTION, MOST_CONTEXT, PromptLearner
 from ogkd.tuning.registration import register
 from ogkd.tuning.task import Task
 from ogkd.tuning.teacher import TEACHER_OPTIONS
@@ -70,6 +70,7 @@ class PromptSRC(IVLP):
     )  # fmt: skip
 
     def prepare(self, task: Task) -> None:
+        super().prepare(task)
         self.prototypes = task.teacher(self).prototypes
 
     def against_frozen(self, image: Tensor, frozen: Tensor, text: Tensor, logits: Tensor) -> dict[str, Tensor]:
@@ -102,7 +103,7 @@ class VPT(DeepPromptMethod):
     groups = ("prompt", "new")
     prompt_learner: VisualPromptLearner
 
-    options = DEEP_OPTIONS | CALIBRATION_OPTIONS | VISUAL_OPTIONS | Options(
+    options = DEEP_OPTIONS | DISTIL_OPTION | CALIBRATION_OPTIONS | VISUAL_OPTIONS | Options(
         TEMPLATE=Option(TEMPLATE, "the hand-written prompt"),
     )  # fmt: skip
 
