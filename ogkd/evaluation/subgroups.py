@@ -94,8 +94,8 @@ class GroupSet:
         if len(measured) < 2:
             return [f"There are no two groups of {self.column} that are large enough for a gap."]
         partial = [group.name for group in measured if not group.complete]
-        lacks = "lacks" if len(partial) == 1 else "lack"
-        return [f"{listed(partial)} {lacks} images of a class, and so no gap in balanced accuracy."] if partial else []
+        without = "Without images of every class, and so in no gap in balanced accuracy or AUROC"
+        return [f"{without}: {listed(partial, 9)}."] if partial else []
 
     def _class_mix(self) -> list[str]:
         """A sentence if classes are not equally common in the groups, by a chi-square test of patients."""
