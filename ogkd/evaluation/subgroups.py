@@ -74,7 +74,7 @@ class GroupSet:
     classnames: tuple[str, ...]
 
     def remarks(self) -> list[str]:
-        """What a reader must know, one sentence each: of the groups, as for all methods, and of the gaps."""
+        """What a reader must know, a sentence each: of the groups, the same for all methods, and of the gaps."""
         return [*self.of_groups(), *self.of_gaps()]
 
     def of_groups(self) -> list[str]:

@@ -187,8 +187,10 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         settings, node = options.pop("SETTINGS", PUBLISHED), f"TRAINER.{method.upper()}."
         options = {name if "." in name else node + name: value for name, value in options.items()}
         has_teacher = is_built_here(method) and "PROMPTS" in method_class(method).options
-        if has_teacher and not {f"{node}PROMPTS", f"{node}PROMPT_BANK"} & options.keys():
-            options[f"{node}PROMPTS"] = "templates"
+        distils = options.get(f"{node}DISTIL", "none") != "none"
+        for section in [node] * has_teacher + ["TRAINER.OGKD."] * distils:
+            if not {f"{section}PROMPTS", f"{section}PROMPT_BANK"} & options.keys():
+                options[f"{section}PROMPTS"] = "templates"
         shots = -1 if self.shots is None else self.shots
         if self.shots is not None and not (isinstance(shots, Integral) and shots >= 1):
             raise UserError(f"shots is {shots!r}: give the images per class, 1 or more, or None for all.")
