@@ -197,7 +197,7 @@ def _bytes(values: np.ndarray) -> np.ndarray:
 
 
 def _pixelate(image: Image.Image, share: float, random: np.random.Generator) -> Image.Image:
-    small = tuple(max(1, int(side * share)) for side in image.size)
+    small = [max(1, int(side * share)) for side in image.size]
     return image.resize(small, Image.Resampling.BOX).resize(image.size, Image.Resampling.BOX)
 
 
