@@ -21,8 +21,9 @@ from ogkd.evaluation.sets import LAC, P_VALUES, Covered, by_p_values, check, cho
 from ogkd.evaluation.statistics import LEVEL, Interval
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import AnyCell, Cell, cell
+from ogkd.reports.footnotes import footnotes
 from ogkd.reports.render import Row, Table
-from ogkd.reports.tables import DISPERSION, INTERVALS, footnotes, of_draw, of_kinds
+from ogkd.reports.tables import DISPERSION, INTERVALS, of_draw, of_kinds
 from ogkd.reports.variants import column_of, variants
 
 HEADERS = ["method", "coverage, %", "classes per set", "empty, %", "lowest of a class, %", "gap of classes, points"]

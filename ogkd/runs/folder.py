@@ -31,6 +31,7 @@ from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.protocol import PLACES
 from ogkd.evaluation.sets import P_VALUES
 from ogkd.evaluation.unlike import Reference
+from ogkd.models.sources import revision_of
 from ogkd.runs import fingerprints
 from ogkd.runs.config import Configuration, flat, names_novel_classes, tested_on
 from ogkd.runs.fingerprints import relative
@@ -171,6 +172,11 @@ class RunFolder:
         with atomic_path(self.path / CONFIG) as temporary:
             temporary.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
 
+    @property
+    def revision(self) -> str | None:
+        """The hub's commit of the backbone's weights, if it is known."""
+        return revision_of(self.cfg.MODEL.BACKBONE.NAME)
+
     def write_fingerprints(self, trainer: TrainerBase) -> None:
         """Write fingerprints.json: what the run trains and tests on."""
         self.fingerprints = fingerprints.of_trainer(self.spec, self.cfg, trainer)
@@ -293,6 +299,7 @@ class RunFolder:
             "dataset": tested_on(self.config),
             "source": self.configuration.source,
             "backbone": cfg.MODEL.BACKBONE.NAME,
+            "revision": self.revision,
             "subsample": cfg.DATASET.SUBSAMPLE_CLASSES,
             "trained": not self.spec.eval_only,
             "novel": names_novel_classes(cfg),
