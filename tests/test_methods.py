@@ -22,7 +22,7 @@ AT_ONCE = [
     "SSText",
     "SSTextPlus",
 ]  # whose run is one epoch, so there is no second one to be killed in
-PUBLISHED = ["ZeroShot", "ZeroShotEnsemble", *HEADLESS, "ProLIP", "CLIPLoRA", "CLIPSVD", *PROMPT_METHODS]
+PUBLISHED = ["ZeroShot", "ZeroShotEnsemble", *HEADLESS, "ProLIP", "CLIPLoRA", "CLIPSVD", "EviSteer", *PROMPT_METHODS]
 
 
 @pytest.fixture(scope="module")
