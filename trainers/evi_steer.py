@@ -23,7 +23,7 @@ TINY = 1e-6
 
 
 class Adapter(nn.Module):
-    """x -> x + sigmoid(b) * confidence * B m for tokens x (..., width), where m and the evidence are low-rank maps of x.
+    """x -> x + sigmoid(b) * confidence * B m of tokens x (..., width), with low-rank maps m and evidence of x.
 
     The concentration alpha is 1 + softplus of the squared evidence, 1 / alpha an uncertainty; `gate` makes one number,
     the confidence, of them. B is 0 at first.
