@@ -10,7 +10,11 @@ from tests.support.check_method import CHECKS, SmallRuns
 pytestmark = pytest.mark.slow
 
 METHODS = benchmark_methods()
-PROMPT_METHODS = ["CoOp", "CoCoOp", "KgCoOp", "ProGrad", "MaPLe", "BiomedCoOp", "OGKD"]
+PROMPT_METHODS = [
+    "CoOp", "CoCoOp", "KgCoOp", "ProGrad", "TCP",
+    "MaPLe", "VPT", "IVLP", "PromptSRC",
+    "BiomedCoOp", "BiomedDPT", "OGKD",
+]  # fmt: skip
 HEADLESS = [
     "CLIPAdapter", "TipAdapter", "TipAdapterF", "ResNet18", "LinearProbe", "LPPlusPlus",
     "GDA", "ZSLP", "CLAP", "SSText", "SSTextPlus",

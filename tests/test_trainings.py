@@ -90,6 +90,16 @@ def kgcoop(learned, features, label, w=8.0):
     return coop(learned, features, label) + w * (1 - cosines.sum() / 3)
 
 
+def tcp(learned, features, label, w=8.0, layer=2):
+    template = unit(TEMPLATES.double())
+    w1, b1, w2, b2 = (learned[f"meta_net.linear{n}.{part}"] for n in (1, 2) for part in ("weight", "bias"))
+    hidden = template @ w1.t() + b1
+    vectors = (hidden / (1 + (-1.702 * hidden).exp()) @ w2.t() + b2).reshape(3, N_CTX, WIDTH)
+    text = unit(of_class(learned["ctx"]) + layer * vectors.sum(1))
+    logits = SCALE * features.global_token @ text.t()
+    return cross_entropy(logits, label) + w * (1 - (text * template).sum(-1).mean())
+
+
 def zero_shot_kl(learned, features, temperature):
     student = SCALE * features.global_token @ unit(of_class(learned["ctx"])).t()
     teacher = SCALE * features.global_token @ unit(TEMPLATES.double()).t()
@@ -112,6 +122,14 @@ def biomedcoop(learned, features, label, sccm=0.75, kdsp=0.75):
     logits, taught = SCALE * image @ text.t(), SCALE * image @ selected.t()
     distilled = kl(log_softmax(taught), log_softmax(logits)) / logits.numel()
     return cross_entropy(logits, label) + sccm * (text - mean).square().mean() + kdsp * distilled
+
+
+def biomed_dpt(learned, features, label, l1=18.75, weight=0.5):
+    image, text = features.global_token, unit(of_class(learned["ctx"]))
+    mean, _ = teacher(image)
+    logits, taught = SCALE * image @ text.t(), SCALE * image @ mean.t()
+    distilled = kl(log_softmax(taught), log_softmax(logits)) / logits.numel()
+    return cross_entropy(logits, label) + l1 * (text - mean).abs().mean() + weight * distilled
 
 
 def ogkd(learned, features, label, smoothing="log", sccm=0.75, gad=1.75, lgd=0.75, gamma=0.5, ratio=0.4):
@@ -142,6 +160,25 @@ def maple(learned, images, label, tower, depth=3):
     image = unit(tower(images.float(), False, None).global_token.double() + deep_sum(dict(enumerate(visual))))
     text = unit(of_class(learned["ctx"]) + deep_sum(dict(enumerate(deep[1:]))))
     return cross_entropy(SCALE * image @ text.t(), label)
+
+
+def ivlp(learned, images, tower):
+    """The features of images and, unless only the image tower has prompts, of texts."""
+    visual = {i: learned[f"visual_prompts.vectors.{i}"] for i in range(3)}
+    image = unit(tower(images.float(), False, None).global_token.double() + deep_sum(visual))
+    if "ctx" not in learned:
+        return image, unit(TEMPLATES.double())
+    return image, unit(of_class(learned["ctx"]) + deep_sum({i: learned[f"deep.{i}"] for i in range(2)}))
+
+
+def prompt_src(learned, images, label, tower, text_weight=25.0, image_weight=10.0, logits_weight=1.0):
+    image, text = ivlp(learned, images, tower)
+    frozen = unit(tower(images.float(), False, None).global_token.double())
+    mean = unit(unit(PROMPTS.double()).mean(1))
+    logits, taught = SCALE * image @ text.t(), SCALE * frozen @ mean.t()
+    held = text_weight * (text - mean).abs().mean() + image_weight * (image - frozen).abs().mean()
+    distilled = kl(log_softmax(taught), log_softmax(logits)) / logits.numel()
+    return cross_entropy(logits, label) + held + logits_weight * distilled
 
 
 # What trains them
@@ -215,6 +252,9 @@ def check(built, expected):
 
 
 PROMPT = {"CTX_INIT": "", "TEXT_DROPOUT": 0.0}  # `ready` sets the contexts
+WITH_CONTEXT = [
+    "CoOp", "CoCoOp", "KgCoOp", "ProGrad", "TCP", "MaPLe", "IVLP", "PromptSRC", "BiomedCoOp", "BiomedDPT", "OGKD",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -224,7 +264,11 @@ PROMPT = {"CTX_INIT": "", "TEXT_DROPOUT": 0.0}  # `ready` sets the contexts
         ("CoCoOp", cocoop, {}),
         ("KgCoOp", kgcoop, {}),
         ("KgCoOp", lambda *batch: kgcoop(*batch, w=2.0), {"W": 2.0}),
+        ("TCP", tcp, {"OPTIM__NAME": "sgd"}),
+        ("TCP", lambda *batch: tcp(*batch, w=2.0, layer=1), {"OPTIM__NAME": "sgd", "W": 2.0, "LAYER": 1}),
         ("BiomedCoOp", biomedcoop, {}),
+        ("BiomedDPT", biomed_dpt, {}),
+        ("BiomedDPT", lambda *batch: biomed_dpt(*batch, l1=2.0, weight=3.0), {"LAMBDA_L1": 2.0, "LAMBDA_KL": 3.0}),
         ("OGKD", ogkd, {"TOP_K_RATIO": 0.4}),
         ("OGKD", lambda *batch: ogkd(*batch, smoothing="prob"), {"TOP_K_RATIO": 0.4, "SMOOTHING": "prob"}),
     ],
@@ -247,6 +291,36 @@ def test_maple_learns_the_contexts_of_both_towers(tmp_path):
     check(built, expected)
 
 
+@pytest.mark.parametrize("method", ["IVLP", "VPT"])
+def test_prompts_of_both_towers_or_of_one_are_learned_by_cross_entropy(tmp_path, method):
+    built = ready(method, tmp_path, **(PROMPT if method == "IVLP" else {}), PREC="fp32")
+    tower = built.trainer.clip_model.image_tower
+
+    def loss(learned, images, label):
+        image, text = ivlp(learned, images, tower)
+        return cross_entropy(SCALE * image @ text.t(), label)
+
+    expected = sgd(built.learned, cosine_by_epoch(0.1, EPOCHS), gradient_of(loss), PICTURES)
+    built.train(PICTURES)
+    check(built, expected)
+
+
+def test_promptsrc_is_held_to_the_frozen_model_and_ends_with_a_mean_over_its_epochs(tmp_path):
+    weights = {"LAMBDA_TEXT": 2.0, "LAMBDA_IMAGE": 3.0, "LAMBDA_LOGITS": 4.0, "GPA_MEAN": 2.5, "GPA_STD": 0.8}
+    built = ready("PromptSRC", tmp_path, **PROMPT, PREC="fp32", **weights)
+    tower = built.trainer.clip_model.image_tower
+    loss = gradient_of(lambda *batch: prompt_src(*batch, tower, 2.0, 3.0, 4.0))
+    rates = cosine_by_epoch(0.1, EPOCHS)
+    ends = [sgd(built.learned, rates[:n], loss, PICTURES) for n in range(1, EPOCHS + 1)]
+    density = [math.exp(-((n - 2.5) ** 2) / (2 * 0.8**2)) for n in range(1, EPOCHS + 1)]
+    expected = {
+        name: sum(weight * end[name] for weight, end in zip(density, ends, strict=True)) / sum(density)
+        for name in ends[0]
+    }
+    built.train(PICTURES)
+    check(built, expected)
+
+
 @pytest.mark.parametrize(("weight", "temperature"), [(1.0, 1.0), (0.5, 2.0)])
 def test_prograd_steps_along_what_does_not_contradict_the_zero_shot_model(tmp_path, weight, temperature):
     conflicts = []
@@ -265,11 +339,11 @@ def test_prograd_steps_along_what_does_not_contradict_the_zero_shot_model(tmp_pa
     check(built, expected)
 
 
-@pytest.mark.parametrize("method", ["CoOp", "CoCoOp", "KgCoOp", "ProGrad", "MaPLe", "BiomedCoOp", "OGKD"])
+@pytest.mark.parametrize("method", WITH_CONTEXT)
 def test_the_students_text_tower_has_dropout_in_training_alone(tmp_path, method):
     built = ready(method, tmp_path, CTX_INIT="", TEXT_DROPOUT=0.5)
     built.prepare()
-    batch = (PICTURES if method == "MaPLe" else BATCHES)[0]
+    batch = (BATCHES if built.method.frozen_images else PICTURES)[0]
     assert not torch.equal(built.losses(*batch)[1], built.losses(*batch)[1])
     image = BATCHES[0][0].global_token
     assert torch.equal(built.logits(image), built.logits(image))

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ogkd.models import ImageFeatures
+from ogkd.tuning.distillation import kl_loss
 from ogkd.tuning.options import Option, Options
 from ogkd.tuning.prompt_method import PromptMethod
 from ogkd.tuning.registration import register
@@ -21,12 +22,15 @@ class BiomedCoOp(PromptMethod):
     title, paper, row = "BiomedCoOp", "2411.15232", 130
 
     options = (PromptMethod.options | TEACHER_OPTIONS).but(TEXT_DROPOUT=0.1) | Options(  # dropout as in published runs
-        TAU=Option(1.5, "leave out prompts further than this many standard deviations from the rest", above=0),
-        LAMBDA_SCCM=Option(0.5, "weight of the consistency with the mean prototypes", least=0),
-        LAMBDA_KDSP=Option(0.5, "weight of the distillation from the selected prompts", least=0),
+        TAU=Option(
+            1.5, "leave out prompts further than this many standard deviations from the rest", above=0, tune=(1.0, 2.5)
+        ),
+        LAMBDA_SCCM=Option(0.5, "weight of the consistency with the mean prototypes", least=0, tune=(0.25, 20.0)),
+        LAMBDA_KDSP=Option(0.5, "weight of the distillation from the selected prompts", least=0, tune=(0.25, 20.0)),
     )
 
     def prepare(self, task: Task) -> None:
+        super().prepare(task)
         self.teacher = task.teacher(self)
         self.prototypes = self.teacher.prototypes
 
@@ -36,11 +40,5 @@ class BiomedCoOp(PromptMethod):
         return {
             "ce": self.cross_entropy(logits, label),
             "sccm": options.LAMBDA_SCCM * F.mse_loss(text, self.prototypes),
-            "kdsp": options.LAMBDA_KDSP * kdsp_loss(logits, teacher),
+            "kdsp": options.LAMBDA_KDSP * kl_loss(logits, teacher),
         }
-
-
-def kdsp_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """KL(teacher || student) of logits (B, C), summed and divided by B * C."""
-    kl = F.kl_div(student.log_softmax(-1), teacher.log_softmax(-1), reduction="sum", log_target=True)
-    return kl / student.numel()

@@ -41,7 +41,7 @@ class CLIPAdapter(FeatureMethod):
     folder = "adapter"
     options = Options(
         TEMPLATE=Option(TEMPLATE, "the hand-written prompt"),
-        RATIO=Option(0.2, "share of the adapted feature in the mixture", least=0, most=1),
+        RATIO=Option(0.2, "share of the adapted feature in the mixture", least=0, most=1, tune=(0.1, 0.9)),
         NORMALIZE=Option(True, "normalise the mixture to length 1"),
         REDUCTION=Option(4, "how many times narrower the bottleneck is", least=1),
     )

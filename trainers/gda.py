@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from yacs.config import CfgNode
 
 from ogkd.core import UserError
 from ogkd.tuning.feature_method import FeatureMethod
@@ -21,12 +22,13 @@ SHRINKAGES = ("ks", "none")
 
 def gaussians(samples: Tensor, labels: Tensor, classes: int, shrinkage: str = "ks") -> tuple[Tensor, Tensor]:
     """Weight (D, C) and bias (C,) of the discriminant of Gaussians with one covariance and equal priors, from samples
-    (N, D) and their labels (N,).
+    (N, D) and their labels (N,). For a class without samples they are the means of the others' weights and biases.
 
     The precision is that of Kubokawa and Srivastava (2008), or with shrinkage "none" the pseudo-inverse of the mean of
     the classes' covariances, for which each class needs two samples.
     """
-    of_class = [samples[labels == c] for c in range(classes)]
+    there, labels = labels.unique(return_inverse=True)
+    of_class = [samples[labels == place] for place in range(len(there))]
     means = torch.stack([some.mean(0) for some in of_class])
     if shrinkage == "ks":
         n, width = samples.shape
@@ -35,8 +37,12 @@ def gaussians(samples: Tensor, labels: Tensor, classes: int, shrinkage: str = "k
         precision = width * torch.linalg.pinv(shrunk, hermitian=True)
     else:
         precision = torch.linalg.pinv(torch.stack([some.t().cov() for some in of_class]).mean(0))
-    weight = precision @ means.t()
-    return weight, -math.log(classes) - (means * weight.t()).sum(1) / 2
+    known = precision @ means.t()
+    of_known = -math.log(classes) - (means * known.t()).sum(1) / 2
+    column = torch.full((classes,), len(there), device=samples.device)
+    column[there] = torch.arange(len(there), device=samples.device)
+    weight, bias = torch.cat([known, known.mean(1, True)], 1), torch.cat([of_known, of_known.mean(0, True)])
+    return weight[:, column], bias[column]
 
 
 @register
@@ -59,6 +65,10 @@ class GDA(FeatureMethod):
                          choices=SHRINKAGES),
         ALPHA=Option(0.0, "weight of the Gaussians; 0: selected on the validation images", least=0),
     )  # fmt: skip
+
+    @classmethod
+    def needs_each_class(cls, options: CfgNode) -> bool:
+        return bool(options.SHRINKAGE == "none")
 
     def build(self) -> None:
         self.text = template_features(self.clip_model, self.classnames, self.options.TEMPLATE, self.feature_cache)

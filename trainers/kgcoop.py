@@ -21,10 +21,11 @@ class KgCoOp(PromptMethod):
 
     options = PromptMethod.options | Options(
         TEMPLATE=Option(TEMPLATE, "the hand-written prompt"),
-        W=Option(8.0, "weight of the knowledge-guided term", least=0),
+        W=Option(8.0, "weight of the knowledge-guided term", least=0, tune=(0.5, 16.0)),
     )
 
     def prepare(self, task: Task) -> None:
+        super().prepare(task)
         self.frozen = template_features(self.clip_model, self.classnames, self.options.TEMPLATE, self.feature_cache)
 
     def terms(self, features: ImageFeatures, label: Tensor, text: Tensor, logits: Tensor) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from functools import cache
 
 import torch
 from torch import Tensor, nn
+from yacs.config import CfgNode
 
 from ogkd.tuning.feature_method import FeatureMethod
 from ogkd.tuning.options import Option, Options
@@ -99,6 +100,10 @@ class LinearProbe(FeatureMethod):
 
     folder = "linear"
     options = Options(C=Option(0.0, "inverse regularisation strength; 0: selected on the validation images", least=0))
+
+    @classmethod
+    def needs_each_class(cls, options: CfgNode) -> bool:
+        return True  # it knows nothing of a class but its images
 
     def build(self) -> None:
         self.linear = LogisticModel(len(self.classnames), self.clip_model.embed_dim)

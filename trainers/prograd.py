@@ -26,11 +26,12 @@ class ProGrad(PromptMethod):
 
     options = PromptMethod.options | Options(
         TEMPLATE=Option(TEMPLATE, "the zero-shot model's prompt"),
-        LAMBDA=Option(1.0, "share of the conflicting component that is removed", least=0),
-        T=Option(1.0, "temperature of the KL", above=0),
+        LAMBDA=Option(1.0, "share of the conflicting component that is removed", least=0, tune=(0.1, 1.0)),
+        T=Option(1.0, "temperature of the KL", above=0, tune=(0.25, 4.0)),
     )
 
     def prepare(self, task: Task) -> None:
+        super().prepare(task)
         self.zero_shot = template_features(self.clip_model, self.classnames, self.options.TEMPLATE, self.feature_cache)
 
     def terms(self, features: ImageFeatures, label: Tensor, text: Tensor, logits: Tensor) -> dict[str, Tensor]:

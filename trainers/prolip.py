@@ -33,7 +33,7 @@ class ProLIP(FeatureMethod):
     draws_each_epoch = True
     options = Options(
         TEMPLATE=Option(TEMPLATE, "the hand-written prompt"),
-        LAMBDA=Option(1.0, "weight of the distance to the pre-trained projection", least=0),
+        LAMBDA=Option(1.0, "weight of the distance to the pre-trained projection", least=0, tune=(0.001, 10.0)),
         POWER=Option(1.0, "power of the images per class that it is divided by; the paper: 1 or 2", least=0, most=10),
     )
 

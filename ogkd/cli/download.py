@@ -11,10 +11,11 @@ from pathlib import Path
 from ogkd.core import UserError, expanded, report_error
 from ogkd.core.places import command
 from ogkd.data import catalogue
-from ogkd.data.catalogue import Catalogue, Facts
+from ogkd.data.catalogue import DEFAULT_BACKBONE, Catalogue, Facts
 from ogkd.data.fetch.check import check
 from ogkd.data.fetch.install import Places, install
-from ogkd.models.fetching import BIOMEDCLIP, export_weights, install_weights
+from ogkd.models.fetching import export_weights, install_weights
+from ogkd.models.named import NamedModel, named_model, named_models
 
 EPILOG = """
 If interrupted, run the same command again; it resumes (weights: after the last complete file).
@@ -51,11 +52,15 @@ def _parser(published: Catalogue) -> argparse.ArgumentParser:
     known = ", ".join(facts.config for facts in published.published())
     parser = argparse.ArgumentParser(
         prog=command("download"),
-        description="Download the published data sets and BiomedCLIP's weights, and check that they are complete.",
+        description="Download the published data sets and weights of models, and check that they are complete.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    names = f"{known}; all: the benchmark's data sets; transfer: those of the transfer protocol; weights: BiomedCLIP's"
+    models = ", ".join(named_models())
+    names = (
+        f"{known}; all: the benchmark's data sets; transfer: those of the transfer protocol; weights: BiomedCLIP's, or "
+        f"those of the models named after it: {models}"
+    )
     parser.add_argument("names", nargs="+", metavar="NAME", help=names)
     parser.add_argument("--root", type=Path, default=Path("data"), help="data folder (default: data)")
     parser.add_argument("--check", action="store_true", help="only check, download nothing")
@@ -68,6 +73,9 @@ def _parser(published: Catalogue) -> argparse.ArgumentParser:
 def _jobs(options: argparse.Namespace, published: Catalogue) -> list[Callable[[], None]]:
     names = dict.fromkeys(options.names)
     sets: dict[str, Facts] = {}
+    models = {model.name: model for name in names if (model := named_model(name))}
+    if "weights" in names and not models:
+        models = {DEFAULT_BACKBONE: named_models()[DEFAULT_BACKBONE]}
     for name in names:
         if name == "all":
             sets |= published.datasets
@@ -77,11 +85,13 @@ def _jobs(options: argparse.Namespace, published: Catalogue) -> list[Callable[[]
             raise UserError(
                 "Phantom is not downloaded: run `python -m ogkd.phantom.dataset --root data` to generate it."
             )
-        elif name != "weights":
+        elif name != "weights" and not named_model(name):
             facts = published.lookup(name)
             sets[facts.name] = facts
-    if options.export and "weights" not in names:
-        raise UserError(f"--export copies the weights: name them, `{command('download')} weights --export FOLDER`.")
+    if options.export and len(models) != 1:
+        raise UserError(
+            f"--export copies the weights of one model: name it, `{command('download')} weights NAME --export FOLDER`."
+        )
     if options.given and not sets:
         raise UserError("--from is for data sets: give a folder of weights to a run instead (BACKBONE=FOLDER).")
     if options.given and options.check:
@@ -93,8 +103,7 @@ def _jobs(options: argparse.Namespace, published: Catalogue) -> list[Callable[[]
     jobs: list[Callable[[], None]] = [
         partial(_data_set, facts, root, places, given, options.check) for facts in sets.values()
     ]
-    if "weights" in names:
-        jobs.append(partial(_weights, options))
+    jobs += [partial(_weights, model, options) for model in models.values()]
     return jobs
 
 
@@ -109,9 +118,10 @@ def _data_set(facts: Facts, root: Path, places: Places, given: Path | None, only
         )
 
 
-def _weights(options: argparse.Namespace) -> None:
-    folder = install_weights(options.endpoint, options.check)
-    print(f"BiomedCLIP: {BIOMEDCLIP.name}, revision {BIOMEDCLIP.revision}, in {folder}")
+def _weights(model: NamedModel, options: argparse.Namespace) -> None:
+    folder = install_weights(model, options.endpoint, options.check)
+    print(f"{model.name}: {model.repository}, revision {folder.name}, in {folder}")
+    print(f"Licence: {model.licence}; see {model.card}", flush=True)
     if options.export:
-        export_weights(folder, Path(expanded(options.export)))
+        export_weights(model, folder, Path(expanded(options.export)))
         print(f"Copied to {options.export}: a run uses it with BACKBONE={options.export}.", flush=True)

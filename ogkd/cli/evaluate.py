@@ -11,6 +11,7 @@ from ogkd.core.places import command
 from ogkd.core.words import sentence
 from ogkd.data import labels
 from ogkd.data.findings import sentences
+from ogkd.data.groups import read_groups
 from ogkd.data.patients import Patients
 from ogkd.runs.spec import is_name
 
@@ -50,11 +51,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     labelled = labels.labels_of(folder, args, whole=True) if args.labels else labels.class_folders(folder, whole=True)
     images = [path for paths in labelled.classes.values() for path in paths]
     patients = labels.chosen_patients(folder, args, labelled, images)
-    for note in sentences([*labelled.notes, *patients.notes, *_unknown(patients, images)]):
+    groups, about = labels.chosen_groups(args, labelled, images)
+    for note in sentences([*labelled.notes, *patients.notes, *_unknown(patients, images), *about]):
         print(f"note: {note}")
 
     # only now, so that wrong arguments are reported before PyTorch is loaded
-    from ogkd.predict.card import measured, table
+    from ogkd.predict.card import by_group, measured, table
     from ogkd.predict.evaluation import CARD, LabelledFolder, default_output, evaluate
     from ogkd.predict.evaluation_card import calibration, class_table, flagged, intervals_over, tested_on
     from ogkd.predict.export import load_prompt
@@ -64,12 +66,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = args.name or folder.resolve().name
     output = args.output or default_output(prompt, name)
     predictor = Predictor(prompt, backbone=args.backbone)
-    done = evaluate(
-        predictor, LabelledFolder(folder, name, labelled.classes, patients.of), output, mapping, args.batch, args.rerun
-    )
+    groups = groups or read_groups(folder)
+    labelled_folder = LabelledFolder(folder, name, labelled.classes, patients.of, groups)
+    done = evaluate(predictor, labelled_folder, output, mapping, args.batch, args.rerun)
     print(f"\n{done.results['title']}, trained on {prompt.dataset}, on all {tested_on(done.predictions)} in {name}\n")
     print(table(["metric", "value", "95 % interval"], measured(done.predictions)), "", sep="\n")
     print(class_table(prompt, done.predictions), "", sep="\n")
+    print(by_group(done.predictions), end="")
     print(intervals_over(done.predictions), calibration(done.results), flagged(prompt, done.results), "", sep="\n")
     for note in done.results["notes"]:
         print(f"Note: {note}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ogkd.evaluation.methods import GROUPS
 from ogkd.runs.engines.options import add_options, settings_of
-from ogkd.runs.protocols import Job, Places, ensure_generated, integer, shots_of
+from ogkd.runs.protocols import Job, Places, ensure_generated, seeds_of, shots_of
 from ogkd.runs.spec import PRESETS
 
 if TYPE_CHECKING:
@@ -17,28 +17,39 @@ if TYPE_CHECKING:
     from ogkd.runs.engines.report import Report
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
+class Seeds(argparse.Action):
+    """Reads `seeds_of` the words of an option."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, args: argparse.Namespace, words: Any, option: Any = None
+    ) -> None:
+        setattr(args, self.dest, seeds_of(words))
+
+
+def parser(description: str | None, several_settings: bool = False) -> argparse.ArgumentParser:
     """A parser with the options that each of these commands has."""
     p = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument(
-        "--settings", choices=PRESETS,
+        "--settings", choices=PRESETS, action="append" if several_settings else "store",
         help="default: SETTINGS, or fast for your own images without a GPU, else published; universal: one "
-        "configuration for all data sets",
+        "configuration for all data sets; search: the best of a search (see tune)",
     )  # fmt: skip
     p.add_argument("--rerun", action="store_true", help="remove the runs' earlier files and start afresh")
     add_options(p)
     return p
 
 
-def grid_parser(description: str | None, shots: Sequence[int] = (16,)) -> argparse.ArgumentParser:
+def grid_parser(
+    description: str | None, shots: Sequence[int] = (16,), several_settings: bool = False
+) -> argparse.ArgumentParser:
     """The same with options for methods, seeds, shots and the metric."""
-    p = parser(description)
+    p = parser(description, several_settings)
     groups = ", ".join(f"{name} (those that {what})" for name, what in GROUPS.items())
     p.add_argument(
         "--methods", nargs="+",
         help=f"by class, title or script folder, in any case, or a group: {groups}; default: all",
     )  # fmt: skip
-    p.add_argument("--seeds", nargs="+", type=partial(integer, what="--seeds", least=0), default=[1, 2, 3])
+    p.add_argument("--seeds", nargs="+", action=Seeds, default=[1, 2, 3], help="seeds, or ranges such as 1-20")
     p.add_argument(
         "--shots", nargs="+", type=partial(shots_of, what="--shots"), default=list(shots),
         help="images per class, not for base-to-novel; all: every image",
@@ -49,8 +60,17 @@ def grid_parser(description: str | None, shots: Sequence[int] = (16,)) -> argpar
 
 def places_of(args: argparse.Namespace) -> Places:
     """The places and settings of the environment and the command line."""
-    given = {name: vars(args).get(name) for name in ("backbone", "settings")}
-    return Places(**{name: value for name, value in given.items() if value})
+    given: dict[str, Any] = {name: vars(args).get(name) for name in ("backbone", "settings")}
+    return Places(**{name: value for name, value in given.items() if value and not isinstance(value, list)})
+
+
+def import_ahead(args: argparse.Namespace, places: Places, dataset: str) -> None:
+    """If runs will be parallel on this machine, import what their processes need while this one plans them."""
+    settings = settings_of(args, places.backbone_for(dataset), places.output)
+    if settings.engine == "local" and (settings.jobs or 1) > 1 and not args.dry_run:
+        from ogkd.runs.engines import local
+
+        local.import_ahead()
 
 
 def execute(jobs: Iterable[Job], args: argparse.Namespace, places: Places, datasets: Iterable[str]) -> Report | None:

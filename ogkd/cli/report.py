@@ -9,7 +9,8 @@ the house, or for public data sets.
 
     python report.py --recompute RUN [RUN ...]
 
-recomputes the metrics in results.json from the stored predictions of each run. Nothing is trained or tested.
+recomputes the metrics in results.json from the stored predictions of each run, and stores with them the groups of the
+images that its folder records now. Nothing is trained or tested.
 """
 
 from __future__ import annotations

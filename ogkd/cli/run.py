@@ -5,11 +5,12 @@
     ogkd transfer SOURCE TARGET SHOTS SEED [--method METHOD] [--settings SETTINGS] [KEY VALUE ...]
     python scripts/run.py METHOD base2new|few_shot|transfer ...      the same in a checkout
 
-A data set is one of configs/datasets/, a folder of your own images in DATA (folder:NAME if it has the name of a
-published data set), or the path of one. METHOD (default OGKD, with general teacher sentences where a folder of yours
-has none) may be in any case. SHOTS is a number of images per class, or all. SETTINGS is published (as in the papers),
-universal (one configuration for all data sets) or fast (8 crops of each training image, encoded once, and bf16 where
-the device has it); the default is fast for a number of shots of your own images without a GPU, else published.
+A data set is one of configs/datasets/, a folder of your own images in DATA (folder:NAME if it has the name of
+a published data set), or the path of one. SEED is a number, or a range such as 1-3 for one run after another.
+METHOD (default OGKD, with general teacher sentences where a folder of yours has none) may be in any case.
+SHOTS is a number of images per class, or all. SETTINGS is published (as in the papers), universal (one
+configuration for all data sets) or fast (8 crops of each training image, encoded once, and bf16 where the
+device has it); the default is fast for a number of shots of your own images without a GPU, else published.
 Environment: DATA (default data), OUTPUT (default output), BACKBONE (default BiomedCLIP; PhantomCLIP for phantom),
 SETTINGS. KEY VALUE pairs change the configuration. A complete run is not repeated; an unfinished one resumes after its
 last epoch. With --rerun, anywhere on the line, the runs' earlier files are removed and the runs start afresh.
@@ -25,7 +26,7 @@ from ogkd.data.catalogue import load, own_folder
 from ogkd.evaluation.methods import named
 from ogkd.evaluation.protocol import BASE2NEW_SHOTS
 from ogkd.prompts.bank import find_bank
-from ogkd.runs.protocols import TRANSFER, Places, ensure_generated, integer, job, locate, shots_of
+from ogkd.runs.protocols import TRANSFER, Places, ensure_generated, job, locate, seeds_of, shots_of
 
 DEFAULT_METHOD = "OGKD"
 TEACHER = f"TRAINER.{DEFAULT_METHOD}.PROMPTS"
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     given = dict(zip(wanted, rest, strict=False))
     dataset, *targets = [given[name] for name in ("DATASET", "SOURCE", "TARGET") if name in given]
     shots = shots_of(given["SHOTS"]) if "SHOTS" in given else BASE2NEW_SHOTS
-    seed = integer(given["SEED"], "SEED", 0)
+    seeds = seeds_of([given["SEED"]], "SEED")
     dataset, places = locate(dataset, Places(settings=settings) if settings else Places())
     for number, target in enumerate(targets):
         targets[number], of_target = locate(target, places)
@@ -74,23 +75,25 @@ def main(argv: Sequence[str] | None = None) -> int | None:
             f"ones ({TEACHER} templates)."
         )
         pairs += [TEACHER, "templates"]
-    chosen = job(protocol, method, dataset, shots, seed, places, pairs, targets).with_rerun(rerun)
+    jobs = [job(protocol, method, dataset, shots, seed, places, pairs, targets).with_rerun(rerun) for seed in seeds]
     for name in (dataset, *targets):
         ensure_generated(name, places.data)
-    chosen()
+    for one in jobs:
+        one()
+    folders = [folder for one in jobs for folder in one.folders()]
 
     if protocol == TRANSFER:
         from ogkd.reports.transfer import transfer_report
 
-        print("\n" + transfer_report(chosen.folders(), [(dataset, targets[0])], places.data)[0])
+        print("\n" + transfer_report(folders, [(dataset, targets[0])], places.data)[0])
         return None
     from ogkd.evaluation.collect import runs_in
     from ogkd.reports.render import render
     from ogkd.reports.tables import TABLES
 
-    (table,) = TABLES[protocol](runs_in(chosen.folders()), seconds=True)
+    (table,) = TABLES[protocol](runs_in(folders), seconds=True)
     print("\n" + render(table))
-    if protocol == "base2new" and len(chosen.specs) == 1:
+    if protocol == "base2new" and len(jobs[0].specs) == 1:
         print(f"What {method} learned here applies only to the base classes: it has no head for novel ones.")
     return None
 

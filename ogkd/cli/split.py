@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         description="Write split_<folder>.json for FOLDER/<class>/**/<image>, or for images with labels in a table, so "
         "that no patient is in two parts: about 50 %% of each class's images for training, 20 %% for validation and "
         "30 %% for testing, or as the table says. Also write patients_<folder>.json, so that intervals can be computed "
-        "by patient.",
+        "by patient, and groups_<folder>.json, so that results are also given by group.",
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="the folder with one folder per class")
     labels.add_patient_options(parser)
@@ -47,14 +47,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     labelled = labels.labels_of(args.folder, args) if args.labels else labels.class_folders(args.folder)
     images = [path for paths in labelled.classes.values() for path in paths]
     patients = Patients({}) if args.by_image else _patients(args, labelled, images)
-    for note in sentences([*labelled.notes, *patients.notes]):
+    groups, about = labels.chosen_groups(args, labelled, images)
+    for note in sentences([*labelled.notes, *patients.notes, *about]):
         print(f"note: {note}")
     owners = one_each(patients.of, images) if patients.of else {}
     split = divide(args.folder, labelled.classes, owners, labelled.parts, args.seed)
     write_split(split, file)
     print(table(split, owners))
     written = [file]
-    for kind, record in (("groups", labelled.groups), ("patients", owners)):
+    for kind, record in (("groups", groups), ("patients", owners)):
         if record:
             written.append(split_file(args.folder, kind))
             write_json(record, written[-1])

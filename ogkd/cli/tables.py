@@ -13,6 +13,18 @@ prints the difference of each method from these methods, with intervals over tes
 
 prints results on other data sets than those trained on, with intervals: of transfer runs and of evaluate.py.
 
+    python parse_test_res.py OUTPUT --table groups
+
+prints results by group of the images, such as sex or site, where groups_<folder>.json records them (ogkd split).
+
+    python parse_test_res.py OUTPUT --table sets [--coverage 0.9] [--sets LAC APS RAPS] [--per-class]
+
+prints how often sets of classes contain the true one, and how large they are (docs/metrics.md).
+
+    python parse_test_res.py OUTPUT --table corruptions
+
+prints errors and calibration on corrupted images, of runs that `ogkd corrupt` tested (docs/corruptions.md).
+
     python parse_test_res.py OUTPUT --claims OGKD [--against ...]
 
 prints a method's differences in accuracy, novel classes, reliability and severity of mistakes, on both protocols.
@@ -25,40 +37,58 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from ogkd.core import UserError, atomic_path, did_you_mean
+from ogkd.core.places import command
+from ogkd.core.words import ranges
 from ogkd.data.catalogue import config_name
+from ogkd.data.sampling import DRAWS
 from ogkd.evaluation.collect import Run, collect, unfinished, warn
 from ogkd.evaluation.methods import named_among
 from ogkd.evaluation.metrics import METRICS, find
+from ogkd.evaluation.sets import LAC, SCORES
 from ogkd.models import model_named
+from ogkd.reports.across import across_datasets
 from ogkd.reports.against import against_tables, draw_diagrams
 from ogkd.reports.claims import claim_tables
+from ogkd.reports.corruptions import corruption_tables
+from ogkd.reports.groups import group_tables
 from ogkd.reports.published import sources, with_published
 from ogkd.reports.render import FORMATS, Table, document, write_xlsx
 from ogkd.reports.seeds import seeds_report
-from ogkd.reports.tables import TABLES, average
+from ogkd.reports.sets import sets_tables
+from ogkd.reports.tables import TABLES, average, of_kinds
 from ogkd.reports.transfer import transfer_tables
+from ogkd.runs.protocols import seeds_of, shots_of
 
 TRANSFER = "transfer"  # the table of runs on another data set than they were trained on
+GROUPS, SETS, CORRUPTIONS = "groups", "sets", "corruptions"
+SINGLE = (TRANSFER, GROUPS, SETS, CORRUPTIONS)  # tables that are not averaged over data sets
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("directory", metavar="OUTPUT", type=Path, help="folder with results, at any depth")
-    p.add_argument("--table", choices=[*TABLES, TRANSFER])
+    p.add_argument("--table", choices=[*TABLES, *SINGLE])
     p.add_argument("--format", choices=FORMATS, default="markdown")
     p.add_argument("--metric", default="accuracy", metavar="NAME", help=f"one of {', '.join(METRICS)}")
     p.add_argument("--intervals", action="store_true", help="95 %% intervals over test images instead of the deviation")
     p.add_argument(
         "--against", nargs="+", metavar="METHOD", help="paired differences of each method from these, with tests"
     )
+    p.add_argument("--coverage", type=float, default=0.9, metavar="C", help="wanted of --table sets (0 to 1)")
+    p.add_argument("--sets", nargs="+", choices=SCORES, default=[LAC], help="scores of --table sets (default: LAC)")
+    p.add_argument("--per-class", action="store_true", help="in --table sets the coverage is wanted for each class")
     p.add_argument("--diagram", type=Path, metavar="FILE", help="with --against: critical-difference diagrams (.svg)")
     p.add_argument("--claims", metavar="METHOD", help="what the runs show about this method, against --against or all")
     p.add_argument("--dataset", nargs="+", help="only these data sets")
     p.add_argument("--method", nargs="+", help="only these methods")
+    p.add_argument("--shots", nargs="+", type=partial(shots_of, what="--shots"), help="only these numbers of shots")
+    p.add_argument("--seeds", nargs="+", help="only these seeds, also as a range: 1-20")
     p.add_argument("--backbone", help="only this backbone (needed if there are several)")
+    p.add_argument("--draw", choices=DRAWS, help="only this draw of training images (needed if there are several)")
     p.add_argument(
         "--published", nargs="?", const="", metavar="SOURCE",
         help="show published figures next to ours, and the differences. SOURCE is by default the one that fits the "
@@ -83,11 +113,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs = collect(args.directory, diverged=marks)
     _resolve(args, runs)
     methods = args.method and [*args.method, *(args.against or ()), *filter(None, [args.claims])]
-    wanted = {"method": methods, "backbone": args.backbone and [args.backbone], "dataset": args.dataset}
+    wanted = {"method": methods, "dataset": args.dataset, "shots": args.shots, "seed": args.seeds}
+    wanted |= {"backbone": args.backbone and [args.backbone], "draw": args.draw and [args.draw]}
     runs = [run for run in runs if all(not names or getattr(run, name) in names for name, names in wanted.items())]
-    backbones = sorted({run.backbone for run in runs})
-    if len(backbones) > 1:
-        raise UserError(f"There are runs with several backbones: choose one of {', '.join(backbones)} with --backbone.")
+    runs = of_kinds(runs, *{run.kind for run in runs})
+    backbones, drawn = {run.backbone for run in runs}, {run.drawn for run in runs} - {""}
+    if drawn and args.published is not None:
+        raise UserError(f"Published figures are of balanced draws, not of a {drawn.pop()}: leave out --published.")
     if args.claims:
         tables, notes = claim_tables(runs, args.claims, args.against)
     elif args.against:
@@ -97,19 +129,35 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         if args.table == TRANSFER:
             tables = transfer_tables(runs, args.metric)
+        elif args.table == GROUPS:
+            tables = group_tables(runs, "" if args.metric == "accuracy" else args.metric)
+            if not tables:
+                raise UserError(
+                    f"No run below {args.directory} knows groups of its test images: record them with "
+                    f"`{command('split')} --group-column`, and add them to finished runs with "
+                    f"`{command('report')} --recompute RUN`."
+                )
+        elif args.table == CORRUPTIONS:
+            tables = corruption_tables(runs)
+        elif args.table == SETS:
+            tables = sets_tables(runs, args.coverage, args.sets, args.per_class, args.intervals)
         else:
             tables = TABLES[args.table](runs, args.metric, args.seconds, args.intervals)
         if not tables:
-            raise UserError(f"No finished {args.table} run below {args.directory} matches these options.")
+            hint = f"; `{command('corrupt', 'RUN')}` tests one on corrupted images" * (args.table == CORRUPTIONS)
+            raise UserError(f"No finished {args.table} run below {args.directory} matches these options{hint}.")
         notes = list(tables[0].notes)
         if args.format == "csv":  # which has no room for them
             notes += [f"{table.title}: {sentence}" for table in tables for sentence in table.footnotes]
         if args.published is not None:
-            tables, more = with_published(tables, backbones[0], args.table, args.published, each=bool(args.dataset))
+            tables, more = with_published(tables, backbones.pop(), args.table, args.published, each=bool(args.dataset))
             notes += more
-        elif len(tables) > 1 and args.table != TRANSFER:
+        elif len(tables) > 1 and args.table in TABLES:
             mean, more = average(tables, args.table)
-            tables += [mean] if mean.rows else []
+            if args.format == "latex" and mean.rows:
+                tables = [across_datasets(tables, mean, args.table)]
+            else:
+                tables += [mean] if mean.rows else []
             notes += more
     _say(notes, args.directory)
     write(tables, args.format, args.output)
@@ -124,7 +172,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError("--claims has tables of both protocols: leave out --table.")
     if args.claims is None and args.table is None and (args.against or args.published is not None or args.intervals):
         raise UserError("--against, --published and --intervals need a table: add --table base2new or few_shot.")
-    if args.table == TRANSFER and (args.against or args.published is not None or args.seconds):
+    if args.table in SINGLE and (args.against or args.published is not None or args.seconds):
         raise UserError("--against, --published and --seconds are for --table base2new and few_shot: leave them out.")
     if args.published is not None and (args.against or args.claims):
         raise UserError("Published figures have no predictions to test: leave out --published or --against.")
@@ -142,6 +190,10 @@ def _resolve(args: argparse.Namespace, runs: Sequence[Run]) -> None:
     args.claims = args.claims and named_among([args.claims], there)[0]
     datasets, backbones = {run.dataset for run in runs}, {run.backbone for run in runs}
     args.dataset = args.dataset and [_one_of(config_name(name), datasets, "on the data set") for name in args.dataset]
+    args.seeds = args.seeds and seeds_of(args.seeds)
+    for name, of_runs in (("shots", {run.shots for run in runs}), ("seeds", {run.seed for run in runs})):
+        if (given := getattr(args, name)) and not of_runs & set(given):
+            raise UserError(f"No finished run has one of these {name}; there are {ranges(of_runs - {-1}) or 'all'}.")
     args.backbone = args.backbone and _one_of(model_named(args.backbone), backbones, "with the backbone")
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+from ogkd.cli.many import Seeds
 from ogkd.core import UserError
 from ogkd.core.places import command
 from ogkd.data.catalogue import config_name
@@ -26,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("datasets", nargs="*", metavar="DATASET", help="default: those in DATA")
     p.add_argument("--protocol", nargs="+", choices=PROTOCOLS, default=[], help="default: both")
     p.add_argument("--shots", nargs="+", default=[], help="default: all that are released")
-    p.add_argument("--seeds", nargs="+", default=[], help="default: all that are released, 1 2 3")
+    p.add_argument("--seeds", nargs="+", action=Seeds, default=[], help="default: all that are released, 1-3")
     p.add_argument("--from", dest="folder", type=Path, metavar="FOLDER", help="a local copy of the prompts' repository")
     return p
 
@@ -37,8 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     places = Places()
     shots = [integer(number, "--shots", 1) for number in args.shots]
-    seeds = [integer(seed, "--seeds", 0) for seed in args.seeds]
-    wanted = with_data(chosen([*map(config_name, args.datasets)], args.protocol, shots, seeds), places)
+    wanted = with_data(chosen([*map(config_name, args.datasets)], args.protocol, shots, args.seeds), places)
     if args.folder:
         wanted = with_prompts(wanted, args.folder)
     print(f"Testing {len(wanted)} prompts from {args.folder or REPOSITORY} on {places.backbone_for(wanted[0].dataset)}")

@@ -67,9 +67,9 @@ def _of_protocol(path: Path, protocol: str, _written: int) -> dict[str, Settings
         published = dict((content.pop("published", None) or {}).get(protocol) or {})
         others = content.keys() - set(PROTOCOLS)
         default = merged(common, own)
-        keys = [key if "." in key else f"TRAINER.{path.stem.upper()}.{key}" for key in published.pop(OPTIONS, ())]
+        keys = [_option_key(path, key) for key in published.pop(OPTIONS, ())]
         rows = {name: zip(keys, values, strict=True) for name, values in published.items()}
-        tuned = {name: _with(default, dict(row)) for name, row in rows.items()}
+        tuned = {name: merged(default, nested(dict(row))) for name, row in rows.items()}
     except (AttributeError, TypeError, ValueError):
         others = {protocol, "published"}
     if others:
@@ -81,14 +81,34 @@ def _of_protocol(path: Path, protocol: str, _written: int) -> dict[str, Settings
     return {DEFAULT: default} | tuned
 
 
+def tuned_in(path: Path) -> list[str]:
+    """The keys that a method's configuration for a data set takes from a paper's table and for which that table has
+    not one value for all data sets; [] for any other file."""
+    method = Path(f"{path.parent.parent}.yaml")
+    if path.is_file() or not method.is_file():
+        return []
+    table = dict((_read(method).get("published") or {}).get(path.parent.name) or {})
+    options = table.pop(OPTIONS, ())
+    if path.stem not in table:
+        return []
+    columns = zip(options, zip(*table.values(), strict=True), strict=True)
+    return [_option_key(method, key) for key, values in columns if len(set(map(repr, values))) > 1]
+
+
+def _option_key(method: Path, key: str) -> str:
+    """A key in a method's file: without a dot it is one of the method's options."""
+    return key if "." in key else f"TRAINER.{method.stem.upper()}.{key}"
+
+
 def merged(below: Settings, above: Settings) -> Settings:
     """Nested settings with those of `above` replacing those of `below`."""
     both = {key for key in below.keys() & above.keys() if isinstance(below[key], dict) and isinstance(above[key], dict)}
     return {**below, **above, **{key: merged(below[key], above[key]) for key in both}}
 
 
-def _with(settings: Settings, values: dict[str, Any]) -> Settings:
-    """Settings with other values of some dotted keys."""
+def nested(values: dict[str, Any]) -> Settings:
+    """Values of dotted keys as sections."""
+    settings: Settings = {}
     for key, value in values.items():
         for section in reversed(key.split(".")):
             value = {section: value}

@@ -34,6 +34,14 @@ class StandIn:
         return {k: v for k, v in state.items() if k != "optimizer"} if isinstance(state, dict) else {}
 
 
+class _Anything(StandIn):
+    """Replaces an object of any class, and what a function returns."""
+
+    __slots__ = ()
+
+    def __init__(self, *_arguments: object) -> None: ...
+
+
 def _default_dict(*_factory: object) -> dict:
     """Replaces collections.defaultdict."""
     return {}
@@ -54,6 +62,18 @@ def read_inert(path: Path) -> Any:
     """
     with torch.serialization.safe_globals(STAND_INS):
         return plain(torch.load(path, map_location="cpu", weights_only=True))
+
+
+def read_beside_others(path: Path, mmap: bool = False) -> Any:
+    """Load a file of torch.save on the CPU: tensors and plain values as they are, anything else as an inert stand-in,
+    whatever class or function the file names; nothing of it is imported or run.
+
+    Raises pickle.UnpicklingError if it is in the format before PyTorch 1.6, and other errors if it is corrupt.
+    """
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+    others: list[Callable | tuple[Callable, str]] = [(_Anything, name) for name in names]
+    with torch.serialization.safe_globals(others):
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 
 def plain(value: Any) -> Any:

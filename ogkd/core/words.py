@@ -30,6 +30,22 @@ def listed(names: Iterable[object], most: int = SHOWN, last: str = "and") -> str
     return f" {last} ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
+def ranges(numbers: Iterable[int]) -> str:
+    """Return whole numbers in order, each once, and those that follow each other as a range.
+
+    >>> ranges([3, 1, 2, 7]), ranges([1, 2]), ranges([4])
+    ('1-3, 7', '1, 2', '4')
+    """
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    parts = [[f"{run[0]}-{run[-1]}"] if len(run) > 2 else map(str, run) for run in runs]
+    return ", ".join(word for part in parts for word in part)
+
+
 def tally(what: str, examples: Iterable[str], kinds: bool = False) -> list[str]:
     """Return a phrase with the number of examples and the first of them; [] without any.
 

@@ -28,6 +28,7 @@ from ogkd.data.splits import (
     write_split,
 )
 from ogkd.data.splitting import divide
+from ogkd.data.trial_images import without_test
 
 __all__ = ["ImageFolder"]
 
@@ -61,12 +62,14 @@ class ImageFolder(BiomedicalDataset):
         for line in sentences(patients.notes):
             print(line)
         stored = Path(self.split_path).exists()
-        split = self._stored(layout) if stored else self._made(layout, patients.of)
-        self._finish(cfg, split)
+        whole = self._stored(layout) if stored else self._made(layout, patients.of)
+        trial = cfg.DATASET.get("TRIAL", "")
+        split = without_test(whole, trial)
+        self._finish(cfg, split, patients.of)
         of_class = {name: [f"{folder}/{path}" for path in paths] for name, paths in by_class(split).items()}
         cache = cfg.get("FEATURES", {}).get("CACHE_DIR")
         opened = open_images(chain.from_iterable(of_class.values()), cfg.get("INPUT", {}).get("FRAME", 0), cache)
-        if not stored:
+        if not stored and not trial:  # which opens too few images to know that all can be read
             self._store(split, patients.of)
         seen = {look.path: look for look in opened}
         self.looks = {
@@ -74,7 +77,7 @@ class ImageFolder(BiomedicalDataset):
             for name, paths in of_class.items()
         }
         self.parts, self.patients = part_of_image(split), patients.of
-        review = layout.review(split)
+        review = layout.review(whole)
         # A model card repeats the notes, so they name no files, whose names may be patients'.
         self.notes += [sentence(note.partition(" (")[0]) for note in review.notes]
         self.warnings += [*review.faults, *review.warnings]

@@ -14,13 +14,14 @@ from ogkd.core.words import counted, listed, tally
 from ogkd.data.beside import beside_by_name
 from ogkd.data.catalogue import PARTS
 from ogkd.data.findings import sentences
+from ogkd.data.groups import Groups
 from ogkd.data.layout import by_folder, read_layout
 from ogkd.data.listing import images_below
 from ogkd.data.names import class_words, folded, is_number, name_faults, only_numbers
 from ogkd.data.parts import parts_of, roles
-from ogkd.data.patients import Patients, known_patients, patient_column, patients_in, patients_of
+from ogkd.data.patients import Patients, alike, known_patients, patient_column, patients_in, patients_of
 from ogkd.data.splits import Split
-from ogkd.data.tables import Rows, Table, read_table, squeezed
+from ogkd.data.tables import Rows, Table, is_table, read_table, squeezed
 
 LABEL_COLUMNS = re.compile(
     r"((class|category|target|label|disease|finding|diagnosis|diagnostic|pathology|condition|grade|level)"
@@ -241,6 +242,8 @@ def add_patient_options(parser: argparse.ArgumentParser) -> None:
         "DICOM files)")  # fmt: skip
     add("--else-one-per-image", action="store_true", help="count each image whose patient is unknown as a patient of "
         "its own")  # fmt: skip
+    add("--group-column", nargs="+", default=[], metavar="NAME", help="columns of the table of labels or patients by "
+        "whose values results are given too, such as sex or site")  # fmt: skip
 
 
 def labels_of(folder: str | Path, args: argparse.Namespace, whole: bool = False) -> Labels:
@@ -283,6 +286,42 @@ def chosen_patients(folder: str | Path, args: argparse.Namespace, labels: Labels
     if labels.table and labels.rows and labels.patient_column:
         return patients_in(labels.table, labels.rows, images, args.patient_column, args.else_one_per_image)
     return known_patients(folder, images)
+
+
+def chosen_groups(args: argparse.Namespace, labels: Labels, images: Sequence[str]) -> tuple[Groups, list[str]]:
+    """The groups of images by the columns that --group-column names, in the labels' table or else that of the patients,
+    and phrases about them; without the option those of the labels' table.
+
+    Raises UserError if there is no such column, or if it has too many values or one.
+    """
+    if not args.group_column:
+        return labels.groups, []
+    tables = [(labels.table, labels.rows)] if labels.table and labels.rows else []
+    if args.patients and is_table(args.patients):
+        table = read_table(args.patients)
+        tables.append((table, table.rows_of(images, "" if args.labels else args.image_column)))
+    if not tables:
+        raise UserError("--group-column names columns of a table: give one with --labels or --patients.")
+    groups: dict[str, dict[str, str]] = {image: {} for image in images}
+    notes = []
+    for name in args.group_column:
+        having = [one for one in tables if squeezed(name) in map(squeezed, one[0].columns)]
+        table, rows = (having or tables)[0]
+        column = table.named(name, "--group-column")
+        values = table.one_value(rows, column)
+        sizes = Counter(filter(None, (values.get(image) for image in images)))
+        if not 1 < len(sizes) <= MOST_GROUPS:
+            raise UserError(
+                f"The column {column} of {table.path} has {counted(len(sizes), 'value')} for these images, not 2 to "
+                f"{MOST_GROUPS}: join values there, such as ages to 0-39, 40-64 and 65 or more."
+            )
+        for image in images:
+            groups[image][column] = values.get(image, "")
+        of_groups = [f"{value} {number}" for value, number in sizes.most_common()]
+        without = [f"not given {missing}"] if (missing := len(images) - sizes.total()) else []
+        notes.append(f"images by {column}: {', '.join([*of_groups, *without])}")
+        notes += tally(f"values in {column} that are written in several ways and count as different", alike(sizes))
+    return groups, notes
 
 
 def _check_names(classes: Mapping[str, list[str]], table: Table, notes: Sequence[str], least: int) -> None:

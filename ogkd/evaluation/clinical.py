@@ -1,18 +1,15 @@
 """Results as a clinician reads them: one class against all others, at a threshold chosen on validation images.
 
 An image is positive for a class if the class's probability, as the model gives it (without a temperature), reaches a
-threshold. The threshold is chosen for a wanted sensitivity or specificity on validation images, never on test images:
-as in split conformal prediction (Papadopoulos et al., ECML 2002), with patients as in hierarchical conformal prediction
-(Lee, Barber and Willett, 2023), so that the next image of the class is detected with at least the wanted probability.
+threshold. The threshold is chosen for a wanted sensitivity or specificity on validation images, never on test images,
+so that the next image of the class is detected with at least the wanted probability (ogkd/evaluation/conformal.py).
 n patients can promise at most n / (n + 1); with fewer there is no threshold.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +18,7 @@ from ogkd.core import UserError, did_you_mean
 from ogkd.core.schema import number, one_of
 from ogkd.core.words import counted, listed
 from ogkd.evaluation import shares
+from ogkd.evaluation.conformal import TooFewImages, needed, reach
 from ogkd.evaluation.predictions import Predictions, units
 from ogkd.evaluation.shares import Shares
 from ogkd.evaluation.statistics import DRAWS, Interval, bootstrap
@@ -105,18 +103,14 @@ class OperatingPoint:
         )
 
 
-_PERCENT = number(0, 100)
-_MEASURED = dict.fromkeys(("value", "low", "high"), _PERCENT) | {"images": int, "patients": (int, None)}
-_ACHIEVED = dict.fromkeys(KINDS, (_MEASURED, None))
+PERCENT = number(0, 100)
+MEASURED = dict.fromkeys(("value", "low", "high"), PERCENT) | {"images": int, "patients": (int, None)}
+_ACHIEVED = dict.fromkeys(KINDS, (MEASURED, None))
 SHAPE = {
     "classname": str, "wanted": one_of(*KINDS), "level": number(above=0, below=1), "threshold": number(0, 2),
     "validation": _ACHIEVED, "test": (_ACHIEVED, None),
 }  # fmt: skip
 """The shape of an operating point in JSON."""
-
-
-class TooFewImages(UserError):
-    """There are too few validation images for the wanted sensitivity or specificity."""
 
 
 # Class by class
@@ -220,20 +214,16 @@ def choose(validation: Predictions, classname: str, wanted: str, level: float) -
         raise UserError(f"A wanted {wanted} must be a number between 0 and 1, such as 0.95, not {level}.")
     own, chances = _scores(validation, classname)
     counting = own if wanted == SENSITIVITY else ~own
-    of_units, unit, sizes = np.unique(units(validation)[counting], return_inverse=True, return_counts=True)
-    if len(of_units) < needed(level):
+    of_units = units(validation)[counting]
+    if (patients := len(np.unique(of_units))) < needed(level):
         whose = classname if wanted == SENSITIVITY else f"classes other than {classname}"
         what = "images" if validation.groups is None else "patients"
         raise TooFewImages(
             f"Too few validation {what} for a {wanted} of {100 * level:g} % for {classname}: it needs at least "
-            f"{needed(level)} of {whose}, but there are {len(of_units)}."
+            f"{needed(level)} of {whose}, but there are {patients}."
         )
-    towards = chances[counting] if wanted == SENSITIVITY else -chances[counting]
-    order = np.argsort(towards, kind="stable")
-    weights = 1 / sizes[unit][order]
-    wrong = np.cumsum(weights) - weights  # patients' worth of images on the wrong side of a threshold at each image
-    most = float((len(of_units) + 1) * (1 - Fraction(str(level))) - 1)
-    last = float(np.abs(towards[order][wrong <= most + 1e-9][-1]))
+    scores = -chances[counting] if wanted == SENSITIVITY else chances[counting]
+    last = abs(reach(scores, of_units, level))
     if wanted == SENSITIVITY:
         above, below = last, chances[chances < last].max(initial=0.0)
     else:
@@ -241,11 +231,6 @@ def choose(validation: Predictions, classname: str, wanted: str, level: float) -
     middle = (below + above) / 2  # so that rounding, which depends on the batch, turns no image on the threshold
     threshold = float(middle if middle > below else above)
     return OperatingPoint(classname, wanted, level, threshold, achieved(validation, classname, threshold))
-
-
-def needed(level: float) -> int:
-    """The fewest validation images of different patients that can promise a sensitivity or specificity of `level`."""
-    return math.ceil(1 / (1 - Fraction(str(level)))) - 1
 
 
 def calibrated_on(images: int, drawn: int) -> str:
@@ -305,10 +290,11 @@ def _both(
     predictions: Predictions, own: np.ndarray, positive: np.ndarray, runs: int = 1
 ) -> tuple[Estimate | None, Estimate | None]:
     """Sensitivity and specificity; own: (N,) bool. positive: (N,) in 0..1, averaged over runs."""
-    return _share(predictions, positive, own, runs), _share(predictions, 1 - positive, ~own, runs)
+    return estimate(predictions, positive, own, runs), estimate(predictions, 1 - positive, ~own, runs)
 
 
-def _share(predictions: Predictions, values: np.ndarray, inside: np.ndarray, runs: int) -> Estimate | None:
+def estimate(predictions: Predictions, values: np.ndarray, inside: np.ndarray, runs: int = 1) -> Estimate | None:
+    """The mean of values (N,) in 0..1, averaged over runs, of the images inside, (N,) bool; None without any."""
     if not inside.any():
         return None
     share = Shares(values, np.where(inside, 0, -1), np.ones(1))
@@ -336,4 +322,4 @@ def _label(predictions: Predictions, classname: str) -> int:
 
 
 def _achieved(record: Mapping[str, Any]) -> Achieved:
-    return Achieved(*(of and Estimate(**{name: of[name] for name in _MEASURED}) for of in map(record.get, KINDS)))
+    return Achieved(*(of and Estimate(**{name: of[name] for name in MEASURED}) for of in map(record.get, KINDS)))

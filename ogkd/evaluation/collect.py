@@ -15,6 +15,7 @@ from ogkd.core.places import HOME
 from ogkd.core.schema import Rule, mismatch, one_of
 from ogkd.core.words import counted
 from ogkd.data import catalogue
+from ogkd.data.sampling import BALANCED
 from ogkd.evaluation.metrics import METRICS
 
 # Kinds of runs by the classes tested; a run that was trained and tested on novel classes is "train_new".
@@ -23,14 +24,16 @@ _NAME = Rule(lambda value: isinstance(value, str) and bool(value), "a name")
 _SHAPE = {
     "method": _NAME, "dataset": _NAME, "backbone": _NAME, "subsample": one_of(*KINDS), "shots": int, "seed": int,
     "seconds": float, "config": dict, "fingerprints": dict, "title?": str, "source?": str, "changed?": dict,
-    "threads?": int, "trained?": bool, "evaluated?": bool, "novel?": bool, "notes?": [str], "warnings?": [str],
-    "confusion_matrix?": ([[int]], None), "classnames?": ([str], None),
+    "tuned?": [str], "labelled?": ({"train": [int], "val": [int], "chosen": [str]}, None), "threads?": int,
+    "trained?": bool, "evaluated?": bool, "novel?": bool, "draw?": str, "notes?": [str],
+    "warnings?": [str], "confusion_matrix?": ([[int]], None), "classnames?": ([str], None),
 }  # fmt: skip
 RESULTS, DIVERGED = "results.json", "diverged.json"
 SHAPES = {
     RESULTS: _SHAPE | {"accuracy": float} | {f"{name}?": (float, None) for name in METRICS if name != "accuracy"},
     DIVERGED: _SHAPE | {"diverged": {"message": str, "epoch": int, "step": int, "term": str}},
 }
+TRIAL = "trial"  # the kind of a run that a search for settings tries, which no table shows
 ELSEWHERE = "elsewhere"  # the source of parameters that were not trained by a run of this project
 
 
@@ -39,7 +42,8 @@ class Run:
     """One finished run, or one that diverged and so has no metrics.
 
     kind: train_base (tested on the base classes), test_new (on the novel ones), few_shot (on all), train_new (trained
-        on the novel ones), or transfer (trained on another data set, `source`, as evaluate.py's are).
+        on the novel ones), or transfer (trained on another data set, `source`, as evaluate.py's are), or trial
+        (of a search for settings).
     dataset: the name on the command line, such as btmri, or a folder of the user's own images.
     backbone: the name, or the last part of the path or hub name.
     """
@@ -60,6 +64,21 @@ class Run:
         return command_names().get(name, name)
 
     @property
+    def draw(self) -> str:
+        """How the training images were drawn, see `ogkd.data.sampling.draw_shots`."""
+        return self.results.get("draw", BALANCED)
+
+    @property
+    def drawn(self) -> str:
+        """The draw as tables name it: "proportional draw"; "" for the balanced one."""
+        return "" if self.draw == BALANCED else f"{self.draw} draw"
+
+    @property
+    def backbone_and_draw(self) -> str:
+        """What the runs of a table share besides the protocol: the backbone, and a draw that is not balanced."""
+        return ", ".join(filter(None, [self.backbone, self.drawn]))
+
+    @property
     def diverged(self) -> bool:
         """Whether the training diverged, so that there are no accuracy and no predictions."""
         return "diverged" in self.results
@@ -71,7 +90,8 @@ class Run:
 
 
 def collect(folder: Path, diverged: bool = False) -> list[Run]:
-    """All finished runs below a folder, that is, those with a results.json. A corrupt one is reported and left out.
+    """All finished runs below a folder, that is, those with a results.json, but for the trials of searches. A corrupt
+    one is reported and left out.
 
     diverged: whether to include runs that diverged.
 
@@ -81,7 +101,7 @@ def collect(folder: Path, diverged: bool = False) -> list[Run]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder} with results.")
-    runs = runs_in(folders_below(folder), diverged)
+    runs = [run for run in runs_in(folders_below(folder), diverged) if run.kind != TRIAL]
     if not runs:
         raise UserError(f"No run below {folder} is finished{begun_below([folder])}.")
     return runs
@@ -138,6 +158,9 @@ def read_run(folder: Path) -> Run:
     elsewhere = results.get("source", "") not in ("", ELSEWHERE, results["dataset"])
     if elsewhere or results.get("evaluated"):  # on another folder, which may have the same name
         kind = "transfer"
+    dataset = results["config"].get("DATASET")
+    if isinstance(dataset, dict) and dataset.get("TRIAL"):
+        kind = TRIAL
     backbone = re.split(r"[/\\]", results["backbone"].removeprefix("hf-hub:").rstrip("/\\"))[-1]
     method, shots, seed = (results[name] for name in ("method", "shots", "seed"))
     return Run(kind, _command_name(results), backbone, method, shots, seed, results, folder)

@@ -15,6 +15,7 @@ from ogkd.evaluation.shares import wilson
 
 AT_CHANCE = "accuracy not above chance"
 BALANCED_AT_CHANCE = "balanced accuracy not above chance"
+NOT_ABOVE_ONE_ANSWER = "accuracy not above the"  # begins the doubt that a common class raises
 LOSS_ROSE = "training loss higher in the last epoch than in the first"
 FLAT = "all probabilities are about 1 / number of classes, so they say nothing of confidence"
 FLATNESS = 0.01  # above 1 / C
@@ -55,7 +56,7 @@ def about_answers(counts: Counts, names: Sequence[str]) -> list[str]:
         reasons.append(AT_CHANCE)
     elif correct <= most < total:
         name = names[images.index(most)]
-        reasons.append(f"accuracy not above the {100 * most / total:.1f} % of the most common class, {name}")
+        reasons.append(f"{NOT_ABOVE_ONE_ANSWER} {100 * most / total:.1f} % of the most common class, {name}")
     if max(answers) == total > most:
         reasons.append(f"{names[answers.index(total)]} is the answer for all test images")
     elif imbalanced(counts) and _balanced_at_chance(counts):

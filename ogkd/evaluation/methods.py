@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,19 +29,39 @@ GROUPS = {
 }
 """The groups by which commands take methods at once (`--methods new`); a method's class says which are its own."""
 
+UNREAD = {
+    "nothing": ("OPTIM.", "TRAIN.", "DATALOADER.", "DATASET.DRAW", "FEATURES.CROPS", "FEATURES.TRAIN_VIEW",
+                "INPUT.TRANSFORMS", "INPUT.RRCROP_SCALE", "TEST.FINAL_MODEL"),
+    "fit": ("OPTIM.", "TRAIN.", "DATALOADER.TRAIN_X.", "TEST.FINAL_MODEL"),
+    "losses": (),
+    "FeatureMethod": ("FEATURES.CROPS", "INPUT.RRCROP_SCALE"),
+    "PromptMethod": ("FEATURES.TRAIN_VIEW",),
+}  # fmt: skip
+"""Sections and keys of the configuration that have no effect on a method, by how it learns (in steps, by `losses`, or
+at once, by `fit`) and by its base class."""
+
 # A class in a later file replaces an earlier one of the same name, as in the registry.
 PLUGINS = ("plugins/*.py", "plugins/*/*.py", "plugins/*/trainers/*.py", "plugins/*/trainers/*/*.py")
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a method is printed, and its groups, see GROUPS. `row` is its position in tables; None: last."""
+    """How a method is printed, and its groups, see GROUPS. `row` is its position in tables; None: last.
+
+    steps: whether it learns in steps, so that it has a number of epochs. unread: see UNREAD.
+    """
 
     name: str
     title: str
     paper: str = ""
     row: int | None = None
     groups: tuple[str, ...] = ()
+    steps: bool = True
+    unread: tuple[str, ...] = ()
+
+    def reads(self, key: str) -> bool:
+        """Whether a key of the configuration can have an effect on the method."""
+        return not key.startswith(self.unread)
 
 
 @cache
@@ -71,7 +91,8 @@ def known_methods(home: Path = HOME, work: Path | None = None) -> dict[str, Meth
         if any(_registers(decorator) for decorator in node.decorator_list):
             title, paper = (_text(node, key) for key in ("title", "paper"))
             row, groups = (_inherited(name, key, kind, classes) for key, kind in (("row", int), ("groups", tuple)))
-            methods[name] = Method(name, title or name, paper, row, groups or ())
+            learns, unread = _learning(name, classes)
+            methods[name] = Method(name, title or name, paper, row, groups or (), learns == "losses", unread)
     return methods
 
 
@@ -132,17 +153,28 @@ def order(method: str) -> tuple:
     return (row is None, row or 0, method)
 
 
-def _inherited(name: str, key: str, kind: type, classes: dict[str, ast.ClassDef], seen: tuple[str, ...] = ()) -> Any:
-    """The class's attribute `key`, of this kind, or that of the first base class that has one; None if none has. `seen`
-    guards against circles of names."""
-    if name not in classes or name in seen:
-        return None
-    own = _attributes(classes[name]).get(key)
-    if type(own) is kind:
-        return own
-    bases = (ast.unparse(base).rpartition(".")[2] for base in classes[name].bases)
-    values = (_inherited(base, key, kind, classes, (*seen, name)) for base in bases)
-    return next((value for value in values if value is not None), None)
+def _lineage(name: str, classes: dict[str, ast.ClassDef], seen: tuple[str, ...] = ()) -> Iterator[ast.ClassDef]:
+    """The class and its base classes, as far as they are known, nearest first. `seen` guards against circles."""
+    if name in classes and name not in seen:
+        yield classes[name]
+        for base in classes[name].bases:
+            yield from _lineage(ast.unparse(base).rpartition(".")[2], classes, (*seen, name))
+
+
+def _inherited(name: str, key: str, kind: type, classes: dict[str, ast.ClassDef]) -> Any:
+    """The attribute `key`, of this kind, of the class or the nearest base class that has one; None if none has."""
+    values = (_attributes(node).get(key) for node in _lineage(name, classes))
+    return next((value for value in values if type(value) is kind), None)
+
+
+def _learning(name: str, classes: dict[str, ast.ClassDef]) -> tuple[str, tuple[str, ...]]:
+    """How a method learns and what it does not read, see UNREAD; of another code base's method, nothing is known."""
+    lineage = {node.name: node for node in _lineage(name, classes)}
+    if lineage.pop("Method", None) is None:
+        return "losses", ()
+    functions = [part.name for node in lineage.values() for part in node.body if isinstance(part, ast.FunctionDef)]
+    learns = next((function for function in functions if function in ("losses", "fit")), "nothing")
+    return learns, tuple(key for part in (learns, *lineage) for key in UNREAD.get(part, ()))
 
 
 def _registers(decorator: ast.expr) -> bool:

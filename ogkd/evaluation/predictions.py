@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ class Predictions:
     logits: (N, C) float32, finite.
     classnames: C different names.
     groups: (N,) int64, a number for the patient of each image, -1 where it is not known; None if no patient is known.
+    subgroups: what else is known of the images, such as sex or site: {column: its N values}.
 
     The arrays are copied and read-only. Raises UserError for anything else, and if there are no images.
     """
@@ -34,6 +35,7 @@ class Predictions:
     logits: np.ndarray
     classnames: tuple[str, ...]
     groups: np.ndarray | None = None
+    subgroups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         images, classnames = _texts(self.images, "image paths"), _texts(self.classnames, "class names")
@@ -67,6 +69,10 @@ class Predictions:
         for name, value in zip(FIELDS, (images, labels, logits, classnames), strict=True):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "groups", _groups(self.groups, len(images)))
+        subgroups = {column: _texts(values, "groups") for column, values in self.subgroups.items()}
+        if any(len(values) != len(images) for values in subgroups.values()):
+            raise UserError(f"The groups of predictions must have {len(images)} values, one per image.")
+        object.__setattr__(self, "subgroups", subgroups)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -75,6 +81,17 @@ class Predictions:
     def patients(self) -> int | None:
         """The number of patients, an image whose patient is not known counting as one; None if none is known."""
         return None if self.groups is None else len(np.unique(units(self)))
+
+    def subset(self, rows: np.ndarray) -> Predictions:
+        """The predictions of some images, by their numbers."""
+        return Predictions(
+            tuple(self.images[row] for row in rows),
+            self.labels[rows],
+            self.logits[rows],
+            self.classnames,
+            None if self.groups is None else self.groups[rows],
+            {column: tuple(values[row] for row in rows) for column, values in self.subgroups.items()},
+        )
 
     @cached_property
     def probabilities(self) -> np.ndarray:
@@ -129,6 +146,9 @@ class Predictions:
         }
         if self.groups is not None:
             arrays["groups"] = self.groups.astype("<i8")
+        if self.subgroups:
+            arrays["subgroup_columns"] = np.array(list(self.subgroups), dtype=np.str_)
+            arrays["subgroups"] = np.array(list(self.subgroups.values()), dtype=np.str_)
         # Given a path, numpy would append ".npz" to the temporary name.
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **arrays)
@@ -143,9 +163,13 @@ class Predictions:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 images, labels, logits, classnames = (stored[name] for name in FIELDS)
                 groups = stored.get("groups")
+                columns, values = (
+                    stored.get(name, np.array([], np.str_)) for name in ("subgroup_columns", "subgroups")
+                )
             if (images.ndim, classnames.ndim, images.dtype.kind, classnames.dtype.kind) != (1, 1, "U", "U"):
                 raise ValueError("image paths or class names are not lists of texts")
-            return cls(tuple(images.tolist()), labels, logits, tuple(classnames.tolist()), groups)
+            subgroups = dict(zip(columns.tolist(), values.tolist(), strict=True))
+            return cls(tuple(images.tolist()), labels, logits, tuple(classnames.tolist()), groups, subgroups)
         except UserError as error:
             raise UserError(f"{path} does not contain valid predictions: {error}") from None
         except PermissionError as error:
@@ -155,6 +179,12 @@ class Predictions:
             raise UserError(
                 f"{path} is corrupt or not a file of predictions ({type(error).__name__}: {error}): test the run again."
             ) from None
+
+
+def same_images(first: Predictions, second: Predictions) -> bool:
+    """Whether two tests are on the same images, labels and classes in the same order."""
+    names = (first.images, first.classnames) == (second.images, second.classnames)
+    return names and np.array_equal(first.labels, second.labels)
 
 
 def units(predictions: Predictions) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import platform
 from concurrent.futures import ThreadPoolExecutor
@@ -34,14 +35,24 @@ def model_key(model: FrozenCLIP) -> dict[str, object]:
         "vectors": "" if on_gpu else torch.backends.cpu.get_cpu_capability(),
         "threads": 0 if on_gpu else torch.get_num_threads(),
         "dtype": str(model.dtype),
-        "versions": [version(name) for name in LIBRARIES],
+        "versions": _versions(),
     } | ({} if precision == "fp32" else {"precision": precision})
+
+
+@functools.cache
+def _versions() -> list[str]:
+    return [version(name) for name in LIBRARIES]  # 5 ms
+
+
+def image_model_key(model: FrozenCLIP) -> dict[str, object]:
+    """The key of a model as what encodes images: also what a view of it changes in the image tower."""
+    return model_key(model) | ({"change": model.image_change} if model.image_change else {})
 
 
 def image_key(model: FrozenCLIP, loader: DataLoader, content: str, projected: bool = True) -> dict[str, object]:
     """The key of a loader's image features, without their kind; `content` is `content_digest` of the loader."""
     return (
-        model_key(model)
+        image_model_key(model)
         | {
             "images": content,
             "reading": READING,

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ogkd.core.errors import first_line
-from ogkd.models import weights
+from ogkd.models import checkpoints, weights
 from ogkd.models.bert import config_of_state
 from ogkd.models.configurations import (
     OPEN_CLIP_CONFIG,
@@ -39,7 +39,7 @@ from ogkd.models.towers import NativeText, TransformersText, image_tower_of
 
 _TEXT = "text.transformer."
 # Buffers and heads in published files that the model, as it is used here, does not have.
-_IGNORED = (
+IGNORED = (
     f"{_TEXT}embeddings.position_ids",
     f"{_TEXT}pooler.dense.weight",
     f"{_TEXT}pooler.dense.bias",
@@ -60,20 +60,37 @@ def load_folder(name: str, folder: Path, repository: Repository | None = None) -
     BiomedCLIP), from the shapes of its weights.
     Raises ModelError if files are missing, corrupt or do not belong together.
     """
+    if repository and repository.checkpoint:
+        path = weights_in(folder, repository.weights)
+        state = checkpoints.read(path, repository.checkpoint)
+        return of_state(name, folder, path, checkpoints.config(repository.checkpoint, state, path), state, repository)
     config = open_clip_config(folder) if repository != OPENAI_CLIP else _openai_config()
-    spec = image_spec_of(config, folder / OPEN_CLIP_CONFIG)
     path = weights_in(folder, (*OPEN_CLIP_WEIGHTS, *TRANSFORMERS_WEIGHTS))
+    return of_state(name, folder, path, config, repository=repository)
+
+
+def of_state(
+    name: str,
+    folder: Path,
+    path: Path,
+    config: Mapping[str, Any],
+    state: Mapping[str, Tensor] | None = None,
+    repository: Repository | None = None,
+) -> FrozenCLIP:
+    """The model of an open_clip_config.json's content and the tensors `state`, by default those of the weights `path`,
+    on the CPU. Arguments and errors as for `load_folder`."""
+    spec = image_spec_of(config, folder / OPEN_CLIP_CONFIG)
     text_config = _own_text_config(config["model_cfg"], folder)
     with ExitStack() as stack:
         # Hash in a separate thread while open_clip is imported and the model is built.
         thread = stack.enter_context(ThreadPoolExecutor(1))
         fingerprint = thread.submit(weights.fingerprint, path, [config, text_config] if text_config else config)
-        state = weights.read(path)
+        state = weights.read(path) if state is None else state
         model_cfg = _self_contained(config["model_cfg"], folder, state, path, stack)
         if "logit_bias" in state:
             model_cfg = {"init_logit_bias": 0.0, **model_cfg}
         model: Any = build(model_cfg, folder, custom_text=any(key.startswith("text.") for key in state))
-    weights.fill(model, state, path, name, ignored=_IGNORED)
+    weights.fill(model, state, path, name, ignored=IGNORED)
     # The length to which open_clip's tokenizer cuts a text.
     context_length = model_cfg["text_cfg"].get("context_length") or _CONTEXT_LENGTH
     tokenizer = _tokenizer(config["model_cfg"]["text_cfg"], folder, repository)
@@ -170,8 +187,10 @@ def text_tower_of(model: Any, tokenizer: Tokenizer, path: Path) -> nn.Module:
     tower = NativeText(model if text is None else text, tokenizer.padding)
     if tower.pooling == "last":
         return tower
-    eos = model.text_eos_id if text is None else text.eos_id
-    require_pooling_at_end(tokenizer, None if tower.pooling == "argmax" else eos, path)
+    eos = None  # older versions of open_clip know neither it nor the pooling that needs it
+    if tower.pooling != "argmax":
+        eos = model.text_eos_id if text is None else text.eos_id
+    require_pooling_at_end(tokenizer, eos, path)
     return tower
 
 

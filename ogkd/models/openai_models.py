@@ -5,7 +5,6 @@ A file is a TorchScript archive, as published, or a state dict. Nothing in it is
 
 from __future__ import annotations
 
-import math
 import re
 import warnings
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from ogkd.core.files import atomic_path
 from ogkd.core.hashes import file_sha256
 from ogkd.core.network import trouble
 from ogkd.models import open_clip_models, weights
+from ogkd.models.checkpoints import sizes
 from ogkd.models.configurations import OPENAI_SPEC, ImageSpec
 from ogkd.models.errors import ModelError, OpenAIError
 from ogkd.models.interface import FrozenCLIP
@@ -59,37 +59,8 @@ def image_spec(path: Path) -> ImageSpec:
 
 def config_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """open_clip's model_cfg of a state dict in OpenAI's format. Raises ModelError if the state dict is of another."""
-
-    def count(prefix: str) -> int:
-        return len({key[len(prefix) :].split(".")[0] for key in state if key.startswith(prefix)})
-
-    def side(positions: str) -> int:
-        return math.isqrt(len(state[positions]) - 1)
-
     try:
-        vision: dict[str, Any]
-        if "visual.proj" in state:
-            width, _, patch, _ = state["visual.conv1.weight"].shape
-            size = side("visual.positional_embedding") * patch
-            vision = {"layers": count("visual.transformer.resblocks."), "patch_size": patch, "image_size": size}
-        else:
-            width = len(state["visual.layer1.0.conv1.weight"])
-            stages = tuple(count(f"visual.layer{stage}.") for stage in (1, 2, 3, 4))
-            vision = {"layers": stages, "image_size": side("visual.attnpool.positional_embedding") * 32}
-        text_width = len(state["ln_final.weight"])
-        text = {
-            "context_length": len(state["positional_embedding"]),
-            "vocab_size": len(state["token_embedding.weight"]),
-            "width": text_width,
-            "heads": text_width // 64,
-            "layers": count("transformer.resblocks."),
-        }
-        return {
-            "embed_dim": state["text_projection"].shape[1],
-            "vision_cfg": {**vision, "width": width},
-            "text_cfg": text,
-            "quick_gelu": True,
-        }
+        return {**sizes(state), "quick_gelu": True}
     except KeyError as error:
         raise not_openai(f"it lacks {error.args[0]}") from None
 

@@ -11,72 +11,36 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ogkd.core.files import did_you_mean
 from ogkd.core.garbage import no_collection
-from ogkd.core.network import trouble
-from ogkd.models import configurations
+from ogkd.core.network import Trouble, trouble
+from ogkd.models import checkpoints, configurations
 from ogkd.models.configurations import OPEN_CLIP_CONFIG, OPENAI_SIZES, OPENAI_SPEC, TRANSFORMERS_CONFIG, ImageSpec
 from ogkd.models.errors import MissingWeights, ModelError
+from ogkd.models.named import (
+    HUB,
+    OPEN_CLIP_WEIGHTS,
+    PMC_WEIGHTS,
+    SOURCE,
+    TOKENIZER_FILES,
+    TRANSFORMERS_WEIGHTS,
+    VOCABULARIES,
+    NamedModel,
+    Repository,
+    named_model,
+    named_models,
+    spelling,
+)
 
 if TYPE_CHECKING:
     import torch
 
     from ogkd.models.interface import FrozenCLIP
 
-PMC_WEIGHTS = "checkpoint.pt"
-OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-TRANSFORMERS_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model")
-"""Files that define a tokenizer; any one of them is enough."""
-TOKENIZER_FILES = (*VOCABULARIES, "tokenizer_config.json", "merges.txt", "special_tokens_map.json")
-
 _BUNDLED = {"PhantomCLIP": Path(__file__).parent / "phantomclip"}
 _HUB_PREFIX = "hf-hub:"
 _ON_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _CONNECT_SECONDS = 5
 
-
-class Repository(NamedTuple):
-    """A repository of the hub and the files to take from it.
-
-    These are all of `required`, the first of `weights` and of each of `choices` that exists, and those of `optional`
-    that exist. `revision` pins one commit, so that the weights cannot change unnoticed. `kind` is the hub's repo_type.
-    `tokenizer` is the repository to use if this one has no tokenizer; by default this one itself.
-    """
-
-    name: str
-    required: tuple[str, ...]
-    weights: tuple[str, ...]
-    optional: tuple[str, ...] = ()
-    revision: str | None = None
-    kind: str | None = None
-    tokenizer: str | None = None
-    choices: tuple[tuple[str, ...], ...] = ()
-
-
-BIOMEDCLIP = Repository(
-    "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
-    (OPEN_CLIP_CONFIG,),
-    OPEN_CLIP_WEIGHTS,
-    (*TOKENIZER_FILES, TRANSFORMERS_CONFIG),
-    revision="9f341de24bfb00180f1b847274256e9b65a3a32e",
-    tokenizer="microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract",
-)
-OPENAI_CLIP = Repository("timm/vit_base_patch16_clip_224.openai", (), OPEN_CLIP_WEIGHTS)
-PUBMEDCLIP = Repository(
-    "flaviagiammarino/pubmed-clip-vit-base-patch32",
-    (TRANSFORMERS_CONFIG, "preprocessor_config.json"),
-    TRANSFORMERS_WEIGHTS,
-    TOKENIZER_FILES,
-    revision="26c0c67f6da303ad2a38909130bd35744ea93517",
-)
-PMC_CLIP = Repository(
-    "axiong/pmc_oa",
-    (),
-    (PMC_WEIGHTS,),
-    kind="dataset",
-    tokenizer="microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext",
-)
-HUB_MODELS = {"BiomedCLIP": BIOMEDCLIP, "CLIP": OPENAI_CLIP, "PubMedCLIP": PUBMEDCLIP, "PMC-CLIP": PMC_CLIP}
-"""The models that have a short name here."""
+BIOMEDCLIP, OPENAI_CLIP, PMC_CLIP = (named_models()[name].on_hub() for name in ("BiomedCLIP", "CLIP", "PMC-CLIP"))
 
 
 # By name
@@ -84,21 +48,45 @@ HUB_MODELS = {"BiomedCLIP": BIOMEDCLIP, "CLIP": OPENAI_CLIP, "PubMedCLIP": PUBME
 
 def available_models() -> list[str]:
     """The names that `load` accepts, besides folders and "org/name" on the hub."""
-    return [*HUB_MODELS, *_BUNDLED]
+    return [*(one.name for one in named_models().values() if one.repository and not one.unsupported), *_BUNDLED]
 
 
 def model_named(word: str) -> str:
-    """Return the name in `available_models` that is meant, whatever its case and hyphens; "hf-hub:org/name" for
-    "org/name", unless that is a file or folder; any other word as it is."""
+    """Return the name here that is meant, whatever its case and hyphens; "hf-hub:org/name" for "org/name", unless that
+    is a file or folder; any other word as it is."""
     if not word or Path(word).exists() or word in OPENAI_SIZES:
         return word
-    if _ON_HUB.fullmatch(word):
-        return _HUB_PREFIX + word
-    return {_spelling(name): name for name in available_models()}.get(_spelling(word), word)
+    by_spelling = {spelling(name): name for name in (*named_models(), *_BUNDLED)}
+    if spelling(word) in by_spelling:
+        return by_spelling[spelling(word)]
+    return _HUB_PREFIX + word if _ON_HUB.fullmatch(word) else word
 
 
-def _spelling(name: str) -> str:
-    return name.replace("-", "").replace("_", "").casefold()
+def facts_of(name: str | Path) -> NamedModel | None:
+    """The facts about a model, given its name, its repository, or a folder that `ogkd download` or `ogkd convert`
+    wrote."""
+    record = _record(Path(name))
+    return named_model(str(record.get("name") or name).removeprefix(_HUB_PREFIX))
+
+
+def revision_of(name: str | Path) -> str | None:
+    """The commit of the hub from which a model's files come: the pinned one, else that of the files on this machine, if
+    it is known."""
+    facts = named_models().get(str(name))
+    if facts and facts.revision:
+        return facts.revision
+    try:
+        folder = folder_of(name)
+    except ModelError:  # a folder that is gone
+        return None
+    if folder is None:
+        return None
+    return folder.name if folder.parent.name == "snapshots" else _record(folder).get("revision")
+
+
+def _record(folder: Path) -> dict:
+    path = folder / SOURCE
+    return configurations.read_json(path, {"name": str, "revision?": (str, None)}) if path.is_file() else {}
 
 
 def load(name: str | Path, device: str | torch.device = "cpu") -> FrozenCLIP:
@@ -143,6 +131,8 @@ def image_spec(name: str | Path) -> ImageSpec:
         return OPENAI_SPEC._replace(size=size) if size else _openai().image_spec(Path(name))
     if repository in (OPENAI_CLIP, PMC_CLIP):
         return OPENAI_SPEC
+    if repository and repository.checkpoint:
+        return checkpoints.image_spec(repository.checkpoint)
     folder = _folder(name) if repository is None else from_hub(repository, weights=False)
     return _format_of(folder).image_spec(folder)
 
@@ -159,7 +149,8 @@ def _openai() -> ModuleType:
 def _repository(name: str) -> Repository | None:
     """The hub's repository of a model. Raises ModelError for a name that is not valid on the hub."""
     if not name.startswith(_HUB_PREFIX):
-        return HUB_MODELS.get(name)
+        facts = named_models().get(name)
+        return facts.on_hub() if facts and (name in available_models() or not Path(name).is_dir()) else None
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -169,6 +160,9 @@ def _repository(name: str) -> Repository | None:
         _organisation, _name = name.split("/")
     except (HFValidationError, ValueError) as error:
         raise ModelError(f'"{name}" is not the name of a hub repository: write it as "hf-hub:org/name".') from error
+    facts = named_model(name)
+    if facts and facts.format in ("checkpoint", "keep", ""):  # whose files a general look would not understand
+        return facts.on_hub()
     return Repository(
         name,
         (),
@@ -204,19 +198,35 @@ class _Format(NamedTuple):
 _FORMATS = (
     _Format("open_clip_models", lambda folder: (folder / OPEN_CLIP_CONFIG).is_file(), configurations.open_clip_spec),
     _Format("pmc_clip_models", lambda folder: (folder / PMC_WEIGHTS).is_file(), configurations.pmc_spec),
+    _Format("keep_models", lambda folder: configurations.model_type(folder) == "keep", configurations.keep_spec),
     _Format("transformers_models", configurations.is_transformers_clip, configurations.transformers_spec),
 )
 
 
 def _format_of(folder: Path, repository: Repository | None = None) -> _Format:
-    if repository is OPENAI_CLIP:  # weights alone; open_clip itself has the configuration
+    if repository == OPENAI_CLIP or (repository and repository.checkpoint):  # weights alone
         return _FORMATS[0]
     for candidate in _FORMATS:
         if candidate.matches(folder):
             return candidate
+    if kind := configurations.model_type(folder):
+        raise ModelError(other_kind(folder, kind))
     raise ModelError(
         f"The model folder {folder} has no configuration: put {OPEN_CLIP_CONFIG} (open_clip), {TRANSFORMERS_CONFIG} "
         f"(transformers' CLIPModel) or {PMC_WEIGHTS} (PMC-CLIP) into it."
+    )
+
+
+def other_kind(folder: Path, kind: str) -> str:
+    """Why a model of transformers of a kind that is none of ours is refused."""
+    if kind == "siglip2":
+        return (
+            f"The model in {folder} is a SigLIP 2 of variable image size (model_type siglip2), which is not supported: "
+            "choose one of a fixed size, such as SigLIP2-B-16 or google/siglip2-base-patch16-224."
+        )
+    return (
+        f"The model in {folder} is of transformers' model_type {kind}, which is not supported: choose one of "
+        "model_type clip or siglip, or one in open_clip's format."
     )
 
 
@@ -290,6 +300,22 @@ def download(repository: Repository, name: str, cache: Path | None = None, endpo
     return True
 
 
+def refusal(repository: Repository, error: BaseException) -> Trouble:
+    """Why the hub does not give a repository, and what to do: where to ask for access, or that it may have moved."""
+    reason, mend = trouble(error)
+    facts, gated = named_model(repository.name), "Gated" in type(error).__name__
+    page = facts.card if facts else f"{HUB}{repository.name}"
+    if gated or (facts and facts.gated and ("401" in reason or "403" in reason)):
+        return Trouble(
+            f"{reason}, since it is gated",
+            f"ask for access on {page} with an account of the hub, and set HF_TOKEN to a token of that account (or run "
+            "`hf auth login`)",
+        )
+    if facts and ("401" in reason or "404" in reason):
+        return Trouble(reason, f"it may have been renamed or removed: look at {page}, and give its new org/name")
+    return Trouble(reason, mend)
+
+
 def _fetch(repository: Repository, wanted: Sequence[Sequence[str]], optional: Sequence[str]) -> Path:
     from huggingface_hub import constants, get_session
 
@@ -313,8 +339,9 @@ def _fetch(repository: Repository, wanted: Sequence[Sequence[str]], optional: Se
         for name in optional:
             download(repository, name)
     except Exception as error:  # as above
-        reason, mend = trouble(error)
-        no_folder = ", and there is no folder of that name here" if repository.choices and "403" not in reason else ""
+        reason, mend = refusal(repository, error)
+        unsure = len(repository.choices) > 1 and "403" not in reason and "gated" not in reason
+        no_folder = ", and there is no folder of that name here" if unsure else ""
         raise MissingWeights(
             f"{lacking()} of {repository.name} cannot be downloaded from the hub ({reason}){no_folder}: {mend}, "
             "and run the same command again.",

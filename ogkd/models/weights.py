@@ -19,17 +19,19 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ogkd.core.errors import first_line
 from ogkd.core.progress import progress
+from ogkd.core.stand_ins import read_beside_others
 from ogkd.models.errors import ModelError
 
 _MEND = "replace it with an intact copy"
 
 
-def read(path: Path) -> dict[str, Tensor]:
+def read(path: Path, beside_others: bool = False) -> dict[str, Tensor]:
     """Read the state dict of a .safetensors or PyTorch weights file, as fp32; memory-mapped if the file holds fp32.
 
     A mapped file may be replaced while the model is in use, but not overwritten in place. Only tensors are read: a
     pickle that holds anything else is refused before it runs. Raises ModelError if the file is empty, truncated or not
-    a weights file.
+    a weights file. `beside_others`: what a training checkpoint holds besides its state dict, such as an optimiser, is
+    left out instead.
     """
     if path.stat().st_size == 0:
         raise ModelError(f"The weights file {path} is empty: {_MEND}.")
@@ -37,7 +39,12 @@ def read(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             content: Any = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            mapped = zipfile.is_zipfile(path)
+            content = (
+                read_beside_others(path, mapped)
+                if beside_others and mapped
+                else torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            )
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"The weights file {path} is damaged or holds something other than tensors, so it was not loaded: {_MEND}."

@@ -10,10 +10,13 @@ import numpy as np
 from ogkd.core import expanded
 from ogkd.core.escape import markdown
 from ogkd.data.patients import read_patients
-from ogkd.evaluation.clinical import KINDS, LEVELS, Estimate, basis, by_class, calibrated_on, needed
+from ogkd.evaluation import subgroups
+from ogkd.evaluation.clinical import KINDS, LEVELS, Estimate, basis, by_class, calibrated_on
 from ogkd.evaluation.collect import read_results
+from ogkd.evaluation.conformal import needed
 from ogkd.evaluation.metrics import METRICS, expected_calibration_error, with_temperature
 from ogkd.evaluation.predictions import Predictions, numbered
+from ogkd.evaluation.sets import COVERAGES, LAC
 from ogkd.evaluation.statistics import Interval, bootstrap
 from ogkd.evaluation.tested import sample
 from ogkd.predict.trained import TrainedPrompt
@@ -65,7 +68,7 @@ on its answers.
 
 ## Data
 
-{dataset}, {results["shots"] if results["shots"] > 0 else "all"} training images per class, seed {results["seed"]}.
+{dataset}, training images: {prompt.training_images}, seed {results["seed"]}.
 
 {
         table(
@@ -91,9 +94,13 @@ ROC curve of the class's probability, in percent.
 
 {table(["class", "test images", "sensitivity (%)", "specificity (%)", "AUC (%)"], _by_class(predictions))}
 
-### Thresholds
+{by_group(predictions)}### Thresholds
 
 {_thresholds(prompt, calibrated)}
+
+### Prediction sets
+
+{_sets(prompt, calibrated)}
 
 ## Use
 
@@ -131,6 +138,29 @@ def measured(predictions: Predictions) -> list[list[str]]:
     return rows
 
 
+def by_group(predictions: Predictions) -> str:
+    """The results in each group of the images, with the largest gaps, in Markdown; "" if no groups are known."""
+    parts = []
+    for of in subgroups.group_sets([predictions]):
+        names = subgroups.MEASURED
+        titles = [METRICS[name].title + (" (%)" if METRICS[name].unit else "") for name in names]
+        rows = [
+            [
+                group.name,
+                basis(group.images, group.patients),
+                *(_bounds(group.values.get(name)) for name in names),
+            ]
+            for group in of.groups
+        ]
+        remarks = "\n".join(f"- {markdown(remark)}" for remark in of.remarks())
+        parts.append(f"### By {markdown(of.column)}\n\n{table([of.column, 'images', *titles], rows)}\n\n{remarks}\n\n")
+    return "".join(parts)
+
+
+def _bounds(of: Interval | None) -> str:
+    return f"{of.value:.2f} [{of.low:.2f}, {of.high:.2f}]" if of else "–"
+
+
 def _by_class(predictions: Predictions) -> list[list[object]]:
     return [
         [of.name, basis(of.images, of.patients), *map(ends, (of.sensitivity, of.specificity, of.auc))]
@@ -162,6 +192,32 @@ python predict.py FOLDER image.png --{points[0].wanted} {points[0].level:g} --fo
 ```
 
 answers positive or negative, with the predictive values where 5 % have it (PPV, NPV)."""
+
+
+def _sets(prompt: TrainedPrompt, calibrated: str) -> str:
+    rules = prompt.set_rules
+    if not rules:
+        return (
+            f"None for a coverage of {100 * COVERAGES[0]:g} %: it needs at least {needed(COVERAGES[0])} validation "
+            f"images (of different patients). The validation images were {calibrated}."
+        )
+    header = ["coverage wanted", "score", "for", "test coverage (%)", "classes per set", "lowest of a class (%)"]
+    rows = [
+        [f"{100 * rule.coverage:g} %", rule.score, "each class" if rule.per_class else "all images",
+         *([ends(rule.test.coverage), f"{rule.test.size:.2f}", ends(rule.test.smallest[1])] if rule.test else "–––")]
+        for rule in rules if rule.score == LAC or rule in prompt.stored_rules
+    ]  # fmt: skip
+    return f"""A set contains the true class of a new patient's image as often as wanted, if the image is like those of
+validation. The thresholds are from {calibrated}. For a coverage that is missing there were
+too few. `--sets` APS and RAPS have thresholds, too.
+
+{table(header, rows)}
+
+```bash
+python predict.py FOLDER image.png --coverage {rules[0].coverage:g} --sets {rules[0].score}
+```
+
+answers with the set of classes."""
 
 
 def ends(of: Estimate | Interval | None) -> str:

@@ -26,7 +26,7 @@ from ogkd.core.torchtools import set_random_seed
 from ogkd.core.words import listed
 from ogkd.data.given import GivenImages
 from ogkd.data.names import name_faults
-from ogkd.data.sampling import VAL_SHOTS, draw_shots
+from ogkd.data.sampling import BALANCED, VAL_SHOTS, draw_shots
 from ogkd.data.splits import Item
 from ogkd.evaluation.methods import named
 from ogkd.evaluation.protocol import PLACES
@@ -187,8 +187,10 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         settings, node = options.pop("SETTINGS", PUBLISHED), f"TRAINER.{method.upper()}."
         options = {name if "." in name else node + name: value for name, value in options.items()}
         has_teacher = is_built_here(method) and "PROMPTS" in method_class(method).options
-        if has_teacher and not {f"{node}PROMPTS", f"{node}PROMPT_BANK"} & options.keys():
-            options[f"{node}PROMPTS"] = "templates"
+        distils = options.get(f"{node}DISTIL", "none") != "none"
+        for section in [node] * has_teacher + ["TRAINER.OGKD."] * distils:
+            if not {f"{section}PROMPTS", f"{section}PROMPT_BANK"} & options.keys():
+                options[f"{section}PROMPTS"] = "templates"
         shots = -1 if self.shots is None else self.shots
         if self.shots is not None and not (isinstance(shots, Integral) and shots >= 1):
             raise UserError(f"shots is {shots!r}: give the images per class, 1 or more, or None for all.")
@@ -214,10 +216,11 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         items = [Item(str(row), places[name], name) for row, name in enumerate(names)]
         train, val = items, []
         if self.shots is not None:
-            train = _drawn(items, self.shots, self.seed)
+            draw = str({name.upper(): value for name, value in self.options.items()}.get("DATASET.DRAW", BALANCED))
+            train = _drawn(items, self.shots, self.seed, draw)
             used = {item.path for item in train}
             left = [item for item in items if item.path not in used]
-            val = _drawn(left, min(self.shots, VAL_SHOTS), self.seed)
+            val = _drawn(left, min(self.shots, VAL_SHOTS), self.seed, draw)
 
         def datum(item: Item) -> Datum:
             path = _path_of(images[int(item.path)], folder / f"{item.path}.png")
@@ -226,7 +229,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         learned, held_out = [datum(item) for item in train], [datum(item) for item in val]
         sentences = None if self.prompts is None else dict(self.prompts)
         # A trainer tests after training; the result is not used here, so any images will do.
-        return GivenImages(learned, held_out or None, held_out or learned, prompts_name=DATASET, sentences=sentences)
+        return GivenImages(learned, held_out or None, held_out or learned, DATASET, sentences, classes)
 
     # Classifying
 
@@ -304,8 +307,8 @@ def image_list(images: Images) -> list[str | Image.Image]:
     return [image if isinstance(image, Image.Image) else os.fspath(image) for image in images]
 
 
-def _drawn(items: list[Item], shots: int, seed: int) -> list[Item]:
-    return draw_shots({"train": items, "val": [], "test": []}, shots, seed)["train"]
+def _drawn(items: list[Item], shots: int, seed: int, draw: str) -> list[Item]:
+    return draw_shots({"train": items, "val": [], "test": []}, shots, seed, draw)["train"]
 
 
 def _path_of(image: str | Image.Image, place: Path) -> str:

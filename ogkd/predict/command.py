@@ -23,10 +23,11 @@ from ogkd.core.places import command
 from ogkd.data.beside import beside_by_name
 from ogkd.data.listing import list_files
 from ogkd.evaluation.unlike import UNLIKE, Reference
-from ogkd.predict.operating import Wish, add_arguments, sentences, wish
+from ogkd.predict.operating import SetWish, Wish, about_sets, add_arguments, sentences, wish
 
 if TYPE_CHECKING:
     from ogkd.evaluation.clinical import OperatingPoint
+    from ogkd.evaluation.sets import SetRule
     from ogkd.predict.predictor import Answers, Predictor
 
 SHOWN = 3  # classes per image
@@ -35,6 +36,7 @@ LONG_LIST = 50  # number of images from which progress is shown
 FEW_TO_CALIBRATE = 100  # with fewer validation images a temperature is unreliable
 UNCERTAIN = "uncertain"
 POSITIVE, NEGATIVE = "positive", "negative"
+NO_CLASS = "no class"  # the answer of an empty set
 MASKS = "are named as masks, overlays or thumbnails of others, and were classified like these"
 ONE_OF_SEVERAL = "have several frames or pages, of which only one was read"
 HUB = "hf-hub:"
@@ -64,7 +66,7 @@ class Read(NamedTuple):
 class Prediction(NamedTuple):
     """The answer for one image: the most likely classes with probabilities, the probabilities of all classes in class
     order, or why it could not be read; its number of frames, whether the one that was read is blank, and whether it is
-    unlike the training images, None if this is not known."""
+    unlike the training images, None if this is not known; the number of classes if the decision is a set of them."""
 
     image: Named
     decision: str = ""
@@ -74,6 +76,7 @@ class Prediction(NamedTuple):
     frames: int = 1
     blank: bool = False
     unlike: bool | None = None
+    classes: int | None = None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -105,14 +108,15 @@ def add_answer_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--backbone", default="", metavar="NAME_OR_FOLDER", help="location of the backbone's weights")
 
 
-def check_answer_options(args: argparse.Namespace) -> tuple[list[str] | None, Wish | None]:
-    """The class names of --classes and the wanted threshold, if given. Raises UserError for a wrong value."""
+def check_answer_options(args: argparse.Namespace) -> tuple[list[str] | None, Wish | SetWish | None]:
+    """The class names of --classes and the wanted threshold or sets, if given. Raises UserError for a wrong value."""
     if args.abstain is not None and not 0 <= args.abstain <= 1:
         raise UserError(f"--abstain must be a probability from 0 to 1, not {args.abstain}.")
     wanted = wish(args)
     if wanted and (args.abstain is not None or args.classes is not None):
-        raise UserError("A threshold for a class answers positive or negative: leave out --abstain and --classes.")
-    if args.prevalence is not None and not wanted:
+        instead = "positive or negative" if isinstance(wanted, Wish) else "a set of the trained classes"
+        raise UserError(f"The answer is {instead}: leave out --abstain and --classes.")
+    if args.prevalence is not None and not isinstance(wanted, Wish):
         raise UserError('A prevalence is that of one class: add, for example, --sensitivity 0.95 --for "malignant".')
     return class_list(args.classes) if args.classes is not None else None, wanted
 
@@ -134,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             judge.predictor.require_patches()
     predictions = classify(judge, images, args.batch, args.heatmaps)
     unread = several = blank = unlike = 0
-    with writer(args.csv, judge.predictor.classnames) as write:
+    with writer(args.csv, judge.predictor.classnames, judge.rule is not None) as write:
         for answer in shown_progress(predictions, len(images), bool(args.csv)):
             unread += bool(answer.problem)
             several += answer.frames > 1
@@ -201,7 +205,7 @@ class Judge(NamedTuple):
 
     temperature: the logits are divided by it. reference: what images are compared with to find those unlike the
     training images. abstain: below this probability the answer is uncertain. point: a class's threshold, for answers
-    "positive" and "negative".
+    "positive" and "negative". rule: that of prediction sets, for answers that are sets of classes.
     """
 
     predictor: Predictor
@@ -209,6 +213,7 @@ class Judge(NamedTuple):
     reference: Reference | None = None
     abstain: float | None = None
     point: OperatingPoint | None = None
+    rule: SetRule | None = None
 
     def judged(self, read: Read, answer: Answers) -> Prediction:
         """The answer for one image that was read, from the predictor's arrays of one row."""
@@ -219,6 +224,11 @@ class Judge(NamedTuple):
         if self.point is not None:
             score = probabilities(answer.logits, 1.0)[0, names.index(self.point.classname)]
             result = result._replace(decision=POSITIVE if self.point.is_positive(score) else NEGATIVE)
+        if self.rule is not None:
+            chances = probabilities(answer.logits, 1.0)
+            inside = self.rule.sets(chances)[0]
+            likeliest_first = [names[place] for place in np.argsort(-chances[0], kind="stable") if inside[place]]
+            result = result._replace(decision="; ".join(likeliest_first) or NO_CLASS, classes=len(likeliest_first))
         unlike = None if self.reference is None else bool(self.reference.exceeded(answer.features)[0])
         blank = read.picture is not None and is_blank(read.picture)
         return result._replace(frames=read.frames, blank=blank, unlike=unlike)
@@ -230,7 +240,7 @@ def ready(
     backbone: str,
     calibrated: bool,
     abstain: float | None = None,
-    wanted: Wish | None = None,
+    wanted: Wish | SetWish | None = None,
     prevalence: float | None = None,
 ) -> Judge:
     """The prompt ready to classify; prints what is used to standard output. For other classes than the trained ones
@@ -253,8 +263,9 @@ def ready(
                 "leave out --calibrated."
             )
         temperature = prompt.temperature
-    point = prompt.operating_point(*wanted) if wanted else None
-    about_point = sentences(point, prevalence) if point else []
+    point = prompt.operating_point(*wanted) if isinstance(wanted, Wish) else None
+    rule = prompt.set_rule(*wanted) if isinstance(wanted, SetWish) else None
+    about = sentences(point, prevalence) if point else about_sets(rule) if rule else []
     predictor = Predictor(prompt, classes, backbone)
     what = f"{prompt.method} on {prompt.backbone}, trained on {prompt.dataset}"
     print(f"{what}: {', '.join(predictor.classnames)}.")
@@ -269,13 +280,13 @@ def ready(
         number = prompt.validation_images
         doubt = ", too few to be reliable: treat the probabilities as rough" if number < FEW_TO_CALIBRATE else ""
         print(f"Temperature {temperature:.3f}, fitted to {number} validation images{doubt}.")
-    for sentence in about_point:
+    for sentence in about:
         print(sentence)
     print("Research software, not a medical device: do not base a diagnosis on its answers.")
     note = phantom_note(prompt.backbone)
     if note:
         print(f"Note: {note}")
-    return Judge(predictor, temperature, reference, abstain, point)
+    return Judge(predictor, temperature, reference, abstain, point, rule)
 
 
 def classify(
@@ -381,6 +392,8 @@ def line(answer: Prediction) -> str:
     text = ", ".join(f"{classname} {chance:.1%}" for classname, chance in answer.likeliest)
     if answer.problem:
         text = f"not read. {answer.problem}"
+    elif answer.classes is not None:
+        text = f"{{{answer.decision}}} ({text})"
     elif answer.decision != answer.likeliest[0][0]:
         text = f"{answer.decision} ({text})"
     flag = f" ({UNLIKE})" if answer.unlike else ""
@@ -388,8 +401,9 @@ def line(answer: Prediction) -> str:
 
 
 @contextlib.contextmanager
-def writer(path: Path | None, classnames: Sequence[str]):
-    """A function that writes an answer to standard output or, atomically, to a CSV file."""
+def writer(path: Path | None, classnames: Sequence[str], sets: bool = False):
+    """A function that writes an answer to standard output or, atomically, to a CSV file; `sets`: whether decisions are
+    sets of classes, whose size has a column."""
     if path is None:
         yield lambda answer: print(line(answer), flush=True)
         return
@@ -401,13 +415,15 @@ def writer(path: Path | None, classnames: Sequence[str]):
         atomic_path(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        rows = csv.DictWriter(file, ["image", "decision", *ranked, "problem", *every, UNLIKE], restval="")
+        size = ["classes in the set"] * sets
+        rows = csv.DictWriter(file, ["image", "decision", *size, *ranked, "problem", *every, UNLIKE], restval="")
         rows.writeheader()
 
         def write(answer: Prediction) -> None:
             cells = [cell for classname, chance in answer.likeliest for cell in (classname, f"{chance:.6f}")]
             row = {"image": answer.image.name, "decision": answer.decision, "problem": answer.problem}
             row[UNLIKE] = "" if answer.unlike is None else ("no", "yes")[answer.unlike]
+            row |= dict.fromkeys(size, "" if answer.classes is None else str(answer.classes))
             row |= dict(zip(ranked, cells, strict=False)) | dict(
                 zip(every, (f"{chance:.6f}" for chance in answer.chances), strict=False)
             )

@@ -63,6 +63,16 @@ class Encoder:
         """
         return torch.stack([self.transform(opened(image, self.frame)) for image in images])
 
+    def pixels_of_views(self, views: Sequence[Image.Image]) -> torch.Tensor:
+        """The model's input (B, 3, H, W) of images that `view` has resized and cropped."""
+
+        def finished(image: Any) -> torch.Tensor:
+            for step in self.transform.transforms[2:]:
+                image = step(image)
+            return image
+
+        return torch.stack(list(map(finished, views)))
+
     def features(self, images: Sequence[OneImage], batch: int = 0) -> np.ndarray:
         """Normalised features (N, D) float32 of images or image files by the frozen model, whatever a method adds to
         it."""

@@ -20,6 +20,7 @@ from ogkd.core import UserError, atomic_path, did_you_mean, progress, write_json
 from ogkd.core.hashes import FileMemory, file_hashes, text_hash
 from ogkd.core.images import is_blank
 from ogkd.core.words import counted, listed
+from ogkd.data.groups import Groups, by_column
 from ogkd.data.same_classes import places
 from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.doubts import doubts
@@ -47,13 +48,14 @@ class LabelledFolder:
     """Labelled images.
 
     name: the name in tables. classes: the images of each class, as paths relative to `path`.
-    patients: image -> patient, where known.
+    patients: image -> patient, where known. groups: image -> column -> value, such as sex or site.
     """
 
     path: Path
     name: str
     classes: Mapping[str, Sequence[str]]
     patients: Mapping[str, str] = field(default_factory=dict)
+    groups: Groups = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,9 @@ def evaluate(
     names, labels, outputs = zip(*rows, strict=True)
     groups = numbered([folder.patients.get(image) for image in names])
     predictions = Predictions(
-        names, np.array(labels), np.concatenate([answer.logits for answer in outputs]), prompt.classnames, groups
-    )
+        names, np.array(labels), np.concatenate([answer.logits for answer in outputs]), prompt.classnames, groups,
+        by_column(folder.groups, names),
+    )  # fmt: skip
     warnings = [
         *_shared(prompt, hashes),
         *_some(len(unread), len(images), "could not be read and", "left out"),
@@ -269,6 +272,7 @@ def _results(
         "evaluated": True,
         "novel": False,
         "shots": prompt.shots,
+        "draw": prompt.draw,
         "seed": prompt.seed,
         **({} if changed is None else {"changed": changed}),
         "classes": dict(meant),

@@ -10,7 +10,7 @@ from ogkd.data.same_classes import spelling
 from ogkd.evaluation.clinical import basis, by_class
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.unlike import UNLIKE
-from ogkd.predict.card import ends, measured, table
+from ogkd.predict.card import by_group, ends, measured, table
 from ogkd.predict.trained import TrainedPrompt
 
 
@@ -24,7 +24,6 @@ def evaluation_card(prompt: TrainedPrompt, predictions: Predictions, results: di
         for old, new in results["classes"].items()
         if spelling(old) != spelling(new)
     ]
-    images = f"{results['shots']} per class" if results["shots"] > 0 else "all images"
     seed = f", seed {results['seed']}" if results["seed"] >= 0 else ""
     remarks = [markdown(sentence(phrase)) for phrase in [*results["notes"], *results["warnings"]]]
     return f"""# {title}, trained on {source}, evaluated on {name}
@@ -35,7 +34,8 @@ def evaluation_card(prompt: TrainedPrompt, predictions: Predictions, results: di
 
 {
         _bullets(
-            f"Prompt: {title} for the frozen vision-language model {backbone}, trained on {source} ({images}, "
+            f"Prompt: {title} for the frozen vision-language model {backbone}, trained on {source} "
+            f"({prompt.training_images}, "
             f"{counted(len(prompt.labels), 'image')} in all{seed}). Nothing was trained or chosen for this evaluation.",
             f"Images: {tested_on(predictions)}, all that could be read in {name}, by their own labels.",
             *renamed,
@@ -48,6 +48,7 @@ def evaluation_card(prompt: TrainedPrompt, predictions: Predictions, results: di
 
 {class_table(prompt, predictions)}
 
+{by_group(predictions)}
 Each class is tested against all others, where the answer is the most likely class, with 95 % intervals.
 {intervals_over(predictions)} {calibration(results)}
 

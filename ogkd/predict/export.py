@@ -1,7 +1,7 @@
 """Exporting a trained prompt: a folder of three small files that contain nothing of the training images.
 
 prompt.safetensors   what was learned; mean features of the classes' validation images, to recognise unlike images
-config.json          method, options, classes, backbone, image preparation, temperature, operating points, versions
+config.json          method, options, classes, backbone, image preparation, temperature, thresholds, versions
 README.md            a model card
 """
 
@@ -20,13 +20,16 @@ from ogkd.core.dicom import MIDDLE
 from ogkd.core.network import trouble
 from ogkd.core.places import command
 from ogkd.core.schema import TEXTS, Rule, mismatch, number, one_of, read_record, whole
+from ogkd.data.sampling import BALANCED, DRAWS
 from ogkd.evaluation.clinical import SHAPE as OPERATING_POINT
 from ogkd.evaluation.clinical import OperatingPoint
+from ogkd.evaluation.sets import SHAPE as SET_RULE
+from ogkd.evaluation.sets import SetRule
 from ogkd.evaluation.unlike import SHAPE as UNLIKE_SHAPE
 from ogkd.evaluation.unlike import reference
 from ogkd.features.precision import FP32
-from ogkd.models.sources import HUB_MODELS, Repository, from_hub
-from ogkd.predict.operating import Wish
+from ogkd.models.sources import Repository, from_hub, revision_of
+from ogkd.predict.operating import SetWish, Wish
 from ogkd.predict.trained import TrainedPrompt, from_run
 from ogkd.runs.config import defaults
 from ogkd.runs.folder import RESULTS, versions
@@ -44,16 +47,18 @@ SHAPE = {
     "method": str,
     "options": dict,
     "classes": _CLASSES,
-    "training_images": [Rule(lambda count: whole(count) and 1 <= count <= MOST_SHOTS, "a number of images")],
+    "training_images": [Rule(lambda count: whole(count) and 0 <= count <= MOST_SHOTS, "a number of images")],
     "dataset": str,
     "backbone": {"name": str, "fingerprint": str},
     "images": dict.fromkeys(IMAGE_KEYS[2:], (str, bool, list)) | {"FRAME?": number(0), "RESIZE?": str},
     "temperature": (number(above=0), None),
     "validation_images": int,
     "operating_points?": [OPERATING_POINT],
+    "prediction_sets?": [SET_RULE],
     "sentences": (_SENTENCES, None),
     "unlike?": (UNLIKE_SHAPE, None),
     "shots?": int,
+    "draw?": one_of(*DRAWS),
     "seed?": int,
 }
 """The shape of config.json, besides kind and format."""
@@ -108,16 +113,18 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
         "dataset": prompt.dataset,
         "backbone": {
             "name": backbone,
-            "revision": HUB_MODELS[backbone].revision if backbone in HUB_MODELS else None,
+            "revision": revision_of(prompt.backbone),
             "fingerprint": prompt.fingerprint,
         },
         "images": {key: (defaults()["INPUT"] | prompt.config["INPUT"])[key] for key in IMAGE_KEYS},
         "temperature": prompt.temperature,
         "validation_images": prompt.validation_images,
         "operating_points": [point.as_json() for point in prompt.operating_points],
+        "prediction_sets": [rule.as_json() for rule in prompt.set_rules],
         "unlike": prompt.reference and prompt.reference.numbers,
         "sentences": sentences,
         "shots": prompt.shots,
+        **({} if prompt.draw == BALANCED else {"draw": prompt.draw}),
         "seed": prompt.seed,
         "versions": versions(),
     }
@@ -165,11 +172,16 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
     if config.get("format") != FORMAT:
         raise UserError(f"{path} has the format {config.get('format')}, this version reads {FORMAT}: update it.")
     wrong = mismatch(config, SHAPE)
-    points = [] if wrong else config.get("operating_points", [])
+    points, rules = ([] if wrong else config.get(key, []) for key in ("operating_points", "prediction_sets"))
     if not wrong and len(config["classes"]) != len(config["training_images"]):
         wrong = "classes and training_images differ in length"
     if not wrong and not {point["classname"] for point in points} <= {*config["classes"]}:
         wrong = "operating_points are of other classes"
+    if not wrong and any(
+        not (rule["classnames"] == config["classes"] and len(rule["thresholds"]) == len(config["classes"]))
+        for rule in rules
+    ):
+        wrong = "prediction_sets are of other classes"
     if wrong:
         raise UserError(f"{path} is corrupt ({wrong}): fetch or export it again.")
     try:
@@ -186,7 +198,10 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
             config={
                 "TRAINER": {"NAME": method, method.upper(): config["options"]},
                 "INPUT": {key: images[key] for key in IMAGE_KEYS},
-                "DATASET": {"NUM_SHOTS": config.get("shots", max(config["training_images"]))},
+                "DATASET": {
+                    "NUM_SHOTS": config.get("shots", max(config["training_images"])),
+                    "DRAW": config.get("draw", BALANCED),
+                },
                 "SEED": config.get("seed", -1),
                 "MODEL": {"BACKBONE": {"NAME": config["backbone"]["name"]}},
             },
@@ -201,6 +216,7 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
             prompts_name=config["dataset"],
             sentences=config["sentences"],
             stored_points=tuple(map(OperatingPoint.from_json, points)),
+            stored_rules=tuple(map(SetRule.from_json, rules)),
             origin=Path(origin) if origin is not None and not str(origin).startswith(HUB) else folder,
             reference=reference(means.numpy(), config["unlike"])
             if config.get("unlike") and means is not None
@@ -213,8 +229,9 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
 # A whole folder, and the hub
 
 
-def export(run: str | Path, folder: str | Path, wish: Wish | None = None) -> dict[str, int]:
-    """Write a finished run's prompt with its model card and, besides the usual ones, the operating point of a wish.
+def export(run: str | Path, folder: str | Path, wish: Wish | SetWish | None = None) -> dict[str, int]:
+    """Write a finished run's prompt with its model card and, besides the usual ones, the operating point or sets of a
+    wish.
     Returns the size of each file in bytes.
 
     Raises:
@@ -226,7 +243,9 @@ def export(run: str | Path, folder: str | Path, wish: Wish | None = None) -> dic
     if run.resolve() == folder.resolve() or (folder / RESULTS).exists() or models_in(folder):
         raise UserError(f"{folder} is a run's folder: export to a different folder.")
     prompt = from_run(run)
-    if wish is not None:
+    if isinstance(wish, SetWish):
+        prompt = replace(prompt, stored_rules=(prompt.set_rule(*wish),))
+    elif wish is not None:
         prompt = replace(prompt, stored_points=(prompt.operating_point(*wish),))
     write_prompt(prompt, folder)
     with atomic_path(folder / CARD) as temporary:

@@ -28,6 +28,7 @@ from ogkd.predict.command import (
     heatmap,
     ready,
 )
+from ogkd.predict.operating import about_sets
 
 HERE = "127.0.0.1"
 PRIVATE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -57,7 +58,8 @@ class Page:
             self.predictor.require_patches()
             self.why_no_map = ""
         except UserError:
-            self.why_no_map = f"{self.predictor.prompt.method} has no heat map: it does not compare patches with texts."
+            of = self.predictor.prompt.method if self.predictor.method.clip_model.has_patches else "This model"
+            self.why_no_map = f"{of} has no heat map: it does not compare patches with texts."
 
     def answer(self, path: str) -> Answer:
         """Raises UserError if the file cannot be read."""
@@ -99,6 +101,8 @@ class Page:
         if self.judge.point is not None:
             point = self.judge.point
             rules.append(f"positive for {markdown(point.classname)} from a probability of {point.threshold:.4g} on")
+        if self.judge.rule is not None:
+            rules += [markdown(sentence.rstrip(".")) for sentence in about_sets(self.judge.rule)]
         what = f"{method} on {backbone}, trained on {dataset}; {', '.join(rules)}."
         return f"{what} {phantom_note(prompt.backbone)}".strip()
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from scipy.special import softmax
 from yacs.config import CfgNode
 
@@ -81,6 +82,12 @@ class Predictor(Encoder):
     def _classify_patches(self):
         with torch.inference_mode():
             classify = self.method.patch_classifier()
+        model = self.method.clip_model
+        if not model.has_patches:
+            raise UserError(
+                f"{model.name} has no patch tokens in the space of texts, so there are no heat maps: leave out "
+                "--heatmaps."
+            )
         if classify is None:
             raise UserError(
                 f"{self.prompt.method} does not compare images with text features, so patches have no evidence "
@@ -99,6 +106,12 @@ class Predictor(Encoder):
         logits = self._classify(features.global_token).float().cpu().numpy()
         of_patches = self._classify_patches(features).float().cpu().numpy() if patches else None
         return Answers(logits, of_patches, features.global_token.float().cpu().numpy())
+
+    @torch.inference_mode()
+    def of_views(self, views: Sequence[Image.Image]) -> np.ndarray:
+        """Logits (B, C) of a batch of images that `view` has resized and cropped."""
+        token = self.method.encode(self.pixels_of_views(views)).global_token
+        return self._classify(token).float().cpu().numpy()
 
     def logits(self, images: Sequence[OneImage], batch: int = 0) -> np.ndarray:
         """Logits (N, C) of images or image files.

@@ -16,10 +16,14 @@ from ogkd.core import UserError, find_checkpoint, models_in
 from ogkd.core.torchtools import load_checkpoint
 from ogkd.core.words import listed
 from ogkd.data.given import GivenImages
-from ogkd.evaluation.clinical import OperatingPoint, choose, choose_all
+from ogkd.data.sampling import BALANCED, BY_SHARE
+from ogkd.evaluation import clinical, sets
+from ogkd.evaluation.clinical import OperatingPoint
 from ogkd.evaluation.collect import read_results
+from ogkd.evaluation.conformal import needed
 from ogkd.evaluation.metrics import TEMPERATURES, fit_temperature
 from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.sets import SetRule
 from ogkd.evaluation.unlike import Reference
 from ogkd.models import FrozenCLIP, available_models, model_named
 from ogkd.models.configurations import OPENAI_SIZES
@@ -41,7 +45,8 @@ class TrainedPrompt:
     fingerprint: the fingerprint of the backbone's weights.
     stored_temperature, validation: a temperature fitted earlier, or the validation predictions to fit one to.
     validation_images: the number of validation images.
-    stored_points, tested: operating points chosen earlier, and the test predictions on which a new one is measured.
+    stored_points, stored_rules, tested: operating points and rules of prediction sets chosen earlier, and the test
+        predictions on which a new one is measured.
     prompts_name, sentences: the name of the teacher's sentences, or the sentences themselves, for a method that uses
         them to classify.
     origin: the folder that it was read from.
@@ -61,6 +66,7 @@ class TrainedPrompt:
     sentences: Mapping[str, list[str]] | None
     origin: Path
     stored_points: tuple[OperatingPoint, ...] = ()
+    stored_rules: tuple[SetRule, ...] = ()
     tested: Predictions | Path | None = field(default=None, repr=False)
     reference: Reference | None = None
 
@@ -77,8 +83,17 @@ class TrainedPrompt:
     def operating_points(self) -> tuple[OperatingPoint, ...]:
         """The stored ones and, where validation predictions are at hand, those of clinical.LEVELS for each class."""
         validation = _loaded(self.validation)
-        chosen = choose_all(validation, self._tested_on(validation.classnames)) if validation is not None else ()
+        tested = self._tested_on(validation.classnames) if validation is not None else None
+        chosen = clinical.choose_all(validation, tested) if validation is not None else ()
         return tuple({point.key: point for point in (*self.stored_points, *chosen)}.values())
+
+    @cached_property
+    def set_rules(self) -> tuple[SetRule, ...]:
+        """The stored ones and, where validation predictions are at hand, those for sets.COVERAGES."""
+        validation = _loaded(self.validation)
+        tested = self._tested_on(validation.classnames) if validation is not None else None
+        chosen = sets.choose_all(validation, tested) if validation is not None else ()
+        return tuple({rule.key: rule for rule in (*self.stored_rules, *chosen)}.values())
 
     def operating_point(self, classname: str, wanted: str, level: float) -> OperatingPoint:
         """The threshold for a wanted sensitivity or specificity for a class, chosen on the validation predictions, or
@@ -89,7 +104,8 @@ class TrainedPrompt:
         """
         validation = _loaded(self.validation)
         if validation is not None:
-            point, tested = choose(validation, classname, wanted, level), self._tested_on(validation.classnames)
+            point = clinical.choose(validation, classname, wanted, level)
+            tested = self._tested_on(validation.classnames)
             return point if tested is None else replace(point, test=point.on(tested))
         stored = {point.key: point for point in self.stored_points}
         if (classname, wanted, level) not in stored:
@@ -99,6 +115,28 @@ class TrainedPrompt:
                 + (f"it has {listed(known, 8)}." if known else "it has none, as it had too few validation images.")
             )
         return stored[classname, wanted, level]
+
+    def set_rule(self, coverage: float, score: str, per_class: bool) -> SetRule:
+        """The rule for sets of a coverage, chosen on the validation predictions, or stored.
+
+        Raises:
+            UserError: there are too few validation images, or it is not among those stored.
+        """
+        sets.check(coverage)
+        validation = _loaded(self.validation)
+        if validation is not None:
+            rule, tested = sets.choose(validation, coverage, score, per_class), self._tested_on(validation.classnames)
+            return rule if tested is None else replace(rule, test=sets.measured([rule], [tested]))
+        stored = {rule.key: rule for rule in self.stored_rules}
+        if (coverage, score, per_class) not in stored:
+            known = [f"{share:g}" for share, *which in stored if which == [score, per_class]]
+            raise UserError(
+                f"{self.origin} has no thresholds for {score} sets{' per class' * per_class} with a coverage of "
+                f"{coverage:g}, only with {listed(known, len(known)) or 'none'}: it needs at least {needed(coverage)} "
+                f"validation images (of different patients){' of each class' * per_class}, and export --coverage "
+                f"{coverage:g}."
+            )
+        return stored[coverage, score, per_class]
 
     def _tested_on(self, classnames: tuple[str, ...]) -> Predictions | None:
         """The test predictions, if they are of these classes; a test of a transfer has those of its target."""
@@ -117,6 +155,18 @@ class TrainedPrompt:
     def shots(self) -> int:
         """Training images per class that were wanted, -1 for all."""
         return self.config["DATASET"]["NUM_SHOTS"]
+
+    @property
+    def draw(self) -> str:
+        """How the training images were drawn."""
+        return self.config["DATASET"].get("DRAW", BALANCED)
+
+    @property
+    def training_images(self) -> str:
+        """How many training images there were, in words."""
+        if self.shots < 0:
+            return "all images"
+        return f"{self.shots} per class" + ("" if self.draw == BALANCED else f" on average, {BY_SHARE}")
 
     @property
     def seed(self) -> int:

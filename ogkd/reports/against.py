@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ogkd.core import UserError
-from ogkd.core.words import counted
+from ogkd.core.words import counted, listed
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.metrics import Metric, find
 from ogkd.evaluation.statistics import Friedman, friedman
@@ -58,9 +58,12 @@ def draw_diagrams(runs: Sequence[Run], protocol: str, metric: str, path: Path) -
     for column in compared_columns(contest, find(metric)):
         if test := ranks(contest, metric, column):
             files.append(path.with_stem(f"{path.stem}-{column.replace(' ', '-')}"))
-            critical_difference_diagram(test, files[-1], f"{find(metric).title}, {column}")
+            critical_difference_diagram(
+                test, files[-1], f"{find(metric).title}, {column}, {len(test.datasets)} data sets"
+            )
     if not files:
-        raise UserError(f"A critical-difference diagram needs {FEWEST} methods on {FEWEST} data sets in common.")
+        why = f" ({' '.join(contest.notes)})" if contest.notes else ""
+        raise UserError(f"A critical-difference diagram needs {FEWEST} methods on {FEWEST} data sets in common{why}.")
     return files
 
 
@@ -71,15 +74,20 @@ def compared_columns(contest: Contest, metric: Metric) -> list[str]:
 
 def ranks(contest: Contest, metric: str, column: str) -> Friedman | None:
     """The Friedman test of the methods as configured over the data sets that they share; None if there are too few
-    methods or data sets.
+    methods or data sets. The contest notes the data sets that are left out.
 
     Methods without a value in the column, such as the novel accuracy of a linear probe, are left out.
     """
     entries = [entry for entry in contest.entries if not entry.variant]
     scores = {e.name: {name: contest.score(metric, e, name, column) for name in contest.datasets} for e in entries}
     scores = {name: of_sets for name, of_sets in scores.items() if any(v is not None for v in of_sets.values())}
-    shared = [name for name in contest.datasets if all(of_sets[name] is not None for of_sets in scores.values())]
-    if min(len(scores), len(shared)) < FEWEST:
+    lacking = {name: [method for method, of in scores.items() if of[name] is None] for name in contest.datasets}
+    for name, methods in lacking.items():
+        if 0 < len(methods) < len(scores):
+            are = "is" if len(methods) == 1 else "are"
+            who = f"{listed(methods)} {are} not finished on it"
+            contest.note(f"{name} is not in the mean ranks of {column}, as {who}.")
+    if min(len(scores), sum(not methods for methods in lacking.values())) < FEWEST:
         return None
     return friedman(scores, lower_is_better=find(metric).lower_is_better, alpha=ALPHA)
 

@@ -86,6 +86,13 @@ def harmonic_mean(base: float, novel: float) -> float:
     return 0.0 if base + novel == 0 else 2 * base * novel / (base + novel)
 
 
+def on_same_seeds(*columns: Sequence[Run]) -> list[list[Run]]:
+    """The runs of each column with the seeds that all columns have finished; all runs of a column that has none."""
+    seeds = [{run.seed for run in runs if not run.diverged} for runs in columns]
+    both = set.intersection(*seeds)
+    return [[run for run in runs if run.seed in both or not of] for runs, of in zip(columns, seeds, strict=True)]
+
+
 @dataclass
 class Values:
     """A metric's values for runs, and the runs without a value, by reason.
@@ -116,6 +123,10 @@ class Values:
         else:
             result = cell([value for run in finished if (value := self.of(run)) is not None])
         return result and replace(result, doubtful=any(map(self._doubtful, finished)))
+
+    def paired(self, *columns: Sequence[Run]) -> list[AnyCell]:
+        """The cells of columns, each over the seeds that all have."""
+        return [self.cell(runs) for runs in on_same_seeds(*columns)]
 
     def _doubtful(self, run: Run) -> bool:
         """Whether the run is never the best. Answers at chance can be well calibrated without being of any use."""

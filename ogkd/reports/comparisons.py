@@ -88,7 +88,7 @@ class Contest:
         if dataset not in entry.on:
             return None
         values = self._of(metric, False)
-        cells = [values.cell(entry.on[dataset].in_column(part)) for part in _parts(column)]
+        cells = values.paired(*(entry.on[dataset].in_column(part) for part in _parts(column)))
         cell = combined(harmonic_mean, *cells) if column == "HM" else cells[0]
         return cell.mean if cell else None
 
@@ -104,17 +104,17 @@ class Contest:
         seeds = set.intersection(*({run.seed for run in runs} for runs in stored))
         if not seeds:
             if all(stored):
-                self._note(f"{what} have no seed in common, so no difference is computed.")
+                self.note(f"{what} have no seed in common, so no difference is computed.")
             return None
         if any(len(runs) > len(seeds) for runs in every):
-            self._note(f"{what} are compared only on seeds {', '.join(map(str, sorted(seeds)))}.")
+            self.note(f"{what} are compared only on seeds {', '.join(map(str, sorted(seeds)))}.")
         cells = [values.cell([run for run in runs if run.seed in seeds]) for runs in stored]
         intervals = [cast(Interval, cell.interval) for cell in cells if cell and cell.seeds >= len(seeds)]
         if len(intervals) < len(cells):
             return None
         ours, theirs = intervals[: len(parts)], intervals[len(parts) :]
         if any(a.images != b.images for a, b in zip(ours, theirs, strict=True)):
-            self._note(f"{what} were tested on different images, so no difference is computed.")
+            self.note(f"{what} were tested on different images, so no difference is computed.")
             return None
         return combine(_minus(harmonic_mean if column == "HM" else mean), *ours, *theirs, difference=True)
 
@@ -136,7 +136,8 @@ class Contest:
             for (pair, by_dataset), test in zip(differences.items(), tests, strict=True)
         }
 
-    def _note(self, sentence: str) -> None:
+    def note(self, sentence: str) -> None:
+        """Add a sentence to the notes."""
         self._notes[sentence] = None
 
     def _of(self, metric: str, intervals: bool) -> Values:

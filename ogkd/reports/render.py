@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ogkd.core import atomic_path
+from ogkd.core import UserError, atomic_path
 from ogkd.core.escape import markdown, no_formula, plain
 from ogkd.evaluation.collect import Run
+from ogkd.evaluation.tested import on_validation
 from ogkd.reports.cells import AnyCell, Cell, Text
+from ogkd.reports.conditions import COLUMNS, columns, common, conditions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +27,10 @@ MARKS = {"markdown": ("**{}**", "<u>{}</u>"), "latex": (r"\textbf{{{}}}", r"\und
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", "±": r"$\pm$", "…": r"\ldots{}",
+    "|": r"\textbar{}", "±": r"$\pm$", "×": r"$\times$", "…": r"\ldots{}",
 }  # fmt: skip
 CSS = ("font-weight: bold", "text-decoration: underline")
+FIT = 7  # columns beside the first; wider LaTeX tables are scaled to the line
 SHEET_NAME = 31  # maximum number of characters
 
 
@@ -35,6 +39,7 @@ class Row:
     """A name and one cell per column. Rows of several tables are joined by method and variant ("": as configured).
 
     runs: those of each column that is measured, also those that diverged.
+    paired: the base and novel cells over the seeds that both have, which HMs are computed from.
     """
 
     name: str
@@ -42,10 +47,20 @@ class Row:
     method: str = ""
     variant: str = ""
     runs: dict[str, list[Run]] = field(default_factory=dict)
+    paired: list[AnyCell] = field(default_factory=list)
 
     @property
     def key(self) -> tuple[str, str]:
         return self.method, self.variant
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        return conditions(run for runs in self.runs.values() for run in runs)
+
+    @property
+    def on_validation(self) -> bool:
+        """Whether the row is of validation images."""
+        return any(on_validation(run.results) for runs in self.runs.values() for run in runs)
 
 
 @dataclass
@@ -59,6 +74,7 @@ class Table:
     balanced: whether columns of balanced accuracy lead, one before each column of accuracy (see `led_by`).
     notes: remarks on the runs, printed separately from the table.
     datasets: the data sets of the cells.
+    parts: the number of rows under each heading, for a table with headings in LaTeX; ranks are within a part.
     """
 
     title: str
@@ -73,15 +89,25 @@ class Table:
     footnotes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     datasets: tuple[str, ...] = ()
+    parts: dict[str, int] = field(default_factory=dict)
 
     def ranks(self) -> list[list[int | None]]:
-        """For each row and column 0 (best), 1 (second) or None; equal values share a rank. Doubtful cells have none."""
+        """For each row and column 0 (best), 1 (second) or None; equal values share a rank.
+
+        Doubtful cells have none, and rows of validation images have none beside rows of test images.
+        """
+        if self.parts:
+            rows = iter(self.rows)
+            of_parts = [replace(self, rows=list(islice(rows, size)), parts={}) for size in self.parts.values()]
+            return [ranks for part in of_parts for ranks in part.ranks()]
         result: list[list[int | None]] = [[None] * len(self.headers[1:]) for _ in self.rows]
+        validation = [row.on_validation for row in self.rows]
+        judged = [one == all(validation) for one in validation]
         lower = [self.lower] * len(self.ranked) if isinstance(self.lower, bool) else self.lower
         for column, ranked in enumerate(self.ranked):
-            if not ranked or len(self.rows) < 2:
+            if not ranked or sum(judged) < 2:
                 continue
-            cells = [row.cells[column] for row in self.rows]
+            cells = [row.cells[column] if of else None for row, of in zip(self.rows, judged, strict=True)]
             shown = [round(c.mean, digits_of(c, self.decimals)) if c and not c.doubtful else None for c in cells]
             order = sorted({value for value in shown if value is not None}, reverse=not lower[column])
             for row, value in enumerate(shown):
@@ -90,8 +116,19 @@ class Table:
         return result
 
     def remarks(self) -> list[str]:
-        """The caption, the sample and the footnotes."""
-        return [sentence for sentence in (self.caption, self.sample, *self.footnotes) if sentence]
+        """The caption, what all rows have in common, the sample and the footnotes."""
+        about = [self.caption, common([row.conditions for row in self.rows]), self.sample, *self.footnotes]
+        return [sentence for sentence in about if sentence]
+
+    def printed(self) -> Table:
+        """The table with a column for each condition that differs between rows."""
+        of_rows = [row.conditions for row in self.rows]
+        names = columns(of_rows)
+        rows = [
+            replace(row, cells=[*row.cells, *(Text(of.get(name) or "–") for name in names)])
+            for row, of in zip(self.rows, of_rows, strict=True)
+        ]
+        return replace(self, headers=[*self.headers, *names], rows=rows) if names else self
 
 
 def text(cell: AnyCell, decimals: int = 2) -> str:
@@ -118,7 +155,7 @@ def render(table: Table, fmt: str = "markdown") -> str:
     """One table, with its caption, as Markdown or LaTeX (with booktabs' rules)."""
     import pandas as pd
 
-    escaped = markdown if fmt == "markdown" else _latex
+    table, escaped = table.printed(), markdown if fmt == "markdown" else _latex
     rows = []
     for row, ranks in zip(table.rows, table.ranks(), strict=True):
         cells = [escaped(text(cell, table.decimals)) for cell in row.cells]
@@ -131,9 +168,23 @@ def render(table: Table, fmt: str = "markdown") -> str:
         return "\n\n".join([body, *map(escaped, table.remarks())])
     latex = frame.style.hide(axis="index").to_latex(
         hrules=True, column_format=f"l{'r' * numbers}", position_float="centering",
-        caption=escaped(" ".join([f"{table.title}.", *table.remarks()])),
+        caption=escaped(" ".join([f"{table.title}.", *table.remarks()])), label=f"tab:{_slug(table.title)}",
     )  # fmt: skip
-    return latex.rstrip("\n")
+    lines = latex.rstrip("\n").splitlines()
+    first = lines.index(r"\midrule") + 1  # of the rows, each on a line
+    headings = dict(zip(accumulate([0, *table.parts.values()]), table.parts, strict=False))
+    for place, heading in sorted(headings.items(), reverse=True):
+        line = rf"\multicolumn{{{numbers + 1}}}{{l}}{{\textit{{{escaped(heading)}}}}} \\"
+        lines[first + place : first + place] = [*([r"\midrule"] if place else []), line]
+    if numbers > FIT:
+        lines.insert(lines.index(rf"\begin{{tabular}}{{l{'r' * numbers}}}"), r"\resizebox{\linewidth}{!}{%")
+        lines.insert(lines.index(r"\end{tabular}") + 1, "}")
+    return "\n".join(lines)
+
+
+def _slug(title: str) -> str:
+    """A title as the label of a LaTeX table."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
 def document(tables: Sequence[Table], fmt: str = "markdown") -> str:
@@ -174,8 +225,10 @@ def _csv(tables: Sequence[Table]) -> str:
         frame = _numbers(table, parts, as_text=True)
         frame.columns = [first.copy().pop() if len(first) == 1 else "row", *frame.columns[1:]]
         frame.insert(0, "table", neutral(table.title))
-        frames.append(frame)
-    return pd.concat(frames).to_csv(index=False, lineterminator="\n")
+        frames.append(pd.concat([frame, _conditions(table)], axis=1))
+    whole = pd.concat(frames)
+    last = [name for name in COLUMNS if name in whole]
+    return whole[[*whole.columns.drop(last), *last]].to_csv(index=False, lineterminator="\n")
 
 
 def _spread(cells: Iterable[AnyCell]) -> tuple[str, ...]:
@@ -184,6 +237,16 @@ def _spread(cells: Iterable[AnyCell]) -> tuple[str, ...]:
     if any(cell.interval for cell in known):
         return " low", " high"
     return (" population std",) if any(cell.seeds > 1 for cell in known) else ()
+
+
+def _conditions(table: Table) -> pd.DataFrame:
+    """A column for each condition that any row has; whole numbers are numbers."""
+    import pandas as pd
+
+    of_rows = [row.conditions for row in table.rows]
+    names = [name for name in COLUMNS if any(of.get(name) for of in of_rows)]
+    values = [[neutral(value) for value in (of.get(name, "") for name in names)] for of in of_rows]
+    return pd.DataFrame([[int(v) if v.isdecimal() else v for v in row] for row in values], columns=names)
 
 
 def _numbers(table: Table, parts: Mapping[str, tuple[str, ...]], as_text: bool = False) -> pd.DataFrame:
@@ -201,7 +264,7 @@ def _numbers(table: Table, parts: Mapping[str, tuple[str, ...]], as_text: bool =
             if cell:
                 digits = digits_of(cell, table.decimals)
                 digits += 2 if digits or cell.decimals is None else 0
-                spread = (cell.interval.low, cell.interval.high) if cell.interval else (cell.std,)
+                spread = (cell.interval.low, cell.interval.high) if cell.interval else (cell.std,) * (cell.seeds > 1)
                 numbers = [cell.mean, *(spread if len(spread) == len(parts[header]) - 1 else ())]
                 values = [f"{value:.{digits}f}" if as_text else value for value in numbers]
             line += [*values, *[""] * (len(parts[header]) - len(values))]
@@ -213,10 +276,18 @@ def _numbers(table: Table, parts: Mapping[str, tuple[str, ...]], as_text: bool =
 def write_xlsx(tables: Sequence[Table], path: Path) -> None:
     """Write a workbook with one sheet per table; best values bold, second best underlined, the caption below.
 
-    Numbers are numbers, shown with the table's digits. Deviations and the bounds of intervals have their own columns.
+    Numbers are numbers, shown with the table's digits. Deviations, the bounds of intervals and the conditions of each
+    row have their own columns.
+
+    Raises:
+        UserError: openpyxl is not installed.
     """
     import pandas as pd
-    from openpyxl.styles import Font
+
+    try:
+        from openpyxl.styles import Font
+    except ImportError:
+        raise UserError("A spreadsheet needs openpyxl: `pip install openpyxl`, or choose --format csv.") from None
 
     with atomic_path(path) as temporary, temporary.open("wb") as file, pd.ExcelWriter(file, "openpyxl") as writer:
         for number, table in enumerate(tables, 1):
@@ -225,7 +296,8 @@ def write_xlsx(tables: Sequence[Table], path: Path) -> None:
                 header: ("", *_spread(row.cells[place] for row in table.rows))
                 for place, header in enumerate(table.headers[1:])
             }
-            frame = _numbers(table, parts)
+            about = _conditions(table)
+            frame = pd.concat([_numbers(table, parts), about], axis=1)
             styles = []
             for row, ranks in zip(table.rows, table.ranks(), strict=True):
                 styles.append([""])
@@ -233,6 +305,7 @@ def write_xlsx(tables: Sequence[Table], path: Path) -> None:
                     digits = digits_of(cell, table.decimals) if cell else 0
                     style = f"number-format: 0{'.' if digits else ''}{'0' * digits};"
                     styles[-1] += [style + ("" if rank is None else CSS[rank]), *[style] * (len(of_header) - 1)]
+                styles[-1] += [""] * len(about.columns)
             css = pd.DataFrame(styles, columns=frame.columns)
             frame.style.apply(lambda _, css=css: css, axis=None).to_excel(writer, sheet_name=name, index=False)
             sheet = writer.sheets[name]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 
 from ogkd.core import UserError
+from ogkd.core.words import counted, listed
+from ogkd.data.sampling import BY_SHARE, MISSING
 from ogkd.evaluation.collect import Run
-from ogkd.evaluation.doubts import about_run, counts_of, imbalanced
+from ogkd.evaluation.doubts import counts_of, imbalanced
 from ogkd.evaluation.limits import MEANINGLESS, meaningless
 from ogkd.evaluation.methods import order
 from ogkd.evaluation.metrics import Metric, find
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import Cell, Values, cell, combined, harmonic_mean, mean
+from ogkd.reports.footnotes import footnotes, names_of, seeds_of
 from ogkd.reports.render import Row, Table
 from ogkd.reports.variants import KINDS, Variant, by_shots, column_of, shots_name, variants
 
@@ -83,40 +87,42 @@ def _tables(
 
     rows: the runs of each column of a variant.
     """
+    drawn = {run.drawn for _, columns in rows for runs in columns.values() for run in runs}
+    title = ", ".join([protocol, *filter(None, drawn)])
     values, tables = Values(metric.name, intervals), dict[str, Table]()
     balanced = Values("balanced_accuracy", intervals)
     more = [*(["HM"] if protocol == "base2new" and has_hm(metric) else []), *(["seconds"] if seconds else [])]
     for variant, columns in rows:
         headers = ["method", *columns, *more]
-        table = tables.setdefault(variant.dataset, Table(f"{variant.dataset} {protocol}", headers))
-        cells = [values.cell(runs) for runs in columns.values()]
+        table = tables.setdefault(variant.dataset, Table(f"{variant.dataset} {title}", headers))
+        row = Row(variant.name, [values.cell(runs) for runs in columns.values()], variant.method, variant.key, columns)
         if "HM" in more:
-            cells.append(combined(harmonic_mean, *cells))
+            row.paired = values.paired(*columns.values())
+            row.cells.append(combined(harmonic_mean, *row.paired))
         if seconds:
             took = cell(_seconds(columns))
-            cells.append(took and Cell(took.mean))
-        table.rows.append(Row(variant.name, cells, variant.method, variant.key, columns))
-        for header, runs in columns.items():  # the novel column marks what diverged on the base classes without a note
-            table.footnotes += footnotes(
-                variant.name, header, [run for run in runs if header != "novel" or run.kind == "test_new"]
-            )
+            row.cells.append(took and Cell(took.mean))
+        table.rows.append(row)
     for dataset, table in tables.items():
         several = any(cell and cell.seeds > 1 for row in table.rows for cell in row.cells)
         columns = {header: [run for row in table.rows for run in row.runs.get(header, ())] for header in table.headers}
         every = [run for runs in columns.values() for run in runs]
         over = f"{INTERVALS} over {sampled(every)}"
         spread = f", {over}" if intervals else f", {DISPERSION}" if several else ""
-        table.caption, table.sample = f"{in_words(metric)}{spread}.", tested_on(columns)
-        table.footnotes += meaningless(every)
+        table.caption, table.sample = f"{in_words(metric)}{spread}.{of_draw(every)}", tested_on(columns)
         table.ranked, table.datasets = [name != "seconds" for name in table.headers[1:]], (dataset,)
         table.lower, table.decimals = metric.lower_is_better, decimals(metric)
+        of_cells = [(row.name, header, runs) for row in table.rows for header, runs in row.runs.items()]
+        one_answer: dict[str, list[str]] = {}
         if metric.name == "accuracy":
-            if any(imbalanced(counts_of(run)[0]) for run in every):
+            if any(run.drawn or imbalanced(counts_of(run)[0]) for run in every):
                 tables[dataset] = table = _led_by_balanced_accuracy(table, columns, balanced)
-            table.footnotes += _below_the_commonest(table, columns)
+            one_answer = _below_the_commonest(table, columns)
+        table.footnotes += footnotes(of_cells, set(chain.from_iterable(one_answer.values()))) + meaningless(every)
+        table.footnotes += [*(_about_hm(table.rows) if "HM" in more else []), *one_answer]
     ordered = [tables[dataset] for dataset in sorted(tables)]
     for table in ordered[:1]:
-        table.notes += notes + values.notes() + balanced.notes() + _uneven(rows)
+        table.notes += notes + values.notes() + balanced.notes()
     return ordered
 
 
@@ -125,7 +131,7 @@ def _led_by_balanced_accuracy(table: Table, columns: dict[str, list[Run]], value
     for row in table.rows:
         cells = [values.cell(row.runs[header]) if header in row.runs else None for header in table.headers[1:]]
         if "HM" in table.headers:
-            cells[2] = combined(harmonic_mean, *cells[:2])
+            cells[2] = combined(harmonic_mean, *values.paired(*row.runs.values()))
         row.cells = list(chain.from_iterable(zip(cells, row.cells, strict=True)))
     headers = list(chain.from_iterable((f"{BALANCED}{header}", header) for header in table.headers[1:]))
     table = replace(
@@ -133,12 +139,23 @@ def _led_by_balanced_accuracy(table: Table, columns: dict[str, list[Run]], value
     )
     if table.headers[-1] == "seconds":
         table = _without(table, [f"{BALANCED}seconds"])
-    shares = {text for runs in columns.values() for run in runs[:1] if (text := _commonest(run))}
+    some = [run for runs in columns.values() for run in runs[:1]]
+    shares = {text for run in some if (text := _commonest(run))}
     table.caption += (
         " Methods are ranked by balanced accuracy, the mean over classes of the share of their images that are "
-        f"predicted correctly, since classes are imbalanced: {'; '.join(sorted(shares))}."
+        "predicted correctly"
     )
+    table.caption += f", since classes are imbalanced: {'; '.join(sorted(shares))}." if shares else "."
     return table
+
+
+def of_draw(runs: Sequence[Run]) -> str:
+    """A sentence on training images that are not equally many of each class; "" if they are."""
+    run = next((run for run in runs if run.drawn), None)
+    if run is None:
+        return ""
+    least = "a class may have none" if run.draw == MISSING else "each class has one or more"
+    return f" Training images are {BY_SHARE} ({run.drawn}): shots are images per class on average, and {least}."
 
 
 def led_by(table: Table, balanced: bool) -> Table:
@@ -176,9 +193,10 @@ def _commonest(run: Run) -> str:
     return f"{100 * max(images) / sum(images):.1f} % of the images are “{names[images.index(max(images))]}”"
 
 
-def _below_the_commonest(table: Table, columns: dict[str, list[Run]]) -> list[str]:
-    """Sentences on columns whose best method is right less often than always naming the commonest class would be."""
-    sentences = []
+def _below_the_commonest(table: Table, columns: dict[str, list[Run]]) -> dict[str, list[str]]:
+    """Sentences on columns whose best method is right less often than always naming the commonest class would be, with
+    their columns."""
+    where: dict[tuple[str, str], dict[str, str]] = {}  # {(the best, the commonest class): {column: accuracy}}
     leading, accuracies = led_by(table, True), led_by(table, False)
     for place, header in enumerate(accuracies.headers[1:]):
         counts, names = next((found for run in columns.get(header, ()) if (found := counts_of(run))[0]), ([], []))
@@ -193,11 +211,12 @@ def _below_the_commonest(table: Table, columns: dict[str, list[Run]]) -> list[st
         share = 100 * max(images) / sum(images)
         if round(value, table.decimals) <= round(share, table.decimals):
             which = "the best" if sound else "no method is better than one answer for all images; the most accurate"
-            sentences.append(
-                f"{header}: {which}, {name}, has an accuracy of {value:.1f} %; always answering "
-                f"“{names[images.index(max(images))]}” has {share:.1f} %."
-            )
-    return sentences
+            always = f"always answering “{names[images.index(max(images))]}” has {share:.1f} %."
+            where.setdefault((f"{which}, {name}", always), {})[header] = f"{value:.1f}"
+    return {
+        f"{listed(of, len(of))}: {best}, has an accuracy of {listed(of.values(), len(of))} %; {always}": list(of)
+        for (best, always), of in where.items()
+    }
 
 
 def in_words(metric: Metric, percent: str = "%") -> str:
@@ -211,11 +230,13 @@ def has_hm(metric: Metric) -> bool:
 
 
 def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
-    """Means over the data sets that all rows have, and a sentence for each data set or row that is left out.
+    """Means over the data sets that all methods as configured share, and a sentence for each data set, column or row
+    that is left out.
 
-    base and novel are arithmetic means. HM has two definitions with one column each: the HM of these means, and the
-    mean of the data sets' HM. If a variant lacks a data set that all methods as configured have, the variant is left
-    out, not the data set.
+    Every column is of the same data sets: of all choices of columns with the data sets that have them for every method,
+    the one with the most numbers. base and novel are arithmetic means. HM has two definitions with one column each: the
+    HM of these means, and the mean of the data sets' HM. If a variant lacks a data set that all methods as configured
+    have, the variant is left out, not the data set.
 
     Raises:
         UserError: there are no tables.
@@ -223,45 +244,81 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
     if not tables:
         raise UserError("There are no tables to average: no run of this protocol is finished.")
     tables = [led_by(table, False) for table in tables]
+    shots = {header: run.shots for t in tables for row in t.rows for header, of in row.runs.items() for run in of}
+    headers = list(dict.fromkeys(header for table in tables for header in table.headers[1:]))
+    if protocol != "base2new":
+        headers.sort(key=lambda header: by_shots(shots[header]) if header in shots else math.inf)
     rows = {row.key: row for table in tables for row in table.rows}
     needed = {key for key in rows if not key[1]} or set(rows)
-    complete = [t for t in tables if {row.key for row in t.rows} >= needed and t.headers == tables[0].headers]
-    by_key = [{row.key: row for row in table.rows} for table in complete]
-    shared = [key for key in rows if by_key and all(key in of_table for of_table in by_key)]
+    cells = [
+        {(row.key, name): cell for row in t.rows for name, cell in zip(t.headers[1:], row.cells, strict=True)}
+        for t in tables
+    ]
+
+    having = {
+        header: [key for key in needed if any(of.get((key, header)) is not None for of in cells)] for header in headers
+    }
+
+    def lacking(place: int, header: str) -> list[str]:
+        """The methods that have a number in the column on other data sets only."""
+        return [rows[key].name for key in having[header] if cells[place].get((key, header)) is None]
+
+    complete = {
+        header: {place for place in range(len(tables)) if having[header] and not lacking(place, header)}
+        for header in headers
+    }
+    blocks = [(of, [name for name in headers if of <= complete[name]]) for of in complete.values() if of]
+    places, chosen = max(blocks, key=lambda block: len(block[0]) * len(block[1]), default=(set(), []))
+    notes = [
+        f"{table.title} is not in the average, as it lacks {names_of(sorted(absent))}."
+        for place, table in enumerate(tables)
+        if place not in places and (absent := {name for header in chosen or headers for name in lacking(place, header)})
+    ]
+    notes += [
+        f"{header} is not in the average, as fewer data sets have it for all methods."
+        for header in headers
+        if chosen and header not in chosen
+    ]
+    averaged = [tables[place] for place in sorted(places)]
     limits = list(dict.fromkeys(note for table in tables for note in table.footnotes if note == MEANINGLESS))
-    result = replace(tables[0], title=f"average {protocol}", rows=[], sample="", footnotes=limits, notes=[])
+    datasets = tuple(name for table in averaged for name in table.datasets)
+    of_rows = [run for row in tables[0].rows for runs in row.runs.values() for run in runs]
+    title = ", ".join(["average " + protocol, *filter(None, {run.drawn for run in of_rows})])
+    result = replace(
+        tables[0], title=title, headers=["method", *chosen], rows=[], sample="", footnotes=limits,
+        notes=[], datasets=datasets, ranked=[name != "seconds" for name in chosen],
+    )  # fmt: skip
     what = re.split(r"[,.]", tables[0].caption, maxsplit=1)[0]
     overs = dict.fromkeys(re.findall(rf"{INTERVALS} over ([\w ]+)", " ".join(table.caption for table in tables)))
     spread = f" with 95 % intervals over their {' or '.join(overs)}" if overs else ""
-    sets = f"{len(complete)} data set{'s' if len(complete) != 1 else ''}"
-    result.caption = f"{what}, means over {sets}{spread}."
-    result.datasets = tuple(name for table in complete for name in table.datasets)
-    if "HM" in result.headers:
-        place = result.headers.index("HM")
-        result.headers = [*result.headers[:place], HM_OF_MEANS, MEAN_OF_HM, *result.headers[place + 1 :]]
-        result.ranked = [*result.ranked[:place], *result.ranked[place - 1 :]]
-    for key in sorted(shared, key=lambda key: (*order(key[0]), rows[key].name)):
-        columns = [
-            combined(mean, *column) for column in zip(*(of_table[key].cells for of_table in by_key), strict=True)
-        ]
-        if HM_OF_MEANS in result.headers:
-            columns.insert(2, combined(harmonic_mean, *columns[:2]))
-        result.rows.append(replace(rows[key], cells=columns))
-    finished = "method" if protocol == "base2new" else "method and number of shots"
-    left_out = [table.title for table in tables if table not in complete]
-    notes = [f"{title} is not in the average, as not every {finished} is finished on it." for title in left_out]
-    if complete:
-        lacking = [row.name for key, row in rows.items() if key not in shared]
-        notes += [f"{name} is not in the average, as it was not run on every data set there." for name in lacking]
-    return result, notes
+    result.caption = (
+        f"{what}, means over {counted(len(datasets), 'data set')} ({', '.join(datasets)}){spread}.{of_draw(of_rows)}"
+    )
+    of_hm = "HM" in chosen
+    if of_hm:
+        at = result.headers.index("HM")
+        result.headers[at : at + 1], result.ranked = [HM_OF_MEANS, MEAN_OF_HM], [True, *result.ranked]
+    for key in sorted(rows, key=lambda key: (*order(key[0]), rows[key].name)):
+        of_key = [row for table in averaged for row in table.rows if row.key == key]
+        if len(of_key) < len(averaged):
+            notes.append(f"{rows[key].name} is not in the average, as it was not run on every data set there.")
+            continue
+        columns = [combined(mean, *(cells[place].get((key, name)) for place in sorted(places))) for name in chosen]
+        if of_hm:
+            means = [combined(mean, *of) for of in zip(*(row.paired for row in of_key), strict=True)]
+            columns.insert(at - 1, combined(harmonic_mean, *means))
+        runs = {name: [run for row in of_key for run in row.runs.get(name, ())] for name in chosen}
+        result.rows.append(replace(rows[key], cells=columns, runs=runs, paired=[]))
+    return (result, notes) if averaged else (replace(result, rows=[]), notes[: len(tables)])
 
 
 def of_kinds(runs: Sequence[Run], *kinds: str) -> list[Run]:
-    """The runs of these kinds. Raises UserError if they have several backbones."""
+    """The runs of these kinds. Raises UserError if they have several backbones or draws of training images."""
     chosen = [run for run in runs if run.kind in kinds]
-    backbones = sorted({run.backbone for run in chosen})
-    if len(backbones) > 1:
-        raise UserError(f"There are runs with several backbones: choose one of {', '.join(backbones)}.")
+    for what in ("backbone", "draw"):
+        several = sorted({getattr(run, what) for run in chosen})
+        if len(several) > 1:
+            raise UserError(f"There are runs with several {what}s: choose one of {', '.join(several)} with --{what}.")
     return chosen
 
 
@@ -270,41 +327,25 @@ def decimals(metric: Metric) -> int:
     return 2 if metric.unit else 3
 
 
-def footnotes(name: str, column: str, runs: Sequence[Run]) -> list[str]:
-    """Problems with a cell's runs: that they diverged, or a doubt, recorded or about their answers."""
-    reasons: dict[str, list[int]] = {}
-    for run in runs:
-        recorded = run.results.get("warnings") or []
-        for doubt in ["diverged"] if run.diverged else dict.fromkeys([*recorded, *about_run(run)]):
-            reasons.setdefault(doubt, []).append(run.seed)
-    sentences = []
-    for reason, seeds in reasons.items():
-        which = f"{'seed' if len(seeds) == 1 else 'seeds'} {_listed(seeds)}"
-        if reason == "diverged":
-            reason = f"{len(seeds)} of {len(runs)} run{'s' if len(runs) > 1 else ''} diverged"
-        sentences.append(f"{name}, {column}: {reason} ({which}).")
-    return sentences
-
-
-def _uneven(rows: Sequence[tuple[Variant, dict[str, list[Run]]]]) -> list[str]:
-    """Sentences on cells that lack seeds that other cells have."""
-    cells = [(variant, runs, {run.seed for run in runs}) for variant, columns in rows for runs in columns.values()]
-    every = set().union(*(seeds for *_, seeds in cells))
-    return [
-        f"{_what(variant, runs)} has seeds {_listed(seeds)}, others have {_listed(every)}."
-        for variant, runs, seeds in cells
-        if runs and seeds != every
-    ]
+def _about_hm(rows: Sequence[Row]) -> list[str]:
+    """Sentences on rows whose base and novel classes were not tested with the same seeds."""
+    of_rows: dict[str, list[str]] = {}
+    for row in rows:
+        base, novel = ({run.seed for run in runs if not run.diverged} for runs in row.runs.values())
+        if base and novel and base != novel:
+            both = (
+                f"of {seeds_of(base & novel)}, which base and novel both have"
+                if base & novel
+                else "missing, as base and novel have no seed in common"
+            )
+            of_rows.setdefault(both, []).append(row.name)
+    return [f"The HM of {names_of(names)} is {both}." for both, names in of_rows.items()]
 
 
 def _what(variant: Variant, runs: Sequence[Run]) -> str:
     """The cell that the runs belong to, in words."""
     protocol = "few-shot " if runs[0].kind == "few_shot" else ""
     return f"{variant.name} on {variant.dataset}, {protocol}{column_of(runs[0])},"
-
-
-def _listed(seeds: Iterable[int]) -> str:
-    return ", ".join(map(str, sorted(seeds)))
 
 
 def _seconds(columns: dict[str, list[Run]]) -> list[float]:

@@ -12,8 +12,9 @@ from ogkd.evaluation.metrics import find
 from ogkd.evaluation.statistics import LEVEL
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import Cell, Values
+from ogkd.reports.footnotes import footnotes
 from ogkd.reports.render import Row, Table, document
-from ogkd.reports.tables import DISPERSION, decimals, footnotes, in_words, of_kinds
+from ogkd.reports.tables import DISPERSION, decimals, in_words, of_draw, of_kinds
 from ogkd.reports.variants import shots_name, variants
 
 
@@ -48,7 +49,7 @@ def transfer_tables(runs: Sequence[Run], metric: str = "accuracy") -> list[Table
     for route in sorted({(run.source, run.dataset, run.shots) for run in chosen}):
         source, target, shots = route
         table = Table(
-            f"{source} -> {target}, {shots_name(shots)}",
+            ", ".join([f"{source} -> {target}", shots_name(shots), *filter(None, {run.drawn for run in chosen})]),
             ["method", measured.title, f"{percent} from", f"{percent} to"],
             ranked=[True, False, False], lower=measured.lower_is_better, decimals=decimals(measured),
         )  # fmt: skip
@@ -58,14 +59,16 @@ def transfer_tables(runs: Sequence[Run], metric: str = "accuracy") -> list[Table
             whole = intervals.cell(variant.runs)
             interval = whole.interval if whole and whole.seeds == len(variant.runs) else None
             ends = [Cell(interval.low), Cell(interval.high)] if interval else [None, None]
-            table.rows.append(Row(variant.name, [means.cell(variant.runs), *ends], variant.method, variant.key))
-            table.footnotes += footnotes(variant.name, target, variant.runs)
+            cells = [means.cell(variant.runs), *ends]
+            table.rows.append(
+                Row(variant.name, cells, variant.method, variant.key, {measured.title: list(variant.runs)})
+            )
         several = any(len(variant.runs) > 1 for variant in of_rows)
         seeds = f", {DISPERSION}, with the mean's" if several else ", with its"
         of_route = [run for variant in of_rows for run in variant.runs]
-        table.caption = f"{in_words(measured)}{seeds} {percent} interval over {sampled(of_route)}."
+        table.caption = f"{in_words(measured)}{seeds} {percent} interval over {sampled(of_route)}.{of_draw(of_route)}"
         table.sample = tested_on({target: of_route})
-        table.footnotes += meaningless(of_route)
+        table.footnotes += footnotes([(one.name, target, one.runs) for one in of_rows]) + meaningless(of_route)
         tables.append(table)
     for table in tables[:1]:
         table.notes += notes + list(dict.fromkeys(means.notes() + intervals.notes()))

@@ -15,6 +15,7 @@ from functools import partial
 from itertools import chain
 from typing import TypeVar, cast
 
+from ogkd.evaluation.budget import searched
 from ogkd.evaluation.collect import ELSEWHERE, Run
 from ogkd.evaluation.methods import known_methods, order
 from ogkd.evaluation.metrics import METRICS
@@ -26,6 +27,7 @@ PARTS = {"train_base": "base", "test_new": "novel"}
 GROUPED = ("SEED", "DATASET.NAME", "DATASET.FOLDER", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",
            "MODEL.BACKBONE.NAME", "TRAINER.NAME")  # fmt: skip
 IGNORED = frozenset(PLACES + GROUPED)
+CONTEXT = ("SETTINGS", ".PROMPT_BANK")  # ends of keys that are in a label only where runs of a method differ in them
 IN_LABEL = ("shots", "tested only")  # facts that are in the label wherever a run has them
 LONGEST_VALUE = 40
 Item = TypeVar("Item")
@@ -78,6 +80,7 @@ def variants(runs: Sequence[Run]) -> tuple[list[Variant], list[str]]:
     notes: list[str] = []
     for method, of_method in _grouped(runs, lambda run: run.method):
         groups = list(chain.from_iterable(_split(same) for _, same in _grouped(of_method, lambda run: run.dataset)))
+        _leave_out_context(groups)
         _distinguish(groups)
         short = _short_names({name for group in groups for name in group.label})
         for group in groups:
@@ -92,13 +95,17 @@ def variants(runs: Sequence[Run]) -> tuple[list[Variant], list[str]]:
 
 def _split(runs: Sequence[Run]) -> Iterator[_Group]:
     """Groups of equal facts among the runs of one method on one data set."""
-    configs = [dict(_flat(run.results["config"])) for run in runs]
+    known = known_methods().get(runs[0].method)
+    configs = []
+    for run in runs:
+        config = dict(_flat(run.results["config"])) | dict.fromkeys(searched(run), "searched")
+        configs.append({key: value for key, value in config.items() if known is None or known.reads(key)})
     _fill(runs, configs)
     facts = [config | _other_facts(run) for run, config in zip(runs, configs, strict=True)]
     for _, same in _grouped(zip(runs, facts, strict=True), lambda pair: _key(pair[1])):
         of_group, shared = [run for run, _ in same], same[0][1]
         changed = next((run.changed for run in of_group if run.changed is not None), {})
-        shown = {name: shared[name] for name in (*IN_LABEL, *changed) if name in shared}
+        shown = {name: shared[name] for name in (*IN_LABEL, *changed) if name in shared}  # not what it does not read
         yield _Group(runs[0].dataset, of_group, shared, shown)
 
 
@@ -127,6 +134,14 @@ def _other_facts(run: Run) -> dict[str, object]:
     if tested_only or run.results.get("source") == ELSEWHERE:
         facts["tested only"] = True
     return facts
+
+
+def _leave_out_context(groups: Sequence[_Group]) -> None:
+    """Leave settings and bank out of the labels if all runs of the method have the same; tables say them elsewhere."""
+    for name in {name for group in groups for name in group.label if name.endswith(CONTEXT)}:
+        if len({repr(group.facts.get(name)) for group in groups}) == 1:
+            for group in groups:
+                group.label.pop(name, None)
 
 
 def _distinguish(groups: Sequence[_Group]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,18 @@ from typing import Any
 from yacs.config import CfgNode
 
 from dassl.config import clean_cfg, get_cfg_default
+from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
 from dassl.evaluation import EVALUATOR_REGISTRY
 from dassl.modeling import BACKBONE_REGISTRY
 from ogkd import models
 from ogkd.core import UserError, check_availability, expanded
-from ogkd.core.config_files import DEFAULT, PROTOCOLS, configs_in, read_config
+from ogkd.core.config_files import DEFAULT, PROTOCOLS, configs_in, read_config, tuned_in
 from ogkd.core.places import HOME
 from ogkd.core.schema import shown
+from ogkd.data.biomedical import BiomedicalDataset
 from ogkd.data.catalogue import config_name, load, name_of_folder
+from ogkd.data.sampling import BALANCED
 from ogkd.evaluation.collect import ELSEWHERE
 from ogkd.evaluation.methods import named
 from ogkd.evaluation.protocol import PLACES
@@ -33,19 +36,23 @@ from ogkd.runs.free_keys import allow_new_keys, free_node, is_allowed
 from ogkd.runs.ranges import RANGES
 from ogkd.runs.records import CONFIG, run_config
 from ogkd.runs.registry import check_imported, is_built_here, method_class, register_everything, trainer_class
-from ogkd.runs.spec import METHOD_CONFIGS, PUBLISHED, RunSpec, is_name, place_and_name
+from ogkd.runs.spec import METHOD_CONFIGS, PUBLISHED, SEARCH, RunSpec, is_name, place_and_name
 from ogkd.runs.typed import typed
+from ogkd.tuning.distillation import distilled_with
 
 
 def extend_config(cfg: CfgNode) -> None:
     """Add this project's keys, the protocol's defaults and every method's own keys."""
     cfg.MODEL.BACKBONE.NAME = "BiomedCLIP"
     cfg.SETTINGS = PUBLISHED
+    cfg.SEARCH = CfgNode({"TRIALS": 0, "SCORE": "", "FOLDS": 0, "SEED": 0, "KEYS": [], "BASE": ""})  # runs/search.py
     cfg.FEATURES = feature_settings()
 
     cfg.DATASET.NUM_SHOTS = 16
+    cfg.DATASET.DRAW = BALANCED  # or NUM_SHOTS x classes images by label share, see ogkd/data/sampling.py
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base or new
     cfg.DATASET.FOLDER = ""  # ImageFolder: the folder of the images below DATASET.ROOT
+    cfg.DATASET.TRIAL = ""  # "val" or "2/5": what a trial of a search is tested on, see ogkd/data/trial_images.py
     cfg.DATASET.TEST_ON = ""  # another data set to test on; its classes must be among this one's
 
     cfg.INPUT.SIZE = (0, 0)  # 0 and empty: the values that the backbone was trained with
@@ -135,18 +142,22 @@ class Configuration:
             dataset=spec.dataset,
             dataset_file=spec.dataset_file,
             method_file=method_config(method, protocol, source or spec.dataset),
-            settings=cfg.SETTINGS,
+            settings=cfg.SEARCH.BASE if cfg.SETTINGS == SEARCH else cfg.SETTINGS,
             pairs=() if spec.dataset or spec.dataset_file else ("DATASET.NAME", cfg.DATASET.NAME),
         )
         usual = self._ground.configured(standard)
+        if distilled_with(cfg) is not None:
+            key = f"TRAINER.{method.upper()}.DISTIL"
+            with_terms = replace(standard, pairs=(*standard.pairs, key, cfg.TRAINER[method.upper()].DISTIL))
+            usual.TRAINER.OGKD = self._ground.configured(with_terms).TRAINER.OGKD
         usual.DATASET, usual.MODEL.BACKBONE.NAME = cfg.DATASET, cfg.MODEL.BACKBONE.NAME
         if is_built_here(method):
             fill_image_spec(usual)
         else:  # only its own files may specify its input images
             for key in ("SIZE", "RESIZE", "PIXEL_MEAN", "PIXEL_STD"):
                 usual.INPUT[key] = cfg.INPUT[key]
-        usual.SETTINGS = PUBLISHED
-        theirs, own = dict(flat(plain(usual))), ("SEED", "USE_CUDA", "MODEL.BACKBONE.NAME", *PLACES)
+        usual.SETTINGS, usual.SEARCH = PUBLISHED, cfg.SEARCH
+        theirs, own = dict(flat(plain(usual))), ("SEED", "USE_CUDA", "MODEL.BACKBONE.NAME", *PLACES, *cfg.SEARCH.KEYS)
         mine = {key: value for key, value in flat(plain(cfg)) if key not in own and theirs.get(key) != value}
         return in_json(mine)
 
@@ -157,6 +168,12 @@ class Configuration:
         stored = {key: value for key, value in self.defaults.items() if key in mine} | dict(flat(theirs))
         keys = sorted((mine.keys() & stored.keys()) - set(PLACES), key=lambda key: (key != "SETTINGS", key))
         return [f"{key} {stored[key]!r} -> {mine[key]!r}" for key in keys if mine[key] != stored[key]]
+
+    @cached_property
+    def tuned(self) -> list[str]:
+        """The keys whose values a paper tuned for the run's data set and the user did not change."""
+        file = presets.method_file(self.spec.method_file, presets.chosen_preset(self.spec))
+        return [key for key in (tuned_in(HOME / file) if file else ()) if key not in self.changed]
 
     def notes(self) -> list[str]:
         """What a trainer's own code base sets and this project does not read."""
@@ -222,10 +239,11 @@ class _Ground:
         cfg, method, preset = self.cfg.clone(), self.method, presets.chosen_preset(spec)
         if self.brings_keys and preset != PUBLISHED:
             raise UserError(f"{method} was written for CoOp's code base, for which there are no settings '{preset}'.")
+        self._merge_distillation(cfg, spec, preset)
         for path in (spec.dataset_config(), presets.method_file(spec.method_file, preset)):
             if path:
                 ours = path == spec.dataset_config() and not spec.dataset_file  # whatever the current folder has there
-                merge_yaml(self.open(cfg), HOME / path if ours else _config_path(path), method)
+                merge_yaml(self.open(cfg), HOME / path if ours else config_path(path), method)
         merge_fields(self.open(cfg), spec)
         presets.apply(cfg, preset)
         merge_pairs(cfg, spec.all_pairs())
@@ -236,8 +254,21 @@ class _Ground:
         check(cfg, self.theirs.words)
         if self.brings_keys:
             return free_node(cfg)
+        distillation = distilled_with(cfg)
         clean_cfg(cfg, method)  # options of other methods have no effect, so they are not recorded
+        if distillation is not None:
+            cfg.TRAINER.OGKD = distillation
         return cfg
+
+    def _merge_distillation(self, cfg: CfgNode, spec: RunSpec, preset: str) -> None:
+        """Give OGKD's section the values that its own runs have, for a method that may take its terms (DISTIL)."""
+        if "DISTIL" not in cfg.TRAINER.get(self.method.upper(), ()):
+            return
+        protocol = Path(spec.method_file).parent.name
+        if protocol not in PROTOCOLS:
+            protocol = "few_shot" if spec.subsample in ("", "all") else "base2new"
+        path = presets.method_file(method_config("OGKD", protocol, spec.dataset), preset)
+        merge_plain(cfg, {"TRAINER": {"OGKD": read_config(HOME / path)["TRAINER"]["OGKD"]}}, path)
 
 
 def source_of(spec: RunSpec, cfg: CfgNode) -> str:
@@ -292,12 +323,12 @@ def _bases(method: str) -> list[str]:
 
 def _method_in(path: str) -> str:
     """The method that a configuration file names as TRAINER.NAME; "" if it names none."""
-    section = read_config(_config_path(path)).get("TRAINER") if path else None
+    section = read_config(config_path(path)).get("TRAINER") if path else None
     name = section.get("NAME") if isinstance(section, dict) else None
     return name if isinstance(name, str) else ""
 
 
-def _config_path(path: str) -> Path:
+def config_path(path: str) -> Path:
     return Path(path) if Path(path).is_file() else HOME / path
 
 
@@ -418,10 +449,22 @@ def check(cfg: CfgNode, own: Collection[str] = ()) -> None:
     check_availability(cfg.TEST.EVALUATOR, EVALUATOR_REGISTRY.registered_names())
     if cfg.OPTIM.NAME == "sgd" and cfg.OPTIM.SGD_NESTEROV and not cfg.OPTIM.MOMENTUM > cfg.OPTIM.SGD_DAMPNING == 0:
         raise UserError("OPTIM.SGD_NESTEROV needs an OPTIM.MOMENTUM greater than 0 and an OPTIM.SGD_DAMPNING of 0.")
+    if cfg.DATASET.DRAW != BALANCED:
+        _check_draw(cfg)
+    if cfg.DATASET.TRIAL and (cfg.DATASET.TEST_ON or cfg.TEST.SPLIT != "test"):
+        raise UserError("DATASET.TRIAL says what is tested on: leave out DATASET.TEST_ON and TEST.SPLIT.")
     if cfg.DATASET.TEST_ON and cfg.TEST.SPLIT != "test":
         raise UserError(
             f"DATASET.TEST_ON {cfg.DATASET.TEST_ON} tests on that data set's test images: leave out TEST.SPLIT."
         )
+
+
+def _check_draw(cfg: CfgNode) -> None:
+    draw, name = cfg.DATASET.DRAW, cfg.DATASET.NAME
+    if cfg.DATASET.NUM_SHOTS < 0:
+        raise UserError(f"DATASET.DRAW {draw} is for a number of shots, but all images are taken: leave it out.")
+    if name in DATASET_REGISTRY.registered_names() and not issubclass(DATASET_REGISTRY.get(name), BiomedicalDataset):
+        raise UserError(f"The data set {name} draws its images itself: leave out DATASET.DRAW {draw}.")
 
 
 def check_values(cfg: CfgNode, own: Collection[str] = ()) -> None:

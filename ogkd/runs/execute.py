@@ -18,6 +18,7 @@ from ogkd.core import Diverged, UserError, setup_logger
 from ogkd.core.phases import Phases
 from ogkd.core.seeds import seeded
 from ogkd.core.torchtools import collect_env_info, set_random_seed
+from ogkd.data.groups import by_column, read_groups
 from ogkd.data.patients import read_patients
 from ogkd.data.same_classes import places
 from ogkd.evaluation.limits import is_phantom
@@ -29,7 +30,7 @@ from ogkd.runs.config import Configuration, resolve
 from ogkd.runs.fingerprints import relative
 from ogkd.runs.folder import RunFolder
 from ogkd.runs.learned_classes import learned_otherwise, with_learned_classes
-from ogkd.runs.notes import data_notes, data_warnings
+from ogkd.runs.notes import data_notes, data_warnings, model_warnings
 from ogkd.runs.ready import with_remedy
 from ogkd.runs.spec import RunSpec
 from ogkd.tuning.clip_trainer import ClipTrainer
@@ -109,7 +110,9 @@ def _run(spec: RunSpec, folder: RunFolder) -> dict | None:
     folder.notes += [] if spec.eval_only else data_notes(trainer)
     for note in folder.notes:
         print(f"Note: {note}\n")
-    folder.warnings += data_warnings(trainer)
+    if revision := folder.revision:
+        print(f"Weights: revision {revision} of {folder.cfg.MODEL.BACKBONE.NAME}\n")
+    folder.warnings += [*data_warnings(trainer), *model_warnings(trainer)]
     for warning in folder.warnings:
         print(f"Warning: {warning}\n")
     if spec.eval_only and spec.model_dir:
@@ -141,6 +144,9 @@ def _train_and_test(
     if not spec.eval_only:
         validated, reference = validated_by(trainer)
         folder.write_validation(validated, len(dataset_of(trainer).val or ()), reference)
+        if isinstance(trainer, ClipTrainer) and trainer.options.get("FULL_CONFORMAL"):
+            tokens = torch.cat([of_batch for of_batch, _ in trainer.tested_features(trainer.cfg.TEST.SPLIT)])
+            folder.write_p_values(*cast(Any, trainer.method).p_values(trainer.task, tokens))
     if isinstance(trainer, ClipTrainer):
         phases.record.update(trainer.phases.record)
     predictions = predictions_of(trainer)
@@ -184,14 +190,14 @@ def predictions_of(trainer: SimpleTrainer) -> Predictions:
         names = tested.classnames
         columns = list(places(tested.classnames, dataset.classnames).values())
         labels, logits = [columns.index(label) for label in labels], logits[:, columns]
-    return Predictions(images, labels, logits.numpy(), tuple(names), groups_of(images, tested))
+    return Predictions(images, labels, logits.numpy(), tuple(names), *recorded(images, tested))
 
 
-def groups_of(images: Sequence[str], dataset: object) -> np.ndarray | None:
-    """The patient of each image as a number, if the folder of the data set records patients."""
+def recorded(images: Sequence[str], dataset: object) -> tuple[np.ndarray | None, dict[str, tuple[str, ...]]]:
+    """What the folder of a data set records of images: the patient of each as a number, and its groups by column."""
     folder = getattr(dataset, "image_dir", None) or getattr(dataset, "dataset_dir", None)
-    patients = read_patients(folder) if folder else {}
-    return numbered([patients.get(image) for image in images])
+    patients, groups = (read_patients(folder), read_groups(folder)) if folder else ({}, {})
+    return numbered([patients.get(image) for image in images]), by_column(groups, images)
 
 
 def class_names(trained: Sequence[str], tested: Mapping[int, str], columns: int) -> list[str]:
@@ -220,6 +226,6 @@ def validated_by(trainer: SimpleTrainer) -> tuple[Predictions | None, Reference 
     tokens = torch.cat([of_batch for of_batch, _ in batches]).float().cpu().numpy()
     numbers = labels.cpu().numpy()
     images = tuple(relative(item.impath, dataset) for item in items or dataset.val or ())
-    names, groups = tuple(dataset.classnames), groups_of(images, dataset)
-    predictions = Predictions(images, numbers, logits.float().cpu().numpy(), names, groups)
+    names = tuple(dataset.classnames)
+    predictions = Predictions(images, numbers, logits.float().cpu().numpy(), names, recorded(images, dataset)[0])
     return predictions, fit(tokens, numbers, units(predictions))

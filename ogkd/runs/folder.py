@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import platform
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 import torch
 import yaml
 
@@ -20,20 +22,23 @@ from ogkd.core.hashes import text_hash
 from ogkd.core.locks import locked
 from ogkd.core.phases import Phases
 from ogkd.core.words import listed
+from ogkd.data.sampling import BALANCED
 from ogkd.evaluation.clinical import calibrated_on
 from ogkd.evaluation.collect import DIVERGED, read_results
 from ogkd.evaluation.doubts import about_probabilities, doubts
 from ogkd.evaluation.metrics import summary
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.protocol import PLACES
+from ogkd.evaluation.sets import P_VALUES
 from ogkd.evaluation.unlike import Reference
+from ogkd.models.sources import revision_of
 from ogkd.runs import fingerprints
 from ogkd.runs.config import Configuration, flat, names_novel_classes, tested_on
 from ogkd.runs.fingerprints import relative
 from ogkd.runs.notes import notes
 from ogkd.runs.records import CONFIG, SPLIT
 from ogkd.runs.registry import method_class
-from ogkd.runs.spec import FAST, PUBLISHED
+from ogkd.runs.spec import FAST, PUBLISHED, SEARCH
 from ogkd.tuning.clip_trainer import ClipTrainer
 
 FORMAT = 2
@@ -148,7 +153,7 @@ class RunFolder:
     def clear(self) -> None:
         """Remove the run's files so that it starts again. Results are removed first, so that a process killed in
         between does not leave an apparently finished run. Logs and files from elsewhere stay."""
-        files = [self.path / name for name in (RESULTS, DIVERGED, PREDICTIONS, VALIDATION, REFERENCE, SPLIT)]
+        files = [self.path / name for name in (RESULTS, DIVERGED, PREDICTIONS, VALIDATION, REFERENCE, P_VALUES, SPLIT)]
         if not self.spec.eval_only:  # whose checkpoint may be in the same folder
             for model in models_in(self.path):
                 files += [*checkpoints_in(model).values(), model / BEST, model / "checkpoint"]
@@ -166,6 +171,11 @@ class RunFolder:
             sweep(folder)
         with atomic_path(self.path / CONFIG) as temporary:
             temporary.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
+
+    @property
+    def revision(self) -> str | None:
+        """The hub's commit of the backbone's weights, if it is known."""
+        return revision_of(self.cfg.MODEL.BACKBONE.NAME)
 
     def write_fingerprints(self, trainer: TrainerBase) -> None:
         """Write fingerprints.json: what the run trains and tests on."""
@@ -192,6 +202,7 @@ class RunFolder:
             "Method": cfg.TRAINER.NAME,
             "Data": tested_on(self.config) + classes,
             "Shots": "all" if cfg.DATASET.NUM_SHOTS < 0 else cfg.DATASET.NUM_SHOTS,
+            "Draw": "" if cfg.DATASET.DRAW == BALANCED else cfg.DATASET.DRAW,
             "Seed": cfg.SEED if cfg.SEED >= 0 else "none",
             "Backbone": cfg.MODEL.BACKBONE.NAME,
             "Threads": torch.get_num_threads(),
@@ -218,6 +229,34 @@ class RunFolder:
         predictions.save(self.path / VALIDATION)
         self.calibration = {"images": len(predictions), "drawn": drawn}
         print(f"Temperature and thresholds are fitted to {calibrated_on(**self.calibration)}.")
+
+    def write_p_values(self, every: torch.Tensor, per_class: torch.Tensor) -> None:
+        """Write full_conformal.npz, the p values (N, C) of test images and classes."""
+        with atomic_path(self.path / P_VALUES) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, every=every.cpu().numpy(), per_class=per_class.cpu().numpy())
+
+    def _labelled(self, trainer: TrainerBase) -> dict[str, list] | None:
+        """The labelled images that a training uses: the fewest and the most per class, to learn from (train) and to
+        choose by (val), and what was `chosen` by the latter. Temperature and thresholds change no answer, see
+        `calibration`."""
+        if self.spec.eval_only:
+            return None
+        search, chosen, learns = self.cfg.SEARCH, list[str](), True
+        if isinstance(trainer, ClipTrainer):
+            chosen, learns = [*trainer.task.chosen], bool(trainer.get_model_names())
+        elif self.cfg.TEST.FINAL_MODEL == "best_val":
+            chosen.append("the best epoch")
+        if self.cfg.SETTINGS == SEARCH and search.TRIALS and not search.FOLDS:
+            chosen.append("the settings")
+        dataset = getattr(getattr(trainer, "dm", None), "dataset", None)
+        if dataset is None:  # a trainer may build its loaders without one
+            return None
+        spans = {}
+        for part, items in (("train", dataset.train_x if learns else []), ("val", dataset.val if chosen else [])):
+            counts = Counter(item.label for item in items or ())
+            of_classes = [counts[label] for label in range(dataset.num_classes)]
+            spans[part] = [min(of_classes), max(of_classes)]
+        return {**spans, "chosen": list(dict.fromkeys(chosen))}
 
     def checkpoint_fingerprint(self) -> str | None:
         """Hash of the checkpoint files in --model-dir; None if there are none."""
@@ -260,15 +299,19 @@ class RunFolder:
             "dataset": tested_on(self.config),
             "source": self.configuration.source,
             "backbone": cfg.MODEL.BACKBONE.NAME,
+            "revision": self.revision,
             "subsample": cfg.DATASET.SUBSAMPLE_CLASSES,
             "trained": not self.spec.eval_only,
             "novel": names_novel_classes(cfg),
             "shots": cfg.DATASET.NUM_SHOTS,
+            "draw": cfg.DATASET.DRAW,
             "seed": cfg.SEED,
             "split": cfg.TEST.SPLIT,
             "settings": cfg.SETTINGS,
             "changed": self.configuration.changed,
+            "tuned": self.configuration.tuned,
             "calibration": self.calibration,
+            "labelled": self._labelled(trainer),
             **measured,
             "notes": self.notes,
             "seconds": seconds,

@@ -18,6 +18,7 @@ from ogkd.core.torchtools import load_checkpoint
 from ogkd.core.words import listed
 from ogkd.data.given import GivenImages
 from ogkd.data.same_classes import places
+from ogkd.data.sampling import BALANCED
 from ogkd.evaluation.collect import RESULTS, read_results
 from ogkd.runs.config import flat, names_novel_classes
 from ogkd.runs.records import CONFIG, SPLIT, drawn_images, run_config
@@ -30,18 +31,21 @@ UNMATCHED = "its trainer is not built on ClipTrainer, so parameters of single cl
 def learned_classes(folder: str | Path, epoch: int | None = None) -> tuple[str, ...]:
     """The classes that the run in a folder was trained on, in the order of its parameters.
 
-    The checkpoint names them; for older ones split.json does, else results.json. () if none of them is there.
+    The checkpoint names them; for older ones, and without one, split.json or results.json does. () if none of them is
+    there.
     """
     folder = Path(folder)
     for model in models_in(folder):
         meta = load_checkpoint(str(find_checkpoint(model, epoch))).get("meta") or {}
         if meta.get("classes"):
             return tuple(meta["classes"])
-    if (folder / SPLIT).is_file():
-        names = {label: name for _, label, name in drawn_images(folder)["train"]}
-        return tuple(names[label] for label in sorted(names))
+    drawn = drawn_images(folder)["train"] if (folder / SPLIT).is_file() else []
+    known = {label: name for _, label, name in drawn}
+    names = tuple(known[label] for label in sorted(known))
     results = read_results(folder / RESULTS) if (folder / RESULTS).is_file() else {}
-    return tuple(results.get("classnames", ())) if results.get("trained") and not results.get("source") else ()
+    if results.get("trained") and not results.get("source"):  # it also has the classes of which no image was drawn
+        names = max(names, tuple(results.get("classnames") or ()), key=len)
+    return names
 
 
 def with_learned_classes(
@@ -89,11 +93,15 @@ def with_learned_classes(
 
 
 def learned_otherwise(folder: str | Path, cfg: CfgNode) -> list[str]:
-    """Return a phrase if a test says another number of shots or seed than the run that it tests; else []."""
+    """Return a phrase if a test says other shots, another draw or seed than the run that it tests; else []."""
     if not (Path(folder) / CONFIG).is_file():
         return []
-    theirs = dict(flat(run_config(folder)))
-    pairs = (("DATASET.NUM_SHOTS", cfg.DATASET.NUM_SHOTS), ("SEED", cfg.SEED))
+    theirs = {"DATASET.DRAW": BALANCED} | dict(flat(run_config(folder)))
+    pairs = (
+        ("DATASET.NUM_SHOTS", cfg.DATASET.NUM_SHOTS),
+        ("DATASET.DRAW", cfg.DATASET.DRAW),
+        ("SEED", cfg.SEED),
+    )
     wrong = [f"{key} {theirs[key]}, not {value}" for key, value in pairs if theirs.get(key, value) != value]
     return [f"what is tested was learned with {listed(wrong)} as this test says"] if wrong else []
 

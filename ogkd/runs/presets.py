@@ -2,6 +2,7 @@
 
 published: the papers' settings, which some methods tune for each data set.
 universal: the same, but one configuration of a method for all data sets.
+search: the best of a search over validation images (ogkd/runs/search.py), on the universal or the fast settings.
 fast: a few crops of each training image, encoded once, bf16 where the device has it, and a packed text tower.
 """
 
@@ -18,7 +19,7 @@ from ogkd.core.places import HOME
 from ogkd.data.catalogue import load
 from ogkd.features.precision import BF16, FP32, has_bf16
 from ogkd.runs.registry import is_built_here
-from ogkd.runs.spec import DATASET_CONFIGS, FAST, METHOD_CONFIGS, PRESETS, PUBLISHED, UNIVERSAL, RunSpec
+from ogkd.runs.spec import DATASET_CONFIGS, FAST, METHOD_CONFIGS, PRESETS, PUBLISHED, SEARCH, UNIVERSAL, RunSpec
 
 CROPS = 8
 
@@ -43,7 +44,7 @@ def chosen_preset(spec: RunSpec) -> str:
 def method_file(path: str, preset: str) -> str:
     """The configuration file of a method for a preset, given the one for the data set."""
     ours = (HOME / path).is_relative_to(HOME / METHOD_CONFIGS)
-    if preset == UNIVERSAL and ours and DEFAULT in configs_in((HOME / path).parent):
+    if preset in (UNIVERSAL, SEARCH) and ours and DEFAULT in configs_in((HOME / path).parent):
         return Path(path).with_name(f"{DEFAULT}.yaml").as_posix()
     return path
 
@@ -52,7 +53,9 @@ def apply(cfg: CfgNode, preset: str) -> None:
     """Record the preset in a configuration, and set what it sets."""
     if preset != PUBLISHED:  # a stored configuration may name another
         cfg.SETTINGS = preset
-    if preset == FAST:
+    if cfg.SETTINGS == SEARCH and not cfg.SEARCH.SCORE:
+        raise UserError("The settings 'search' are those of a search: give its --config-file, best.yaml.")
+    if preset == FAST or (cfg.SETTINGS == SEARCH and cfg.SEARCH.BASE == FAST):
         on_gpu = cfg.USE_CUDA and torch.cuda.is_available()
         cfg.FEATURES.CROPS, cfg.FEATURES.PACKED_TEXT = CROPS, True
         cfg.FEATURES.PRECISION = BF16 if has_bf16(torch.device("cuda" if on_gpu else "cpu")) else FP32

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ogkd.core import UserError, did_you_mean, expanded
 from ogkd.core.config_files import PROTOCOLS as PROTOCOLS
 from ogkd.core.config_files import configs_in
-from ogkd.core.places import HOME, work_folder
+from ogkd.core.places import HOME, command, work_folder
 from ogkd.data.catalogue import DEFAULT_BACKBONE, OWN, Facts, config_name, load, name_of_folder, own_folder
 from ogkd.data.folders import own_classes
 from ogkd.data.listing import shown
@@ -20,12 +21,14 @@ from ogkd.data.same_classes import places as places_of
 from ogkd.data.splits import class_names, read_split
 from ogkd.evaluation.methods import named
 from ogkd.models import model_named
-from ogkd.runs.spec import DATASET_CONFIGS, RunSpec, is_name, place_and_name, shots_word
+from ogkd.runs.spec import DATASET_CONFIGS, SEARCH, UNIVERSAL, RunSpec, is_name, place_and_name, shots_word
 
 if TYPE_CHECKING:
     from ogkd.runs.config import Configuration
 
 TRANSFER = "transfer"
+MOST_SEEDS = 10_000  # in one range
+BEST = "best.yaml"  # the result of a search for settings
 
 
 def _place(variable: str, default: str) -> Path:
@@ -124,11 +127,22 @@ def job(
     dataset, *targets = map(config_name, (dataset, *targets))
     backbone = places.backbone_for(dataset)
     settings = places.settings or default_preset(method, dataset, shots)
+    kind = "few_shot" if protocol == TRANSFER else protocol
+    chosen = method_config(method, kind, dataset)
+    if settings == SEARCH:
+        best = tune_folder(kind, method, dataset, shots, seed, places) / BEST
+        if not best.is_file():
+            words = dataset, "--protocol", kind, "--methods", method, "--seeds", seed, "--shots", shots_word(shots)
+            raise UserError(
+                f"There is no finished search for {method} in {best.parent}: `{command('tune', *words, '--trials 8')}` "
+                "makes one."
+            )
+        chosen = str(best)
+    if settings in (UNIVERSAL, SEARCH):  # beside the published runs
+        places = replace(places, output=places.output / settings)
 
     def folder(*kind: str) -> str:
-        level = Path(backbone.removeprefix("hf-hub:")).name
-        parts = [part.replace(":", "_") for part in kind]  # Windows has no colon in a name
-        return str(places.output.joinpath(*parts, f"shots_{shots_word(shots)}", method, level, f"seed{seed}"))
+        return str(run_folder(kind, method, dataset, shots, seed, places))
 
     def spec(*kind: str, **more: Any) -> RunSpec:
         return RunSpec(
@@ -139,7 +153,7 @@ def job(
             seed=seed,
             backbone=backbone,
             data=str(places.data),
-            method_file=method_config(method, "few_shot" if protocol == TRANSFER else protocol, dataset),
+            method_file=chosen,
             settings=settings,
             pairs=tuple(pairs),
             **more,
@@ -165,6 +179,18 @@ def job(
         return Job(protocol, (base,), configuration)
     novel = spec("base2new", "test_new", subsample="new", eval_only=True, model_dir=base.folder)
     return Job(protocol, (base, novel), configuration)
+
+
+def run_folder(kind: Sequence[str], method: str, dataset: str, shots: int, seed: int, places: Places) -> Path:
+    """The folder of a run of a kind, such as ("few_shot", dataset)."""
+    level = Path(places.backbone_for(dataset).removeprefix("hf-hub:")).name
+    parts = [part.replace(":", "_") for part in kind]  # Windows has no colon in a name
+    return places.output.joinpath(*parts, f"shots_{shots_word(shots)}", method, level, f"seed{seed}")
+
+
+def tune_folder(protocol: str, method: str, dataset: str, shots: int, seed: int, places: Places) -> Path:
+    """The folder of the search for the settings of a run."""
+    return run_folder(("tune", protocol, dataset), method, dataset, shots, seed, places)
 
 
 def cannot_transfer(learned: RunSpec, target: str) -> str:
@@ -269,6 +295,22 @@ def takes_part(protocol: str, dataset: str) -> bool:
 def shots_of(text: str, what: str = "SHOTS") -> int:
     """Images per class from the command line: a whole number, or `all`, which is -1."""
     return -1 if text.lower() == "all" else integer(text, what, 1, "a whole number or all")
+
+
+def seeds_of(words: Iterable[str], what: str = "--seeds") -> list[int]:
+    """Seeds from the command line, each once: whole numbers and ranges of them, such as 1-20."""
+    seeds: dict[int, None] = {}
+    for word in words:
+        ends = re.fullmatch("([0-9]{1,9})(?:-([0-9]{1,9}))?", word)
+        if not ends:
+            raise UserError(f"{what} must be a whole number or a range such as 1-20, not '{word}'.")
+        low, high = int(ends[1]), int(ends[2] or ends[1])
+        if not low <= high < low + MOST_SEEDS:
+            raise UserError(
+                f"{what} {word} is no range of up to {MOST_SEEDS:,} seeds: give the lowest, then the highest."
+            )
+        seeds |= dict.fromkeys(range(low, high + 1))
+    return list(seeds)
 
 
 def integer(text: str, what: str, least: int, kind: str = "a whole number") -> int:

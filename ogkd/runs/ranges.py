@@ -11,6 +11,8 @@ from dassl.data.transforms.transforms import AVAI_CHOICES
 from dassl.optim.lr_scheduler import AVAI_SCHEDS
 from dassl.optim.optimizer import AVAI_OPTIMS
 from ogkd.core.schema import Rule, each, number, one_of, or_empty, whole
+from ogkd.data.sampling import DRAWS
+from ogkd.data.trial_images import is_trial
 from ogkd.features.precision import PRECISIONS
 from ogkd.runs.spec import PRESETS, SUBSETS
 
@@ -65,9 +67,11 @@ RANGES = {
     "INPUT.RGS_P": share,
     "INPUT.GB_P": share,
     "INPUT.GB_K": Rule(lambda size: 1 <= size <= LARGEST_SIDE and size % 2 == 1, "odd and at least 1"),
+    "DATASET.TRIAL": or_empty(Rule(is_trial, "val or a fold, such as 2/5")),
     "DATASET.NUM_SHOTS": Rule(
         lambda shots: shots == -1 or 1 <= shots <= MOST_SHOTS, f"1 to {MOST_SHOTS:,}, or -1 for all images"
     ),
+    "DATASET.DRAW": one_of(*DRAWS),
     "DATASET.SUBSAMPLE_CLASSES": one_of(*SUBSETS),
     "DATALOADER.NUM_WORKERS": number(0, MOST_WORKERS),
     "DATALOADER.MEMORY_SHARE": share,

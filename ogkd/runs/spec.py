@@ -19,7 +19,7 @@ from ogkd.models import available_models, model_named
 DATASET_CONFIGS = Path("configs/datasets")
 METHOD_CONFIGS = Path("configs/trainers")
 SUBSETS = ("all", "base", "new")
-FAST, PUBLISHED, UNIVERSAL = PRESETS = ("fast", "published", "universal")  # see presets.py
+FAST, PUBLISHED, UNIVERSAL, SEARCH = PRESETS = ("fast", "published", "universal", "search")  # see presets.py
 
 
 def _argument(option: str, help: str, default: Any = "", compare: bool = True, **more: Any) -> Any:
@@ -60,7 +60,8 @@ class RunSpec:
         None, type=int,
     )  # fmt: skip
     settings: str = _argument(
-        "--settings", "published, universal (one configuration for all data sets) or fast (crops encoded once, bf16)",
+        "--settings", "published, universal (one configuration for all data sets), search (the best of a search, with "
+        "its --config-file best.yaml) or fast (crops encoded once, bf16)",
         PUBLISHED,
     )  # fmt: skip
     resume: str = _argument("--resume", "run folder to resume from (default: --output-dir itself)")

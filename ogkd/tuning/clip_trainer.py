@@ -18,6 +18,7 @@ from ogkd import models
 from ogkd.core import UserError, find_checkpoint, progress
 from ogkd.core.phases import Phases
 from ogkd.core.torchtools import load_checkpoint
+from ogkd.core.words import listed
 from ogkd.features.cache import FeatureCache
 from ogkd.features.encode import encode_images
 from ogkd.features.graphs import with_graphs
@@ -25,6 +26,7 @@ from ogkd.features.loaders import batches_of
 from ogkd.features.precision import at_precision
 from ogkd.models import ImageFeatures
 from ogkd.tuning.backbone import load_backbone
+from ogkd.tuning.distillation import fingerprints
 from ogkd.tuning.engine import TrainerX
 from ogkd.tuning.method import Method, own_parameters
 from ogkd.tuning.task import Task, dataset_name
@@ -93,9 +95,19 @@ class ClipTrainer(TrainerX):
     # Building
 
     def _build_data_manager(self) -> DataManager:
-        if self.given_dataset is None:
-            return super()._build_data_manager()
-        return DataManager(self.cfg, dataset=self.given_dataset)
+        given = self.given_dataset
+        manager = super()._build_data_manager() if given is None else DataManager(self.cfg, dataset=given)
+        if self.method_class.needs_each_class(self.options):
+            there = {item.label for item in manager.dataset.train_x}
+            absent = [name for label, name in enumerate(manager.dataset.classnames) if label not in there]
+            if absent:
+                name = self.method_class.title or type(self).__name__
+                raise UserError(
+                    f"{name} cannot learn a class without a training image, and none was drawn of "
+                    f"{listed(absent, last='or')}: set DATASET.DRAW to proportional, which draws one or more of each "
+                    "class, or use another method."
+                )
+        return manager
 
     def build_model(self) -> None:
         cfg, method = self.cfg, self.method_class
@@ -109,8 +121,9 @@ class ClipTrainer(TrainerX):
         with self.phases("build method"):
             self.method = method(self.options, self.clip_model, self.classnames, self.sentences, cache)
         self.task = Task(
-            cfg, self.dm, self.clip_model, cache, self.phases, lambda: self.epoch, self.section(), method.projected
-        )
+            cfg, self.dm, self.method.image_model, cache, self.phases, lambda: self.epoch, self.section(),
+            method.projected,
+        )  # fmt: skip
         reached = method.frozen_images and method.shares_crops and method.views == 1
         if cfg.FEATURES.CROPS and not reached and cfg.get("SETTINGS") != "fast":  # which is for any method
             print(f"Note: FEATURES.CROPS has no effect on {method.title or method.__name__}, which does not use them.")
@@ -134,7 +147,11 @@ class ClipTrainer(TrainerX):
             self.test()
 
     def before_train(self) -> None:
-        self.learned_from = self.method.fingerprints(self.options, dataset_name(self.cfg))
+        if self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST:
+            self.task.require_validation("the best epoch", "add TEST.FINAL_MODEL last_step")
+        if self._stops_early:
+            self.task.require_validation("when to stop", "give the data set some")
+        self.learned_from = fingerprints(self.method_class, self.cfg, dataset_name(self.cfg))
         self.method.prepare(self.task)
         if not self.fits:
             self.train_loader_x = self.method.train_loader(self.task)
@@ -165,7 +182,7 @@ class ClipTrainer(TrainerX):
         return (views if self.method.views > 1 else views[0]), label
 
     def _encoded(self, views: list[Tensor]) -> list[ImageFeatures]:
-        out = encode_images(self.clip_model, torch.cat(views), self.method.uses_patches)
+        out = encode_images(self.method.image_model, torch.cat(views), self.method.uses_patches)
         patches = [None] * len(views) if out.patch_tokens is None else out.patch_tokens.chunk(len(views))
         return [ImageFeatures(*both) for both in zip(out.global_token.chunk(len(views)), patches, strict=True)]
 
@@ -191,7 +208,6 @@ class ClipTrainer(TrainerX):
 
     def after_epoch(self) -> None:
         if self._stops_early:
-            self.task.require_validation("when to stop", "give the data set some")
             self._accuracies.append(self.test("val"))
             if self.method.stops(self._accuracies):
                 self.max_epoch = self.epoch + 1
@@ -269,9 +285,11 @@ class ClipTrainer(TrainerX):
         return super()._checkpoint_meta() | mine
 
     def _own_progress(self) -> dict:
-        return {"accuracies": self._accuracies, "sum": self._sum} if self._accuracies or self._sum[0] else {}
+        progress = {"accuracies": self._accuracies, "sum": self._sum} if self._accuracies or self._sum[0] else {}
+        return progress | ({"chosen": self.task.chosen} if self.task.chosen else {})
 
     def _resume_own_progress(self, state: Mapping[str, Any]) -> None:
+        self.task.chosen += state.get("chosen", ())
         self._accuracies, self._sum = list(state.get("accuracies", ())), tuple(state.get("sum", (0.0, {})))
 
     def _trained(self, name: str) -> set[str]:

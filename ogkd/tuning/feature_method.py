@@ -23,9 +23,5 @@ class FeatureMethod(Method):
     shares_crops = False  # it encodes its views once, or draws them as the published adapters do
     draws_each_epoch = False  # does it learn from new views of the images in each epoch?
 
-    def prepare(self, task: Task) -> None:
-        if task.cfg.TEST.FINAL_MODEL == "best_val":
-            task.require_validation("the best epoch", "add TEST.FINAL_MODEL last_step")
-
     def train_loader(self, task: Task) -> Iterable[dict]:
         return task.feature_loader(self.draws_each_epoch)

@@ -91,6 +91,12 @@ class Method(nn.Module):
         return self._frozen[0]
 
     @property
+    def image_model(self) -> FrozenCLIP:
+        """The model that encodes the images. With `frozen_images` it may be a view of `clip_model` whose image tower
+        works in another, fixed way, if its `image_change` says in which."""
+        return self.clip_model
+
+    @property
     def device(self) -> torch.device:
         return self.clip_model.device
 
@@ -104,6 +110,16 @@ class Method(nn.Module):
         """Whether what a run with these options learns applies to classes that it was not trained on; class-specific
         contexts do not."""
         return cls.has_novel_head and not options.get("CSC", False)
+
+    @classmethod
+    def needs_each_class(cls, options: CfgNode) -> bool:
+        """Whether a class without a training image cannot be learned with these options, so that a run is refused."""
+        return False
+
+    @classmethod
+    def takes_steps(cls) -> bool:
+        """Whether it learns in steps, to which OPTIM applies."""
+        return cls.fit is Method.fit and cls.losses is not Method.losses
 
     @classmethod
     def fingerprints(cls, options: CfgNode, dataset: str) -> dict[str, str]:
@@ -178,7 +194,7 @@ class Method(nn.Module):
     def encode(self, images: Tensor, patches: bool = False) -> ImageFeatures:
         """Tokens of images (B, 3, H, W) as `classifier` and `patch_classifier` take them, normalised by default. A
         method with `frozen_images` leaves this as it is."""
-        return encode_images(self.clip_model, images, patches, self.projected)
+        return encode_images(self.image_model, images, patches, self.projected)
 
     def classifier(self) -> Callable[[Tensor], Tensor]:
         """A function from global tokens of `encode` (B, D) to logits (B, C)."""
@@ -187,7 +203,7 @@ class Method(nn.Module):
     def patch_classifier(self) -> Callable[[ImageFeatures], Tensor] | None:
         """A function from the output of `encode` with patches to each patch's logits (B, P, C); None for a method that
         does not compare tokens with text features."""
-        if not self.compares_tokens:
+        if not self.compares_tokens or not self.clip_model.has_patches:
             return None
         classify = self.classifier()
         return lambda features: classify(cast(Tensor, features.patch_tokens))

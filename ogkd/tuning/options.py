@@ -18,7 +18,8 @@ class Option:
     """One option: its default, a sentence, and which values of the default's type are valid.
 
     A number is finite with least <= value <= most and above < value < below. A word is one of `choices`, if there are
-    any. `check` takes a value and raises UserError for what a range cannot say.
+    any. `check` takes a value and raises UserError for what a range cannot say. `tune`: the range that a search draws
+    the option from; None: it is not searched.
     """
 
     default: Any
@@ -29,6 +30,7 @@ class Option:
     below: float = math.inf
     choices: tuple[str, ...] = ()
     check: Callable[[Any], object] | None = None
+    tune: tuple[float, float] | None = None
 
     @property
     def range(self) -> str:
@@ -81,6 +83,10 @@ class Options(Mapping[str, Option]):
     def but(self, **defaults: object) -> Options:
         """These options with other defaults."""
         return self | Options(**{name: dataclasses.replace(self[name], default=new) for name, new in defaults.items()})
+
+    def without(self, *names: str) -> Options:
+        """These options without some."""
+        return Options(**{name: option for name, option in self.items() if name not in names})
 
     def defaults(self) -> dict[str, Any]:
         """The default of each option; the section TRAINER.<NAME> of the configuration."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,11 @@ POSITIONS = ("end", "middle", "front")
 MOST_CONTEXT = 1000  # more than any text tower can read
 
 
+DISTIL_OPTION = Options(
+    DISTIL=Option(
+        "none", "ogkd: add OGKD's two distillation terms, with the options of TRAINER.OGKD", choices=("none", "ogkd")
+    )
+)
 PROMPT_OPTIONS = (
     Options(
         N_CTX=Option(4, "number of context vectors", least=1, most=MOST_CONTEXT),
@@ -28,6 +34,7 @@ PROMPT_OPTIONS = (
         CLASS_TOKEN_POSITION=Option("end", "position of the class name", choices=POSITIONS),
         TEXT_DROPOUT=Option(0.0, "dropout rate of the student's text tower in training", least=0, below=1),
     )
+    | DISTIL_OPTION
     | CALIBRATION_OPTIONS
 )
 """The options of every method that learns a prompt."""
@@ -39,9 +46,11 @@ class PromptLearner(nn.Module):
     A sentence is `[start] V_1 .. V_n <class name> . [end]`, without a start where the tokenizer has none; with position
     "middle" the name comes after the first half of the context, with "front" before all of it. `ctx`, (n_ctx, width) or
     class-specific (C, n_ctx, width), is the only parameter and the only entry of the state dict. `dropout` is the text
-    tower's dropout rate while the learner is in train mode.
+    tower's dropout rate while the learner is in train mode. `ending` is what comes after the context.
     """
 
+    positions: tuple[str, ...] = POSITIONS
+    keeps_words = False  # do tokens of `ctx_init` that have no vector stay as words, or are they an error?
     prefix: Tensor
     suffix: Tensor
     mask: Tensor
@@ -56,23 +65,25 @@ class PromptLearner(nn.Module):
         csc: bool = False,
         position: str = "end",
         dropout: float = 0.0,
+        ending: str = "{}.",
     ) -> None:
         super().__init__()
         if n_ctx < 1:
             raise UserError(f"N_CTX is {n_ctx}, but a prompt needs at least 1 context vector.")
-        if position not in POSITIONS:
-            raise UserError(f"CLASS_TOKEN_POSITION is '{position}'; it can be {', '.join(POSITIONS)}.")
+        if position not in self.positions:
+            raise UserError(f"CLASS_TOKEN_POSITION is '{position}'; it can be {', '.join(self.positions)}.")
         if dropout > 0 and not model.has_text_dropout:
             _say_that_nothing_drops(model.name)
         self.dropout = dropout
         names = [class_words(name) for name in classnames]
         self.n_ctx, self.n_cls = n_ctx, len(names)
-        self.ctx = nn.Parameter(self._initial_context(model, n_ctx, ctx_init, csc, len(names)))
+        ctx, words = self._initial_context(model, n_ctx, ctx_init, csc, len(names))
+        self.ctx = nn.Parameter(ctx)
 
-        endings = [f"{name}." for name in names]
-        check_distinct(model, classnames, [[ending] for ending in endings])
+        endings = [ending.replace("{}", name) for name in names]
+        check_distinct(model, classnames, [[text] for text in endings])
         tokens = model.tokenize(endings)
-        length = tokens.ids.shape[1] + n_ctx
+        length = tokens.ids.shape[1] + n_ctx + len(words)
         if length > model.context_length:
             longest = names[int(tokens.mask.sum(1).argmax())]
             raise UserError(
@@ -80,19 +91,20 @@ class PromptLearner(nn.Module):
                 f"shorten the class name or lower N_CTX."
             )
         embedded = model.embed(tokens.ids)
-        context_mask = tokens.mask.new_ones(len(names), n_ctx)
+        context_mask = tokens.mask.new_ones(len(names), n_ctx + len(words))
         self.start = model.text_frame[0]
+        suffix = torch.cat([words.expand(len(names), -1, -1), embedded[:, self.start :]], dim=1)
         self.register_buffer("prefix", embedded[:, : self.start], persistent=False)
-        self.register_buffer("suffix", embedded[:, self.start :], persistent=False)
+        self.register_buffer("suffix", suffix, persistent=False)
         self.register_buffer("mask", torch.cat([context_mask, tokens.mask], dim=1), persistent=False)
-        self.register_buffer("order", self._order(model, names, n_ctx, position, length), persistent=False)
+        self.register_buffer("order", self._order(model, names, position, length, len(words)), persistent=False)
 
     @classmethod
-    def of(cls, model: FrozenCLIP, classnames: Sequence[str], options: CfgNode) -> PromptLearner:
-        """The prompt learner described by a method's options (PROMPT_OPTIONS)."""
+    def of(cls, model: FrozenCLIP, classnames: Sequence[str], options: CfgNode, **more: Any) -> Any:
+        """The prompt learner described by a method's options (PROMPT_OPTIONS), with `more` arguments of its own."""
         return cls(
             model, classnames, options.N_CTX, options.CTX_INIT, options.CSC, options.CLASS_TOKEN_POSITION,
-            options.TEXT_DROPOUT,
+            options.TEXT_DROPOUT, **more,
         )  # fmt: skip
 
     @property
@@ -100,36 +112,43 @@ class PromptLearner(nn.Module):
         """The current dropout rate for `encode_text`: 0 outside train mode."""
         return self.dropout if self.training else 0.0
 
-    @staticmethod
-    def _initial_context(model: FrozenCLIP, n_ctx: int, words: str, csc: bool, n_cls: int) -> Tensor:
+    def _initial_context(
+        self, model: FrozenCLIP, n_ctx: int, words: str, csc: bool, n_cls: int
+    ) -> tuple[Tensor, Tensor]:
+        """Vectors (n_ctx, width) or (C, n_ctx, width), and the embedded words (k, width) that stay behind them."""
         if csc or not words:
             shape = (n_cls, n_ctx, model.context_width) if csc else (n_ctx, model.context_width)
-            return torch.empty(shape).normal_(std=0.02).to(model.device)
+            context = torch.empty(shape).normal_(std=0.02).to(model.device)
+            return context, context.new_empty(0, model.context_width)
         tokens = model.tokenize([words])
         start, end = model.text_frame
         count = int(tokens.mask.sum()) - start - end
-        if count != n_ctx:
+        if count < n_ctx or (count > n_ctx and not self.keeps_words):
             raise UserError(
                 f"CTX_INIT '{words}' has {count} tokens but N_CTX is {n_ctx}: "
                 f'give as many words as context vectors, or CTX_INIT "" for a random start.'
             )
-        return model.embed(tokens.ids)[0, start : start + n_ctx].clone()
+        embedded = model.embed(tokens.ids)[0, start : start + count]
+        return embedded[:n_ctx].clone(), embedded[n_ctx:]
 
-    @staticmethod
-    def _order(model: FrozenCLIP, names: list[str], n_ctx: int, position: str, length: int) -> Tensor | None:
-        """(C, L) indices into the sequence [start, context, name, rest]; None if the order stays as it is."""
+    def _order(self, model: FrozenCLIP, names: list[str], position: str, length: int, words: int) -> Tensor | None:
+        """(C, L) indices into the sequence [start, context, words, name, rest]; None if the order stays as it is."""
         if position == "end":
             return None
-        before = n_ctx // 2 if position == "middle" else 0
         start, end = model.text_frame
+        first = start + self.n_ctx + words
         lengths = (model.tokenize(names).mask.sum(1) - start - end).tolist()
         rows = []
         for name_length in lengths:
-            context = list(range(start, start + n_ctx))
-            name = list(range(start + n_ctx, start + n_ctx + name_length))
-            rest = list(range(start + n_ctx + name_length, length))
-            rows.append([*range(start), *context[:before], *name, *context[before:], *rest])
+            moved = self._moved(range(first, first + name_length), position)
+            there = [place for place in range(length) if place not in moved]
+            before = start + (self.n_ctx // 2 if position != "front" else 0)
+            rows.append([*there[:before], *moved, *there[before:]])
         return torch.tensor(rows, device=model.device)
+
+    def _moved(self, name: range, position: str) -> range:
+        """The places of the tokens that are put into another position, given those of a class's name."""
+        return name
 
     def context_positions(self) -> Tensor:
         """Positions of the context vectors in each class's sentence, (C, n_ctx)."""

@@ -25,8 +25,8 @@ from ogkd.features.keys import images_of
 from ogkd.features.loaders import EncodeAhead, FeatureLoader
 from ogkd.features.views import Views, augmented
 from ogkd.models import FrozenCLIP
-from ogkd.tuning.method import Method
-from ogkd.tuning.teacher import Teacher
+from ogkd.tuning.method import Method, Sentences
+from ogkd.tuning.teacher import Teacher, sentences_of
 
 
 class Task:
@@ -50,6 +50,7 @@ class Task:
     ) -> None:
         self.cfg, self.manager, self.model, self.cache, self.phases = cfg, manager, model, cache, phases
         self.epoch, self.section, self.projected = epoch, section, projected
+        self.chosen: list[str] = []  # what was chosen on validation images
 
     @property
     def dataset(self) -> Any:
@@ -69,14 +70,17 @@ class Task:
     def device(self) -> torch.device:
         return self.model.device
 
-    def teacher(self, method: Method, classnames: list[str] | None = None) -> Teacher:
-        """The teacher that a method's options select, by default for the classes that are trained on.
+    def teacher(self, method: Method, classnames: list[str] | None = None, options: CfgNode | None = None) -> Teacher:
+        """The teacher that a method's options, or others, select, by default for the classes that are trained on.
 
         Raises:
             UserError: a class has no prompts, two have the same, or the source of prompts is unknown.
         """
         with self.phases("encode teacher prompts"):
-            return Teacher.of(method, classnames or method.classnames)
+            return Teacher.of(method, classnames or method.classnames, self._sentences(options) if options else None)
+
+    def _sentences(self, options: CfgNode) -> Sentences:
+        return lambda classnames: sentences_of(self.dataset, classnames, options, self.cfg.DATASET.NAME)
 
     # Batches
 
@@ -192,9 +196,10 @@ class Task:
         return features.to(self.device), labels.to(self.device)
 
     def require_validation(self, choice: str, remedy: str) -> None:
-        """Raise UserError if there are no validation images to select on."""
+        """Note that `choice` is made on validation images. Raises UserError if there are none."""
         if self.manager.val_loader is None:
             raise UserError(f"There are no validation images to choose {choice} by: {remedy}.")
+        self.chosen.append(choice)
 
 
 def dataset_name(cfg: CfgNode) -> str:

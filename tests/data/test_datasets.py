@@ -9,6 +9,7 @@ import random
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from ogkd.core.config_files import configs_in, read_config
 from ogkd.data import catalogue
 from ogkd.data.duplicates import identical
 from ogkd.data.registered import register_all
-from ogkd.data.sampling import draw_shots, shortage, take_classes
+from ogkd.data.sampling import MISSING, PROPORTIONAL, draw_shots, shortage, take_classes
 from ogkd.data.splits import PARTS, Item, check_images, class_names, fingerprint, is_below, parse_split, read_split
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -264,3 +265,73 @@ def test_equal_bytes_in_training_and_test_are_counted(tmp_path):
     for path, content in zip(names, ("one", "two", "one"), strict=True):
         path.write_text(content)
     assert identical(names[1:], names[:1]) == names[2:]
+
+
+def shares_drawn(split: dict, shots: int, draw: str) -> dict[str, list[int]]:
+    """The images per class of a draw, by part."""
+    sample = draw_shots(split, shots, 7, draw)
+    assert sample == draw_shots(split, shots, 7, draw) and sample["test"] == split["test"]
+    classes = range(1 + max(item.label for item in split["train"]))
+    assert all(len(set(sample[part])) == len(sample[part]) and set(sample[part]) <= set(split[part]) for part in PARTS)
+    return {part: [sum(item.label == label for item in sample[part]) for label in classes] for part in ("train", "val")}
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 80), st.integers(1, 9)), min_size=1, max_size=8),
+    shots=st.integers(1, 20),
+    order=st.randoms(use_true_random=False),
+)
+def test_a_proportional_draw_shares_out_as_many_images_as_a_balanced_one(sizes, shots, order):
+    entries = {
+        part: [Item(f"{c}/{part}{i}.png", c, f"n{c}") for c, counts in enumerate(sizes) for i in range(counts[place])]
+        for place, part in ((0, "train"), (1, "val"), (1, "test"))
+    }
+    for part in entries.values():
+        order.shuffle(part)
+    for least, draw in ((1, PROPORTIONAL), (0, MISSING)):
+        drawn = shares_drawn(entries, shots, draw)
+        for place, part, of_class in ((0, "train", shots), (1, "val", min(shots, 4))):
+            there = np.array([counts[place] for counts in sizes])
+            wanted = min(of_class * len(sizes), there.sum())
+            assert sum(drawn[part]) == wanted and (np.array(drawn[part]) <= there).all()
+            quotas = wanted * there / there.sum()
+            if least:
+                assert min(drawn[part]) >= 1
+            if not least or (quotas >= 1).all():
+                assert (abs(np.array(drawn[part]) - quotas) < 1).all()
+            assert (np.diff(np.array(drawn[part])[np.argsort(there, kind="stable")]) >= (-1)).all()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shots", "draw", "drawn"),  # by hand
+    [
+        ((60, 30, 10), 4, MISSING, [7, 4, 1]),  # quotas 7.2, 3.6, 1.2
+        ((90, 9, 1), 4, MISSING, [11, 1, 0]),  # 10.8, 1.08, 0.12
+        ((90, 9, 1), 4, PROPORTIONAL, [10, 1, 1]),  # 1 for the last, then 11 to 90 and 9: 10, 1
+        ((50, 50), 3, MISSING, [3, 3]),
+        ((5, 5, 5), 9, PROPORTIONAL, [5, 5, 5]),
+        ((1000, 1, 1, 1), 1, PROPORTIONAL, [1, 1, 1, 1]),
+    ],
+)
+def test_a_proportional_draw_rounds_by_largest_remainders(sizes, shots, draw, drawn):
+    items = [Item(f"{c}/{i}.png", c, f"n{c}") for c, size in enumerate(sizes) for i in range(size)]
+    assert shares_drawn({"train": items, "val": [], "test": []}, shots, draw)["train"] == drawn
+
+
+@pytest.mark.parametrize(
+    ("subset", "names", "numbers"),
+    [("base", ["class 0", "class 1", "class 2"], [5, 1, 0]), ("new", ["class 3", "class 4"], [4, 0])],
+)
+def test_a_proportional_draw_of_a_half_is_within_its_classes_and_a_class_without_images_stays(
+    tmp_path, subset, names, numbers
+):
+    sizes = (40, 10, 1, 30, 4)
+    lay_out(
+        tmp_path, {p: [[f"{p}{c}/{i}.png", c, f"class {c}"] for c in range(5) for i in range(sizes[c])] for p in PARTS}
+    )
+    cfg = config(tmp_path, shots=2, subset=subset)
+    cfg.DATASET.DRAW = MISSING
+    data = datasets.btmri.BTMRI(cfg)
+    assert (data.classnames, data.num_classes) == (names, len(names))
+    assert [sum(item.label == label for item in data.train_x) for label in range(len(names))] == numbers
+    assert names[-1] in data.notes[1] and MISSING in data.notes[0]

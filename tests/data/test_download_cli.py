@@ -343,7 +343,7 @@ def test_all_fetches_what_can_be_had_and_names_the_rest(world):
     [
         (["liver"], "Unknown data set 'liver'"),
         (["phantom"], "python -m ogkd.phantom.dataset"),
-        (["kidney", "--export", "x"], "weights --export"),
+        (["kidney", "--export", "x"], "weights NAME --export"),
         (["weights", "--from", "x"], "BACKBONE=FOLDER"),
         (["kidney", "--from", "x", "--check"], "leave out"),
         (["all", "--from", "x"], "needs the zip of each"),
@@ -369,6 +369,7 @@ def test_the_weights_are_fetched_checked_and_exported(world, weights, tmp_path):
     status, out, _ = world.download("weights", "--endpoint", world.server.url, "--export", str(plain))
     assert status == 0 and BIOMEDCLIP.revision in out and f"BACKBONE={plain}" in out
     exported = {file.name: file.read_bytes() for file in plain.iterdir()}
+    assert BIOMEDCLIP.revision.encode() in exported.pop("ogkd_source.json")
     assert exported == {name: file.content for name, file in weights.items()}
     assert models.load(str(plain)).embed_dim == models.load(str(tmp_path / "tiny")).embed_dim
     before = len(world.server.requests)

@@ -14,7 +14,8 @@ from sklearn.metrics import auc, confusion_matrix, precision_recall_curve, roc_a
 from ogkd.core import UserError
 from ogkd.core.schema import mismatch
 from ogkd.evaluation import clinical
-from ogkd.evaluation.clinical import OperatingPoint, TooFewImages, by_class, choose
+from ogkd.evaluation.clinical import OperatingPoint, by_class, choose
+from ogkd.evaluation.conformal import TooFewImages
 from ogkd.evaluation.predictions import Predictions
 
 CLASSES = ("benign", "malignant", "normal")

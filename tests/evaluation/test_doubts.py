@@ -23,7 +23,6 @@ from trainers.zeroshot import ZeroShot
 CLASSES = ("benign", "malignant", "normal")
 LABELS = [0] * 20 + [1] * 3 + [2] * 6  # as unequal as small folders of images are
 IMAGES = [f"{number}.png" for number in range(len(LABELS))]
-SHARE = "accuracy not above the 69.0 % of the most common class, benign"
 ONE = "benign is the answer for all test images"
 
 counts = st.integers(1, 6).flatmap(
@@ -74,9 +73,9 @@ def test_a_method_that_always_answers_one_class_has_a_footnote_and_is_not_bold(t
         write_run(tmp_path / f"tip{seed}", "few_shot", "TipAdapter", seed, always(0), 4)
         write_run(tmp_path / f"zero{seed}", "few_shot", "ZeroShot", seed, always(2), 4)
     (table,) = few_shot_tables(collect(tmp_path))
-    assert f"Tip-Adapter, 4 shots: {SHARE} (seeds 1, 2)." in table.footnotes
     assert f"Tip-Adapter, 4 shots: {ONE} (seeds 1, 2)." in table.footnotes
     assert f"Zero-shot, 4 shots: {AT_CHANCE} (seeds 1, 2)." in table.footnotes
+    assert sum("69.0 %" in sentence for sentence in table.footnotes) == 1  # it is said of the column, not of each row
     assert "**" not in render(table) and "<u>" not in render(table)
     write_run(tmp_path / "coop", "few_shot", "CoOp", 1, good(), 4)
     (table,) = few_shot_tables(collect(tmp_path))

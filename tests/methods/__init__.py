@@ -1,1 +1,1 @@
-"""Example methods, and the tests of methods."""
+"""The tests of methods."""

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 
 from ogkd.tuning.calibration import separation, smac, smoothed_cross_entropy
 from tests.support.methods import build
+from tests.test_methods import PROMPT_METHODS as METHODS
 from tests.test_trainings import BATCHES, CLASSES, PICTURES, SENTENCES, WIDTH, WORDS
 
-METHODS = ["CoOp", "CoCoOp", "KgCoOp", "ProGrad", "MaPLe", "BiomedCoOp", "OGKD"]
 ON = {"LABEL_SMOOTHING": 0.2, "SMAC": 1.0, "SEPARATION": 3.0}
 
 
@@ -30,12 +30,13 @@ def test_one_class_has_terms_of_zero():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_prompt_method_takes_the_terms_and_has_none_by_default(tmp_path, method):
-    batches = PICTURES if method == "MaPLe" else BATCHES
-    common = {"CTX_INIT": "", "TEXT_DROPOUT": 0.0, "OPTIM__MAX_EPOCH": 2, "OPTIM__LR": 0.1}
+    prompted = {"CTX_INIT": "", "TEXT_DROPOUT": 0.0} if method != "VPT" else {}
+    common = prompted | {"OPTIM__MAX_EPOCH": 2, "OPTIM__LR": 0.1}
     names, learned = [], []
     for folder, options in (("off", {}), ("on", ON), ("ce", {"LABEL_SMOOTHING": 0.2}), ("smac", {"SMAC": 1.0})):
         (tmp_path / folder).mkdir()
         built = build(method, tmp_path / folder, CLASSES, WORDS, SENTENCES, WIDTH, **common, **options)
+        batches = BATCHES if built.method.frozen_images else PICTURES
         built.train(batches)
         names.append(set(built.losses(*batches[0])[0]))
         learned.append(torch.cat([value.detach().flatten() for value in built.learned.values()]))

@@ -1,7 +1,9 @@
 """Methods on features against values that their authors' code computed of the same features.
 
 The code ran as published, unchanged, at mrflogs/ICLR24@560fe21 (few-shot and base-to-novel), jusiro/CLAP@dbdf409,
-jusiro/SS-Text@4ff4897 and astra-vision/ProLIP@b43e795.
+jusiro/SS-Text@4ff4897 and astra-vision/ProLIP@b43e795; of tongdiedie/Biomed-prompt-learning@6a87457,
+muzairkhattak/PromptSRC@bb95c77 and htyao89/Textual-based_Class-aware_prompt_tuning@bd97bec the forward pass with the
+loss, around the same towers and in fp32.
 """
 
 from types import SimpleNamespace
@@ -15,10 +17,13 @@ from yacs.config import CfgNode
 from ogkd.models import ImageFeatures, image_spec
 from ogkd.runs.config import defaults
 from tests.support.toy_clip import ToyCLIP
+from trainers.biomed_dpt import BiomedDPT
 from trainers.clap import CLAP, ZSLP
 from trainers.gda import gaussians
 from trainers.prolip import ProLIP
+from trainers.prompt_src import PromptSRC
 from trainers.ss_text import SSText, SSTextPlus, prototypes
+from trainers.tcp import TCP
 
 NAMES, WIDTH, INNER, SHOTS, SCALE = "abcd", 16, 24, 6, 100.0
 LABELS = torch.arange(len(NAMES)).repeat(SHOTS)
@@ -47,6 +52,27 @@ def toy():
     model.image_tower.projection = torch.nn.Linear(INNER, WIDTH, bias=False).requires_grad_(False)
     model.image_tower.projection.weight.data = PROJECTION.clone()
     return model
+
+
+PICTURES, SENTENCES = (
+    torch.from_numpy(np.random.RandomState(26).standard_normal(shape)).float()
+    for shape in ((8, 3, image_spec("PhantomCLIP").size, image_spec("PhantomCLIP").size), (4, 5, WIDTH))
+)
+
+
+def prompted(kind):
+    """A method that learns a prompt, its batches and its optimiser, before the first of twenty steps."""
+    options = {"TEXT_DROPOUT": 0.0, "N_CTX": 4, "CTX_INIT": ""} | ({"PREC": "fp32"} if "PREC" in kind.options else {})
+    method = kind(CfgNode(kind.options.defaults() | options), toy(), list(NAMES))
+    random = np.random.RandomState(27)
+    with torch.no_grad():
+        for _, parameter in sorted(method.named_parameters()):
+            parameter.copy_(torch.from_numpy(0.5 * random.standard_normal(parameter.shape)))
+    method.prototypes = F.normalize(F.normalize(SENTENCES, dim=-1).mean(1), dim=-1)
+    inputs = [ImageFeatures(IMAGES[rows], None) for rows in (slice(0, 8), slice(8, 16))]
+    inputs = inputs if method.frozen_images else [PICTURES[:4], PICTURES[4:]]
+    labels = (LABELS[:8], LABELS[8:16]) if method.frozen_images else (LABELS[:4], LABELS[4:8])
+    return method, list(zip(inputs, labels, strict=True)), torch.optim.SGD(method.parameters(), lr=0.01, momentum=0.9)
 
 
 def trained(kind, batches, epochs, **optim):
@@ -129,3 +155,42 @@ def test_prolip_learns_what_its_code_learns_in_twenty_steps():
     assert_close(losses[::5], [14.28636, 1.86172, 0.23549, 0.2715])
     assert losses[-1] == pytest.approx(0.27592, abs=1e-4)
     assert_close(method.projection.weight[0, :4], [0.03775, 0.17684, 0.44046, -0.14525])
+
+
+@pytest.mark.parametrize(
+    ("kind", "some_losses", "last", "learned"),
+    [
+        (BiomedDPT, [15.95026, 14.80628, 10.24502, 10.00518], 9.36348, {"ctx": [2.9338, -0.49957, 0.59609, 0.3681]}),
+        (
+            PromptSRC, [12.38127, 12.21564, 11.4002, 11.45349], 11.27045,
+            {
+                "ctx": [0.55837, -0.10463, 0.27535, 0.06869],
+                "deep.1": [-0.12185, -0.05152, 0.11458, -0.11959],
+                "visual_prompts.vectors.0": [0.49572, -0.21817, -0.76828, 0.67221],
+            },
+        ),
+        (
+            TCP, [11.2354, 10.26025, 8.40771, 7.50921], 6.98219,
+            {
+                "ctx": [0.78749, -0.00796, 0.43837, 0.31253],
+                "meta_net.linear1.weight": [-0.12791, -0.41428, -0.04866, -0.70563],
+                "meta_net.linear2.bias": [-0.22982, 0.34737, 1.44271, 1.22812],
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_prompts_are_what_their_code_learns_in_twenty_steps(kind, some_losses, last, learned):
+    method, batches, optimiser = prompted(kind)
+    if kind is PromptSRC:  # whose code averages features of any length
+        method.prototypes = F.normalize(SENTENCES.mean(1), dim=-1)
+    losses = []
+    for step in range(20):
+        terms, _ = method.losses(*batches[step % 2])
+        losses.append(sum(terms.values()).item())
+        method.zero_grad()
+        method.backward(terms)
+        optimiser.step()
+    assert_close(losses[::5], some_losses)
+    assert losses[-1] == pytest.approx(last, abs=1e-4)
+    for name, values in learned.items():
+        assert_close(method.state_dict()[name].flatten()[:4], values)

@@ -7,6 +7,7 @@ import pytest
 
 from ogkd import models
 from ogkd.models import sources
+from ogkd.models.named import named_models
 from ogkd.models.tokenizers import transformers_tokenizer
 from tests.support import tiny_models
 
@@ -105,7 +106,7 @@ def test_a_folders_tokenizer_is_not_looked_for_in_the_repository_that_its_config
 
 @pytest.mark.parametrize("name", ["BiomedCLIP", "PMC-CLIP"])
 def test_the_known_models_tokenizer_is_that_of_the_repository_named_here(tmp_path, no_hub, name):
-    repository = sources.HUB_MODELS[name]
+    repository = named_models()[name].on_hub()
     with pytest.raises(models.MissingWeights) as caught:
         transformers_tokenizer(tmp_path, repository)
     assert caught.value.repository == repository.tokenizer

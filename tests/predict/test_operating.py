@@ -1,4 +1,4 @@
-"""A threshold chosen on validation images: from the run to the exported prompt to an answer."""
+"""Thresholds and prediction sets from validation images: from the run to the exported prompt to an answer."""
 
 from __future__ import annotations
 
@@ -106,11 +106,48 @@ def test_an_exported_prompt_has_the_usual_thresholds_and_the_wanted_one(exported
     assert load_prompt(exported).operating_point("smooth mass", "specificity", 0.9)
     done = command(["predict.py", str(exported), "a.png", "--sensitivity", "0.97", "--for", "smooth mass"])
     assert done.returncode == 2 and "--sensitivity 0.8 --for 'nodular opacity'" in done.stderr
+    done = command(["predict.py", str(exported), "a.png", "--coverage", "0.93"])
+    assert done.returncode == 2 and "only with 0.8, 0.9 and 0.95: it needs at least 14" in done.stderr
+    assert "between 0 and 1" in command(["predict.py", str(exported), "a.png", "--coverage", "1"]).stderr
+    assert "### Prediction sets" in card and "| 90 % | LAC | each class |" in card
+
+
+@pytest.mark.parametrize("source", ["finished", "exported"])
+@pytest.mark.parametrize("more", [(), ("--sets", "APS"), ("--per-class",)])
+def test_answers_are_the_sets_that_the_test_images_of_the_run_get(
+    request, source, more, finished, own, command, tmp_path
+):
+    place, tested = request.getfixturevalue(source), Predictions.load(finished / "predictions.npz")
+    images = [str(own / "scans" / image) for image in tested.images]
+    words = ["predict.py", str(place), *images, "--coverage", "0.9", *more]
+    done = command([*words, "--csv", str(tmp_path / "a.csv")])
+    assert done.returncode == 0, done.stderr
+    score = "APS" if "APS" in more else "LAC"
+    rule = load_prompt(place).set_rule(0.9, score, "--per-class" in more)
+    expected = rule.sets(tested.probabilities)
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    answers = [[name in row["decision"].split("; ") for name in tested.classnames] for row in rows]
+    assert answers == expected.tolist()
+    assert [int(row["classes in the set"]) for row in rows] == expected.sum(1).tolist()
+    assert rule.test.coverage.value == pytest.approx(100 * np.mean(expected[np.arange(len(rows)), tested.labels]))
+    assert f"in at least 90 % of new images{' of each class' * rule.per_class}" in done.stderr
+    assert "the 24 images of validation" in done.stderr and "On the test images" in done.stderr
+    printed = command([*words[:2], images[0], "--coverage", "0.9", *more]).stdout
+    assert printed.startswith(f"{images[0]}: {{{rows[0]['decision']}}} (")
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (("--coverage", "0.99"), "at least 99, but there are 24"),
+        (("--coverage", "0.95", "--per-class"), "each class needs at least 19, but nodular opacity has 12"),
+        (("--coverage", "90"), "between 0 and 1"),
+        (("--sets", "APS"), "--coverage 0.9"),
+        (("--coverage", "0.9", "--abstain", "0.5"), "--abstain"),
+        (("--coverage", "0.9", "--classes", "a, b"), "--classes"),
+        (("--coverage", "0.9", "--for", "smooth mass"), "--for"),
+        (("--coverage", "0.9", "--sensitivity", "0.9"), "not allowed"),
         (("--sensitivity", "0.95", "--for", "smooth mass"), "at least 19 of smooth mass, but there are 12"),
         (("--sensitivity", "0.9", "--for", "smoth mass"), "did you mean"),
         (("--sensitivity", "90", "--for", "smooth mass"), "between 0 and 1"),

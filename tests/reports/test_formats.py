@@ -52,7 +52,8 @@ def test_a_spreadsheet_has_numbers_as_numbers_and_marks_best_and_second_by_font(
     assert book.sheetnames == ["btmri base2new", "kvasir base2new", "average base2new"]
     header, *rows = book["btmri base2new"].iter_rows(max_row=4)
     columns = ["method", "base", "base population std", "novel", "novel population std", "HM"]
-    assert [cell.value for cell in header] == columns
+    assert [cell.value for cell in header] == [*columns, "n", "seeds", "data sets", "shots", "backbone"]
+    assert [cell.value for cell in rows[0][6:]] == [3, "1-3", "btmri", 16, "BiomedCLIP"]
     for method, row in zip(METHODS, rows, strict=True):
         values = accuracy["BTMRI", method, "train_base", 16]
         assert [cell.value for cell in row[1:3]] == pytest.approx([np.mean(values), np.std(values)])

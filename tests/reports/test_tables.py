@@ -208,12 +208,12 @@ def test_unfinished_and_uneven_runs_are_named_and_the_csv_stays_a_csv(output, pa
     done = parse(folder, "--table", "few_shot", "--format", "csv")
     assert done.returncode == 0
     assert "seed9, after epoch 7" in done.stderr
-    assert "OGKD on kvasir, few-shot 16 shots, has seeds 1, 2, others have 1, 2, 3" in done.stderr
+    assert "kvasir few-shot: OGKD, 16 shots: fewer seeds than others, which have 1, 2, 3 (seeds 1, 2)" in done.stderr
     lines = list(csv.reader(io.StringIO(done.stdout)))
     parts = ("1 shot mean", "1 shot population std", "16 shots mean", "16 shots population std")
-    assert lines[0] == ["table", "method", *parts]
+    assert lines[0] == ["table", "method", *parts, "n", "seeds", "data sets", "shots", "backbone"]
     assert len(lines) == 1 + 3 * 3
-    assert {len(line) for line in lines} == {6}
+    assert {len(line) for line in lines} == {11}
 
 
 def test_nothing_finished_is_one_sentence(tmp_path, parse):

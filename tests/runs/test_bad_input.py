@@ -10,7 +10,6 @@ import pickle
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +20,7 @@ from PIL import Image
 
 from ogkd.core.torchtools import load_checkpoint
 from tests.conftest import ROOT
+from tests.support.forked import HUB, python
 
 
 def refused(done: subprocess.CompletedProcess, *words: str) -> None:
@@ -173,12 +173,13 @@ train.py --trainer CoOp --output-dir {{tmp}}/out | Give the run a data set
 {TRAIN} --trainer CoOp {PHANTOM} --eval-only DATASET.TEST_ON phantom TEST.SPLIT val | leave out TEST.SPLIT
 scripts/run.py OGKD base2new nosuchset 1 | There is no data set 'nosuchset'
 scripts/run.py OGKD few_shot phantom sixteen 1 | SHOTS must be a whole number or all, not 'sixteen'.
-scripts/run.py OGKD base2new phantom one | SEED must be a whole number, not 'one'.
+scripts/run.py OGKD base2new phantom one | SEED must be a whole number or a range such as 1-20, not 'one'.
 scripts/run.py OGKD few_shot phantom 0 1 | SHOTS must be at least 1, not 0.
 scripts/run.py OGKD few_shot phantom 16 | Give DATASET SHOTS SEED
 scripts/run.py OGKD transfer phantom nosuch 1 1 | There is no data set 'nosuch'
 scripts/compare.py nosuchset | There is no data set 'nosuchset'
-scripts/compare.py phantom --seeds x | --seeds must be a whole number, not 'x'.
+scripts/compare.py phantom --seeds x | --seeds must be a whole number or a range such as 1-20, not 'x'.
+scripts/compare.py phantom --seeds 20-1 | --seeds 20-1 is no range
 scripts/compare.py phantom --metric nosuch | nosuch
 scripts/compare.py phantom -- OPTIM.LRR 1 | Unknown configuration key 'OPTIM.LRR'
 scripts/reproduce.py zero | invalid choice: 'zero'
@@ -400,12 +401,9 @@ def test_a_data_set_that_is_not_there_names_its_folder_and_the_download(script, 
 
 @pytest.mark.slow
 def test_weights_that_are_not_there_name_the_download(data, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "scripts/run.py", "OGKD", "base2new", "phantom", "1"],
-        cwd=ROOT, capture_output=True, text=True,
-        env={**os.environ, "BACKBONE": "BiomedCLIP", "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path),
-             "DATA": str(data), "OUTPUT": str(tmp_path / "output")},
-    )  # fmt: skip
+    places = {"HF_HOME": str(tmp_path), "DATA": str(data), "OUTPUT": str(tmp_path / "output")}
+    env = {**os.environ, "BACKBONE": "BiomedCLIP", "HF_HUB_OFFLINE": "1", **places}
+    done = python(["scripts/run.py", "OGKD", "base2new", "phantom", "1"], env=env, fresh=HUB)
     refused(done, "BiomedCLIP", "scripts/download.py weights")
 
 

@@ -18,6 +18,8 @@ from pathlib import Path
 import torch
 
 from ogkd.core import UserError
+from ogkd.data.sampling import MISSING
+from ogkd.data.splits import read_split, write_split
 from ogkd.evaluation.predictions import Predictions
 from ogkd.phantom.dataset import write_dataset
 from ogkd.predict.predictor import Predictor
@@ -146,10 +148,9 @@ def prompts_train_with_every_class_position_and_class_specific_contexts(runs: Sm
     if not {"CLASS_TOKEN_POSITION", "CSC"} <= options.keys():
         return
     node = f"TRAINER.{runs.method.upper()}"
-    for csc in ("False", "True"):
-        for position in ("front", "middle"):
-            pairs = (f"{node}.CLASS_TOKEN_POSITION", position, f"{node}.CSC", csc, "OPTIM.MAX_EPOCH", "1")
-            assert runs.run(f"{position} {csc}", *pairs)["novel"] == (csc == "False")
+    for position, csc in (("front", "False"), ("middle", "True")):
+        pairs = (f"{node}.CLASS_TOKEN_POSITION", position, f"{node}.CSC", csc, "OPTIM.MAX_EPOCH", "1")
+        assert runs.run(position, *pairs)["novel"] == (csc == "False")
 
 
 def a_subclass_under_another_name_has_options_of_its_own_and_computes_the_same(runs: SmallRuns) -> None:
@@ -173,6 +174,34 @@ def predicting_gives_the_logits_of_the_test(runs: SmallRuns) -> None:
     assert worst <= 1e-3, f"predict.py's logits differ from the test's by up to {worst:.3g}: see Method.encode"
 
 
+def a_class_without_training_images_leaves_finite_numbers_or_is_refused_by_name(runs: SmallRuns) -> None:
+    """With 8 classes of 5 images and 4 of one, a draw of 12 images in proportion has none of the four."""
+    rare = runs.folder / "rare" / "Phantom"
+    rare.mkdir(parents=True)
+    (rare / "Phantom").symlink_to(runs.data / "Phantom" / "Phantom")
+    split = read_split(runs.data / "Phantom" / "split_Phantom.json")
+    first = {label: next(item for item in split["train"] if item.label == label) for label in range(12)}
+    split["train"] = [item for item in split["train"] if item.label < 8 or item is first[item.label]]
+    write_split(split, rare / "split_Phantom.json")
+    more: dict = {"data": str(rare.parent), "shots": 1}
+    pairs = ("DATASET.DRAW", MISSING)
+    try:
+        results = runs.run("rare run", *pairs, **more)
+    except UserError as error:
+        assert first[8].classname in str(error) and "DATASET.DRAW" in str(error)
+        assert not (runs.folder / "rare run" / "predictions.npz").exists()
+        return
+    assert (results["draw"], len(results["classnames"])) == (MISSING, 12)
+    assert any(first[8].classname in note for note in results["notes"])
+    assert all(torch.isfinite(value).all() for value in runs.learned("rare run").values() if value.is_floating_point())
+    tested = runs.predictions("rare run")
+    assert tested.logits.shape == (12 * TEST_IMAGES, 12)
+    prompt = from_run(runs.folder / "rare run")
+    assert prompt.classnames == tested.classnames and not set(prompt.labels) & set(range(8, 12))
+    predicted = Predictor(prompt).logits([rare / "Phantom" / image for image in tested.images])
+    assert abs(predicted - tested.logits).max() <= 1e-3
+
+
 CHECKS: tuple[Callable[[SmallRuns], None], ...] = (
     a_run_ends_with_a_finite_result,
     the_same_seed_gives_the_same_parameters_and_predictions,
@@ -181,6 +210,7 @@ CHECKS: tuple[Callable[[SmallRuns], None], ...] = (
     the_parameters_tested_again_give_the_same_predictions,
     predicting_gives_the_logits_of_the_test,
     a_checkpoint_of_another_method_is_refused_by_name,
+    a_class_without_training_images_leaves_finite_numbers_or_is_refused_by_name,
     prompts_train_with_every_class_position_and_class_specific_contexts,
     a_subclass_under_another_name_has_options_of_its_own_and_computes_the_same,
 )

@@ -17,8 +17,9 @@ LAYERS = 3
 
 
 def deep_sum(prompts: Mapping[int, Tensor] | None, first: int = 0) -> Tensor | float:
-    """What deep prompts (n, D) add to a feature: the sum of their vectors, those of layer i times i + 1 - first."""
-    return sum((i + 1 - first) * prompt.sum(0) for i, prompt in (prompts or {}).items())
+    """What deep prompts (n, D), or (N, n, D), add to a feature: the sum of their vectors, those of layer i times
+    i + 1 - first."""
+    return sum((i + 1 - first) * prompt.sum(-2) for i, prompt in (prompts or {}).items())
 
 
 class ToyImageTower(nn.Module):
@@ -30,7 +31,7 @@ class ToyImageTower(nn.Module):
 
     def __init__(self, width: int, random: torch.Generator) -> None:
         super().__init__()
-        self.width, self.projection = width, nn.Identity()
+        self.width, self.projection, self.first_norm = width, nn.Identity(), nn.Identity()
         self.register_buffer("colour", torch.randn(3, width, generator=random))
         self.register_buffer("place", torch.randn(GRID * GRID, generator=random))
 

@@ -36,12 +36,15 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> d
     methods: classes in detailed figures; None: the best, OGKD and zero-shot.
     """
     runs = material.runs
-    backbones, methods_run = sorted({run.backbone for run in runs}), sorted({run.method for run in runs}, key=order)
-    protocols = {one: [Protocol(name, one, material) for name in TITLES] for one in backbones}
+    kinds, methods_run = (
+        sorted({run.backbone_and_draw for run in runs}),
+        sorted({run.method for run in runs}, key=order),
+    )
+    protocols = {one: [Protocol(name, one, material) for name in TITLES] for one in kinds}
     places = [
-        (dataset, [protocol for protocol in of_backbone if dataset in protocol.tested])
-        for of_backbone in protocols.values()
-        for dataset in sorted(set().union(*(protocol.tested for protocol in of_backbone)))
+        (dataset, [protocol for protocol in of_kind if dataset in protocol.tested])
+        for of_kind in protocols.values()
+        for dataset in sorted(set().union(*(protocol.tested for protocol in of_kind)))
     ]
     studies = [
         study(number, dataset, of_dataset, methods, material)
@@ -52,21 +55,21 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> d
     lost = [run for run in runs if run.kind != "transfer" and _what(run) not in tested]
     material.remark(*(f"{material.shown(run.path)} is in no table." for run in lost))
     averages, transfers = [], []
-    for backbone in backbones:
-        end = f", {backbone}" if len(backbones) > 1 else ""
-        averages += [(f"{one.title}{end}", mean) for one in protocols[backbone] if (mean := one.average())]
-        transfers += [(f"{table.title}{end}", table) for table in _transfer_tables(material, backbone)]
+    for kind in kinds:
+        end = f", {kind}" if len(kinds) > 1 else ""
+        averages += [(f"{one.title}{end}", mean) for one in protocols[kind] if (mean := one.average())]
+        transfers += [(f"{table.title}{end}", table) for table in _transfer_tables(material, kind)]
     return {
         "title": title,
         "made": _day(datetime.datetime.now()),
         "private": not material.shows_all,
         "facts": _facts(runs),
-        "glance": _glance(studies, len(backbones) > 1),
+        "glance": _glance(studies, len(kinds) > 1),
         "ran": _ran(runs),
         "averages": averages,
         "studies": studies,
         "transfers": transfers,
-        "backbones": len(backbones),
+        "several": len(kinds) > 1,
         "over": sampled(runs),
         "warnings": _warnings(runs),
         "balanced": any(part.table.balanced for one in studies for part in one.parts),
@@ -84,8 +87,9 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> d
     }
 
 
-def _transfer_tables(material: Material, backbone: str) -> list[Table]:
-    runs = [run for run in [*material.runs, *material.diverged] if (run.kind, run.backbone) == ("transfer", backbone)]
+def _transfer_tables(material: Material, kind: str) -> list[Table]:
+    every = [*material.runs, *material.diverged]
+    runs = [run for run in every if (run.kind, run.backbone_and_draw) == ("transfer", kind)]
     for path in (run.path / "predictions.npz" for run in runs):
         try:
             _ = path.is_file() and Predictions.load(path)
@@ -118,7 +122,9 @@ def _glance(studies: Sequence[Study], several: bool) -> Table:
     else:
         headers[4] = "its value, %"
     table = Table("", headers, decimals=1)
-    table.rows = [Row(f"{one.dataset}, {one.backbone}" if several else one.dataset, cells) for one, cells in rows]
+    table.rows = [
+        Row(f"{one.dataset}, {one.backbone_and_draw}" if several else one.dataset, cells) for one, cells in rows
+    ]
     return table
 
 
@@ -132,14 +138,14 @@ def _ran(runs: Sequence[Run]) -> Table:
     frame = pd.DataFrame(
         {
             "dataset": run.dataset,
-            "backbone": run.backbone,
+            "backbone": run.backbone_and_draw,
             "tested on": KINDS[run.kind] + (f", trained on {run.source}" if run.kind == "transfer" else ""),
             "method": run.method,
             "shots": run.shots,
             "seed": run.seed,
             "images": frozenset([text] if (text := sample(run.results)) else []),
         }
-        for run in sorted(runs, key=lambda run: (run.backbone, list(KINDS).index(run.kind), run.dataset))
+        for run in sorted(runs, key=lambda run: (run.backbone_and_draw, list(KINDS).index(run.kind), run.dataset))
     )
     by_set = frame.groupby(["backbone", "tested on", "dataset"], sort=False).agg(
         methods=("method", lambda names: ", ".join(map(_title, sorted(set(names), key=order)))),
@@ -189,7 +195,7 @@ def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 def _what(run: Run) -> tuple:
     """What a run and its copies have in common."""
-    return run.kind, run.backbone, run.dataset, run.method, run.shots, run.seed
+    return run.kind, run.backbone_and_draw, run.dataset, run.method, run.shots, run.seed
 
 
 def _title(method: str) -> str:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import io
 import math
 import re
+import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import east_asian_width
 
 import numpy as np
 
@@ -35,6 +37,7 @@ GREY = "#7c8594"
 MARKERS, DASHES = "os^DvP", ("-", (0, (6, 2)), (0, (2, 1.5)), "-.", (0, (4, 1, 1, 1, 1, 1)), ":")
 WIDTH = 440  # CSS pixels: two figures fit side by side, one fits on a phone
 PIXEL = 1 / 96  # inch
+LINES, LINE = 4, 12  # at most, of a wrapped name; pixels of each
 STYLE: dict[Any, Any] = {
     "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 8.5, "xtick.labelsize": 8, "ytick.labelsize": 8,
     "legend.fontsize": 8, "axes.titleweight": "bold", "axes.titlelocation": "left",
@@ -89,9 +92,32 @@ class Drawing:
 
 
 def short(name: str, longest: int = 30) -> str:
-    """A name on one line, shortened to fit into a figure."""
+    """A name on one line, shortened to the width of so many letters of usual width, to fit into a figure."""
     name = plain(name)
-    return name if len(name) <= longest else f"{name[: longest - 1].rstrip()}…"
+    if _width(name) <= longest:
+        return name
+    fitting = max(place for place in range(len(name)) if not place or _width(name[:place]) <= longest - 1)
+    return f"{name[:fitting].rstrip()}…"
+
+
+def wrapped(name: str, width: int = 28) -> str:
+    """A name on several lines, each as wide as so many letters of usual width, so that names of variants, which begin
+    alike, stay distinct."""
+    for letters in range(width, 0, -1):
+        lines = textwrap.wrap(plain(name), letters, max_lines=LINES, placeholder=" …" if letters > 2 else "")
+        if all(_width(line) <= width for line in lines):
+            break
+    return "\n".join(lines)
+
+
+def _width(text: str) -> float:
+    """The width of a text in letters of usual width."""
+    return sum(2 if east_asian_width(c) in "WF" else 1.7 if c in "MW@%" else 1.25 if c.isupper() else 1 for c in text)
+
+
+def _more_lines(names: Iterable[str]) -> int:
+    """The pixels that the second and further lines of names in a legend of two columns take."""
+    return LINE * sum(name.count("\n") for name in names)
 
 
 def canvas(width: float, height: float) -> Figure:
@@ -104,11 +130,12 @@ def canvas(width: float, height: float) -> Figure:
 @style()
 def score_bars(table: Table, what: str = "accuracy") -> Figure:
     """A table of accuracies, or of `what` else, in percent as horizontal bars with intervals, the first row on top."""
-    names = [short(row.name) for row in table.rows]
+    names = [wrapped(row.name) for row in table.rows]
     cells = dict(zip(table.headers[1:], zip(*(row.cells for row in table.rows), strict=True), strict=True))
     columns = {header: column for header, column in cells.items() if any(column)}
     step = 0.84 / len(columns)
-    figure = canvas(WIDTH, (14 * len(columns) + 12) * len(names) + 86)
+    lines = max(name.count("\n") + 1 for name in names)
+    figure = canvas(WIDTH, max(14 * len(columns) + 12, LINE * lines + 10) * len(names) + 86)
     axes = figure.add_subplot(xlabel=f"{what} in %", xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))
     for number, (header, column) in enumerate(columns.items()):
         colour = PALETTE[number]
@@ -137,7 +164,7 @@ def shot_curves(
         naming the most frequent class. what: what is measured.
     """
     at = [n if n > 0 else 2 * max(*shots, 1) for n in shots]
-    figure = canvas(WIDTH, 310 + 9 * len(colours))
+    figure = canvas(WIDTH, 310 + 9 * len(colours) + _more_lines(map(wrapped, colours)))
     axes = figure.add_subplot(xlabel="training images per class (shots)", ylabel=f"{what} in %")
     axes.set_xscale("log", base=2)
     label = "other methods"
@@ -149,7 +176,7 @@ def shot_curves(
             if len(x) == 1:
                 axes.vlines(x, *np.transpose(list(map(ends, cells))), color=PALETTE[number], linewidth=2)
             axes.fill_between(x, *np.transpose(list(map(ends, cells))), color=PALETTE[number], alpha=0.15, linewidth=0)
-            axes.plot(x, values, linewidth=2, label=short(row.name), **_look(number))
+            axes.plot(x, values, linewidth=2, label=wrapped(row.name), **look(number))
         else:
             axes.plot(x, values, color=GREY, linewidth=1, marker=".", markersize=5, label=label)
             label = ""
@@ -178,12 +205,13 @@ def reliability_diagram(name: str, predictions: Predictions, ece: float, number:
     right = np.bincount(bins, predictions.correct, BINS) / np.maximum(images, 1)
     sure = np.bincount(bins, predictions.confidence, BINS) / np.maximum(images, 1)
     centres, some = (np.arange(BINS) + 0.5) * 100 / BINS, images > 0
-    figure = canvas(236, 324)
+    title = wrapped(name, 24)
+    figure = canvas(236, 324 + _more_lines([title]))
     axes, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
     axes.bar(centres[some], 100 * right[some], 9, color=PALETTE[number], alpha=0.4)
     axes.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle="--")
-    axes.plot(100 * sure[some], 100 * right[some], linewidth=1.4, **_look(number))
-    axes.set(xlim=(0, 100), ylim=(0, 100), ylabel="accuracy in %", title=f"{short(name, 28)}\n")
+    axes.plot(100 * sure[some], 100 * right[some], linewidth=1.4, **look(number))
+    axes.set(xlim=(0, 100), ylim=(0, 100), ylabel="accuracy in %", title=f"{title}\n")
     axes.text(0, 102, f"ECE {ece:.1f} %", fontsize=8, va="bottom")
     below.bar(centres, 100 * images / images.sum(), 9, color=GREY, alpha=0.6)
     below.set(xlabel="confidence in %", ylabel="images, %", xticks=(0, 50, 100))
@@ -196,7 +224,7 @@ def risk_coverage_curves(of_methods: Mapping[str, Sequence[Predictions]], colour
 
     of_methods: {method: predictions of each seed}. colours: {method: the colour's number}.
     """
-    figure = canvas(WIDTH, 300 + 9 * len(of_methods))
+    figure = canvas(WIDTH, 300 + 9 * len(of_methods) + _more_lines(map(wrapped, of_methods)))
     axes = figure.add_subplot(xlabel="images answered, the most confident first, in %", ylabel="of these wrong, in %")
     for name, seeds in of_methods.items():
         of_seeds = [risk_coverage(one) for one in seeds]
@@ -206,8 +234,8 @@ def risk_coverage_curves(of_methods: Mapping[str, Sequence[Predictions]], colour
         rows = np.unique(np.linspace(first, len(coverage) - 1, min(POINTS, len(coverage) - first)).astype(int))
         every = (4 * colours[name], max(len(rows) // 6, 1))
         axes.plot(
-            100 * coverage[rows], 100 * risk[rows], linewidth=1.8, markevery=every, label=short(name),
-            **_look(colours[name]),
+            100 * coverage[rows], 100 * risk[rows], linewidth=1.8, markevery=every, label=wrapped(name),
+            **look(colours[name]),
         )  # fmt: skip
     axes.set(xlim=(0, 100), ylim=(0, None))
     axes.grid()
@@ -222,10 +250,11 @@ def matrix(title: str, shares: np.ndarray, classnames: Sequence[str], text: Call
 
     size, names = len(classnames), [short(name, 24) for name in classnames]
     cell = min(LARGEST_CELL, (WIDTH - 170) / size)
-    room = 6.2 * max(map(len, names)) + 24  # pixels of the longest name
-    figure = canvas(max(cell * size + room, 250), cell * size + room + 24)
+    room = 6.2 * max(map(_width, names)) + 24  # pixels of the longest name
+    title = wrapped(title)
+    figure = canvas(max(cell * size + room, 250), cell * size + room + 24 + _more_lines([title]))
     axes = figure.add_subplot(aspect="equal")
-    figure.suptitle(short(title), x=0.01, ha="left", fontsize=9, fontweight="bold")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9, fontweight="bold")
     # Text is legible on the strongest colour, in light and in dark.
     blues = LinearSegmentedColormap.from_list("blues", [to_rgba(PALETTE[0], 0), to_rgba(PALETTE[0], 0.55)])
     axes.pcolormesh(shares, cmap=blues, vmin=0, vmax=1)
@@ -271,6 +300,6 @@ def training_figure(seeds: Sequence[Mapping[str, Mapping[int, float]]]) -> Figur
     return figure
 
 
-def _look(number: int) -> dict[str, Any]:
+def look(number: int) -> dict[str, Any]:
     """How a method's line looks, also without colours."""
     return {"color": PALETTE[number], "marker": MARKERS[number], "linestyle": DASHES[number], "markersize": 5}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
 import json
 from collections.abc import Callable
@@ -11,11 +10,11 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-from ogkd.core import UserError, expanded
+from ogkd.core import UserError
 from ogkd.core.images import read_image
-from ogkd.core.places import work_folder
 from ogkd.data.splits import is_below
 from ogkd.evaluation.collect import Run
+from ogkd.evaluation.tested import image_folder
 
 SIDE = 128  # pixels of a thumbnail's longer side
 
@@ -34,7 +33,7 @@ def thumbnails_of(run: Run) -> Callable[[str], Thumbnail]:
     """A function from the name of an image of a run's data set to its thumbnail."""
     options = run.results["config"].get("INPUT")
     frame = options.get("FRAME") if isinstance(options, dict) else 0
-    return partial(thumbnail, _image_folder(run), frame=frame if type(frame) is int else 0)
+    return partial(thumbnail, image_folder(run), frame=frame if type(frame) is int else 0)
 
 
 @lru_cache(maxsize=4096)
@@ -70,21 +69,3 @@ def training_images(run: Run) -> dict[str, list[str]]:
     except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         raise UserError(f"{path} is corrupt ({error}).") from error
     return images
-
-
-def _image_folder(run: Run) -> Path | None:
-    """The image folder of a run's data set; None if it is not on this machine."""
-    config = run.results["config"].get("DATASET")
-    if not isinstance(config, dict):
-        return None
-    root, folder, name = (config.get(key) or "" for key in ("ROOT", "FOLDER", "NAME"))
-    if not all(isinstance(value, str) and "\0" not in value for value in (root, folder, name)):
-        return None
-    below = Path(folder) if folder else Path(name) / name
-    if not (folder or name) or not is_below(below.as_posix()):
-        return None
-    for place in (root, work_folder() / root):
-        with contextlib.suppress(UserError):  # the path may belong to a user on another machine
-            if (path := Path(expanded(place)) / below).is_dir():
-                return path
-    return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ogkd.core import UserError
-from ogkd.evaluation.collect import Run, begun_below, folders_below, read_run, unfinished
+from ogkd.evaluation.collect import TRIAL, Run, begun_below, folders_below, read_run, unfinished
 from ogkd.evaluation.limits import is_synthetic
 
 
@@ -68,7 +68,8 @@ def gather(places: Path | str | Iterable[Path | str], images: bool | None = None
     for path in dict.fromkeys(path for folder in folders for path in folders_below(folder)):
         try:
             run = read_run(path)
-            (material.diverged if run.diverged else material.runs).append(run)
+            if run.kind != TRIAL:
+                (material.diverged if run.diverged else material.runs).append(run)
         except UserError as error:
             broken[path] = error
     for path, reason in broken.items():  # now that it is known whether an error may be quoted

@@ -1,4 +1,4 @@
-"""Runs of one backbone and one protocol: tables with intervals, their figures, and the tests behind each column."""
+"""Runs of one backbone, draw and protocol: tables with intervals, their figures, and the tests behind each column."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 from ogkd.evaluation.metrics import METRICS
 from ogkd.evaluation.statistics import Interval, combine
 from ogkd.evaluation.tested import sample, sampled
-from ogkd.reports.cells import AnyCell, Cell, Text, harmonic_mean
+from ogkd.reports.cells import AnyCell, Cell, Text, harmonic_mean, on_same_seeds
 from ogkd.reports.page.evidence import Evaluation, draws_for
 from ogkd.reports.page.figures import Drawing, score_bars, shot_curves
 from ogkd.reports.page.grids import bracket
 from ogkd.reports.page.material import Material
 from ogkd.reports.render import Table
 from ogkd.reports.tables import BALANCED, TABLES, average, led_by
-from ogkd.reports.variants import KINDS, shots_name
+from ogkd.reports.variants import KINDS, PARTS, shots_name
 
 TITLES = {"base2new": "Base to novel", "few_shot": "Few-shot"}
 
@@ -55,11 +55,12 @@ class Part:
 class Protocol:
     """name: base2new or few_shot. tables: {data set: table}. columns: {data set: {column: its tests}}."""
 
-    def __init__(self, name: str, backbone: str, material: Material) -> None:
+    def __init__(self, name: str, of_runs: str, material: Material) -> None:
         self.name, self.title, self.material = name, TITLES[name], material
-        finished = [run for run in material.runs if run.backbone == backbone]
+        finished = [run for run in material.runs if run.backbone_and_draw == of_runs]
         datasets = {run.dataset for run in finished if run.kind in KINDS[name]}
-        runs = [*finished, *(run for run in material.diverged if run.backbone == backbone and run.dataset in datasets)]
+        diverged = [run for run in material.diverged if run.backbone_and_draw == of_runs and run.dataset in datasets]
+        runs = [*finished, *diverged]
         tables = TABLES[name](runs)
         material.remark(*(note for table in tables for note in table.notes))
         self.tables: dict[str, Table] = {table.datasets[0]: table for table in tables}
@@ -124,21 +125,28 @@ class Protocol:
         """A data set's table with intervals over test images."""
         table, rows = self.tables[dataset], []
         for row in table.rows:
+            tests = {header: test for header, of in self.columns[dataset].items() for test in of if test.row is row}
             intervals: dict[str, Interval | None] = {}
-            for start, metric in {
-                "": "accuracy",
-                **({BALANCED: "balanced_accuracy"} if table.balanced else {}),
-            }.items():
-                intervals |= {
-                    start + header: test.interval(metric, self.draws)
-                    for header, tests in self.columns[dataset].items()
-                    for test in tests
-                    if test.row is row
-                }
-                if (base := intervals.get(f"{start}base")) and (novel := intervals.get(f"{start}novel")):
-                    intervals[f"{start}HM"] = combine(harmonic_mean, base, novel)
-            cells = zip(table.headers[1:], row.cells, strict=True)
-            rows.append(replace(row, cells=[c and replace(c, interval=intervals.get(header)) for header, c in cells]))
+            paired = row.paired
+            for start, metric in {BALANCED: "balanced_accuracy", "": "accuracy"}.items():
+                if start and not table.balanced:
+                    continue
+                of = {header: test.interval(metric, self.draws) for header, test in tests.items()}
+                intervals |= {f"{start}{header}": one for header, one in of.items()}
+                if tests.keys() == set(PARTS.values()):
+                    both = on_same_seeds(*(test.runs for test in tests.values()))
+                    same = [
+                        of[header]
+                        if len(runs) == len(test.runs)
+                        else replace(test, runs=runs).interval(metric, self.draws)
+                        for (header, test), runs in zip(tests.items(), both, strict=True)
+                    ]
+                    if (base := same[0]) and (novel := same[1]):
+                        intervals[f"{start}HM"] = combine(harmonic_mean, base, novel)
+                    paired = [c and replace(c, interval=one) for c, one in zip(row.paired, same, strict=True)]
+            named = zip(table.headers[1:], row.cells, strict=True)
+            cells = [c and replace(c, interval=intervals.get(header)) for header, c in named]
+            rows.append(replace(row, cells=cells, paired=paired))
         return replace(table, rows=rows)
 
     def _glance(self, title: str, tests: Sequence[Evaluation], floor: Floor | None) -> list[AnyCell]:
@@ -154,7 +162,7 @@ class Protocol:
         return [
             Text(title),
             Text(images or "–", "".join(of).removeprefix(" images").strip(" ()")),
-            Text(best.name) if best else Text("–", "all results are doubtful"),
+            Text(best.name) if best else Text("–", "all results are doubtful, or of validation images"),
             Cell(best.score, interval=value) if best else None,
             Cell(zero.score) if zero else None,
             Text(f"{gain.value:+z.1f}", bracket(gain, "+z.1f")) if gain else None,

@@ -1,4 +1,4 @@
-"""One data set with one backbone: its results, what is mistaken, how its classes relate, and training."""
+"""One data set with one backbone and one draw: its results, what is mistaken, how its classes relate, and training."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import numpy as np
 from ogkd.classes import Geometry, costs
 from ogkd.evaluation.metrics import confusion_matrix
 from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.subgroups import group_sets
 from ogkd.evaluation.tested import sample
 from ogkd.reports.cells import Cell, Text
+from ogkd.reports.groups import set_table
 from ogkd.reports.page.clinical import Clinical, clinical
 from ogkd.reports.page.evidence import MOST, Evaluation, choose
 from ogkd.reports.page.figures import Drawing, matrix, reliability_diagram, risk_coverage_curves
@@ -21,6 +23,7 @@ from ogkd.reports.page.grids import metrics_table
 from ogkd.reports.page.images import Thumbnail, thumbnails_of
 from ogkd.reports.page.material import Material
 from ogkd.reports.page.protocol import Part, Protocol
+from ogkd.reports.page.shift import Shift, shift
 from ogkd.reports.page.training import Training, training
 from ogkd.reports.render import Row, Table
 
@@ -52,21 +55,23 @@ class Detail:
     best: str
     metrics: Table
     clinical: Clinical
+    groups: list[tuple[Table, list[str]]]
     severity: Table | None
     confusions: Table
     mistakes: list[Mistake]
     risk: Drawing
     reliability: list[Drawing]
     matrices: list[Drawing]
+    shift: Shift | None
 
 
 @dataclass
 class Study:
-    """Everything on the page about one data set with one backbone."""
+    """Everything on the page about one data set with one backbone and one draw."""
 
     anchor: str
     dataset: str
-    backbone: str
+    backbone_and_draw: str
     parts: list[Part] = field(default_factory=list)
     details: list[Detail] = field(default_factory=list)
     geometry: Geometry | None = None
@@ -80,7 +85,13 @@ class Study:
         of_details = [
             one
             for detail in self.details
-            for one in (*detail.clinical.drawings, *detail.reliability, detail.risk, *detail.matrices)
+            for one in (
+                *detail.clinical.drawings,
+                *detail.reliability,
+                detail.risk,
+                *detail.matrices,
+                *([detail.shift.curves] if detail.shift else []),
+            )
         ]
         curves = self.training.curves if self.training else []
         return [*of_parts, *of_details, *([self.costs] if self.costs else []), *curves]
@@ -91,15 +102,15 @@ def study(
 ) -> Study:
     """Compute and draw the results of the runs on a data set.
 
-    number: unique in the page. protocols: those of one backbone with runs on the data set. methods: classes of methods
-        in detailed figures, see `choose`.
+    number: unique in the page. protocols: those of one backbone and draw with runs on the data set. methods: classes of
+        methods in detailed figures, see `choose`.
     """
     anchor = f"{re.sub(r'[^a-z0-9]+', '-', dataset.lower()).strip('-')[:40] or 'data'}-{number}"
     tests = [(one, title, of_title) for one in protocols for title, of_title in one.details(dataset).items()]
     shown = [choose([test for test in of_title if test.predictions], methods) for *_, of_title in tests]
     names = dict.fromkeys(test.name for chosen in shown for test in chosen)
     colours = {name: place % MOST for place, name in enumerate(names)}
-    result = Study(anchor, dataset, tests[0][2][0].runs[0].backbone)
+    result = Study(anchor, dataset, tests[0][2][0].runs[0].backbone_and_draw)
     result.parts = [protocol.part(anchor, dataset, colours) for protocol in protocols]
     result.details = [
         _detail(
@@ -192,12 +203,14 @@ def _detail(
         best.name,
         metrics_table([test for test in tests if test.metrics]),
         clinical(anchor, best, draws),
+        [(set_table(of), of.remarks()) for of in group_sets(best.predictions, draws=draws)],
         _severity(shown, draws) if best.geometry else None,
         _confusions(best),
         mistakes,
         risk,
         diagrams,
         matrices,
+        shift(anchor, shown, colours),
     )
 
 

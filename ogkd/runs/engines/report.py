@@ -33,10 +33,10 @@ def attempt(job: Job, threads: int = 0, folder: str = "") -> Outcome:
     started = time.perf_counter()
     try:
         if folder:
-            import torch
+            from ogkd.core.workers import share_cores
 
             os.chdir(folder)
-            torch.set_num_threads(threads)
+            share_cores(threads)
         scores = scores_of(job, job())
         return Outcome(job, time.perf_counter() - started, scores)
     except Exception as problem:
@@ -98,9 +98,10 @@ class Report:
             return 0.0
         return mean(self._seconds) * len(self._left) / min(self.workers, len(self._left))
 
-    def conclude(self) -> None:
-        """Raise a UserError that counts the jobs without a result, with the first of each kind, if there are any."""
-        kinds = {"diverged": self.diverged, "failed": self.failed}
+    def conclude(self, diverged: bool = True) -> None:
+        """Raise a UserError that counts the jobs without a result, with the first of each kind, if there are any.
+        `diverged`: whether those that diverged count."""
+        kinds = {"diverged": self.diverged if diverged else [], "failed": self.failed}
         parts = [f"{len(of)} of {self.total} jobs {kind}, the first: {of[0]}" for kind, of in kinds.items() if of]
         if parts:
             raise UserError(" and ".join(part.rstrip(".") for part in parts) + ".")

@@ -1,0 +1,97 @@
+"""What a row's numbers are means of: its seeds, data sets, shots, epochs, backbone, sentences, settings and budget.
+
+A caption names what all rows have in common; what differs between them has a column. CSV and spreadsheets have a column
+for everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ogkd.core.words import ranges, sentence
+from ogkd.evaluation import budget
+from ogkd.evaluation.collect import Run
+from ogkd.evaluation.methods import known_methods
+
+OWN, TEMPLATES = "this project's", "templates"  # banks
+WORDS: dict[str, Callable[[str], str]] = {
+    "seeds": lambda value: f"seeds {value}" if {*value} & {*",-("} else f"seed {value}",
+    "shots": lambda value: f"{value} shot{'s' if value != '1' else ''}" if value != "all" else "all images",
+    "epochs": lambda value: f"{value} epoch{'s' if value != '1' else ''}",
+    "backbone": str,
+    "bank": lambda value: f"teacher sentences: {value}",
+    "settings": lambda value: f"{value} settings",
+    "tuned per data set": lambda value: f"{value if value != '0' else 'no'} values tuned per data set",
+    "search": lambda value: f"best of {value}",
+    "labelled images per class": lambda value: f"{value} labelled images per class",
+}
+COLUMNS = ("n", "seeds", "data sets", *list(WORDS)[1:])  # of a CSV
+
+Conditions = Mapping[str, str]
+
+
+def conditions(runs: Iterable[Run]) -> dict[str, str]:
+    """The conditions of a row with these runs; those that diverged do not count."""
+    runs, seeds = [run for run in runs if not run.diverged], dict[tuple, set[int]]()
+    for run in runs:
+        seeds.setdefault((run.dataset, run.kind, run.shots), set()).add(run.seed)  # a cell of a data set
+    if not runs:
+        return {}
+    every = set().union(*seeds.values())
+    uneven = "" if all(one == every for one in seeds.values()) else " (not in every cell)"
+    return {
+        "n": ranges(map(len, seeds.values())),
+        "seeds": ranges(every) + uneven,
+        "data sets": " ".join(sorted({run.dataset for run in runs})),
+        "shots": ranges(run.shots for run in runs if run.shots > 0) or "all",
+        **{name: ", ".join(dict.fromkeys(filter(None, map(of, runs)))) for name, of in _OF_RUN.items()},
+    }
+
+
+def common(rows: Sequence[Conditions]) -> str:
+    """What all rows that have it have in common, as a sentence; "" without any."""
+    phrases = [words(*values) for name, words in WORDS.items() if len(values := _values(rows, name)) == 1]
+    return sentence("; ".join(phrases)) if phrases else ""
+
+
+def columns(rows: Sequence[Conditions]) -> list[str]:
+    """What differs between rows, and so has a column."""
+    return [name for name in WORDS if len(_values(rows, name)) > 1]
+
+
+def _values(rows: Sequence[Conditions], name: str) -> list[str]:
+    return list(dict.fromkeys(row[name] for row in rows if row.get(name)))
+
+
+def _epochs(run: Run) -> str:
+    """The number of epochs; "" of a method that does not learn in steps."""
+    method, optim = known_methods().get(run.method), run.results["config"].get("OPTIM")
+    if "OPTIM.MAX_EPOCH" in budget.searched(run):
+        return "searched"
+    epochs = optim.get("MAX_EPOCH") if isinstance(optim, dict) else None
+    return str(epochs) if isinstance(epochs, int) and (method is None or method.steps) else ""
+
+
+def bank(run: Run) -> str:
+    """Whose teacher sentences a run used; "" of a method without a teacher."""
+    trainer = run.results["config"].get("TRAINER")
+    options = trainer.get(run.method.upper()) if isinstance(trainer, dict) else None
+    if not isinstance(options, dict) or "PROMPTS" not in options:
+        return ""
+    return TEMPLATES if options["PROMPTS"] == TEMPLATES else Path(str(options.get("PROMPT_BANK") or OWN)).name
+
+
+def _settings(run: Run) -> str:
+    return str(run.results.get("settings") or run.results["config"].get("SETTINGS") or "")
+
+
+_OF_RUN: dict[str, Callable[[Run], str]] = {
+    "epochs": _epochs,
+    "backbone": lambda run: run.backbone,
+    "bank": bank,
+    "settings": _settings,
+    "tuned per data set": budget.tuned,
+    "search": budget.search,
+    "labelled images per class": budget.labelled,
+}

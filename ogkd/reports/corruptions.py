@@ -1,0 +1,191 @@
+"""Tables of runs that were tested on corrupted images: how much worse each method is there, and by kind and level."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ogkd.core import UserError
+from ogkd.core.words import counted
+from ogkd.data.corruptions import KINDS
+from ogkd.evaluation import corrupted
+from ogkd.evaluation.collect import Run
+from ogkd.evaluation.corrupted import COVERAGE, Corrupted, calibration, errors, harm
+from ogkd.evaluation.limits import meaningless
+from ogkd.evaluation.predictions import Predictions, same_images
+from ogkd.evaluation.tested import sampled, tested_on
+from ogkd.reports.cells import AnyCell, Cell, cell
+from ogkd.reports.render import Row, Table
+from ogkd.reports.tables import DISPERSION, of_draw, of_kinds
+from ogkd.reports.variants import column_of, variants
+
+CLEAN, MEAN = "clean", "mean over kinds"
+COVERED = "covered, %"
+ABOUT_SETS = (
+    f"“{COVERED}” is how often sets of {100 * COVERAGE:g} % by validation images (--table sets) contain the true class."
+)
+BASELINE = "ZeroShot"  # in the place of AlexNet in MedMNIST-C's measures
+
+
+@dataclass
+class Tested:
+    """A row's seeds that were tested on corrupted images."""
+
+    row: Row
+    seeds: list[Corrupted]
+    kinds: list[str] = field(default_factory=list)
+
+    def worse(self, kinds: Sequence[str]) -> list[Predictions]:
+        """The predictions of all seeds, kinds and levels."""
+        return [one for seed in self.seeds for kind in kinds for one in seed.of(kind)]
+
+    def coverage(self, kinds: Sequence[str] | None = None) -> AnyCell:
+        """That of prediction sets on these kinds, by default on clean images; None if a seed has none."""
+        of_seeds = [
+            seed.coverage([seed.clean] if kinds is None else [one for kind in kinds for one in seed.of(kind)])
+            for seed in self.seeds
+        ]
+        known = [value for value in of_seeds if value is not None]
+        return Cell(float(np.mean(known))) if known and len(known) == len(of_seeds) else None
+
+    @property
+    def clean(self) -> list[Predictions]:
+        return [seed.clean for seed in self.seeds]
+
+
+def corruption_tables(runs: Sequence[Run], draws: int = 500, each: bool = True) -> list[Table]:
+    """For each data set, part or number of shots, a table of the methods and, with `each`, one of every method's kinds
+    and levels. Runs that were not tested on corrupted images are left out.
+
+    Raises:
+        UserError: there are several backbones, or no test on corrupted images can be read.
+    """
+    tables, notes = list[Table](), list[str]()
+    for kinds in (("train_base",), ("few_shot",)):
+        of_rows, conflicts = variants(of_kinds([run for run in runs if not run.diverged], *kinds))
+        notes += conflicts
+        for dataset, column in dict.fromkeys((row.dataset, column_of(run)) for row in of_rows for run in row.runs):
+            of_part, chosen = list[Tested](), list[Run]()
+            for row in (row for row in of_rows if row.dataset == dataset):
+                seeds, of_row = [], list[Run]()
+                for run in row.in_column(column):
+                    try:
+                        if one := corrupted.read(run.path):
+                            seeds.append(one)
+                            of_row.append(run)
+                    except (UserError, FileNotFoundError) as error:
+                        notes.append(str(error))
+                if seeds:
+                    of_part.append(Tested(Row(row.name, [], row.method, row.key, {column: of_row}), seeds))
+                    chosen += of_row
+            tables += part_tables(f"{dataset} {column}, corrupted images", of_part, chosen, draws, each)
+    if notes and not tables:
+        raise UserError(notes[0])
+    for table in tables[:1]:
+        table.notes += list(dict.fromkeys(notes))
+    return tables
+
+
+def part_tables(title: str, rows: list[Tested], runs: list[Run], draws: int, each: bool) -> Iterator[Table]:
+    """The table of the methods, over the kinds that all have, and with `each` one per method.
+
+    Of a row's seeds those count that were tested on the images of the first.
+    """
+    for one in rows:
+        first = one.seeds[0].clean
+        one.seeds = [seed for seed in one.seeds if same_images(seed.clean, first)]
+        one.kinds = [kind for kind in one.seeds[0].kinds if all(kind in seed.kinds for seed in one.seeds)]
+    shared = [kind for kind in KINDS if all(kind in one.kinds for one in rows)]
+    settings = {
+        str(seed.settings.get(key)) for one in rows for seed in one.seeds for key in ("modality", "seed", "size")
+    }
+    levels = {tuple(seed.kinds[kind]) for one in rows for seed in one.seeds for kind in shared}
+    alike = len(settings) == 3 and len(levels) == 1
+    if rows and shared:
+        yield _methods(title, rows, runs, shared, draws, alike)
+    for one in rows if each else ():
+        yield by_kind(f"{title}: {one.row.name}".removeprefix(": "), one, runs, draws)
+
+
+def _methods(
+    title: str, rows: Sequence[Tested], runs: Sequence[Run], shared: Sequence[str], draws: int, alike: bool
+) -> Table:
+    """One row per method: means over the kinds that all rows have."""
+    baseline = next((one for one in rows if one.row.method == BASELINE and not one.row.variant), None)
+    baseline = baseline if alike and len(rows) > 1 else None
+    headers = ["method", "clean error, %", "error, %", "drop, points", "clean ECE, %", "ECE, %", "clean NLL", "NLL"]
+    headers += [f"clean {COVERED}", COVERED]
+    table = Table(title, headers + ["relative error, %", "relative drop, %"] * (baseline is not None))
+    for one in rows:
+        of = harm(one.clean, one.worse(shared), draws)
+        (ece, nll), clean = calibration(one.clean), errors(one.clean)
+        cells: list[AnyCell] = [Cell(clean), Cell.of(of.error), Cell.of(of.drop), Cell(ece), Cell(of.ece)]
+        cells += [Cell(nll, decimals=3), Cell(of.nll, decimals=3)]
+        cells += [one.coverage(), one.coverage(shared)]
+        if baseline is not None:
+            cells += map(cell, zip(*_relative(one, baseline, shared), strict=True))
+        table.rows.append(replace(one.row, cells=cells))
+    table.ranked = [*[True] * 2, False, *[True] * 4, *[False] * (len(table.headers) - 8)]
+    table.lower = True
+    table.sample = tested_on({title or "": runs})
+    table.caption = (
+        f"Balanced error, the mean over classes of the share of their images that are misclassified, and calibration, "
+        f"on clean test images and on average over {counted(len(shared), 'kind')} of corruptions and their levels; the "
+        f"drop is the error minus that on clean images, in points. {ABOUT_SETS} 95 % intervals over "
+        f"{sampled(runs)}.{of_draw(runs)}"
+    )
+    if baseline is not None:
+        table.caption += (
+            " Relative: the error, and the drop, of each kind divided by zero-shot's, averaged over kinds, as BE and "
+            "rBE of MedMNIST-C with zero-shot in AlexNet's place; a kind in which zero-shot is no worse than on clean "
+            "images is left out of the latter."
+        )
+    if not alike:
+        table.footnotes.append(
+            "The rows were tested with different levels, modalities, seeds or input sizes, so they are not comparable."
+        )
+    table.footnotes += meaningless(runs)
+    return table
+
+
+def _relative(one: Tested, baseline: Tested, kinds: Sequence[str]) -> list[tuple[float, float]]:
+    """The error and the drop relative to the baseline's in percent, means over kinds."""
+    clean, of_baseline = errors(one.clean), errors(baseline.clean)
+    pairs = [(errors(one.worse([kind])), errors(baseline.worse([kind]))) for kind in kinds]
+    relative = [100 * own / other for own, other in pairs if other > 0]
+    drops = [100 * (own - clean) / (other - of_baseline) for own, other in pairs if other > of_baseline]
+    return [(float(np.mean(relative)), float(np.mean(drops)))] if relative and drops else []
+
+
+def by_kind(title: str, one: Tested, runs: Sequence[Run], draws: int = 500) -> Table:
+    """One row per kind: the balanced error at each level, its mean, the drop, and calibration."""
+    levels = sorted({level for seed in one.seeds for kind in one.kinds for level in seed.kinds[kind]})
+    headers = ["corruption", *(f"level {level}" for level in levels), "mean", "drop, points", "ECE, %", "NLL", COVERED]
+    table = Table(title, headers)
+    ece, nll = calibration(one.clean)
+    clean = [cell([errors([of]) for of in one.clean])]
+    table.rows.append(
+        Row(CLEAN, [*[None] * len(levels), *clean, None, Cell(ece), Cell(nll, decimals=3), one.coverage()])
+    )
+    for kind in one.kinds:
+        at = [
+            cell([errors([seed.kinds[kind][level]]) for seed in one.seeds if level in seed.kinds[kind]])
+            for level in levels
+        ]
+        table.rows.append(Row(kind.replace("_", " "), [*at, *_means(one, [kind], draws)]))
+    table.rows.append(Row(MEAN, [*[None] * len(levels), *_means(one, one.kinds, draws)]))
+    table.ranked = [False] * (len(headers) - 1)
+    spread = f", {DISPERSION}" if len(one.seeds) > 1 else ""
+    table.caption = (
+        f"Balanced error in %{spread}; mean over levels and drop against clean images with 95 % intervals over "
+        f"{sampled(runs)}; mean calibration. {ABOUT_SETS} Strengths are MedMNIST-C's for "
+        f"{one.seeds[0].settings.get('modality')}."
+    )
+    return table
+
+
+def _means(one: Tested, kinds: Sequence[str], draws: int) -> list[AnyCell]:
+    of = harm(one.clean, one.worse(kinds), draws)
+    return [Cell.of(of.error), Cell.of(of.drop), Cell(of.ece), Cell(of.nll, decimals=3), one.coverage(kinds)]
