@@ -186,10 +186,14 @@ def test_after_a_step_it_answers_by_what_it_learned_also_without_gradients(model
             classify = method.classifier()
             return classify(method.encode(images).global_token)
 
-    before = tested()
+    before, start = tested(), {name: value.clone() for name, value in method.state_dict().items()}
     numbered.trained(method, epochs=1, LR=0.01)
     assert (tested() - before).abs().max() > 0.1
     torch.testing.assert_close(tested(), method.losses(images, label)[1].detach(), rtol=1e-4, atol=1e-4)
+    learned = tested()
+    method.load_state_dict(start)
+    assert torch.equal(tested(), before)
+    assert not torch.equal(learned, before)
 
 
 @pytest.mark.parametrize(("shots", "steps", "most", "epochs"), [(16, 6, 8000, 1334), (1, 1, 8000, 500), (4, 3, 5, 5)])
