@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -75,16 +76,19 @@ class EviSteer(TowerMethod):
         T_MAX=Option(0, "steps of the cosine; 0: all; the paper's code: 400, after which the rate rises", least=0),
     )
 
+    adapters: Any
+
     def build(self) -> None:
         super().build()
         model, rank = self.clip_model, self.options.RANK
-        layers = min(model.vision_layers, model.text_layers)
-        if layers < 2:
-            raise UserError(f"Evi-Steer needs towers of 2 layers, and {model.name} has {layers}: choose another model.")
+        count = min(model.vision_layers, model.text_layers)
+        if count < 2:
+            raise UserError(f"Evi-Steer needs towers of 2 layers, and {model.name} has {count}: choose another model.")
+        self.layers = range(1, count)
         widths = {"image": model.vision_width, "text": model.context_width}
         self.adapters = nn.ModuleDict(
             {
-                tower: nn.ModuleDict({str(layer): Adapter(width, rank) for layer in range(1, layers)})
+                tower: nn.ModuleDict({str(layer): Adapter(width, rank) for layer in self.layers})
                 for tower, width in widths.items()
             }
         )
@@ -105,7 +109,7 @@ class EviSteer(TowerMethod):
             self.alphas["text"][layer] = alpha[rows, self.pooled.to(hidden.device)]
             return changed
 
-        return self.texts_by(self.clip_model, {int(layer): partial(change, int(layer)) for layer in self._layers})
+        return self.texts_by(self.clip_model, {layer: partial(change, layer) for layer in self.layers})
 
     def encode(self, images: Tensor, patches: bool = False) -> ImageFeatures:
         if not self.alphas["text"]:
@@ -117,12 +121,9 @@ class EviSteer(TowerMethod):
             changed, self.alphas["image"][layer] = self.adapters["image"][str(layer)](hidden, agreed)
             return changed
 
-        deep = {int(layer): partial(change, int(layer)) for layer in self._layers}
-        return self.images_by(self.clip_model, images, patches, deep)
-
-    @property
-    def _layers(self) -> list[str]:
-        return list(self.adapters["text"])
+        return self.images_by(
+            self.clip_model, images, patches, {layer: partial(change, layer) for layer in self.layers}
+        )
 
     def losses(self, inputs: Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         terms, logits = super().losses(inputs, label)
