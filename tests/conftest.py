@@ -2,6 +2,7 @@
 
 import importlib.util
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,16 @@ ROOT = Path(__file__).resolve().parents[1]
 torch.set_num_threads(1)  # the suite's models are too small for more
 settings.register_profile("suite", deadline=None)  # a busy machine is no fault
 settings.load_profile("suite")
+
+
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # xdist would begin with the files of many tests, which are the quick ones
+
+
+def pytest_collection_modifyitems(items):
+    """The files with most slow tests come first, so that no process is left alone with one of them at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(autouse=True)

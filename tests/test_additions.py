@@ -4,14 +4,13 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
 
 from ogkd.phantom.dataset import write_dataset
 from ogkd.tuning.prompt_method import PromptMethod
 from tests.conftest import ROOT
+from tests.support.forked import python
 
 pytestmark = pytest.mark.slow
 
@@ -111,10 +110,7 @@ def checkout(tmp_path_factory, page):
 
 
 def run(checkout, *words, code=0, **environment):
-    done = subprocess.run(
-        [sys.executable, *words], cwd=checkout, capture_output=True, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **environment},
-    )  # fmt: skip
+    done = python(words, checkout, {**os.environ, **environment})
     assert done.returncode == code, done.stdout + done.stderr
     return done
 

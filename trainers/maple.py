@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ogkd.core import UserError
 from ogkd.models import FrozenCLIP
-from ogkd.tuning.deep_prompts import DeepPromptMethod, random_vectors
+from ogkd.tuning.deep_prompt_method import DeepPromptMethod, random_vectors
 from ogkd.tuning.options import Option, Options
 from ogkd.tuning.prompt_learner import PromptLearner
 from ogkd.tuning.registration import register

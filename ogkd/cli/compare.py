@@ -29,13 +29,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = p.parse_intermixed_args(_repeated(sys.argv[1:] if argv is None else argv))
     from ogkd.evaluation.metrics import find
+
+    find(args.metric)
+    dataset, places = locate(args.dataset, many.places_of(args))
+    many.import_ahead(args, places, dataset)
     from ogkd.reports.page import write
     from ogkd.reports.tables import TABLES
     from ogkd.runs.plan import plan, report_folders, runs_of
     from ogkd.runs.registry import benchmark_methods
 
-    find(args.metric)
-    dataset, places = locate(args.dataset, many.places_of(args))
     methods = args.methods or benchmark_methods()
     settings = args.settings or [places.settings]
     if args.trials and SEARCH not in settings:

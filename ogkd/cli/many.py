@@ -64,6 +64,15 @@ def places_of(args: argparse.Namespace) -> Places:
     return Places(**{name: value for name, value in given.items() if value and not isinstance(value, list)})
 
 
+def import_ahead(args: argparse.Namespace, places: Places, dataset: str) -> None:
+    """If runs will be parallel on this machine, import what their processes need while this one plans them."""
+    settings = settings_of(args, places.backbone_for(dataset), places.output)
+    if settings.engine == "local" and (settings.jobs or 1) > 1 and not args.dry_run:
+        from ogkd.runs.engines import local
+
+        local.import_ahead()
+
+
 def execute(jobs: Iterable[Job], args: argparse.Namespace, places: Places, datasets: Iterable[str]) -> Report | None:
     """Execute the jobs on the engine of the command line; None if it only asks what would be executed.
 

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 
 from ogkd.core import UserError
-from ogkd.core.garbage import no_collection
 from ogkd.runs.spec import RunSpec
 
 
@@ -21,11 +20,7 @@ def main(argv: Sequence[str] | None = None) -> dict | None:
         print(_options(words[words.index("--trainer") + 1]))
         return None
     spec = RunSpec.parse(words)
-    with no_collection():
-        from ogkd.runs.execute import execute
-        from ogkd.runs.registry import register_everything
-
-        register_everything()
+    from ogkd.runs.execute import execute
 
     return execute(spec)
 

@@ -30,9 +30,9 @@ class Shares:
 
 def wilson(share: float, number: float, level: float = 0.95) -> tuple[float, float]:
     """Wilson's interval of a share, in 0..1, of `number` images (also a fraction, for an effective number)."""
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
-    square = norm.ppf((1 + level) / 2) ** 2
+    square = ndtri((1 + level) / 2) ** 2
     middle = (share + square / (2 * number)) / (1 + square / number)
     half = np.sqrt(square * (share * (1 - share) / number + square / (4 * number**2))) / (1 + square / number)
     low = 0.0 if share <= 0 else max(0.0, middle - half)
@@ -64,7 +64,7 @@ def interval(shares: Shares, units: np.ndarray, level: float = 0.95, runs: int =
 
     Student's t for the number of units replaces the normal quantile where it is not one share of independent images.
     """
-    from scipy.stats import norm, t
+    from scipy.special import ndtri, stdtrit
 
     strata = [shares.stratum == stratum for stratum in range(len(shares.weights))]
     means = [float(shares.values[inside].mean()) for inside in strata]
@@ -79,7 +79,7 @@ def interval(shares: Shares, units: np.ndarray, level: float = 0.95, runs: int =
     counted, free = sum(clusters), sum(clusters) - len(strata)
     factor = 1.0
     if free and (len(strata) > 1 or counted < (shares.stratum >= 0).sum()):
-        factor = float(norm.ppf((1 + level) / 2) / t.ppf((1 + level) / 2, free)) ** 2
+        factor = float(ndtri((1 + level) / 2) / stdtrit(free, (1 + level) / 2)) ** 2
     ends = [wilson(mean, number * factor, level) for mean, number in zip(means, numbers, strict=True)]
     value = shares.offset + float(np.dot(shares.weights, means))
     below, above = (np.abs([end[side] - mean for end, mean in zip(ends, means, strict=True)]) for side in (0, 1))

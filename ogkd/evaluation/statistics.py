@@ -128,10 +128,25 @@ def combine(function: Callable[..., float], *intervals: Interval, difference: bo
     least, span = max(one.least for one in intervals), max(one.span for one in intervals)
     if not difference:  # a mean of draws that are skewed all alike, as near 100 %, may lie beside the value
         ends = min(scaled.low, scaled.value), max(scaled.high, scaled.value)
+        if any(_flat(one.raw) for one in intervals):  # whose draws say nothing, so that only their ends count
+            ends = _recovered(function, intervals)
         return replace(scaled, low=ends[0], high=ends[1], least=least, span=span)
     estimate = replace(scaled, samples=raw)
     ends = (value - least, value + least) if _flat(raw) else _symmetric(estimate)
     return _stretched(estimate, *_within(ends, -span, span))
+
+
+def _recovered(function: Callable[..., float], intervals: Sequence[Interval]) -> tuple[float, float]:
+    """The ends of the interval of a function that grows with independent values, from the ends of theirs: squared
+    distances add up (method of variance estimates recovery, Zou and Donner, Statistics in Medicine 2008)."""
+    values = [one.value for one in intervals]
+    whole = function(*values)
+
+    def distance(end: str) -> float:
+        moved = ([*values[:i], getattr(one, end), *values[i + 1 :]] for i, one in enumerate(intervals))
+        return float(np.sqrt(sum((function(*at) - whole) ** 2 for at in moved)))
+
+    return whole - distance("low"), whole + distance("high")
 
 
 class _Rows:
@@ -282,22 +297,21 @@ def _ends(
 
 def _symmetric(estimate: Interval) -> tuple[float, float]:
     """Student's interval from the deviation of the draws; percentiles of draws of few patients do not reach so far."""
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
-    half = -float(norm.ppf(estimate.tail)) * float(np.nanstd(estimate.samples)) if estimate.tail else 0.0
+    half = -float(ndtri(estimate.tail)) * float(np.nanstd(estimate.samples)) if estimate.tail else 0.0
     return estimate.value - half, estimate.value + half
 
 
 def _on_logit_scale(estimate: Interval) -> tuple[float, float]:
     """Student's interval of a percentage from the deviation of its draws, computed for its logit: percentiles of a
     skewed distribution near 0 or 100 do not reach far enough towards 50."""
-    from scipy.special import expit, logit
-    from scipy.stats import norm
+    from scipy.special import expit, logit, ndtri
 
     share = estimate.value / 100
     if not 0 < share < 1 or not estimate.tail:
         return estimate.low, estimate.high
-    half = -norm.ppf(estimate.tail) * np.nanstd(estimate.samples) / 100 / (share * (1 - share))
+    half = -ndtri(estimate.tail) * np.nanstd(estimate.samples) / 100 / (share * (1 - share))
     low, high = (100 * float(expit(logit(share) + side * half)) for side in (-1, 1))
     return low, high
 
@@ -360,13 +374,13 @@ class _Strata:
         Its degrees of freedom are Satterthwaite's for a mean over classes, in which a class counts by the variance of
         its own mean, so that few patients in one class are enough to make it wide.
         """
-        from scipy.stats import norm, t
+        from scipy.special import ndtr, stdtrit  # scipy.stats takes half a second to import
 
         several = self.numbers[self.numbers > 1]
         if not len(several):
             return 0.0
         free = np.square((1 / several).sum()) / (1 / (np.square(several) * (several - 1))).sum()
-        return float(norm.cdf(-t.ppf((1 + level) / 2, free)))
+        return float(ndtr(-stdtrit(free, (1 + level) / 2)))
 
 
 def _strata(predictions: Predictions) -> _Strata:

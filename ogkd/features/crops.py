@@ -141,7 +141,8 @@ class CropStore:
         if n * each > self.most_bytes:
             raise UserError(
                 f"FEATURES.CROPS {self.count} of {n:,} images take {n * each / 1e9:.2g} GB, more than the "
-                f"{self.most_bytes / 1e9:.2g} GB of FEATURES.CROPS_GB: lower FEATURES.CROPS or raise that limit."
+                f"{self.most_bytes / 1e9:.2g} GB of FEATURES.CROPS_GB: lower FEATURES.CROPS, raise that limit, or take "
+                "new crops in each epoch (--settings published)."
             )
         free, where = _free_bytes(self.cache.folder)
         if left * each > free:

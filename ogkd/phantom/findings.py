@@ -9,8 +9,8 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+import scipy  # imports ndimage once it is used: half the runs find their images drawn
 from numpy.random import Generator
-from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 Array = np.ndarray
 Painter = Callable[[Generator, Array, Array], None]
@@ -40,7 +40,7 @@ class Place:
 
     def __init__(self, rng: Generator, body: Array, radius: float) -> None:
         height, width = body.shape
-        inside = np.argwhere(gaussian_filter(body, radius / 2) > 0.9)
+        inside = np.argwhere(scipy.ndimage.gaussian_filter(body, radius / 2) > 0.9)
         if not len(inside):
             inside = np.argwhere(body > 0.5)
         self.y, self.x = inside[rng.integers(len(inside))] + rng.uniform(-0.5, 0.5, 2)
@@ -122,7 +122,7 @@ def _specks(rng: Generator, image: Array, body: Array, points: Array) -> None:
     for y, x in np.round(points).astype(int):
         if 0 <= y < height and 0 <= x < width:
             grains[y, x] = max(grains[y, x], rng.uniform(0.6, 1.0))
-    grains = gaussian_filter(grains, rng.uniform(0.55, 0.8))
+    grains = scipy.ndimage.gaussian_filter(grains, rng.uniform(0.55, 0.8))
     image += rng.uniform(0.35, 0.6) * np.clip(grains / 0.22, 0, 1) * body
 
 
@@ -156,12 +156,12 @@ def _region(rng: Generator, body: Array) -> Array:
 
 
 def ground_glass_opacity(rng: Generator, image: Array, body: Array) -> None:
-    veil = 0.8 + 0.4 * gaussian_filter(rng.normal(size=image.shape), 5) * 10
+    veil = 0.8 + 0.4 * scipy.ndimage.gaussian_filter(rng.normal(size=image.shape), 5) * 10
     image += rng.uniform(0.13, 0.26) * _region(rng, body) * np.clip(veil, 0.4, 1.3)
 
 
 def reticular_opacity(rng: Generator, image: Array, body: Array) -> None:
-    waves = gaussian_filter(rng.normal(size=image.shape), rng.uniform(1.8, 2.6))
+    waves = scipy.ndimage.gaussian_filter(rng.normal(size=image.shape), rng.uniform(1.8, 2.6))
     lines = np.exp(-((waves / (0.28 * waves.std())) ** 2))
     image += rng.uniform(0.2, 0.36) * _region(rng, body) * lines
 
@@ -183,10 +183,10 @@ def fibrosis(rng: Generator, image: Array, body: Array, grade: int) -> None:
     if grade == 0:
         return
     depth = 7.0 * (grade + rng.uniform(-0.45, 0.45))
-    edge = distance_transform_edt(body > 0.5)
+    edge = scipy.ndimage.distance_transform_edt(body > 0.5)
     ys, xs = np.mgrid[: image.shape[0], : image.shape[1]] - (image.shape[0] - 1) / 2
     ragged = sum(rng.uniform(0, 0.15) * np.sin(k * np.arctan2(ys, xs) + rng.uniform(0, 6.3)) for k in (2, 3, 5))
-    waves = gaussian_filter(rng.normal(size=image.shape), rng.uniform(1.4, 1.9))
+    waves = scipy.ndimage.gaussian_filter(rng.normal(size=image.shape), rng.uniform(1.4, 1.9))
     lines = np.exp(-((waves / (0.3 * waves.std())) ** 2))
     image += rng.uniform(0.24, 0.38) * disc(edge, depth * (1 + ragged), 1.2) * lines * body
 

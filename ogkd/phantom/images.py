@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # imports ndimage once it is used: half the runs find their images drawn
 from numpy.random import Generator
-from scipy.ndimage import gaussian_filter
 
 from ogkd.phantom.findings import PAINTERS, Array
 
@@ -62,13 +62,13 @@ def _inside(distance: Array) -> Array:
 
 def tissue(rng: Generator, body: Array) -> Array:
     """Draw grey tissue with texture at two scales, a brightness gradient and a brighter rim."""
-    coarse = gaussian_filter(rng.normal(size=(SIZE, SIZE)), rng.uniform(6, 12))
-    fine = gaussian_filter(rng.normal(size=(SIZE, SIZE)), rng.uniform(1.2, 2.5))
+    coarse = scipy.ndimage.gaussian_filter(rng.normal(size=(SIZE, SIZE)), rng.uniform(6, 12))
+    fine = scipy.ndimage.gaussian_filter(rng.normal(size=(SIZE, SIZE)), rng.uniform(1.2, 2.5))
     ys, xs = np.mgrid[:SIZE, :SIZE] / SIZE - 0.5
     angle = rng.uniform(0, 2 * np.pi)
     image = rng.uniform(0.3, 0.5) + rng.uniform(-0.15, 0.15) * (ys * np.cos(angle) + xs * np.sin(angle))
     image = image + rng.uniform(0.03, 0.06) * coarse / coarse.std() + rng.uniform(0.01, 0.03) * fine / fine.std()
-    rim = body - gaussian_filter(body, 3)
+    rim = body - scipy.ndimage.gaussian_filter(body, 3)
     return image * body + rng.uniform(0.2, 0.6) * np.clip(rim, 0, None)
 
 
@@ -82,7 +82,11 @@ def vessels(rng: Generator, image: Array, body: Array) -> None:
         line = np.zeros_like(image)
         ys, xs = (np.clip(np.round(values), 0, SIZE - 1).astype(int) for values in (ys, xs))
         line[ys, xs] = 1.0
-        image += rng.uniform(0.05, 0.12) * np.clip(gaussian_filter(line, rng.uniform(0.7, 1.2)) * 3, 0, 1) * body
+        image += (
+            rng.uniform(0.05, 0.12)
+            * np.clip(scipy.ndimage.gaussian_filter(line, rng.uniform(0.7, 1.2)) * 3, 0, 1)
+            * body
+        )
 
 
 def tomogram(rng: Generator, image: Array, body: Array) -> Array:
@@ -92,7 +96,7 @@ def tomogram(rng: Generator, image: Array, body: Array) -> Array:
 
 def sonogram(rng: Generator, image: Array, body: Array) -> Array:
     """Add speckle that grows with brightness and fades with depth, as in ultrasound."""
-    speckle = gaussian_filter(np.hypot(*rng.normal(size=(2, SIZE, SIZE))), (0.45, 0.7)) / 1.25
+    speckle = scipy.ndimage.gaussian_filter(np.hypot(*rng.normal(size=(2, SIZE, SIZE))), (0.45, 0.7)) / 1.25
     depth = np.linspace(1.15, rng.uniform(0.75, 0.95), SIZE)[:, None]
     return image * depth * (1 + rng.uniform(0.2, 0.42) * (speckle - 1))
 
@@ -106,7 +110,7 @@ def radiograph(rng: Generator, image: Array, body: Array) -> Array:
 
 def section(rng: Generator, image: Array, body: Array) -> Array:
     """Show the colours (H, W, 3) of stained tissue, as in histology: dense is purple, thin is pale."""
-    grain = gaussian_filter(rng.normal(size=image.shape), 0.8)
+    grain = scipy.ndimage.gaussian_filter(rng.normal(size=image.shape), 0.8)
     stain = np.clip(image + 0.02 * grain / grain.std(), 0, 1.2)[..., None] * body[..., None]
     absorbed = np.array([0.45, 0.95, 0.4]) + rng.uniform(-0.08, 0.08, 3)
     return 0.97 * np.exp(-1.5 * stain * absorbed)
@@ -138,7 +142,7 @@ def draw_with_mask(rng: Generator, finding: str, modality: str, scanner: Scanner
     image = np.clip(healthy + rng.uniform(*scanner.contrast) * (image - healthy), 0, None)
     image = show(rng, image, body)
     blur = rng.uniform(*scanner.blur)
-    image = gaussian_filter(image, (blur, blur, 0)[: image.ndim])
+    image = scipy.ndimage.gaussian_filter(image, (blur, blur, 0)[: image.ndim])
     image = image + rng.normal(0, rng.uniform(*scanner.noise), image.shape)
     image = np.clip(image * rng.uniform(*scanner.gain) + rng.uniform(-0.03, 0.03), 0, 1) ** rng.uniform(*scanner.gamma)
     return (image * 255).round().astype(np.uint8), mask

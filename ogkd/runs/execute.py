@@ -144,6 +144,9 @@ def _train_and_test(
     if not spec.eval_only:
         validated, reference = validated_by(trainer)
         folder.write_validation(validated, len(dataset_of(trainer).val or ()), reference)
+        if isinstance(trainer, ClipTrainer) and trainer.options.get("FULL_CONFORMAL"):
+            tokens = torch.cat([of_batch for of_batch, _ in trainer.tested_features(trainer.cfg.TEST.SPLIT)])
+            folder.write_p_values(*cast(Any, trainer.method).p_values(trainer.task, tokens))
     if isinstance(trainer, ClipTrainer):
         phases.record.update(trainer.phases.record)
     predictions = predictions_of(trainer)

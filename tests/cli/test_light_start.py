@@ -9,6 +9,7 @@ import pytest
 from ogkd.core import UserError
 from ogkd.core.garbage import no_collection
 from tests.conftest import ROOT
+from tests.support.forked import python
 
 HEAVY = ("torch", "open_clip", "transformers", "timm", "torchvision")
 PROGRAM = """
@@ -44,6 +45,7 @@ sys.exit(code)
         ["scripts/check_data.py", "--help"],
         ["scripts/export_prompt.py", "--help"],
         ["scripts/embed.py", "--help"],
+        ["scripts/corrupt.py", "--help"],
     ],
     ids=" ".join,
 )
@@ -76,7 +78,7 @@ def test_everything_imports_without_the_modules_that_only_unix_has():
         "from ogkd.core.phases import peak_memory_bytes\n"
         "print(peak_memory_bytes())\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    done = python(["-c", program])
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "None"
 

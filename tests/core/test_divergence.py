@@ -65,8 +65,9 @@ def checkpoint_of(folder: Path, epoch: int) -> Path:
 # Every method
 
 
-@pytest.mark.parametrize("method", benchmark_methods())
-@pytest.mark.parametrize("rate", ["1e30", "1e32"])
+@pytest.mark.parametrize(
+    ("method", "rate"), [*((method, "1e30") for method in benchmark_methods()), ("CoOp", "1e32"), ("OGKD", "1e32")]
+)
 def test_whatever_the_learning_rate_nothing_that_is_stored_is_not_finite(arguments, tmp_path, method, rate):
     folder = tmp_path / "run"
     words = configured(arguments, method, "OPTIM.LR", rate, *AT_ONCE)

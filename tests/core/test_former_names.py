@@ -1,11 +1,9 @@
 """What the pages of version 0.2 import still works, with a DeprecationWarning, and is the same module."""
 
-import subprocess
-import sys
-
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.forked import python
 
 # As in docs/python.md, metrics.md, geometry.md, report.md and drop_in.md of that version.
 DOCUMENTED = {
@@ -49,7 +47,7 @@ assert callable(clip.load)
 @pytest.mark.slow
 def test_each_documented_import_is_the_new_module_and_warns():
     program = PROGRAM.format(documented=DOCUMENTED)
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    done = python(["-c", program])
     assert done.returncode == 0, done.stderr
 
 
@@ -61,8 +59,5 @@ def test_a_package_of_the_same_name_elsewhere_stays_its_own(tmp_path, name):
     (package / "catalogue.py").write_text("OWN = True\n")
     (package / "spec.py").write_text("OWN = True\n")
     program = f"import ogkd\nfrom {name} import catalogue, spec\nassert catalogue.OWN and spec.OWN"
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.append({str(ROOT)!r})\n{program}"],
-        cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
+    done = python(["-c", f"import sys; sys.path.append({str(ROOT)!r})\n{program}"], tmp_path)
     assert done.returncode == 0, done.stderr

@@ -195,7 +195,7 @@ def finished(tmp_path_factory):
 
 
 @pytest.mark.slow
-@fuzz
+@settings(fuzz, max_examples=EXAMPLES // 3)  # each writes a page
 @given(data=st.data())
 def test_results(finished, data):
     folder, results = finished

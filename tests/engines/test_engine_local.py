@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from ogkd.core import UserError
+from ogkd.core import UserError, workers
 from ogkd.runs.engines import go_through
 from ogkd.runs.engines.options import Settings
-from ogkd.runs.engines.report import Outcome, Report, duration
+from ogkd.runs.engines.report import Outcome, Report, attempt, duration
 from tests.conftest import ROOT
 from tests.support.jobs import alive, completed, processes, scripted, wait_for
 
@@ -23,9 +23,12 @@ def test_if_all_jobs_fail_the_last_words_are_the_cause(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and kills processes")
 @pytest.mark.slow
-def test_what_fails_is_named_what_is_killed_or_finds_the_gpu_full_is_retried_and_the_rest_continue(tmp_path, capsys):
+def test_what_fails_is_named_what_is_killed_or_finds_the_gpu_full_is_retried_and_the_rest_continue(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)  # where the modules that processes import ahead are not
     deeds = {"Died": "die once", "Dies": "die", "Full": "full", "Diverges": "diverge", "Faulty": "fault",
-             "Works": "work", "Filled": "fill once", "Fills": "fill"}  # fmt: skip
+             "Works": "need imports", "Filled": "fill once", "Fills": "fill"}  # fmt: skip
     report = go_through([scripted(name, deed, tmp_path) for name, deed in deeds.items()], Settings(jobs=2))
     assert (report.succeeded, len(report.failed), len(report.diverged)) == (3, 4, 1)
     causes = {
@@ -45,6 +48,19 @@ def test_what_fails_is_named_what_is_killed_or_finds_the_gpu_full_is_retried_and
     assert err.count("From now on --jobs 1\n") == 1
     with pytest.raises(UserError, match=r"^1 of 8 jobs diverged, .*phantom Diverges .* and 4 of 8 jobs failed, "):
         report.conclude()
+
+
+def test_what_is_complete_starts_no_process(tmp_path):
+    done = [completed(scripted(name, "work", tmp_path)) for name in "AB"]
+    assert go_through(done, Settings(jobs=2)).succeeded == 2
+    assert processes(tmp_path, "A") == processes(tmp_path, "B") == [os.getpid()]
+
+
+def test_on_a_cluster_a_run_uses_the_cores_that_it_was_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(workers, "_share_of_cores", 7)
+    assert attempt(scripted("A", "work", tmp_path), threads=1, folder=str(tmp_path)).scores == "71.4 %"
+    assert workers._cores() == 1
 
 
 PROGRAM = """

@@ -173,7 +173,7 @@ def test_a_method_that_the_crops_do_not_reach_says_so(arguments, capsys, method)
         (("FEATURES.CROPS", "-1"), r"FEATURES.CROPS is -1, but it must be at least 0"),
         (("FEATURES.CROPS", "2", "SEED", "-1"), r"the run has none: add --seed 1"),
         (("FEATURES.PRECISION", "fp16"), r"FEATURES.PRECISION is 'fp16', but it must be fp32 or bf16"),
-        (("FEATURES.CROPS", "2", "FEATURES.CROPS_GB", "0.0001"), r"GB of FEATURES.CROPS_GB: lower FEATURES.CROPS or"),
+        (("FEATURES.CROPS", "2", "FEATURES.CROPS_GB", "0.0001"), r"lower FEATURES.CROPS, .*--settings published"),
     ],
     ids=["negative", "no seed", "precision", "too large"],
 )

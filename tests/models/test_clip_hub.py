@@ -1,10 +1,7 @@
 """Models of the hub: its cache first, then the hub (here a local server), then one sentence."""
 
 import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +10,8 @@ from ogkd.models import sources
 from ogkd.models.named import named_models
 from tests.support import tiny_models
 from tests.support.download_server import Served, encrypted, serving
+from tests.support.forked import HUB, python
 
-ROOT = Path(__file__).resolve().parents[2]
 COMMIT = sources.BIOMEDCLIP.revision
 LOAD = """
 import sys, clip
@@ -48,9 +45,7 @@ def load(names, cache, endpoint, script=LOAD, **more):
     settings = {"HF_HOME": str(cache), "HF_ENDPOINT": endpoint, "NO_PROXY": "127.0.0.1", "OMP_NUM_THREADS": "1"} | more
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")} | settings
     started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", script, *names], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
-    )
+    done = python(["-c", script, *names], env=environment, fresh=HUB)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines(), time.monotonic() - started
 

@@ -2,8 +2,6 @@
 
 import html
 import pickle
-import subprocess
-import sys
 
 import open_clip
 import pytest
@@ -21,7 +19,7 @@ from clip.simple_tokenizer import SimpleTokenizer
 from ogkd import models as package
 from ogkd.core import UserError
 from ogkd.models.hooks import in_image, in_text
-from tests.conftest import ROOT
+from tests.support.forked import python
 from tests.support.openai_clip import PUBLISHED_CONSTANTS, RESNET, RESOLUTION, VIT, published, tiny
 
 TEXTS = ["a photo of a cat.", "an MRI scan of the brain, &lt;axial&gt;", "x"]
@@ -287,7 +285,7 @@ def test_the_names_are_there_in_any_order_beside_the_projects_own():
         "    import clip\n"
         "    assert clip.load.__module__ == 'clip' and clip.tokenize.__module__ == 'clip.clip', order\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    done = python(["-c", program])
     assert done.returncode == 0, done.stderr
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,10 +26,10 @@ from ogkd.reports.render import render
 from ogkd.reports.tables import few_shot_tables
 from ogkd.runs.execute import execute
 from ogkd.runs.spec import RunSpec
-from tests.conftest import ROOT
 from tests.report_runs import random_predictions
 from tests.support import random_weights
 from tests.support.download_server import serving
+from tests.support.forked import HUB, python
 from tests.support.pictures import phantom_scans
 
 CLASSES = ("smooth mass", "lobulated mass", "nodular opacity")
@@ -240,9 +239,7 @@ def program(words: list[str], url: str, home: Path) -> subprocess.CompletedProce
     settings = {"HF_ENDPOINT": url, "HF_HOME": str(home), "HF_TOKEN": "not-a-real-one", "NO_PROXY": "127.0.0.1",
                 "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}  # fmt: skip
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")} | settings
-    return subprocess.run(
-        [sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
-    )
+    return python(words, env=environment, fresh=HUB)
 
 
 @pytest.mark.parametrize("public", [(), ("--public",)])

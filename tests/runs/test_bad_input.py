@@ -10,7 +10,6 @@ import pickle
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +20,7 @@ from PIL import Image
 
 from ogkd.core.torchtools import load_checkpoint
 from tests.conftest import ROOT
+from tests.support.forked import HUB, python
 
 
 def refused(done: subprocess.CompletedProcess, *words: str) -> None:
@@ -401,12 +401,9 @@ def test_a_data_set_that_is_not_there_names_its_folder_and_the_download(script, 
 
 @pytest.mark.slow
 def test_weights_that_are_not_there_name_the_download(data, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "scripts/run.py", "OGKD", "base2new", "phantom", "1"],
-        cwd=ROOT, capture_output=True, text=True,
-        env={**os.environ, "BACKBONE": "BiomedCLIP", "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path),
-             "DATA": str(data), "OUTPUT": str(tmp_path / "output")},
-    )  # fmt: skip
+    places = {"HF_HOME": str(tmp_path), "DATA": str(data), "OUTPUT": str(tmp_path / "output")}
+    env = {**os.environ, "BACKBONE": "BiomedCLIP", "HF_HUB_OFFLINE": "1", **places}
+    done = python(["scripts/run.py", "OGKD", "base2new", "phantom", "1"], env=env, fresh=HUB)
     refused(done, "BiomedCLIP", "scripts/download.py weights")
 
 

@@ -8,15 +8,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
 
+from ogkd.core.places import PACKAGE
 from ogkd.runs.engines.options import Settings
 from ogkd.runs.engines.report import Outcome, Report, attempt
 from ogkd.runs.protocols import Job
 
+METHOD = "forkserver" if sys.platform == "linux" else "spawn"  # how processes start
 ATTEMPTS = 2  # for a job whose process is killed
 _REMEDY = "the memory may be full, so lower --jobs or DATALOADER.TRAIN_X.BATCH_SIZE"
 
@@ -26,17 +28,51 @@ def outcomes(todo: Sequence[Job], settings: Settings, report: Report) -> Iterato
     to their log.txt."""
     workers = settings.jobs or 1
     if workers > 1:
-        yield from side_by_side(todo, workers)
+        waiting = [job for job in todo if job.waiting()]
+        with contextlib.redirect_stdout(None):
+            complete = [attempt(job) for job in todo if job not in waiting]
+        yield from complete
+        if waiting:
+            yield from side_by_side(waiting, workers)
         return
     for number, job in enumerate(todo, 1):
         print(f"Job {number} of {len(todo)}: {job}", flush=True)
         yield attempt(job)
 
 
+def import_ahead() -> None:
+    """Start the process from which the others are forked, if it does not run yet. It imports what runs need, once for
+    all, while this process does something else. Only Linux has it; elsewhere each process imports everything itself.
+    """
+    if METHOD == "forkserver":
+        multiprocessing.get_context(METHOD).set_forkserver_preload(["ogkd.runs.engines.preloaded"])
+        starting = threading.Thread(target=_start_forkserver)
+        starting.start()
+        starting.join()
+
+
+def _start_forkserver() -> None:
+    from multiprocessing import forkserver  # which Windows has not
+
+    _block_interrupts()
+    before = dict(os.environ)  # Python before 3.14 does not hand sys.path on
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]).rstrip(":")
+    try:
+        forkserver.ensure_running()
+    finally:
+        _set_environment(before)
+
+
+def _set_environment(variables: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
+
+
 def side_by_side(todo: Sequence[Job], workers: int) -> Iterator[Outcome]:
     """A thread for each worker hands jobs to a process, which executes one after another. A job whose process is killed
     is retried once in a new one. Jobs that find the GPU's memory full are retried at the end, half as many at a time.
     """
+    import_ahead()
     leash, held = multiprocessing.Pipe(duplex=False)  # workers end as soon as `held` is closed, or this process ends
     processes: dict[int, ProcessPoolExecutor] = {}  # of each thread; one process each, so that none ends another
     cores = max(1, (os.cpu_count() or 1) // workers)
@@ -44,7 +80,7 @@ def side_by_side(todo: Sequence[Job], workers: int) -> Iterator[Outcome]:
     def execute(job: Job) -> Outcome:
         for number in range(1, ATTEMPTS + 1):
             process = processes.pop(threading.get_ident(), None) or ProcessPoolExecutor(
-                1, multiprocessing.get_context("spawn"), _begin, (leash, cores)
+                1, multiprocessing.get_context(METHOD), _begin, (leash, cores, dict(os.environ))
             )
             try:
                 outcome = process.submit(attempt, job).result()
@@ -83,7 +119,7 @@ def _block_interrupts() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
-def _begin(leash: Connection, threads: int) -> None:
+def _begin(leash: Connection, threads: int, environment: Mapping[str, str]) -> None:
     """A worker's start."""
 
     def end_with_leash() -> None:
@@ -91,6 +127,7 @@ def _begin(leash: Connection, threads: int) -> None:
             leash.recv()
         os._exit(1)
 
+    _set_environment(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_leash, daemon=True).start()
     from ogkd.core.workers import share_cores

@@ -33,10 +33,10 @@ def attempt(job: Job, threads: int = 0, folder: str = "") -> Outcome:
     started = time.perf_counter()
     try:
         if folder:
-            import torch
+            from ogkd.core.workers import share_cores
 
             os.chdir(folder)
-            torch.set_num_threads(threads)
+            share_cores(threads)
         scores = scores_of(job, job())
         return Outcome(job, time.perf_counter() - started, scores)
     except Exception as problem:
