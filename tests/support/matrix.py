@@ -86,10 +86,8 @@ def table(found: dict[tuple[str, str], str]) -> str:
     lines = ["| | " + " | ".join(kinds) + " |", "|---|" + "---|" * len(kinds)]
     for method in methods:
         row = [found[kind, method] for kind in kinds]
-        shown = [
-            said if said == RUNS else f"{'' if said == NO_PATCHES else 'no '}({reasons.index(said) + 1})"
-            for said in row
-        ]
+        numbers = [f" ({reasons.index(said) + 1})" if said != RUNS else "" for said in row]
+        shown = [("yes" if said in (RUNS, NO_PATCHES) else "no") + n for said, n in zip(row, numbers, strict=True)]
         lines.append(f"| {method_class(method).title} | " + " | ".join(shown) + " |")
     notes = [f"({number}) {reason[0].upper() + reason[1:].rstrip('.')}." for number, reason in enumerate(reasons, 1)]
     return "\n".join([*lines, "", *notes]) + "\n"
