@@ -56,9 +56,8 @@ def cell(method: str, backbone: Path, cache: Path) -> str:
     options = method_class(method).options
     teacher = {"prompts": PROMPTS} if "PROMPTS" in options else {}
     pairs: dict[str, object] = {"OPTIM.MAX_EPOCH": 1, "FEATURES.CACHE_DIR": str(cache), "DATALOADER.NUM_WORKERS": 0}
-    pairs |= (
-        {"ctx_init": ""} if "CTX_INIT" in options else {}
-    )  # of which the tiny tokenizers make other numbers of tokens
+    pairs |= {"ctx_init": ""} if "CTX_INIT" in options else {}  # which is more tokens for the tiny tokenizers
+    pairs |= {"weights": "random"} if "WEIGHTS" in options else {}  # else the hub's
     try:
         classifier = PromptClassifier(method, str(backbone), shots=2, **teacher, **pairs).fit(images, [*PROMPTS] * 4)
     except UserError as error:
