@@ -88,7 +88,7 @@ def table(found: dict[tuple[str, str], str]) -> str:
         numbers = [f" ({reasons.index(said) + 1})" if said != RUNS else "" for said in row]
         shown = [("yes" if said in (RUNS, NO_PATCHES) else "no") + n for said, n in zip(row, numbers, strict=True)]
         lines.append(f"| {method_class(method).title} | " + " | ".join(shown) + " |")
-    notes = [f"({number}) {reason[0].upper() + reason[1:].rstrip('.')}." for number, reason in enumerate(reasons, 1)]
+    notes = [f"- ({number}) {reason[0].upper() + reason[1:].rstrip('.')}." for number, reason in enumerate(reasons, 1)]
     return "\n".join([*lines, "", *notes]) + "\n"
 
 
