@@ -5,7 +5,8 @@
     python scripts/generate.py --check     write nothing; list what is out of date, and exit with 1 if anything is
 
 A method's title, paper and position in tables are attributes of its class; a data set's facts are in
-ogkd/data/catalogue.json. A table goes between <!-- methods --> and <!-- /methods --> in a page.
+ogkd/data/catalogue.json, a model's in ogkd/models/named.json. A table goes between <!-- methods --> and
+<!-- /methods --> in a page.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ogkd.cli.run import ARGUMENTS
 from ogkd.core import UserError, run_program
 from ogkd.data import catalogue
+from ogkd.models.named import named_models
 from ogkd.runs.registry import benchmark_methods, method_class
 from ogkd.tuning.method import Method
 
@@ -104,7 +106,54 @@ def datasets_table(page: Path) -> str:
     return _table(("name", "data set", "organ", "modality", "classes", "images: train / val / test", ""), rows)
 
 
-TABLES: dict[str, Callable[[Path], str]] = {"methods": methods_table, "datasets": datasets_table}
+def models_table(page: Path) -> str:
+    rows = [
+        (
+            f"`{one.name}`",
+            f"[{one.repository or one.card.removeprefix('https://')}]({one.card}){', gated' if one.gated else ''}",
+            one.towers,
+            str(one.pixels),
+            str(one.width),
+            str(one.texts),
+            f"{one.bytes_per_image / 1e6:.2f}",
+            one.licence.split(";")[0],
+            f"`{one.revision[:8]}`" if one.revision else "newest" if one.repository and not one.unsupported else "",
+        )
+        for one in named_models().values()
+    ]
+    heads = ("name", "from", "image and text tower", "pixels", "width", "tokens", "MB per image", "licence", "revision")
+    return _table(heads, rows)
+
+
+def licences_table(page: Path) -> str:
+    rows = [
+        (one.name, f"[{one.repository or one.name}]({one.card})", one.licence, one.known_from)
+        for one in named_models().values()
+    ]
+    return _table(("name here", "source", "licence", "how known"), rows)
+
+
+def exposure_table(page: Path) -> str:
+    sets = list(catalogue.load().datasets)
+    rows = [
+        (one.name, f"[{one.data}]({one.source})", *(one.exposure(name)[0] for name in sets))
+        for one in named_models().values()
+    ]
+    reasons = [
+        f"- {one.name}, {name}: {status}, because {why}."
+        for one in named_models().values()
+        for name, (status, why) in one.sets.items()
+    ]
+    return "\n".join([_table(("", "pre-trained on", *sets), rows), "", *reasons])
+
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    "methods": methods_table,
+    "datasets": datasets_table,
+    "models": models_table,
+    "licences": licences_table,
+    "exposure": exposure_table,
+}
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainers.ogkd import class_graph, fold_held_out, gad_loss, lgd_loss
+from ogkd.tuning.distillation import class_graph, fold_held_out, gad_loss, lgd_loss
 
 GOLDEN = json.loads(Path(__file__).with_name("golden_ogkd.json").read_text())
 CASES = [pytest.param(case, id=f"{case['base']}+{case['held_out']}-{n}") for n, case in enumerate(GOLDEN["cases"])]

@@ -16,7 +16,7 @@ PROMPT_METHODS = [
     "BiomedCoOp", "BiomedDPT", "OGKD",
 ]  # fmt: skip
 HEADLESS = [
-    "CLIPAdapter", "TipAdapter", "TipAdapterF", "LinearProbe", "LPPlusPlus",
+    "CLIPAdapter", "TipAdapter", "TipAdapterF", "ResNet18", "LinearProbe", "LPPlusPlus",
     "GDA", "ZSLP", "CLAP", "SSText", "SSTextPlus",
 ]  # fmt: skip
 AT_ONCE = [

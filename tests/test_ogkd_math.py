@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ogkd.tuning import distillation
 from ogkd.tuning import teacher as teacher_module
-from trainers import ogkd
 
 
 def np_log_softmax(x):
@@ -73,7 +73,7 @@ def made(shape, *size):
 @given(shapes)
 def test_the_class_graph_is_a_row_softmax_of_cosines(shape):
     q = made(shape, shape["c"], shape["d"])
-    graph = ogkd.class_graph(torch.tensor(q), shape["alpha"]).numpy()
+    graph = distillation.class_graph(torch.tensor(q), shape["alpha"]).numpy()
     np.testing.assert_allclose(graph, np_graph(q, shape["alpha"]), rtol=1e-9)
     np.testing.assert_allclose(graph.sum(1), 1)
 
@@ -86,7 +86,7 @@ def test_folding_adds_a_tenth_of_the_way_through_held_out_classes(shape, held_ou
     for i in range(b):
         for j in range(b):
             expected[i, j] += 0.1 * sum(whole[i, n] * whole[n, j] for n in range(b, len(q)))
-    got = ogkd.fold_held_out(torch.tensor(whole), b).numpy()
+    got = distillation.fold_held_out(torch.tensor(whole), b).numpy()
     np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
@@ -97,7 +97,7 @@ def test_gad_is_the_smoothed_kl_over_batch_and_classes(shape):
     graph = np_graph(made(shape, c, shape["d"]), shape["alpha"])
     r = np_smooth(np_log_softmax(teacher), graph, shape["gamma"], shape["smoothing"])
     expected = (np.exp(r) * (r - np_log_softmax(student))).sum() / (b * c)
-    got = ogkd.gad_loss(
+    got = distillation.gad_loss(
         torch.tensor(student), torch.tensor(teacher), torch.tensor(graph), shape["gamma"], shape["smoothing"]
     )
     np.testing.assert_allclose(got.item(), expected, rtol=1e-9, atol=1e-12)
@@ -120,10 +120,10 @@ def test_lgd_compares_the_most_attentive_patches_at_the_true_class(shape, ratio)
     expected = total / (b * k)
 
     labels, t_teacher, t_student = torch.tensor(label), torch.tensor(teacher), torch.tensor(student)
-    kept = ogkd.attentive_patches(t_teacher, labels, ratio)
+    kept = distillation.attentive_patches(t_teacher, labels, ratio)
     assert kept.shape == (b, k)
     index = kept[..., None].expand(-1, -1, c)
-    got = ogkd.lgd_loss(
+    got = distillation.lgd_loss(
         t_student.gather(1, index), t_teacher.gather(1, index), labels, torch.tensor(graph), shape["gamma"],
         shape["smoothing"],
     )  # fmt: skip
@@ -164,24 +164,24 @@ def test_probability_smoothing_stays_a_distribution(shape):
     q = torch.tensor(np_log_softmax(made(shape, shape["b"], shape["c"]) * 5))
     graph = torch.tensor(np_graph(made(shape, shape["c"], shape["d"]), shape["alpha"]))
     torch.testing.assert_close(
-        ogkd.smooth(q, graph, shape["gamma"], "prob").exp().sum(-1), torch.ones(shape["b"]).double()
+        distillation.smooth(q, graph, shape["gamma"], "prob").exp().sum(-1), torch.ones(shape["b"]).double()
     )
 
 
 def test_one_class_gives_zero_losses_and_no_nan():
-    logits, graph = torch.randn(3, 1), ogkd.class_graph(torch.randn(1, 4), 1.0)
+    logits, graph = torch.randn(3, 1), distillation.class_graph(torch.randn(1, 4), 1.0)
     label = torch.zeros(3, dtype=torch.long)
-    for smoothing in ogkd.SMOOTHINGS:
-        assert ogkd.gad_loss(logits, logits, graph, 0.5, smoothing) == 0
-        assert ogkd.lgd_loss(logits[:, None], logits[:, None], label, graph, 0.5, smoothing) == 0
+    for smoothing in distillation.SMOOTHINGS:
+        assert distillation.gad_loss(logits, logits, graph, 0.5, smoothing) == 0
+        assert distillation.lgd_loss(logits[:, None], logits[:, None], label, graph, 0.5, smoothing) == 0
 
 
 def test_extreme_logits_stay_finite():
     teacher = torch.tensor([[1e4, -1e4, 0.0]])
-    graph = ogkd.class_graph(torch.randn(3, 4), 1.0)
-    for smoothing in ogkd.SMOOTHINGS:
+    graph = distillation.class_graph(torch.randn(3, 4), 1.0)
+    for smoothing in distillation.SMOOTHINGS:
         for gamma in (0.0, 0.5, 1.0):
-            assert ogkd.gad_loss(torch.zeros(1, 3), teacher, graph, gamma, smoothing).isfinite()
+            assert distillation.gad_loss(torch.zeros(1, 3), teacher, graph, gamma, smoothing).isfinite()
 
 
 @settings(max_examples=20)
@@ -192,8 +192,8 @@ def test_gradients_of_both_losses_agree_with_finite_differences(shape):
     diffusion = (graph, shape["gamma"], shape["smoothing"])
     student = torch.tensor(made(shape, b, c), requires_grad=True)
     teacher = torch.tensor(made(shape, b, c, 1)[..., 0])
-    assert torch.autograd.gradcheck(lambda z: ogkd.gad_loss(z, teacher, *diffusion), (student,))
+    assert torch.autograd.gradcheck(lambda z: distillation.gad_loss(z, teacher, *diffusion), (student,))
     student = torch.tensor(made(shape, b, p, c), requires_grad=True)
     teacher = torch.tensor(made(shape, b, p, c, 1)[..., 0])
     label = torch.tensor(np.random.default_rng(shape["seed"]).integers(0, c, b))
-    assert torch.autograd.gradcheck(lambda z: ogkd.lgd_loss(z, teacher, label, *diffusion), (student,))
+    assert torch.autograd.gradcheck(lambda z: distillation.lgd_loss(z, teacher, label, *diffusion), (student,))

@@ -42,7 +42,7 @@ class ZeroTokens:
     def __init__(self, model: FrozenCLIP, count: int, replace: bool) -> None:
         if not model.vision_layers:
             raise UserError(
-                f"The image tower of {model.name} is a ResNet, which takes no zero tokens: add "
+                f"The image tower of {model.name} is not a ViT, so it takes no zero tokens: add "
                 f"TRAINER.BIOMEDDPT.ZERO_TOKENS 0, or choose a model with a ViT."
             )
         self._model = model
@@ -86,8 +86,10 @@ class BiomedDPT(PromptMethod):
             choices=ModalityPromptLearner.positions,
         ),
         ENDING=Option("{}.", "what follows the context, with {} for the class name", check=_check_ending),
-        LAMBDA_L1=Option(18.75, "weight of the mean absolute difference from the mean prototypes", least=0),
-        LAMBDA_KL=Option(0.5, "weight of the distillation from the mean prototypes", least=0),
+        LAMBDA_L1=Option(
+            18.75, "weight of the mean absolute difference from the mean prototypes", least=0, tune=(2.5, 75.0)
+        ),
+        LAMBDA_KL=Option(0.5, "weight of the distillation from the mean prototypes", least=0, tune=(0.1, 25.0)),
         ZERO_TOKENS=Option(4, "zero vectors at the input of each layer of the image tower", least=0, most=1000),
         REPLACE=Option(True, "put them in place of the first patches, which are then not seen, or behind the last"),
     )
@@ -95,13 +97,14 @@ class BiomedDPT(PromptMethod):
     def build(self) -> None:
         options, model = self.options, self.clip_model
         self.prompt_learner = ModalityPromptLearner.of(model, self.classnames, options, ending=options.ENDING)
-        self.view = ZeroTokens(model, options.ZERO_TOKENS, options.REPLACE) if options.ZERO_TOKENS else model
+        self._view = ZeroTokens(model, options.ZERO_TOKENS, options.REPLACE) if options.ZERO_TOKENS else None
 
     @property
     def image_model(self) -> FrozenCLIP:
-        return cast(FrozenCLIP, self.view)
+        return cast(FrozenCLIP, self._view or self.clip_model)
 
     def prepare(self, task: Task) -> None:
+        super().prepare(task)
         self.prototypes = task.teacher(self).prototypes
 
     def terms(self, features: ImageFeatures, label: Tensor, text: Tensor, logits: Tensor) -> dict[str, Tensor]:

@@ -30,6 +30,7 @@ class BiomedCoOp(PromptMethod):
     )
 
     def prepare(self, task: Task) -> None:
+        super().prepare(task)
         self.teacher = task.teacher(self)
         self.prototypes = self.teacher.prototypes
 

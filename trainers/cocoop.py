@@ -55,7 +55,8 @@ class CoCoOp(PromptMethod):
     def losses(self, features: ImageFeatures, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         text = self.text_features_for(features.global_token)
         logits = self.logits(features.global_token, text)
-        return {"ce": self.cross_entropy(logits, label)} | self.calibration(label, text, logits), logits
+        terms = {"ce": self.cross_entropy(logits, label)} | self.distilled(features, features, label, text, logits)
+        return terms | self.calibration(label, text, logits), logits
 
     def classifier(self) -> Callable[[Tensor], Tensor]:
         self.eval()

@@ -25,6 +25,7 @@ class KgCoOp(PromptMethod):
     )
 
     def prepare(self, task: Task) -> None:
+        super().prepare(task)
         self.frozen = template_features(self.clip_model, self.classnames, self.options.TEMPLATE, self.feature_cache)
 
     def terms(self, features: ImageFeatures, label: Tensor, text: Tensor, logits: Tensor) -> dict[str, Tensor]:

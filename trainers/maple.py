@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ogkd.core import UserError
 from ogkd.models import FrozenCLIP
-from ogkd.tuning.deep_prompts import DeepPromptMethod, random_vectors
+from ogkd.tuning.deep_prompt_method import DeepPromptMethod, random_vectors
 from ogkd.tuning.options import Option, Options
 from ogkd.tuning.prompt_learner import PromptLearner
 from ogkd.tuning.registration import register
@@ -18,6 +18,7 @@ class CoupledPromptLearner(PromptLearner):
 
     def __init__(self, model: FrozenCLIP, *args, depth: int, **kwargs) -> None:
         super().__init__(model, *args, **kwargs)
+        model.require_layers()
         most = min(model.text_layers, model.vision_layers)
         if not 1 <= depth <= most:
             raise UserError(f"The option DEPTH is {depth}, but with {model.name} it must be between 1 and {most}.")

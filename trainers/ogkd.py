@@ -1,78 +1,22 @@
 """OGKD: Omni-Geometry Knowledge Distillation (arXiv 2606.04922).
 
 The teacher's log-probabilities are diffused along a graph of the classes. The student, four context vectors, is
-distilled from them on the global image token (GAD) and on the patches most attentive to the true class (LGD).
+distilled from them on the global image token (GAD) and on the patches most attentive to the true class (LGD):
+ogkd/tuning/distillation.py.
 """
 
 from __future__ import annotations
 
-import hashlib
-from typing import cast
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from yacs.config import CfgNode
 
-from ogkd.classes import TEXT, class_graph_matrix, find_graph, graph_file
 from ogkd.models import ImageFeatures
+from ogkd.tuning.distillation import DISTILLATION_OPTIONS, Distillation, graph_fingerprint
 from ogkd.tuning.options import Option, Options
 from ogkd.tuning.prompt_method import PromptMethod
 from ogkd.tuning.registration import register
 from ogkd.tuning.task import Task
-from ogkd.tuning.teacher import TEACHER_OPTIONS
-
-SMOOTHINGS = ("log", "prob")
-HELD_OUT_WEIGHT = 0.1
-
-
-def class_graph(q: Tensor, alpha: float) -> Tensor:
-    """Row-stochastic weights W (C, C) = softmax over rows of alpha * cos(q, q), of prototypes q (C, D)."""
-    q = F.normalize(q, dim=-1)
-    return (alpha * q @ q.t()).softmax(-1)
-
-
-def fold_held_out(graph: Tensor, base: int) -> Tensor:
-    """Fold a graph over all classes into a graph over the first `base` classes, those trained on:
-    W_bb + 0.1 W_bn W_nb."""
-    return graph[:base, :base] + HELD_OUT_WEIGHT * graph[:base, base:] @ graph[base:, :base]
-
-
-def smooth(log_prob: Tensor, graph: Tensor, gamma: float, smoothing: str = "log") -> Tensor:
-    """Diffuse log-probabilities (..., C) along the class graph; column c of W (C, C) is what flows into class c.
-
-    "log": (1 - gamma) q + gamma q W on q = log p, as in the published code (not renormalised).
-    "prob": the logarithm of (1 - gamma) p + gamma p W, as in the paper's figure (still a distribution).
-    """
-    if smoothing == "log":
-        return (1 - gamma) * log_prob + gamma * log_prob @ graph
-    prob = log_prob.exp()
-    mixed = (1 - gamma) * prob + gamma * prob @ graph
-    return mixed.clamp_min(torch.finfo(mixed.dtype).tiny).log()
-
-
-def gad_loss(student: Tensor, teacher: Tensor, graph: Tensor, gamma: float, smoothing: str = "log") -> Tensor:
-    """Global alignment: KL of the student's logits (B, C) to the smoothed teacher's (B, C), over B * C."""
-    r = smooth(teacher.log_softmax(-1), graph, gamma, smoothing)
-    return (r.exp() * (r - student.log_softmax(-1))).sum() / student.numel()
-
-
-def attentive_patches(logits: Tensor, label: Tensor, ratio: float) -> Tensor:
-    """Indices (B, k) of the k = max(1, round(P * ratio)) patches whose logit (B, P, C) of the true class is largest
-    in absolute value."""
-    at_label = logits.gather(-1, label[:, None, None].expand(-1, logits.shape[1], 1)).squeeze(-1)
-    count = max(1, round(logits.shape[1] * ratio))
-    return at_label.abs().topk(count, dim=1).indices
-
-
-def lgd_loss(
-    student: Tensor, teacher: Tensor, label: Tensor, graph: Tensor, gamma: float, smoothing: str = "log"
-) -> Tensor:
-    """Local alignment on k patches per image: student and teacher logits (B, k, C), compared at the true class only."""
-    index = label[:, None, None].expand(-1, student.shape[1], 1)
-    r = smooth(teacher.log_softmax(-1), graph, gamma, smoothing).gather(-1, index)
-    p = student.log_softmax(-1).gather(-1, index)
-    return (r.exp() * (r - p)).sum() / r.numel()
 
 
 @register
@@ -81,65 +25,24 @@ class OGKD(PromptMethod):
 
     title, paper, row = "OGKD", "2606.04922", 140
     uses_patches = True
+    distillation: Distillation
 
-    options = (PromptMethod.options | TEACHER_OPTIONS).but(TEXT_DROPOUT=0.1) | Options(  # dropout as in published runs
-        GRAPH=Option(
-            TEXT,
-            "how classes relate: text, geometry[:PATH], file:PATH, file+:PATH, identity, uniform",
-            check=lambda kind: kind == TEXT or find_graph(kind),
-        ),
-        ALPHA=Option(1.0, "sharpness of the class graph", least=0),
-        TAU=Option(
-            1.5, "leave out prompts further than this many standard deviations from the rest", above=0, tune=(1.0, 2.5)
-        ),
-        LAMBDA_SCCM=Option(0.5, "weight of the consistency with the mean prototypes", least=0, tune=(0.25, 20.0)),
-        LAMBDA_GAD=Option(1.0, "weight of the global distillation", least=0, tune=(0.1, 25.0)),
-        LAMBDA_LGD=Option(0.1, "weight of the distillation on patches", least=0, tune=(0.01, 25.0)),
-        GAMMA=Option(
-            0.5, "share of the teacher's log-probabilities that is diffused", least=0, most=1, tune=(0.0, 1.0)
-        ),
-        TOP_K_RATIO=Option(0.5, "share of the patches that LGD uses", above=0, most=1, tune=(0.01, 1.0)),
-        SMOOTHING=Option("log", "what is diffused: log-probabilities or probabilities", choices=SMOOTHINGS),
-        FOLD_HELD_OUT=Option(False, "fold the held-out classes into the graph"),
+    options = (PromptMethod.options.without("DISTIL") | DISTILLATION_OPTIONS).but(
+        TEXT_DROPOUT=0.1  # as in published runs
+    ) | Options(
+        LAMBDA_SCCM=Option(0.5, "weight of the consistency with the mean prototypes", least=0, tune=(0.25, 20.0))
     )
 
     @classmethod
     def fingerprints(cls, options: CfgNode, dataset: str) -> dict[str, str]:
-        path = graph_file(options.GRAPH, dataset)
-        return {"graph": hashlib.sha256(path.read_bytes()).hexdigest()} if path else {}
+        return graph_fingerprint(options, dataset)
 
     def prepare(self, task: Task) -> None:
-        self.teacher = task.teacher(self)
-        self.prototypes = self.teacher.prototypes
-        self.graph = self._graph(task)
-
-    def _graph(self, task: Task) -> Tensor:
-        """W (C, C); with FOLD_HELD_OUT, the graph over all classes (held-out ones last), folded by `fold_held_out`."""
-        kind, alpha = self.options.GRAPH, self.options.ALPHA
-        held_out = task.held_out if self.options.FOLD_HELD_OUT else []
-        if kind == TEXT:
-            more = [task.teacher(self, held_out).prototypes] if held_out else []
-            graph = class_graph(torch.cat([self.prototypes, *more]), alpha)
-        else:
-            matrix = class_graph_matrix(kind, [*self.classnames, *held_out], task.dataset_name, alpha)
-            graph = torch.from_numpy(matrix).to(self.prototypes)
-        return fold_held_out(graph, len(self.classnames)) if held_out else graph
+        self.distillation = Distillation(self.options, self, task)
+        self.prototypes = self.distillation.teacher.prototypes
 
     def terms(self, features: ImageFeatures, label: Tensor, text: Tensor, logits: Tensor) -> dict[str, Tensor]:
-        options, scale = self.options, self.scale
-        image, patches = features.global_token, cast(Tensor, features.patch_tokens)
-
-        selected = self.teacher.selected_prototypes(image, scale, options.TAU)
-        teacher = scale * image @ selected.t()
-        patch_teacher = scale * patches @ selected.t()
-        chosen = attentive_patches(patch_teacher, label, options.TOP_K_RATIO)[..., None]
-        patch_teacher = patch_teacher.gather(1, chosen.expand(-1, -1, patch_teacher.shape[-1]))
-        patch_logits = scale * patches.gather(1, chosen.expand(-1, -1, patches.shape[-1])) @ text.t()
-
-        diffusion = (self.graph, options.GAMMA, options.SMOOTHING)
         return {
             "ce": self.cross_entropy(logits, label),
-            "sccm": options.LAMBDA_SCCM * F.mse_loss(text, self.prototypes),
-            "gad": options.LAMBDA_GAD * gad_loss(logits, teacher, *diffusion),
-            "lgd": options.LAMBDA_LGD * lgd_loss(patch_logits, patch_teacher, label, *diffusion),
+            "sccm": self.options.LAMBDA_SCCM * F.mse_loss(text, self.prototypes),
         }

@@ -31,6 +31,7 @@ class ProGrad(PromptMethod):
     )
 
     def prepare(self, task: Task) -> None:
+        super().prepare(task)
         self.zero_shot = template_features(self.clip_model, self.classnames, self.options.TEMPLATE, self.feature_cache)
 
     def terms(self, features: ImageFeatures, label: Tensor, text: Tensor, logits: Tensor) -> dict[str, Tensor]:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from ogkd.models import FrozenCLIP
 from ogkd.tuning.calibration import CALIBRATION_OPTIONS
-from ogkd.tuning.deep_prompts import DEEP_OPTIONS, DeepPromptMethod, VisualPrompts, random_vectors
+from ogkd.tuning.deep_prompt_method import DEEP_OPTIONS, DeepPromptMethod, VisualPrompts, random_vectors
 from ogkd.tuning.distillation import kl_loss
 from ogkd.tuning.options import Option, Options
-from ogkd.tuning.prompt_learner import MOST_CONTEXT, PromptLearner
+from ogkd.tuning.prompt_learner import DISTIL_OPTION, MOST_CONTEXT, PromptLearner
 from ogkd.tuning.registration import register
 from ogkd.tuning.task import Task
 from ogkd.tuning.teacher import TEACHER_OPTIONS
@@ -60,14 +60,17 @@ class PromptSRC(IVLP):
     sees_frozen = True
 
     options = IVLP.options | TEACHER_OPTIONS | Options(
-        LAMBDA_TEXT=Option(25.0, "weight of the difference from the mean prototypes", least=0),
-        LAMBDA_IMAGE=Option(10.0, "weight of the difference from the frozen tower's image features", least=0),
-        LAMBDA_LOGITS=Option(1.0, "weight of the KL to the frozen model's logits", least=0),
+        LAMBDA_TEXT=Option(25.0, "weight of the difference from the mean prototypes", least=0, tune=(2.5, 100.0)),
+        LAMBDA_IMAGE=Option(
+            10.0, "weight of the difference from the frozen tower's image features", least=0, tune=(1.0, 100.0)
+        ),
+        LAMBDA_LOGITS=Option(1.0, "weight of the KL to the frozen model's logits", least=0, tune=(0.1, 10.0)),
         GPA_MEAN=Option(15.0, "the epoch, from 1, that weighs most in the mean over epochs"),
         GPA_STD=Option(1.0, "standard deviation of these weights, in epochs", above=0),
     )  # fmt: skip
 
     def prepare(self, task: Task) -> None:
+        super().prepare(task)
         self.prototypes = task.teacher(self).prototypes
 
     def against_frozen(self, image: Tensor, frozen: Tensor, text: Tensor, logits: Tensor) -> dict[str, Tensor]:
@@ -100,7 +103,7 @@ class VPT(DeepPromptMethod):
     groups = ("prompt", "new")
     prompt_learner: VisualPromptLearner
 
-    options = DEEP_OPTIONS | CALIBRATION_OPTIONS | VISUAL_OPTIONS | Options(
+    options = DEEP_OPTIONS | DISTIL_OPTION | CALIBRATION_OPTIONS | VISUAL_OPTIONS | Options(
         TEMPLATE=Option(TEMPLATE, "the hand-written prompt"),
     )  # fmt: skip
 

@@ -55,7 +55,7 @@ class TCP(PromptMethod):
         TEMPLATE=Option(TEMPLATE, "the hand-written prompt"),
         LAYER=Option(8, "the text layer, from 0, that reads the classes' vectors; capped at the last", least=0),
         REDUCTION=Option(4, "how many times narrower than a text feature the bottleneck is", least=1),
-        W=Option(8.0, "weight of the likeness to the template", least=0),
+        W=Option(8.0, "weight of the likeness to the template", least=0, tune=(0.5, 16.0)),
     )
 
     def build(self) -> None:

@@ -1,4 +1,5 @@
-"""OGKD's ablation on one data set: without each loss, with each graph, each number over its range.
+"""OGKD's ablation on one data set: without each loss, with each graph, each number over its range, and what its two
+distillation terms add to other methods (--students).
 
 Prints one table and draws two plots, of GAMMA and of TOP_K_RATIO. OGKD as configured is the benchmark's own run, in
 OUTPUT; the variants are in OUTPUT/ablation/<OPTION>_<value>. Complete runs are skipped; a run that fails is reported
@@ -44,12 +45,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="seeds, or ranges such as 1-20 (default: 1-3), then KEY VALUE pairs that change the configuration, after "
         "-- if options precede",
     )  # fmt: skip
+    p.add_argument(
+        "--students", nargs="+", default=[], metavar="METHOD",
+        help="prompt methods (or a group, see compare) that are run as they are, and with OGKD's distillation terms",
+    )  # fmt: skip
     args = p.parse_intermixed_args(argv)
     seeds = list(takewhile(lambda word: word[:1].isdecimal(), args.words))
     pairs = args.words[len(seeds) :]
     dataset, places = locate(args.dataset, many.places_of(args))
     shots = shots_of(args.shots, "--shots")
-    jobs = planned(args.protocol, dataset, seeds_of(seeds or ["1-3"], "SEED"), shots, places, pairs)
+    jobs = planned(args.protocol, dataset, seeds_of(seeds or ["1-3"], "SEED"), shots, places, pairs, args.students)
     report = many.execute(chain(*jobs.values()), args, places, [dataset])
     if report is None:
         return
@@ -73,18 +78,27 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def planned(
-    protocol: str, dataset: str, seeds: Sequence[int], shots: int, places: Places, pairs: Sequence[str]
+    protocol: str,
+    dataset: str,
+    seeds: Sequence[int],
+    shots: int,
+    places: Places,
+    pairs: Sequence[str],
+    students: Sequence[str] = (),
 ) -> dict[str, list[Job]]:
-    """The jobs of each option's variants, and under "" those of OGKD as configured.
+    """The jobs of each option's variants, under DISTIL those of students with OGKD's distillation terms and without,
+    and under "" those of OGKD as configured.
 
     Raises:
-        UserError: the data set is unknown or not part of the protocol.
+        UserError: the data set is unknown or not part of the protocol, or a student takes no such terms.
     """
+    from ogkd.evaluation.methods import expanded
     from ogkd.runs.config import resolve
     from ogkd.runs.plan import plan
+    from ogkd.runs.registry import method_class
 
-    def of(places: Places, *more: str) -> list[Job]:
-        return plan(protocol, [dataset], [METHOD], seeds, [shots], places, [*pairs, *more])
+    def of(places: Places, *more: str, method: str = METHOD) -> list[Job]:
+        return plan(protocol, [dataset], [method], seeds, [shots], places, [*pairs, *more])
 
     configured = of(places)
     if not configured:
@@ -98,6 +112,12 @@ def planned(
                 label = f"{option}_{value:g}" if isinstance(value, float) else f"{option}_{value}"
                 variant = replace(places, output=places.output / "ablation" / label)
                 jobs[option] += of(variant, f"TRAINER.{METHOD}.{option}", str(value))
+    for student in [method for method in expanded(students) if method != METHOD]:
+        if "DISTIL" not in getattr(method_class(student), "options", ()):
+            raise UserError(f"{student} takes no distillation terms: give prompt methods as --students, such as CoOp.")
+        variant = replace(places, output=places.output / "ablation" / "DISTIL_ogkd")
+        with_terms = of(variant, f"TRAINER.{student.upper()}.DISTIL", "ogkd", method=student)
+        jobs["DISTIL"] = jobs.get("DISTIL", []) + of(places, method=student) + with_terms
     return jobs
 
 

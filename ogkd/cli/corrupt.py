@@ -107,8 +107,8 @@ def kinds_in(names: Sequence[str] | None, recipe: Recipe) -> list[str]:
     for name in names or ():
         if name not in recipe.kinds:
             raise UserError(
-                f"The corruptions of {recipe.modality} have no '{name}'{did_you_mean(name, recipe.kinds)}; they are "
-                f"{', '.join(recipe.kinds)}."
+                f"The corruptions of {recipe.modality} have no '{name}'{did_you_mean(name, list(recipe.kinds))}; they "
+                f"are {', '.join(recipe.kinds)}."
             )
     return [kind for kind in recipe.kinds if not names or kind in names]
 

@@ -16,8 +16,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     p = many.grid_parser(__doc__, shots=(1, 2, 4, 8, 16))
     p.add_argument("protocol", choices=PROTOCOLS)
     p.add_argument("--datasets", nargs="+", help="default: the eleven data sets of the benchmark")
-    args = p.parse_args(argv)
+    p.add_argument(
+        "--bank", default="",
+        help="teacher sentences: published (those of each method's own paper, downloaded unless they are there), "
+        "a file or address of these, a checkout of BiomedCoOp or OGKD, or the name of a bank; default: this project's",
+    )  # fmt: skip
+    p.add_argument(
+        "pairs", nargs="*", metavar="KEY VALUE", help="changes of the configuration, after -- if options precede"
+    )
+    args = p.parse_intermixed_args(argv)
     from ogkd.data.catalogue import config_name, load
+    from ogkd.evaluation.methods import expanded
     from ogkd.evaluation.metrics import find
     from ogkd.reports.page import write
     from ogkd.reports.tables import TABLES, average
@@ -28,7 +37,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     places = many.places_of(args)
     datasets = [config_name(name) for name in args.datasets or ()]
     datasets = datasets or [facts.config for facts in load().datasets.values() if facts.zip_name]
-    jobs = plan(args.protocol, datasets, args.methods or benchmark_methods(), args.seeds, args.shots, places)
+    methods = expanded(args.methods or benchmark_methods())
+    jobs = plan(
+        args.protocol,
+        datasets,
+        methods,
+        args.seeds,
+        args.shots,
+        places,
+        args.pairs,
+        _banks(args.bank, methods, datasets),
+    )
     report = many.execute([job for job in jobs if args.rerun or job.waiting()], args, places, datasets)
     if report is None:
         return
@@ -40,3 +59,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         page = write(folders, places.output / f"{args.protocol}.html")
         print(f"Figures, intervals and mistakes: {page}")
     report.conclude()
+
+
+def _banks(word: str, methods: Sequence[str], datasets: Sequence[str]) -> dict[str, str]:
+    """The bank of each method that has a teacher, as `--bank` says; {} without it."""
+    from ogkd.prompts.paper_banks import banks
+    from ogkd.runs.registry import method_class
+
+    chosen = banks(word, datasets) if word else None
+    has_teacher = [name for name in methods if "PROMPT_BANK" in getattr(method_class(name), "options", ())]
+    return {name: chosen.of(name) for name in has_teacher} if chosen else {}

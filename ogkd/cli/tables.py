@@ -50,6 +50,7 @@ from ogkd.evaluation.methods import named_among
 from ogkd.evaluation.metrics import METRICS, find
 from ogkd.evaluation.sets import LAC, SCORES
 from ogkd.models import model_named
+from ogkd.reports.across import across_datasets
 from ogkd.reports.against import against_tables, draw_diagrams
 from ogkd.reports.claims import claim_tables
 from ogkd.reports.corruptions import corruption_tables
@@ -58,7 +59,7 @@ from ogkd.reports.published import sources, with_published
 from ogkd.reports.render import FORMATS, Table, document, write_xlsx
 from ogkd.reports.seeds import seeds_report
 from ogkd.reports.sets import sets_tables
-from ogkd.reports.tables import TABLES, across_datasets, average, of_kinds
+from ogkd.reports.tables import TABLES, average, of_kinds
 from ogkd.reports.transfer import transfer_tables
 from ogkd.runs.protocols import seeds_of, shots_of
 

@@ -84,7 +84,7 @@ def _of_protocol(path: Path, protocol: str, _written: int) -> dict[str, Settings
 def tuned_in(path: Path) -> list[str]:
     """The keys that a method's configuration for a data set takes from a paper's table and for which that table has
     not one value for all data sets; [] for any other file."""
-    method = Path(f"{path.parents[1]}.yaml")
+    method = Path(f"{path.parent.parent}.yaml")
     if path.is_file() or not method.is_file():
         return []
     table = dict((_read(method).get("published") or {}).get(path.parent.name) or {})

@@ -197,8 +197,8 @@ def _bytes(values: np.ndarray) -> np.ndarray:
 
 
 def _pixelate(image: Image.Image, share: float, random: np.random.Generator) -> Image.Image:
-    small = tuple(max(1, int(side * share)) for side in image.size)
-    return image.resize(small, Image.Resampling.BOX).resize(image.size, Image.Resampling.BOX)
+    width, height = (max(1, int(side * share)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BOX).resize(image.size, Image.Resampling.BOX)
 
 
 def _jpeg(image: Image.Image, quality: int, random: np.random.Generator) -> Image.Image:

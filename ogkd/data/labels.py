@@ -19,7 +19,7 @@ from ogkd.data.layout import by_folder, read_layout
 from ogkd.data.listing import images_below
 from ogkd.data.names import class_words, folded, is_number, name_faults, only_numbers
 from ogkd.data.parts import parts_of, roles
-from ogkd.data.patients import Patients, known_patients, patient_column, patients_in, patients_of
+from ogkd.data.patients import Patients, alike, known_patients, patient_column, patients_in, patients_of
 from ogkd.data.splits import Split
 from ogkd.data.tables import Rows, Table, is_table, read_table, squeezed
 
@@ -320,6 +320,7 @@ def chosen_groups(args: argparse.Namespace, labels: Labels, images: Sequence[str
         of_groups = [f"{value} {number}" for value, number in sizes.most_common()]
         without = [f"not given {missing}"] if (missing := len(images) - sizes.total()) else []
         notes.append(f"images by {column}: {', '.join([*of_groups, *without])}")
+        notes += tally(f"values in {column} that are written in several ways and count as different", alike(sizes))
     return groups, notes
 
 

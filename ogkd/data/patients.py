@@ -183,13 +183,13 @@ def _complete(known: Mapping[str, str], images: Sequence[str], one_per_image: bo
     notes = [
         summary(patients, source),
         *tally("images without a patient, which count as one each", without),
-        *tally("patients that are written in several ways and count as different", _alike(patients.values())),
+        *tally("patients that are written in several ways and count as different", alike(patients.values())),
     ]
     return Patients(patients, notes)
 
 
-def _alike(patients: Iterable[str]) -> list[str]:
-    """Return names of patients that differ only in case, spaces, leading zeros or a decimal: "P1 = p01"."""
+def alike(patients: Iterable[str]) -> list[str]:
+    """Return names, of patients or groups, that differ only in case, spaces, leading zeros or a decimal: "P1 = p01"."""
     spelled: dict[str, list[str]] = defaultdict(list)
     for patient in sorted(set(patients)):
         name = re.sub(r"\.0+$", "", "".join(patient.casefold().split()))

@@ -1,4 +1,4 @@
-"""What a run was given: how its settings were chosen and on how many labelled images per class, in words for tables."""
+"""What a run was given, in words for tables: values chosen for its data set, a search, labelled images per class."""
 
 from __future__ import annotations
 
@@ -8,27 +8,40 @@ from ogkd.core.words import counted, listed
 from ogkd.evaluation.collect import Run
 
 
-def settings(run: Run) -> str:
-    """The run's settings and what was chosen for its data set: "published, 6 values tuned for the data set"."""
-    config, tuned = run.results["config"], run.results.get("tuned") or []
-    name, search = run.results.get("settings") or config.get("SETTINGS") or "", config.get("SEARCH")
-    if name == "search" and isinstance(search, dict):
-        if not search.get("TRIALS"):
-            return "search, with nothing to search"
-        where = f"{search.get('FOLDS')} folds" if search.get("FOLDS") else "validation images"
-        score = str(search.get("SCORE")).replace("_", " ")
-        return f"search, best of {search['TRIALS']} trials by {score} on {where}"
-    return f"{name}, {counted(len(tuned), 'value')} tuned for the data set" if tuned else str(name)
+def searched(run: Run) -> list[str]:
+    """The keys whose values a search chose for the run, for each seed another."""
+    keys = _search(run).get("KEYS")
+    return keys if isinstance(keys, list) else []
+
+
+def tuned(run: Run) -> str:
+    """How many values were chosen for the run's data set, by its paper or by a search; "" if it is not recorded."""
+    recorded = run.results.get("tuned")
+    return "" if recorded is None else str(len(recorded) + len(searched(run)))
+
+
+def search(run: Run) -> str:
+    """The search that chose a run's settings: "8 trials by accuracy on validation images"; "" without one."""
+    facts = _search(run)
+    if not facts.get("TRIALS"):
+        return ""
+    where = f"in {facts['FOLDS']} folds of the shots" if facts.get("FOLDS") else "on validation images"
+    return f"{counted(facts['TRIALS'], 'trial')} by {str(facts.get('SCORE')).replace('_', ' ')} {where}"
 
 
 def labelled(run: Run) -> str:
     """The labelled images per class that the run used: "16", or "16 + 4 (alpha)" with those that alpha was chosen on;
-    "" if the run did not record them."""
-    used = run.results.get("labelled")
-    if not used:
+    "" if it learned nothing or did not record them."""
+    used = run.results.get("labelled") or {"train": [0]}
+    if not any(used["train"]):
         return ""
     chosen = used["chosen"]
     return _span(used["train"]) + (f" + {_span(used['val'])} ({listed(chosen, len(chosen))})" if chosen else "")
+
+
+def _search(run: Run) -> dict:
+    facts = run.results["config"].get("SEARCH")
+    return facts if isinstance(facts, dict) and run.results.get("settings") == "search" else {}
 
 
 def _span(ends: Sequence[int]) -> str:

@@ -9,7 +9,7 @@ of a kind and then over kinds. There errors are divided by AlexNet's on the same
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,25 +19,41 @@ import numpy as np
 from ogkd.core import UserError, parse_json
 from ogkd.core.hashes import file_sha256
 from ogkd.data.corruptions import KINDS, LEVELS
+from ogkd.evaluation.conformal import TooFewImages
 from ogkd.evaluation.metrics import compute
 from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.sets import SetRule, choose
 from ogkd.evaluation.statistics import DRAWS, Interval, bootstrap, paired_difference
 
 FOLDER, SETTINGS = "corruptions", "settings.json"
-Levels = Mapping[int, Predictions]
+COVERAGE = 0.9  # of prediction sets
 
 
 @dataclass(frozen=True)
 class Corrupted:
-    """The predictions of a run on its test images, clean and by kind and level."""
+    """The predictions of a run on its test images, clean and by kind and level.
+
+    rule: that of its prediction sets of COVERAGE; None if it has too few validation images.
+    """
 
     clean: Predictions
     kinds: dict[str, dict[int, Predictions]]
     settings: dict[str, Any]
+    rule: SetRule | None
 
     def of(self, kind: str) -> list[Predictions]:
         """Those of each level of a kind."""
         return list(self.kinds[kind].values())
+
+    def coverage(self, predictions: Sequence[Predictions]) -> float | None:
+        """How often prediction sets contain the true class, in percent."""
+        if self.rule is None:
+            return None
+        return float(
+            np.mean(
+                [100 * self.rule.sets(one.probabilities)[np.arange(len(one)), one.labels].mean() for one in predictions]
+            )
+        )
 
 
 def path_of(run: Path, kind: str, level: int) -> Path:
@@ -81,7 +97,16 @@ def read(run: Path) -> Corrupted | None:
         for kind in KINDS
         if (levels := {n: Predictions.load(path) for n in LEVELS if (path := path_of(run, kind, n)).is_file()})
     }
-    return Corrupted(clean, kinds, settings) if kinds else None
+    return Corrupted(clean, kinds, settings, _rule(run, clean)) if kinds else None
+
+
+def _rule(run: Path, clean: Predictions) -> SetRule | None:
+    path = run / "val_predictions.npz"
+    try:
+        rule = choose(Predictions.load(path), COVERAGE) if path.is_file() else None
+    except TooFewImages:
+        return None
+    return rule if rule is not None and rule.classnames == clean.classnames else None
 
 
 @dataclass(frozen=True)

@@ -181,6 +181,12 @@ class Predictions:
             ) from None
 
 
+def same_images(first: Predictions, second: Predictions) -> bool:
+    """Whether two tests are on the same images, labels and classes in the same order."""
+    names = (first.images, first.classnames) == (second.images, second.classnames)
+    return names and np.array_equal(first.labels, second.labels)
+
+
 def units(predictions: Predictions) -> np.ndarray:
     """A number for what is sampled independently, (N,) int64: the patient, or the image where that is not known."""
     rows = np.arange(len(predictions))

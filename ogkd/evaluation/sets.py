@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,9 @@ from ogkd.evaluation.predictions import Predictions, units
 SCORES = LAC, APS, RAPS = ("LAC", "APS", "RAPS")
 PENALTY, FREE_RANKS = 0.001, 1  # of RAPS
 DIGITS = 12  # sums of the same probabilities in another order differ in the last bits
+DIGITS_OF_P = 1e-6  # p values are stored in single precision
 COVERAGES = (0.8, 0.9, 0.95, 0.99)  # for which an exported prompt has thresholds
+P_VALUES = "full_conformal.npz"  # of a run, by trainers/ss_text.py
 SHIFT = 0.05  # a difference of a class's shares in validation and test images from which a reader must know of it
 
 
@@ -126,6 +129,12 @@ def scores(probabilities: np.ndarray, score: str) -> np.ndarray:
     return np.round(sums + penalty, DIGITS)
 
 
+def check(coverage: float) -> None:
+    """Raise UserError for a coverage that is out of range."""
+    if not 0 < coverage < 1:
+        raise UserError(f"A coverage must be a share between 0 and 1, such as 0.9, not {coverage}.")
+
+
 def choose(validation: Predictions, coverage: float, score: str = LAC, per_class: bool = False) -> SetRule:
     """The rule by which sets contain the true class of an image of a new patient with a probability of `coverage`.
 
@@ -133,8 +142,7 @@ def choose(validation: Predictions, coverage: float, score: str = LAC, per_class
         TooFewImages: there are too few validation images, or patients where these are known.
         UserError: the coverage is out of range.
     """
-    if not 0 < coverage < 1:
-        raise UserError(f"A coverage must be a share between 0 and 1, such as 0.9, not {coverage}.")
+    check(coverage)
     labels, of_units = validation.labels, units(validation)
     parts = [labels == label for label in range(len(validation.classnames))] if per_class else [labels >= 0]
     there = [len(np.unique(of_units[part])) for part in parts]
@@ -189,6 +197,21 @@ def covered(sets: Sequence[np.ndarray], test: Predictions) -> Covered:
     every = estimate(test, hits, rows >= 0, len(sets))
     assert every is not None  # there are images
     return Covered(every, float(sizes.mean()), 100 * float((sizes == 0).mean()), by_class)
+
+
+def by_p_values(path: Path, test: Predictions, coverage: float, per_class: bool) -> np.ndarray:
+    """The sets (N, C) of full conformal prediction, from the p values in a run's file.
+
+    Raises UserError if the file is corrupt or of other images.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            values = stored["per_class" if per_class else "every"]
+        if values.shape != test.logits.shape or values.dtype.kind != "f":
+            raise ValueError("it is of other images")
+    except Exception as error:  # a corrupt archive makes zipfile, zlib and numpy raise almost anything
+        raise UserError(f"{path} is corrupt ({error}): run it again with --rerun.") from None
+    return values > 1 - coverage + DIGITS_OF_P
 
 
 def shares_differ(validation: Predictions, test: Predictions) -> str:

@@ -128,10 +128,25 @@ def combine(function: Callable[..., float], *intervals: Interval, difference: bo
     least, span = max(one.least for one in intervals), max(one.span for one in intervals)
     if not difference:  # a mean of draws that are skewed all alike, as near 100 %, may lie beside the value
         ends = min(scaled.low, scaled.value), max(scaled.high, scaled.value)
+        if any(_flat(one.raw) for one in intervals):  # whose draws say nothing, so that only their ends count
+            ends = _recovered(function, intervals)
         return replace(scaled, low=ends[0], high=ends[1], least=least, span=span)
     estimate = replace(scaled, samples=raw)
     ends = (value - least, value + least) if _flat(raw) else _symmetric(estimate)
     return _stretched(estimate, *_within(ends, -span, span))
+
+
+def _recovered(function: Callable[..., float], intervals: Sequence[Interval]) -> tuple[float, float]:
+    """The ends of the interval of a function that grows with independent values, from the ends of theirs: squared
+    distances add up (method of variance estimates recovery, Zou and Donner, Statistics in Medicine 2008)."""
+    values = [one.value for one in intervals]
+    whole = function(*values)
+
+    def distance(end: str) -> float:
+        moved = ([*values[:i], getattr(one, end), *values[i + 1 :]] for i, one in enumerate(intervals))
+        return float(np.sqrt(sum((function(*at) - whole) ** 2 for at in moved)))
+
+    return whole - distance("low"), whole + distance("high")
 
 
 class _Rows:

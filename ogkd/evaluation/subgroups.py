@@ -21,11 +21,8 @@ from ogkd.evaluation.statistics import DRAWS, Interval, bootstrap
 MEASURED = ("accuracy", "balanced_accuracy", "macro_auroc", "nll", "expected_calibration_error")
 GAPS = ("accuracy", "balanced_accuracy", "macro_auroc")  # ECE is larger in a smaller group, whatever the answers
 FEWEST = 10  # patients, or images where patients are not known
-DIFFERENT, UNLIKELY = (
-    0.1,
-    0.01,
-)  # share of the images whose class two groups differ in, and its p, to be worth a sentence
-
+DIFFERENT = 0.1  # share of the images by which the classes of two groups differ, to be worth a sentence
+UNLIKELY = 0.01  # p of such a difference
 OF_SEVERAL = "The largest of several gaps is larger than the true one on average; its interval allows for that."
 
 
@@ -77,16 +74,20 @@ class GroupSet:
     classnames: tuple[str, ...]
 
     def remarks(self) -> list[str]:
-        """What a reader must know of the groups, one sentence each."""
+        """What a reader must know, a sentence each: of the groups, the same for all methods, and of the gaps."""
+        return [*self.of_groups(), *self.of_gaps()]
+
+    def of_groups(self) -> list[str]:
+        """Remarks on the groups: small ones, those without some classes, classes that are not equally common."""
         small = [f"{group.name} ({group.units})" for group in self.groups if group.small]
         what = "patients" if self.groups[0].patients is not None else "images"
-        return [
-            *([f"Too small to be measured, with fewer than {FEWEST} {what}: {listed(small, 9)}."] if small else []),
-            *map(_in_words, self.gaps.values()),
-            *([OF_SEVERAL] if any(gap.groups > 2 for gap in self.gaps.values()) else []),
-            *self._without_gap(),
-            *self._class_mix(),
-        ]
+        too_small = f"Too small to be measured, with fewer than {FEWEST} {what}: {listed(small, 9)}."
+        return [*([too_small] if small else []), *self._without_gap(), *self._class_mix()]
+
+    def of_gaps(self) -> list[str]:
+        """The gaps in words."""
+        several = any(gap.groups > 2 for gap in self.gaps.values())
+        return [*map(_in_words, self.gaps.values()), *([OF_SEVERAL] if several else [])]
 
     def _without_gap(self) -> list[str]:
         measured = _compared(self.groups)

@@ -55,7 +55,8 @@ class CropStore:
     ) -> None:
         """`images`: images per pass of the image tower; `most_bytes`: limit on the size of all crops together;
         `epoch`: the current epoch, from 0."""
-        self.loader, self.model, self.patches, self.images, self.cache = loader, model, patches, images, cache
+        self.loader, self.model, self.images, self.cache = loader, model, images, cache
+        self.patches = patches and model.has_patches
         self.count, self.seed, self.most_bytes, self.epoch = count, seed, most_bytes, epoch
         self._crops: list[EncodedCrops] | None = None
 
@@ -130,7 +131,7 @@ class CropStore:
         passes = [encode_images(self.model, some, patches=True) for some in torch.stack(views).split(self.images)]
         return EncodedCrops(
             torch.cat([out.global_token for out in passes]).cpu(),
-            torch.cat([cast(Tensor, out.patch_tokens) for out in passes]).to(torch.float16).cpu(),
+            torch.cat([_patches(out) for out in passes]).to(torch.float16).cpu(),
         )
 
     def _check_size(self, tokens: EncodedCrops, left: int) -> None:
@@ -149,6 +150,12 @@ class CropStore:
                 f"FEATURES.CROPS {self.count} of {left:,} images take {left * each / 1e9:.2g} GB, but {where} has "
                 f"{free / 1e9:.2g} GB left: lower FEATURES.CROPS, or free some space."
             )
+
+
+def _patches(encoded: ImageFeatures) -> Tensor:
+    """The patch tokens (n, P, D); none (n, 0, D) of a model without."""
+    whole = encoded.global_token
+    return whole.new_empty(len(whole), 0, whole.shape[1]) if encoded.patch_tokens is None else encoded.patch_tokens
 
 
 def _free_bytes(folder: Path | None) -> tuple[float, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +23,8 @@ def images_at_once(device: torch.device) -> int:
 
 @torch.no_grad()
 def encode_images(model: FrozenCLIP, images: Tensor, patches: bool = False, projected: bool = True) -> ImageFeatures:
-    """Normalised global tokens (B, D) and, when asked for, patch tokens (B, P, D) of images (B, 3, H, W).
+    """Normalised global tokens (B, D) and, if `patches` and the model has them, patch tokens (B, P, D) of images
+    (B, 3, H, W).
 
     Not `projected`: the tokens (..., vision_width) before the projection, not normalised.
     """
@@ -33,7 +33,7 @@ def encode_images(model: FrozenCLIP, images: Tensor, patches: bool = False, proj
         return out
     return ImageFeatures(
         F.normalize(out.global_token, dim=-1),
-        F.normalize(cast(Tensor, out.patch_tokens), dim=-1) if patches else None,
+        None if out.patch_tokens is None else F.normalize(out.patch_tokens, dim=-1),
     )
 
 

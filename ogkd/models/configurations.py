@@ -23,6 +23,8 @@ _RESAMPLE = {_BILINEAR: "bilinear", _BICUBIC: "bicubic"}
 # Mean and standard deviation of CLIP's training images: https://github.com/openai/CLIP, clip/clip.py, _transform.
 _OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+KEEP_CONTEXT = 256
 _PROCESSOR_KINDS = {"clip": "CLIP", "siglip": "Siglip"}  # by model_type
 _HALF = (0.5, 0.5, 0.5)
 _PMC_DEFAULTS = {"image_size": 224, "head_width": 64, "context_length": 77}
@@ -125,8 +127,13 @@ def read_json(path: Path, shape: Mapping = _TRANSFORMERS) -> dict:
 
 def is_transformers_clip(folder: Path) -> bool:
     """Whether the folder's config.json describes a transformers CLIPModel or SiglipModel."""
+    return model_type(folder) in _PROCESSOR_KINDS
+
+
+def model_type(folder: Path) -> str:
+    """The model_type of a folder's config.json in transformers' format; "" if it has none."""
     path = folder / TRANSFORMERS_CONFIG
-    return path.is_file() and read_json(path).get("model_type") in _PROCESSOR_KINDS
+    return str(read_json(path).get("model_type") or "") if path.is_file() else ""
 
 
 def open_clip_config(folder: Path) -> dict:
@@ -245,6 +252,14 @@ def pmc_settings(folder: Path) -> dict[str, int]:
 def pmc_spec(folder: Path) -> ImageSpec:
     """Image size, mean and standard deviation for PMC-CLIP's checkpoint in a folder."""
     return OPENAI_SPEC._replace(size=pmc_settings(folder)["image_size"])
+
+
+def keep_spec(folder: Path) -> ImageSpec:
+    """How KEEP's images are prepared, as its README says; the side is the configuration's, if it gives one."""
+    vision = read_json(folder / TRANSFORMERS_CONFIG).get("vision_config") or {}
+    return ImageSpec(
+        vision.get("image_size") or vision.get("img_size") or OPENAI_SPEC.size, _IMAGENET_MEAN, _IMAGENET_STD
+    )
 
 
 def without_code(config: Mapping) -> dict:

@@ -21,6 +21,7 @@ from ogkd.models.named import (
     VOCABULARIES,
     Repository,
     named_model,
+    named_models,
 )
 from ogkd.models.open_clip_models import IGNORED, of_state
 from ogkd.models.sources import first_file, tokenizer_folder
@@ -36,7 +37,7 @@ def convert(file: Path, name: str, target: Path, tokenizer: Path | None = None, 
     Raises UserError if the file is missing, corrupt or not such a model's, if `target` has a model already, or if the
     tokenizer is missing.
     """
-    checkpoints.family_of(name)
+    family = checkpoints.family_of(name)
     if not file.is_file():
         raise UserError(f"There is no file {file}: give the weights that were downloaded.")
     if found := first_file(target, (OPEN_CLIP_CONFIG, *OPEN_CLIP_WEIGHTS, *TRANSFORMERS_WEIGHTS)):
@@ -54,12 +55,12 @@ def convert(file: Path, name: str, target: Path, tokenizer: Path | None = None, 
     of_state(name, target, file, config, state)  # raises where tensors are missing or unexpected
     own = {key: value.contiguous().clone() for key, value in sorted(state.items()) if key not in IGNORED}
     require_space(target, sum(t.numel() * t.element_size() for t in own.values()), name, "give --to another folder")
-    facts = named_model(name)
+    # a family's models were trained on the same data
+    facts = named_model(name) or next(one for one in named_models().values() if one.name.startswith(family))
     with writing("the model", target):
         with atomic_path(target / OPEN_CLIP_CONFIG) as temporary:
             temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        if facts:
-            write_json(source_record(facts, revision), target / SOURCE)
+        write_json(source_record(facts, revision), target / SOURCE)
         with atomic_path(target / OPEN_CLIP_WEIGHTS[0]) as temporary:
             save_file(own, temporary)
 

@@ -105,8 +105,13 @@ class FrozenCLIP(nn.Module):
 
     @property
     def vision_layers(self) -> int:
-        """Number of layers that take prompts; 0 for a ResNet."""
+        """Number of layers that take prompts; 0 for a tower that is not a ViT."""
         return len(self.image_tower.blocks)
+
+    @property
+    def has_patches(self) -> bool:
+        """Whether the image tower gives patch tokens in the space of texts; without, `patches` are None."""
+        return getattr(self.image_tower, "has_patches", True)
 
     @property
     def image_norm(self) -> nn.Module:
@@ -145,10 +150,7 @@ class FrozenCLIP(nn.Module):
                 f"{tuple(images.shape)}: resize them to its image_size."
             )
         if prompts is not None:
-            if self.vision_layers == 0:
-                raise ModelError(
-                    f"{self.name}'s image tower is a ResNet, which has no deep prompts: choose a model with a ViT."
-                )
+            self.require_layers()
             self._check_deep(prompts, self.vision_width, self.vision_layers, "image")
         return self.image_tower(images, patches, prompts, projected)
 
@@ -284,6 +286,14 @@ class FrozenCLIP(nn.Module):
         paths = (module for module in self.modules() if isinstance(module, AddedPath))
         shared: tuple[Tensor | AddedPath, ...] = (*self.parameters(), *self.buffers(), *paths)
         return copy.deepcopy(self, {id(part): part for part in shared})
+
+    def require_layers(self) -> None:
+        """Raise ModelError for an image tower that has no layers to change, such as a ResNet."""
+        if not self.vision_layers:
+            raise ModelError(
+                f"The image tower of {self.name} is not a ViT, so it has no layers that take prompts or other changes: "
+                "choose a model with a ViT."
+            )
 
     def _check_deep(self, deep: Deep, width: int, layers: int, tower: str) -> int:
         """The largest number of vectors at a layer. Raises ModelError for a layer or shape that the tower lacks."""

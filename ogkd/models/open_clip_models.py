@@ -187,8 +187,10 @@ def text_tower_of(model: Any, tokenizer: Tokenizer, path: Path) -> nn.Module:
     tower = NativeText(model if text is None else text, tokenizer.padding)
     if tower.pooling == "last":
         return tower
-    eos = model.text_eos_id if text is None else text.eos_id
-    require_pooling_at_end(tokenizer, None if tower.pooling == "argmax" else eos, path)
+    eos = None  # older versions of open_clip know neither it nor the pooling that needs it
+    if tower.pooling != "argmax":
+        eos = model.text_eos_id if text is None else text.eos_id
+    require_pooling_at_end(tokenizer, eos, path)
     return tower
 
 

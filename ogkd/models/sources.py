@@ -198,6 +198,7 @@ class _Format(NamedTuple):
 _FORMATS = (
     _Format("open_clip_models", lambda folder: (folder / OPEN_CLIP_CONFIG).is_file(), configurations.open_clip_spec),
     _Format("pmc_clip_models", lambda folder: (folder / PMC_WEIGHTS).is_file(), configurations.pmc_spec),
+    _Format("keep_models", lambda folder: configurations.model_type(folder) == "keep", configurations.keep_spec),
     _Format("transformers_models", configurations.is_transformers_clip, configurations.transformers_spec),
 )
 
@@ -208,9 +209,24 @@ def _format_of(folder: Path, repository: Repository | None = None) -> _Format:
     for candidate in _FORMATS:
         if candidate.matches(folder):
             return candidate
+    if kind := configurations.model_type(folder):
+        raise ModelError(other_kind(folder, kind))
     raise ModelError(
         f"The model folder {folder} has no configuration: put {OPEN_CLIP_CONFIG} (open_clip), {TRANSFORMERS_CONFIG} "
         f"(transformers' CLIPModel) or {PMC_WEIGHTS} (PMC-CLIP) into it."
+    )
+
+
+def other_kind(folder: Path, kind: str) -> str:
+    """Why a model of transformers of a kind that is none of ours is refused."""
+    if kind == "siglip2":
+        return (
+            f"The model in {folder} is a SigLIP 2 of variable image size (model_type siglip2), which is not supported: "
+            "choose one of a fixed size, such as SigLIP2-B-16 or google/siglip2-base-patch16-224."
+        )
+    return (
+        f"The model in {folder} is of transformers' model_type {kind}, which is not supported: choose one of "
+        "model_type clip or siglip, or one in open_clip's format."
     )
 
 

@@ -44,7 +44,11 @@ def _each_alone(pool: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
 
 def image_tower_of(visual: nn.Module) -> nn.Module:
     """The tower for open_clip's `visual`."""
-    return OpenClipResNet(visual) if hasattr(visual, "attnpool") else OpenClipViT(visual)
+    if hasattr(visual, "attnpool"):
+        return OpenClipResNet(visual)
+    trunk = getattr(visual, "trunk", None)
+    is_vit = trunk is None or (hasattr(trunk, "blocks") and hasattr(trunk, "fc_norm"))
+    return OpenClipViT(visual) if is_vit else OpenClipTrunk(visual)
 
 
 class OpenClipViT(nn.Module):
@@ -66,17 +70,16 @@ class OpenClipViT(nn.Module):
         self.pool = getattr(trunk, "attn_pool", None)
         if getattr(self.pool, "pos_embed", None) is not None:
             raise ModelError("Attention pooling with positions of its own is not supported: choose another checkpoint.")
-        if trunk is not None and hasattr(trunk, "blocks") and hasattr(trunk, "fc_norm"):
+        if trunk is not None:
             self.blocks, self.width, self.patch_norm = trunk.blocks, trunk.num_features, trunk.fc_norm
             self.projection = nn.Sequential(trunk.head, visual.head)
             trunk.head, visual.head = nn.Identity(), nn.Identity()
-        elif trunk is None and getattr(visual, "transformer", None) is not None and visual.attn_pool is None:
+        elif getattr(visual, "transformer", None) is not None and visual.attn_pool is None:
             self.blocks, self.width = visual.transformer.resblocks, visual.transformer.width
             self.projection, visual.proj = _projection(visual.proj), None
         else:
             raise ModelError(
-                f"The image tower is a {type(trunk or visual).__name__}, which is not supported: choose a "
-                "checkpoint with a ViT."
+                f"The image tower is a {type(visual).__name__}, which is not supported: choose a checkpoint with a ViT."
             )
 
     def forward(self, images: Tensor, patches: bool, prompts: Deep | None, projected: bool = True) -> ImageFeatures:
@@ -87,6 +90,26 @@ class OpenClipViT(nn.Module):
         tokens = out["image_intermediates"][-1]
         tokens = self.patch_norm(tokens if self.pool is None else _each_alone(self.pool, tokens))
         return _features(out["image_features"], tokens, self.projection if projected else None)
+
+
+class OpenClipTrunk(nn.Module):
+    """Any other network of timm, such as ConvNeXt or Swin: an image has one token, and no patches in the space of
+    texts, since what follows its pooling need not hold for a single position."""
+
+    blocks = ()
+    has_patches = False
+    visual: Any
+
+    def __init__(self, visual: Any) -> None:
+        super().__init__()
+        self.visual, self.projection = visual, nn.Identity()
+        if not hasattr(visual.head, "pool"):  # which takes the whole feature map
+            self.projection, visual.head = visual.head, nn.Identity()
+        layers = [layer for layer in self.projection.modules() if isinstance(layer, nn.Linear)]
+        self.width = layers[0].in_features if layers else visual.trunk.num_features
+
+    def forward(self, images: Tensor, patches: bool, prompts: Deep | None, projected: bool = True) -> ImageFeatures:
+        return _features(self.visual(images), None, self.projection if projected else None)
 
 
 class OpenClipResNet(nn.Module):

@@ -49,7 +49,8 @@ def load_folder(name: str, folder: Path, repository: Repository | None = None) -
     image: nn.Module
     text: nn.Module
     if pools:
-        if tokenizer.padding is None or not config.vision_config.vision_use_head:
+        # transformers 4 leaves out an entry that is true
+        if tokenizer.padding is None or not getattr(config.vision_config, "vision_use_head", True):
             raise unsupported(folder / TRANSFORMERS_CONFIG, "a SigLIP without a padding token or attention pooling")
         image, text = SiglipViT(model.vision_model), SiglipText(model.text_model, tokenizer.padding)
         embed_dim = config.text_config.projection_size

@@ -16,7 +16,7 @@ from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.conformal import needed
 from ogkd.evaluation.metrics import METRICS, expected_calibration_error, with_temperature
 from ogkd.evaluation.predictions import Predictions, numbered
-from ogkd.evaluation.sets import COVERAGES
+from ogkd.evaluation.sets import COVERAGES, LAC
 from ogkd.evaluation.statistics import Interval, bootstrap
 from ogkd.evaluation.tested import sample
 from ogkd.predict.trained import TrainedPrompt
@@ -205,10 +205,11 @@ def _sets(prompt: TrainedPrompt, calibrated: str) -> str:
     rows = [
         [f"{100 * rule.coverage:g} %", rule.score, "each class" if rule.per_class else "all images",
          *([ends(rule.test.coverage), f"{rule.test.size:.2f}", ends(rule.test.smallest[1])] if rule.test else "–––")]
-        for rule in rules
+        for rule in rules if rule.score == LAC or rule in prompt.stored_rules
     ]  # fmt: skip
     return f"""A set contains the true class of a new patient's image as often as wanted, if the image is like those of
-validation. The thresholds are from {calibrated}. For a coverage that is missing there were too few.
+validation. The thresholds are from {calibrated}. For a coverage that is missing there were
+too few. `--sets` APS and RAPS have thresholds, too.
 
 {table(header, rows)}
 

@@ -187,8 +187,10 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         settings, node = options.pop("SETTINGS", PUBLISHED), f"TRAINER.{method.upper()}."
         options = {name if "." in name else node + name: value for name, value in options.items()}
         has_teacher = is_built_here(method) and "PROMPTS" in method_class(method).options
-        if has_teacher and not {f"{node}PROMPTS", f"{node}PROMPT_BANK"} & options.keys():
-            options[f"{node}PROMPTS"] = "templates"
+        distils = options.get(f"{node}DISTIL", "none") != "none"
+        for section in [node] * has_teacher + ["TRAINER.OGKD."] * distils:
+            if not {f"{section}PROMPTS", f"{section}PROMPT_BANK"} & options.keys():
+                options[f"{section}PROMPTS"] = "templates"
         shots = -1 if self.shots is None else self.shots
         if self.shots is not None and not (isinstance(shots, Integral) and shots >= 1):
             raise UserError(f"shots is {shots!r}: give the images per class, 1 or more, or None for all.")
@@ -214,7 +216,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         items = [Item(str(row), places[name], name) for row, name in enumerate(names)]
         train, val = items, []
         if self.shots is not None:
-            draw = {name.upper(): value for name, value in self.options.items()}.get("DATASET.DRAW", BALANCED)
+            draw = str({name.upper(): value for name, value in self.options.items()}.get("DATASET.DRAW", BALANCED))
             train = _drawn(items, self.shots, self.seed, draw)
             used = {item.path for item in train}
             left = [item for item in items if item.path not in used]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -111,21 +112,21 @@ class Corruptor:
             "predictions": predictions_hash(self.run),
         }  # fmt: skip
 
-    def test(self, parts: Sequence[Part], replace: bool = False) -> int:
+    def test(self, parts: Sequence[Part], rerun: bool = False) -> int:
         """Test on those kinds and levels that are not stored yet, and return how many these were.
 
         Each is stored as soon as it is done, so a test that is stopped goes on from there.
 
-        Raises UserError if tests with other settings are stored, unless they are to be replaced.
+        Raises UserError if tests with other settings are stored, unless `rerun` replaces them.
         """
         folder, settings = self.run / FOLDER, self.settings()
         folder.mkdir(exist_ok=True)
         with locked(folder / ".lock", f"the test on corrupted images in {folder}"):
             stored = settings_of(self.run)
-            if stored is not None and stored != settings and not replace:
+            if stored is not None and stored != settings and not rerun:
                 other = ", ".join(f"{key} {stored.get(key)}" for key in settings if stored.get(key) != settings[key])
                 raise UserError(f"{folder} holds a test with other settings ({other}): add --rerun to replace it.")
-            if replace:
+            if rerun:
                 for path in [folder / SETTINGS, *folder.glob("*/level*.npz")]:
                     path.unlink(missing_ok=True)
             write_json(settings, folder / SETTINGS)
@@ -141,9 +142,7 @@ class Corruptor:
         return len(todo)
 
     def _save(self, kind: str, level: int, logits: np.ndarray) -> None:
-        clean = self.clean
-        answers = Predictions(clean.images, clean.labels, logits, clean.classnames, clean.groups)
-        answers.save(path_of(self.run, kind, level))
+        replace(self.clean, logits=logits).save(path_of(self.run, kind, level))
 
     def sheet(self, parts: Sequence[Part], path: Path) -> None:
         """Write a picture of the first test image: clean, and by kind (rows) and level."""

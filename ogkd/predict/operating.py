@@ -69,7 +69,7 @@ def about_sets(rule: SetRule) -> list[str]:
     ]
     if not rule.per_class:
         low, high = scatter(rule.coverage, rule.patients or rule.images)
-        lines[0] += f" So few may reach between {100 * low:.0f} % and {100 * high:.0f} %."
+        lines[0] += f" That is an average: so few images may lead to {100 * low:.0f} to {100 * high:.0f} %."
     if rule.test:
         name, of = rule.test.smallest
         lines.append(

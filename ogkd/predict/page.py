@@ -58,7 +58,8 @@ class Page:
             self.predictor.require_patches()
             self.why_no_map = ""
         except UserError:
-            self.why_no_map = f"{self.predictor.prompt.method} has no heat map: it does not compare patches with texts."
+            of = self.predictor.prompt.method if self.predictor.method.clip_model.has_patches else "This model"
+            self.why_no_map = f"{of} has no heat map: it does not compare patches with texts."
 
     def answer(self, path: str) -> Answer:
         """Raises UserError if the file cannot be read."""

@@ -82,6 +82,12 @@ class Predictor(Encoder):
     def _classify_patches(self):
         with torch.inference_mode():
             classify = self.method.patch_classifier()
+        model = self.method.clip_model
+        if not model.has_patches:
+            raise UserError(
+                f"{model.name} has no patch tokens in the space of texts, so there are no heat maps: leave out "
+                "--heatmaps."
+            )
         if classify is None:
             raise UserError(
                 f"{self.prompt.method} does not compare images with text features, so patches have no evidence "

@@ -122,22 +122,19 @@ class TrainedPrompt:
         Raises:
             UserError: there are too few validation images, or it is not among those stored.
         """
+        sets.check(coverage)
         validation = _loaded(self.validation)
         if validation is not None:
             rule, tested = sets.choose(validation, coverage, score, per_class), self._tested_on(validation.classnames)
             return rule if tested is None else replace(rule, test=sets.measured([rule], [tested]))
         stored = {rule.key: rule for rule in self.stored_rules}
         if (coverage, score, per_class) not in stored:
-            known = [f"--coverage {share:g} --sets {name}{' --per-class' * each}" for share, name, each in stored]
+            known = [f"{share:g}" for share, *which in stored if which == [score, per_class]]
             raise UserError(
                 f"{self.origin} has no thresholds for {score} sets{' per class' * per_class} with a coverage of "
-                f"{coverage:g}; "
-                + (
-                    f"it has {listed(known, len(known))}."
-                    if known
-                    else f"it has none: export it again from a run with at least {needed(coverage)} validation images "
-                    f"(of different patients){' of each class' * per_class}."
-                )
+                f"{coverage:g}, only with {listed(known, len(known)) or 'none'}: it needs at least {needed(coverage)} "
+                f"validation images (of different patients){' of each class' * per_class}, and export --coverage "
+                f"{coverage:g}."
             )
         return stored[coverage, score, per_class]
 

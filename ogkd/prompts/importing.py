@@ -24,11 +24,13 @@ MOST_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class Published:
-    """A prompt file in a public repository; `blob_sha1` is git's hash of its content."""
+    """A prompt file in a public repository; `blob_sha1` is git's hash of its content, `method` its paper's."""
 
     path: str  # as in the address of the raw file: owner/name/commit/path
     blob_sha1: str
     variable: str
+    bank: str = ""
+    method: str = ""
 
 
 def published_files() -> tuple[Published, ...]:
@@ -40,11 +42,15 @@ def published_files() -> tuple[Published, ...]:
             f"{known.split_repository}/{known.split_commit}/trainers/prompt_templates.py",
             "b3089ea99fd7a2a8369cb80ce6c8450017278d0d",
             "BIOMEDCOOP_TEMPLATES",
+            "biomedcoop",
+            "BiomedCoOp",
         ),
         Published(
             "tientrandinh/OGKD/adbd69ceaf5c954c4874c7acfa507b345bf8e1d1/trainers/method/prompt_templates.py",
             "9f8782e9cc428f672af8bc6e7f0c70199a003d12",
             "PROMPT_TEMPLATES",
+            "ogkd",
+            "OGKD",
         ),
     )
 

@@ -1,4 +1,4 @@
-"""What a row's numbers are means of: its seeds, data sets, shots, epochs, backbone, teacher sentences and settings.
+"""What a row's numbers are means of: its seeds, data sets, shots, epochs, backbone, sentences, settings and budget.
 
 A caption names what all rows have in common; what differs between them has a column. CSV and spreadsheets have a column
 for everything.
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ogkd.core.words import ranges, sentence
+from ogkd.evaluation import budget
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.methods import known_methods
 
@@ -21,8 +22,11 @@ WORDS: dict[str, Callable[[str], str]] = {
     "backbone": str,
     "bank": lambda value: f"teacher sentences: {value}",
     "settings": lambda value: f"{value} settings",
+    "tuned per data set": lambda value: f"{value if value != '0' else 'no'} values tuned per data set",
+    "search": lambda value: f"best of {value}",
+    "labelled images per class": lambda value: f"{value} labelled images per class",
 }
-COLUMNS = ("n", "seeds", "data sets", "shots", "epochs", "backbone", "bank", "settings")  # of a CSV
+COLUMNS = ("n", "seeds", "data sets", *list(WORDS)[1:])  # of a CSV
 
 Conditions = Mapping[str, str]
 
@@ -63,6 +67,8 @@ def _values(rows: Sequence[Conditions], name: str) -> list[str]:
 def _epochs(run: Run) -> str:
     """The number of epochs; "" of a method that does not learn in steps."""
     method, optim = known_methods().get(run.method), run.results["config"].get("OPTIM")
+    if "OPTIM.MAX_EPOCH" in budget.searched(run):
+        return "searched"
     epochs = optim.get("MAX_EPOCH") if isinstance(optim, dict) else None
     return str(epochs) if isinstance(epochs, int) and (method is None or method.steps) else ""
 
@@ -85,4 +91,7 @@ _OF_RUN: dict[str, Callable[[Run], str]] = {
     "backbone": lambda run: run.backbone,
     "bank": bank,
     "settings": _settings,
+    "tuned per data set": budget.tuned,
+    "search": budget.search,
+    "labelled images per class": budget.labelled,
 }

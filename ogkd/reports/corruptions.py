@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ogkd.core import UserError
 from ogkd.core.words import counted
+from ogkd.data.corruptions import KINDS
 from ogkd.evaluation import corrupted
 from ogkd.evaluation.collect import Run
-from ogkd.evaluation.corrupted import Corrupted, calibration, errors, harm
+from ogkd.evaluation.corrupted import COVERAGE, Corrupted, calibration, errors, harm
 from ogkd.evaluation.limits import meaningless
-from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.predictions import Predictions, same_images
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import AnyCell, Cell, cell
 from ogkd.reports.render import Row, Table
-from ogkd.reports.tables import DISPERSION, of_kinds
+from ogkd.reports.tables import DISPERSION, of_draw, of_kinds
 from ogkd.reports.variants import column_of, variants
 
 CLEAN, MEAN = "clean", "mean over kinds"
+COVERED = "covered, %"
+ABOUT_SETS = (
+    f"“{COVERED}” is how often sets of {100 * COVERAGE:g} % by validation images (--table sets) contain the true class."
+)
 BASELINE = "ZeroShot"  # in the place of AlexNet in MedMNIST-C's measures
 
 
@@ -35,6 +40,15 @@ class Tested:
     def worse(self, kinds: Sequence[str]) -> list[Predictions]:
         """The predictions of all seeds, kinds and levels."""
         return [one for seed in self.seeds for kind in kinds for one in seed.of(kind)]
+
+    def coverage(self, kinds: Sequence[str] | None = None) -> AnyCell:
+        """That of prediction sets on these kinds, by default on clean images; None if a seed has none."""
+        of_seeds = [
+            seed.coverage([seed.clean] if kinds is None else [one for kind in kinds for one in seed.of(kind)])
+            for seed in self.seeds
+        ]
+        known = [value for value in of_seeds if value is not None]
+        return Cell(float(np.mean(known))) if known and len(known) == len(of_seeds) else None
 
     @property
     def clean(self) -> list[Predictions]:
@@ -55,17 +69,18 @@ def corruption_tables(runs: Sequence[Run], draws: int = 500, each: bool = True) 
         for dataset, column in dict.fromkeys((row.dataset, column_of(run)) for row in of_rows for run in row.runs):
             of_part, chosen = list[Tested](), list[Run]()
             for row in (row for row in of_rows if row.dataset == dataset):
-                seeds = []
+                seeds, of_row = [], list[Run]()
                 for run in row.in_column(column):
                     try:
                         if one := corrupted.read(run.path):
                             seeds.append(one)
-                            chosen.append(run)
+                            of_row.append(run)
                     except (UserError, FileNotFoundError) as error:
                         notes.append(str(error))
                 if seeds:
-                    of_part.append(Tested(Row(row.name, [], row.method, row.key), seeds))
-            tables += _tables(f"{dataset} {column}, corrupted images", of_part, chosen, draws, each)
+                    of_part.append(Tested(Row(row.name, [], row.method, row.key, {column: of_row}), seeds))
+                    chosen += of_row
+            tables += part_tables(f"{dataset} {column}, corrupted images", of_part, chosen, draws, each)
     if notes and not tables:
         raise UserError(notes[0])
     for table in tables[:1]:
@@ -73,21 +88,25 @@ def corruption_tables(runs: Sequence[Run], draws: int = 500, each: bool = True) 
     return tables
 
 
-def _tables(title: str, rows: list[Tested], runs: list[Run], draws: int, each: bool) -> Iterator[Table]:
-    if not rows:
-        return
+def part_tables(title: str, rows: list[Tested], runs: list[Run], draws: int, each: bool) -> Iterator[Table]:
+    """The table of the methods, over the kinds that all have, and with `each` one per method.
+
+    Of a row's seeds those count that were tested on the images of the first.
+    """
     for one in rows:
+        first = one.seeds[0].clean
+        one.seeds = [seed for seed in one.seeds if same_images(seed.clean, first)]
         one.kinds = [kind for kind in one.seeds[0].kinds if all(kind in seed.kinds for seed in one.seeds)]
-    shared = [kind for kind in rows[0].kinds if all(kind in one.kinds for one in rows)]
+    shared = [kind for kind in KINDS if all(kind in one.kinds for one in rows)]
     settings = {
         str(seed.settings.get(key)) for one in rows for seed in one.seeds for key in ("modality", "seed", "size")
     }
     levels = {tuple(seed.kinds[kind]) for one in rows for seed in one.seeds for kind in shared}
     alike = len(settings) == 3 and len(levels) == 1
-    if shared:
+    if rows and shared:
         yield _methods(title, rows, runs, shared, draws, alike)
     for one in rows if each else ():
-        yield by_kind(f"{title}: {one.row.name}", one, runs, draws)
+        yield by_kind(f"{title}: {one.row.name}".removeprefix(": "), one, runs, draws)
 
 
 def _methods(
@@ -97,22 +116,25 @@ def _methods(
     baseline = next((one for one in rows if one.row.method == BASELINE and not one.row.variant), None)
     baseline = baseline if alike and len(rows) > 1 else None
     headers = ["method", "clean error, %", "error, %", "drop, points", "clean ECE, %", "ECE, %", "clean NLL", "NLL"]
+    headers += [f"clean {COVERED}", COVERED]
     table = Table(title, headers + ["relative error, %", "relative drop, %"] * (baseline is not None))
     for one in rows:
         of = harm(one.clean, one.worse(shared), draws)
         (ece, nll), clean = calibration(one.clean), errors(one.clean)
         cells: list[AnyCell] = [Cell(clean), Cell.of(of.error), Cell.of(of.drop), Cell(ece), Cell(of.ece)]
         cells += [Cell(nll, decimals=3), Cell(of.nll, decimals=3)]
+        cells += [one.coverage(), one.coverage(shared)]
         if baseline is not None:
             cells += map(cell, zip(*_relative(one, baseline, shared), strict=True))
-        table.rows.append(Row(one.row.name, cells, one.row.method, one.row.variant))
+        table.rows.append(replace(one.row, cells=cells))
     table.ranked = [*[True] * 2, False, *[True] * 4, *[False] * (len(table.headers) - 8)]
     table.lower = True
-    table.sample = tested_on({title: runs})
+    table.sample = tested_on({title or "": runs})
     table.caption = (
         f"Balanced error, the mean over classes of the share of their images that are misclassified, and calibration, "
         f"on clean test images and on average over {counted(len(shared), 'kind')} of corruptions and their levels; the "
-        f"drop is the error minus that on clean images, in points. 95 % intervals over {sampled(runs)}."
+        f"drop is the error minus that on clean images, in points. {ABOUT_SETS} 95 % intervals over "
+        f"{sampled(runs)}.{of_draw(runs)}"
     )
     if baseline is not None:
         table.caption += (
@@ -140,11 +162,13 @@ def _relative(one: Tested, baseline: Tested, kinds: Sequence[str]) -> list[tuple
 def by_kind(title: str, one: Tested, runs: Sequence[Run], draws: int = 500) -> Table:
     """One row per kind: the balanced error at each level, its mean, the drop, and calibration."""
     levels = sorted({level for seed in one.seeds for kind in one.kinds for level in seed.kinds[kind]})
-    headers = ["corruption", *(f"level {level}" for level in levels), "mean", "drop, points", "ECE, %", "NLL"]
+    headers = ["corruption", *(f"level {level}" for level in levels), "mean", "drop, points", "ECE, %", "NLL", COVERED]
     table = Table(title, headers)
     ece, nll = calibration(one.clean)
     clean = [cell([errors([of]) for of in one.clean])]
-    table.rows.append(Row(CLEAN, [*[None] * len(levels), *clean, None, Cell(ece), Cell(nll, decimals=3)]))
+    table.rows.append(
+        Row(CLEAN, [*[None] * len(levels), *clean, None, Cell(ece), Cell(nll, decimals=3), one.coverage()])
+    )
     for kind in one.kinds:
         at = [
             cell([errors([seed.kinds[kind][level]]) for seed in one.seeds if level in seed.kinds[kind]])
@@ -156,11 +180,12 @@ def by_kind(title: str, one: Tested, runs: Sequence[Run], draws: int = 500) -> T
     spread = f", {DISPERSION}" if len(one.seeds) > 1 else ""
     table.caption = (
         f"Balanced error in %{spread}; mean over levels and drop against clean images with 95 % intervals over "
-        f"{sampled(runs)}; mean calibration. Strengths are MedMNIST-C's for {one.seeds[0].settings.get('modality')}."
+        f"{sampled(runs)}; mean calibration. {ABOUT_SETS} Strengths are MedMNIST-C's for "
+        f"{one.seeds[0].settings.get('modality')}."
     )
     return table
 
 
 def _means(one: Tested, kinds: Sequence[str], draws: int) -> list[AnyCell]:
     of = harm(one.clean, one.worse(kinds), draws)
-    return [Cell.of(of.error), Cell.of(of.drop), Cell(of.ece), Cell(of.nll, decimals=3)]
+    return [Cell.of(of.error), Cell.of(of.drop), Cell(of.ece), Cell(of.nll, decimals=3), one.coverage(kinds)]

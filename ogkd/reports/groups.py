@@ -9,12 +9,12 @@ from ogkd.evaluation.collect import Run
 from ogkd.evaluation.metrics import find
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.statistics import DRAWS
-from ogkd.evaluation.subgroups import MEASURED, GroupSet, group_sets
+from ogkd.evaluation.subgroups import MEASURED, OF_SEVERAL, GroupSet, group_sets
 from ogkd.evaluation.tested import sampled
 from ogkd.reports.cells import AnyCell, Cell
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import decimals, of_draw, of_kinds
-from ogkd.reports.variants import Variant, column_of, variants
+from ogkd.reports.variants import column_of, variants
 
 KINDS = ("train_base", "test_new", "few_shot", "transfer")
 
@@ -27,17 +27,20 @@ def group_tables(runs: Sequence[Run], metric: str = "", draws: int = DRAWS) -> l
     Raises UserError if there are several backbones or draws, or the metric is not measured by group.
     """
     metrics = (metric,) if metric else MEASURED
-    tables: dict[tuple[str, str], Table] = {}
+    tables: dict[str, Table] = {}
     notes: list[str] = []
     of_rows, conflicts = variants(of_kinds(runs, *KINDS))
     for variant in of_rows:
         for place in dict.fromkeys(map(_place, variant.runs)):
             of_place = [run for run in variant.runs if _place(run) == place and not run.diverged]
             for of in _sets(of_place, metrics, draws, notes):
-                key = (f"{place}, by {of.column}", of.column)
-                table = tables.setdefault(key, _empty(key[0], of_place, metrics))
-                table.rows += _rows(variant, of, metrics)
-                table.footnotes += [f"{variant.name}: {remark}" for remark in of.remarks()]
+                title = f"{place}, by {of.column}"
+                table = tables.setdefault(title, _empty(title, of_place, of, metrics))
+                table.rows += [
+                    Row(f"{variant.name}, {name}", cells, variant.method, variant.key)
+                    for name, cells in _cells(of, metrics)
+                ]
+                table.footnotes += [f"{variant.name}: {remark}" for remark in of.of_gaps() if remark != OF_SEVERAL]
     result = list(tables.values())
     for table in result[:1]:
         table.notes += [*conflicts, *dict.fromkeys(notes)]
@@ -76,22 +79,19 @@ def _sets(runs: Sequence[Run], metrics: Sequence[str], draws: int, notes: list[s
     return group_sets(seeds, metrics, draws) if seeds else []
 
 
-def _empty(title: str, runs: Sequence[Run], metrics: Sequence[str]) -> Table:
+def _empty(title: str, runs: Sequence[Run], of: GroupSet, metrics: Sequence[str]) -> Table:
     percent = [find(name).title for name in metrics if find(name).unit]
     table = Table(title, ["method, group", *_headers(metrics)], datasets=(runs[0].dataset,))
     table.ranked = [False] * len(table.headers[1:])
     mean = "Mean over seeds with its" if len({run.seed for run in runs}) > 1 else "With its"
     in_percent = f" {', '.join(percent)} in %." if percent else ""
     table.caption = f"{mean} 95 % interval over {sampled(runs)} of the group.{in_percent}{of_draw(runs)}"
+    table.footnotes = [*of.of_groups(), *([OF_SEVERAL] if OF_SEVERAL in of.of_gaps() else [])]
     return table
 
 
 def _headers(metrics: Sequence[str]) -> list[str]:
     return ["images", "patients", *(find(name).title for name in metrics)]
-
-
-def _rows(variant: Variant, of: GroupSet, metrics: Sequence[str]) -> list[Row]:
-    return [Row(f"{variant.name}, {name}", cells, variant.method, variant.key) for name, cells in _cells(of, metrics)]
 
 
 def _cells(of: GroupSet, metrics: Sequence[str]) -> list[tuple[str, list[AnyCell]]]:

@@ -7,7 +7,7 @@ means"), and the mean of the data sets' HM ("mean of HM"). Some tables mix them,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import cast
 
 from ogkd import evaluation
 from ogkd.core import UserError, did_you_mean
+from ogkd.core.words import counted, listed
+from ogkd.evaluation.methods import named
 from ogkd.reports.cells import Cell, harmonic_mean, mean
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import HM_OF_MEANS, MEAN_OF_HM, average
@@ -97,8 +99,9 @@ def fitting_source(backbone: str, protocol: str, datasets: Sequence[str]) -> Sou
     return max(fitting, key=fit)
 
 
-def averages(source: Source, protocol: str) -> Figures:
-    """A source's averages over its data sets, by method and column, computed from its figures per data set if any."""
+def averages(source: Source, protocol: str, datasets: Collection[str] = ()) -> Figures:
+    """A source's averages over its data sets, by method and column; computed from its figures per data set if it has
+    these, over those of `datasets`, by default all."""
     figures: Figures = {}
     for entry in _content()["averages"]:
         if (entry["source"], entry["protocol"]) == (source.name, protocol):
@@ -106,8 +109,10 @@ def averages(source: Source, protocol: str) -> Figures:
                 columns = dict(zip(map(shots_name, entry["shots"]), entry["accuracy"], strict=True))
             else:
                 columns = {"base": entry["base"], "novel": entry["novel"], DEFINITIONS[entry["hm_is"]]: entry["hm"]}
-            figures[entry["method"]] = columns
-    of_sets = [] if figures else list(by_dataset(source, protocol).values())
+            figures[named(entry["method"])] = columns
+    of_sets = (
+        [] if figures else [of for name, of in by_dataset(source, protocol).items() if name in datasets or not datasets]
+    )
     for method in {method for of_set in of_sets for method in of_set}:
         figures[method] = columns = _means(of_set[method] for of_set in of_sets)
         if "HM" in columns:
@@ -208,14 +213,25 @@ def beside(table: Table, figures: Figures, source: Source, *, comparable: bool =
             other = None if value is None else Cell(value)
             difference = Cell(own.mean - other.mean) if own and other else None
             new.cells += [own, other, difference][: 1 + len(added)]
-    result.caption = f"{table.caption} {source.words}".strip()
+    banks = {bank: None for row in table.rows if row.method in figures and (bank := row.conditions.get("bank"))}
+    ours = (
+        f" Teacher sentences: {listed(banks, len(banks))} here, those of the papers in published runs." if banks else ""
+    )
+    result.caption = f"{table.caption} {source.words}{ours}".strip()
     return result
 
 
 def average_beside(table: Table, source: Source, protocol: str) -> tuple[Table, list[str]]:
-    """The average accuracy table with a source's averages, and a sentence if the two are for different data sets."""
+    """The average accuracy table with a source's averages, and a sentence if the two are for different data sets.
+
+    Figures per data set are averaged over the data sets that both have.
+    """
     sets, ours = source.sets[protocol], set(table.datasets)
-    notes = []
+    notes, shared = [], sorted(ours.intersection(sets or ()))
+    if shared and by_dataset(source, protocol) and ours <= set(sets or ()):
+        sentence = f" Published figures are of the same {counted(len(shared), 'data set')}."
+        table = replace(table, caption=table.caption + sentence)
+        return beside(table, averages(source, protocol, shared), source), []
     if sets is None:
         notes.append(f"{source.name} does not say which data sets it averages, so no differences are shown.")
     elif ours != set(sets):

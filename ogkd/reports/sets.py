@@ -5,26 +5,34 @@ Thresholds are chosen on each run's validation images, never on test images (ogk
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ogkd.core import UserError
+from ogkd.core.words import listed
 from ogkd.evaluation.clinical import Estimate
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.conformal import scatter
 from ogkd.evaluation.limits import meaningless
-from ogkd.evaluation.predictions import Predictions
-from ogkd.evaluation.sets import LAC, Covered, SetRule, choose, measured, shares_differ
+from ogkd.evaluation.predictions import Predictions, same_images
+from ogkd.evaluation.sets import LAC, P_VALUES, Covered, by_p_values, check, choose, covered, shares_differ
 from ogkd.evaluation.statistics import LEVEL, Interval
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import AnyCell, Cell, cell
+from ogkd.reports.footnotes import footnotes
 from ogkd.reports.render import Row, Table
-from ogkd.reports.tables import DISPERSION, INTERVALS, footnotes, of_kinds
+from ogkd.reports.tables import DISPERSION, INTERVALS, of_draw, of_kinds
 from ogkd.reports.variants import column_of, variants
 
 HEADERS = ["method", "coverage, %", "classes per set", "empty, %", "lowest of a class, %", "gap of classes, points"]
+FULL = (
+    "Full conformal prediction needs no validation images: each test image is fitted with each label beside the "
+    "training images. Where these are as many of each class, the coverage is promised for such shares, or per class "
+    "(--per-class)."
+)
+Sets = tuple[np.ndarray, Predictions]  # (N, C) bool, and what they are sets of
 
 
 def sets_tables(
@@ -43,6 +51,7 @@ def sets_tables(
     Raises:
         UserError: there are several backbones, or the coverage is out of range.
     """
+    check(coverage)
     tables, notes = list[Table](), list[str]()
     of_rows = []
     for kinds in (("train_base",), ("few_shot",)):
@@ -52,7 +61,7 @@ def sets_tables(
     parts = {(row.dataset, column_of(run)): None for row in of_rows for run in row.runs}
     for dataset, column in parts:
         for score in scores:
-            made = _Part(f"{dataset} {column}", coverage, score, per_class, intervals)
+            made = _Part(f"{dataset} {column}", column, coverage, score, per_class, intervals)
             for row in (row for row in of_rows if row.dataset == dataset):
                 if chosen := row.in_column(column):
                     made.add(row.name, row.method, row.key, chosen)
@@ -69,6 +78,7 @@ class _Part:
     """The tables of one set of test images and one score."""
 
     title: str
+    column: str
     coverage: float
     score: str
     per_class: bool
@@ -78,24 +88,33 @@ class _Part:
     remarks: dict[str, None] = field(default_factory=dict)
 
     def add(self, name: str, method: str, variant: str, runs: Sequence[Run]) -> None:
-        of_seeds, reasons = list[tuple[SetRule, Predictions]](), dict[str, None]()
+        """Add a row, and for runs with full conformal prediction, whose score is LAC, another."""
         finished = [run for run in runs if not run.diverged]
-        for run in finished:
-            try:
-                of_seeds.append(self._of(run))
-            except (UserError, FileNotFoundError) as error:
-                reasons[f"{name}: {str(error).rstrip('.')}."] = None
         self.runs += finished
-        self.remarks |= dict.fromkeys(footnotes(name, self.title, runs)) | dict.fromkeys(list(reasons)[:1])
-        row = Row(name, [], method, variant)
-        if self.intervals and of_seeds:
-            self.rows.append((row, [measured(*zip(*of_seeds, strict=True))]))
-        else:
-            self.rows.append((row, [measured([rule], [test]) for rule, test in of_seeds]))
+        self._add(Row(name, [], method, variant, {self.column: list(runs)}), finished, self._split)
+        full = [run for run in finished if (run.path / P_VALUES).is_file()]
+        if full and self.score == LAC:
+            self._add(Row(f"{name}, full conformal", [], method, f"{variant} full conformal"), full, self._full)
+            self.remarks[FULL] = None
 
-    def _of(self, run: Run) -> tuple[SetRule, Predictions]:
-        """The sets' rule and the test images of a run. Raises UserError for one without predictions or with too few
-        validation images."""
+    def _add(self, row: Row, runs: Sequence[Run], sets_of: Callable[[Run], Sets]) -> None:
+        of_seeds, reasons = list[Sets](), list[str]()
+        for run in runs:
+            try:
+                of_seeds.append(sets_of(run))
+            except (UserError, FileNotFoundError) as error:
+                reasons.append(f"{row.name}: {str(error).rstrip('.')}.")
+        self.remarks |= dict.fromkeys(reasons[:1])
+        alike = [one for one in of_seeds if same_images(one[1], of_seeds[0][1])]
+        together = [alike] if self.intervals and alike else [[one] for one in of_seeds]
+        self.rows.append((row, [covered([inside for inside, _ in some], some[0][1]) for some in together]))
+
+    def _full(self, run: Run) -> Sets:
+        test = Predictions.load(run.path / "predictions.npz")
+        return by_p_values(run.path / P_VALUES, test, self.coverage, self.per_class), test
+
+    def _split(self, run: Run) -> Sets:
+        """Raises UserError for a run without predictions or with too few validation images."""
         if run.results.get("split") == "val":
             raise UserError("its results are of validation images, on which no thresholds can be tested")
         if not (run.path / "val_predictions.npz").is_file():
@@ -104,6 +123,12 @@ class _Part:
         if validation.classnames != test.classnames:
             raise UserError("its validation images are of other classes than its test images")
         rule = choose(validation, self.coverage, self.score, self.per_class)
+        if chosen := (run.results.get("labelled") or {}).get("chosen"):
+            self.remarks[
+                f"{run.results.get('title', run.method)}: {listed(chosen)} {'was' if len(chosen) == 1 else 'were'} "
+                "chosen on validation images, from which thresholds are, too, so the coverage may be below the wanted "
+                "one."
+            ] = None
         if not self.per_class and (differ := shares_differ(validation, test)):
             self.remarks[f"{differ}; sets per class (--per-class) hold for any shares."] = None
         if not self.per_class:
@@ -113,7 +138,7 @@ class _Part:
                 f"With {validation.patients or len(validation)} validation {what}, the coverage of one run may be "
                 f"{100 * low:.0f} to {100 * high:.0f} % (95 % of choices)."
             ] = None
-        return rule, test
+        return rule.sets(test.probabilities), test
 
     def tables(self) -> list[Table]:
         """What the sets achieve, and the coverage of each class."""
@@ -139,11 +164,12 @@ class _Part:
             f"How many sets contain the true class, wanted {100 * self.coverage:g} %"
             f"{' of each class' * self.per_class}; how many classes a set has; the worst class's coverage and the mean "
             f"distance of the classes' coverage from the wanted one{spread}. Thresholds are from "
-            "each run's validation images."
+            f"each run's validation images.{of_draw(self.runs)}"
         )
         second.caption = f"How many sets of each class's test images contain it, in %{spread}."
         first.sample = tested_on({self.title: self.runs})
-        first.footnotes = [*self.remarks, *meaningless(self.runs)]
+        of_cells = [(row.name, self.column, row.runs[self.column]) for row, _ in self.rows if row.runs]
+        first.footnotes = [*footnotes(of_cells), *self.remarks, *meaningless(self.runs)]
         return [first, second] if any(seeds for _, seeds in self.rows) else [first]
 
     def _share(self, of_seeds: Sequence[Estimate | None]) -> AnyCell:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -13,12 +12,13 @@ from ogkd.core import UserError
 from ogkd.core.words import counted, listed
 from ogkd.data.sampling import BY_SHARE, MISSING
 from ogkd.evaluation.collect import Run
-from ogkd.evaluation.doubts import NOT_ABOVE_ONE_ANSWER, about_run, counts_of, imbalanced
+from ogkd.evaluation.doubts import counts_of, imbalanced
 from ogkd.evaluation.limits import MEANINGLESS, meaningless
 from ogkd.evaluation.methods import order
 from ogkd.evaluation.metrics import Metric, find
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import Cell, Values, cell, combined, harmonic_mean, mean
+from ogkd.reports.footnotes import footnotes, names_of, seeds_of
 from ogkd.reports.render import Row, Table
 from ogkd.reports.variants import KINDS, Variant, by_shots, column_of, shots_name, variants
 
@@ -270,9 +270,9 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
     blocks = [(of, [name for name in headers if of <= complete[name]]) for of in complete.values() if of]
     places, chosen = max(blocks, key=lambda block: len(block[0]) * len(block[1]), default=(set(), []))
     notes = [
-        f"{table.title} is not in the average, as it lacks {_names(sorted(names))}."
+        f"{table.title} is not in the average, as it lacks {names_of(sorted(absent))}."
         for place, table in enumerate(tables)
-        if place not in places and (names := {name for header in chosen or headers for name in lacking(place, header)})
+        if place not in places and (absent := {name for header in chosen or headers for name in lacking(place, header)})
     ]
     notes += [
         f"{header} is not in the average, as fewer data sets have it for all methods."
@@ -281,18 +281,18 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
     ]
     averaged = [tables[place] for place in sorted(places)]
     limits = list(dict.fromkeys(note for table in tables for note in table.footnotes if note == MEANINGLESS))
-    names = tuple(name for table in averaged for name in table.datasets)
+    datasets = tuple(name for table in averaged for name in table.datasets)
     of_rows = [run for row in tables[0].rows for runs in row.runs.values() for run in runs]
     title = ", ".join(["average " + protocol, *filter(None, {run.drawn for run in of_rows})])
     result = replace(
         tables[0], title=title, headers=["method", *chosen], rows=[], sample="", footnotes=limits,
-        notes=[], datasets=names, ranked=[name != "seconds" for name in chosen],
+        notes=[], datasets=datasets, ranked=[name != "seconds" for name in chosen],
     )  # fmt: skip
     what = re.split(r"[,.]", tables[0].caption, maxsplit=1)[0]
     overs = dict.fromkeys(re.findall(rf"{INTERVALS} over ([\w ]+)", " ".join(table.caption for table in tables)))
     spread = f" with 95 % intervals over their {' or '.join(overs)}" if overs else ""
     result.caption = (
-        f"{what}, means over {counted(len(names), 'data set')} ({', '.join(names)}){spread}.{of_draw(of_rows)}"
+        f"{what}, means over {counted(len(datasets), 'data set')} ({', '.join(datasets)}){spread}.{of_draw(of_rows)}"
     )
     of_hm = "HM" in chosen
     if of_hm:
@@ -312,45 +312,6 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
     return (result, notes) if averaged else (replace(result, rows=[]), notes[: len(tables)])
 
 
-def across_datasets(tables: Sequence[Table], mean_table: Table, protocol: str) -> Table:
-    """One table of methods by data sets and their average, with a part for each column of the tables: base, novel and
-    HM, or each number of shots. The average of HM is the mean of HM.
-
-    tables: those of the protocol. mean_table: their `average`.
-    """
-    tables, means = [led_by(table, False) for table in tables], {row.key: row for row in mean_table.rows}
-    names = [name for table in tables for name in table.datasets]
-    parts = list(dict.fromkeys(header for table in [mean_table, *tables] for header in table.headers[1:]))
-    parts = [part for part in parts if part not in (HM_OF_MEANS, MEAN_OF_HM)]
-    result = replace(
-        tables[0], title=protocol.replace("_", "-"), headers=["method", *names, "average"], datasets=tuple(names),
-        ranked=[True] * (len(names) + 1), rows=[], footnotes=[], sample="", notes=[],
-    )  # fmt: skip
-    averaged = mean_table.headers[1:]
-    for part in parts:
-        rows: dict[tuple[str, str], Row] = {}
-        in_mean = MEAN_OF_HM if part == "HM" else part
-        for place, table in enumerate(tables):
-            for row in table.rows if part in table.headers else ():
-                whole = rows.setdefault(row.key, replace(row, cells=[None] * (len(names) + 1), runs={}, paired=[]))
-                whole.cells[place] = row.cells[table.headers.index(part) - 1]
-                whole.runs[names[place]] = [
-                    run for header in ([part] if part in row.runs else row.runs) for run in row.runs[header]
-                ]
-        for key, row in rows.items():
-            if key in means and in_mean in averaged:
-                row.cells[-1] = means[key].cells[averaged.index(in_mean)]
-            row.cells = [cell and replace(cell, std=0.0, seeds=1, interval=None) for cell in row.cells]
-        result.rows += [row for _, row in sorted(rows.items(), key=lambda of: (*order(of[0][0]), of[1].name))]
-        result.parts[part] = len(rows)
-    what = re.split(r"[,.]", tables[0].caption, maxsplit=1)[0]
-    over = "all of them" if set(mean_table.datasets) == set(names) else ", ".join(mean_table.datasets)
-    hm = f"; of HM it is the {MEAN_OF_HM}" if "HM" in parts else ""
-    result.caption = f"{what}, means over seeds, on each data set. The average is over {over}{hm}."
-    result.footnotes = [f"{table.title}: {sentence}" for table in tables for sentence in table.footnotes]
-    return result
-
-
 def of_kinds(runs: Sequence[Run], *kinds: str) -> list[Run]:
     """The runs of these kinds. Raises UserError if they have several backbones or draws of training images."""
     chosen = [run for run in runs if run.kind in kinds]
@@ -366,63 +327,6 @@ def decimals(metric: Metric) -> int:
     return 2 if metric.unit else 3
 
 
-def footnotes(cells: Sequence[tuple[str, str, Sequence[Run]]], one_answer: Container[str] = frozenset()) -> list[str]:
-    """Problems with the runs of cells, given as (row, column, runs): that runs diverged, that other cells have more
-    seeds, or a doubt, recorded or about the answers. Each is said once, for all cells that share it.
-
-    one_answer: columns of which the table already says what one answer for all images gives.
-    """
-    reasons: dict[str, dict[tuple[str, str], list[str]]] = {}  # {reason: {(column, seeds): rows}}
-    every, number, of_column = {run.seed for _, _, runs in cells for run in runs}, Counter[str](), Counter[str]()
-    for row, column, runs in cells:
-        of_cell: dict[str, list[int]] = {}
-        for run in runs:
-            if run.diverged and column == "novel" and run.kind != "test_new":
-                continue  # on the base classes, where it is said
-            doubts = [*(run.results.get("warnings") or []), *about_run(run)]
-            for doubt in [_diverged(runs)] if run.diverged else dict.fromkeys(doubts):
-                if not (column in one_answer and doubt.startswith(NOT_ABOVE_ONE_ANSWER)):
-                    of_cell.setdefault(doubt, []).append(run.seed)
-        if runs and {run.seed for run in runs} != every:
-            of_cell[f"fewer seeds than others, which have {_listed(every)}"] = [run.seed for run in runs]
-        for reason, seeds in of_cell.items():
-            reasons.setdefault(reason, {}).setdefault((column, _seeds(seeds)), []).append(row)
-            number[reason] += len(seeds)
-        of_column[column] += bool(runs)
-    runs_in_all = sum(len(runs) for *_, runs in cells)
-    several = of_column.total() > 1
-    return [
-        f"All runs: {reason}." if several and number[reason] == runs_in_all else _footnote(reason, places, of_column)
-        for reason, places in reasons.items()
-    ]
-
-
-def _footnote(reason: str, places: dict[tuple[str, str], list[str]], of_column: Counter[str]) -> str:
-    """A sentence on the cells with a reason, {(column, seeds): rows}. of_column: the number of cells of each column."""
-    columns: dict[tuple[str, str], list[str]] = {}
-    for (column, seeds), rows in places.items():
-        who = "all methods" if 1 < len(rows) == of_column[column] else _names(rows)
-        columns.setdefault((who, seeds), []).append(column)
-    parts = [(f"{rows}, {listed(of_rows, len(of_rows))}", seeds) for (rows, seeds), of_rows in columns.items()]
-    if len(parts) == 1:
-        ((who, seeds),) = parts
-        text = f"{who}: {reason} ({seeds})."
-    else:
-        text = f"{'; '.join(f'{who} ({seeds})' for who, seeds in parts)}: {reason}."
-    return f"A{text[1:]}" if text.startswith("all methods") else text
-
-
-def _names(rows: Sequence[str]) -> str:
-    """Names of rows in a sentence, in quotes where several have commas."""
-    quote = len(rows) > 1 and any("," in row for row in rows)
-    return listed([f"“{row}”" if quote else row for row in rows], len(rows))
-
-
-def _diverged(runs: Sequence[Run]) -> str:
-    diverged = sum(run.diverged for run in runs)
-    return f"{diverged} of {len(runs)} run{'s' if len(runs) > 1 else ''} diverged"
-
-
 def _about_hm(rows: Sequence[Row]) -> list[str]:
     """Sentences on rows whose base and novel classes were not tested with the same seeds."""
     of_rows: dict[str, list[str]] = {}
@@ -430,26 +334,18 @@ def _about_hm(rows: Sequence[Row]) -> list[str]:
         base, novel = ({run.seed for run in runs if not run.diverged} for runs in row.runs.values())
         if base and novel and base != novel:
             both = (
-                f"of {_seeds(base & novel)}, which base and novel both have"
+                f"of {seeds_of(base & novel)}, which base and novel both have"
                 if base & novel
                 else "missing, as base and novel have no seed in common"
             )
             of_rows.setdefault(both, []).append(row.name)
-    return [f"The HM of {_names(names)} is {both}." for both, names in of_rows.items()]
+    return [f"The HM of {names_of(names)} is {both}." for both, names in of_rows.items()]
 
 
 def _what(variant: Variant, runs: Sequence[Run]) -> str:
     """The cell that the runs belong to, in words."""
     protocol = "few-shot " if runs[0].kind == "few_shot" else ""
     return f"{variant.name} on {variant.dataset}, {protocol}{column_of(runs[0])},"
-
-
-def _listed(seeds: Iterable[int]) -> str:
-    return ", ".join(map(str, sorted(seeds)))
-
-
-def _seeds(seeds: Collection[int]) -> str:
-    return f"{'seed' if len(seeds) == 1 else 'seeds'} {_listed(seeds)}"
 
 
 def _seconds(columns: dict[str, list[Run]]) -> list[float]:

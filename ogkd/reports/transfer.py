@@ -12,8 +12,9 @@ from ogkd.evaluation.metrics import find
 from ogkd.evaluation.statistics import LEVEL
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import Cell, Values
+from ogkd.reports.footnotes import footnotes
 from ogkd.reports.render import Row, Table, document
-from ogkd.reports.tables import DISPERSION, decimals, footnotes, in_words, of_draw, of_kinds
+from ogkd.reports.tables import DISPERSION, decimals, in_words, of_draw, of_kinds
 from ogkd.reports.variants import shots_name, variants
 
 

@@ -15,6 +15,7 @@ from functools import partial
 from itertools import chain
 from typing import TypeVar, cast
 
+from ogkd.evaluation.budget import searched
 from ogkd.evaluation.collect import ELSEWHERE, Run
 from ogkd.evaluation.methods import known_methods, order
 from ogkd.evaluation.metrics import METRICS
@@ -106,13 +107,6 @@ def _split(runs: Sequence[Run]) -> Iterator[_Group]:
         changed = next((run.changed for run in of_group if run.changed is not None), {})
         shown = {name: shared[name] for name in (*IN_LABEL, *changed) if name in shared}  # not what it does not read
         yield _Group(runs[0].dataset, of_group, shared, shown)
-
-
-def searched(run: Run) -> list[str]:
-    """The keys whose values a search chose for the run, for each seed another."""
-    search = run.results["config"].get("SEARCH")
-    keys = search.get("KEYS") if isinstance(search, dict) else []
-    return keys if isinstance(keys, list) and run.results.get("settings") == "search" else []
 
 
 def _fill(runs: Sequence[Run], configs: list[dict[str, object]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from ogkd.runs.records import CONFIG, run_config
 from ogkd.runs.registry import check_imported, is_built_here, method_class, register_everything, trainer_class
 from ogkd.runs.spec import METHOD_CONFIGS, PUBLISHED, SEARCH, RunSpec, is_name, place_and_name
 from ogkd.runs.typed import typed
+from ogkd.tuning.distillation import distilled_with
 
 
 def extend_config(cfg: CfgNode) -> None:
@@ -145,6 +146,10 @@ class Configuration:
             pairs=() if spec.dataset or spec.dataset_file else ("DATASET.NAME", cfg.DATASET.NAME),
         )
         usual = self._ground.configured(standard)
+        if distilled_with(cfg) is not None:
+            key = f"TRAINER.{method.upper()}.DISTIL"
+            with_terms = replace(standard, pairs=(*standard.pairs, key, cfg.TRAINER[method.upper()].DISTIL))
+            usual.TRAINER.OGKD = self._ground.configured(with_terms).TRAINER.OGKD
         usual.DATASET, usual.MODEL.BACKBONE.NAME = cfg.DATASET, cfg.MODEL.BACKBONE.NAME
         if is_built_here(method):
             fill_image_spec(usual)
@@ -234,6 +239,7 @@ class _Ground:
         cfg, method, preset = self.cfg.clone(), self.method, presets.chosen_preset(spec)
         if self.brings_keys and preset != PUBLISHED:
             raise UserError(f"{method} was written for CoOp's code base, for which there are no settings '{preset}'.")
+        self._merge_distillation(cfg, spec, preset)
         for path in (spec.dataset_config(), presets.method_file(spec.method_file, preset)):
             if path:
                 ours = path == spec.dataset_config() and not spec.dataset_file  # whatever the current folder has there
@@ -248,8 +254,21 @@ class _Ground:
         check(cfg, self.theirs.words)
         if self.brings_keys:
             return free_node(cfg)
+        distillation = distilled_with(cfg)
         clean_cfg(cfg, method)  # options of other methods have no effect, so they are not recorded
+        if distillation is not None:
+            cfg.TRAINER.OGKD = distillation
         return cfg
+
+    def _merge_distillation(self, cfg: CfgNode, spec: RunSpec, preset: str) -> None:
+        """Give OGKD's section the values that its own runs have, for a method that may take its terms (DISTIL)."""
+        if "DISTIL" not in cfg.TRAINER.get(self.method.upper(), ()):
+            return
+        protocol = Path(spec.method_file).parent.name
+        if protocol not in PROTOCOLS:
+            protocol = "few_shot" if spec.subsample in ("", "all") else "base2new"
+        path = presets.method_file(method_config("OGKD", protocol, spec.dataset), preset)
+        merge_plain(cfg, {"TRAINER": {"OGKD": read_config(HOME / path)["TRAINER"]["OGKD"]}}, path)
 
 
 def source_of(spec: RunSpec, cfg: CfgNode) -> str:
@@ -443,9 +462,7 @@ def check(cfg: CfgNode, own: Collection[str] = ()) -> None:
 def _check_draw(cfg: CfgNode) -> None:
     draw, name = cfg.DATASET.DRAW, cfg.DATASET.NAME
     if cfg.DATASET.NUM_SHOTS < 0:
-        raise UserError(
-            f"DATASET.DRAW {draw} draws some of the images, but all are taken: leave it out, or give shots."
-        )
+        raise UserError(f"DATASET.DRAW {draw} is for a number of shots, but all images are taken: leave it out.")
     if name in DATASET_REGISTRY.registered_names() and not issubclass(DATASET_REGISTRY.get(name), BiomedicalDataset):
         raise UserError(f"The data set {name} draws its images itself: leave out DATASET.DRAW {draw}.")
 

@@ -30,7 +30,7 @@ from ogkd.runs.config import Configuration, resolve
 from ogkd.runs.fingerprints import relative
 from ogkd.runs.folder import RunFolder
 from ogkd.runs.learned_classes import learned_otherwise, with_learned_classes
-from ogkd.runs.notes import data_notes, data_warnings
+from ogkd.runs.notes import data_notes, data_warnings, model_warnings
 from ogkd.runs.ready import with_remedy
 from ogkd.runs.spec import RunSpec
 from ogkd.tuning.clip_trainer import ClipTrainer
@@ -110,7 +110,9 @@ def _run(spec: RunSpec, folder: RunFolder) -> dict | None:
     folder.notes += [] if spec.eval_only else data_notes(trainer)
     for note in folder.notes:
         print(f"Note: {note}\n")
-    folder.warnings += data_warnings(trainer)
+    if revision := folder.revision:
+        print(f"Weights: revision {revision} of {folder.cfg.MODEL.BACKBONE.NAME}\n")
+    folder.warnings += [*data_warnings(trainer), *model_warnings(trainer)]
     for warning in folder.warnings:
         print(f"Warning: {warning}\n")
     if spec.eval_only and spec.model_dir:
@@ -142,6 +144,9 @@ def _train_and_test(
     if not spec.eval_only:
         validated, reference = validated_by(trainer)
         folder.write_validation(validated, len(dataset_of(trainer).val or ()), reference)
+        if isinstance(trainer, ClipTrainer) and trainer.options.get("FULL_CONFORMAL"):
+            tokens = torch.cat([of_batch for of_batch, _ in trainer.tested_features(trainer.cfg.TEST.SPLIT)])
+            folder.write_p_values(*cast(Any, trainer.method).p_values(trainer.task, tokens))
     if isinstance(trainer, ClipTrainer):
         phases.record.update(trainer.phases.record)
     predictions = predictions_of(trainer)

@@ -27,6 +27,7 @@ from ogkd.runs.registry import is_built_here, method_class
 from ogkd.runs.spec import RunSpec
 from ogkd.tuning.backbone import load_backbone
 from ogkd.tuning.clip_trainer import ClipTrainer
+from ogkd.tuning.distillation import distilled_with, fingerprints
 from ogkd.tuning.task import dataset_name
 from ogkd.tuning.teacher import sentences_of
 
@@ -81,17 +82,15 @@ def of_dataset(cfg: CfgNode, dataset: DatasetBase) -> Fingerprints:
 def of_sentences(spec: RunSpec, cfg: CfgNode, dataset: DatasetBase) -> Fingerprints:
     """A hash of the teacher's sentences of each class, for a run that needs them."""
     method = method_class(cfg.TRAINER.NAME)
-    options = cfg.TRAINER.get(cfg.TRAINER.NAME.upper()) or {}
-    if (
-        not is_built_here(cfg.TRAINER.NAME)
-        or "PROMPTS" not in options
-        or (spec.eval_only and not method.needs_sentences)
-    ):
+    if not is_built_here(cfg.TRAINER.NAME) or (spec.eval_only and not method.needs_sentences):
         return {}
-    held_out = getattr(dataset, "all_classnames", []) if options.get("FOLD_HELD_OUT") else []
-    names = list(dict.fromkeys([*dataset.classnames, *held_out]))
-    sentences = sentences_of(dataset, names, options, cfg.DATASET.NAME)
-    return {"sentences": {name: text_hash(of_class) for name, of_class in zip(names, sentences, strict=True)}}
+    own, added = cfg.TRAINER.get(cfg.TRAINER.NAME.upper()) or {}, distilled_with(cfg) or {}
+    sources = {(node.PROMPTS, node.PROMPT_BANK): node for node in (own, added) if "PROMPTS" in node}
+    fold = any(node.get("FOLD_HELD_OUT") for node in sources.values())
+    names = list(dict.fromkeys([*dataset.classnames, *(getattr(dataset, "all_classnames", []) if fold else [])]))
+    banks = [sentences_of(dataset, names, options, cfg.DATASET.NAME) for options in sources.values()]
+    hashes = {name: text_hash(both if len(both) > 1 else both[0]) for name, *both in zip(names, *banks, strict=True)}
+    return {"sentences": hashes} if sources else {}
 
 
 def of_graph(spec: RunSpec, cfg: CfgNode) -> Fingerprints:
@@ -99,7 +98,7 @@ def of_graph(spec: RunSpec, cfg: CfgNode) -> Fingerprints:
     name = cfg.TRAINER.NAME
     if spec.eval_only or not is_built_here(name):
         return {}
-    return method_class(name).fingerprints(cfg.TRAINER[name.upper()], dataset_name(cfg))
+    return fingerprints(method_class(name), cfg, dataset_name(cfg))
 
 
 def of_weights(cfg: CfgNode, fingerprint: str = "") -> Fingerprints:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 import torch
 import yaml
 
@@ -28,7 +29,9 @@ from ogkd.evaluation.doubts import about_probabilities, doubts
 from ogkd.evaluation.metrics import summary
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.protocol import PLACES
+from ogkd.evaluation.sets import P_VALUES
 from ogkd.evaluation.unlike import Reference
+from ogkd.models.sources import revision_of
 from ogkd.runs import fingerprints
 from ogkd.runs.config import Configuration, flat, names_novel_classes, tested_on
 from ogkd.runs.fingerprints import relative
@@ -150,7 +153,7 @@ class RunFolder:
     def clear(self) -> None:
         """Remove the run's files so that it starts again. Results are removed first, so that a process killed in
         between does not leave an apparently finished run. Logs and files from elsewhere stay."""
-        files = [self.path / name for name in (RESULTS, DIVERGED, PREDICTIONS, VALIDATION, REFERENCE, SPLIT)]
+        files = [self.path / name for name in (RESULTS, DIVERGED, PREDICTIONS, VALIDATION, REFERENCE, P_VALUES, SPLIT)]
         if not self.spec.eval_only:  # whose checkpoint may be in the same folder
             for model in models_in(self.path):
                 files += [*checkpoints_in(model).values(), model / BEST, model / "checkpoint"]
@@ -168,6 +171,11 @@ class RunFolder:
             sweep(folder)
         with atomic_path(self.path / CONFIG) as temporary:
             temporary.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
+
+    @property
+    def revision(self) -> str | None:
+        """The hub's commit of the backbone's weights, if it is known."""
+        return revision_of(self.cfg.MODEL.BACKBONE.NAME)
 
     def write_fingerprints(self, trainer: TrainerBase) -> None:
         """Write fingerprints.json: what the run trains and tests on."""
@@ -221,6 +229,11 @@ class RunFolder:
         predictions.save(self.path / VALIDATION)
         self.calibration = {"images": len(predictions), "drawn": drawn}
         print(f"Temperature and thresholds are fitted to {calibrated_on(**self.calibration)}.")
+
+    def write_p_values(self, every: torch.Tensor, per_class: torch.Tensor) -> None:
+        """Write full_conformal.npz, the p values (N, C) of test images and classes."""
+        with atomic_path(self.path / P_VALUES) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, every=every.cpu().numpy(), per_class=per_class.cpu().numpy())
 
     def _labelled(self, trainer: TrainerBase) -> dict[str, list] | None:
         """The labelled images that a training uses: the fewest and the most per class, to learn from (train) and to
@@ -286,6 +299,7 @@ class RunFolder:
             "dataset": tested_on(self.config),
             "source": self.configuration.source,
             "backbone": cfg.MODEL.BACKBONE.NAME,
+            "revision": self.revision,
             "subsample": cfg.DATASET.SUBSAMPLE_CLASSES,
             "trained": not self.spec.eval_only,
             "novel": names_novel_classes(cfg),

@@ -31,20 +31,21 @@ UNMATCHED = "its trainer is not built on ClipTrainer, so parameters of single cl
 def learned_classes(folder: str | Path, epoch: int | None = None) -> tuple[str, ...]:
     """The classes that the run in a folder was trained on, in the order of its parameters.
 
-    The checkpoint names them; for older ones, and without one, results.json does, else split.json, which has those of
-    the training images. () if none of them is there.
+    The checkpoint names them; for older ones, and without one, split.json or results.json does. () if none of them is
+    there.
     """
     folder = Path(folder)
     for model in models_in(folder):
         meta = load_checkpoint(str(find_checkpoint(model, epoch))).get("meta") or {}
         if meta.get("classes"):
             return tuple(meta["classes"])
-    results = read_results(folder / RESULTS) if (folder / RESULTS).is_file() else {}
-    if results.get("trained") and not results.get("source") and results.get("classnames"):
-        return tuple(results["classnames"])
     drawn = drawn_images(folder)["train"] if (folder / SPLIT).is_file() else []
-    names = {label: name for _, label, name in drawn}
-    return tuple(names[label] for label in sorted(names))
+    known = {label: name for _, label, name in drawn}
+    names = tuple(known[label] for label in sorted(known))
+    results = read_results(folder / RESULTS) if (folder / RESULTS).is_file() else {}
+    if results.get("trained") and not results.get("source"):  # it also has the classes of which no image was drawn
+        names = max(names, tuple(results.get("classnames") or ()), key=len)
+    return names
 
 
 def with_learned_classes(

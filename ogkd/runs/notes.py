@@ -13,8 +13,11 @@ from ogkd.data.first_look import divided_by_name, small
 from ogkd.data.image_folder import ImageFolder
 from ogkd.evaluation.limits import MEANINGLESS, is_phantom
 from ogkd.evaluation.shortcuts import shortcuts
+from ogkd.models.named import SEEN
+from ogkd.models.sources import facts_of
 from ogkd.runs.config import Configuration
 from ogkd.runs.registry import register_everything
+from ogkd.tuning.clip_trainer import ClipTrainer
 
 
 def notes(configuration: Configuration) -> list[str]:
@@ -52,6 +55,22 @@ def data_notes(trainer: TrainerBase) -> list[str]:
             "middle one, unless INPUT.FRAME selects another."
         )
     return sentences
+
+
+def model_warnings(trainer: TrainerBase) -> list[str]:
+    """Reasons to doubt results with a trainer's frozen model, phrases without a full stop: it saw the images before, or
+    lacks what the method needs."""
+    cfg, phrases = getattr(trainer, "cfg", None), []  # a trainer may keep its configuration elsewhere
+    if cfg is not None and (facts := facts_of(cfg.MODEL.BACKBONE.NAME)):
+        for dataset in dict.fromkeys((cfg.DATASET.NAME, cfg.DATASET.TEST_ON)):
+            status, why = facts.exposure(dataset)
+            if status == SEEN:
+                phrases.append(f"{facts.name} was pre-trained on images of {dataset}: {why} ({facts.source})")
+    if isinstance(trainer, ClipTrainer) and trainer.method.uses_patches and not trainer.clip_model.has_patches:
+        title = trainer.method.title or type(trainer.method).__name__
+        name = trainer.clip_model.name
+        phrases.append(f"{name} has no patch tokens in the space of texts, so {title} runs without its local term")
+    return phrases
 
 
 def data_warnings(trainer: TrainerBase) -> list[str]:

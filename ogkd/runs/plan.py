@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from ogkd.core import UserError
 from ogkd.core.places import command
@@ -23,14 +25,25 @@ def plan(
     shots: Sequence[int],
     places: Places,
     pairs: Sequence[str] = (),
+    banks: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Job]:
     """The jobs of a protocol, data set by data set. Base-to-novel has a fixed number of shots.
+
+    banks: the bank of teacher sentences of the methods that use another than the usual one. Their runs have a folder
+        `bank_<name>` in the output folder, beside those with the usual bank.
 
     Raises:
         UserError: an unknown method or data set.
     """
+    own = {
+        method: (
+            replace(places, output=places.output / f"bank_{bank}"),
+            (*pairs, f"TRAINER.{method.upper()}.PROMPT_BANK", bank),
+        )
+        for method, bank in banks.items()
+    }
     return [
-        job(protocol, method, dataset, number, seed, places, pairs)
+        job(protocol, method, dataset, number, seed, *own.get(method, (places, pairs)))
         for dataset in dict.fromkeys(map(config_name, datasets))
         if takes_part(protocol, dataset)
         for method in expanded(methods)

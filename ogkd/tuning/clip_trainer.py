@@ -26,6 +26,7 @@ from ogkd.features.loaders import batches_of
 from ogkd.features.precision import at_precision
 from ogkd.models import ImageFeatures
 from ogkd.tuning.backbone import load_backbone
+from ogkd.tuning.distillation import fingerprints
 from ogkd.tuning.engine import TrainerX
 from ogkd.tuning.method import Method, own_parameters
 from ogkd.tuning.task import Task, dataset_name
@@ -150,7 +151,7 @@ class ClipTrainer(TrainerX):
             self.task.require_validation("the best epoch", "add TEST.FINAL_MODEL last_step")
         if self._stops_early:
             self.task.require_validation("when to stop", "give the data set some")
-        self.learned_from = self.method.fingerprints(self.options, dataset_name(self.cfg))
+        self.learned_from = fingerprints(self.method_class, self.cfg, dataset_name(self.cfg))
         self.method.prepare(self.task)
         if not self.fits:
             self.train_loader_x = self.method.train_loader(self.task)

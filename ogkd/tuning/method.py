@@ -203,7 +203,7 @@ class Method(nn.Module):
     def patch_classifier(self) -> Callable[[ImageFeatures], Tensor] | None:
         """A function from the output of `encode` with patches to each patch's logits (B, P, C); None for a method that
         does not compare tokens with text features."""
-        if not self.compares_tokens:
+        if not self.compares_tokens or not self.clip_model.has_patches:
             return None
         classify = self.classifier()
         return lambda features: classify(cast(Tensor, features.patch_tokens))

@@ -84,6 +84,10 @@ class Options(Mapping[str, Option]):
         """These options with other defaults."""
         return self | Options(**{name: dataclasses.replace(self[name], default=new) for name, new in defaults.items()})
 
+    def without(self, *names: str) -> Options:
+        """These options without some."""
+        return Options(**{name: option for name, option in self.items() if name not in names})
+
     def defaults(self) -> dict[str, Any]:
         """The default of each option; the section TRAINER.<NAME> of the configuration."""
         return {name: option.default for name, option in self.items()}

@@ -21,6 +21,11 @@ POSITIONS = ("end", "middle", "front")
 MOST_CONTEXT = 1000  # more than any text tower can read
 
 
+DISTIL_OPTION = Options(
+    DISTIL=Option(
+        "none", "ogkd: add OGKD's two distillation terms, with the options of TRAINER.OGKD", choices=("none", "ogkd")
+    )
+)
 PROMPT_OPTIONS = (
     Options(
         N_CTX=Option(4, "number of context vectors", least=1, most=MOST_CONTEXT),
@@ -29,6 +34,7 @@ PROMPT_OPTIONS = (
         CLASS_TOKEN_POSITION=Option("end", "position of the class name", choices=POSITIONS),
         TEXT_DROPOUT=Option(0.0, "dropout rate of the student's text tower in training", least=0, below=1),
     )
+    | DISTIL_OPTION
     | CALIBRATION_OPTIONS
 )
 """The options of every method that learns a prompt."""

@@ -25,8 +25,8 @@ from ogkd.features.keys import images_of
 from ogkd.features.loaders import EncodeAhead, FeatureLoader
 from ogkd.features.views import Views, augmented
 from ogkd.models import FrozenCLIP
-from ogkd.tuning.method import Method
-from ogkd.tuning.teacher import Teacher
+from ogkd.tuning.method import Method, Sentences
+from ogkd.tuning.teacher import Teacher, sentences_of
 
 
 class Task:
@@ -70,14 +70,17 @@ class Task:
     def device(self) -> torch.device:
         return self.model.device
 
-    def teacher(self, method: Method, classnames: list[str] | None = None) -> Teacher:
-        """The teacher that a method's options select, by default for the classes that are trained on.
+    def teacher(self, method: Method, classnames: list[str] | None = None, options: CfgNode | None = None) -> Teacher:
+        """The teacher that a method's options, or others, select, by default for the classes that are trained on.
 
         Raises:
             UserError: a class has no prompts, two have the same, or the source of prompts is unknown.
         """
         with self.phases("encode teacher prompts"):
-            return Teacher.of(method, classnames or method.classnames)
+            return Teacher.of(method, classnames or method.classnames, self._sentences(options) if options else None)
+
+    def _sentences(self, options: CfgNode) -> Sentences:
+        return lambda classnames: sentences_of(self.dataset, classnames, options, self.cfg.DATASET.NAME)
 
     # Batches
 

@@ -37,13 +37,13 @@ class Teacher:
     prompts: Tensor
 
     @classmethod
-    def of(cls, method: Method, classnames: list[str]) -> Teacher:
-        """The teacher that a method's options select, for some classes.
+    def of(cls, method: Method, classnames: list[str], source: Sentences | None = None) -> Teacher:
+        """The teacher that a method's options select, or of another source of sentences, for some classes.
 
         Raises:
             UserError: a class has no prompts, two have the same, or the source of prompts is unknown.
         """
-        sentences = cast(Sentences, method.sentences)(classnames)
+        sentences = (source or cast(Sentences, method.sentences))(classnames)
         check_distinct(method.clip_model, classnames, sentences)
         return cls(encode_sentences(method.clip_model, sentences, method.feature_cache))
 

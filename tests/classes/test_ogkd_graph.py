@@ -18,7 +18,7 @@ from ogkd.evaluation.collect import read_run
 from ogkd.reports.tables import few_shot_tables
 from ogkd.runs.config import build_config
 from ogkd.runs.spec import RunSpec
-from trainers import ogkd
+from ogkd.tuning import distillation
 
 GROUPS = (
     ("smooth mass", "lobulated mass", "spiculated mass"),
@@ -109,7 +109,7 @@ def prompt(folder):
 
 def test_without_the_option_the_graph_is_that_of_the_text_prototypes(graph_of):
     method = graph_of("TRAINER.OGKD.ALPHA", "3.0")
-    assert torch.equal(method.graph, ogkd.class_graph(method.prototypes, 3.0))
+    assert torch.equal(method.distillation.graph, distillation.class_graph(method.prototypes, 3.0))
 
 
 @pytest.mark.parametrize("subsample", ["all", "base"])
@@ -118,8 +118,8 @@ def test_every_kind_gives_the_matrix_that_its_definition_says_over_the_classes_i
         kinds = {kind: expected for kind, expected in kinds.items() if not kind.startswith("file+:")}
     for kind, expected in kinds.items():
         method = graph_of(GRAPH, kind, "TRAINER.OGKD.ALPHA", "2.5", "DATASET.SUBSAMPLE_CLASSES", subsample)
-        assert method.graph.dtype == torch.float32
-        np.testing.assert_allclose(method.graph, expected(method.classnames, 2.5), rtol=1e-6, err_msg=kind)
+        assert method.distillation.graph.dtype == torch.float32
+        np.testing.assert_allclose(method.distillation.graph, expected(method.classnames, 2.5), rtol=1e-6, err_msg=kind)
 
 
 def folded(whole, base):
@@ -143,7 +143,7 @@ def test_held_out_classes_are_folded_into_the_graph_over_all_classes_of_every_ki
         held_out = [name for name in places if name not in mine]
         assert (len(mine), len(held_out)) == (6, 6)
         whole = expected([*mine, *held_out], 1.5)
-        np.testing.assert_allclose(method.graph, folded(whole, 6), rtol=1e-5, err_msg=kind)
+        np.testing.assert_allclose(method.distillation.graph, folded(whole, 6), rtol=1e-5, err_msg=kind)
 
 
 # What it does
@@ -160,7 +160,7 @@ logits = st.fixed_dictionaries(
 
 def test_a_file_of_the_text_graph_gives_the_prompt_of_the_text_graph_bit_for_bit(arguments, graph_of, tmp_path):
     method = graph_of("TRAINER.OGKD.ALPHA", "2.0")
-    path = write_graph(tmp_path / "text.csv", method.classnames, method.graph.tolist())
+    path = write_graph(tmp_path / "text.csv", method.classnames, method.distillation.graph.tolist())
     train.main(arguments("OGKD", "TRAINER.OGKD.ALPHA", "2.0", output=tmp_path / "text"))
     train.main(arguments("OGKD", "TRAINER.OGKD.ALPHA", "2.0", GRAPH, f"file+:{path}", output=tmp_path / "file"))
     assert torch.equal(prompt(tmp_path / "file"), prompt(tmp_path / "text"))
@@ -267,13 +267,18 @@ def smoothed(made, gamma, smoothing):
     shape = made["batch"], made["classes"]
     student, teacher = (torch.randn(shape, generator=random, dtype=torch.float64) * 3 for _ in range(2))
     graph = torch.randn(made["classes"], made["classes"], generator=random, dtype=torch.float64).softmax(-1)
-    return student.requires_grad_(), teacher, graph, ogkd.smooth(teacher.log_softmax(-1), graph, gamma, smoothing)
+    return (
+        student.requires_grad_(),
+        teacher,
+        graph,
+        distillation.smooth(teacher.log_softmax(-1), graph, gamma, smoothing),
+    )
 
 
-@given(logits, st.floats(0, 1), st.sampled_from(ogkd.SMOOTHINGS))
+@given(logits, st.floats(0, 1), st.sampled_from(distillation.SMOOTHINGS))
 def test_gad_draws_the_student_to_the_normalised_target_and_is_bounded_below(made, gamma, smoothing):
     student, teacher, graph, r = smoothed(made, gamma, smoothing)
-    loss = ogkd.gad_loss(student, teacher, graph, gamma, smoothing)
+    loss = distillation.gad_loss(student, teacher, graph, gamma, smoothing)
     loss.backward()
     strength, target = r.exp().sum(-1, keepdim=True), r.softmax(-1)
     torch.testing.assert_close(student.grad, strength * (student.softmax(-1) - target) / student.numel())
@@ -284,7 +289,7 @@ def test_gad_draws_the_student_to_the_normalised_target_and_is_bounded_below(mad
 def test_lgd_has_the_gradient_of_a_cross_entropy_weighted_by_the_target_and_is_bounded_below(made, gamma):
     student, teacher, graph, r = smoothed(made, gamma, "log")
     label = torch.arange(made["batch"]) % made["classes"]
-    loss = ogkd.lgd_loss(student[:, None], teacher[:, None], label, graph, gamma)
+    loss = distillation.lgd_loss(student[:, None], teacher[:, None], label, graph, gamma)
     (gradient,) = torch.autograd.grad(loss, student)
     weights = r.exp().gather(1, label[:, None]).squeeze(1)
     entropy = torch.nn.functional.cross_entropy(student, label, reduction="none")

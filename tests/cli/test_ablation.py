@@ -64,6 +64,16 @@ def test_a_data_set_that_has_no_part_in_the_protocol_is_an_error(places):
         ablation.planned("base2new", "busi", [1], 16, places, [])
 
 
+def test_students_are_run_with_ogkds_distillation_terms_and_without(places):
+    jobs = ablation.planned("few_shot", "phantom", [1], 16, places, ["OPTIM.MAX_EPOCH", "3"], ["CoOp", "PromptSRC"])
+    trainers = [resolve(one.specs[0]).cfg.TRAINER for one in jobs["DISTIL"]]
+    named = [(cfg.NAME, cfg[cfg.NAME.upper()].DISTIL) for cfg in trainers]
+    assert named == [(name, distil) for name in ("CoOp", "PromptSRC") for distil in ("none", "ogkd")]
+    assert len({folder for one in jobs["DISTIL"] for folder in one.folders()}) == 4
+    with pytest.raises(UserError, match="ZSLP takes no distillation terms"):
+        ablation.planned("few_shot", "phantom", [1], 16, places, [], ["ZSLP"])
+
+
 @pytest.mark.slow
 def test_the_script_does_all_runs_once_goes_on_after_a_failure_and_ends_with_table_and_plots(
     data, cache, tmp_path, monkeypatch, capsys

@@ -45,6 +45,7 @@ sys.exit(code)
         ["scripts/check_data.py", "--help"],
         ["scripts/export_prompt.py", "--help"],
         ["scripts/embed.py", "--help"],
+        ["scripts/corrupt.py", "--help"],
     ],
     ids=" ".join,
 )

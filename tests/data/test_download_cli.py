@@ -369,6 +369,7 @@ def test_the_weights_are_fetched_checked_and_exported(world, weights, tmp_path):
     status, out, _ = world.download("weights", "--endpoint", world.server.url, "--export", str(plain))
     assert status == 0 and BIOMEDCLIP.revision in out and f"BACKBONE={plain}" in out
     exported = {file.name: file.read_bytes() for file in plain.iterdir()}
+    assert BIOMEDCLIP.revision.encode() in exported.pop("ogkd_source.json")
     assert exported == {name: file.content for name, file in weights.items()}
     assert models.load(str(plain)).embed_dim == models.load(str(tmp_path / "tiny")).embed_dim
     before = len(world.server.requests)

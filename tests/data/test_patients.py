@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,23 @@ def test_without_any_patients_the_command_asks_for_them(command, scans):
     assert done.returncode == 2 and "--patients" in done.stderr and "--by-image" in done.stderr
     done = command(["scripts/split.py", str(scans), "--by-image"])
     assert done.returncode == 0 and "patients are not known" in done.stdout
+
+
+def test_columns_of_a_table_are_recorded_as_groups(command, scans, tmp_path):
+    images = sorted(path.relative_to(scans).as_posix() for path in scans.rglob("*.png"))
+    lines = [f"{image},{number // 3},{'fm'[number % 2]},{'' if number % 4 else 'x'},{number}"
+             for number, image in enumerate(images)]  # fmt: skip
+    (tmp_path / "meta.csv").write_text("\n".join(["image,patient,Sex,skin type,age", *lines]))
+    words = ["scripts/split.py", str(scans), "--patients", str(tmp_path / "meta.csv"), "--group-column", "sex"]
+    done = command(words)
+    assert done.returncode == 0 and f"Images by Sex: f {len(images) / 2:.0f}, m {len(images) / 2:.0f}" in done.stdout
+    groups = json.loads((scans / f"groups_{scans.name}.json").read_text())
+    assert groups == {image: {"Sex": "fm"[number % 2]} for number, image in enumerate(images)}
+    for column, why in (("age", "has 36 values"), ("skin type", "has 1 value"), ("site", "no column 'site'")):
+        wrong = command([*words[:-1], column, "--replace"])
+        assert wrong.returncode == 2 and why in wrong.stderr
+    untold = command(["scripts/split.py", str(scans), "--patients", r"P\d+", "--replace", "--group-column", "sex"])
+    assert untold.returncode == 2 and "--labels or --patients" in untold.stderr
 
 
 # DICOM

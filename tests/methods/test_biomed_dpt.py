@@ -69,6 +69,7 @@ def test_features_with_zero_tokens_are_cached_beside_the_plain_ones(tmp_path, da
     runs.run("second")
     assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob("*.safetensors")}
     runs.run("plain", "TRAINER.BIOMEDDPT.ZERO_TOKENS", "0")
+    assert runs.learned("plain").keys() == runs.learned("first").keys() == {"prompt_learner.ctx"}
     assert (runs.predictions("plain").logits != runs.predictions("first").logits).all()
     export(tmp_path / "first", tmp_path / "exported")
     assert (tmp_path / "exported/prompt.safetensors").stat().st_size < 2e6

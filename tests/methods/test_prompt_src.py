@@ -50,7 +50,7 @@ def test_epochs_weigh_in_the_mean_by_a_normal_density_also_far_from_its_centre(t
 
 def test_a_tower_without_layers_for_prompts_is_refused(tmp_path):
     tiny_models.pmc_clip(tmp_path)
-    with pytest.raises(UserError, match="ResNet"):
+    with pytest.raises(UserError, match="not a ViT"):
         made(IVLP, models.load(str(tmp_path)))
 
 

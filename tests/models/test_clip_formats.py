@@ -1,4 +1,4 @@
-"""PubMedCLIP's and PMC-CLIP's formats: the same interface, the features of the public implementations."""
+"""PubMedCLIP's, PMC-CLIP's and KEEP's formats: the same interface, the features of the public implementations."""
 
 import pytest
 import torch
@@ -100,6 +100,21 @@ def test_a_resnets_patch_is_what_its_pool_gives_for_that_position_alone(pmc):
     assert count == features.shape[2] * features.shape[3] == 4
     expected = (first + out.patch_tokens.sum(dim=1)) / (count + 1)
     torch.testing.assert_close(pooled, expected, rtol=0, atol=1e-5)
+
+
+def test_keep_has_the_features_of_its_own_code(tmp_path):
+    plain = tiny_models.keep(tmp_path)
+    model = models.load(tmp_path)
+    images, tokens = images_for(model), model.tokenize(TEXTS)
+    with torch.no_grad():
+        out = model.encode_image(images, patches=True)
+        tokens_of_images = plain.visual_head(plain.visual.forward_features(images))
+        text = plain.text(tokens.ids, attention_mask=tokens.mask.long()).pooler_output
+        torch.testing.assert_close(out.global_token, plain.visual_head(plain.visual(images)), rtol=0, atol=1e-5)
+        torch.testing.assert_close(out.patch_tokens, tokens_of_images[:, 1:], rtol=0, atol=1e-5)
+        torch.testing.assert_close(model.encode_text(model.embed(tokens.ids), tokens.mask), text, rtol=0, atol=1e-5)
+    assert model.logit_scale == pytest.approx(1 / 0.04, rel=1e-3)
+    assert models.image_spec(tmp_path)[:2] == (32, (0.485, 0.456, 0.406))
 
 
 def test_a_checkpoint_of_something_else_is_not_taken_for_pmc_clip(tmp_path):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from dassl.data import build_transform
 from ogkd import models
+from ogkd.models.convert import convert
 from ogkd.runs.config import build_config
 from ogkd.runs.spec import RunSpec
 from ogkd.tuning.prompt_learner import PromptLearner
@@ -124,7 +125,7 @@ def test_a_bert_reads_texts_as_the_folder_says(bert, text_cfg):
         ({"text_cfg": {"tokenizer_kwargs": {"reduction_mask": "syntax"}}}, "tokenizer_kwargs.reduction_mask 'syntax'"),
         ({"text_cfg": {"tokenizer_kwargs": {"strip_sep_token": True}}}, "tokenizer_kwargs.strip_sep_token True"),
         ({"text_cfg": {"tokenizer_kwargs": {"additional_special_tokens": ["<x>"]}}}, "additional_special_tokens"),
-        ({"text_cfg": {"pool_type": "eos"}}, "pooling at the token 2, where texts end with the token 49407"),
+        ({"text_cfg": {"pool_type": "eos"}}, "pooling at the token 2, where texts end with the token 49407|eos_id"),
         ({"text_cfg": {"no_causal_mask": True}}, "Text without a causal mask"),
     ],
 )
@@ -236,6 +237,18 @@ def test_text_pooled_elsewhere_than_at_its_end_is_refused(tmp_path):
     tiny_models.edit(tmp_path / "config.json", text_config={"eos_token_id": 5})
     with pytest.raises(models.ModelError, match="pooling at the token 5, where texts end with the token"):
         models.load(tmp_path)
+
+
+def test_a_network_of_timm_has_open_clips_features(tmp_path):
+    tiny_models.convnext_clip(tmp_path)
+    has_open_clips_features(tmp_path)
+
+
+@pytest.mark.parametrize("family", ["PathGen-CLIP", "CheXzero"])
+def test_a_converted_folder_has_open_clips_features(tmp_path, family):
+    tiny_models.checkpoint(tmp_path / "weights.pt", family)
+    convert(tmp_path / "weights.pt", family, tmp_path / "folder")
+    has_open_clips_features(tmp_path / "folder")
 
 
 def test_open_clips_siglip_has_its_features(tmp_path):

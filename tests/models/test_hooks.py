@@ -143,7 +143,7 @@ def test_vectors_that_do_not_fit_are_refused(of_format):
     with pytest.raises(models.ModelError, match="lower the prompt depth"):
         model.encode_image(images_for(model), prompts=vectors([model.vision_layers], 2, model.vision_width))
     resnet = of_format("pmc_clip")
-    with pytest.raises(models.ModelError, match="ResNet"):
+    with pytest.raises(models.ModelError, match="not a ViT"):
         resnet.encode_image(images_for(resnet), prompts=vectors([0], 2, resnet.vision_width))
 
 

@@ -29,6 +29,7 @@ FORMATS = {
     "openai": tiny_models.native_clip,
     "transformers": tiny_models.transformers_clip,
     "pmc_clip": tiny_models.pmc_clip,
+    "keep": tiny_models.keep,
 }
 
 
@@ -114,10 +115,9 @@ def test_a_model_that_is_not_on_the_hub_or_cannot_be_used_says_so(capsys, name, 
 
 
 @pytest.mark.parametrize("name", ["PLIP", "UniMed-CLIP-B-16", "PathGen-CLIP"])
-def test_an_exported_folder_knows_its_model_and_revision(hub, tmp_path, capsys, monkeypatch, name):
+def test_an_exported_folder_knows_its_model_and_revision(hub, tmp_path, capsys, name):
     facts, plain = named_models()[name], tmp_path / "plain"
     serve(hub, facts, tmp_path / "tiny")
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
     status, _, err = run(capsys, "weights", name, "--endpoint", hub.url, "--export", str(plain))
     assert status == 0, err
     assert sources.facts_of(plain) == facts == sources.facts_of(f"hf-hub:{facts.repository}")
@@ -141,7 +141,9 @@ def test_converted_weights_have_the_features_of_the_model_that_wrote_them(tmp_pa
     plain = tiny_models.checkpoint(tmp_path / "weights.pt", family)
     (tmp_path / "tokenizer").mkdir()
     write_tokenizer(tmp_path / "tokenizer", 1024, 77)
-    model = models.load(converted(tmp_path, family, "--tokenizer", str(tmp_path / "tokenizer")))
+    folder = converted(tmp_path, family, "--tokenizer", str(tmp_path / "tokenizer"))
+    assert sources.facts_of(folder).name.startswith(family)
+    model = models.load(folder)
     images, tokens = torch.randn(2, 3, 32, 32), model.tokenize(["a cyst", "the brain in an axial scan"])
     ids = torch.zeros(2, 77, dtype=torch.long)
     ids[:, : tokens.ids.shape[1]] = tokens.ids

@@ -87,6 +87,17 @@ def test_all_images_of_the_folder_get_the_answers_that_predict_gives(evaluated, 
     assert f"accuracy (%) | {results['accuracy']:.2f}" in out
 
 
+def test_a_table_s_columns_give_results_by_group(evaluated, clinic, tmp_path):
+    images = sorted(path.relative_to(clinic).as_posix() for path in clinic.rglob("*.png"))
+    lines = [f"{image},{number},{'' if number == 5 else 'fm'[number % 2]}" for number, image in enumerate(images)]
+    (tmp_path / "meta.csv").write_text("\n".join(["image,patient,sex", *lines]))
+    out, _, predictions = evaluated("--patients", str(tmp_path / "meta.csv"), "--group-column", "sex")
+    sexes = dict(zip(images, ["f", "m", "f", "m", "f", "not given"], strict=True))
+    assert predictions.subgroups == {"sex": tuple(sexes[image] for image in predictions.images)}
+    card = (tmp_path / "out" / "card.md").read_text()
+    assert "By sex" in out and "By sex" in card and "Too small to be measured" in card
+
+
 def test_an_exported_prompt_gives_the_same_results(evaluated, run, tmp_path):
     _, mine, predictions = evaluated()
     export(run, tmp_path / "exported")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ from sklearn.metrics import balanced_accuracy_score
 
 from ogkd.core import write_json
 from ogkd.evaluation.corrupted import FOLDER, SETTINGS, path_of, predictions_hash
+from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.sets import choose
+from ogkd.reports.page import write
 from tests.report_runs import random_predictions, write_run
 
 CLASSES, SKILL = ("benign", "malignant", "normal"), {"ZeroShot": 1.0, "CoOp": 2.0}
@@ -36,6 +40,8 @@ def runs(tmp_path_factory):
                 worse = random_predictions(images, labels, CLASSES, SKILL[method] * left / level, seed)
                 worse.save(path_of(folder, kind, level))
                 errors[method, seed].setdefault(kind, []).append(error(worse))
+        if method == "CoOp":
+            random_predictions(images[:40], labels[:40], CLASSES, 2.0, [seed, 7]).save(folder / "val_predictions.npz")
     write_run(output / "OGKD", "few_shot", "OGKD", 1, clean)
     return output, errors
 
@@ -56,7 +62,9 @@ def test_errors_and_drops_are_means_over_kinds_levels_and_seeds_and_relative_to_
         for method in SKILL
     }
     clean = {method: np.mean([of["clean"] for (name, _), of in errors.items() if name == method]) for method in SKILL}
-    row = {name: float(value) for name, value in rows["CoOp"].items() if name not in ("table", "row") and value}
+    row = {
+        name: float(value) for name, value in rows["CoOp"].items() if name.endswith(("mean", "low", "high")) and value
+    }
     mean = np.mean(list(kinds["CoOp"].values()))
     assert row["clean error, % mean"] == pytest.approx(clean["CoOp"], abs=1e-3)
     assert row["error, % mean"] == pytest.approx(mean, abs=1e-3)
@@ -68,6 +76,22 @@ def test_errors_and_drops_are_means_over_kinds_levels_and_seeds_and_relative_to_
     ]
     assert row["relative error, % mean"] == pytest.approx(np.mean(relative), abs=1e-3)
     assert row["relative drop, % mean"] == pytest.approx(np.mean(drops), abs=1e-3)
+
+
+def test_the_coverage_of_sets_by_clean_validation_images_is_that_on_corrupted_ones(runs, parse):
+    output, _ = runs
+    hits = []
+    for seed in "12":
+        folder = output / "CoOp" / seed
+        rule = choose(Predictions.load(folder / "val_predictions.npz"), 0.9)
+        for path in folder.glob("corruptions/*/*.npz"):
+            worse = Predictions.load(path)
+            hits.append(rule.sets(worse.probabilities)[np.arange(120), worse.labels].mean())
+    text = parse(output, "--table", "corruptions").stdout
+    line = next(line for line in text.splitlines() if line.startswith("| CoOp"))
+    assert f" {100 * np.mean(hits):.2f} " in line
+    line = next(line for line in text.splitlines() if line.startswith("| Zero-shot"))
+    assert line.count("–") == 2  # it has no validation images
 
 
 def test_each_method_has_a_row_per_kind_with_its_levels(runs, parse):
@@ -82,3 +106,12 @@ def test_each_method_has_a_row_per_kind_with_its_levels(runs, parse):
 def test_a_folder_without_such_tests_names_the_command(runs, parse):
     done = parse(runs[0] / "OGKD", "--table", "corruptions")
     assert done.returncode == 2 and "corrupt" in done.stderr
+
+
+def test_the_page_draws_errors_over_levels_and_shows_prediction_sets(runs, tmp_path):
+    copy = shutil.copytree(runs[0], tmp_path / "runs")
+    (copy / "ZeroShot" / "1" / FOLDER / SETTINGS).write_text("{")
+    page = write(copy, tmp_path / "page.html").read_text()
+    assert "What if the images are worse?" in page and "motion blur" in page
+    assert "Prediction sets" in page and "90 % of all images" in page
+    assert "Could not be read" in page

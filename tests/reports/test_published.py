@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ogkd.core import UserError
+from ogkd.evaluation.methods import named
 from ogkd.reports import published
 from ogkd.reports.tables import HM_OF_MEANS, MEAN_OF_HM
 from tests.conftest import ROOT
@@ -53,7 +54,7 @@ OWN_DEFINITION = {"biomed-dpt": 0.25, "biomedap": 0.05}
 
 @pytest.mark.parametrize("entry", CONTENT["averages"], ids=lambda entry: f"{entry['source']} {entry['method']}")
 def test_every_published_average_stands_in_the_column_of_its_definition(entry):
-    figures = published.averages(published.sources()[entry["source"]], entry["protocol"])[entry["method"]]
+    figures = published.averages(published.sources()[entry["source"]], entry["protocol"])[named(entry["method"])]
     if entry["protocol"] == "few_shot":
         columns = [f"{number} shot{'s' if number > 1 else ''}" for number in entry["shots"]]
         assert figures == dict(zip(columns, entry["accuracy"], strict=True))
@@ -124,6 +125,30 @@ def test_no_difference_is_formed_where_the_data_sets_are_not_the_same(tmp_path, 
     done = parse(tmp_path, "--table", "base2new", "--published", "biomed-dpt")
     assert "biomed-dpt does not say which data sets it averages" in done.stderr
     assert "difference" not in done.stdout
+
+
+def test_figures_per_data_set_are_averaged_over_the_data_sets_that_both_have(tmp_path, parse):
+    base2new(tmp_path, SETS[:4])
+    words = (tmp_path, "--table", "base2new", "--published", "released-checkpoints")
+    row = rows_of(parse(*words, "--format", "csv").stdout, "average base2new")["BiomedCoOp"]
+    of_sets = [runs for (name,), runs in of_runs("base2new", "dataset").items() if name in SETS[:4]]
+    base, novel = (np.mean([np.mean([run[part] for run in runs]) for runs in of_sets]) for part in ("base", "novel"))
+    assert float(row["base published mean"]) == pytest.approx(base, abs=1e-3)
+    assert float(row["HM of means published mean"]) == pytest.approx(hm(base, novel), abs=1e-3)
+    assert row["base difference mean"]
+    assert "Published figures are of the same 4 data sets." in parse(*words).stdout
+
+
+def test_the_caption_beside_published_figures_says_whose_sentences_ours_used(tmp_path, parse):
+    base2new(
+        tmp_path,
+        options={"PROMPTS": "bank", "PROMPT_BANK": "biomedcoop"},
+        changed={"TRAINER.BIOMEDCOOP.PROMPT_BANK": "biomedcoop"},
+    )
+    words = (tmp_path, "--table", "base2new", "--published")
+    assert "Teacher sentences: biomedcoop here, those of the papers in published runs." in parse(*words).stdout
+    row = rows_of(parse(*words, "--format", "csv").stdout, "average base2new")["BiomedCoOp"]
+    assert (row["base published mean"], row["bank"]) == ("76.2600", "biomedcoop")
 
 
 def test_the_default_source_is_the_one_whose_sets_were_run():

@@ -17,9 +17,10 @@ CLASSES = ("benign", "malignant")
 def runs(tmp_path_factory):
     """Two seeds with 40 validation images, another method with 4, and a test of novel classes."""
     output, labels = tmp_path_factory.mktemp("runs"), np.arange(60) % 2
+    used = {"train": [16, 16], "val": [4, 4], "chosen": ["the best epoch"]}
     for method, seed, number in (("CoOp", 1, 40), ("CoOp", 2, 40), ("OGKD", 1, 4)):
         test = random_predictions(map(str, range(60)), labels, CLASSES, 1.5, [seed, 0])
-        folder = write_run(output / method / str(seed), "train_base", method, seed, test)
+        folder = write_run(output / method / str(seed), "train_base", method, seed, test, labelled=used)
         held = np.arange(number) % 2 if method == "CoOp" else np.zeros(number, int)
         random_predictions(map(str, range(number)), held, CLASSES, 1.5, [seed, 1]).save(folder / "val_predictions.npz")
     write_run(output / "novel", "test_new", "CoOp", 1, test)
@@ -55,6 +56,7 @@ def test_runs_with_too_few_validation_images_are_dashes_and_the_reasons_are_foot
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("| OGKD")][:1]
     assert line.count("–") == 5 and "[" in done.stdout
     assert "at least 9, but there are 4" in done.stdout and "With 40 validation images" in done.stdout
+    assert "CoOp: the best epoch was chosen on validation images" in done.stdout
     per_class = parse(runs, "--table", "sets", "--per-class", "--coverage", "0.8").stdout
     assert "each class needs at least 4, but malignant has 0" in per_class
     assert parse(runs, "--table", "sets", "--coverage", "8").returncode == 2

@@ -99,6 +99,18 @@ def test_a_finished_run_is_not_taken_for_one_of_sentences_that_have_changed(tmp_
     assert runs.run("run", *pairs) == after
 
 
+def test_a_finished_run_is_not_taken_for_one_of_another_draw_and_knows_its_own_if_it_is_older(runs):
+    with pytest.raises(UserError, match=r"DATASET\.DRAW 'balanced' -> 'proportional'"):
+        runs.run("run", *ONE_EPOCH, "DATASET.DRAW", "proportional")
+    path = runs.folder / "run" / "results.json"
+    results = json.loads(path.read_text())
+    del results["draw"], results["config"]["DATASET"]["DRAW"]
+    path.write_text(json.dumps(results))
+    assert runs.run("run", *ONE_EPOCH)["accuracy"] == results["accuracy"]
+    with pytest.raises(UserError, match="all images are taken"):
+        runs.run("all", *ONE_EPOCH, "DATASET.DRAW", "proportional", shots=-1)
+
+
 def test_a_run_that_was_killed_is_not_resumed_on_images_that_were_replaced(runs):
     killed_at(runs.spec("killed", "TRAIN.PRINT_FREQ", "1"), "epoch [2/3] batch [1/")
     replace_image(runs.data)

@@ -126,6 +126,7 @@ def test_compare_searches_and_tests_the_best_settings_of_each_seed_in_one_row(tu
     assert done.returncode == 0, done.stderr
     assert "ZeroShot has nothing to search" in done.stdout
     assert "phantom few-shot, universal settings" in done.stdout and "phantom few-shot, search settings" in done.stdout
+    assert "best of 2 trials by accuracy on validation images" in done.stdout
     final = [run for run in collect(tmp_path / "output") if run.results["settings"] == "search"]
     assert len(final) == 4 and all("trial" not in str(run.path) for run in final)
     for run in final:
@@ -142,6 +143,12 @@ def test_compare_searches_and_tests_the_best_settings_of_each_seed_in_one_row(tu
     table = command(["parse_test_res.py", str(tmp_path / "output"), "--table", "few_shot"]).stdout
     rows = [line for line in table.splitlines() if line.startswith("| CoOp") and "search" in line]
     assert len(rows) == 1 and "±" in rows[0]
+    text = command(["parse_test_res.py", str(tmp_path / "output"), "--table", "few_shot", "--format", "csv"]).stdout
+    said = {(row["settings"], row["method"].split(",")[0]): row for row in csv.DictReader(text.splitlines())}
+    assert said["search", "CoOp"]["labelled images per class"] == "2 + 2 (the settings)"
+    assert said["search", "CoOp"]["search"] == "2 trials by accuracy on validation images"
+    assert [said[one, "CoOp"]["tuned per data set"] for one in ("search", "universal")] == ["1", "0"]
+    assert said["universal", "CoOp"]["labelled images per class"] == "2"
 
 
 def test_own_images_are_searched_with_the_fast_settings_that_their_runs_have(tune, data, tmp_path, monkeypatch):
@@ -268,7 +275,7 @@ def test_results_say_what_was_chosen_on_how_many_validation_images(arguments, tm
     execute(RunSpec.parse(configured(arguments, method, "OPTIM.MAX_EPOCH", "1", *pairs)))
     (run,) = collect(tmp_path)
     if chosen is None:
-        assert labelled(run) == "0"
+        assert labelled(run) == ""
     else:
         assert run.results["labelled"] == {"train": [2, 2], "val": [2, 2] if chosen else [0, 0], "chosen": chosen}
         assert labelled(run) == ("2" + (f" + 2 ({' and '.join(chosen)})" if chosen else ""))

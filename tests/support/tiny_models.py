@@ -15,7 +15,8 @@ import open_clip
 import torch
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.tokenizer import bytes_to_unicode
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from timm.models.vision_transformer import VisionTransformer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor, nn
 from transformers import (
@@ -103,6 +104,48 @@ def native_clip(folder: Path, resnet: bool = False, seed: int = 0) -> open_clip.
     torch.manual_seed(seed)
     model = open_clip.CLIP(**cfg).eval()
     _stir_norms(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": cfg, "preprocess_cfg": PREPROCESS}))
+    torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
+    return model
+
+
+class KEEPReference(nn.Module):
+    """KEEP's towers under the names of its published file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.visual = VisionTransformer(32, 8, embed_dim=64, depth=2, num_heads=1, num_classes=0, init_values=0.5)
+        self.visual_head = nn.Sequential(nn.Linear(64, 24), nn.GELU(), nn.Linear(24, 24))
+        self.text = BertModel(BertConfig(**BERT | {"hidden_size": 24, "intermediate_size": 48}))
+        self.logit_scale = nn.Parameter(torch.tensor(3.2189))
+
+
+def keep(folder: Path) -> KEEPReference:
+    """Write a folder in KEEP's format, whose layer scales transformers has renamed; return the model it holds."""
+    torch.manual_seed(0)
+    model = KEEPReference().eval()
+    _stir(model)
+    with torch.no_grad():
+        for block in model.visual.blocks:
+            block.ls1.gamma.uniform_(0.5, 1.5), block.ls2.gamma.uniform_(0.5, 1.5)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"model_type": "keep", "projection_dim": 24, "auto_map": {"AutoModel": "modeling_keep.KEEPModel"}}
+    config |= {"text_config": model.text.config.to_dict(), "vision_config": {"img_size": 32}}
+    (folder / "config.json").write_text(json.dumps(config))
+    state = {re.sub(r"\.(ls[12])\.gamma$", r".\1.weight", key): value for key, value in model.state_dict().items()}
+    save_file({key: value.contiguous() for key, value in state.items()}, folder / "model.safetensors")
+    write_tokenizer(folder, BERT["vocab_size"], 77)
+    return model
+
+
+def convnext_clip(folder: Path) -> open_clip.CLIP:
+    """Write a folder in open_clip's format whose image tower is a network of timm without tokens; return the model."""
+    vision = {"timm_model_name": "test_convnext", "timm_pool": "", "timm_proj": "linear", "image_size": 64}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+    cfg = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}
+    torch.manual_seed(0)
+    model = open_clip.CLIP(**cfg).eval()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": cfg, "preprocess_cfg": PREPROCESS}))
     torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")

@@ -30,6 +30,8 @@ from ogkd.evaluation.clinical import (
 from ogkd.evaluation.conformal import TooFewImages
 from ogkd.evaluation.metrics import confusion_matrix
 from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.sets import choose_all as choose_sets
+from ogkd.evaluation.sets import shares_differ
 from ogkd.evaluation.statistics import Interval
 from ogkd.reports.cells import Text
 from ogkd.reports.page.evidence import Evaluation
@@ -39,6 +41,7 @@ from ogkd.reports.render import Row, Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+COVERAGE = 0.9  # of prediction sets
 PREVALENCES = (0.1, 0.01)  # besides that of the test images
 Curve = tuple[np.ndarray, np.ndarray]
 
@@ -57,6 +60,7 @@ class Clinical:
     points: Table | None
     worth: Table
     remarks: list[str]
+    sets: Table | None
 
     @property
     def drawings(self) -> list[Drawing]:
@@ -87,7 +91,27 @@ def clinical(anchor: str, test: Evaluation, draws: int) -> Clinical:
         _points(list(best.values()), first) if best else None,
         _worth(values, results),
         remarks,
+        _sets(validation, first) if validation else None,
     )
+
+
+def _sets(validation: Predictions, test: Predictions) -> Table | None:
+    """Prediction sets by score, for all images together and per class; None with too few validation images."""
+    rules = choose_sets(validation, test, (COVERAGE,))
+    table = Table(
+        "", ["sets", "wanted", "coverage, %", "classes per set", "empty, %", "worst class", "its coverage, %"]
+    )
+    for rule in rules:
+        if rule.test:
+            name, worst = rule.test.smallest
+            wanted = f"{100 * COVERAGE:g} % of {'each class' if rule.per_class else 'all images'}"
+            cells = [Text(wanted), _ends(rule.test.coverage), Text(f"{rule.test.size:.2f}")]
+            cells += [Text(f"{rule.test.empty:.1f}"), Text(name), _ends(worst)]
+            table.rows.append(Row(rule.score, [*cells]))
+    differ = shares_differ(validation, test)
+    if differ and not all(rule.per_class for rule in rules):
+        table.footnotes.append(f"{differ}; those per class hold for any shares.")
+    return table if table.rows else None
 
 
 def _validation(test: Evaluation) -> tuple[Predictions | None, list[str]]:

@@ -13,7 +13,7 @@ from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.doubts import calibration_is_trivial, counts_of, doubtful
 from ogkd.evaluation.metrics import METRICS, compute, find
-from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.predictions import Predictions, same_images
 from ogkd.evaluation.relations import interval, relations
 from ogkd.evaluation.statistics import DRAWS, Interval
 from ogkd.reports.page.material import Material
@@ -75,7 +75,7 @@ class Evaluation:
             except UserError as error:
                 self.material.unreadable(path, error)
                 continue
-            if one and usable and not _same_images(usable[0], one):
+            if one and usable and not same_images(usable[0], one):
                 self.material.remark(
                     f"{self.name} on {self.dataset}: seed {run.seed} was tested on different images from "
                     "earlier seeds, so figures leave it out."
@@ -161,9 +161,3 @@ def draws_for(tests: Sequence[Evaluation]) -> int:
     runs = [run for test in tests for run in test.runs]
     images = sum(number for run in runs if type(number := run.results.get("num_test")) is int)
     return min(DRAWS, max(FEWEST_DRAWS, min(CALLS // max(len(runs), 1), ROWS // max(images, 1))))
-
-
-def _same_images(first: Predictions, second: Predictions) -> bool:
-    return (first.images, first.classnames) == (second.images, second.classnames) and np.array_equal(
-        first.labels, second.labels
-    )

@@ -176,7 +176,7 @@ def shot_curves(
             if len(x) == 1:
                 axes.vlines(x, *np.transpose(list(map(ends, cells))), color=PALETTE[number], linewidth=2)
             axes.fill_between(x, *np.transpose(list(map(ends, cells))), color=PALETTE[number], alpha=0.15, linewidth=0)
-            axes.plot(x, values, linewidth=2, label=wrapped(row.name), **_look(number))
+            axes.plot(x, values, linewidth=2, label=wrapped(row.name), **look(number))
         else:
             axes.plot(x, values, color=GREY, linewidth=1, marker=".", markersize=5, label=label)
             label = ""
@@ -210,7 +210,7 @@ def reliability_diagram(name: str, predictions: Predictions, ece: float, number:
     axes, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
     axes.bar(centres[some], 100 * right[some], 9, color=PALETTE[number], alpha=0.4)
     axes.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle="--")
-    axes.plot(100 * sure[some], 100 * right[some], linewidth=1.4, **_look(number))
+    axes.plot(100 * sure[some], 100 * right[some], linewidth=1.4, **look(number))
     axes.set(xlim=(0, 100), ylim=(0, 100), ylabel="accuracy in %", title=f"{title}\n")
     axes.text(0, 102, f"ECE {ece:.1f} %", fontsize=8, va="bottom")
     below.bar(centres, 100 * images / images.sum(), 9, color=GREY, alpha=0.6)
@@ -235,7 +235,7 @@ def risk_coverage_curves(of_methods: Mapping[str, Sequence[Predictions]], colour
         every = (4 * colours[name], max(len(rows) // 6, 1))
         axes.plot(
             100 * coverage[rows], 100 * risk[rows], linewidth=1.8, markevery=every, label=wrapped(name),
-            **_look(colours[name]),
+            **look(colours[name]),
         )  # fmt: skip
     axes.set(xlim=(0, 100), ylim=(0, None))
     axes.grid()
@@ -300,6 +300,6 @@ def training_figure(seeds: Sequence[Mapping[str, Mapping[int, float]]]) -> Figur
     return figure
 
 
-def _look(number: int) -> dict[str, Any]:
+def look(number: int) -> dict[str, Any]:
     """How a method's line looks, also without colours."""
     return {"color": PALETTE[number], "marker": MARKERS[number], "linestyle": DASHES[number], "markersize": 5}

@@ -144,8 +144,8 @@ class Protocol:
                     if (base := same[0]) and (novel := same[1]):
                         intervals[f"{start}HM"] = combine(harmonic_mean, base, novel)
                     paired = [c and replace(c, interval=one) for c, one in zip(row.paired, same, strict=True)]
-            cells = zip(table.headers[1:], row.cells, strict=True)
-            cells = [c and replace(c, interval=intervals.get(header)) for header, c in cells]
+            named = zip(table.headers[1:], row.cells, strict=True)
+            cells = [c and replace(c, interval=intervals.get(header)) for header, c in named]
             rows.append(replace(row, cells=cells, paired=paired))
         return replace(table, rows=rows)
 

@@ -23,6 +23,7 @@ from ogkd.reports.page.grids import metrics_table
 from ogkd.reports.page.images import Thumbnail, thumbnails_of
 from ogkd.reports.page.material import Material
 from ogkd.reports.page.protocol import Part, Protocol
+from ogkd.reports.page.shift import Shift, shift
 from ogkd.reports.page.training import Training, training
 from ogkd.reports.render import Row, Table
 
@@ -61,6 +62,7 @@ class Detail:
     risk: Drawing
     reliability: list[Drawing]
     matrices: list[Drawing]
+    shift: Shift | None
 
 
 @dataclass
@@ -83,7 +85,13 @@ class Study:
         of_details = [
             one
             for detail in self.details
-            for one in (*detail.clinical.drawings, *detail.reliability, detail.risk, *detail.matrices)
+            for one in (
+                *detail.clinical.drawings,
+                *detail.reliability,
+                detail.risk,
+                *detail.matrices,
+                *([detail.shift.curves] if detail.shift else []),
+            )
         ]
         curves = self.training.curves if self.training else []
         return [*of_parts, *of_details, *([self.costs] if self.costs else []), *curves]
@@ -202,6 +210,7 @@ def _detail(
         risk,
         diagrams,
         matrices,
+        shift(anchor, shown, colours),
     )
 
 

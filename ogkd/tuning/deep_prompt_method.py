@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ogkd.core import UserError
 from ogkd.features.encode import encode_images
 from ogkd.models import FrozenCLIP, ImageFeatures
 from ogkd.tuning.options import Option, Options
@@ -48,11 +47,7 @@ class DeepPromptMethod(PromptMethod):
     prompt_learner: Any
 
     def build(self) -> None:
-        model = self.clip_model
-        if not model.vision_layers:
-            raise UserError(
-                f"The image tower of {model.name} is a ResNet, which takes no prompts: choose a model with a ViT."
-            )
+        self.clip_model.require_layers()
         self.mixed = self.options.PREC == "amp" and self.device.type == "cuda"
         self.prompt_learner = self.make_learner()
 
@@ -78,13 +73,15 @@ class DeepPromptMethod(PromptMethod):
 
     def losses(self, inputs: Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:  # type: ignore[override]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
-            features, text = self.encode(inputs), self.text_features().float()
-        features = ImageFeatures(features.global_token.float(), None)
+            features, text = self.encode(inputs, self.uses_patches), self.text_features().float()
+        tokens = features.patch_tokens
+        features = ImageFeatures(features.global_token.float(), None if tokens is None else tokens.float())
         logits = self.scale * features.global_token @ text.t()
         terms = self.terms(features, label, text, logits)
-        if self.sees_frozen:
-            frozen = encode_images(self.clip_model, inputs).global_token
-            terms |= self.against_frozen(features.global_token, frozen, text, logits)
+        if self.sees_frozen or self.distillation:
+            frozen = encode_images(self.clip_model, inputs, self.uses_patches)
+            terms |= self.against_frozen(features.global_token, frozen.global_token, text, logits)
+            terms |= self.distilled(features, frozen, label, text, logits)
         return terms | self.calibration(label, text, logits), logits
 
     def against_frozen(self, image: Tensor, frozen: Tensor, text: Tensor, logits: Tensor) -> dict[str, Tensor]:

@@ -1,0 +1,11 @@
+"""Every method on every kind of model: docs/backbones.md has what the cells say."""
+
+import pytest
+
+from tests.support import matrix
+
+
+@pytest.mark.slow
+def test_the_page_has_what_each_method_does_on_each_kind_of_model():
+    found = {(kind, method): said for kind, method, said in matrix.cells()}
+    assert matrix.in_page() == matrix.table(found), "run python -m tests.support.matrix"
