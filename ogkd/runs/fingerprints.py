@@ -100,7 +100,7 @@ def of_graph(spec: RunSpec, cfg: CfgNode) -> Fingerprints:
     name = cfg.TRAINER.NAME
     if spec.eval_only or not is_built_here(name):
         return {}
-    return fingerprints(method_class(name), cfg, dataset_name(cfg))
+    return {**fingerprints(method_class(name), cfg, dataset_name(cfg))}
 
 
 def of_weights(cfg: CfgNode, fingerprint: str = "") -> Fingerprints:
