@@ -84,8 +84,8 @@ def of_sentences(spec: RunSpec, cfg: CfgNode, dataset: DatasetBase) -> Fingerpri
     method = method_class(cfg.TRAINER.NAME)
     if not is_built_here(cfg.TRAINER.NAME) or (spec.eval_only and not method.needs_sentences):
         return {}
-    readers = (cfg.TRAINER.get(cfg.TRAINER.NAME.upper()), distilled_with(cfg))
-    sources = {(node.PROMPTS, node.PROMPT_BANK): node for node in readers if node and "PROMPTS" in node}
+    nodes = [node for node in (cfg.TRAINER.get(cfg.TRAINER.NAME.upper()), distilled_with(cfg)) if node]
+    sources = {(node.PROMPTS, node.PROMPT_BANK): node for node in nodes if "PROMPTS" in node}
     if not sources:
         return {}
     fold = any(node.get("FOLD_HELD_OUT") for node in sources.values())
