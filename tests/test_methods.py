@@ -17,7 +17,7 @@ PROMPT_METHODS = [
 ]  # fmt: skip
 HEADLESS = [
     "CLIPAdapter", "TipAdapter", "TipAdapterF", "ResNet18", "LinearProbe", "LPPlusPlus",
-    "GDA", "ZSLP", "CLAP", "SSText", "SSTextPlus",
+    "ZSLP", "CLAP", "SSText", "SSTextPlus",
 ]  # fmt: skip
 AT_ONCE = [
     "TipAdapter",
@@ -26,7 +26,18 @@ AT_ONCE = [
     "SSText",
     "SSTextPlus",
 ]  # whose run is one epoch, so there is no second one to be killed in
-PUBLISHED = ["ZeroShot", "ZeroShotEnsemble", *HEADLESS, "ProLIP", "CLIPLoRA", "CLIPSVD", *PROMPT_METHODS]
+PUBLISHED = [
+    "ZeroShot",
+    "ZeroShotEnsemble",
+    *HEADLESS[:6],
+    "GDA",
+    *HEADLESS[6:],
+    "ProLIP",
+    "CLIPLoRA",
+    "CLIPSVD",
+    "EviSteer",
+    *PROMPT_METHODS,
+]
 
 
 @pytest.fixture(scope="module")

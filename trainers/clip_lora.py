@@ -9,11 +9,11 @@ from ogkd.tuning.edits import Edits, LowRank, attention_layers
 from ogkd.tuning.options import Option, Options
 from ogkd.tuning.registration import register
 from ogkd.tuning.task import Task
-from ogkd.tuning.tower_method import TowerMethod
+from ogkd.tuning.tower_method import EditMethod
 
 
 @register
-class CLIPLoRA(TowerMethod):
+class CLIPLoRA(EditMethod):
     """Cross entropy. Each query, key and value of every layer gets ALPHA / sqrt(RANK) B A dropout(x) beside W x.
 
     The paths are never merged into the weights, so nothing is rounded. A training has STEPS steps for each training
@@ -21,7 +21,7 @@ class CLIPLoRA(TowerMethod):
     """
 
     title, paper, row = "CLIP-LoRA", "2405.18541", 77
-    options = TowerMethod.options | Options(
+    options = EditMethod.options | Options(
         RANK=Option(2, "rank of the paths", least=1),
         ALPHA=Option(1.0, "weight of the paths, times the square root of their rank", above=0),
         DROPOUT=Option(0.25, "dropout rate of the paths' input in training", least=0, below=1),

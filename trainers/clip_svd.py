@@ -6,16 +6,16 @@ from ogkd.core import UserError
 from ogkd.tuning.edits import Edits, SingularValues, block_layers
 from ogkd.tuning.options import Option, Options
 from ogkd.tuning.registration import register
-from ogkd.tuning.tower_method import TowerMethod
+from ogkd.tuning.tower_method import EditMethod
 
 
 @register
-class CLIPSVD(TowerMethod):
+class CLIPSVD(EditMethod):
     """Cross entropy. Every matrix W = U diag(s) V' inside the layers, queries, keys and values apart, becomes
     U diag(s + delta) V'; delta is learned, as if s were."""
 
     title, paper, row = "CLIP-SVD", "2509.03740", 78
-    options = TowerMethod.options | Options(
+    options = EditMethod.options | Options(
         FIRST_LAYER=Option(0, "the first layer of both towers, from 0, whose matrices change", least=0)
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from ogkd.tuning.templates import TEMPLATE, template_features
 
 ALPHAS = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)  # the first wins a tie
 SHRINKAGES = ("ks", "none")
+NEAREST, COPIES = 64, 16  # images and copies of its text that stand for a class without images
+SAME = 1e-3  # largest difference of two text features of one class
 
 
 def gaussians(samples: Tensor, labels: Tensor, classes: int, shrinkage: str = "ks") -> tuple[Tensor, Tensor]:
@@ -31,10 +33,7 @@ def gaussians(samples: Tensor, labels: Tensor, classes: int, shrinkage: str = "k
     of_class = [samples[labels == place] for place in range(len(there))]
     means = torch.stack([some.mean(0) for some in of_class])
     if shrinkage == "ks":
-        n, width = samples.shape
-        covariance = (samples - means[labels]).t().cov()
-        shrunk = (n - 1) * covariance + covariance.trace() * torch.eye(width, device=samples.device)
-        precision = width * torch.linalg.pinv(shrunk, hermitian=True)
+        precision = shrunk_precision((samples - means[labels]).t().cov(), len(samples))
     else:
         precision = torch.linalg.pinv(torch.stack([some.t().cov() for some in of_class]).mean(0))
     known = precision @ means.t()
@@ -45,18 +44,43 @@ def gaussians(samples: Tensor, labels: Tensor, classes: int, shrinkage: str = "k
     return weight[:, column], bias[column]
 
 
+def shrunk_precision(covariance: Tensor, samples: int) -> Tensor:
+    """The precision (D, D) of Kubokawa and Srivastava for the covariance of a number of samples."""
+    width = len(covariance)
+    shrunk = (samples - 1) * covariance + covariance.trace() * torch.eye(width, device=covariance.device)
+    return width * torch.linalg.pinv(shrunk, hermitian=True)
+
+
+def synthesised(samples: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight (D, C) and bias (C,), without the prior, of classes that have texts (C, D) and no images.
+
+    A class's mean is that of the samples (N, D) nearest to its text and of copies of the text, and its covariance
+    theirs about the text; the precision is the mean of the classes'.
+    """
+    count = min(NEAREST, len(samples))
+    near = [samples[(samples @ one).topk(count).indices] for one in text]
+    means = torch.stack([(some.sum(0) + COPIES * one) / (count + COPIES) for some, one in zip(near, text, strict=True)])
+    spread = [(some - one).t() @ (some - one) / max(1, count - 1) for some, one in zip(near, text, strict=True)]
+    weight = torch.stack([shrunk_precision(covariance, count) for covariance in spread]).mean(0) @ means.t()
+    return weight, -(means * weight.t()).sum(1) / 2
+
+
 @register
 class GDA(FeatureMethod):
     """Logits s f T' + alpha (f W + b): T are text features, W and b those of Gaussians with one covariance.
 
-    Nothing is trained; the choice of alpha counts as one epoch, and OPTIM does not apply.
+    Nothing is trained; the choice of alpha counts as one epoch, and OPTIM does not apply. With NOVEL the training
+    images' features are saved, and classes that were not trained on get Gaussians of those nearest to their texts.
     """
 
     title, paper, row = "GDA", "2402.04087", 71
     groups = ("training-free", "new")
+    has_novel_head = True
     weight: Tensor
     bias: Tensor
     alpha: Tensor
+    samples: Tensor
+    known: Tensor
 
     options = Options(
         TEMPLATE=Option(TEMPLATE, "the hand-written prompt"),
@@ -64,7 +88,16 @@ class GDA(FeatureMethod):
         SHRINKAGE=Option("ks", "how the covariance is regularised; the authors' code for base classes: none",
                          choices=SHRINKAGES),
         ALPHA=Option(0.0, "weight of the Gaussians; 0: selected on the validation images", least=0),
+        NOVEL=Option(False, "save the training images' features, to classify into classes without images"),
     )  # fmt: skip
+
+    @classmethod
+    def can_name_novel_classes(cls, options: CfgNode) -> bool:
+        return bool(options.NOVEL)
+
+    @classmethod
+    def saves_training_images(cls, options: Mapping) -> bool:
+        return bool(options.get("NOVEL", False))
 
     @classmethod
     def needs_each_class(cls, options: CfgNode) -> bool:
@@ -75,6 +108,14 @@ class GDA(FeatureMethod):
         self.register_buffer("weight", torch.zeros_like(self.text.t()))
         self.register_buffer("bias", torch.zeros(len(self.text)))
         self.register_buffer("alpha", torch.tensor(self.options.ALPHA))
+        if self.options.NOVEL:
+            self.register_buffer("samples", torch.zeros_like(self.text[:0]))
+            self.register_buffer("known", torch.zeros_like(self.text))
+
+    def make_room(self, state: Mapping[str, Tensor]) -> None:
+        if self.options.NOVEL:
+            for name in ("weight", "bias", "samples", "known"):
+                setattr(self, name, torch.zeros_like(state.get(name, getattr(self, name)), device=self.device))
 
     def fit(self, task: Task) -> None:
         samples, labels = task.samples(self.options.VIEWS)
@@ -84,6 +125,8 @@ class GDA(FeatureMethod):
             )
         with task.phases("fit"):
             self.weight, self.bias = gaussians(samples, labels, len(self.text), self.options.SHRINKAGE)
+        if self.options.NOVEL:
+            self.samples, self.known = samples, self.text.clone()
         if not self.options.ALPHA:
             self.alpha.fill_(self._best_alpha(task))
 
@@ -98,8 +141,23 @@ class GDA(FeatureMethod):
         print(f"alpha {best:g}: accuracy {100 * accuracy(best):.1f} % on the validation images")
         return best
 
+    def discriminant(self) -> tuple[Tensor, Tensor]:
+        """Weight (D, C) and bias (C,) of the classes, those that were trained on and others."""
+        if not self.options.NOVEL:
+            return self.weight, self.bias
+        same = (self.text[:, None] - self.known).abs().amax(-1) < SAME
+        trained, place = same.any(1), same.float().argmax(1)
+        weight, bias = self.weight[:, place], self.bias[place] + math.log(len(self.known))
+        if not trained.all():
+            weight[:, ~trained], bias[~trained] = synthesised(self.samples, self.text[~trained])
+        return weight, bias - math.log(len(self.text))
+
     def logits(self, features: Tensor, alpha: Tensor | float) -> Tensor:
-        return self.scale * features @ self.text.t() + alpha * (features @ self.weight + self.bias)
+        return self._logits(features, alpha, *self.discriminant())
+
+    def _logits(self, features: Tensor, alpha: Tensor | float, weight: Tensor, bias: Tensor) -> Tensor:
+        return self.scale * features @ self.text.t() + alpha * (features @ weight + bias)
 
     def classifier(self) -> Callable[[Tensor], Tensor]:
-        return lambda features: self.logits(features, self.alpha)
+        weight, bias = self.discriminant()
+        return lambda features: self._logits(features, self.alpha, weight, bias)

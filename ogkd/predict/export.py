@@ -145,7 +145,8 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
 
 def refuse_training_images(prompt: TrainedPrompt) -> None:
     """Raise UserError if what the method learned includes a feature of each training image."""
-    if getattr(method_class(prompt.method), "keeps_training_images", False):
+    options = prompt.config["TRAINER"][prompt.method.upper()]
+    if method_class(prompt.method).saves_training_images(options):
         raise UserError(
             f"What {prompt.method} learns includes a feature of each training image, so it is not exported: use a "
             "method that learns a prompt or a probe."

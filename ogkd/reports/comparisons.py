@@ -15,6 +15,7 @@ from ogkd.evaluation.collect import Run
 from ogkd.evaluation.metrics import find
 from ogkd.evaluation.statistics import Comparison, Interval, combine, compare_differences
 from ogkd.reports.cells import Values, combined, harmonic_mean, mean
+from ogkd.reports.conditions import conditions
 from ogkd.reports.variants import KINDS, PARTS, Variant, by_shots, shots_name, variants
 
 
@@ -64,6 +65,10 @@ class Contest:
     def notes(self) -> list[str]:
         """Sentences on the runs for the reader."""
         return list(dict.fromkeys([*self._notes, *(note for of in self._values.values() for note in of.notes())]))
+
+    def conditions(self) -> dict[str, dict[str, str]]:
+        """The conditions of each entry by its name."""
+        return {e.name: conditions(run for variant in e.on.values() for run in variant.runs) for e in self.entries}
 
     def entry(self, method: str) -> Entry:
         """The method as configured, or its only variant.

@@ -86,11 +86,13 @@ def of_sentences(spec: RunSpec, cfg: CfgNode, dataset: DatasetBase) -> Fingerpri
         return {}
     own, added = cfg.TRAINER.get(cfg.TRAINER.NAME.upper()) or {}, distilled_with(cfg) or {}
     sources = {(node.PROMPTS, node.PROMPT_BANK): node for node in (own, added) if "PROMPTS" in node}
+    if not sources:
+        return {}
     fold = any(node.get("FOLD_HELD_OUT") for node in sources.values())
     names = list(dict.fromkeys([*dataset.classnames, *(getattr(dataset, "all_classnames", []) if fold else [])]))
     banks = [sentences_of(dataset, names, options, cfg.DATASET.NAME) for options in sources.values()]
     hashes = {name: text_hash(both if len(both) > 1 else both[0]) for name, *both in zip(names, *banks, strict=True)}
-    return {"sentences": hashes} if sources else {}
+    return {"sentences": hashes}
 
 
 def of_graph(spec: RunSpec, cfg: CfgNode) -> Fingerprints:

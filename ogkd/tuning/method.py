@@ -122,6 +122,12 @@ class Method(nn.Module):
         return cls.fit is Method.fit and cls.losses is not Method.losses
 
     @classmethod
+    def saves_training_images(cls, options: Mapping[str, Any]) -> bool:
+        """Whether what a run with these options saves has a feature of each training image, so that it is not
+        exported."""
+        return cls.keeps_training_images
+
+    @classmethod
     def fingerprints(cls, options: CfgNode, dataset: str) -> dict[str, str]:
         """SHA-256 of each file, besides data and weights, that affects what is learned on a data set of this name.
 

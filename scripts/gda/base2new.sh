@@ -1,2 +1,2 @@
 #!/usr/bin/env bash
-exec bash "$(dirname "$0")/../run.sh" GDA base2new "$@" # trains and tests on the base classes (it has no head for novel ones): DATASET SEED [KEY VALUE ...]
+exec bash "$(dirname "$0")/../run.sh" GDA base2new "$@" # trains on the base classes, tests base and novel: DATASET SEED [KEY VALUE ...]

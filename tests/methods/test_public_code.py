@@ -19,7 +19,7 @@ from ogkd.runs.config import defaults
 from tests.support.toy_clip import ToyCLIP
 from trainers.biomed_dpt import BiomedDPT
 from trainers.clap import CLAP, ZSLP
-from trainers.gda import gaussians
+from trainers.gda import gaussians, synthesised
 from trainers.prolip import ProLIP
 from trainers.prompt_src import PromptSRC
 from trainers.ss_text import SSText, SSTextPlus, prototypes
@@ -110,6 +110,16 @@ def test_gda_gives_the_logits_of_its_few_shot_and_base_to_novel_code(shrinkage, 
     alpha = 1.0
     logits = SCALE * IMAGES @ UNIT.t() + alpha * (IMAGES @ weight + bias)
     torch.testing.assert_close(logits[0], torch.tensor(recorded), rtol=1e-3, atol=1e-3)
+
+
+def test_gda_synthesises_classes_without_images_as_its_base_to_novel_code():
+    """Its lines with the width in place of 512."""
+    images = F.normalize(torch.cat([IMAGES, IMAGES.flip(1), -IMAGES]) + 0.1, dim=-1)
+    text = F.normalize(TEXT[:3].flip(1), dim=-1)
+    weight, bias = synthesised(images, text)
+    logits = IMAGES[0] @ weight + bias - np.log(3)
+    assert_close(logits, [-1.3425, -1.38306, -1.44206])
+    assert_close(SCALE * IMAGES[0] @ text.t() + logits, [-32.80447, -25.07603, -36.84272])
 
 
 @pytest.mark.parametrize(

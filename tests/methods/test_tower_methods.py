@@ -1,8 +1,8 @@
 """Methods that edit both towers, against values of their authors' code and against computations in float64.
 
-The code ran unchanged at MaxZanella/CLIP-LoRA@358f0d7 and HealthX-Lab/CLIP-SVD@022b1ed, on the same numbers
-(tests/support/numbered.py) and without dropout in the text tower, with its attention classes in timm's and
-transformers' layers; CLIP-LoRA with the same masks of its own dropout.
+The code ran unchanged at MaxZanella/CLIP-LoRA@358f0d7, HealthX-Lab/CLIP-SVD@022b1ed and HealthX-Lab/Evi-Steer@4e03284,
+on the same numbers (tests/support/numbered.py) and without dropout in the text tower, with its attention classes and
+adapters in timm's and transformers' layers; CLIP-LoRA with the same masks of its own dropout.
 """
 
 import math
@@ -24,8 +24,10 @@ from tests.support.toy_clip import ToyCLIP
 from tests.test_trainings import adam, gradient_of
 from trainers.clip_lora import CLIPLoRA
 from trainers.clip_svd import CLIPSVD
+from trainers.evi_steer import EviSteer
 from trainers.zeroshot import ZeroShot
 
+KINDS = [CLIPLoRA, CLIPSVD, EviSteer]
 LONGEST = 128  # tokens
 
 
@@ -159,7 +161,7 @@ def test_both_towers_learn_as_whole_matrices_do_in_float64(tmp_path, kind, optio
 
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=needs_bf16)])
 @pytest.mark.parametrize("towers", ["biomedclip", "native_clip", "transformers_clip", "transformers_siglip"])
-@pytest.mark.parametrize("kind", [CLIPLoRA, CLIPSVD])
+@pytest.mark.parametrize("kind", KINDS)
 def test_untrained_it_is_the_zero_shot_classifier_in_every_tower(tmp_path, kind, towers, precision):
     getattr(tiny_models, towers)(tmp_path / "model")
     model = at_precision(models.load(tmp_path / "model"), precision)
@@ -174,7 +176,7 @@ def test_untrained_it_is_the_zero_shot_classifier_in_every_tower(tmp_path, kind,
         torch.testing.assert_close(mine, zero_shot, **close)
 
 
-@pytest.mark.parametrize("kind", [CLIPLoRA, CLIPSVD])
+@pytest.mark.parametrize("kind", KINDS)
 def test_after_a_step_it_answers_by_what_it_learned_also_without_gradients(model_of, kind):
     method = numbered.method_of(kind, model_of("clip"), **({"DROPOUT": 0.0} if kind is CLIPLoRA else {}))
     images, label = numbered.batches(method.clip_model)[0]
@@ -184,10 +186,14 @@ def test_after_a_step_it_answers_by_what_it_learned_also_without_gradients(model
             classify = method.classifier()
             return classify(method.encode(images).global_token)
 
-    before = tested()
+    before, start = tested(), {name: value.clone() for name, value in method.state_dict().items()}
     numbered.trained(method, epochs=1, LR=0.01)
     assert (tested() - before).abs().max() > 0.1
     torch.testing.assert_close(tested(), method.losses(images, label)[1].detach(), rtol=1e-4, atol=1e-4)
+    learned = tested()
+    method.load_state_dict(start)
+    assert torch.equal(tested(), before)
+    assert not torch.equal(learned, before)
 
 
 @pytest.mark.parametrize(("shots", "steps", "most", "epochs"), [(16, 6, 8000, 1334), (1, 1, 8000, 500), (4, 3, 5, 5)])
@@ -197,11 +203,11 @@ def test_clip_lora_trains_five_hundred_steps_per_shot_in_whole_epochs(model_of, 
     assert method.epochs(most, steps) == epochs
 
 
-@pytest.mark.parametrize("kind", [CLIPLoRA, CLIPSVD])
+@pytest.mark.parametrize("kind", KINDS)
 def test_towers_without_attention_layers_are_refused(tmp_path, kind):
     tiny_models.pmc_clip(tmp_path)
     for model in (models.load(tmp_path), ToyCLIP({}, 6, image_spec("PhantomCLIP"))):
-        with pytest.raises(UserError, match=r"image tower .* no attention layers for CLIP-"):
+        with pytest.raises(UserError, match=r"image tower .* no attention layers for (CLIP|Evi)-"):
             numbered.method_of(kind, model)
 
 
@@ -216,3 +222,60 @@ def test_a_matrix_that_its_layer_uses_in_another_way_is_not_silently_left_as_it_
         module._forward_hooks.clear()
     with pytest.raises(UserError, match=r"CLIP-LoRA cannot change image_tower"):
         numbered.trained(method, epochs=1)
+
+
+# Evi-Steer
+
+
+def evi_steer(model, names=numbered.NAMES, **options):
+    """With every part at work: B and b are not 0."""
+    method = numbered.method_of(EviSteer, model, names, LAMBDA_KL=0.1, **options)
+    with torch.no_grad():
+        for seed, (name, value) in enumerate(sorted(method.named_parameters()), start=400):
+            if name.endswith("up.weight"):
+                value.copy_(0.3 * numbered.numbers(seed, *value.shape))
+            elif name.endswith(".b"):
+                value.fill_(0.2)
+    return method
+
+
+@pytest.mark.parametrize(
+    ("t_max", "losses", "last", "image", "text"),
+    [
+        (
+            0, [2.00512, 1.58397, 1.40162, 1.28206, 1.22369], 1.21888,
+            [0.050713, 0.371692, 0.122755, 0.222931], [-0.142454, -0.162969, 0.096757, 0.253091],
+        ),
+        (
+            8, [2.00512, 1.61072, 1.54467, 1.51471, 1.33501], 1.18252,
+            [0.057469, 0.378661, 0.122307, 0.23154], [-0.140919, -0.160782, 0.091581, 0.260009],
+        ),
+    ],
+)  # fmt: skip
+def test_twenty_steps_of_evi_steer_are_those_of_its_code(model_of, t_max, losses, last, image, text):
+    method = evi_steer(model_of("biomedclip"), T_MAX=t_max)
+    mine = numbered.trained(method, LR=0.005)
+    assert mine[::4] == pytest.approx(losses, abs=5e-5)
+    assert mine[-1] == pytest.approx(last, abs=5e-5)
+    for tower, recorded in (("image", image), ("text", text)):
+        adapter = method.adapters[tower]["2"]
+        learned = torch.cat([adapter.up.weight.flatten()[:3], adapter.b]).detach()
+        torch.testing.assert_close(learned, torch.tensor(recorded), rtol=1e-3, atol=1e-4)
+
+
+def test_evi_steers_images_depend_on_the_names_of_the_classes_and_its_cosine_ends_with_the_training(model_of):
+    model = model_of("biomedclip")
+    images, _ = numbered.batches(model)[0]
+    method, other = evi_steer(model), evi_steer(model, names=[*numbered.NAMES, "edema"])
+    other.load_state_dict(method.state_dict())
+    with torch.no_grad():
+        few, more = (one.eval().encode(images).global_token for one in (method, other))
+        assert torch.equal(few, method.encode(images).global_token)
+    assert 1e-5 < (few - more).abs().max() < 0.1
+    for t_max, last in ((0, 1e-6), (4, 0.01)):
+        optim = numbered.defaults()["OPTIM"] | {"NAME": "adamw", "MAX_EPOCH": 4, "WARMUP_EPOCH": 0, "LR": 0.01}
+        optimiser, schedule = evi_steer(model, T_MAX=t_max).optimiser(numbered.CfgNode(optim), 2)
+        for _ in range(8):
+            optimiser.step()
+            schedule.step()
+        assert schedule.get_last_lr()[0] == pytest.approx(last)
