@@ -74,8 +74,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(class_table(prompt, done.predictions), "", sep="\n")
     print(by_group(done.predictions), end="")
     about_sets = set_coverage(prompt, done.predictions).strip()
-    about = (intervals_over(done.predictions), calibration(done.results), about_sets, flagged(prompt, done.results))
-    print(*filter(None, about), "", sep="\n")
+    remarks = (intervals_over(done.predictions), calibration(done.results), about_sets, flagged(prompt, done.results))
+    print(*filter(None, remarks), "", sep="\n")
     for note in done.results["notes"]:
         print(f"Note: {note}")
     for phrase in done.results["warnings"]:

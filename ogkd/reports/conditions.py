@@ -79,7 +79,9 @@ def _epochs(run: Run) -> str:
     if "OPTIM.MAX_EPOCH" in budget.searched(run):
         return "searched"
     epochs = optim.get("MAX_EPOCH") if isinstance(optim, dict) else None
-    return str(epochs) if isinstance(epochs, int) and (method is None or method.steps) else ""
+    if not isinstance(epochs, int) or (method and not method.steps):
+        return ""
+    return f"at most {epochs}" if method and method.ends_early else str(epochs)
 
 
 def bank(run: Run) -> str:

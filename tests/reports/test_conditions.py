@@ -117,6 +117,14 @@ def test_a_caption_has_what_rows_share_and_columns_have_what_differs(tmp_path, p
 
 
 @pytest.mark.parametrize(
+    ("method", "epochs"), [("CoOp", "50"), ("CLIPLoRA", "at most 50"), ("GDA", ""), ("Other", "50")]
+)
+def test_epochs_are_those_of_methods_that_have_some(tmp_path, method, epochs):
+    write_run(tmp_path / "a", "few_shot", "BTMRI", method, 1, 60.0, **configured(method, 50))
+    assert few_shot_tables(collect(tmp_path))[0].rows[0].conditions["epochs"] == epochs
+
+
+@pytest.mark.parametrize(
     ("method", "sections", "bank"),
     [
         ("OGKD", {"OGKD": {"PROMPTS": "bank", "PROMPT_BANK": "/home/me/mine"}}, "mine"),
