@@ -72,7 +72,7 @@ class EviSteer(TowerMethod):
     folder = "adapters"
     options = TowerMethod.options | Options(
         RANK=Option(4, "rank of the adapters", least=1),
-        LAMBDA_KL=Option(1e-4, "weight of the divergences", least=0),
+        LAMBDA_KL=Option(1e-4, "weight of the divergences", least=0, tune=(1e-5, 1e-2)),
         T_MAX=Option(0, "steps of the cosine; 0: all; the paper's code: 400, after which the rate rises", least=0),
     )
 

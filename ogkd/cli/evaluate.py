@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # only now, so that wrong arguments are reported before PyTorch is loaded
     from ogkd.predict.card import by_group, measured, table
     from ogkd.predict.evaluation import CARD, LabelledFolder, default_output, evaluate
-    from ogkd.predict.evaluation_card import calibration, class_table, flagged, intervals_over, tested_on
+    from ogkd.predict.evaluation_card import calibration, class_table, flagged, intervals_over, set_coverage, tested_on
     from ogkd.predict.export import load_prompt
     from ogkd.predict.predictor import Predictor
 
@@ -73,7 +73,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(table(["metric", "value", "95 % interval"], measured(done.predictions)), "", sep="\n")
     print(class_table(prompt, done.predictions), "", sep="\n")
     print(by_group(done.predictions), end="")
-    print(intervals_over(done.predictions), calibration(done.results), flagged(prompt, done.results), "", sep="\n")
+    about_sets = set_coverage(prompt, done.predictions).strip()
+    remarks = (intervals_over(done.predictions), calibration(done.results), about_sets, flagged(prompt, done.results))
+    print(*filter(None, remarks), "", sep="\n")
     for note in done.results["notes"]:
         print(f"Note: {note}")
     for phrase in done.results["warnings"]:

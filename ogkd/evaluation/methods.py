@@ -48,7 +48,8 @@ PLUGINS = ("plugins/*.py", "plugins/*/*.py", "plugins/*/trainers/*.py", "plugins
 class Method:
     """How a method is printed, and its groups, see GROUPS. `row` is its position in tables; None: last.
 
-    steps: whether it learns in steps, so that it has a number of epochs. unread: see UNREAD.
+    steps: whether it learns in steps, so that it has a number of epochs. ends_early: whether it may take fewer than
+        OPTIM.MAX_EPOCH. unread: see UNREAD.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Method:
     row: int | None = None
     groups: tuple[str, ...] = ()
     steps: bool = True
+    ends_early: bool = False
     unread: tuple[str, ...] = ()
 
     def reads(self, key: str) -> bool:
@@ -91,8 +93,8 @@ def known_methods(home: Path = HOME, work: Path | None = None) -> dict[str, Meth
         if any(_registers(decorator) for decorator in node.decorator_list):
             title, paper = (_text(node, key) for key in ("title", "paper"))
             row, groups = (_inherited(name, key, kind, classes) for key, kind in (("row", int), ("groups", tuple)))
-            learns, unread = _learning(name, classes)
-            methods[name] = Method(name, title or name, paper, row, groups or (), learns == "losses", unread)
+            learning = _learning(name, classes)
+            methods[name] = Method(name, title or name, paper, row, groups or (), *learning)
     return methods
 
 
@@ -167,14 +169,16 @@ def _inherited(name: str, key: str, kind: type, classes: dict[str, ast.ClassDef]
     return next((value for value in values if type(value) is kind), None)
 
 
-def _learning(name: str, classes: dict[str, ast.ClassDef]) -> tuple[str, tuple[str, ...]]:
-    """How a method learns and what it does not read, see UNREAD; of another code base's method, nothing is known."""
+def _learning(name: str, classes: dict[str, ast.ClassDef]) -> tuple[bool, bool, tuple[str, ...]]:
+    """Whether a method learns in steps, whether it may end early, and what it does not read, see UNREAD; of a method of
+    another code base, nothing is known."""
     lineage = {node.name: node for node in _lineage(name, classes)}
     if lineage.pop("Method", None) is None:
-        return "losses", ()
+        return True, False, ()
     functions = [part.name for node in lineage.values() for part in node.body if isinstance(part, ast.FunctionDef)]
     learns = next((function for function in functions if function in ("losses", "fit")), "nothing")
-    return learns, tuple(key for part in (learns, *lineage) for key in UNREAD.get(part, ()))
+    unread = tuple(key for part in (learns, *lineage) for key in UNREAD.get(part, ()))
+    return learns == "losses", not {"epochs", "stops"}.isdisjoint(functions), unread
 
 
 def _registers(decorator: ast.expr) -> bool:

@@ -128,8 +128,10 @@ def combine(function: Callable[..., float], *intervals: Interval, difference: bo
     least, span = max(one.least for one in intervals), max(one.span for one in intervals)
     if not difference:  # a mean of draws that are skewed all alike, as near 100 %, may lie beside the value
         ends = min(scaled.low, scaled.value), max(scaled.high, scaled.value)
-        if any(_flat(one.raw) for one in intervals):  # whose draws say nothing, so that only their ends count
-            ends = _recovered(function, intervals)
+        if any(_flat(one.raw) for one in intervals):  # whose draws are made up, and so not independent
+            low, high = _recovered(function, intervals)
+            # The nearer end is too near if only some values have reached their bound: then the draws decide.
+            ends = (low, max(high, ends[1])) if high - value < value - low else (min(low, ends[0]), high)
         return replace(scaled, low=ends[0], high=ends[1], least=least, span=span)
     estimate = replace(scaled, samples=raw)
     ends = (value - least, value + least) if _flat(raw) else _symmetric(estimate)

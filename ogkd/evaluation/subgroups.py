@@ -94,8 +94,8 @@ class GroupSet:
         if len(measured) < 2:
             return [f"There are no two groups of {self.column} that are large enough for a gap."]
         partial = [group.name for group in measured if not group.complete]
-        lacks = "lacks" if len(partial) == 1 else "lack"
-        return [f"{listed(partial)} {lacks} images of a class, and so no gap in balanced accuracy."] if partial else []
+        without = "Without images of every class, and so in no gap in balanced accuracy or AUROC"
+        return [f"{without}: {listed(partial, 9)}."] if partial else []
 
     def _class_mix(self) -> list[str]:
         """A sentence if classes are not equally common in the groups, by a chi-square test of patients."""
@@ -159,30 +159,32 @@ def _group_set(seeds: Sequence[Predictions], column: str, metrics: Sequence[str]
 def largest_gap(groups: Sequence[Group], metric: str) -> Gap | None:
     """The largest gap of a metric between groups that are measured; None without two of them.
 
-    A mean over classes is compared only between groups that have every class. The interval is the range that the
-    largest true difference can have if no difference of two groups is further from its estimate than `bound` times its
-    standard error; `bound` is that of the largest deviation in the draws, so it grows with the number of groups.
+    A mean over classes is compared only between groups that have every class. The interval is the range of the largest
+    true difference if every difference of two groups lies in its simultaneous interval: Newcombe's, from the ends of
+    both groups' intervals, which are moved away by Tukey's studentised range for so many groups (for two, not at all).
     """
+    from scipy.stats import norm, studentized_range
+
     compared = [
         group for group in _compared(groups) if group.values.get(metric) and (metric == "accuracy" or group.complete)
     ]
     intervals = [interval for group in compared if (interval := group.values[metric])]
     if len(intervals) < 2:
         return None
-    values, level = np.array([one.value for one in intervals]), intervals[0].level
-    away = np.array([one.samples for one in intervals]) - values[:, None]
-    away = away[:, ~np.isnan(away).any(0)]
-    pairs = np.triu_indices(len(values), 1)
-    difference, apart = values[pairs[0]] - values[pairs[1]], away[pairs[0]] - away[pairs[1]]
-    error = np.maximum(apart.std(1), 1e-9)
-    bound = np.quantile((abs(apart) / error[:, None]).max(0), level)
+    number, level = len(intervals), intervals[0].level
+    values = np.array([one.value for one in intervals])
+    wider = float(studentized_range.ppf(level, number, np.inf)) / np.sqrt(2) / float(norm.ppf((1 + level) / 2))
+    below, above = wider * np.array([(one.value - one.low, one.high - one.value) for one in intervals]).T
+    difference, pairs = values[:, None] - values, ~np.eye(number, dtype=bool)
     smallest, largest = limits(metric, len(compared[0].shares))
-    low = max(0.0, float((abs(difference) - bound * error).max()))
-    high = min(largest - smallest, float((abs(difference) + bound * error).max()))
-    ranges = np.ptp(away, axis=0)
-    best, worst = int(values.argmax()), int(values.argmin())
+    low = max(0.0, float((difference - np.hypot(below[:, None], above))[pairs].max()))
+    high = min(largest - smallest, float((difference + np.hypot(above[:, None], below))[pairs].max()))
+    generator = np.random.default_rng(0)  # equal draws of two groups would be the same deviations in the same order
+    away = np.array([generator.permutation(one.samples - one.value) for one in intervals])
+    ranges = np.ptp(away[:, ~np.isnan(away).any(0)], axis=0)
+    order = np.argsort(values, kind="stable")
     interval = Interval(float(np.ptp(values)), low, high, level, ranges)
-    return Gap(metric, compared[best].name, compared[worst].name, len(values), interval, float(ranges.mean()))
+    return Gap(metric, compared[order[-1]].name, compared[order[0]].name, number, interval, float(ranges.mean()))
 
 
 def _compared(groups: Sequence[Group]) -> list[Group]:

@@ -312,7 +312,10 @@ def refusal(repository: Repository, error: BaseException) -> Trouble:
             "`hf auth login`)",
         )
     if facts and ("401" in reason or "404" in reason):
-        return Trouble(reason, f"it may have been renamed or removed: look at {page}, and give its new org/name")
+        token = ", or the token that is set may be wrong" if "401" in reason else ""
+        return Trouble(
+            reason, f"look at {page}, since it may have been renamed (give its new org/name) or removed{token}"
+        )
     return Trouble(reason, mend)
 
 

@@ -18,6 +18,7 @@ from ogkd.core.images import read_image
 from ogkd.core.locks import locked
 from ogkd.core.words import counted
 from ogkd.data.corruptions import Recipe, corrupted
+from ogkd.data.splits import is_below
 from ogkd.evaluation.corrupted import FOLDER, SETTINGS, path_of, predictions_hash, settings_of
 from ogkd.evaluation.predictions import Predictions
 from ogkd.predict.predictor import Predictor
@@ -47,7 +48,7 @@ class Corruptor:
         self.clean = Predictions.load(run / "predictions.npz")
         if self.clean.classnames != predictor.classnames:
             raise UserError(f"{run} was tested on other classes than it was trained on: give the run that trained.")
-        missing = [name for name in self.clean.images if not name or not (images / name).is_file()]
+        missing = [name for name in self.clean.images if not is_below(name) or not (images / name).is_file()]
         if missing:
             raise UserError(
                 f"{counted(len(missing), 'test image')} of {run} {'is' if len(missing) == 1 else 'are'} not in "

@@ -7,7 +7,8 @@ from typing import Any
 from ogkd.core.escape import markdown
 from ogkd.core.words import counted, sentence
 from ogkd.data.same_classes import spelling
-from ogkd.evaluation.clinical import basis, by_class
+from ogkd.evaluation import sets
+from ogkd.evaluation.clinical import LEVELS, basis, by_class
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.unlike import UNLIKE
 from ogkd.predict.card import by_group, ends, measured, table
@@ -50,7 +51,7 @@ def evaluation_card(prompt: TrainedPrompt, predictions: Predictions, results: di
 
 {by_group(predictions)}
 Each class is tested against all others, where the answer is the most likely class, with 95 % intervals.
-{intervals_over(predictions)} {calibration(results)}
+{intervals_over(predictions)} {calibration(results)}{set_coverage(prompt, predictions)}
 
 {flagged(prompt, results)}
 
@@ -102,6 +103,19 @@ def calibration(results: dict[str, Any]) -> str:
         f"With the prompt's temperature ({after['temperature']:.3f}, fitted to its own validation images) the "
         f"calibration error is {after['expected_calibration_error']:.2f} % instead of "
         f"{results['expected_calibration_error']:.2f} %."
+    )
+
+
+def set_coverage(prompt: TrainedPrompt, predictions: Predictions) -> str:
+    """How often sets of 90 % contain the true class; "" for a prompt without their thresholds."""
+    rule = next((rule for rule in prompt.set_rules if rule.key == (LEVELS[0], sets.LAC, False)), None)
+    if rule is None:
+        return ""
+    of = sets.measured([rule], [predictions])
+    return (
+        f" Sets of classes (`--coverage {rule.coverage:g}`) contain the true class in {of.coverage} of these images, "
+        f"with {of.size:.2f} classes per set; of images like the prompt's validation images it is at least "
+        f"{100 * rule.coverage:g} %."
     )
 
 

@@ -132,9 +132,9 @@ class TrainedPrompt:
             known = [f"{share:g}" for share, *which in stored if which == [score, per_class]]
             raise UserError(
                 f"{self.origin} has no thresholds for {score} sets{' per class' * per_class} with a coverage of "
-                f"{coverage:g}, only with {listed(known, len(known)) or 'none'}: it needs at least {needed(coverage)} "
-                f"validation images (of different patients){' of each class' * per_class}, and export --coverage "
-                f"{coverage:g}."
+                f"{coverage:g}{f', only with {listed(known, len(known))}' if known else ''}: export the run again with "
+                f"--coverage {coverage:g}, which needs at least {needed(coverage)} validation images (of different "
+                f"patients){' of each class' * per_class}."
             )
         return stored[coverage, score, per_class]
 

@@ -12,6 +12,7 @@ from ogkd.evaluation.metrics import Metric, find
 from ogkd.evaluation.statistics import Friedman, friedman
 from ogkd.reports.cells import AnyCell, Cell
 from ogkd.reports.comparisons import Contest, Entry, Paired
+from ogkd.reports.conditions import sentences
 from ogkd.reports.critical_difference import critical_difference_diagram
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import decimals, has_hm, in_words
@@ -44,6 +45,7 @@ def against_tables(
         raise UserError(f"Nothing can be compared with {' or '.join(against)}{why}")
     ranked = {column: test for column in columns if (test := ranks(contest, metric, column))}
     tables = [_summary(columns, measured), _rank_table(ranked)]
+    tables[0].footnotes = sentences(contest.conditions())
     tables += [_pair_table((first.name, second.name), columns, measured) for first, second in pairs]
     return [table for table in tables if table.rows], contest.notes
 

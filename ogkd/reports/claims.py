@@ -15,6 +15,7 @@ from ogkd.evaluation.statistics import Interval
 from ogkd.reports.against import p_cells, what_can_be_shown
 from ogkd.reports.cells import AnyCell, Cell
 from ogkd.reports.comparisons import Contest, Paired, mean_difference
+from ogkd.reports.conditions import sentences
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import decimals
 
@@ -80,6 +81,11 @@ def claim_tables(
         "Holm: corrected for the methods compared. "
         + what_can_be_shown(max(len(table.datasets) for table in tables), len(rivals))
     )
+    tables[0].footnotes = [
+        f"{protocol}: {text}"
+        for protocol, contest in zip(("Base-to-novel", "Few-shot"), contests, strict=True)
+        for text in sentences(contest.conditions())
+    ]
     return tables, notes
 
 

@@ -15,6 +15,8 @@ from ogkd.evaluation.collect import Run
 from ogkd.evaluation.metrics import find
 from ogkd.evaluation.statistics import Comparison, Interval, combine, compare_differences
 from ogkd.reports.cells import Values, combined, harmonic_mean, mean
+from ogkd.reports.conditions import conditions
+from ogkd.reports.footnotes import seeds_of
 from ogkd.reports.variants import KINDS, PARTS, Variant, by_shots, shots_name, variants
 
 
@@ -65,6 +67,10 @@ class Contest:
         """Sentences on the runs for the reader."""
         return list(dict.fromkeys([*self._notes, *(note for of in self._values.values() for note in of.notes())]))
 
+    def conditions(self) -> dict[str, dict[str, str]]:
+        """The conditions of each entry by its name."""
+        return {e.name: conditions(run for variant in e.on.values() for run in variant.runs) for e in self.entries}
+
     def entry(self, method: str) -> Entry:
         """The method as configured, or its only variant.
 
@@ -107,7 +113,7 @@ class Contest:
                 self.note(f"{what} have no seed in common, so no difference is computed.")
             return None
         if any(len(runs) > len(seeds) for runs in every):
-            self.note(f"{what} are compared only on seeds {', '.join(map(str, sorted(seeds)))}.")
+            self.note(f"{what} are compared only on {seeds_of(seeds)}.")
         cells = [values.cell([run for run in runs if run.seed in seeds]) for runs in stored]
         intervals = [cast(Interval, cell.interval) for cell in cells if cell and cell.seeds >= len(seeds)]
         if len(intervals) < len(cells):

@@ -60,6 +60,15 @@ def columns(rows: Sequence[Conditions]) -> list[str]:
     return [name for name in WORDS if len(_values(rows, name)) > 1]
 
 
+def sentences(rows: Mapping[str, Conditions]) -> list[str]:
+    """The conditions of rows by name, for tables whose rows are pairs of these: what they share, and what differs."""
+    differing = [
+        sentence(f"{name}: " + "; ".join(f"{row} {of[name]}" for row, of in rows.items() if of.get(name)))
+        for name in columns([*rows.values()])
+    ]
+    return [*filter(None, [common([*rows.values()])]), *differing]
+
+
 def _values(rows: Sequence[Conditions], name: str) -> list[str]:
     return list(dict.fromkeys(row[name] for row in rows if row.get(name)))
 
@@ -70,16 +79,21 @@ def _epochs(run: Run) -> str:
     if "OPTIM.MAX_EPOCH" in budget.searched(run):
         return "searched"
     epochs = optim.get("MAX_EPOCH") if isinstance(optim, dict) else None
-    return str(epochs) if isinstance(epochs, int) and (method is None or method.steps) else ""
+    if not isinstance(epochs, int) or (method and not method.steps):
+        return ""
+    return f"at most {epochs}" if method and method.ends_early else str(epochs)
 
 
 def bank(run: Run) -> str:
-    """Whose teacher sentences a run used; "" of a method without a teacher."""
-    trainer = run.results["config"].get("TRAINER")
-    options = trainer.get(run.method.upper()) if isinstance(trainer, dict) else None
-    if not isinstance(options, dict) or "PROMPTS" not in options:
-        return ""
-    return TEMPLATES if options["PROMPTS"] == TEMPLATES else Path(str(options.get("PROMPT_BANK") or OWN)).name
+    """Whose teacher sentences a run used, those of OGKD's terms (DISTIL) too; "" without a teacher."""
+    sections = run.results["config"].get("TRAINER")
+    sections = {name: of for name, of in sections.items() if isinstance(of, dict)} if isinstance(sections, dict) else {}
+    own = sections.get(run.method.upper(), {})
+    used = [own, *([sections.get("OGKD", {})] if own.get("DISTIL") == "ogkd" else [])]
+    banks = [
+        str(of.get("PROMPT_BANK") or OWN) if of["PROMPTS"] == "bank" else TEMPLATES for of in used if "PROMPTS" in of
+    ]
+    return ", ".join(dict.fromkeys(Path(name).name for name in banks))
 
 
 def _settings(run: Run) -> str:

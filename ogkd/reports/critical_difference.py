@@ -50,6 +50,6 @@ def critical_difference_diagram(test: Friedman, path: Path, title: str = "") -> 
     axes.plot([1, 1 + distance], [0.42, 0.42], color="black", linewidth=1.5)
     axes.text(1, 0.46, f"critical difference {test.critical_difference:.2f}", fontsize=8, va="bottom")
     if title:
-        axes.text(len(names), 0.46, title, fontsize=9, ha="right", va="bottom")
+        axes.text(1, 0.6, title, fontsize=9, va="bottom")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix.removeprefix(".") or "svg")

@@ -84,7 +84,7 @@ def _empty(title: str, runs: Sequence[Run], of: GroupSet, metrics: Sequence[str]
     table = Table(title, ["method, group", *_headers(metrics)], datasets=(runs[0].dataset,))
     table.ranked = [False] * len(table.headers[1:])
     mean = "Mean over seeds with its" if len({run.seed for run in runs}) > 1 else "With its"
-    in_percent = f" {', '.join(percent)} in %." if percent else ""
+    in_percent = f" In %: {', '.join(percent)}." if percent else ""
     table.caption = f"{mean} 95 % interval over {sampled(runs)} of the group.{in_percent}{of_draw(runs)}"
     table.footnotes = [*of.of_groups(), *([OF_SEVERAL] if OF_SEVERAL in of.of_gaps() else [])]
     return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -17,7 +17,7 @@ from ogkd.evaluation.limits import MEANINGLESS, meaningless
 from ogkd.evaluation.methods import order
 from ogkd.evaluation.metrics import Metric, find
 from ogkd.evaluation.tested import sampled, tested_on
-from ogkd.reports.cells import Cell, Values, cell, combined, harmonic_mean, mean
+from ogkd.reports.cells import AnyCell, Cell, Values, cell, combined, harmonic_mean, mean
 from ogkd.reports.footnotes import footnotes, names_of, seeds_of
 from ogkd.reports.render import Row, Table
 from ogkd.reports.variants import KINDS, Variant, by_shots, column_of, shots_name, variants
@@ -244,41 +244,12 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
     if not tables:
         raise UserError("There are no tables to average: no run of this protocol is finished.")
     tables = [led_by(table, False) for table in tables]
-    shots = {header: run.shots for t in tables for row in t.rows for header, of in row.runs.items() for run in of}
-    headers = list(dict.fromkeys(header for table in tables for header in table.headers[1:]))
-    if protocol != "base2new":
-        headers.sort(key=lambda header: by_shots(shots[header]) if header in shots else math.inf)
     rows = {row.key: row for table in tables for row in table.rows}
-    needed = {key for key in rows if not key[1]} or set(rows)
     cells = [
         {(row.key, name): cell for row in t.rows for name, cell in zip(t.headers[1:], row.cells, strict=True)}
         for t in tables
     ]
-
-    having = {
-        header: [key for key in needed if any(of.get((key, header)) is not None for of in cells)] for header in headers
-    }
-
-    def lacking(place: int, header: str) -> list[str]:
-        """The methods that have a number in the column on other data sets only."""
-        return [rows[key].name for key in having[header] if cells[place].get((key, header)) is None]
-
-    complete = {
-        header: {place for place in range(len(tables)) if having[header] and not lacking(place, header)}
-        for header in headers
-    }
-    blocks = [(of, [name for name in headers if of <= complete[name]]) for of in complete.values() if of]
-    places, chosen = max(blocks, key=lambda block: len(block[0]) * len(block[1]), default=(set(), []))
-    notes = [
-        f"{table.title} is not in the average, as it lacks {names_of(sorted(absent))}."
-        for place, table in enumerate(tables)
-        if place not in places and (absent := {name for header in chosen or headers for name in lacking(place, header)})
-    ]
-    notes += [
-        f"{header} is not in the average, as fewer data sets have it for all methods."
-        for header in headers
-        if chosen and header not in chosen
-    ]
+    places, chosen, notes = _shared(tables, rows, cells)
     averaged = [tables[place] for place in sorted(places)]
     limits = list(dict.fromkeys(note for table in tables for note in table.footnotes if note == MEANINGLESS))
     datasets = tuple(name for table in averaged for name in table.datasets)
@@ -310,6 +281,45 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
         runs = {name: [run for row in of_key for run in row.runs.get(name, ())] for name in chosen}
         result.rows.append(replace(rows[key], cells=columns, runs=runs, paired=[]))
     return (result, notes) if averaged else (replace(result, rows=[]), notes[: len(tables)])
+
+
+def _shared(
+    tables: Sequence[Table], rows: Mapping[tuple[str, str], Row], cells: Sequence[Mapping[tuple, AnyCell]]
+) -> tuple[set[int], list[str], list[str]]:
+    """The places of the tables, and the columns, that `average` is over, and sentences on those that it leaves out.
+
+    rows: one of each key. cells: those of each table by key and column.
+    """
+    shots = {header: run.shots for t in tables for row in t.rows for header, of in row.runs.items() for run in of}
+    headers = list(dict.fromkeys(header for table in tables for header in table.headers[1:]))
+    headers.sort(key=lambda name: by_shots(shots[name]) if name in shots else math.inf)  # base and novel have the same
+    needed = {key for key in rows if not key[1]} or set(rows)
+    having = {name: [key for key in needed if any(of.get((key, name)) is not None for of in cells)] for name in headers}
+
+    def lacking(place: int, header: str) -> list[str]:
+        """The methods that have a number in the column on other data sets only."""
+        return [rows[key].name for key in having[header] if cells[place].get((key, header)) is None]
+
+    complete = {
+        header: {place for place in range(len(tables)) if having[header] and not lacking(place, header)}
+        for header in headers
+    }
+    blocks = [(of, [name for name in headers if of <= complete[name]]) for of in complete.values() if of]
+    places, chosen = max(blocks, key=lambda block: len(block[0]) * len(block[1]), default=(set[int](), list[str]()))
+    absent = {
+        table.title: {name for header in chosen or headers for name in lacking(place, header)}
+        for place, table in enumerate(tables)
+        if place not in places
+    }
+    notes = [
+        f"{title} is not in the average, as it lacks {names_of(sorted(of))}." for title, of in absent.items() if of
+    ]
+    notes += [
+        f"{header} is not in the average, as fewer data sets have it for all methods."
+        for header in headers
+        if chosen and header not in chosen
+    ]
+    return places, chosen, notes
 
 
 def of_kinds(runs: Sequence[Run], *kinds: str) -> list[Run]:

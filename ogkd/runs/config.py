@@ -451,6 +451,11 @@ def check(cfg: CfgNode, own: Collection[str] = ()) -> None:
         raise UserError("OPTIM.SGD_NESTEROV needs an OPTIM.MOMENTUM greater than 0 and an OPTIM.SGD_DAMPNING of 0.")
     if cfg.DATASET.DRAW != BALANCED:
         _check_draw(cfg)
+    if cfg.DATASET.TRIAL and _draws_itself(cfg.DATASET.NAME):
+        raise UserError(
+            f"The data set {cfg.DATASET.NAME} draws its images itself, so a search cannot be sure that it sees no test "
+            "images: search on another data set."
+        )
     if cfg.DATASET.TRIAL and (cfg.DATASET.TEST_ON or cfg.TEST.SPLIT != "test"):
         raise UserError("DATASET.TRIAL says what is tested on: leave out DATASET.TEST_ON and TEST.SPLIT.")
     if cfg.DATASET.TEST_ON and cfg.TEST.SPLIT != "test":
@@ -459,11 +464,16 @@ def check(cfg: CfgNode, own: Collection[str] = ()) -> None:
         )
 
 
+def _draws_itself(name: str) -> bool:
+    """Whether a data set is not one of this project's kind, which read DATASET.DRAW and DATASET.TRIAL."""
+    return name in DATASET_REGISTRY.registered_names() and not issubclass(DATASET_REGISTRY.get(name), BiomedicalDataset)
+
+
 def _check_draw(cfg: CfgNode) -> None:
     draw, name = cfg.DATASET.DRAW, cfg.DATASET.NAME
     if cfg.DATASET.NUM_SHOTS < 0:
         raise UserError(f"DATASET.DRAW {draw} is for a number of shots, but all images are taken: leave it out.")
-    if name in DATASET_REGISTRY.registered_names() and not issubclass(DATASET_REGISTRY.get(name), BiomedicalDataset):
+    if _draws_itself(name):
         raise UserError(f"The data set {name} draws its images itself: leave out DATASET.DRAW {draw}.")
 
 

@@ -84,13 +84,15 @@ def of_sentences(spec: RunSpec, cfg: CfgNode, dataset: DatasetBase) -> Fingerpri
     method = method_class(cfg.TRAINER.NAME)
     if not is_built_here(cfg.TRAINER.NAME) or (spec.eval_only and not method.needs_sentences):
         return {}
-    own, added = cfg.TRAINER.get(cfg.TRAINER.NAME.upper()) or {}, distilled_with(cfg) or {}
-    sources = {(node.PROMPTS, node.PROMPT_BANK): node for node in (own, added) if "PROMPTS" in node}
+    nodes = [node for node in (cfg.TRAINER.get(cfg.TRAINER.NAME.upper()), distilled_with(cfg)) if node]
+    sources = {(node.PROMPTS, node.PROMPT_BANK): node for node in nodes if "PROMPTS" in node}
+    if not sources:
+        return {}
     fold = any(node.get("FOLD_HELD_OUT") for node in sources.values())
     names = list(dict.fromkeys([*dataset.classnames, *(getattr(dataset, "all_classnames", []) if fold else [])]))
     banks = [sentences_of(dataset, names, options, cfg.DATASET.NAME) for options in sources.values()]
     hashes = {name: text_hash(both if len(both) > 1 else both[0]) for name, *both in zip(names, *banks, strict=True)}
-    return {"sentences": hashes} if sources else {}
+    return {"sentences": {**hashes}}
 
 
 def of_graph(spec: RunSpec, cfg: CfgNode) -> Fingerprints:
@@ -98,7 +100,7 @@ def of_graph(spec: RunSpec, cfg: CfgNode) -> Fingerprints:
     name = cfg.TRAINER.NAME
     if spec.eval_only or not is_built_here(name):
         return {}
-    return fingerprints(method_class(name), cfg, dataset_name(cfg))
+    return {**fingerprints(method_class(name), cfg, dataset_name(cfg))}
 
 
 def of_weights(cfg: CfgNode, fingerprint: str = "") -> Fingerprints:

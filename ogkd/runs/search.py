@@ -201,6 +201,8 @@ def searches(
         UserError: a method, a space or a value in it is wrong.
     """
     given = read_space(plan.space)
+    if few := [number for number in shots if 0 < number < plan.folds]:
+        raise UserError(f"{few[0]} shots cannot be divided into {plan.folds} folds: take fewer folds.")
     return [
         _search(plan, protocol, dataset, method, number, seed, places, pairs, given)
         for method in expanded(methods)

@@ -92,12 +92,12 @@ def test_plugins_of_an_installed_package_are_those_of_the_current_folder(tmp_pat
 
 def test_a_group_stands_for_its_methods_in_table_order_beside_methods_by_name():
     assert expanded(["OGKD", "Weights", "training-free", "coop"]) == [
-        "OGKD", "ProLIP", "CLIPLoRA", "CLIPSVD", "ZeroShot", "ZeroShotEnsemble", "TipAdapter",
+        "OGKD", "ResNet18", "ProLIP", "CLIPLoRA", "CLIPSVD", "EviSteer", "ZeroShot", "ZeroShotEnsemble", "TipAdapter",
         "GDA", "SSText", "SSTextPlus", "CoOp",
     ]  # fmt: skip
 
 
 def test_of_a_group_only_methods_with_finished_runs_are_taken():
     assert named_among(["new", "CoOp"], ["CoOp", "CLAP", "GDA"]) == ["GDA", "CLAP", "CoOp"]
-    with pytest.raises(UserError, match="no finished run of the method ProLIP"):
+    with pytest.raises(UserError, match="no finished run of the method ResNet18"):
         named_among(["weights"], ["CoOp"])

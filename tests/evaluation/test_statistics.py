@@ -202,6 +202,29 @@ def test_a_mean_over_many_data_sets_near_100_lies_in_its_interval(mistakes):
     assert whole.low < whole.value <= whole.high
 
 
+@pytest.mark.parametrize("sets", [1, 4, 16])
+def test_a_mean_over_perfect_data_sets_is_surer_than_each_and_less_sure_than_all_images_in_one(sets):
+    """The ends of independent intervals are recovered from their squared distances; Clopper and Pearson's of all."""
+    each = [bootstrap("accuracy", right_or_wrong([True] * 40, prefix=f"{k}/"), draws=200) for k in range(sets)]
+    whole = combine(lambda *values: sum(values) / sets, *each)
+    assert (whole.value, whole.high) == (100, 100)
+    assert whole.low == pytest.approx(100 - (100 - each[0].low) / sets**0.5)
+    assert whole.low < 100 * scipy.stats.beta.ppf(0.025, 40 * sets, 1) + 0.1
+
+
+def test_means_over_nearly_perfect_data_sets_cover_the_truth():
+    rng, truth, covered = np.random.default_rng(0), 98.0, 0
+    known = {
+        wrong: bootstrap("accuracy", right_or_wrong([True] * (40 - wrong) + [False] * wrong), draws=200)
+        for wrong in range(7)
+    }
+    for _ in range(100):
+        of = [known[min(wrong, 6)] for wrong in rng.binomial(40, 1 - truth / 100, 10)]
+        whole = combine(lambda *values: sum(values) / 10, *of)
+        covered += whole.low <= truth <= whole.high
+    assert covered >= 90
+
+
 def test_few_images_without_a_mistake_are_not_certain():
     perfect = right_or_wrong([True] * 30)
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "macro_specificity"):

@@ -85,6 +85,9 @@ def test_all_images_of_the_folder_get_the_answers_that_predict_gives(evaluated, 
     assert sum(row[UNLIKE] == "yes" for row in rows) == results["unlike"]["images"]
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
     assert f"accuracy (%) | {results['accuracy']:.2f}" in out
+    inside = load_prompt(run).set_rule(0.9, "LAC", False).sets(predictions.probabilities)
+    covered = f"contain the true class in {100 * inside[np.arange(6), predictions.labels].mean():.1f} %"
+    assert covered in out and covered in (tmp_path / "out" / "card.md").read_text()
 
 
 def test_a_table_s_columns_give_results_by_group(evaluated, clinic, tmp_path):

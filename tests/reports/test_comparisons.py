@@ -182,7 +182,7 @@ def test_methods_with_different_seeds_are_compared_on_those_that_both_have(tmp_p
         for seed in of_method
     }
     done = parse(tmp_path, "--table", "few_shot", "--against", "CoOp", "--format", "csv")
-    assert "are compared only on seeds 2" in done.stderr
+    assert "are compared only on seed 2" in done.stderr
     rows = {r["row"]: r for r in csv.DictReader(io.StringIO(done.stdout)) if r["table"] == "OGKD minus CoOp"}
     expected = paired_difference("accuracy", kept["OGKD", 2], kept["CoOp", 2])
     assert numbers(rows["btmri"], "16 shots")[0] == pytest.approx(expected.value, abs=1e-4)

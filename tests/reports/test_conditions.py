@@ -116,6 +116,30 @@ def test_a_caption_has_what_rows_share_and_columns_have_what_differs(tmp_path, p
     assert frame.loc["Zero-shot", ["epochs", "bank"]].isna().all()
 
 
+@pytest.mark.parametrize(
+    ("method", "epochs"), [("CoOp", "50"), ("CLIPLoRA", "at most 50"), ("GDA", ""), ("Other", "50")]
+)
+def test_epochs_are_those_of_methods_that_have_some(tmp_path, method, epochs):
+    write_run(tmp_path / "a", "few_shot", "BTMRI", method, 1, 60.0, **configured(method, 50))
+    assert few_shot_tables(collect(tmp_path))[0].rows[0].conditions["epochs"] == epochs
+
+
+@pytest.mark.parametrize(
+    ("method", "sections", "bank"),
+    [
+        ("OGKD", {"OGKD": {"PROMPTS": "bank", "PROMPT_BANK": "/home/me/mine"}}, "mine"),
+        ("OGKD", {"OGKD": {"PROMPTS": "templates", "PROMPT_BANK": "mine"}}, "templates"),
+        ("CoOp", {"COOP": {"DISTIL": "ogkd"}, "OGKD": {"PROMPTS": "bank", "PROMPT_BANK": ""}}, "this project's"),
+        ("CoOp", {"COOP": {"DISTIL": "none"}, "OGKD": {"PROMPTS": "bank", "PROMPT_BANK": ""}}, None),
+    ],
+)
+def test_the_bank_is_that_of_the_teacher_that_a_run_had(tmp_path, method, sections, bank):
+    config = {"TRAINER": {"NAME": method, **sections}, "DATASET": {"NAME": "BTMRI"}}
+    write_run(tmp_path / "a", "few_shot", "BTMRI", method, 1, 60.0, config=config)
+    (table,) = few_shot_tables(collect(tmp_path))
+    assert (table.rows[0].conditions["bank"] or None) == bank
+
+
 def test_bank_and_settings_are_in_a_name_only_where_runs_of_a_method_differ_in_them(tmp_path, parse):
     def run(number, bank, settings, changed):
         facts = configured("OGKD", bank=bank, SETTINGS=settings)
@@ -236,6 +260,7 @@ def test_mean_ranks_and_diagrams_are_over_shared_data_sets_and_the_others_are_na
     assert {name: float(rank) for name, rank in ranks.items()} == pytest.approx(of_sets.mean().to_dict(), abs=1e-3)
     assert "busi is not in the mean ranks of 16 shots, as OGKD is not finished on it" in done.stderr
     assert "3 data sets" in (tmp_path / "ranks-16-shots.svg").read_text()
+    assert "Seed 1; 16 shots; BiomedCLIP" in parse(tmp_path / "runs", "--table", "few_shot", "--against", "CoOp").stdout
     shutil.rmtree(tmp_path / "runs" / "RETINA" / "OGKD")
     done = parse(tmp_path / "runs", "--table", "few_shot", "--against", "CoOp", *diagram)
     assert done.returncode == 2 and "3 methods on 3 data sets" in done.stderr and "as OGKD" in done.stderr

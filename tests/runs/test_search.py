@@ -14,6 +14,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dassl.data.datasets import DATASET_REGISTRY, DatasetBase
 from ogkd.core import UserError
 from ogkd.data.splits import Item
 from ogkd.data.trial_images import with_trial
@@ -257,6 +258,8 @@ def test_folds_and_validation_images_that_there_are_not_are_refused():
         with_trial(split, "1/4", 1, {})
     with pytest.raises(UserError, match="'melanoma' has 1 patient:"):
         with_trial(split, "1/2", 1, {item.path: item.classname for item in split["train"][2:]})
+    with pytest.raises(UserError, match=r"4 shots .* 5 folds"):
+        search_of("CoOp", folds=5)
     with pytest.raises(UserError, match=r"no validation images.*--folds"):
         with_trial(split, "val", 1, {})
 
@@ -293,3 +296,12 @@ def test_values_that_a_paper_tuned_for_a_data_set_are_counted_from_the_configura
     rows = {named(title): (int(base), int(few)) for title, base, few in found}
     for method in benchmark_methods():
         assert rows.get(method, (0, 0)) == (tuned(method, "btmri"), tuned(method, "btmri", "few_shot"))
+
+
+def test_a_data_set_that_would_not_drop_its_test_images_is_not_searched(monkeypatch):
+    class Other(DatasetBase): ...
+
+    monkeypatch.setitem(DATASET_REGISTRY._obj_map, "Other", Other)
+    spec = RunSpec(method="CoOp", folder="x", pairs=("DATASET.NAME", "Other", "DATASET.TRIAL", "val"))
+    with pytest.raises(UserError, match=r"Other draws its images itself.*search on another"):
+        resolve(spec)

@@ -56,9 +56,8 @@ def cell(method: str, backbone: Path, cache: Path) -> str:
     options = method_class(method).options
     teacher = {"prompts": PROMPTS} if "PROMPTS" in options else {}
     pairs: dict[str, object] = {"OPTIM.MAX_EPOCH": 1, "FEATURES.CACHE_DIR": str(cache), "DATALOADER.NUM_WORKERS": 0}
-    pairs |= (
-        {"ctx_init": ""} if "CTX_INIT" in options else {}
-    )  # of which the tiny tokenizers make other numbers of tokens
+    pairs |= {"ctx_init": ""} if "CTX_INIT" in options else {}  # which is more tokens for the tiny tokenizers
+    pairs |= {"weights": "random"} if "WEIGHTS" in options else {}  # else the hub's
     try:
         classifier = PromptClassifier(method, str(backbone), shots=2, **teacher, **pairs).fit(images, [*PROMPTS] * 4)
     except UserError as error:
@@ -86,12 +85,10 @@ def table(found: dict[tuple[str, str], str]) -> str:
     lines = ["| | " + " | ".join(kinds) + " |", "|---|" + "---|" * len(kinds)]
     for method in methods:
         row = [found[kind, method] for kind in kinds]
-        shown = [
-            said if said == RUNS else f"{'' if said == NO_PATCHES else 'no '}({reasons.index(said) + 1})"
-            for said in row
-        ]
+        numbers = [f" ({reasons.index(said) + 1})" if said != RUNS else "" for said in row]
+        shown = [("yes" if said in (RUNS, NO_PATCHES) else "no") + n for said, n in zip(row, numbers, strict=True)]
         lines.append(f"| {method_class(method).title} | " + " | ".join(shown) + " |")
-    notes = [f"({number}) {reason[0].upper() + reason[1:].rstrip('.')}." for number, reason in enumerate(reasons, 1)]
+    notes = [f"- ({number}) {reason[0].upper() + reason[1:].rstrip('.')}." for number, reason in enumerate(reasons, 1)]
     return "\n".join([*lines, "", *notes]) + "\n"
 
 

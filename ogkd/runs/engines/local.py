@@ -18,8 +18,8 @@ from ogkd.runs.engines.options import Settings
 from ogkd.runs.engines.report import Outcome, Report, attempt
 from ogkd.runs.protocols import Job
 
-METHOD = "forkserver" if sys.platform == "linux" else "spawn"  # how processes start
 ATTEMPTS = 2  # for a job whose process is killed
+_method = "forkserver" if sys.platform == "linux" else "spawn"  # how processes start
 _REMEDY = "the memory may be full, so lower --jobs or DATALOADER.TRAIN_X.BATCH_SIZE"
 
 
@@ -44,14 +44,15 @@ def import_ahead() -> None:
     """Start the process from which the others are forked, if it does not run yet. It imports what runs need, once for
     all, while this process does something else. Only Linux has it; elsewhere each process imports everything itself.
     """
-    if METHOD == "forkserver":
-        multiprocessing.get_context(METHOD).set_forkserver_preload(["ogkd.runs.engines.preloaded"])
+    if _method == "forkserver":
+        multiprocessing.get_context(_method).set_forkserver_preload(["ogkd.runs.engines.preloaded"])
         starting = threading.Thread(target=_start_forkserver)
         starting.start()
         starting.join()
 
 
 def _start_forkserver() -> None:
+    global _method
     from multiprocessing import forkserver  # which Windows has not
 
     _block_interrupts()
@@ -59,6 +60,8 @@ def _start_forkserver() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]).rstrip(":")
     try:
         forkserver.ensure_running()
+    except OSError:  # the path of a socket in the temporary folder is too long
+        _method = "spawn"
     finally:
         _set_environment(before)
 
@@ -80,7 +83,7 @@ def side_by_side(todo: Sequence[Job], workers: int) -> Iterator[Outcome]:
     def execute(job: Job) -> Outcome:
         for number in range(1, ATTEMPTS + 1):
             process = processes.pop(threading.get_ident(), None) or ProcessPoolExecutor(
-                1, multiprocessing.get_context(METHOD), _begin, (leash, cores, dict(os.environ))
+                1, multiprocessing.get_context(_method), _begin, (leash, cores, dict(os.environ))
             )
             try:
                 outcome = process.submit(attempt, job).result()
