@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from ogkd.phantom.dataset import write_dataset
-from ogkd.tuning.prompt_method import PromptMethod
+from ogkd.runs.registry import benchmark_methods, method_class
 from tests.conftest import ROOT
 from tests.support.forked import python
 
@@ -173,7 +173,8 @@ def test_the_tests_of_structure_stay_green_with_the_new_method(checkout):
 def test_what_the_page_names_exists(page):
     for path in re.findall(r"`((?:ogkd|tests)/[\w/]*)(?:\.py)?`", page):
         assert (ROOT / path).is_dir() or (ROOT / f"{path}.py").is_file(), path
-    bases = re.findall(r"^\| [^|]+ \| `(\w+)`", page, re.M)
-    assert {"PromptMethod", "FeatureMethod", "PrototypeMethod", "Method"} <= set(bases)
-    hooks = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| .* \| (.*) \|$", page, re.M)))) - {"self"}
-    assert all(hasattr(PromptMethod, hook) for hook in hooks)
+    rows = re.findall(r"^\| [^|]+ \| `(\w+)`.* \| (.*) \|$", page, re.M)
+    assert {"PromptMethod", "FeatureMethod", "PrototypeMethod", "Method"} <= {base for base, _ in rows}
+    known = {kind.__name__: kind for name in benchmark_methods() for kind in method_class(name).__mro__}
+    for base, hooks in rows:
+        assert all(hasattr(known[base], hook) for hook in {*re.findall(r"`(\w+)`", hooks)} - {"self"}), base

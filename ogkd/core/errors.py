@@ -18,7 +18,7 @@ INTERRUPTED = 130
 _WORKER_ENDED = ("unable to allocate shared memory", "is killed by signal", "exited unexpectedly")
 
 
-_COLLECT_AFTER = 20_000, 10, 10  # new objects, not 700: searching for garbage was a fifth of a program's start
+_COLLECT_AFTER = 5_000, 10, 10  # new objects, not 700: searching for garbage was a fifth of a program's start
 
 
 class UserError(Exception):

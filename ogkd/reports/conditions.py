@@ -24,7 +24,7 @@ WORDS: dict[str, Callable[[str], str]] = {
     "settings": lambda value: f"{value} settings",
     "tuned per data set": lambda value: f"{value if value != '0' else 'no'} values tuned per data set",
     "search": lambda value: f"best of {value}",
-    "labelled images per class": lambda value: f"{value} labelled images per class",
+    "labelled images per class": lambda value: f"{value} labelled image{'s' * (value != '1')} per class",
 }
 COLUMNS = ("n", "seeds", "data sets", *list(WORDS)[1:])  # of a CSV
 

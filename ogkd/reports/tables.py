@@ -266,6 +266,8 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
         f"{what}, means over {counted(len(datasets), 'data set')} ({', '.join(datasets)}){spread}.{of_draw(of_rows)}"
     )
     of_hm = "HM" in chosen
+    if any(_about_hm(table.rows) for table in averaged if of_hm):
+        result.footnotes.append("Each HM is of the seeds that base and novel both have on a data set.")
     if of_hm:
         at = result.headers.index("HM")
         result.headers[at : at + 1], result.ranked = [HM_OF_MEANS, MEAN_OF_HM], [True, *result.ranked]

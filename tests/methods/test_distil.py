@@ -39,7 +39,7 @@ def test_coop_with_ogkds_terms_learns_what_ogkd_learns_without_consistency_to_th
 
 def test_a_run_of_coop_with_ogkds_terms_is_that_of_ogkd_and_says_what_it_added(tmp_path, data, cache):
     runs = SmallRuns("OGKD", tmp_path, data, cache)
-    pairs = ("TRAINER.OGKD.GAMMA", "0.9", "OPTIM.LR", "0.01")
+    pairs = ("TRAINER.OGKD.GAMMA", "0.9", "OPTIM.LR", "0.01", "OPTIM.MAX_EPOCH", "2")
     runs.run("ogkd", *pairs, "TRAINER.OGKD.LAMBDA_SCCM", "0.0", "TRAINER.OGKD.TEXT_DROPOUT", "0.0")
     coop = runs.run("coop", *pairs, "TRAINER.COOP.DISTIL", "ogkd", method="CoOp")
     assert same(runs.learned("ogkd"), runs.learned("coop"))

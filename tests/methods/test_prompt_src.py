@@ -56,7 +56,7 @@ def test_a_tower_without_layers_for_prompts_is_refused(tmp_path):
 
 def test_the_export_holds_the_prompts_alone(tmp_path, data, cache):
     runs = SmallRuns("PromptSRC", tmp_path, data, cache)
-    assert runs.first["novel"]
+    assert runs.run("first", "OPTIM.MAX_EPOCH", "1")["novel"]
     export(tmp_path / "first", tmp_path / "exported")
     assert (tmp_path / "exported/prompt.safetensors").stat().st_size < 2e6
     assert set(runs.learned("first")) == {

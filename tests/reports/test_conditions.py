@@ -73,6 +73,7 @@ def test_an_hm_is_of_the_seeds_that_base_and_novel_both_have(tmp_path, parse):
     assert float(row["mean of HM mean"]) == pytest.approx(hm(*means.loc["OGKD"].to_numpy().T).mean(), abs=1e-3)
     text = parse(tmp_path, "--table", "base2new").stdout
     assert "The HM of OGKD is of seeds 1, 2, which base and novel both have." in text
+    assert "seeds that base and novel both have" in text.partition("average base2new")[2]
     assert "OGKD, novel: fewer seeds than others, which have 1, 2, 3 (seeds 1, 2)." in text
 
 
