@@ -239,7 +239,7 @@ def _interval(
     if find(metric).inflated and not _flat(samples):
         return _about_the_value(estimate)
     return _stretched(
-        estimate, *_within(_ends(metric, methods[0], base, estimate, (smallest, largest)), smallest, largest)
+        estimate, *_within(_ends(metric, methods[0], base, estimate, (smallest, largest), value), smallest, largest)
     )
 
 
@@ -276,12 +276,14 @@ def _least(metric: str, base: Predictions, estimate: Interval, span: float) -> f
 
 
 def _ends(
-    metric: str, runs: list[Predictions], base: Predictions, estimate: Interval, within: tuple[float, float]
-) -> tuple[float, float]:
+    metric: str, runs: list[Predictions], base: Predictions, estimate: Interval, within: tuple[float, float],
+    value: Callable[[np.ndarray], float],
+) -> tuple[float, float]:  # fmt: skip
     """The ends of an interval: computed for a share, else Student's from the draws' deviation.
 
     Equal draws say nothing of the chance of few images. Then the ends are those of a balanced accuracy that lies where
-    the value lies between its limits.
+    the value lies between its limits, or without limits Student's from the values without each unit (jackknife).
+    value: the metric of some rows.
     """
     of, (smallest, largest) = find(metric).shares, within
     if (mean := shares.mean_over_runs([of(run) if of else None for run in runs])) is not None:
@@ -290,11 +292,26 @@ def _ends(
     span = largest - smallest
     if not _flat(estimate.samples):
         return _on_logit_scale(estimate) if find(metric).unit == "%" else _symmetric(estimate)
+    if not np.isfinite(span) and not estimate.tail:  # a single unit of each class
+        return _jackknife(estimate, units(base), value)
     if not span or not np.isfinite(span):
         return estimate.value, estimate.value
     share = np.full(len(base), np.clip((estimate.value - smallest) / span, 0, 1))
     low, high = shares.interval(replace(per_class(base), values=share), units(base), estimate.level)
     return smallest + low * span, smallest + high * span
+
+
+def _jackknife(estimate: Interval, of_units: np.ndarray, value: Callable[[np.ndarray], float]) -> tuple[float, float]:
+    """Student's interval from the deviation of the values without each unit."""
+    from scipy.special import stdtrit
+
+    every = np.unique(of_units)
+    if len(every) < 2:
+        return estimate.value, estimate.value
+    without = [value(np.flatnonzero(of_units != unit)) for unit in every]
+    free = len(every) - 1
+    half = float(stdtrit(free, (1 + estimate.level) / 2) * np.nanstd(without) * np.sqrt(free))
+    return estimate.value - half, estimate.value + half
 
 
 def _symmetric(estimate: Interval) -> tuple[float, float]:
