@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-MANY = 10  # strata whose sum is about normal
+MANY = 15  # strata whose sum is about normal
 
 
 @dataclass(frozen=True)
