@@ -235,6 +235,9 @@ def _interval(
     if len(methods) > 1:
         alike = _flat(samples) and methods[0] != methods[1]
         ends = (measured - estimate.least, measured + estimate.least) if alike else _symmetric(estimate)
+        if alike and not estimate.tail:  # a single unit of each class
+            low, high = _jackknife(estimate, units(base), value)
+            ends = min(low, ends[0]), max(high, ends[1])
         return _stretched(estimate, *_within(ends, -estimate.span, estimate.span))
     if find(metric).inflated and not _flat(samples):
         return _about_the_value(estimate)

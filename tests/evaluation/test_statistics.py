@@ -324,7 +324,7 @@ def test_a_balanced_accuracy_over_many_small_classes_is_covered(classes, each):
     assert hits / 150 >= 0.92
 
 
-def test_one_image_per_class_has_the_accuracys_interval_and_students_for_the_likelihood():
+def test_one_image_per_class_has_the_accuracys_interval_and_students_for_other_means():
     random = np.random.default_rng(0)
     logits = random.normal(size=(60, 60)) + 5 * np.eye(60)
     tested = Predictions([f"{i}.png" for i in range(60)], np.arange(60), logits, [f"c{i}" for i in range(60)])
@@ -333,6 +333,11 @@ def test_one_image_per_class_has_the_accuracys_interval_and_students_for_the_lik
     surprise = -tested.log_probabilities.diagonal()
     expected = scipy.stats.t.interval(0.95, 59, surprise.mean(), scipy.stats.sem(surprise))
     of = bootstrap("nll", tested, draws=50)
+    assert (of.low, of.high) == pytest.approx(expected)
+    other = replace(tested, logits=random.normal(size=(60, 60)) + 3 * np.eye(60))
+    apart = 100.0 * tested.correct - 100.0 * other.correct
+    expected = scipy.stats.t.interval(0.95, 59, apart.mean(), scipy.stats.sem(apart))
+    of = paired_difference("balanced_accuracy", tested, other, draws=50)
     assert (of.low, of.high) == pytest.approx(expected)
 
 
