@@ -229,20 +229,19 @@ def _interval(
                 for counts in _counts(rows_of_draws, len(base))
             ]
         )
+    if not find(metric).inflated:
+        samples = samples + _of_single_units(base, strata, value, measured, draws, seed)
     estimate = _percentiles(measured, samples, level, strata.tail(level), _fingerprint(base))
     smallest, largest = limits(metric, len(base.classnames), costs=costs, order=order)
     estimate = replace(estimate, span=largest - smallest, least=_least(metric, base, estimate, largest - smallest))
     if len(methods) > 1:
         alike = _flat(samples) and methods[0] != methods[1]
         ends = (measured - estimate.least, measured + estimate.least) if alike else _symmetric(estimate)
-        if alike and not estimate.tail:  # a single unit of each class
-            low, high = _jackknife(estimate, units(base), value)
-            ends = min(low, ends[0]), max(high, ends[1])
         return _stretched(estimate, *_within(ends, -estimate.span, estimate.span))
     if find(metric).inflated and not _flat(samples):
         return _about_the_value(estimate)
     return _stretched(
-        estimate, *_within(_ends(metric, methods[0], base, estimate, (smallest, largest), value), smallest, largest)
+        estimate, *_within(_ends(metric, methods[0], base, estimate, (smallest, largest)), smallest, largest)
     )
 
 
@@ -279,14 +278,12 @@ def _least(metric: str, base: Predictions, estimate: Interval, span: float) -> f
 
 
 def _ends(
-    metric: str, runs: list[Predictions], base: Predictions, estimate: Interval, within: tuple[float, float],
-    value: Callable[[np.ndarray], float],
-) -> tuple[float, float]:  # fmt: skip
+    metric: str, runs: list[Predictions], base: Predictions, estimate: Interval, within: tuple[float, float]
+) -> tuple[float, float]:
     """The ends of an interval: computed for a share, else Student's from the draws' deviation.
 
     Equal draws say nothing of the chance of few images. Then the ends are those of a balanced accuracy that lies where
-    the value lies between its limits, or without limits Student's from the values without each unit (jackknife).
-    value: the metric of some rows.
+    the value lies between its limits.
     """
     of, (smallest, largest) = find(metric).shares, within
     if (mean := shares.mean_over_runs([of(run) if of else None for run in runs])) is not None:
@@ -295,26 +292,11 @@ def _ends(
     span = largest - smallest
     if not _flat(estimate.samples):
         return _on_logit_scale(estimate) if find(metric).unit == "%" else _symmetric(estimate)
-    if not np.isfinite(span) and not estimate.tail:  # a single unit of each class
-        return _jackknife(estimate, units(base), value)
     if not span or not np.isfinite(span):
         return estimate.value, estimate.value
     share = np.full(len(base), np.clip((estimate.value - smallest) / span, 0, 1))
     low, high = shares.interval(replace(per_class(base), values=share), units(base), estimate.level)
     return smallest + low * span, smallest + high * span
-
-
-def _jackknife(estimate: Interval, of_units: np.ndarray, value: Callable[[np.ndarray], float]) -> tuple[float, float]:
-    """Student's interval from the deviation of the values without each unit."""
-    from scipy.special import stdtrit
-
-    every = np.unique(of_units)
-    if len(every) < 2:
-        return estimate.value, estimate.value
-    without = [value(np.flatnonzero(of_units != unit)) for unit in every]
-    free = len(every) - 1
-    half = float(stdtrit(free, (1 + estimate.level) / 2) * np.nanstd(without) * np.sqrt(free))
-    return estimate.value - half, estimate.value + half
 
 
 def _symmetric(estimate: Interval) -> tuple[float, float]:
@@ -399,9 +381,12 @@ class _Strata:
         from scipy.special import ndtr, stdtrit  # scipy.stats takes half a second to import
 
         several = self.numbers[self.numbers > 1]
-        if not len(several):
+        if len(several):
+            free = np.square((1 / several).sum()) / (1 / (np.square(several) * (several - 1))).sum()
+        else:
+            free = len(self.numbers) - 1
+        if not free:
             return 0.0
-        free = np.square((1 / several).sum()) / (1 / (np.square(several) * (several - 1))).sum()
         return float(ndtr(-stdtrit(free, (1 + level) / 2)))
 
 
@@ -436,6 +421,18 @@ def _draws(images: Sequence[str], strata: _Strata, draws: int, seed: int) -> Ite
         repeats = strata.sizes[chosen]
         before = np.cumsum(repeats) - repeats
         yield strata.order[np.repeat(starts[chosen] - before, repeats) + np.arange(repeats.sum())]
+
+
+def _of_single_units(
+    base: Predictions, strata: _Strata, value: Callable[[np.ndarray], float], measured: float, draws: int, seed: int
+) -> np.ndarray:
+    """What draws lack of the chance of strata with one unit, which is in each draw: deviations, (draws,), as large as
+    the value's change without that unit. Those of several methods on the same images are paired."""
+    single = np.flatnonzero(np.repeat(strata.numbers == 1, strata.numbers)) if len(strata.numbers) > 1 else []
+    of_unit = np.repeat(np.arange(len(strata.sizes)), strata.sizes)
+    changes = [value(np.sort(strata.order[of_unit != unit])) - measured for unit in single]
+    random = np.random.default_rng([seed, zlib.crc32("\0".join(base.images).encode("utf-8", "surrogatepass")), 1])
+    return random.normal(size=(draws, len(changes))) @ np.nan_to_num(changes)
 
 
 def _counts(draws: Iterator[np.ndarray], number: int) -> Iterator[np.ndarray]:
