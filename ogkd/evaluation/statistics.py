@@ -428,7 +428,8 @@ def _of_single_units(
 ) -> np.ndarray:
     """What draws lack of the chance of strata with one unit, which is in each draw: deviations, (draws,), as large as
     the value's change without that unit. Those of several methods on the same images are paired."""
-    single = np.flatnonzero(np.repeat(strata.numbers == 1, strata.numbers)) if len(strata.numbers) > 1 else []
+    several = len(strata.numbers) > 1
+    single = np.flatnonzero(np.repeat((strata.numbers == 1) & several, strata.numbers))
     of_unit = np.repeat(np.arange(len(strata.sizes)), strata.sizes)
     changes = [value(np.sort(strata.order[of_unit != unit])) - measured for unit in single]
     random = np.random.default_rng([seed, zlib.crc32("\0".join(base.images).encode("utf-8", "surrogatepass")), 1])
