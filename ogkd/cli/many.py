@@ -68,12 +68,12 @@ def parse(p: argparse.ArgumentParser, words: Sequence[str] | None) -> argparse.N
 
     They are moved to the end, after `--`, as in `--seeds 1 KEY VALUE` the option would take them for seeds.
     """
-    rest, pairs, words = list[str](), list[str](), iter(sys.argv[1:] if words is None else words)
-    for word in words:
+    rest, pairs, left = list[str](), list[str](), iter(sys.argv[1:] if words is None else words)
+    for word in left:
         if word == "--":
-            pairs += words
+            pairs += left
         elif KEY.fullmatch(word):
-            pairs += [word, *islice(words, 1)]
+            pairs += [word, *islice(left, 1)]
         else:
             rest.append(word)
     return p.parse_intermixed_args([*rest, "--", *pairs] if pairs else rest)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ogkd.core import UserError
-from ogkd.core.words import counted
+from ogkd.core.words import counted, listed
 from ogkd.data.corruptions import KINDS
 from ogkd.evaluation import corrupted
 from ogkd.evaluation.collect import Run
@@ -37,14 +37,23 @@ class Tested:
     seeds: list[Corrupted]
     kinds: list[str] = field(default_factory=list)
 
-    def worse(self, kinds: Sequence[str]) -> list[Predictions]:
-        """The predictions of all seeds, kinds and levels."""
-        return [one for seed in self.seeds for kind in kinds for one in seed.of(kind)]
+    def levels(self, kinds: Sequence[str]) -> list[int]:
+        """The levels at which every seed was tested on each of the kinds, so that a mean weighs all kinds alike; if
+        there are none, all."""
+        of = [set(seed.kinds[kind]) for seed in self.seeds for kind in kinds]
+        return sorted(set.intersection(*of) or set.union(*of))
+
+    def worse(self, kinds: Sequence[str], levels: Sequence[int] = ()) -> list[Predictions]:
+        """The predictions of all seeds and kinds at these levels, by default the common ones."""
+        return [one for seed in self.seeds for one in self._of(seed, kinds, levels or self.levels(kinds))]
+
+    def _of(self, seed: Corrupted, kinds: Sequence[str], levels: Sequence[int]) -> list[Predictions]:
+        return [seed.kinds[kind][level] for kind in kinds for level in levels if level in seed.kinds[kind]]
 
     def coverage(self, kinds: Sequence[str] | None = None) -> AnyCell:
         """That of prediction sets on these kinds, by default on clean images; None if a seed has none."""
         of_seeds = [
-            seed.coverage([seed.clean] if kinds is None else [one for kind in kinds for one in seed.of(kind)])
+            seed.coverage([seed.clean] if kinds is None else self._of(seed, kinds, self.levels(kinds)))
             for seed in self.seeds
         ]
         known = [value for value in of_seeds if value is not None]
@@ -101,7 +110,7 @@ def part_tables(title: str, rows: list[Tested], runs: list[Run], draws: int, eac
     settings = {
         str(seed.settings.get(key)) for one in rows for seed in one.seeds for key in ("modality", "seed", "size")
     }
-    levels = {tuple(seed.kinds[kind]) for one in rows for seed in one.seeds for kind in shared}
+    levels = {tuple(one.levels(shared)) for one in rows if shared}
     alike = len(settings) == 3 and len(levels) == 1
     if rows and shared:
         yield _methods(title, rows, runs, shared, draws, alike)
@@ -132,8 +141,9 @@ def _methods(
     table.sample = tested_on({title or "": runs})
     table.caption = (
         f"Balanced error, the mean over classes of the share of their images that are misclassified, and calibration, "
-        f"on clean test images and on average over {counted(len(shared), 'kind')} of corruptions and their levels; the "
-        f"drop is the error minus that on clean images, in points. {ABOUT_SETS} 95 % intervals over "
+        f"on clean test images and on average over {counted(len(shared), 'kind')} of corruptions and "
+        f"{_levels(rows[0].levels(shared)) if alike else 'their levels'}; the drop is the error minus that on clean "
+        f"images, in points. {ABOUT_SETS} 95 % intervals over "
         f"{sampled(runs)}.{of_draw(runs)}"
     )
     if baseline is not None:
@@ -150,10 +160,16 @@ def _methods(
     return table
 
 
+def _levels(levels: Sequence[int]) -> str:
+    """Levels in words: "levels 1, 2 and 3"."""
+    return f"level{'s' * (len(levels) > 1)} {listed(levels, len(levels))}"
+
+
 def _relative(one: Tested, baseline: Tested, kinds: Sequence[str]) -> list[tuple[float, float]]:
     """The error and the drop relative to the baseline's in percent, means over kinds."""
     clean, of_baseline = errors(one.clean), errors(baseline.clean)
-    pairs = [(errors(one.worse([kind])), errors(baseline.worse([kind]))) for kind in kinds]
+    levels = one.levels(kinds)
+    pairs = [(errors(one.worse([kind], levels)), errors(baseline.worse([kind], levels))) for kind in kinds]
     relative = [100 * own / other for own, other in pairs if other > 0]
     drops = [100 * (own - clean) / (other - of_baseline) for own, other in pairs if other > of_baseline]
     return [(float(np.mean(relative)), float(np.mean(drops)))] if relative and drops else []
@@ -177,6 +193,10 @@ def by_kind(title: str, one: Tested, runs: Sequence[Run], draws: int = 500) -> T
         table.rows.append(Row(kind.replace("_", " "), [*at, *_means(one, [kind], draws)]))
     table.rows.append(Row(MEAN, [*[None] * len(levels), *_means(one, one.kinds, draws)]))
     table.ranked = [False] * (len(headers) - 1)
+    if one.levels(one.kinds) != levels:
+        table.footnotes.append(
+            f"Not every kind was tested at each level: the mean over kinds is over {_levels(one.levels(one.kinds))}."
+        )
     spread = f", {DISPERSION}" if len(one.seeds) > 1 else ""
     table.caption = (
         f"Balanced error in %{spread}; mean over levels and drop against clean images with 95 % intervals over "

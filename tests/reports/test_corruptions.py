@@ -14,6 +14,7 @@ from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.sets import choose
 from ogkd.reports.page import write
 from tests.report_runs import random_predictions, write_run
+from tests.support.tables import line_of
 
 CLASSES, SKILL = ("benign", "malignant", "normal"), {"ZeroShot": 1.0, "CoOp": 2.0}
 LEVELS = {"gaussian_noise": 0.8, "motion_blur": 0.3}
@@ -115,3 +116,13 @@ def test_the_page_draws_errors_over_levels_and_shows_prediction_sets(runs, tmp_p
     assert "What if the images are worse?" in page and "motion blur" in page
     assert "Prediction sets" in page and "90 % of all images" in page
     assert "Could not be read" in page
+
+
+def test_a_kind_with_more_levels_counts_no_more_than_the_others_in_the_mean_over_kinds(runs, parse, tmp_path):
+    run = shutil.copytree(runs[0] / "CoOp" / "1", tmp_path / "run")
+    before = parse(run, "--table", "corruptions").stdout
+    shutil.copy(path_of(run, "gaussian_noise", 3), path_of(run, "gaussian_noise", 5))
+    after = parse(run, "--table", "corruptions").stdout
+    of = [line_of(text, "CoOp") for text in (before, after)]
+    assert of[0] == of[1] and "levels 1 and 3; the drop" in after
+    assert "mean over kinds is over levels 1 and 3" in after and "not comparable" not in after

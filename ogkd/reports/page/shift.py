@@ -59,7 +59,8 @@ def _curves(rows: Sequence[tuple[Tested, int]]) -> Figure:
     lines = math.ceil(len(kinds) / COLUMNS)
     figure = canvas(WIDTH * 1.5, 60 + 130 * lines + 12 * len(rows))
     panels = figure.subplots(lines, COLUMNS, squeeze=False, sharex=True, sharey=True).ravel()
-    for axes, kind in zip(panels, kinds, strict=False):
+    named = {}
+    for place, (axes, kind) in enumerate(zip(panels, kinds, strict=False)):
         for one, colour in rows:
             if kind not in one.kinds:
                 continue
@@ -70,12 +71,14 @@ def _curves(rows: Sequence[tuple[Tested, int]]) -> Figure:
             )
         axes.set_title(kind.replace("_", " "), fontsize=8)
         axes.set(xlim=(-0.2, 5.2), xticks=range(6))
-        axes.tick_params(labelsize=7)
+        axes.tick_params(labelsize=7, labelbottom=place + COLUMNS >= len(kinds))
         axes.grid(axis="y")
+        handles, labels = axes.get_legend_handles_labels()
+        named |= dict(zip(labels, handles, strict=True))  # not every method was tested on each kind
     panels[0].set_ylim(0, None)  # of all panels, now that they have their lines
     for axes in panels[len(kinds) :]:
         axes.remove()
     figure.supxlabel("level (0: clean images)", fontsize=8)
     figure.supylabel("balanced error, %", fontsize=8)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=3)
     return figure
