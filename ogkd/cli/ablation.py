@@ -42,14 +42,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     p.add_argument("--shots", default="16", help="shots of the few-shot protocol (default: 16)")
     p.add_argument(
         "words", nargs="*", metavar="SEED",
-        help="seeds, or ranges such as 1-20 (default: 1-3), then KEY VALUE pairs that change the configuration, after "
-        "-- if options precede",
+        help="seeds, or ranges such as 1-20 (default: 1-3), then KEY VALUE pairs that change the configuration",
     )  # fmt: skip
     p.add_argument(
         "--students", nargs="+", default=[], metavar="METHOD",
         help="prompt methods (or a group, see compare) that are run as they are, and with OGKD's distillation terms",
     )  # fmt: skip
-    args = p.parse_intermixed_args(argv)
+    args = many.parse(p, argv)
     seeds = list(takewhile(lambda word: word[:1].isdecimal(), args.words))
     pairs = args.words[len(seeds) :]
     dataset, places = locate(args.dataset, many.places_of(args))

@@ -24,10 +24,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     p.add_argument("--seconds", action="store_true", help="add a column with the seconds per run")
     tune.add_options(p)
     p.add_argument("--backbone", default="", help="default: BACKBONE, or the data set's own")
-    p.add_argument(
-        "pairs", nargs="*", metavar="KEY VALUE", help="changes of the configuration, after -- if options precede"
-    )
-    args = p.parse_intermixed_args(_repeated(sys.argv[1:] if argv is None else argv))
+    p.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="changes of the configuration")
+    args = many.parse(p, _repeated(sys.argv[1:] if argv is None else argv))
     from ogkd.evaluation.metrics import find
 
     find(args.metric)

@@ -86,7 +86,7 @@ def _jobs(options: argparse.Namespace, published: Catalogue) -> list[Callable[[]
                 "Phantom is not downloaded: run `python -m ogkd.phantom.dataset --root data` to generate it."
             )
         elif name != "weights" and not named_model(name):
-            facts = published.lookup(name)
+            facts = published.lookup(name, named_models())
             sets[facts.name] = facts
     if options.export and len(models) != 1:
         raise UserError(

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog=command("evaluate"),
         description="Test a trained prompt on all images of another labelled folder, such as another hospital's: "
         "FOLDER/<class>/**/<image>, or images with labels in a table. Nothing is trained, and RUN is not changed. "
-        "Prints the results with 95 %% intervals, over patients where they are known, and writes predictions.npz, "
+        "Prints the results with 95 % intervals, over patients where they are known, and writes predictions.npz, "
         "results.json and card.md, which tables and pages read. Research software, not a medical device.",
     )
     add = parser.add_argument

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
+import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ogkd.evaluation.methods import GROUPS
@@ -15,6 +18,8 @@ from ogkd.runs.spec import PRESETS
 if TYPE_CHECKING:
     from ogkd.reports.render import Table
     from ogkd.runs.engines.report import Report
+
+KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+")  # of the configuration
 
 
 class Seeds(argparse.Action):
@@ -56,6 +61,22 @@ def grid_parser(
     )  # fmt: skip
     p.add_argument("--metric", default="accuracy", help="what the tables show (default: accuracy)")
     return p
+
+
+def parse(p: argparse.ArgumentParser, words: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments of a command with KEY VALUE pairs, wherever these are among the words.
+
+    They are moved to the end, after `--`, as in `--seeds 1 KEY VALUE` the option would take them for seeds.
+    """
+    rest, pairs, left = list[str](), list[str](), iter(sys.argv[1:] if words is None else words)
+    for word in left:
+        if word == "--":
+            pairs += left
+        elif KEY.fullmatch(word):
+            pairs += [word, *islice(left, 1)]
+        else:
+            rest.append(word)
+    return p.parse_intermixed_args([*rest, "--", *pairs] if pairs else rest)
 
 
 def places_of(args: argparse.Namespace) -> Places:

@@ -21,10 +21,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="teacher sentences: published (those of each method's own paper, downloaded unless they are there), "
         "a file or address of these, a checkout of BiomedCoOp or OGKD, or the name of a bank; default: this project's",
     )  # fmt: skip
-    p.add_argument(
-        "pairs", nargs="*", metavar="KEY VALUE", help="changes of the configuration, after -- if options precede"
-    )
-    args = p.parse_intermixed_args(argv)
+    p.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="changes of the configuration")
+    args = many.parse(p, argv)
     from ogkd.data.catalogue import config_name, load
     from ogkd.evaluation.methods import expanded
     from ogkd.evaluation.metrics import find

@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog=command("split"),
         description="Write split_<folder>.json for FOLDER/<class>/**/<image>, or for images with labels in a table, so "
-        "that no patient is in two parts: about 50 %% of each class's images for training, 20 %% for validation and "
-        "30 %% for testing, or as the table says. Also write patients_<folder>.json, so that intervals can be computed "
+        "that no patient is in two parts: about 50 % of each class's images for training, 20 % for validation and "
+        "30 % for testing, or as the table says. Also write patients_<folder>.json, so that intervals can be computed "
         "by patient, and groups_<folder>.json, so that results are also given by group.",
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="the folder with one folder per class")

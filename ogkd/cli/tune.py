@@ -31,10 +31,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     p.add_argument("--protocol", choices=PROTOCOLS, default="few_shot")
     add_options(p, TRIALS, "--seed")
     p.add_argument("--show-space", action="store_true", help="print what is searched, as a file for --space, and stop")
-    p.add_argument(
-        "pairs", nargs="*", metavar="KEY VALUE", help="settings that all trials have, after -- if options precede"
-    )
-    args = p.parse_intermixed_args(argv)
+    p.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="settings that all trials have")
+    args = many.parse(p, argv)
     dataset, places = locate(args.dataset, many.places_of(args))
     if not takes_part(args.protocol, dataset):
         raise UserError(f"{dataset} is not part of {args.protocol}: choose another protocol with --protocol.")
@@ -44,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(space_text(planned(args, [args.protocol], dataset, places)), end="")
         return
     if search(args, [args.protocol], dataset, places):
-        words = dataset, "--protocol", args.protocol, "--settings search"
+        words = [args.dataset, "--protocol", args.protocol, "--settings search"]
+        for option in ("methods", "seeds", "shots"):
+            if (given := getattr(args, option)) != p.get_default(option):
+                words += [f"--{option}", *map(str, given)]
         print(f"\nRuns with the best settings: {command('compare', *words)}")
 
 

@@ -82,9 +82,11 @@ def cause_of(error: BaseException) -> str | None:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError):
-        where = f" ({error.filename})" if error.filename else ""
+        path = Path(str(error.filename or ""))
+        place = path.parent if path.suffix == ".part" else path  # nobody knows the name of a half-written file
+        where = f" ({place})" if error.filename else ""
         return (
-            f"{error.strerror or error}{where}; fix this and run the same command again: it resumes after the last "
+            f"{error.strerror or error}{where}; fix this and run the same command again: a run resumes after its last "
             f"saved epoch."
         )
     if is_out_of_memory(error):

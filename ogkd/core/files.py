@@ -154,8 +154,9 @@ def get_most_similar_str_to_a_from_b(a: str, b: Sequence[str]) -> str:
 
 
 def did_you_mean(word: str, names: Sequence[str]) -> str:
-    """Return " (did you mean 'NAME'?)", to follow a word that is none of the names; "" without a word or names."""
-    return f" (did you mean '{get_most_similar_str_to_a_from_b(word, names)}'?)" if word and names else ""
+    """Return " (did you mean 'NAME'?)", to follow a word that is none of the names; "" if none is similar."""
+    near = difflib.get_close_matches(word.casefold(), [name.casefold() for name in names], n=1)
+    return f" (did you mean '{get_most_similar_str_to_a_from_b(word, names)}'?)" if near else ""
 
 
 def check_availability(requested: str, available: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -85,13 +86,16 @@ class Catalogue:
                 return facts
         return None
 
-    def lookup(self, name: str) -> Facts:
-        """Return the published data set of that name. Raises UserError if there is none."""
+    def lookup(self, name: str, others: Iterable[str] = ()) -> Facts:
+        """Return the published data set of that name. Raises UserError if there is none; `others`: what may be meant,
+        too.
+        """
         facts = self.find(name)
         if facts is None or facts.name in self.generated:
             known = [facts.config for facts in self.published()]
             raise UserError(
-                f"Unknown data set {name!r}{did_you_mean(name, known)}: the published ones are {', '.join(known)}."
+                f"Unknown data set {name!r}{did_you_mean(name, [*known, *others])}: "
+                f"the published ones are {', '.join(known)}."
             )
         return facts
 

@@ -175,6 +175,10 @@ def read_results(path: Path) -> dict:
     try:
         results = parse_json(path.read_text(encoding="utf-8"))
         reason = mismatch(results, SHAPES[path.name])
+    except FileNotFoundError:
+        raise UserError(
+            f"There is no file {path}: give the folder of a finished run, or repeat its command to finish it."
+        ) from None
     except RecursionError:
         reason = "it is nested too deeply"
     except (ValueError, OSError) as error:

@@ -332,7 +332,7 @@ def _fetch(repository: Repository, wanted: Sequence[Sequence[str]], optional: Se
         reason, mend = trouble(error, "run this once where there is a network")
         raise MissingWeights(
             f"The hub's cache on this machine lacks {lacking()} of {repository.name}, and the hub cannot be "
-            f"reached ({reason}): {mend}, or put the model's configuration, weights and tokenizer into a folder and "
+            f"reached ({reason}): {mend}, or put the repository's files into a folder and "
             "give that folder instead of the name.",
             repository.name,
         ) from error

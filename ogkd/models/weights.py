@@ -45,11 +45,11 @@ def read(path: Path, beside_others: bool = False) -> dict[str, Tensor]:
                 if beside_others and mapped
                 else torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
             )
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, KeyError) as error:  # KeyError: a text, whose letters are no steps of a pickle
         raise ModelError(
             f"The weights file {path} is damaged or holds something other than tensors, so it was not loaded: {_MEND}."
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
         raise ModelError(f"The weights file {path} is damaged ({first_line(error)}): {_MEND}.") from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]

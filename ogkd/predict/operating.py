@@ -65,7 +65,7 @@ def about_sets(rule: SetRule) -> list[str]:
     each = " of each class" if rule.per_class else ""
     lines = [
         f"Each answer is a set that contains the true class in at least {100 * rule.coverage:g} % of new images{each} "
-        f"that are like the {basis(rule.images, rule.patients)} of validation ({rule.score} scores)."
+        f"that are like the validation images ({basis(rule.images, rule.patients)}; {rule.score} scores)."
     ]
     if not rule.per_class:
         low, high = scatter(rule.coverage, rule.patients or rule.images)

@@ -235,7 +235,7 @@ def from_run(folder: str | Path) -> TrainedPrompt:
     if not results.get("trained", True) and not models_in(folder):
         raise UserError(
             f"{folder} only tested what another run had learned: give the folder of that run"
-            f"{', and the novel classes with --classes' if results.get('subsample') == 'new' else ''}."
+            f"{'; predict.py takes novel classes with --classes' if results.get('subsample') == 'new' else ''}."
         )
     config, split = run_config(folder), drawn_images(folder)
     name = trained_on(config)

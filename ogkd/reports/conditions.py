@@ -22,7 +22,9 @@ WORDS: dict[str, Callable[[str], str]] = {
     "backbone": str,
     "bank": lambda value: f"teacher sentences: {value}",
     "settings": lambda value: f"{value} settings",
-    "tuned per data set": lambda value: f"{value if value != '0' else 'no'} values tuned per data set",
+    "tuned per data set": lambda value: (
+        f"{value if value != '0' else 'no'} value{'s' * (value != '1')} tuned per data set"
+    ),
     "search": lambda value: f"best of {value}",
     "labelled images per class": lambda value: f"{value} labelled image{'s' * (value != '1')} per class",
 }

@@ -201,12 +201,14 @@ def _below_the_commonest(table: Table, columns: dict[str, list[Run]]) -> dict[st
     for place, header in enumerate(accuracies.headers[1:]):
         counts, names = next((found for run in columns.get(header, ()) if (found := counts_of(run))[0]), ([], []))
         images = [sum(row) for row in counts]
+        if sum(map(bool, images)) < 2:  # also HM and seconds, which are no column of runs
+            continue
         rows = zip(leading.rows, accuracies.rows, strict=True)
         cells = [(led.cells[place], row.cells[place], row.name) for led, row in rows]
         sound = [(led.mean, cell.mean, name) for led, cell, name in cells if led and cell and not led.doubtful]
         every = sound or [(cell.mean, cell.mean, name) for _, cell, name in cells if cell]
         _, value, name = max(every, default=(0.0, 0.0, ""))
-        if not name or sum(map(bool, images)) < 2:
+        if not name:
             continue
         share = 100 * max(images) / sum(images)
         if round(value, table.decimals) <= round(share, table.decimals):

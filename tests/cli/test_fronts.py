@@ -81,8 +81,9 @@ def test_a_data_set_and_a_backbone_that_there_are_not_are_refused_with_the_neare
     assert (done.returncode, "'phantm' (did you mean 'phantom'?)" in done.stderr) == (2, True)
     done = command(["scripts/compare.py", "phantom", "--methods", "CoOp", "--backbone", "biomed-clp"], env)
     assert (done.returncode, "\"biomed-clp\" (did you mean 'BiomedCLIP'?)" in done.stderr) == (2, True)
-    done = command(["scripts/download.py", "busbra2"], env)
-    assert (done.returncode, "(did you mean 'busbra'?)" in done.stderr) == (2, True)
+    for word, near in (("busbra2", "busbra"), ("BiomedCLP", "BiomedCLIP")):
+        done = command(["scripts/download.py", word], env)
+        assert (done.returncode, f"(did you mean '{near}'?)" in done.stderr) == (2, True)
     assert not (tmp_path / "output").exists()
 
 

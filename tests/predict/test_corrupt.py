@@ -60,6 +60,12 @@ def test_the_stored_answers_are_those_for_the_corrupted_images_whatever_the_batc
     assert cells[3].startswith(f"{np.mean(at) - clean:.2f} [") and line_of(done.stdout, "clean")[2] == f"{clean:.2f}"
 
 
+def test_a_run_that_is_not_finished_is_no_corrupt_file(run, command):
+    (run / "results.json").unlink()
+    refused = corrupt(command, run, *SHORT)
+    assert refused.returncode == 2 and "finished run" in refused.stderr and "corrupt (" not in refused.stderr
+
+
 def test_a_test_that_was_stopped_goes_on_and_other_settings_need_rerun(run, command):
     assert corrupt(command, run, *SHORT).returncode == 0
     files = {path: path.read_bytes() for path in (run / "corruptions").glob("*/*.npz")}

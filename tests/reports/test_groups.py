@@ -27,6 +27,8 @@ def test_runs_of_another_draw_are_never_in_the_same_table(tmp_path, parse):
     csv = parse(tmp_path, "--table", "few_shot", "--draw", "proportional", "--format", "csv").stdout
     rows = rows_of(csv, "btmri few-shot, proportional draw")
     assert (rows["CoOp"]["balanced, 16 shots mean"], rows["CoOp"]["16 shots mean"]) == ("70.0000", "80.0000")
+    timed = parse(tmp_path, "--table", "few_shot", "--draw", "proportional", "--seconds")
+    assert line_of(timed.stdout, "CoOp") == ["**70.00**", "80.00", "2.00"]
     alone = parse(tmp_path / "balanced", "--table", "few_shot")
     assert "draw" not in alone.stdout and line_of(alone.stdout, "CoOp") == ["**60.00**"]
     published = parse(tmp_path / "proportional", "--table", "few_shot", "--published")

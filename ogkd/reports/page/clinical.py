@@ -110,7 +110,7 @@ def _sets(validation: Predictions, test: Predictions) -> Table | None:
             table.rows.append(Row(rule.score, [*cells]))
     differ = shares_differ(validation, test)
     if differ and not all(rule.per_class for rule in rules):
-        table.footnotes.append(f"{differ}; those per class hold for any shares.")
+        table.footnotes.append(f"{differ}; sets per class hold for any shares.")
     return table if table.rows else None
 
 
