@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ogkd.core import UserError, expanded
-from ogkd.data.catalogue import load
+from ogkd.data.catalogue import config_name, load
 from ogkd.reports.variants import by_shots, shots_name
 from ogkd.runs.config import resolve
 from ogkd.runs.protocols import Places, job, locate, shots_of
@@ -77,7 +77,7 @@ def test_a_path_that_is_not_here_is_below_the_data_folder(pics, places, tmp_path
 def test_a_name_stays_a_name(word):
     places = Places(Path("data"), Path("output"))
     if is_name(word) and not word.startswith(("~", "folder:")):
-        assert locate(word, places) == (word, places)
+        assert locate(word, places) == (config_name(word), places)
 
 
 def test_a_run_on_a_path_writes_to_the_output_and_only_the_split_beside_the_images(run, pics, tmp_path):
