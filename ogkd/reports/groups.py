@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
+from ogkd.evaluation.limits import meaningless
 from ogkd.evaluation.metrics import find
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.statistics import DRAWS
@@ -37,7 +38,7 @@ def group_tables(runs: Sequence[Run], metric: str = "", draws: int = DRAWS) -> l
                 title = f"{place}, by {of.column}"
                 table = tables.setdefault(title, _empty(title, of_place, of, metrics))
                 table.rows += [
-                    Row(f"{variant.name}, {name}", cells, variant.method, variant.key)
+                    Row(f"{variant.name}, {name}", cells, variant.method, variant.key, {title: of_place})
                     for name, cells in _cells(of, metrics)
                 ]
                 table.footnotes += [f"{variant.name}: {remark}" for remark in of.of_gaps() if remark != OF_SEVERAL]
@@ -86,7 +87,7 @@ def _empty(title: str, runs: Sequence[Run], of: GroupSet, metrics: Sequence[str]
     mean = "Mean over seeds with its" if len({run.seed for run in runs}) > 1 else "With its"
     in_percent = f" In %: {', '.join(percent)}." if percent else ""
     table.caption = f"{mean} 95 % interval over {sampled(runs)} of the group.{in_percent}{of_draw(runs)}"
-    table.footnotes = [*of.of_groups(), *([OF_SEVERAL] if OF_SEVERAL in of.of_gaps() else [])]
+    table.footnotes = [*of.of_groups(), *([OF_SEVERAL] if OF_SEVERAL in of.of_gaps() else []), *meaningless(runs)]
     return table
 
 

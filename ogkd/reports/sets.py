@@ -21,7 +21,7 @@ from ogkd.evaluation.sets import LAC, P_VALUES, Covered, by_p_values, check, cho
 from ogkd.evaluation.statistics import LEVEL, Interval
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import AnyCell, Cell, cell
-from ogkd.reports.footnotes import footnotes
+from ogkd.reports.footnotes import footnotes, names_of
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import DISPERSION, INTERVALS, of_draw, of_kinds
 from ogkd.reports.variants import column_of, variants
@@ -86,6 +86,7 @@ class _Part:
     rows: list[tuple[Row, list[Covered]]] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     remarks: dict[str, None] = field(default_factory=dict)
+    without: dict[str, list[str]] = field(default_factory=dict)  # {why rows or some of their seeds have no sets: rows}
 
     def add(self, name: str, method: str, variant: str, runs: Sequence[Run]) -> None:
         """Add a row, and for runs with full conformal prediction, whose score is LAC, another."""
@@ -103,8 +104,9 @@ class _Part:
             try:
                 of_seeds.append(sets_of(run))
             except (UserError, FileNotFoundError) as error:
-                reasons.append(f"{row.name}: {str(error).rstrip('.')}.")
-        self.remarks |= dict.fromkeys(reasons[:1])
+                reasons.append(f"{str(error).rstrip('.')}.")
+        for reason in reasons[:1]:
+            self.without.setdefault(reason, []).append(row.name)
         alike = [one for one in of_seeds if same_images(one[1], of_seeds[0][1])]
         together = [alike] if self.intervals and alike else [[one] for one in of_seeds]
         self.rows.append((row, [covered([inside for inside, _ in some], some[0][1]) for some in together]))
@@ -169,7 +171,12 @@ class _Part:
         second.caption = f"How many sets of each class's test images contain it, in %{spread}."
         first.sample = tested_on({self.title: self.runs})
         of_cells = [(row.name, self.column, row.runs[self.column]) for row, _ in self.rows if row.runs]
-        first.footnotes = [*footnotes(of_cells), *self.remarks, *meaningless(self.runs)]
+        every = len(self.rows) if len(self.rows) > 1 else 0
+        without = [
+            f"{'All methods' if len(rows) == every else names_of(rows)}: {reason}"
+            for reason, rows in self.without.items()
+        ]
+        first.footnotes = [*footnotes(of_cells), *without, *self.remarks, *meaningless(self.runs)]
         return [first, second] if any(seeds for _, seeds in self.rows) else [first]
 
     def _share(self, of_seeds: Sequence[Estimate | None]) -> AnyCell:
