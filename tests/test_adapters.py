@@ -9,12 +9,14 @@ from ogkd.core import UserError
 from ogkd.core.seeds import derived_seed
 from ogkd.runs.registry import method_class
 from ogkd.runs.spec import RunSpec
+from ogkd.tuning.feature_method import FeatureMethod
 from tests.support.runs import configured, killed_at, learned, same, trainer_of
 from tests.test_methods import AT_ONCE, HEADLESS
 
 pytestmark = pytest.mark.slow
 
 AUGMENTED = ("FEATURES.TRAIN_VIEW", "augmented")
+OF_FEATURES = [name for name in HEADLESS if issubclass(method_class(name), FeatureMethod)]
 
 
 def augmented(method):
@@ -36,7 +38,7 @@ def prepared(words):
 # Training views
 
 
-@pytest.mark.parametrize("method", HEADLESS)
+@pytest.mark.parametrize("method", OF_FEATURES)
 def test_augmented_views_change_what_is_learned_and_the_seed_decides_how(arguments, tmp_path, method):
     for name, pairs in (("plain", ()), ("one", augmented(method)), ("same", augmented(method))):
         train.main(configured(arguments, method, *pairs, output=tmp_path / name))
@@ -44,7 +46,7 @@ def test_augmented_views_change_what_is_learned_and_the_seed_decides_how(argumen
     assert not same(learned(tmp_path / "one"), learned(tmp_path / "plain"))
 
 
-@pytest.mark.parametrize("method", HEADLESS)
+@pytest.mark.parametrize("method", OF_FEATURES)
 def test_augmented_views_are_the_same_from_a_cold_a_warm_and_no_cache(arguments, tmp_path, method):
     cache = str(tmp_path / "cache")
     for name, folder in (("cold", cache), ("warm", cache), ("none", "")):
@@ -55,7 +57,7 @@ def test_augmented_views_are_the_same_from_a_cold_a_warm_and_no_cache(arguments,
     assert same(learned(tmp_path / "cold"), learned(tmp_path / "none"))
 
 
-@pytest.mark.parametrize("method", [name for name in HEADLESS if name not in AT_ONCE])
+@pytest.mark.parametrize("method", [name for name in OF_FEATURES if name not in AT_ONCE])
 def test_with_augmented_views_a_killed_run_ends_with_the_same_parameters(arguments, tmp_path, method):
     torch.set_num_threads(1)
     train.main(configured(arguments, method, *augmented(method), output=tmp_path / "whole"))
@@ -65,7 +67,7 @@ def test_with_augmented_views_a_killed_run_ends_with_the_same_parameters(argumen
     assert same(learned(tmp_path / "whole"), learned(tmp_path / "broken"))
 
 
-@pytest.mark.parametrize("method", [name for name in HEADLESS if name not in AT_ONCE])
+@pytest.mark.parametrize("method", [name for name in OF_FEATURES if name not in AT_ONCE])
 def test_only_methods_that_were_published_so_see_new_views_in_each_epoch(arguments, method):
     trainer = prepared(configured(arguments, method, *AUGMENTED))
     epochs = []

@@ -105,12 +105,13 @@ class GDA(FeatureMethod):
 
     def build(self) -> None:
         self.text = template_features(self.clip_model, self.classnames, self.options.TEMPLATE, self.feature_cache)
-        self.register_buffer("weight", torch.zeros_like(self.text.t()))
-        self.register_buffer("bias", torch.zeros(len(self.text)))
+        trained = self.text[:0] if self.options.NOVEL else self.text  # with NOVEL a checkpoint's, see make_room
+        self.register_buffer("weight", torch.zeros_like(trained.t()))
+        self.register_buffer("bias", torch.zeros(len(trained)))
         self.register_buffer("alpha", torch.tensor(self.options.ALPHA))
         if self.options.NOVEL:
-            self.register_buffer("samples", torch.zeros_like(self.text[:0]))
-            self.register_buffer("known", torch.zeros_like(self.text))
+            self.register_buffer("samples", torch.zeros_like(trained))
+            self.register_buffer("known", torch.zeros_like(trained))
 
     def make_room(self, state: Mapping[str, Tensor]) -> None:
         if self.options.NOVEL:

@@ -41,6 +41,10 @@ class Corrupted:
     settings: dict[str, Any]
     rule: SetRule | None
 
+    def of(self, kind: str) -> list[Predictions]:
+        """Those of each level of a kind."""
+        return list(self.kinds[kind].values())
+
     def coverage(self, predictions: Sequence[Predictions]) -> float | None:
         """How often prediction sets contain the true class, in percent."""
         if self.rule is None:

@@ -36,6 +36,7 @@ DIGITS_OF_P = 1e-6  # p values are stored in single precision
 COVERAGES = (0.8, 0.9, 0.95, 0.99)  # for which an exported prompt has thresholds
 P_VALUES = "full_conformal.npz"  # of a run, by trainers/ss_text.py
 SHIFT = 0.05  # a difference of a class's shares in validation and test images from which a reader must know of it
+UNLIKELY = 0.05  # p of such a difference by chance
 
 
 @dataclass(frozen=True)
@@ -215,14 +216,21 @@ def by_p_values(path: Path, test: Predictions, coverage: float, per_class: bool)
 
 
 def shares_differ(validation: Predictions, test: Predictions) -> str:
-    """A phrase on the class whose shares among validation and test images differ most; "" if they are about the same.
+    """A phrase on the class whose shares among validation and test images differ most; "" if they are about the same,
+    or as different as those of few images are by chance.
 
-    Sets for all images together promise their coverage for the shares of the validation images.
+    Sets for all images together promise their coverage for the shares of the validation images. As many of each class
+    were drawn so, which is no chance.
     """
-    number = len(test.classnames)
-    first, second = (np.bincount(one.labels, minlength=number) / len(one) for one in (validation, test))
+    from scipy.stats import chi2_contingency, chisquare
+
+    counts = np.array([np.bincount(one.labels, minlength=len(test.classnames)) for one in (validation, test)])
+    first, second = counts / counts.sum(1, keepdims=True)
     most = int(np.argmax(np.abs(first - second)))
     if abs(first[most] - second[most]) <= SHIFT:
+        return ""
+    drawn = np.ptp(counts[0]) == 0
+    if (chisquare(counts[1]) if drawn else chi2_contingency(counts[:, counts.any(0)])).pvalue >= UNLIKELY:
         return ""
     return (
         f"{100 * first[most]:.0f} % of the validation images but {100 * second[most]:.0f} % of the test images are "

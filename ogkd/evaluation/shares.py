@@ -10,9 +10,11 @@ recovery (Zou and Donner, Statistics in Medicine 2008).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+MANY = 15  # strata whose sum is about normal
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,12 @@ def interval(shares: Shares, units: np.ndarray, level: float = 0.95, runs: int =
     """The interval of a weighted sum of mean values, in 0..1; arguments as for `effective_number`.
 
     Student's t for the number of units replaces the normal quantile where it is not one share of independent images.
+    A sum over many strata is about normal: its ends are about as far apart on both sides, while those of shares near 1
+    are all far below, so that they would hide half of the chance.
     """
     from scipy.special import ndtri, stdtrit
 
+    shares = _with_single_images_together(shares)
     strata = [shares.stratum == stratum for stratum in range(len(shares.weights))]
     means = [float(shares.values[inside].mean()) for inside in strata]
     numbers, clusters = zip(
@@ -84,7 +89,22 @@ def interval(shares: Shares, units: np.ndarray, level: float = 0.95, runs: int =
     value = shares.offset + float(np.dot(shares.weights, means))
     below, above = (np.abs([end[side] - mean for end, mean in zip(ends, means, strict=True)]) for side in (0, 1))
     low, high = (float(np.linalg.norm(shares.weights * part)) for part in (below, above))
+    if len(strata) >= MANY:
+        low, high = (max(end, float(np.hypot(low, high) / np.sqrt(2))) for end in (low, high))
     return max(0.0, value - low), min(1.0, value + high)
+
+
+def _with_single_images_together(shares: Shares) -> Shares:
+    """The same metric with the strata of one image as one: alone, each shows nothing of how much images differ."""
+    number = len(shares.weights)
+    single = np.flatnonzero(np.bincount(shares.stratum[shares.stratum >= 0], minlength=number) == 1)
+    if len(single) < 2 or np.ptp(shares.weights[single]) > 0:
+        return shares
+    together = np.arange(number)
+    together[single] = single[0]
+    _, places = np.unique(together, return_inverse=True)
+    stratum = np.where(shares.stratum < 0, -1, places[shares.stratum])
+    return replace(shares, stratum=stratum, weights=np.bincount(places, weights=shares.weights))
 
 
 def mean_over_runs(runs: Sequence[Shares | None]) -> Shares | None:

@@ -229,6 +229,8 @@ def _interval(
                 for counts in _counts(rows_of_draws, len(base))
             ]
         )
+    if not find(metric).inflated:
+        samples = samples + _of_single_units(base, strata, value, measured, draws, seed)
     estimate = _percentiles(measured, samples, level, strata.tail(level), _fingerprint(base))
     smallest, largest = limits(metric, len(base.classnames), costs=costs, order=order)
     estimate = replace(estimate, span=largest - smallest, least=_least(metric, base, estimate, largest - smallest))
@@ -379,9 +381,12 @@ class _Strata:
         from scipy.special import ndtr, stdtrit  # scipy.stats takes half a second to import
 
         several = self.numbers[self.numbers > 1]
-        if not len(several):
+        if len(several):
+            free = np.square((1 / several).sum()) / (1 / (np.square(several) * (several - 1))).sum()
+        else:
+            free = len(self.numbers) - 1
+        if not free:
             return 0.0
-        free = np.square((1 / several).sum()) / (1 / (np.square(several) * (several - 1))).sum()
         return float(ndtr(-stdtrit(free, (1 + level) / 2)))
 
 
@@ -416,6 +421,19 @@ def _draws(images: Sequence[str], strata: _Strata, draws: int, seed: int) -> Ite
         repeats = strata.sizes[chosen]
         before = np.cumsum(repeats) - repeats
         yield strata.order[np.repeat(starts[chosen] - before, repeats) + np.arange(repeats.sum())]
+
+
+def _of_single_units(
+    base: Predictions, strata: _Strata, value: Callable[[np.ndarray], float], measured: float, draws: int, seed: int
+) -> np.ndarray:
+    """What draws lack of the chance of strata with one unit, which is in each draw: deviations, (draws,), as large as
+    the value's change without that unit. Those of several methods on the same images are paired."""
+    several = len(strata.numbers) > 1
+    single = np.flatnonzero(np.repeat((strata.numbers == 1) & several, strata.numbers))
+    of_unit = np.repeat(np.arange(len(strata.sizes)), strata.sizes)
+    changes = [value(np.sort(strata.order[of_unit != unit])) - measured for unit in single]
+    random = np.random.default_rng([seed, zlib.crc32("\0".join(base.images).encode("utf-8", "surrogatepass")), 1])
+    return random.normal(size=(draws, len(changes))) @ np.nan_to_num(changes)
 
 
 def _counts(draws: Iterator[np.ndarray], number: int) -> Iterator[np.ndarray]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 
 from ogkd.core import UserError
-from ogkd.core.words import counted, listed
+from ogkd.core.words import counted
 from ogkd.data.corruptions import KINDS
 from ogkd.evaluation import corrupted
 from ogkd.evaluation.collect import Run
@@ -36,28 +38,39 @@ class Tested:
     row: Row
     seeds: list[Corrupted]
     kinds: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
-    def levels(self, kinds: Sequence[str]) -> list[int]:
-        """The levels at which every seed was tested on each of the kinds, so that a mean weighs all kinds alike; if
-        there are none, all."""
-        of = [set(seed.kinds[kind]) for seed in self.seeds for kind in kinds]
-        return sorted(set.intersection(*of) or set.union(*of))
+    def choose_seeds(self) -> None:
+        """Leave out seeds that were tested on other images than the first, or on no kind that all before them have."""
+        every, first = self.seeds, self.seeds[0]
+        self.seeds, self.kinds = [], list(first.kinds)
+        for seed in every:
+            shared = [kind for kind in self.kinds if kind in seed.kinds]
+            if shared and same_images(seed.clean, first.clean):
+                self.seeds.append(seed)
+                self.kinds = shared
+        if left_out := len(every) - len(self.seeds):
+            self.remarks = [
+                f"{self.row.name}: {left_out} of {counted(len(every), 'seed')} left out, as tested on other images or "
+                "kinds of corruptions than those before."
+            ]
 
-    def worse(self, kinds: Sequence[str], levels: Sequence[int] = ()) -> list[Predictions]:
-        """The predictions of all seeds and kinds at these levels, by default the common ones."""
-        return [one for seed in self.seeds for one in self._of(seed, kinds, levels or self.levels(kinds))]
-
-    def _of(self, seed: Corrupted, kinds: Sequence[str], levels: Sequence[int]) -> list[Predictions]:
-        return [seed.kinds[kind][level] for kind in kinds for level in levels if level in seed.kinds[kind]]
+    def worse(self, kinds: Sequence[str]) -> list[Predictions]:
+        """The predictions of all seeds, kinds and levels; those of a kind with fewer levels are repeated, so that
+        all kinds count alike."""
+        parts = [seed.of(kind) for seed in self.seeds for kind in kinds]
+        number = math.lcm(*map(len, parts))
+        return [one for part in parts for one in part * (number // len(part))]
 
     def coverage(self, kinds: Sequence[str] | None = None) -> AnyCell:
         """That of prediction sets on these kinds, by default on clean images; None if a seed has none."""
-        of_seeds = [
-            seed.coverage([seed.clean] if kinds is None else self._of(seed, kinds, self.levels(kinds)))
+        values = [
+            seed.coverage(part)
             for seed in self.seeds
+            for part in ([[seed.clean]] if kinds is None else map(seed.of, kinds))
         ]
-        known = [value for value in of_seeds if value is not None]
-        return Cell(float(np.mean(known))) if known and len(known) == len(of_seeds) else None
+        known = [value for value in values if value is not None]
+        return Cell(float(np.mean(known))) if known and len(known) == len(values) else None
 
     @property
     def clean(self) -> list[Predictions]:
@@ -100,17 +113,15 @@ def corruption_tables(runs: Sequence[Run], draws: int = 500, each: bool = True) 
 def part_tables(title: str, rows: list[Tested], runs: list[Run], draws: int, each: bool) -> Iterator[Table]:
     """The table of the methods, over the kinds that all have, and with `each` one per method.
 
-    Of a row's seeds those count that were tested on the images of the first.
+    Of a row's seeds those count that were tested on the images of the first and on a kind that all before them have.
     """
     for one in rows:
-        first = one.seeds[0].clean
-        one.seeds = [seed for seed in one.seeds if same_images(seed.clean, first)]
-        one.kinds = [kind for kind in one.seeds[0].kinds if all(kind in seed.kinds for seed in one.seeds)]
+        one.choose_seeds()
     shared = [kind for kind in KINDS if all(kind in one.kinds for one in rows)]
     settings = {
         str(seed.settings.get(key)) for one in rows for seed in one.seeds for key in ("modality", "seed", "size")
     }
-    levels = {tuple(one.levels(shared)) for one in rows if shared}
+    levels = {str([list(seed.kinds[kind]) for kind in shared]) for one in rows for seed in one.seeds}
     alike = len(settings) == 3 and len(levels) == 1
     if rows and shared:
         yield _methods(title, rows, runs, shared, draws, alike)
@@ -134,16 +145,15 @@ def _methods(
         cells += [Cell(nll, decimals=3), Cell(of.nll, decimals=3)]
         cells += [one.coverage(), one.coverage(shared)]
         if baseline is not None:
-            cells += map(cell, zip(*_relative(one, baseline, shared), strict=True))
+            cells += _relative(one, baseline, shared)
         table.rows.append(replace(one.row, cells=cells))
     table.ranked = [*[True] * 2, False, *[True] * 4, *[False] * (len(table.headers) - 8)]
     table.lower = True
     table.sample = tested_on({title or "": runs})
     table.caption = (
         f"Balanced error, the mean over classes of the share of their images that are misclassified, and calibration, "
-        f"on clean test images and on average over {counted(len(shared), 'kind')} of corruptions and "
-        f"{_levels(rows[0].levels(shared)) if alike else 'their levels'}; the drop is the error minus that on clean "
-        f"images, in points. {ABOUT_SETS} 95 % intervals over "
+        f"on clean test images and on average over {counted(len(shared), 'kind')} of corruptions and their levels; the "
+        f"drop is the error minus that on clean images, in points. {ABOUT_SETS} 95 % intervals over "
         f"{sampled(runs)}.{of_draw(runs)}"
     )
     if baseline is not None:
@@ -156,23 +166,17 @@ def _methods(
         table.footnotes.append(
             "The rows were tested with different levels, modalities, seeds or input sizes, so they are not comparable."
         )
-    table.footnotes += meaningless(runs)
+    table.footnotes += [*chain.from_iterable(one.remarks for one in rows), *meaningless(runs)]
     return table
 
 
-def _levels(levels: Sequence[int]) -> str:
-    """Levels in words: "levels 1, 2 and 3"."""
-    return f"level{'s' * (len(levels) > 1)} {listed(levels, len(levels))}"
-
-
-def _relative(one: Tested, baseline: Tested, kinds: Sequence[str]) -> list[tuple[float, float]]:
-    """The error and the drop relative to the baseline's in percent, means over kinds."""
+def _relative(one: Tested, baseline: Tested, kinds: Sequence[str]) -> list[AnyCell]:
+    """The error and the drop relative to the baseline's in percent, means over kinds; None without any."""
     clean, of_baseline = errors(one.clean), errors(baseline.clean)
-    levels = one.levels(kinds)
-    pairs = [(errors(one.worse([kind], levels)), errors(baseline.worse([kind], levels))) for kind in kinds]
+    pairs = [(errors(one.worse([kind])), errors(baseline.worse([kind]))) for kind in kinds]
     relative = [100 * own / other for own, other in pairs if other > 0]
     drops = [100 * (own - clean) / (other - of_baseline) for own, other in pairs if other > of_baseline]
-    return [(float(np.mean(relative)), float(np.mean(drops)))] if relative and drops else []
+    return [Cell(float(np.mean(of))) if of else None for of in (relative, drops)]
 
 
 def by_kind(title: str, one: Tested, runs: Sequence[Run], draws: int = 500) -> Table:
@@ -192,11 +196,7 @@ def by_kind(title: str, one: Tested, runs: Sequence[Run], draws: int = 500) -> T
         ]
         table.rows.append(Row(kind.replace("_", " "), [*at, *_means(one, [kind], draws)]))
     table.rows.append(Row(MEAN, [*[None] * len(levels), *_means(one, one.kinds, draws)]))
-    table.ranked = [False] * (len(headers) - 1)
-    if one.levels(one.kinds) != levels:
-        table.footnotes.append(
-            f"Not every kind was tested at each level: the mean over kinds is over {_levels(one.levels(one.kinds))}."
-        )
+    table.ranked, table.footnotes = [False] * (len(headers) - 1), [*one.remarks]
     spread = f", {DISPERSION}" if len(one.seeds) > 1 else ""
     table.caption = (
         f"Balanced error in %{spread}; mean over levels and drop against clean images with 95 % intervals over "

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ogkd.core import UserError
+from ogkd.core.words import sentence
 from ogkd.evaluation.collect import Run
-from ogkd.evaluation.limits import meaningless
 from ogkd.evaluation.metrics import find
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.statistics import DRAWS
 from ogkd.evaluation.subgroups import MEASURED, OF_SEVERAL, GroupSet, group_sets
 from ogkd.evaluation.tested import sampled
 from ogkd.reports.cells import AnyCell, Cell
+from ogkd.reports.footnotes import footnotes
 from ogkd.reports.render import Row, Table
-from ogkd.reports.tables import decimals, of_draw, of_kinds
+from ogkd.reports.tables import INTERVALS, decimals, of_draw, of_kinds
 from ogkd.reports.variants import column_of, variants
 
 KINDS = ("train_base", "test_new", "few_shot", "transfer")
@@ -30,18 +31,23 @@ def group_tables(runs: Sequence[Run], metric: str = "", draws: int = DRAWS) -> l
     metrics = (metric,) if metric else MEASURED
     tables: dict[str, Table] = {}
     notes: list[str] = []
+    cells_of: dict[str, list[tuple[str, str, list[Run]]]] = {}  # by title, for footnotes
     of_rows, conflicts = variants(of_kinds(runs, *KINDS))
     for variant in of_rows:
         for place in dict.fromkeys(map(_place, variant.runs)):
-            of_place = [run for run in variant.runs if _place(run) == place and not run.diverged]
-            for of in _sets(of_place, metrics, draws, notes):
+            of_place = [run for run in variant.runs if _place(run) == place]
+            used, of_columns = _sets(of_place, metrics, draws, notes)
+            for of in of_columns:
                 title = f"{place}, by {of.column}"
-                table = tables.setdefault(title, _empty(title, of_place, of, metrics))
+                table = tables.setdefault(title, _empty(title, used, of, metrics))
                 table.rows += [
-                    Row(f"{variant.name}, {name}", cells, variant.method, variant.key, {title: of_place})
+                    Row(f"{variant.name}, {name}", cells, variant.method, variant.key, {place: used})
                     for name, cells in _cells(of, metrics)
                 ]
                 table.footnotes += [f"{variant.name}: {remark}" for remark in of.of_gaps() if remark != OF_SEVERAL]
+                cells_of.setdefault(title, []).append((variant.name, column_of(used[0]), of_place))
+    for title, table in tables.items():
+        table.footnotes += footnotes(cells_of[title])
     result = list(tables.values())
     for table in result[:1]:
         table.notes += [*conflicts, *dict.fromkeys(notes)]
@@ -65,29 +71,34 @@ def _place(run: Run) -> str:
     return ", ".join([*words, *filter(None, [run.drawn])])
 
 
-def _sets(runs: Sequence[Run], metrics: Sequence[str], draws: int, notes: list[str]) -> list[GroupSet]:
-    seeds: list[Predictions] = []
+def _sets(
+    runs: Sequence[Run], metrics: Sequence[str], draws: int, notes: list[str]
+) -> tuple[list[Run], list[GroupSet]]:
+    """The runs that did not diverge and have the groups of the first of them, and their results by group."""
+    used, seeds = list[Run](), list[Predictions]()
     for run in runs:
+        if run.diverged:
+            continue
         try:
             one = Predictions.load(run.path / "predictions.npz")
         except UserError as error:
             notes.append(f"{run.path} is in no table of groups: {str(error).rstrip('.')}.")
             continue
         if seeds and (one.images, one.subgroups) != (seeds[0].images, seeds[0].subgroups):
-            notes.append(f"{run.path} has other images or groups than {runs[0].path} and is in no table of groups.")
+            notes.append(f"{run.path} has other images or groups than {used[0].path} and is in no table of groups.")
         else:
+            used.append(run)
             seeds.append(one)
-    return group_sets(seeds, metrics, draws) if seeds else []
+    return used, group_sets(seeds, metrics, draws) if seeds else []
 
 
 def _empty(title: str, runs: Sequence[Run], of: GroupSet, metrics: Sequence[str]) -> Table:
     percent = [find(name).title for name in metrics if find(name).unit]
     table = Table(title, ["method, group", *_headers(metrics)], datasets=(runs[0].dataset,))
     table.ranked = [False] * len(table.headers[1:])
-    mean = "Mean over seeds with its" if len({run.seed for run in runs}) > 1 else "With its"
     in_percent = f" In %: {', '.join(percent)}." if percent else ""
-    table.caption = f"{mean} 95 % interval over {sampled(runs)} of the group.{in_percent}{of_draw(runs)}"
-    table.footnotes = [*of.of_groups(), *([OF_SEVERAL] if OF_SEVERAL in of.of_gaps() else []), *meaningless(runs)]
+    table.caption = sentence(f"{INTERVALS} over {sampled(runs)} of the group") + in_percent + of_draw(runs)
+    table.footnotes = [*of.of_groups(), *([OF_SEVERAL] if OF_SEVERAL in of.of_gaps() else [])]
     return table
 
 

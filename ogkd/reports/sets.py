@@ -21,7 +21,7 @@ from ogkd.evaluation.sets import LAC, P_VALUES, Covered, by_p_values, check, cho
 from ogkd.evaluation.statistics import LEVEL, Interval
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import AnyCell, Cell, cell
-from ogkd.reports.footnotes import footnotes, names_of
+from ogkd.reports.footnotes import footnotes, seeds_of
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import DISPERSION, INTERVALS, of_draw, of_kinds
 from ogkd.reports.variants import column_of, variants
@@ -86,7 +86,6 @@ class _Part:
     rows: list[tuple[Row, list[Covered]]] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     remarks: dict[str, None] = field(default_factory=dict)
-    without: dict[str, list[str]] = field(default_factory=dict)  # {why rows or some of their seeds have no sets: rows}
 
     def add(self, name: str, method: str, variant: str, runs: Sequence[Run]) -> None:
         """Add a row, and for runs with full conformal prediction, whose score is LAC, another."""
@@ -95,20 +94,29 @@ class _Part:
         self._add(Row(name, [], method, variant, {self.column: list(runs)}), finished, self._split)
         full = [run for run in finished if (run.path / P_VALUES).is_file()]
         if full and self.score == LAC:
-            self._add(Row(f"{name}, full conformal", [], method, f"{variant} full conformal"), full, self._full)
+            row = Row(f"{name}, full conformal", [], method, f"{variant} full conformal", {self.column: full})
+            self._add(row, full, self._full)
             self.remarks[FULL] = None
 
     def _add(self, row: Row, runs: Sequence[Run], sets_of: Callable[[Run], Sets]) -> None:
-        of_seeds, reasons = list[Sets](), list[str]()
+        """Add a row of the runs that have sets; others are named with the reason."""
+        of_seeds, reasons = list[tuple[Run, Sets]](), dict[str, list[int]]()
         for run in runs:
             try:
-                of_seeds.append(sets_of(run))
+                one = sets_of(run)
+                if self.intervals and of_seeds and not same_images(one[1], of_seeds[0][1][1]):
+                    raise UserError("its test images are others than those of the first seed")
+                of_seeds.append((run, one))
             except (UserError, FileNotFoundError) as error:
-                reasons.append(f"{str(error).rstrip('.')}.")
-        for reason in reasons[:1]:
-            self.without.setdefault(reason, []).append(row.name)
-        alike = [one for one in of_seeds if same_images(one[1], of_seeds[0][1])]
-        together = [alike] if self.intervals and alike else [[one] for one in of_seeds]
+                reasons.setdefault(str(error).rstrip("."), []).append(run.seed)
+        for reason, seeds in reasons.items():
+            which = f", {seeds_of(seeds)}" if len(runs) > 1 else ""
+            self.remarks[f"{row.name}{which}: {reason}."] = None
+        if of_seeds and row.runs:
+            unused = {id(run) for run in runs} - {id(run) for run, _ in of_seeds}
+            row.runs = {self.column: [run for run in row.runs[self.column] if id(run) not in unused]}
+        made = [one for _, one in of_seeds]
+        together = [made] if self.intervals and made else [[one] for one in made]
         self.rows.append((row, [covered([inside for inside, _ in some], some[0][1]) for some in together]))
 
     def _full(self, run: Run) -> Sets:
@@ -171,12 +179,7 @@ class _Part:
         second.caption = f"How many sets of each class's test images contain it, in %{spread}."
         first.sample = tested_on({self.title: self.runs})
         of_cells = [(row.name, self.column, row.runs[self.column]) for row, _ in self.rows if row.runs]
-        every = len(self.rows) if len(self.rows) > 1 else 0
-        without = [
-            f"{'All methods' if len(rows) == every else names_of(rows)}: {reason}"
-            for reason, rows in self.without.items()
-        ]
-        first.footnotes = [*footnotes(of_cells), *without, *self.remarks, *meaningless(self.runs)]
+        first.footnotes = [*footnotes(of_cells), *self.remarks, *meaningless(self.runs)]
         return [first, second] if any(seeds for _, seeds in self.rows) else [first]
 
     def _share(self, of_seeds: Sequence[Estimate | None]) -> AnyCell:

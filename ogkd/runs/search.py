@@ -54,12 +54,14 @@ class Range:
     high: float
 
     def draw(self, generator: random.Random) -> float:
-        """A number in the range with three digits."""
+        """A number in the range with three digits; of whole numbers that are not on the logarithmic scale, each is as
+        likely as the others."""
+        whole = isinstance(self.low, int) and isinstance(self.high, int)
         if self.low > 0 and self.high >= WIDE * self.low:
             value = math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
         else:
-            value = generator.uniform(self.low, self.high)
-        value = round(value) if isinstance(self.low, int) and isinstance(self.high, int) else float(f"{value:.3g}")
+            value = generator.uniform(self.low - whole / 2, self.high + whole / 2)
+        value = round(value) if whole else float(f"{value:.3g}")
         return min(max(value, self.low), self.high)
 
     @property

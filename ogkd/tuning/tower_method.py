@@ -125,8 +125,9 @@ class EditMethod(TowerMethod):
         super().backward(terms)
         unused = next((name for name, value in self.named_parameters() if value.grad is None), "")
         if unused:
+            name = unused.removeprefix(f"{self.folder}.of.").replace("/", ".")
             raise UserError(
-                f"{self.title} cannot change {unused.replace('/', '.')} of {self.clip_model.name}, whose layers do not "
+                f"{self.title} cannot change {name} of {self.clip_model.name}, whose layers do not "
                 f"use it in a usual way: choose another model."
             )
 

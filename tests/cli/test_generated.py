@@ -30,7 +30,7 @@ def test_a_file_that_was_changed_by_hand_is_written_again_and_nothing_else(monke
     assert generate.write() == []
     page, script = tmp_path / "README.md", tmp_path / "scripts/coop/few_shot.sh"
     before = page.read_text(), script.read_text()
-    page.write_text(page.read_text().replace("| CoOp |", "| CoOp by hand |"))
+    page.write_text(page.read_text().replace("| CoOp | `coop` |", "| CoOp by hand | `coop` |"))
     script.write_text("#!/usr/bin/env bash\n")
     gone = tmp_path / "scripts/gone/few_shot.sh"
     gone.parent.mkdir()

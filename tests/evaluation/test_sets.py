@@ -149,3 +149,17 @@ def test_rules_survive_json_and_other_shares_of_classes_are_noticed():
     assert sets.shares_differ(validation, validation) == ""
     rare = replace(test, labels=np.zeros(80, int))
     assert "100 % of the test images are c0" in sets.shares_differ(validation, rare)
+
+
+def test_shares_that_differ_by_chance_are_no_remark_but_a_balanced_draw_is():
+    def of_shares(labels: np.ndarray) -> Predictions:
+        return Predictions([str(i) for i in range(len(labels))], labels, np.zeros((len(labels), 3)), list("abc"))
+
+    random, shares = np.random.default_rng(0), [0.5, 0.3, 0.2]
+    said = [
+        sets.shares_differ(of_shares(random.choice(3, 40, p=shares)), of_shares(random.choice(3, 90, p=shares)))
+        for _ in range(100)
+    ]
+    assert sum(map(bool, said)) <= 12
+    test = of_shares(np.repeat([0, 1, 2], [45, 27, 18]))
+    assert "50 % of the test images are a" in sets.shares_differ(of_shares(np.arange(12) % 3), test)

@@ -15,6 +15,7 @@ from ogkd.core import UserError
 from ogkd.evaluation import metrics, statistics
 from ogkd.evaluation.metrics import METRICS, compute, limits
 from ogkd.evaluation.predictions import Predictions, numbered
+from ogkd.evaluation.shares import Shares, interval
 from ogkd.evaluation.statistics import (
     _draws,
     _strata,
@@ -310,6 +311,41 @@ def simulate_coverage(patients: int, images_each: int, chance: float, grouped: b
         )
         hits += interval.low <= 100 * chance <= interval.high
     return hits / runs
+
+
+@pytest.mark.parametrize(("classes", "each"), [(20, 5), (50, 10), (40, 1), (15, 2)])
+def test_a_balanced_accuracy_over_many_small_classes_is_covered(classes, each):
+    random, hits = np.random.default_rng(0), 0
+    of_class = np.repeat(np.arange(classes), each)
+    for _ in range(150):
+        right = (random.random(len(of_class)) < 0.85).astype(float)
+        low, high = interval(Shares(right, of_class, np.full(classes, 1 / classes)), np.arange(len(of_class)))
+        hits += low <= 0.85 <= high
+    assert hits / 150 >= 0.92
+
+
+def test_one_image_per_class_has_the_accuracys_interval_and_about_students_for_the_likelihood():
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(60, 60)) + 5 * np.eye(60)
+    tested = Predictions([f"{i}.png" for i in range(60)], np.arange(60), logits, [f"c{i}" for i in range(60)])
+    both = [bootstrap(name, tested, draws=50) for name in ("accuracy", "balanced_accuracy")]
+    assert (both[0].low, both[0].high) == pytest.approx((both[1].low, both[1].high))
+    surprise = -tested.log_probabilities.diagonal()
+    expected = scipy.stats.t.interval(0.95, 59, surprise.mean(), scipy.stats.sem(surprise))
+    of = bootstrap("nll", tested, draws=2000)
+    assert (of.low, of.high) == pytest.approx(expected, rel=0.05)
+
+
+def test_a_difference_is_covered_where_some_classes_have_one_image():
+    random, hits = np.random.default_rng(0), 0
+    labels = np.repeat(np.arange(23), [1] * 20 + [10] * 3)
+    images, names = [f"{i}.png" for i in range(len(labels))], [f"c{i}" for i in range(23)]
+    for _ in range(60):
+        right = random.random((2, len(labels))) < 0.7  # of both methods: the true difference is 0
+        both = [Predictions(images, labels, np.eye(23)[np.where(of, labels, (labels + 1) % 23)], names) for of in right]
+        difference = paired_difference("balanced_accuracy", *both, draws=100)
+        hits += difference.low <= 0 <= difference.high
+    assert hits / 60 >= 0.85
 
 
 def test_the_interval_covers_as_often_as_it_says():

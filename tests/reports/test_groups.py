@@ -71,6 +71,15 @@ def test_the_table_of_groups_has_means_over_seeds_by_group_and_the_gap(moles, pa
     assert parse(moles, "--table", "groups", "--metric", "expected_cost").returncode == 2
 
 
+def test_the_table_of_groups_says_which_seeds_each_method_has(moles, parse):
+    results = moles / "OGKD" / "2" / "results.json"
+    facts = json.loads(results.read_text())
+    results.write_text(json.dumps(facts | {"diverged": {"epoch": 3, "term": "loss"}}))
+    text = parse(moles, "--table", "groups").stdout
+    assert line_of(text, "CoOp, Bern")[-1] == "1, 2" and line_of(text, "OGKD, Bern")[-1] == "1"
+    assert "1 of 2 runs diverged (seed 2)" in text
+
+
 def test_the_page_shows_the_groups_of_the_best_method(moles):
     page = write(moles, moles / "page.html").read_text()
     assert "Is it equally good for all?" in page and "Bern" in page and "Largest gap in accuracy" in page

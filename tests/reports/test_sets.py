@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -60,3 +61,12 @@ def test_runs_with_too_few_validation_images_are_dashes_and_the_reasons_are_foot
     per_class = parse(runs, "--table", "sets", "--sets", "lac", "--per-class", "--coverage", "0.8").stdout
     assert "each class needs at least 4, but malignant has 0" in per_class
     assert parse(runs, "--table", "sets", "--coverage", "8").returncode == 2
+
+
+def test_a_seed_without_validation_images_is_named_and_not_among_the_seeds_of_the_mean(runs, parse, tmp_path):
+    copy = shutil.copytree(runs, tmp_path / "runs")
+    (copy / "CoOp" / "2" / "val_predictions.npz").unlink()
+    for more in ([], ["--intervals"]):
+        text = parse(copy, "--table", "sets", "--method", "CoOp", *more).stdout
+        assert "CoOp, seed 2: it stored no predictions of validation images." in text
+        assert "Seed 1; 16 shots" in text and "1-2" not in text

@@ -212,6 +212,12 @@ def test_draws_are_in_their_range_and_whole_between_whole_numbers(low, factor, s
     assert isinstance(whole, int) and round(low) <= whole <= round(low * factor)
 
 
+def test_each_whole_number_of_a_short_range_is_as_likely():
+    generator = random.Random(0)
+    counts = Counter(Range(1, 3).draw(generator) for _ in range(3000))
+    assert counts.keys() == {1, 2, 3} and all(900 < count < 1100 for count in counts.values())
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

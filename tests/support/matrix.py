@@ -57,7 +57,7 @@ def cell(method: str, backbone: Path, cache: Path) -> str:
     teacher = {"prompts": PROMPTS} if "PROMPTS" in options else {}
     pairs: dict[str, object] = {"OPTIM.MAX_EPOCH": 1, "FEATURES.CACHE_DIR": str(cache), "DATALOADER.NUM_WORKERS": 0}
     pairs |= {"ctx_init": ""} if "CTX_INIT" in options else {}  # which is more tokens for the tiny tokenizers
-    pairs |= {"weights": "random"} if "WEIGHTS" in options else {}  # else the hub's
+    pairs |= {"weights": "random"} if method == "ResNet18" else {}  # else the hub's
     try:
         classifier = PromptClassifier(method, str(backbone), shots=2, **teacher, **pairs).fit(images, [*PROMPTS] * 4)
     except UserError as error:
