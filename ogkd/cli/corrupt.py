@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def duration(seconds: float) -> str:
     """Seconds in words."""
-    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{max(seconds, 1):.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else counted(max(round(seconds), 1), "second")
 
 
 def levels_in(text: str) -> list[int]:

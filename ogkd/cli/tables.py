@@ -79,7 +79,10 @@ def parser() -> argparse.ArgumentParser:
         "--against", nargs="+", metavar="METHOD", help="paired differences of each method from these, with tests"
     )
     p.add_argument("--coverage", type=float, default=0.9, metavar="C", help="wanted of --table sets (0 to 1)")
-    p.add_argument("--sets", nargs="+", choices=SCORES, default=[LAC], help="scores of --table sets (default: LAC)")
+    p.add_argument(
+        "--sets", nargs="+", type=str.upper, choices=SCORES, default=[LAC],
+        help="scores of --table sets (default: LAC)",
+    )  # fmt: skip
     p.add_argument("--per-class", action="store_true", help="in --table sets the coverage is wanted for each class")
     p.add_argument("--diagram", type=Path, metavar="FILE", help="with --against: critical-difference diagrams (.svg)")
     p.add_argument("--claims", metavar="METHOD", help="what the runs show about this method, against --against or all")

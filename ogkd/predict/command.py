@@ -148,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if answer.problem and args.csv:
                 print(line(answer), file=sys.stderr)
     if unread == len(images):
-        raise UserError(f"None of the {len(images)} images could be read: check the paths.")
+        raise UserError("No image could be read: check the paths.")
     counts = {
         "could not be read": unread, ONE_OF_SEVERAL: several, "are blank": blank, MASKS: beside(images),
         f"are {UNLIKE} (their answers mean little)": unlike,

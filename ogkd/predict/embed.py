@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if read.problem:
                 print(f"{read.image.name}: not read. {read.problem}", file=sys.stderr)
     if not names:
-        raise UserError(f"None of the {len(images)} images could be read: check the paths.")
+        raise UserError("No image could be read: check the paths.")
     features = np.concatenate(parts)
     write(target, features, names)
     left_out = len(images) - len(names)

@@ -27,7 +27,7 @@ from ogkd.evaluation.sets import SHAPE as SET_RULE
 from ogkd.evaluation.sets import SetRule
 from ogkd.evaluation.unlike import SHAPE as UNLIKE_SHAPE
 from ogkd.evaluation.unlike import reference
-from ogkd.features.precision import FP32
+from ogkd.features.precision import FP32, PRECISIONS
 from ogkd.models.sources import Repository, from_hub, revision_of
 from ogkd.predict.operating import SetWish, Wish
 from ogkd.predict.trained import TrainedPrompt, from_run
@@ -59,6 +59,7 @@ SHAPE = {
     "unlike?": (UNLIKE_SHAPE, None),
     "shots?": int,
     "draw?": one_of(*DRAWS),
+    "precision?": one_of(*PRECISIONS),
     "seed?": int,
 }
 """The shape of config.json, besides kind and format."""
@@ -103,6 +104,7 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
         )
         sentences = dict(zip(prompt.classnames, texts, strict=True))
     backbone = _nameable(prompt.backbone)
+    precision = prompt.config.get("FEATURES", {}).get("PRECISION", FP32)
     config = {
         "kind": KIND,
         "format": FORMAT,
@@ -125,6 +127,7 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
         "sentences": sentences,
         "shots": prompt.shots,
         **({} if prompt.draw == BALANCED else {"draw": prompt.draw}),
+        **({} if precision == FP32 else {"precision": precision}),  # thresholds are of its probabilities
         "seed": prompt.seed,
         "versions": versions(),
     }
@@ -199,6 +202,7 @@ def read_prompt(folder: Path, origin: str | Path | None = None) -> TrainedPrompt
             config={
                 "TRAINER": {"NAME": method, method.upper(): config["options"]},
                 "INPUT": {key: images[key] for key in IMAGE_KEYS},
+                "FEATURES": {"PRECISION": config.get("precision", FP32)},
                 "DATASET": {
                     "NUM_SHOTS": config.get("shots", max(config["training_images"])),
                     "DRAW": config.get("draw", BALANCED),

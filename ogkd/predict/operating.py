@@ -40,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--coverage", type=float, metavar="C",
         help="answer with the set of classes that contains the true one with a probability of C (0 to 1)",
     )  # fmt: skip
-    parser.add_argument("--sets", choices=SCORES, help=f"with --coverage: the score of the sets (default: {LAC})")
+    parser.add_argument(
+        "--sets", type=str.upper, choices=SCORES, help=f"with --coverage: the score of the sets (default: {LAC})"
+    )
     parser.add_argument("--per-class", action="store_true", help="with --coverage: C holds for each class by itself")
 
 

@@ -129,7 +129,7 @@ class TrainedPrompt:
             return rule if tested is None else replace(rule, test=sets.measured([rule], [tested]))
         stored = {rule.key: rule for rule in self.stored_rules}
         if (coverage, score, per_class) not in stored:
-            known = [f"{share:g}" for share, *which in stored if which == [score, per_class]]
+            known = [f"{share:g}" for share, *which in sorted(stored) if which == [score, per_class]]
             raise UserError(
                 f"{self.origin} has no thresholds for {score} sets{' per class' * per_class} with a coverage of "
                 f"{coverage:g}{f', only with {listed(known, len(known))}' if known else ''}: export the run again with "

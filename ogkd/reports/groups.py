@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ogkd.core import UserError
 from ogkd.core.words import sentence
 from ogkd.evaluation.collect import Run
+from ogkd.evaluation.limits import meaningless
 from ogkd.evaluation.metrics import find
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.statistics import DRAWS
@@ -98,7 +99,7 @@ def _empty(title: str, runs: Sequence[Run], of: GroupSet, metrics: Sequence[str]
     table.ranked = [False] * len(table.headers[1:])
     in_percent = f" In %: {', '.join(percent)}." if percent else ""
     table.caption = sentence(f"{INTERVALS} over {sampled(runs)} of the group") + in_percent + of_draw(runs)
-    table.footnotes = [*of.of_groups(), *([OF_SEVERAL] if OF_SEVERAL in of.of_gaps() else [])]
+    table.footnotes = [*of.of_groups(), *([OF_SEVERAL] if OF_SEVERAL in of.of_gaps() else []), *meaningless(runs)]
     return table
 
 

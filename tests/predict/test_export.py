@@ -103,6 +103,15 @@ def test_other_methods_leave_no_trace_either_and_answer_the_same(run, own_data, 
     np.testing.assert_allclose(logits, tested.logits, rtol=1e-5, atol=1e-4)
 
 
+def test_a_prompt_that_was_trained_in_bf16_answers_the_same_once_exported(run, own_data, tmp_path):
+    folder = run("CoOp", "FEATURES.PRECISION", "bf16")
+    export(folder, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["precision"] == "bf16"
+    image = next((own_data / "scans").rglob("*.png"))
+    of_both = [Predictor(load_prompt(place)).logits([image]) for place in (folder, tmp_path / "out")]
+    np.testing.assert_array_equal(*of_both)
+
+
 def test_a_saved_estimator_holds_no_trace_either(own_data, cache, tmp_path):
     paths = sorted((own_data / "scans").glob("*/*.png"))
     options = {"OPTIM.MAX_EPOCH": 1, "FEATURES.CACHE_DIR": str(cache), "DATALOADER.NUM_WORKERS": 0}

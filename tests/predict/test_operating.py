@@ -132,7 +132,7 @@ def test_answers_are_the_sets_that_the_test_images_of_the_run_get(
     assert [int(row["classes in the set"]) for row in rows] == expected.sum(1).tolist()
     assert rule.test.coverage.value == pytest.approx(100 * np.mean(expected[np.arange(len(rows)), tested.labels]))
     assert f"in at least 90 % of new images{' of each class' * rule.per_class}" in done.stderr
-    assert "the 24 images of validation" in done.stderr and "On the test images" in done.stderr
+    assert "the validation images (24 images" in done.stderr and "On the test images" in done.stderr
     printed = command([*words[:2], images[0], "--coverage", "0.9", *more]).stdout
     assert printed.startswith(f"{images[0]}: {{{rows[0]['decision']}}} (")
 

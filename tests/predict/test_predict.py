@@ -272,7 +272,7 @@ def test_nothing_of_an_image_is_kept(runs, command, tmp_path, image_folder, cach
         (["{run}", "a.png", "--classes", "one"], "must be two or more different class names"),
         (["{run}", "a.png", "--classes", "a, b, a"], "must be two or more different class names"),
         (["{run}", "{empty}"], "contains no images"),
-        (["{run}", "absent.png"], "None of the 1 images could be read"),
+        (["{run}", "absent.png"], "No image could be read"),
         (["{run}", "a.png", "--backbone", "nowhere"], "nowhere does not exist: give its location with --backbone"),
         (["{probe}", "a.png", "--classes", "a, b"], "applies only to its classes"),
         (["{probe}", "a.png", "--heatmaps", "maps"], "patches have no evidence to draw"),

@@ -67,7 +67,7 @@ def test_the_table_of_groups_has_means_over_seeds_by_group_and_the_gap(moles, pa
         gap = rows.loc[f"{method}, largest gap", "accuracy mean"]
         assert gap == pytest.approx(accuracy.max() - accuracy.min(), abs=1e-3)
     one = parse(moles, "--table", "groups", "--metric", "brier").stdout
-    assert "Brier" in one and "NLL" not in one
+    assert "Brier" in one and "NLL" not in one and "Seeds 1, 2; 16 shots" in one
     assert parse(moles, "--table", "groups", "--metric", "expected_cost").returncode == 2
 
 

@@ -58,7 +58,7 @@ def test_runs_with_too_few_validation_images_are_dashes_and_the_reasons_are_foot
     assert line.count("–") == 5 and "[" in done.stdout
     assert "at least 9, but there are 4" in done.stdout and "With 40 validation images" in done.stdout
     assert "CoOp: the best epoch was chosen on validation images" in done.stdout
-    per_class = parse(runs, "--table", "sets", "--per-class", "--coverage", "0.8").stdout
+    per_class = parse(runs, "--table", "sets", "--sets", "lac", "--per-class", "--coverage", "0.8").stdout
     assert "each class needs at least 4, but malignant has 0" in per_class
     assert parse(runs, "--table", "sets", "--coverage", "8").returncode == 2
 

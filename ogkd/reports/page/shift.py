@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ogkd.core import UserError
 from ogkd.evaluation import corrupted
+from ogkd.evaluation.collect import Run
 from ogkd.evaluation.corrupted import errors
 from ogkd.reports.corruptions import Tested, part_tables
 from ogkd.reports.page.evidence import Evaluation
@@ -16,6 +17,7 @@ from ogkd.reports.page.figures import WIDTH, Drawing, canvas, look, style, wrapp
 from ogkd.reports.render import Table
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.figure import Figure
 
 DRAWS = 300
@@ -32,18 +34,19 @@ class Shift:
 
 def shift(anchor: str, tests: Sequence[Evaluation], colours: Mapping[str, int]) -> Shift | None:
     """The results on corrupted images of the methods that have some; None without any."""
-    rows, runs = list[Tested](), []
+    rows, runs = list[Tested](), list[Run]()
     for test in tests:
-        seeds = []
+        seeds, of_row = [], []
         for run in test.runs:
             try:
                 if one := corrupted.read(run.path):
                     seeds.append(one)
-                    runs.append(run)
+                    of_row.append(run)
             except (UserError, FileNotFoundError) as error:
                 test.material.unreadable(run.path / corrupted.FOLDER, error)
         if seeds:
-            rows.append(Tested(test.row, seeds))
+            rows.append(Tested(replace(test.row, runs={"": of_row}), seeds))
+            runs += of_row
     tables = list(part_tables("", rows, runs, DRAWS, each=True))
     if not tables:
         return None
@@ -59,7 +62,8 @@ def _curves(rows: Sequence[tuple[Tested, int]]) -> Figure:
     lines = math.ceil(len(kinds) / COLUMNS)
     figure = canvas(WIDTH * 1.5, 60 + 130 * lines + 12 * len(rows))
     panels = figure.subplots(lines, COLUMNS, squeeze=False, sharex=True, sharey=True).ravel()
-    for axes, kind in zip(panels, kinds, strict=False):
+    named: dict[str, Artist] = {}
+    for place, (axes, kind) in enumerate(zip(panels, kinds, strict=False)):
         for one, colour in rows:
             if kind not in one.kinds:
                 continue
@@ -70,12 +74,14 @@ def _curves(rows: Sequence[tuple[Tested, int]]) -> Figure:
             )
         axes.set_title(kind.replace("_", " "), fontsize=8)
         axes.set(xlim=(-0.2, 5.2), xticks=range(6))
-        axes.tick_params(labelsize=7)
+        axes.tick_params(labelsize=7, labelbottom=place + COLUMNS >= len(kinds))
         axes.grid(axis="y")
+        handles, labels = axes.get_legend_handles_labels()
+        named |= dict(zip(labels, handles, strict=True))  # not every method was tested on each kind
     panels[0].set_ylim(0, None)  # of all panels, now that they have their lines
     for axes in panels[len(kinds) :]:
         axes.remove()
     figure.supxlabel("level (0: clean images)", fontsize=8)
     figure.supylabel("balanced error, %", fontsize=8)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    figure.legend(list(named.values()), list(named), loc="outside upper center", ncols=3)
     return figure
