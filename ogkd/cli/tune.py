@@ -20,7 +20,7 @@ from ogkd.runs.protocols import BEST, PROTOCOLS, Places, integer, locate, takes_
 
 if TYPE_CHECKING:
     from ogkd.reports.render import Table
-    from ogkd.runs.search import Found, Search
+    from ogkd.runs.search import Outcome, Search
 
 TRIALS = 8
 
@@ -101,13 +101,13 @@ def search(args: argparse.Namespace, protocols: Sequence[str], dataset: str, pla
     if report is None:
         return False
     report.conclude(diverged=False)
-    found = [one.write() for one in every]
+    outcomes = [one.write() for one in every]
     titles = dict.fromkeys(one.title for one in every)
-    many.show([summary([one for one in found if one.search.title == title]) for title in titles], ())
+    many.show([summary([one for one in outcomes if one.search.title == title]) for title in titles], ())
     return True
 
 
-def summary(found: Sequence[Found]) -> Table:
+def summary(outcomes: Sequence[Outcome]) -> Table:
     """The best trial of each search."""
     from ogkd.evaluation.methods import known_methods
     from ogkd.evaluation.metrics import find
@@ -115,7 +115,7 @@ def summary(found: Sequence[Found]) -> Table:
     from ogkd.reports.render import Row, Table
     from ogkd.reports.tables import decimals, in_words
 
-    plan, metric = found[0].search.plan, find(SCORES[found[0].search.plan.score])
+    plan, metric = outcomes[0].search.plan, find(SCORES[outcomes[0].search.plan.score])
     headers = ["method", "seed", "trials", "seconds", plan.score.replace("_", " "), "best settings"]
     rows = [
         Row(
@@ -128,8 +128,8 @@ def summary(found: Sequence[Found]) -> Table:
                 Text(", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in one.settings.items()) or "–"),
             ],
         )
-        for one in found
+        for one in outcomes
     ]
     where = f"mean over {plan.folds} folds of the shots" if plan.folds else "on the validation images"
     caption = f"{in_words(metric)}, {where}, of the best trial; seconds of all trials. {BEST} has the settings."
-    return Table(found[0].search.title, headers, rows, [False] * len(headers[1:]), caption=caption)
+    return Table(outcomes[0].search.title, headers, rows, [False] * len(headers[1:]), caption=caption)

@@ -1,4 +1,4 @@
-"""What a run answered on corrupted copies of its test images, and how much worse it is there.
+"""What a run predicted on corrupted copies of its test images, and how much worse it is there.
 
     RUN/corruptions/settings.json         modality, seed of the random numbers, input size, hash of predictions.npz
     RUN/corruptions/<kind>/level<n>.npz   predictions, as in predictions.npz

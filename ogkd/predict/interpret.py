@@ -31,7 +31,9 @@ def learned_contexts(run: Path, epoch: int | None = None) -> Tensor:
             if name in state:
                 return state[name].float()
     learned = ", ".join(folder.name for folder in folders)
-    raise UserError(f"The run {run} learned no context vectors but {learned}: give the run of a prompt-tuning method.")
+    raise UserError(
+        f"The run {run} learned no context vectors in its texts but {learned}: give a run that did, such as CoOp's."
+    )
 
 
 def backbone_of(run: Path) -> str:

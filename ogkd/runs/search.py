@@ -150,10 +150,10 @@ class Search:
         sign = 1 if METRICS[SCORES[self.plan.score]].lower_is_better else -1
         return min(finished, key=lambda row: (sign * row["score"], row["nll"], row["trial"]), default=None)
 
-    def write(self) -> Found:
+    def write(self) -> Outcome:
         """Write trials.csv and best.yaml, which `--settings search` reads."""
         trace = self.trace()
-        found = Found(self, trace, self.best(trace))
+        outcome = Outcome(self, trace, self.best(trace))
         text = io.StringIO()
         table = csv.DictWriter(text, ["trial", "score", "nll", "seconds", "status", *self.space], lineterminator="\n")
         table.writeheader()
@@ -163,18 +163,18 @@ class Search:
         record |= {"KEYS": list(self.space), "BASE": self.base}
         pairs = {key: value for key, value in zip(spec.pairs[::2], spec.pairs[1::2], strict=True) if key not in PLACES}
         settings = reduce(
-            merged, [_own_settings(spec), nested(pairs | found.settings), {"SETTINGS": SEARCH, "SEARCH": record}]
+            merged, [_own_settings(spec), nested(pairs | outcome.settings), {"SETTINGS": SEARCH, "SEARCH": record}]
         )
         head = f"# {self.title}, {spec.method}, seed {spec.seed}: the best of {len(trace)} trials"
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, content in ((TRACE, text.getvalue()), (BEST, f"{head}\n{yaml.safe_dump(settings)}")):
             with atomic_path(self.folder / name) as temporary:
                 temporary.write_text(content, encoding="utf-8")
-        return found
+        return outcome
 
 
 @dataclass(frozen=True)
-class Found:
+class Outcome:
     """The result of a search; `best` is None if there was nothing to search."""
 
     search: Search

@@ -298,8 +298,8 @@ def test_values_that_a_paper_tuned_for_a_data_set_are_counted_from_the_configura
     assert (tuned("OGKD", "btmri", settings="universal"), tuned("OGKD", "phantom")) == (0, 0)
     assert tuned("OGKD", "btmri", pairs=("TRAINER.OGKD.GAMMA", "0.1")) == 5
     page = (ROOT / "docs/budgets.md").read_text(encoding="utf-8")
-    found = re.findall(r"^\| (.+) \| (\d) \| (\d) \|$", page, re.MULTILINE)
-    rows = {named(title): (int(base), int(few)) for title, base, few in found}
+    counts = re.findall(r"^\| (.+) \| (\d) \| (\d) \|$", page, re.MULTILINE)
+    rows = {named(title): (int(base), int(few)) for title, base, few in counts}
     for method in benchmark_methods():
         assert rows.get(method, (0, 0)) == (tuned(method, "btmri"), tuned(method, "btmri", "few_shot"))
 
