@@ -31,7 +31,9 @@ def learned_contexts(run: Path, epoch: int | None = None) -> Tensor:
             if name in state:
                 return state[name].float()
     learned = ", ".join(folder.name for folder in folders)
-    raise UserError(f"The run {run} learned no context vectors but {learned}: give one that did in its texts, as CoOp's.")
+    raise UserError(
+        f"The run {run} learned no context vectors but {learned}: give a run that learned some in its texts, as CoOp's."
+    )
 
 
 def backbone_of(run: Path) -> str:
