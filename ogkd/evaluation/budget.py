@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from ogkd.core.words import counted, listed
 from ogkd.evaluation.collect import Run
 
+UNKNOWN = "not recorded"  # of runs by former versions and trainers of others
+
 
 def searched(run: Run) -> list[str]:
     """The keys whose values a search chose for the run, for each seed another."""
@@ -15,9 +17,9 @@ def searched(run: Run) -> list[str]:
 
 
 def tuned(run: Run) -> str:
-    """How many values were chosen for the run's data set, by its paper or by a search; "" if it is not recorded."""
+    """How many values were chosen for the run's data set, by its paper or by a search."""
     recorded = run.results.get("tuned")
-    return "" if recorded is None else str(len(recorded) + len(searched(run)))
+    return UNKNOWN if recorded is None else str(len(recorded) + len(searched(run)))
 
 
 def search(run: Run) -> str:
@@ -31,8 +33,11 @@ def search(run: Run) -> str:
 
 def labelled(run: Run) -> str:
     """The labelled images per class that the run used: "16", or "16 + 4 (alpha)" with those that alpha was chosen on;
-    "" if it learned nothing or did not record them."""
-    used = run.results.get("labelled") or {"train": [0]}
+    "" if it learned nothing, as
+    a test of another run's prompt."""
+    used = run.results.get("labelled")
+    if used is None:
+        return "" if run.kind in ("test_new", "transfer") else UNKNOWN
     if not any(used["train"]):
         return ""
     chosen = used["chosen"]

@@ -53,7 +53,8 @@ def conditions(runs: Iterable[Run]) -> dict[str, str]:
 
 def common(rows: Sequence[Conditions]) -> str:
     """What all rows that have it have in common, as a sentence; "" without any."""
-    phrases = [words(*values) for name, words in WORDS.items() if len(values := _values(rows, name)) == 1]
+    shared = {name: values[0] for name in WORDS if len(values := _values(rows, name)) == 1}
+    phrases = [WORDS[name](value) for name, value in shared.items() if value != budget.UNKNOWN]
     return sentence("; ".join(phrases)) if phrases else ""
 
 

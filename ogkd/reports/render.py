@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ogkd.core import UserError, atomic_path
 from ogkd.core.escape import markdown, no_formula, plain
+from ogkd.evaluation.budget import UNKNOWN
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.tested import on_validation
 from ogkd.reports.cells import AnyCell, Cell, Text
@@ -244,7 +245,7 @@ def _conditions(table: Table) -> pd.DataFrame:
     import pandas as pd
 
     of_rows = [row.conditions for row in table.rows]
-    names = [name for name in COLUMNS if any(of.get(name) for of in of_rows)]
+    names = [name for name in COLUMNS if any(of.get(name, UNKNOWN) not in ("", UNKNOWN) for of in of_rows)]
     values = [[neutral(value) for value in (of.get(name, "") for name in names)] for of in of_rows]
     return pd.DataFrame([[int(v) if v.isdecimal() else v for v in row] for row in values], columns=names)
 

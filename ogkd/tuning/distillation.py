@@ -95,7 +95,8 @@ class Distillation:
         image, patches, seen = frozen.global_token, frozen.patch_tokens, student.patch_tokens
         diffusion = (self.graph, options.GAMMA, options.SMOOTHING)
         selected = self.teacher.selected_prototypes(image, scale, options.TAU)
-        terms = {"gad": options.LAMBDA_GAD * gad_loss(logits, scale * image @ selected.t(), *diffusion)}
+        teacher = scale * image @ selected.t()
+        terms = {"gad": options.LAMBDA_GAD * gad_loss(logits, teacher, *diffusion)}
         if patches is None or seen is None:  # the model has none in the space of texts, of which the run warns
             return terms
 

@@ -44,6 +44,18 @@ def configured(method, epochs=None, test="test", bank=None, **more):
     return {"config": config, "split": test}
 
 
+# Budget
+
+
+def test_images_that_an_older_run_did_not_record_are_not_those_of_the_others(tmp_path, parse):
+    known = {"labelled": {"train": [16, 16], "val": [4, 4], "chosen": ["alpha"]}, "tuned": []}
+    write(tmp_path, [("few_shot", "BTMRI", "GDA", 1, 16)], **known)
+    write(tmp_path, [("few_shot", "BTMRI", "CoOp", 1, 16)])
+    text = parse(tmp_path, "--table", "few_shot").stdout
+    assert "not recorded" in line_of(text, "CoOp") and "16 + 4 (alpha)" in line_of(text, "GDA")
+    assert "labelled images per class." not in text
+
+
 # Seeds
 
 
