@@ -42,6 +42,14 @@ def test_an_untrained_prompt_is_its_sentence_whose_first_tokens_alone_are_learne
         torch.testing.assert_close(embedded[row, places[row]], learner.ctx, rtol=0, atol=0)
 
 
+def test_the_method_reads_the_words_behind_the_class_name(model):
+    options = BiomedDPT.options.defaults()
+    learner = ModalityPromptLearner.of(model, NAMES, CfgNode(options), ending="{} in the lung.")
+    embedded = made(model, ENDING="{} in the lung.").prompt_learner()[0]
+    torch.testing.assert_close(embedded, learner()[0], rtol=0, atol=0)
+    assert embedded.shape[1] > made(model).prompt_learner()[0].shape[1]
+
+
 def test_zeros_stand_in_place_of_the_first_patches_before_each_layer(model):
     images = torch.randn(2, 3, model.image_size, model.image_size, generator=torch.Generator().manual_seed(0))
     trunk, projection = model.image_tower.visual.trunk, model.image_projection
