@@ -25,7 +25,7 @@ class Predictions:
     logits: (N, C) float32, finite.
     classnames: C different names.
     groups: (N,) int64, a number for the patient of each image, -1 where it is not known; None if no patient is known.
-    subgroups: what else is known of the images, such as sex or site: {column: its N values}.
+    subgroups: attributes of the images, such as sex or site, as {column: N values}.
 
     The arrays are copied and read-only. Raises UserError for anything else, and if there are no images.
     """

@@ -29,12 +29,7 @@ def encode_images(model: FrozenCLIP, images: Tensor, patches: bool = False, proj
     Not `projected`: the tokens (..., vision_width) before the projection, not normalised.
     """
     out = model.encode_image(images.to(model.device, non_blocking=True), patches=patches, projected=projected)
-    if not projected:
-        return out
-    return ImageFeatures(
-        F.normalize(out.global_token, dim=-1),
-        None if out.patch_tokens is None else F.normalize(out.patch_tokens, dim=-1),
-    )
+    return out.normalised() if projected else out
 
 
 def image_features(

@@ -195,18 +195,18 @@ def transformers_spec(folder: Path) -> ImageSpec:
     means, deviations = (_OPENAI_MEAN, _OPENAI_STD) if crops else (_HALF, _HALF)
     vision = config.get("vision_config") or {}
     size = _side(vision.get("image_size") or OPENAI_SPEC.size, folder / TRANSFORMERS_CONFIG)
-    path, found = _preprocessor(folder)
+    path, settings = _preprocessor(folder)
     square, shortest = {"height": size, "width": size}, {"shortest_edge": size}
-    resized, cropped = found.get("size", shortest if crops else square), found.get("crop_size", square)
-    crops, resample = crops and found.get("do_center_crop", True), found.get("resample", _BICUBIC)
-    factor = found.get("rescale_factor", 1 / 255)
-    kind = found.get("image_processor_type") or found.get("feature_extractor_type") or usual
+    resized, cropped = settings.get("size", shortest if crops else square), settings.get("crop_size", square)
+    crops, resample = crops and settings.get("do_center_crop", True), settings.get("resample", _BICUBIC)
+    factor = settings.get("rescale_factor", 1 / 255)
+    kind = settings.get("image_processor_type") or settings.get("feature_extractor_type") or usual
     for what, follows in (
         (f"the image processor {kind}", kind.startswith(usual)),
-        ("do_resize false", found.get("do_resize", True)),
-        ("do_rescale false", found.get("do_rescale", True)),
-        ("do_center_crop true", usual == "CLIP" or not found.get("do_center_crop")),
-        ("do_pad true", not found.get("do_pad", False)),
+        ("do_resize false", settings.get("do_resize", True)),
+        ("do_rescale false", settings.get("do_rescale", True)),
+        ("do_center_crop true", usual == "CLIP" or not settings.get("do_center_crop")),
+        ("do_pad true", not settings.get("do_pad", False)),
         (f"rescale_factor {factor}", abs(factor * 255 - 1) < 1e-3),
         (f"resample {resample}", resample in _RESAMPLE),
         (f"size {resized}", resized == square or (resized in (size, shortest) and crops)),
@@ -214,11 +214,11 @@ def transformers_spec(folder: Path) -> ImageSpec:
     ):
         if not follows:
             raise unsupported(path, what)
-    normalises = found.get("do_normalize", True)
+    normalises = settings.get("do_normalize", True)
     return _spec(
         size,
-        found.get("image_mean", means) if normalises else (0, 0, 0),
-        found.get("image_std", deviations) if normalises else (1, 1, 1),
+        settings.get("image_mean", means) if normalises else (0, 0, 0),
+        settings.get("image_std", deviations) if normalises else (1, 1, 1),
         _RESAMPLE[resample],
         "squash" if resized == square else "shortest_down",
     )
@@ -226,13 +226,13 @@ def transformers_spec(folder: Path) -> ImageSpec:
 
 def _preprocessor(folder: Path) -> tuple[Path, dict]:
     """The file with the settings of transformers' image processor, and those that are set."""
-    (path, nesting), found = (folder / name for name in PROCESSORS), {}
+    (path, nesting), settings = (folder / name for name in PROCESSORS), {}
     if path.is_file():
-        found = read_json(path, _PREPROCESSING)
+        settings = read_json(path, _PREPROCESSING)
     elif nesting.is_file():
         path = nesting
-        found = read_json(path, {"image_processor?": (_PREPROCESSING, None)}).get("image_processor") or {}
-    return path, {key: value for key, value in found.items() if value is not None}
+        settings = read_json(path, {"image_processor?": (_PREPROCESSING, None)}).get("image_processor") or {}
+    return path, {key: value for key, value in settings.items() if value is not None}
 
 
 def pmc_settings(folder: Path) -> dict[str, int]:

@@ -40,8 +40,8 @@ def convert(file: Path, name: str, target: Path, tokenizer: Path | None = None, 
     family = checkpoints.family_of(name)
     if not file.is_file():
         raise UserError(f"There is no file {file}: give the weights that were downloaded.")
-    if found := first_file(target, (OPEN_CLIP_CONFIG, *OPEN_CLIP_WEIGHTS, *TRANSFORMERS_WEIGHTS)):
-        raise UserError(f"The folder {target} has a model already ({found.name}): give --to an empty or new folder.")
+    if model := first_file(target, (OPEN_CLIP_CONFIG, *OPEN_CLIP_WEIGHTS, *TRANSFORMERS_WEIGHTS)):
+        raise UserError(f"The folder {target} has a model already ({model.name}): give --to an empty or new folder.")
     state = checkpoints.read(file, name)
     config = checkpoints.config(name, state, file)
     published = config["model_cfg"]["text_cfg"].get("hf_tokenizer_name")

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -24,6 +25,13 @@ class ImageFeatures(NamedTuple):
 
     global_token: Tensor
     patch_tokens: Tensor | None
+
+    def normalised(self) -> ImageFeatures:
+        """The tokens with length 1."""
+        patches = self.patch_tokens
+        return ImageFeatures(
+            F.normalize(self.global_token, dim=-1), None if patches is None else F.normalize(patches, dim=-1)
+        )
 
 
 class Tokens(NamedTuple):

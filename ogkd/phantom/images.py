@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import scipy  # imports ndimage once it is used: half the runs find their images drawn
+import scipy  # imports ndimage when it is first used, so not where the images already exist
 from numpy.random import Generator
 
 from ogkd.phantom.findings import PAINTERS, Array

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 from torch import Tensor
 from yacs.config import CfgNode
@@ -33,6 +33,8 @@ from ogkd.runs.learned_classes import learned_classes
 from ogkd.runs.records import CONFIG, drawn_images, run_config
 from ogkd.runs.registry import is_built_here
 from ogkd.tuning.clip_trainer import ClipTrainer
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -82,18 +84,17 @@ class TrainedPrompt:
     @cached_property
     def operating_points(self) -> tuple[OperatingPoint, ...]:
         """The stored ones and, where validation predictions are at hand, those of clinical.LEVELS for each class."""
-        validation = _loaded(self.validation)
-        tested = self._tested_on(validation.classnames) if validation is not None else None
-        chosen = clinical.choose_all(validation, tested) if validation is not None else ()
-        return tuple({point.key: point for point in (*self.stored_points, *chosen)}.values())
+        return tuple({point.key: point for point in (*self.stored_points, *self._chosen(clinical.choose_all))}.values())
 
     @cached_property
     def set_rules(self) -> tuple[SetRule, ...]:
         """The stored ones and, where validation predictions are at hand, those for sets.COVERAGES."""
+        return tuple({rule.key: rule for rule in (*self.stored_rules, *self._chosen(sets.choose_all))}.values())
+
+    def _chosen(self, choose_all: Callable[[Predictions, Predictions | None], Sequence[T]]) -> Sequence[T]:
+        """What is chosen on the validation predictions, with its results on the test images; () without any."""
         validation = _loaded(self.validation)
-        tested = self._tested_on(validation.classnames) if validation is not None else None
-        chosen = sets.choose_all(validation, tested) if validation is not None else ()
-        return tuple({rule.key: rule for rule in (*self.stored_rules, *chosen)}.values())
+        return () if validation is None else choose_all(validation, self._tested_on(validation.classnames))
 
     def operating_point(self, classname: str, wanted: str, level: float) -> OperatingPoint:
         """The threshold for a wanted sensitivity or specificity for a class, chosen on the validation predictions, or

@@ -65,11 +65,8 @@ class DeepPromptMethod(PromptMethod):
 
     def encode(self, images: Tensor, patches: bool = False) -> ImageFeatures:
         """Normalised tokens of images, with the prompts in the tower."""
-        out = self.clip_model.encode_image(images.to(self.device), patches, self.prompt_learner.visual_prompts())
-        tokens = out.patch_tokens
-        return ImageFeatures(
-            F.normalize(out.global_token, dim=-1), None if tokens is None else F.normalize(tokens, dim=-1)
-        )
+        prompts = self.prompt_learner.visual_prompts()
+        return self.clip_model.encode_image(images.to(self.device), patches, prompts).normalised()
 
     def losses(self, inputs: Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:  # type: ignore[override]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):

@@ -70,11 +70,7 @@ class TowerMethod(Method):
 
     def images_by(self, model: FrozenCLIP, images: Tensor, patches: bool, deep: Deep | None = None) -> ImageFeatures:
         """Normalised tokens of images by a model."""
-        out = model.encode_image(images.to(self.device), patches, deep)
-        tokens = out.patch_tokens
-        return ImageFeatures(
-            F.normalize(out.global_token, dim=-1), None if tokens is None else F.normalize(tokens, dim=-1)
-        )
+        return model.encode_image(images.to(self.device), patches, deep).normalised()
 
     def losses(self, inputs: Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):

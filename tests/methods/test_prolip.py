@@ -14,6 +14,7 @@ from ogkd.predict.predictor import Predictor
 from ogkd.predict.trained import from_run
 from tests.support import tiny_models
 from tests.support.check_method import SmallRuns
+from tests.support.numbered import assert_zero_shot
 from tests.support.toy_clip import ToyCLIP
 from trainers.prolip import ProLIP
 from trainers.zeroshot import ZeroShot
@@ -33,14 +34,7 @@ def test_untrained_it_is_the_zero_shot_classifier(tmp_path, kind, precision):
     made = getattr(tiny_models, kind)(folder)
     model = at_precision(models.load(str(made if kind == "biomedclip" else folder)), precision)
     images = torch.randn(5, 3, model.image_size, model.image_size, generator=torch.Generator().manual_seed(0))
-    logits = []
-    for method in (untrained(ProLIP, model), untrained(ZeroShot, model)):
-        tokens = method.encode(images, patches=True)
-        with torch.no_grad():
-            logits.append((method.classifier()(tokens.global_token), method.patch_classifier()(tokens)))
-    close = {"rtol": 1e-3, "atol": 1e-3} if precision == "fp32" else {"rtol": 0.05, "atol": 0.5}
-    for mine, zero_shot in zip(*logits, strict=True):
-        torch.testing.assert_close(mine, zero_shot, **close)
+    assert_zero_shot(untrained(ProLIP, model), untrained(ZeroShot, model), images, precision)
 
 
 def test_a_model_without_a_projection_is_refused():

@@ -166,14 +166,7 @@ def test_untrained_it_is_the_zero_shot_classifier_in_every_tower(tmp_path, kind,
     getattr(tiny_models, towers)(tmp_path / "model")
     model = at_precision(models.load(tmp_path / "model"), precision)
     images = numbered.numbers(1, 3, 3, model.image_size, model.image_size)
-    logits = []
-    for method in (numbered.method_of(kind, model), numbered.method_of(ZeroShot, model)):
-        tokens = method.encode(images, patches=True)
-        with torch.no_grad():
-            logits.append((method.classifier()(tokens.global_token), method.patch_classifier()(tokens)))
-    close = {"rtol": 1e-3, "atol": 1e-3} if precision == "fp32" else {"rtol": 0.05, "atol": 0.5}
-    for mine, zero_shot in zip(*logits, strict=True):
-        torch.testing.assert_close(mine, zero_shot, **close)
+    numbered.assert_zero_shot(numbered.method_of(kind, model), numbered.method_of(ZeroShot, model), images, precision)
 
 
 @pytest.mark.parametrize("kind", KINDS)

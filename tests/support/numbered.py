@@ -89,3 +89,15 @@ def trained(method: Method, epochs: int = 10, **optim: object) -> list[float]:
             optimiser.step()
             schedule.step()
     return losses
+
+
+def assert_zero_shot(method: Method, zero_shot: Method, images: Tensor, precision: str) -> None:
+    """Both classify images and their patches alike."""
+    logits = []
+    for one in (method, zero_shot):
+        tokens = one.encode(images, patches=True)
+        with torch.no_grad():
+            logits.append((one.classifier()(tokens.global_token), one.patch_classifier()(tokens)))
+    close = {"rtol": 1e-3, "atol": 1e-3} if precision == "fp32" else {"rtol": 0.05, "atol": 0.5}
+    for mine, of_zero_shot in zip(*logits, strict=True):
+        torch.testing.assert_close(mine, of_zero_shot, **close)
