@@ -56,12 +56,12 @@ def _run(words: list[str], cwd: Path, env: Mapping[str, str] | None, fresh: Sequ
         os.environ.clear()
         os.environ.update(env)
     for name, module in list(sys.modules.items()):
-        if name.split(".")[0] in fresh or str(getattr(module, "__file__", None)).startswith(f"{ROOT}{os.sep}"):
+        if name.split(".")[0] in fresh or _is_the_projects(getattr(module, "__file__", None)):
             del sys.modules[name]
     sys.meta_path[:] = [one for one in sys.meta_path if not str(getattr(one, "__module__", "")).startswith("ogkd")]
     place = str(Path(words[0]).resolve().parent) if words[0].endswith(".py") else str(cwd)
     added = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    libraries = [path for path in sys.path if not Path(path).resolve().is_relative_to(ROOT)]
+    libraries = [path for path in sys.path if not _is_the_projects(path or os.curdir)]
     sys.path[:] = [place, *filter(None, added), *libraries]
     sys.argv = words if words[0].endswith(".py") else ["-c", *words[2:]]
     try:
@@ -81,3 +81,11 @@ def _run(words: list[str], cwd: Path, env: Mapping[str, str] | None, fresh: Sequ
         sys.excepthook(*sys.exc_info())
         return 1
     return 0
+
+
+def _is_the_projects(path: str | None) -> bool:
+    """Whether a path lies in the checkout and is no library of a virtual environment which lies there too."""
+    if path is None:
+        return False
+    place = Path(path).resolve()
+    return place.is_relative_to(ROOT) and not place.is_relative_to(Path(sys.prefix).resolve())
