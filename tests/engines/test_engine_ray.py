@@ -1,6 +1,7 @@
 """Jobs on a Ray cluster of two nodes on this machine, one of which is killed in the middle of its jobs."""
 
 import threading
+from importlib.util import find_spec
 
 import pytest
 
@@ -9,15 +10,17 @@ from ogkd.runs.engines import go_through
 from ogkd.runs.engines.options import Settings
 from tests.support.jobs import alive, completed, processes, scripted, wait_for
 
-ray = pytest.importorskip("ray")
-cluster_utils = pytest.importorskip("ray.cluster_utils")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("ray") is None, reason="the extra cluster is missing")]
 
 
 @pytest.fixture(scope="module")
 def nodes():
     """A cluster whose head has no cores, so that every job is on one of the two nodes that can be killed."""
-    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    import ray  # takes a second, which only the process with these tests spends
+    from ray import cluster_utils
+
+    checks = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": checks})
     workers = [cluster.add_node(num_cpus=1) for _ in range(2)]
     cluster.wait_for_nodes()
     yield cluster, workers
