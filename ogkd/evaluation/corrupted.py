@@ -23,7 +23,7 @@ from ogkd.evaluation.conformal import TooFewImages
 from ogkd.evaluation.metrics import compute
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.sets import SetRule, choose
-from ogkd.evaluation.statistics import DRAWS, Interval, bootstrap, paired_difference
+from ogkd.evaluation.statistics import Interval, bootstrap, paired_difference
 
 FOLDER, SETTINGS = "corruptions", "settings.json"
 COVERAGE = 0.9  # of prediction sets
@@ -122,18 +122,18 @@ class Harm:
     nll: float
 
 
-def harm(clean: Sequence[Predictions], worse: Sequence[Predictions], draws: int = DRAWS) -> Harm:
+def harm(clean: Sequence[Predictions], worse: Sequence[Predictions]) -> Harm:
     """The harm of corruptions; clean: each seed's predictions. worse: those of each seed, kind and level, which all
     count alike."""
-    error = balanced_error(worse, draws)
-    drop = paired_difference("balanced_accuracy", list(clean), list(worse), draws=draws)
+    error = balanced_error(worse)
+    drop = paired_difference("balanced_accuracy", list(clean), list(worse))
     assert drop is not None
     return Harm(error, drop, *calibration(worse))
 
 
-def balanced_error(predictions: Sequence[Predictions], draws: int = DRAWS) -> Interval:
+def balanced_error(predictions: Sequence[Predictions]) -> Interval:
     """The mean balanced error in percent with its interval over test images, or patients where they are known."""
-    of = bootstrap("balanced_accuracy", list(predictions), draws=draws)
+    of = bootstrap("balanced_accuracy", list(predictions))
     assert of is not None  # there are images
     turned = {name: 100 - getattr(of, name) for name in ("value", "samples", "raw")}
     return replace(of, **turned, low=100 - of.high, high=100 - of.low)

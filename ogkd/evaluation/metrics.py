@@ -28,6 +28,10 @@ from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.shares import Shares
 
 CALIBRATION_BINS = 15
+OF_FEW_IMAGES = (
+    "A calibration error is larger on few images than on many, and there its interval may miss the true one: compare "
+    "it on the same images only."
+)
 COVERAGE = Fraction(4, 5)
 TEMPERATURES = (0.01, 100.0)
 
@@ -252,7 +256,22 @@ def summary(predictions: Predictions) -> dict[str, Any]:
 # Discrimination
 
 
-@metric(title="balanced accuracy", unit="%", lower_is_better=False, shares=per_class)
+def _resampled_balanced_accuracy(predictions: Predictions) -> Samples:
+    """Two products: images, and correct ones, of each class."""
+    images = np.eye(len(predictions.classnames))[predictions.labels]
+    correct = images * predictions.correct[:, None]
+
+    def samples(counts: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            return 100.0 * np.nanmean((counts @ correct) / (counts @ images), axis=1)
+
+    return samples
+
+
+@metric(
+    title="balanced accuracy", unit="%", lower_is_better=False,
+    resampled=_resampled_balanced_accuracy, shares=per_class,
+)  # fmt: skip
 def balanced_accuracy(predictions: Predictions) -> float:
     """Mean accuracy over the classes that have images, that is, the macro sensitivity (recall)."""
     counts = _counts(predictions)
@@ -289,8 +308,8 @@ def macro_specificity(predictions: Predictions) -> float | None:
 def _resampled_auroc(predictions: Predictions) -> Samples:
     """One sort per class. Each image of the class is above the drawn images below it and half of those that tie with
     it; of these, the class's own pairs are half the square of its number. All sums are of whole numbers, so exact."""
-    classes = []
-    for label, scores in enumerate(predictions.probabilities.T):
+    classes, columns = [], predictions.probabilities.T
+    for label, scores in enumerate(columns[: 1 if len(columns) == 2 else None]):  # of two classes both have the same
         own, order = np.flatnonzero(predictions.labels == label), np.argsort(scores)
         below, upto = (np.searchsorted(scores[order], scores[own], side) for side in ("left", "right"))
         classes.append((own, order, below, upto))

@@ -256,16 +256,15 @@ def _within(ends: tuple[float, float], smallest: float, largest: float) -> tuple
 
 
 def _about_the_value(estimate: Interval) -> Interval:
-    """The interval of a metric that repeated images increase. Few images increase it too, by about as much: draws are
-    shifted so that their mean is the value, and the interval begins where twice the difference would put it."""
+    """The interval of a metric that repeated images increase. Few images increase it too: draws, which have the chance
+    of the images twice, by sqrt(2) - 1 of that if the truth is 0, and by more of it if not. So the interval reaches
+    down by that much more than the draws scatter; they are shifted so that their mean is the value."""
     mean = np.nanmean(estimate.samples)
     # draws that are smaller, since they have other shares of the classes, show no such increase
-    low, high = (
-        max(estimate.value + min(mean, estimate.value) - estimate.high, 0.0),
-        estimate.high - (mean - estimate.value),
-    )
+    increase = max(mean - estimate.value, 0.0) / (np.sqrt(2) - 1)
+    low = max(estimate.value - increase - (estimate.high - mean), 0.0)
     moved = estimate.samples - (mean - estimate.value)
-    return _stretched(replace(estimate, samples=moved, raw=moved), low, high)
+    return _stretched(replace(estimate, samples=moved, raw=moved), low, estimate.high - (mean - estimate.value))
 
 
 def _least(metric: str, base: Predictions, estimate: Interval, span: float) -> float:

@@ -77,7 +77,7 @@ class Tested:
         return [seed.clean for seed in self.seeds]
 
 
-def corruption_tables(runs: Sequence[Run], draws: int = 500, each: bool = True) -> list[Table]:
+def corruption_tables(runs: Sequence[Run], each: bool = True) -> list[Table]:
     """For each data set, part or number of shots, a table of the methods and, with `each`, one of every method's kinds
     and levels. Runs that were not tested on corrupted images are left out.
 
@@ -102,7 +102,7 @@ def corruption_tables(runs: Sequence[Run], draws: int = 500, each: bool = True) 
                 if seeds:
                     of_part.append(Tested(Row(row.name, [], row.method, row.key, {column: of_row}), seeds))
                     chosen += of_row
-            tables += part_tables(f"{dataset} {column}, corrupted images", of_part, chosen, draws, each)
+            tables += part_tables(f"{dataset} {column}, corrupted images", of_part, chosen, each)
     if notes and not tables:
         raise UserError(notes[0])
     for table in tables[:1]:
@@ -110,7 +110,7 @@ def corruption_tables(runs: Sequence[Run], draws: int = 500, each: bool = True) 
     return tables
 
 
-def part_tables(title: str, rows: list[Tested], runs: list[Run], draws: int, each: bool) -> Iterator[Table]:
+def part_tables(title: str, rows: list[Tested], runs: list[Run], each: bool) -> Iterator[Table]:
     """The table of the methods, over the kinds that all have, and with `each` one per method.
 
     Of a row's seeds those count that were tested on the images of the first and on a kind that all before them have.
@@ -124,14 +124,12 @@ def part_tables(title: str, rows: list[Tested], runs: list[Run], draws: int, eac
     levels = {str([list(seed.kinds[kind]) for kind in shared]) for one in rows for seed in one.seeds}
     alike = len(settings) == 3 and len(levels) == 1
     if rows and shared:
-        yield _methods(title, rows, runs, shared, draws, alike)
+        yield _methods(title, rows, runs, shared, alike)
     for one in rows if each else ():
-        yield by_kind(f"{title}: {one.row.name}".removeprefix(": "), one, runs, draws)
+        yield by_kind(f"{title}: {one.row.name}".removeprefix(": "), one, runs)
 
 
-def _methods(
-    title: str, rows: Sequence[Tested], runs: Sequence[Run], shared: Sequence[str], draws: int, alike: bool
-) -> Table:
+def _methods(title: str, rows: Sequence[Tested], runs: Sequence[Run], shared: Sequence[str], alike: bool) -> Table:
     """One row per method: means over the kinds that all rows have."""
     baseline = next((one for one in rows if one.row.method == BASELINE and not one.row.variant), None)
     baseline = baseline if alike and len(rows) > 1 else None
@@ -139,7 +137,7 @@ def _methods(
     headers += [f"clean {COVERED}", COVERED]
     table = Table(title, headers + ["relative error, %", "relative drop, %"] * (baseline is not None))
     for one in rows:
-        of = harm(one.clean, one.worse(shared), draws)
+        of = harm(one.clean, one.worse(shared))
         (ece, nll), clean = calibration(one.clean), errors(one.clean)
         cells: list[AnyCell] = [Cell(clean), Cell.of(of.error), Cell.of(of.drop), Cell(ece), Cell(of.ece)]
         cells += [Cell(nll, decimals=3), Cell(of.nll, decimals=3)]
@@ -179,7 +177,7 @@ def _relative(one: Tested, baseline: Tested, kinds: Sequence[str]) -> list[AnyCe
     return [Cell(float(np.mean(of))) if of else None for of in (relative, drops)]
 
 
-def by_kind(title: str, one: Tested, runs: Sequence[Run], draws: int = 500) -> Table:
+def by_kind(title: str, one: Tested, runs: Sequence[Run]) -> Table:
     """One row per kind: the balanced error at each level, its mean, the drop, and calibration."""
     levels = sorted({level for seed in one.seeds for kind in one.kinds for level in seed.kinds[kind]})
     headers = ["corruption", *(f"level {level}" for level in levels), "mean", "drop, points", "ECE, %", "NLL", COVERED]
@@ -194,8 +192,8 @@ def by_kind(title: str, one: Tested, runs: Sequence[Run], draws: int = 500) -> T
             cell([errors([seed.kinds[kind][level]]) for seed in one.seeds if level in seed.kinds[kind]])
             for level in levels
         ]
-        table.rows.append(Row(kind.replace("_", " "), [*at, *_means(one, [kind], draws)]))
-    table.rows.append(Row(MEAN, [*[None] * len(levels), *_means(one, one.kinds, draws)]))
+        table.rows.append(Row(kind.replace("_", " "), [*at, *_means(one, [kind])]))
+    table.rows.append(Row(MEAN, [*[None] * len(levels), *_means(one, one.kinds)]))
     table.ranked, table.footnotes = [False] * (len(headers) - 1), [*one.remarks]
     spread = f", {DISPERSION}" if len(one.seeds) > 1 else ""
     table.caption = (
@@ -206,6 +204,6 @@ def by_kind(title: str, one: Tested, runs: Sequence[Run], draws: int = 500) -> T
     return table
 
 
-def _means(one: Tested, kinds: Sequence[str], draws: int) -> list[AnyCell]:
-    of = harm(one.clean, one.worse(kinds), draws)
+def _means(one: Tested, kinds: Sequence[str]) -> list[AnyCell]:
+    of = harm(one.clean, one.worse(kinds))
     return [Cell.of(of.error), Cell.of(of.drop), Cell(of.ece), Cell(of.nll, decimals=3), one.coverage(kinds)]

@@ -15,7 +15,7 @@ from ogkd.evaluation.collect import Run
 from ogkd.evaluation.doubts import counts_of, imbalanced
 from ogkd.evaluation.limits import MEANINGLESS, meaningless
 from ogkd.evaluation.methods import order
-from ogkd.evaluation.metrics import Metric, find
+from ogkd.evaluation.metrics import OF_FEW_IMAGES, Metric, find
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import AnyCell, Cell, Values, cell, combined, harmonic_mean, mean
 from ogkd.reports.footnotes import footnotes, names_of, seeds_of
@@ -119,6 +119,7 @@ def _tables(
                 tables[dataset] = table = _led_by_balanced_accuracy(table, columns, balanced)
             one_answer = _below_the_commonest(table, columns)
         table.footnotes += footnotes(of_cells, set(chain.from_iterable(one_answer.values()))) + meaningless(every)
+        table.footnotes += [OF_FEW_IMAGES] if metric.inflated else []
         table.footnotes += [*(_about_hm(table.rows) if "HM" in more else []), *one_answer]
     ordered = [tables[dataset] for dataset in sorted(tables)]
     for table in ordered[:1]:

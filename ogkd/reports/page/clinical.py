@@ -67,10 +67,10 @@ class Clinical:
         return [*self.curves, *([self.decision] if self.decision else [])]
 
 
-def clinical(anchor: str, test: Evaluation, draws: int) -> Clinical:
+def clinical(anchor: str, test: Evaluation) -> Clinical:
     """The results of a method; curves and thresholds are those of its first seed, tables are means over seeds."""
     seeds, first = test.predictions, test.predictions[0]
-    results = by_class(seeds, draws)
+    results = by_class(seeds)
     told_apart = [of for of in results if of.auc]  # classes with images, and others to tell them from
     validation, remarks = _validation(test)
     points = choose_all(validation, first) if validation else []

@@ -127,7 +127,7 @@ class Evaluation:
                 means[name] = float(np.mean(np.array(values, dtype=float)))
         return means
 
-    def interval(self, metric: str, draws: int) -> Interval | None:
+    def interval(self, metric: str, draws: int = DRAWS) -> Interval | None:
         """The metric with its interval over test images; None without predictions or the metric's other inputs."""
         return None if self._needed(metric) is None else interval(metric, self.runs[0], self.predictions, draws)
 

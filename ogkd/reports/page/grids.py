@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from ogkd.evaluation.metrics import METRICS
+from ogkd.evaluation.metrics import METRICS, OF_FEW_IMAGES
 from ogkd.evaluation.statistics import Interval
 from ogkd.reports.cells import Cell, Text
 from ogkd.reports.page.evidence import Evaluation
@@ -69,5 +69,8 @@ def metrics_table(tests: Sequence[Evaluation]) -> Table:
             for one in metrics
         ]
         table.rows.append(Row(test.name, [*cells]))
-    table.caption = "Means over seeds. ↑ higher is better, ↓ lower is better. Numbers with one decimal are percentages."
+    table.caption = (
+        "Means over seeds. ↑ higher is better, ↓ lower is better. Numbers with one decimal are percentages. "
+        f"{OF_FEW_IMAGES}"
+    )
     return table

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.figure import Figure
 
-DRAWS = 300
 COLUMNS = 3
 
 
@@ -47,7 +46,7 @@ def shift(anchor: str, tests: Sequence[Evaluation], colours: Mapping[str, int]) 
         if seeds:
             rows.append(Tested(replace(test.row, runs={"": of_row}), seeds))
             runs += of_row
-    tables = list(part_tables("", rows, runs, DRAWS, each=True))
+    tables = list(part_tables("", rows, runs, each=True))
     if not tables:
         return None
     names = [(one, colours[one.row.name]) for one in rows]

@@ -30,7 +30,6 @@ from ogkd.reports.render import Row, Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SEVERITY_DRAWS = 500
 CONFIDENT, COSTLIEST = 8, 6  # mistakes shown
 
 
@@ -113,9 +112,7 @@ def study(
     result = Study(anchor, dataset, tests[0][2][0].runs[0].backbone_and_draw)
     result.parts = [protocol.part(anchor, dataset, colours) for protocol in protocols]
     result.details = [
-        _detail(
-            f"{anchor}-test{place}", title, of_title, chosen, colours, min(protocol.draws, SEVERITY_DRAWS), material
-        )
+        _detail(f"{anchor}-test{place}", title, of_title, chosen, colours, material)
         for place, ((protocol, title, of_title), chosen) in enumerate(zip(tests, shown, strict=True), 1)
         if chosen
     ]
@@ -170,7 +167,6 @@ def _detail(
     tests: Sequence[Evaluation],
     shown: Sequence[Evaluation],
     colours: Mapping[str, int],
-    draws: int,
     material: Material,
 ) -> Detail:
     best, first = shown[0], shown[0].predictions[0]
@@ -202,9 +198,9 @@ def _detail(
         len(first.classnames),
         best.name,
         metrics_table([test for test in tests if test.metrics]),
-        clinical(anchor, best, draws),
-        [(set_table(of), of.remarks()) for of in group_sets(best.predictions, draws=draws)],
-        _severity(shown, draws) if best.geometry else None,
+        clinical(anchor, best),
+        [(set_table(of), of.remarks()) for of in group_sets(best.predictions)],
+        _severity(shown) if best.geometry else None,
         _confusions(best),
         mistakes,
         risk,
@@ -214,10 +210,10 @@ def _detail(
     )
 
 
-def _severity(tests: Sequence[Evaluation], draws: int) -> Table:
+def _severity(tests: Sequence[Evaluation]) -> Table:
     table = Table("", ["method", "expected cost", "mistake severity", "accuracy, %"], decimals=3)
     for test in tests:
-        cells = [Cell.of(test.interval(metric, draws)) for metric in ("expected_cost", "mistake_severity")]
+        cells = [Cell.of(test.interval(metric)) for metric in ("expected_cost", "mistake_severity")]
         table.rows.append(Row(test.name, [*cells, Cell(test.accuracy, decimals=1)]))
     return table
 
