@@ -199,7 +199,7 @@ def document(tables: Sequence[Table], fmt: str = "markdown") -> str:
 
 
 def _latex(name: str) -> str:
-    return "--" if name == "–" else "".join(LATEX.get(c, c) for c in plain(name))
+    return "--" if name == "–" else "".join(LATEX.get(c, c) for c in plain(name)).replace("--", "-{}-")
 
 
 def neutral(name: str) -> str:

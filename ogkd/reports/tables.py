@@ -23,6 +23,7 @@ from ogkd.reports.render import Row, Table
 from ogkd.reports.variants import KINDS, Variant, by_shots, column_of, shots_name, variants
 
 HM_OF_MEANS, MEAN_OF_HM = "HM of means", "mean of HM"  # the two averages of HM
+OF_BALANCED = "Classes are imbalanced: --metric balanced_accuracy shows the averages of that."
 DISPERSION = "mean ± population standard deviation over seeds"
 INTERVALS = "mean over seeds with its 95 % interval"
 BALANCED = "balanced, "  # begins the header of a column of balanced accuracy beside one of accuracy
@@ -246,6 +247,7 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
     """
     if not tables:
         raise UserError("There are no tables to average: no run of this protocol is finished.")
+    balanced = any(table.balanced for table in tables)
     tables = [led_by(table, False) for table in tables]
     rows = {row.key: row for table in tables for row in table.rows}
     cells = [
@@ -255,6 +257,7 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
     places, chosen, notes = _shared(tables, rows, cells)
     averaged = [tables[place] for place in sorted(places)]
     limits = list(dict.fromkeys(note for table in tables for note in table.footnotes if note == MEANINGLESS))
+    limits += [OF_BALANCED] if balanced else []
     datasets = tuple(name for table in averaged for name in table.datasets)
     of_rows = [run for row in tables[0].rows for runs in row.runs.values() for run in runs]
     title = ", ".join(["average " + protocol, *filter(None, {run.drawn for run in of_rows})])
