@@ -21,6 +21,7 @@ from ogkd.data.trial_images import with_trial
 from ogkd.evaluation.budget import labelled
 from ogkd.evaluation.collect import collect
 from ogkd.evaluation.methods import named
+from ogkd.evaluation.predictions import Predictions
 from ogkd.runs.config import resolve
 from ogkd.runs.execute import execute
 from ogkd.runs.protocols import Places, job
@@ -288,6 +289,12 @@ def test_results_say_what_was_chosen_on_how_many_validation_images(arguments, tm
     else:
         assert run.results["labelled"] == {"train": [2, 2], "val": [2, 2] if chosen else [0, 0], "chosen": chosen}
         assert labelled(run) == ("2" + (f" + 2 ({' and '.join(chosen)})" if chosen else ""))
+
+
+def test_a_test_on_validation_images_names_them_though_the_test_images_have_the_same_labels(arguments, tmp_path):
+    execute(RunSpec.parse(configured(arguments, "ZeroShot", "TEST.SPLIT", "val", "DATASET.NUM_SHOTS", "4")))
+    split = json.loads((tmp_path / "run/split.json").read_text())
+    assert Predictions.load(tmp_path / "run/predictions.npz").images == tuple(item[0] for item in split["val"])
 
 
 def test_values_that_a_paper_tuned_for_a_data_set_are_counted_from_the_configuration():
