@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 
@@ -33,22 +34,36 @@ BASELINE = "ZeroShot"  # in the place of AlexNet in MedMNIST-C's measures
 
 @dataclass
 class Tested:
-    """A row's seeds that were tested on corrupted images."""
+    """A row with those of its runs, seeds of one method, that were tested on corrupted images."""
 
     row: Row
+    runs: list[Run]
     seeds: list[Corrupted]
     kinds: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, row: Row, runs: Sequence[Run], unreadable: Callable[[Path, Exception], None]) -> Tested | None:
+        """Read what is stored of the runs; None if none was tested. `unreadable` gets folders that cannot be read."""
+        pairs = []
+        for run in runs:
+            try:
+                pairs += [(run, seed)] if (seed := corrupted.read(run.path)) else []
+            except (UserError, FileNotFoundError) as error:
+                unreadable(run.path / corrupted.FOLDER, error)
+        return cls(row, *map(list, zip(*pairs, strict=True))) if pairs else None
+
     def choose_seeds(self) -> None:
         """Leave out seeds that were tested on other images than the first, or on no kind that all before them have."""
-        every, first = self.seeds, self.seeds[0]
-        self.seeds, self.kinds = [], list(first.kinds)
-        for seed in every:
+        every, first = [*zip(self.runs, self.seeds, strict=True)], self.seeds[0]
+        self.runs, self.seeds, self.kinds = [], [], list(first.kinds)
+        for run, seed in every:
             shared = [kind for kind in self.kinds if kind in seed.kinds]
             if shared and same_images(seed.clean, first.clean):
+                self.runs.append(run)
                 self.seeds.append(seed)
                 self.kinds = shared
+        self.row = replace(self.row, runs={"": self.runs})
         if left_out := len(every) - len(self.seeds):
             self.remarks = [
                 f"{self.row.name}: {left_out} of {counted(len(every), 'seed')} left out, as tested on other images or "
@@ -77,32 +92,29 @@ class Tested:
         return [seed.clean for seed in self.seeds]
 
 
-def corruption_tables(runs: Sequence[Run], each: bool = True) -> list[Table]:
-    """For each data set, part or number of shots, a table of the methods and, with `each`, one of every method's kinds
-    and levels. Runs that were not tested on corrupted images are left out.
+def corruption_tables(runs: Sequence[Run]) -> list[Table]:
+    """For each data set, part or number of shots, a table of the methods and one of every method's kinds and
+    levels. Runs that were not tested on corrupted images are left out.
 
     Raises:
         UserError: there are several backbones, or no test on corrupted images can be read.
     """
     tables, notes = list[Table](), list[str]()
+
+    def unreadable(_: Path, error: Exception) -> None:
+        notes.append(str(error))
+
     for kinds in (("train_base",), ("few_shot",)):
         of_rows, conflicts = variants(of_kinds([run for run in runs if not run.diverged], *kinds))
         notes += conflicts
         for dataset, column in dict.fromkeys((row.dataset, column_of(run)) for row in of_rows for run in row.runs):
-            of_part, chosen = list[Tested](), list[Run]()
-            for row in (row for row in of_rows if row.dataset == dataset):
-                seeds, of_row = [], list[Run]()
-                for run in row.in_column(column):
-                    try:
-                        if one := corrupted.read(run.path):
-                            seeds.append(one)
-                            of_row.append(run)
-                    except (UserError, FileNotFoundError) as error:
-                        notes.append(str(error))
-                if seeds:
-                    of_part.append(Tested(Row(row.name, [], row.method, row.key, {column: of_row}), seeds))
-                    chosen += of_row
-            tables += part_tables(f"{dataset} {column}, corrupted images", of_part, chosen, each)
+            of_part = [
+                one
+                for row in of_rows
+                if row.dataset == dataset
+                and (one := Tested.of(Row(row.name, [], row.method, row.key), row.in_column(column), unreadable))
+            ]
+            tables += part_tables(f"{dataset} {column}, corrupted images", of_part)
     if notes and not tables:
         raise UserError(notes[0])
     for table in tables[:1]:
@@ -110,8 +122,8 @@ def corruption_tables(runs: Sequence[Run], each: bool = True) -> list[Table]:
     return tables
 
 
-def part_tables(title: str, rows: list[Tested], runs: list[Run], each: bool) -> Iterator[Table]:
-    """The table of the methods, over the kinds that all have, and with `each` one per method.
+def part_tables(title: str, rows: Sequence[Tested]) -> Iterator[Table]:
+    """The table of the methods, over the kinds that all have, and one per method.
 
     Of a row's seeds those count that were tested on the images of the first and on a kind that all before them have.
     """
@@ -124,13 +136,14 @@ def part_tables(title: str, rows: list[Tested], runs: list[Run], each: bool) -> 
     levels = {str([list(seed.kinds[kind]) for kind in shared]) for one in rows for seed in one.seeds}
     alike = len(settings) == 3 and len(levels) == 1
     if rows and shared:
-        yield _methods(title, rows, runs, shared, alike)
-    for one in rows if each else ():
-        yield by_kind(f"{title}: {one.row.name}".removeprefix(": "), one, runs)
+        yield _methods(title, rows, shared, alike)
+    for one in rows:
+        yield by_kind(f"{title}: {one.row.name}".removeprefix(": "), one)
 
 
-def _methods(title: str, rows: Sequence[Tested], runs: Sequence[Run], shared: Sequence[str], alike: bool) -> Table:
+def _methods(title: str, rows: Sequence[Tested], shared: Sequence[str], alike: bool) -> Table:
     """One row per method: means over the kinds that all rows have."""
+    runs = [run for one in rows for run in one.runs]
     baseline = next((one for one in rows if one.row.method == BASELINE and not one.row.variant), None)
     baseline = baseline if alike and len(rows) > 1 else None
     headers = ["method", "clean error, %", "error, %", "drop, points", "clean ECE, %", "ECE, %", "clean NLL", "NLL"]
@@ -177,7 +190,7 @@ def _relative(one: Tested, baseline: Tested, kinds: Sequence[str]) -> list[AnyCe
     return [Cell(float(np.mean(of))) if of else None for of in (relative, drops)]
 
 
-def by_kind(title: str, one: Tested, runs: Sequence[Run]) -> Table:
+def by_kind(title: str, one: Tested) -> Table:
     """One row per kind: the balanced error at each level, its mean, the drop, and calibration."""
     levels = sorted({level for seed in one.seeds for kind in one.kinds for level in seed.kinds[kind]})
     headers = ["corruption", *(f"level {level}" for level in levels), "mean", "drop, points", "ECE, %", "NLL", COVERED]
@@ -198,7 +211,7 @@ def by_kind(title: str, one: Tested, runs: Sequence[Run]) -> Table:
     spread = f", {DISPERSION}" if len(one.seeds) > 1 else ""
     table.caption = (
         f"Balanced error in %{spread}; mean over levels and drop against clean images with 95 % intervals over "
-        f"{sampled(runs)}; mean calibration. {ABOUT_SETS} Strengths are MedMNIST-C's for "
+        f"{sampled(one.runs)}; mean calibration. {ABOUT_SETS} Strengths are MedMNIST-C's for "
         f"{one.seeds[0].settings.get('modality')}."
     )
     return table

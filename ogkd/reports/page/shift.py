@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ogkd.core import UserError
-from ogkd.evaluation import corrupted
-from ogkd.evaluation.collect import Run
 from ogkd.evaluation.corrupted import errors
 from ogkd.reports.corruptions import Tested, part_tables
 from ogkd.reports.page.evidence import Evaluation
@@ -33,20 +30,8 @@ class Shift:
 
 def shift(anchor: str, tests: Sequence[Evaluation], colours: Mapping[str, int]) -> Shift | None:
     """The results on corrupted images of the methods that have some; None without any."""
-    rows, runs = list[Tested](), list[Run]()
-    for test in tests:
-        seeds, of_row = [], []
-        for run in test.runs:
-            try:
-                if one := corrupted.read(run.path):
-                    seeds.append(one)
-                    of_row.append(run)
-            except (UserError, FileNotFoundError) as error:
-                test.material.unreadable(run.path / corrupted.FOLDER, error)
-        if seeds:
-            rows.append(Tested(replace(test.row, runs={"": of_row}), seeds))
-            runs += of_row
-    tables = list(part_tables("", rows, runs, each=True))
+    rows = [one for test in tests if (one := Tested.of(test.row, test.runs, test.material.unreadable))]
+    tables = list(part_tables("", rows))
     if not tables:
         return None
     names = [(one, colours[one.row.name]) for one in rows]
