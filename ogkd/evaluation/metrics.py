@@ -15,7 +15,7 @@ resampled rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -58,7 +58,7 @@ class Metric:
     unit: str
     lower_is_better: bool
     function: Callable[..., float | None]
-    needs: frozenset[str] = frozenset()
+    needs: Set[str] = frozenset()
     inflated: bool = False
     resampled: Callable[..., Samples] | None = None
     shares: Callable[[Predictions], Shares | None] | None = None
@@ -69,26 +69,14 @@ METRICS: dict[str, Metric] = {}
 Function = TypeVar("Function", bound=Callable[..., float | None])
 
 
-def metric(
-    *,
-    title: str,
-    unit: str,
-    lower_is_better: bool,
-    needs: set[str] | frozenset[str] = frozenset(),
-    inflated: bool = False,
-    resampled: Callable[..., Samples] | None = None,
-    shares: Callable[[Predictions], Shares | None] | None = None,
-    limits: Callable[..., tuple[float, float]] | None = None,
-) -> Callable[[Function], Function]:
-    """Register a function of predictions by its name. unit: "%" or "" (a plain number)."""
+def metric(**facts: Any) -> Callable[[Function], Function]:
+    """Register a function of predictions by its name, with the other fields of Metric; unit: "%" or "" (a number)."""
 
     def register(function: Function) -> Function:
         name = function.__name__
         if name in METRICS:
             raise ValueError(f"The metric {name} is registered twice.")
-        METRICS[name] = Metric(
-            name, title, unit, lower_is_better, function, frozenset(needs), inflated, resampled, shares, limits
-        )
+        METRICS[name] = Metric(name=name, function=function, **facts)
         return function
 
     return register

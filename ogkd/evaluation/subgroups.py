@@ -117,7 +117,7 @@ class GroupSet:
         return [
             f"The classes are not equally common in the groups: “{self.classnames[label]}” is {' and '.join(parts)}. "
             "Accuracies of groups can differ for this reason alone, and even in the other direction than those of each "
-            "class: compare balanced accuracies."
+            f"class{': compare balanced accuracies' * ('balanced_accuracy' in self.gaps)}."
         ]
 
 
