@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ogkd.cli import many
 from ogkd.core import UserError
 from ogkd.core.places import command
+from ogkd.core.words import counted
 from ogkd.evaluation.protocol import BASE2NEW_SHOTS, SCORES
 from ogkd.runs.protocols import BEST, PROTOCOLS, Places, integer, locate, takes_part
 
@@ -131,5 +132,13 @@ def summary(outcomes: Sequence[Outcome]) -> Table:
         for one in outcomes
     ]
     where = f"mean over {plan.folds} folds of the shots" if plan.folds else "on the validation images"
-    caption = f"{in_words(metric)}, {where}, of the best trial; seconds of all trials. {BEST} has the settings."
-    return Table(outcomes[0].search.title, headers, rows, [False] * len(headers[1:]), caption=caption)
+    caption = (
+        f"{in_words(metric)}, {where}, of the best trial, so an optimistic one; seconds of all trials. {BEST} has the "
+        "settings."
+    )
+    table = Table(outcomes[0].search.title, headers, rows, [False] * len(headers[1:]), caption=caption)
+    for row, one in zip(rows, outcomes, strict=True):
+        if diverged := sum(trial["status"] == "diverged" for trial in one.trace):
+            of_trials = f"{diverged} of {counted(len(one.trace), 'trial')} diverged"
+            table.footnotes.append(f"{row.name}, seed {one.search.spec.seed}: {of_trials}.")
+    return table

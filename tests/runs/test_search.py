@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase
+from ogkd.cli.tune import summary
 from ogkd.core import UserError
 from ogkd.data.splits import Item
 from ogkd.data.trial_images import with_trial
@@ -26,7 +27,7 @@ from ogkd.runs.config import resolve
 from ogkd.runs.execute import execute
 from ogkd.runs.protocols import Places, job
 from ogkd.runs.registry import benchmark_methods
-from ogkd.runs.search import Plan, Range, searches
+from ogkd.runs.search import Outcome, Plan, Range, searches
 from ogkd.runs.spec import RunSpec
 from tests.conftest import ROOT
 from tests.support.runs import configured, killed_at
@@ -182,6 +183,8 @@ def test_equal_scores_are_decided_by_likelihood_then_by_order_and_what_diverged_
     assert search.best(table)["trial"] == 4
     assert replace(search, plan=Plan(4, "likelihood")).best(table)["trial"] == 2
     assert search.best([]) is None
+    done = [row | dict.fromkeys(["seconds", *search.space], 1) for row in table]
+    assert summary([Outcome(search, done, done[3])]).footnotes == ["CoOp, seed 1: 1 of 5 trials diverged."]
     with pytest.raises(UserError, match=r"All 1 trials .* diverged"):
         search.best(table[:1])
 
