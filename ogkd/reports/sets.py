@@ -6,7 +6,7 @@ Thresholds are chosen on each run's validation images, never on test images (ogk
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,13 +18,12 @@ from ogkd.evaluation.conformal import scatter
 from ogkd.evaluation.limits import meaningless
 from ogkd.evaluation.predictions import Predictions, same_images
 from ogkd.evaluation.sets import LAC, P_VALUES, Covered, by_p_values, check, choose, covered, shares_differ
-from ogkd.evaluation.statistics import LEVEL, Interval
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import AnyCell, Cell, cell
 from ogkd.reports.footnotes import footnotes, seeds_of
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import DISPERSION, INTERVALS, of_draw, of_kinds
-from ogkd.reports.variants import column_of, variants
+from ogkd.reports.variants import ON_TRAINED_CLASSES, by_place
 
 HEADERS = ["method", "coverage, %", "classes per set", "empty, %", "lowest of a class, %", "gap of classes, points"]
 FULL = (
@@ -52,19 +51,13 @@ def sets_tables(
         UserError: there are several backbones, or the coverage is out of range.
     """
     check(coverage)
-    tables, notes = list[Table](), list[str]()
-    of_rows = []
-    for kinds in (("train_base",), ("few_shot",)):
-        rows, conflicts = variants(of_kinds(runs, *kinds))
-        of_rows += rows
-        notes += conflicts
-    parts = {(row.dataset, column_of(run)): None for row in of_rows for run in row.runs}
-    for dataset, column in parts:
+    tables = list[Table]()
+    places, notes = by_place(of_kinds(runs, *ON_TRAINED_CLASSES))
+    for (dataset, column), rows in places.items():
         for score in scores:
             made = _Part(f"{dataset} {column}", column, coverage, score, per_class, intervals)
-            for row in (row for row in of_rows if row.dataset == dataset):
-                if chosen := row.in_column(column):
-                    made.add(row.name, row.method, row.key, chosen)
+            for row, chosen in rows:
+                made.add(row.name, row.method, row.key, chosen)
             tables += made.tables()
     if any(run.kind == "test_new" for run in runs):
         notes.append("Novel classes have no validation images, so they have no prediction sets.")
@@ -91,10 +84,10 @@ class _Part:
         """Add a row, and for runs with full conformal prediction, whose score is LAC, another."""
         finished = [run for run in runs if not run.diverged]
         self.runs += finished
-        self._add(Row(name, [], method, variant, {self.column: list(runs)}), finished, self._split)
+        self._add(Row(name, {}, method, variant, {self.column: list(runs)}), finished, self._split)
         full = [run for run in finished if (run.path / P_VALUES).is_file()]
         if full and self.score == LAC:
-            row = Row(f"{name}, full conformal", [], method, f"{variant} full conformal", {self.column: full})
+            row = Row(f"{name}, full conformal", {}, method, f"{variant} full conformal", {self.column: full})
             self._add(row, full, self._full)
             self.remarks[FULL] = None
 
@@ -164,9 +157,9 @@ class _Part:
                 self._share([of.smallest[1] for of in seeds]),
                 cell([of.gap(self.coverage) for of in seeds]),
             ]
-            first.rows.append(replace(row, cells=every))
+            first.add(row.name, every, row.method, row.variant, row.runs)
             of_class = [self._share([of.by_class.get(name) for of in seeds]) for name in second.headers[1:]]
-            second.rows.append(replace(row, cells=of_class))
+            second.add(row.name, of_class, row.method, row.variant, row.runs)
         spread = f", {INTERVALS} over {sampled(self.runs)}" if self.intervals else ""
         if any(len(seeds) > 1 for _, seeds in self.rows):
             spread = f", {DISPERSION}"
@@ -185,6 +178,5 @@ class _Part:
     def _share(self, of_seeds: Sequence[Estimate | None]) -> AnyCell:
         known = [of for of in of_seeds if of]
         if self.intervals and known:
-            (of,) = known
-            return Cell(of.value, interval=Interval(of.value, of.low, of.high, LEVEL, np.empty(0)))
+            return Cell.of(*known)
         return cell([of.value for of in known])
