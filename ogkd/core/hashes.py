@@ -67,6 +67,14 @@ def signature(*paths: str | Path) -> list[int]:
     return [number for one in value for number in (one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino)]
 
 
+def stamp(path: str | Path) -> tuple[int, ...]:
+    """Return a file's signature; () if it is missing, which is reported when it is read."""
+    try:
+        return tuple(signature(path))
+    except (OSError, ValueError):
+        return ()
+
+
 def is_recent(signature: list[int]) -> bool:
     """Whether files were written so lately that they may change again and keep their times."""
     times = signature[1::NUMBERS] + signature[2::NUMBERS]
