@@ -121,11 +121,6 @@ class Configuration:
         return in_json(self.cfg)
 
     @cached_property
-    def defaults(self) -> dict[str, object]:
-        """Dotted key -> default."""
-        return dict(flat(in_json(self._ground.cfg)))
-
-    @cached_property
     def changed(self) -> dict[str, object]:
         """The settings that differ from the benchmark's: dotted key -> value.
 
@@ -163,8 +158,7 @@ class Configuration:
     def differences(self, theirs: dict) -> list[str]:
         """Keys that affect what a run computes and differ from those of a stored configuration, as "KEY theirs ->
         mine". A key that an older version did not write down had its default."""
-        mine = dict(flat(self.values))
-        stored = {key: value for key, value in self.defaults.items() if key in mine} | dict(flat(theirs))
+        mine, stored = dict(flat(self.values)), dict(flat(in_json(self._ground.cfg))) | dict(flat(theirs))
         keys = sorted((mine.keys() & stored.keys()) - set(PLACES), key=lambda key: (key != "SETTINGS", key))
         return [f"{key} {stored[key]!r} -> {mine[key]!r}" for key in keys if mine[key] != stored[key]]
 
