@@ -18,7 +18,9 @@ INTERRUPTED = 130
 _WORKER_ENDED = ("unable to allocate shared memory", "is killed by signal", "exited unexpectedly")
 
 
-_COLLECT_AFTER = 5_000, 10, 10  # new objects, not 700: searching for garbage was a fifth of a program's start
+# New objects between searches for cyclic garbage, not 700: the searches took a fifth of a program's start, and a run
+# leaves little of it.
+_COLLECT_AFTER = 50_000, 20, 100
 
 
 class UserError(Exception):

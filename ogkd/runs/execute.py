@@ -78,7 +78,7 @@ def _logged(spec: RunSpec, folder: RunFolder) -> dict | None:
             return _run(spec, folder)
     except UserError as error:
         restore_output()  # flushes the log, so that the sentence comes last
-        with folder.log() as log:
+        with (folder.path / "log.txt").open("a", encoding="utf-8") as log:
             print(f"error: {error}", file=log)
         raise
     finally:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,6 @@ import torch
 from yacs.config import CfgNode
 
 from dassl.data.datasets import DatasetBase, build_dataset
-from ogkd.core import atomic_path
 from ogkd.core.hashes import FileMemory, file_hashes, memory_file, remembered, text_hash
 from ogkd.core.schema import Rule, read_record
 from ogkd.core.seeds import seeded
@@ -158,22 +156,13 @@ def _data_are_there(cfg: CfgNode) -> bool:
     ).is_dir()
 
 
-# Kept and compared
-
-
 def summary(hashes: Fingerprints) -> dict[str, str]:
     """One hash per fingerprint."""
     return {name: value if isinstance(value, str) else text_hash(value) for name, value in hashes.items()}
 
 
-def write(hashes: Fingerprints, path: Path) -> None:
-    """Write fingerprints atomically as JSON."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(hashes) + "\n")
-
-
 def read(path: Path) -> Fingerprints:
-    """Read what `write` wrote; {} if there is no such file, as in runs of older versions.
+    """Read a run's file of fingerprints; {} if there is no such file, as in runs of older versions.
 
     Raises:
         UserError: the file is corrupt.

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from statistics import fmean
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import yaml
 
@@ -46,8 +46,7 @@ NUMBER = Rule(lambda value: math.isfinite(float(value)), "a number")  # YAML rea
 RANGE = {"from": NUMBER, "to": NUMBER}
 
 
-@dataclass(frozen=True)
-class Range:
+class Range(NamedTuple):
     """A range of numbers to draw from, whole numbers if both ends are."""
 
     low: float
@@ -64,23 +63,14 @@ class Range:
         value = round(value) if whole else float(f"{value:.3g}")
         return min(max(value, self.low), self.high)
 
-    @property
-    def ends(self) -> tuple[float, float]:
-        return self.low, self.high
 
-
-@dataclass(frozen=True)
-class Choice:
+class Choice(tuple[Any, ...]):
     """Values to choose from."""
 
-    values: tuple[Any, ...]
+    __slots__ = ()
 
     def draw(self, generator: random.Random) -> Any:
-        return generator.choice(self.values)
-
-    @property
-    def ends(self) -> tuple[Any, ...]:
-        return self.values
+        return generator.choice(self)
 
 
 Space = dict[str, Range | Choice]
@@ -258,8 +248,8 @@ def space_of(spec: RunSpec, given: Mapping[str, Space] = {}) -> Space:
         if isinstance(values, Range):
             kind = round if isinstance(own.get(key), int) else float
             space[key] = Range(kind(values.low), kind(values.high))
-    for place in range(max((len(values.ends) for values in space.values()), default=0)):
-        ends = [(key, values.ends[place % len(values.ends)]) for key, values in space.items()]
+    for place in range(max(map(len, space.values()), default=0)):
+        ends = [(key, values[place % len(values)]) for key, values in space.items()]
         resolve(replace(spec, pairs=(*spec.pairs, *words_of(dict(ends)))))
     return space
 
@@ -287,7 +277,7 @@ def read_space(path: str) -> dict[str, Space]:
         method_class(method)  # raises UserError if there is none
         spaces[method] = {
             (key if "." in key else f"TRAINER.{method.upper()}.{key}"): (
-                Choice(tuple(values)) if isinstance(values, list) else Range(float(values["from"]), float(values["to"]))
+                Choice(values) if isinstance(values, list) else Range(float(values["from"]), float(values["to"]))
             )
             for key, values in keys.items()
         }
@@ -311,7 +301,7 @@ def space_text(planned: Sequence[Search]) -> str:
     """The spaces of searches as a YAML file that `read_space` reads."""
     spaces = {
         one.spec.method: {
-            key: list(values.values) if isinstance(values, Choice) else {"from": values.low, "to": values.high}
+            key: list(values) if isinstance(values, Choice) else {"from": values.low, "to": values.high}
             for key, values in one.space.items()
         }
         for one in planned
