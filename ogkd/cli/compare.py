@@ -22,10 +22,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     p.add_argument("dataset", help="one of configs/datasets/, a folder of your own images in DATA, or its path")
     p.add_argument("--protocol", nargs="+", choices=PROTOCOLS, default=PROTOCOLS)
     p.add_argument("--seconds", action="store_true", help="add a column with the seconds per run")
+    many.add_bank(p)
     tune.add_options(p)
     p.add_argument("--backbone", default="", help="default: BACKBONE, or the data set's own")
     p.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="changes of the configuration")
     args = many.parse(p, _repeated(sys.argv[1:] if argv is None else argv))
+    from ogkd.evaluation.methods import expanded
     from ogkd.evaluation.metrics import find
 
     find(args.metric)
@@ -36,21 +38,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     from ogkd.runs.plan import plan, report_folders, runs_of
     from ogkd.runs.registry import benchmark_methods
 
-    methods = args.methods or benchmark_methods()
+    methods = expanded(args.methods or benchmark_methods())
     settings = args.settings or [places.settings]
     if args.trials and SEARCH not in settings:
         raise UserError("--trials searches for settings: add --settings search.")
+    if args.bank and SEARCH in settings:
+        raise UserError("--bank is not searched with: give TRAINER.<METHOD>.PROMPT_BANK NAME at the end instead.")
+    if not args.bank:
+        many.add_general_sentences(args, methods, dataset, places)
     started = time.perf_counter()
     if args.trials and not tune.search(args, args.protocol, dataset, replace(places, settings="")):
         print("note: the runs with the best settings follow once the search is done.", file=sys.stderr)
         settings = [name for name in settings if name != SEARCH]
     jobs = {
         (protocol, name): plan(
-            protocol, [dataset], methods, args.seeds, args.shots, replace(places, settings=name), args.pairs
+            protocol, [dataset], methods, args.seeds, args.shots, replace(places, settings=name), args.pairs,
+            many.banks_of(args.bank, methods, [dataset]),
         )
         for protocol in args.protocol
         for name in settings
-    }
+    }  # fmt: skip
     everything = [job for of_table in jobs.values() for job in of_table]
     report = many.execute(everything, args, places, [dataset]) if everything else None
     if report is None:

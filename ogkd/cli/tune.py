@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(space_text(planned(args, [args.protocol], dataset, places)), end="")
         return
     if search(args, [args.protocol], dataset, places):
-        words = [args.dataset, "--protocol", args.protocol, "--settings search"]
+        words = [args.dataset, "--protocol", args.protocol, "--settings", "search"]
         for option in ("methods", "seeds", "shots"):
             if (given := getattr(args, option)) != p.get_default(option):
                 words += [f"--{option}", *map(str, given)]
@@ -71,11 +71,13 @@ def planned(args: argparse.Namespace, protocols: Sequence[str], dataset: str, pl
     Raises:
         UserError: an option, a method or the space is wrong.
     """
+    from ogkd.evaluation.methods import expanded
     from ogkd.runs.registry import benchmark_methods
     from ogkd.runs.search import Plan, searches
 
     plan = Plan(args.trials, args.score, args.folds, args.search_seed, args.space)
-    methods = args.methods or benchmark_methods()
+    methods = expanded(args.methods or benchmark_methods())
+    many.add_general_sentences(args, methods, dataset, places)
     return [
         one
         for protocol in protocols

@@ -37,7 +37,7 @@ def plan(
     """
     own = {
         method: (
-            replace(places, output=places.output / f"bank_{bank}"),
+            replace(places, output=places.output / f"bank_{Path(bank).name}"),
             (*pairs, f"TRAINER.{method.upper()}.PROMPT_BANK", bank),
         )
         for method, bank in banks.items()
@@ -66,7 +66,7 @@ def published_routes(places: Places, without_data: bool = False) -> list[tuple[s
     if not left:
         raise UserError(
             f"No route of the transfer protocol has both its data sets in {places.data}: "
-            f"`{command('download', 'busi btmri transfer --root', places.data)}` fetches them."
+            f"`{command('download', 'busi', 'btmri', 'transfer', '--root', places.data)}` fetches them."
         )
     for facts in absent.values():
         print(f"note: {facts.name} is left out because it is missing: {facts.remedy(places.data)}.", file=sys.stderr)
