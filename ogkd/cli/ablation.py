@@ -16,6 +16,7 @@ from typing import cast
 
 from ogkd.cli import many
 from ogkd.core import UserError
+from ogkd.core.words import underscored
 from ogkd.runs.protocols import PROTOCOLS, Job, Places, locate, seeds_of, shots_of
 from ogkd.runs.spec import shots_word
 
@@ -38,7 +39,7 @@ PLOTTED = ("GAMMA", "TOP_K_RATIO")
 def main(argv: Sequence[str] | None = None) -> None:
     p = many.parser(__doc__)
     p.add_argument("dataset", help="one of configs/datasets/, a folder of your own images in DATA, or its path")
-    p.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0])
+    p.add_argument("--protocol", type=underscored, choices=PROTOCOLS, default=PROTOCOLS[0])
     p.add_argument("--shots", default="16", help="shots of the few-shot protocol (default: 16)")
     p.add_argument(
         "words", nargs="*", metavar="SEED",

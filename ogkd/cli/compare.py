@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from ogkd.cli import many, tune
 from ogkd.core import UserError
+from ogkd.core.words import underscored
 from ogkd.runs.protocols import PROTOCOLS, locate
 from ogkd.runs.spec import PRESETS, SEARCH
 
@@ -20,7 +21,7 @@ from ogkd.runs.spec import PRESETS, SEARCH
 def main(argv: Sequence[str] | None = None) -> None:
     p = many.grid_parser(__doc__, several_settings=True)
     p.add_argument("dataset", help="one of configs/datasets/, a folder of your own images in DATA, or its path")
-    p.add_argument("--protocol", nargs="+", choices=PROTOCOLS, default=PROTOCOLS)
+    p.add_argument("--protocol", nargs="+", type=underscored, choices=PROTOCOLS, default=PROTOCOLS)
     p.add_argument("--seconds", action="store_true", help="add a column with the seconds per run")
     many.add_bank(p)
     tune.add_options(p)

@@ -66,9 +66,9 @@ def grid_parser(
 def add_bank(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--bank", default="",
-        help="teacher sentences: published (those of each method's own paper, downloaded unless they are there), a file "
-        "or address of these, a checkout of BiomedCoOp or OGKD, a folder of <DATASET>.json files, or the name of a bank; "
-        "default: this project's, or your own",
+        help="teacher sentences: published (those of each method's own paper, downloaded unless they are there), a "
+        "file or address of these, a checkout of BiomedCoOp or OGKD, a folder of <DATASET>.json files, or the name of "
+        "a bank; default: this project's, or your own",
     )  # fmt: skip
 
 

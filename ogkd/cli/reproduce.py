@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ogkd.cli import many
+from ogkd.core.words import underscored
 from ogkd.runs.protocols import PROTOCOLS
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     p = many.grid_parser(__doc__, shots=(1, 2, 4, 8, 16))
-    p.add_argument("protocol", choices=PROTOCOLS)
+    p.add_argument("protocol", type=underscored, choices=PROTOCOLS)
     p.add_argument("--datasets", nargs="+", help="default: the eleven data sets of the benchmark")
     many.add_bank(p)
     p.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="changes of the configuration")

@@ -22,6 +22,7 @@ import sys
 from collections.abc import Sequence
 
 from ogkd.core import UserError
+from ogkd.core.words import underscored
 from ogkd.evaluation.methods import named
 from ogkd.evaluation.protocol import BASE2NEW_SHOTS
 from ogkd.runs.protocols import TRANSFER, Places, ensure_generated, job, locate, seeds_of, shots_of
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     rerun = "--rerun" in words
     words = [word for word in words if word != "--rerun"]
     settings = _pop_option(words, "--settings")
+    words[:2] = [underscored(word) if underscored(word) in ARGUMENTS else word for word in words[:2]]
     by_default = False
     if words[:1] and words[0] in ARGUMENTS:
         method_word = _pop_option(words, "--method")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ogkd.cli import many
 from ogkd.core import UserError
 from ogkd.core.places import command
+from ogkd.core.words import underscored
 from ogkd.evaluation.protocol import BASE2NEW_SHOTS, SCORES
 from ogkd.runs.protocols import BEST, PROTOCOLS, Places, integer, locate, takes_part
 
@@ -28,7 +29,7 @@ TRIALS = 8
 def main(argv: Sequence[str] | None = None) -> None:
     p = many.grid_parser(__doc__)
     p.add_argument("dataset", help="one of configs/datasets/, a folder of your own images in DATA, or its path")
-    p.add_argument("--protocol", choices=PROTOCOLS, default="few_shot")
+    p.add_argument("--protocol", type=underscored, choices=PROTOCOLS, default="few_shot")
     add_options(p, TRIALS, "--seed")
     p.add_argument("--show-space", action="store_true", help="print what is searched, as a file for --space, and stop")
     p.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="settings that all trials have")

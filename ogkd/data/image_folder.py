@@ -11,6 +11,7 @@ from yacs.config import CfgNode
 from dassl.data.datasets import DATASET_REGISTRY
 from ogkd.core import UserError, expanded, write_json
 from ogkd.core.opening import open_images
+from ogkd.core.places import command
 from ogkd.core.words import sentence
 from ogkd.data.beside import beside_by_content
 from ogkd.data.biomedical import BiomedicalDataset
@@ -86,7 +87,7 @@ class ImageFolder(BiomedicalDataset):
 
     def _stored(self, layout: Layout) -> Split:
         split = read_split(self.split_path)
-        remedy = "put them back, or delete the split file for a new split"
+        remedy = f"put them back, or split again with `{command('split', self.image_dir, '--replace')}`"
         check_images(self.image_dir, split, self.split_path, remedy)
         Findings(faults=layout.misread(class_names(split))).check()
         return split

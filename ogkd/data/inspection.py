@@ -196,7 +196,8 @@ def inspect(folder: str | Path, labels: Labels | None = None) -> Inspection:
         paths = by_class(split) if split and not layout.names(split) else layout.classes
         try:
             if split:
-                check_images(images, split, file, "put them back, or delete the split file for a new split")
+                again = f"split again with `{command('split', folder, '--replace')}`"
+                check_images(images, split, file, f"put them back, or {again}")
             elif layout.parts and not findings.faults:
                 parts = divide(folder, layout.classes, {}, layout.parts)
         except UserError as error:

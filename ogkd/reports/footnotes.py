@@ -38,12 +38,12 @@ def footnotes(cells: Sequence[tuple[str, str, Sequence[Run]]], one_answer: Conta
     runs_in_all = sum(len(runs) for *_, runs in cells)
     several = of_column.total() > 1
     return [
-        f"All runs: {reason}." if several and number[reason] == runs_in_all else _footnote(reason, places, of_column)
+        f"All runs: {reason}." if several and number[reason] == runs_in_all else footnote(reason, places, of_column)
         for reason, places in reasons.items()
     ]
 
 
-def _footnote(reason: str, places: dict[tuple[str, str], list[str]], of_column: Counter[str]) -> str:
+def footnote(reason: str, places: dict[tuple[str, str], list[str]], of_column: Counter[str]) -> str:
     """A sentence on the cells with a reason, {(column, seeds): rows}. of_column: the number of cells of each column."""
     columns: dict[tuple[str, str], list[str]] = {}
     for (column, seeds), rows in places.items():

@@ -49,6 +49,8 @@ def _remedy(facts: Sequence[Facts], data: str) -> str:
         return facts[0].remedy(data)
     names = [one.config for one in facts if one.zip_name]
     others = ", ".join(one.name for one in facts if not one.zip_name)
-    fetch = f"`{command('download', *names, '--root', data)}` fetches {'those that can be fetched' if others else 'them'}"
+    fetch = (
+        f"`{command('download', *names, '--root', data)}` fetches {'those that can be fetched' if others else 'them'}"
+    )
     parts = [*([fetch] if names else []), *([f"put {others} there"] if others else [])]
     return ", ".join([*parts, "or name the data sets that are there"])

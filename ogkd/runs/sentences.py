@@ -9,8 +9,8 @@ from ogkd.prompts.bank import find_bank
 
 
 def general_sentences(methods: Iterable[str], dataset: str, pairs: Sequence[str]) -> list[str]:
-    """The KEY VALUE pairs by which the teachers of methods use general sentences; [] if the data set has sentences. That
-    a data set of the catalogue has none is an error of the run."""
+    """The KEY VALUE pairs by which the teachers of methods use general sentences; [] if the data set has sentences.
+    That one of the catalogue has none is an error of the run."""
     from ogkd.runs.registry import method_class
 
     folder = own_folder(dataset)

@@ -66,9 +66,7 @@ class Teacher:
         return F.normalize(mean, dim=-1)
 
 
-def sentences_of(
-    dataset: object, classnames: list[str], options: CfgNode, name: str, method: str
-) -> list[list[str]]:
+def sentences_of(dataset: object, classnames: list[str], options: CfgNode, name: str, method: str) -> list[list[str]]:
     """The sentences of each class: those passed in with the data set, or else those that the options of `method`
     select, stored under the data set's own name for them or, if it has none, under `name`.
 
