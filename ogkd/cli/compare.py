@@ -28,7 +28,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     p.add_argument("--backbone", default="", help="default: BACKBONE, or the data set's own")
     p.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="changes of the configuration")
     args = many.parse(p, _repeated(sys.argv[1:] if argv is None else argv))
-    from ogkd.evaluation.methods import expanded
     from ogkd.evaluation.metrics import find
 
     find(args.metric)
@@ -37,24 +36,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     from ogkd.reports.page import write
     from ogkd.reports.tables import TABLES
     from ogkd.runs.plan import plan, report_folders, runs_of
-    from ogkd.runs.registry import benchmark_methods
 
-    methods = expanded(args.methods or benchmark_methods())
+    methods = tune.methods_of(args)
     settings = args.settings or [places.settings]
     if args.trials and SEARCH not in settings:
         raise UserError("--trials searches for settings: add --settings search.")
     if args.bank and SEARCH in settings:
         raise UserError("--bank is not searched with: give TRAINER.<METHOD>.PROMPT_BANK NAME at the end instead.")
-    if not args.bank:
-        many.add_general_sentences(args, methods, dataset, places)
+    own = {} if args.bank else many.without_sentences(args, methods, dataset, places)
     started = time.perf_counter()
-    if args.trials and not tune.search(args, args.protocol, dataset, replace(places, settings="")):
+    if args.trials and not tune.search(args, args.protocol, dataset, replace(places, settings=""), own):
         print("note: the runs with the best settings follow once the search is done.", file=sys.stderr)
         settings = [name for name in settings if name != SEARCH]
     jobs = {
         (protocol, name): plan(
             protocol, [dataset], methods, args.seeds, args.shots, replace(places, settings=name), args.pairs,
-            many.banks_of(args.bank, methods, [dataset]),
+            many.banks_of(args.bank, methods, [dataset]), own,
         )
         for protocol in args.protocol
         for name in settings

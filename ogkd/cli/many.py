@@ -84,14 +84,17 @@ def banks_of(word: str, methods: Sequence[str], datasets: Sequence[str]) -> dict
     return {name: chosen.of(name) for name in has_teacher}
 
 
-def add_general_sentences(args: argparse.Namespace, methods: Sequence[str], dataset: str, places: Places) -> None:
-    """Where a folder of your own images has no sentences, let teachers use general ones, and say so."""
+def without_sentences(
+    args: argparse.Namespace, methods: Sequence[str], dataset: str, places: Places
+) -> dict[str, list[str]]:
+    """The pair of each method by which its teacher uses general sentences, where a folder of your own images has none;
+    a note says so."""
     from ogkd.runs.sentences import about_general_sentences, general_sentences
 
     check_dataset(dataset, places.data)
     if pairs := general_sentences(methods, dataset, args.pairs):
-        args.pairs += pairs
         print(about_general_sentences(dataset, pairs), file=sys.stderr)
+    return pairs
 
 
 def parse(p: argparse.ArgumentParser, words: Sequence[str] | None) -> argparse.Namespace:

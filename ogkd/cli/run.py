@@ -69,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         if of_target != places:
             raise UserError(f"{target} is not in {places.data}: SOURCE and TARGET must be in the same folder.")
     pairs = rest[len(wanted) :]
-    without = general_sentences([method], dataset, pairs) if by_default else []
-    pairs += without
+    without = general_sentences([method], dataset, pairs) if by_default else {}
+    pairs += without.get(method, [])
     jobs = [job(protocol, method, dataset, shots, seed, places, pairs, targets).with_rerun(rerun) for seed in seeds]
     if without:  # now that it is known that there is such a data set
         print(about_general_sentences(dataset, without))

@@ -8,7 +8,7 @@ and the best settings of each search, which `--settings search` of the other com
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -37,12 +37,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     dataset, places = locate(args.dataset, many.places_of(args))
     if not takes_part(args.protocol, dataset):
         raise UserError(f"{dataset} is not part of {args.protocol}: choose another protocol with --protocol.")
+    own = many.without_sentences(args, methods_of(args), dataset, places)
     if args.show_space:
         from ogkd.runs.search import space_text
 
-        print(space_text(planned(args, [args.protocol], dataset, places)), end="")
+        print(space_text(planned(args, [args.protocol], dataset, places, own)), end="")
         return
-    if search(args, [args.protocol], dataset, places):
+    if search(args, [args.protocol], dataset, places, own):
         words = [args.dataset, "--protocol", args.protocol, "--settings", "search"]
         for option in ("methods", "seeds", "shots"):
             if (given := getattr(args, option)) != p.get_default(option):
@@ -66,38 +67,46 @@ def add_options(p: argparse.ArgumentParser, trials: int | None = None, *seed: st
     p.add_argument("--space", default="", metavar="FILE", help="YAML of what is searched, see tune's --show-space")
 
 
-def planned(args: argparse.Namespace, protocols: Sequence[str], dataset: str, places: Places) -> list[Search]:
-    """The searches of the command line.
+def methods_of(args: argparse.Namespace) -> list[str]:
+    """The class names of the methods of the command line, by default all."""
+    from ogkd.evaluation.methods import expanded
+    from ogkd.runs.registry import benchmark_methods
+
+    return expanded(args.methods or benchmark_methods())
+
+
+def planned(
+    args: argparse.Namespace, protocols: Sequence[str], dataset: str, places: Places, own: Mapping[str, Sequence[str]]
+) -> list[Search]:
+    """The searches of the command line. `own`: pairs of single methods.
 
     Raises:
         UserError: an option, a method or the space is wrong.
     """
-    from ogkd.evaluation.methods import expanded
-    from ogkd.runs.registry import benchmark_methods
     from ogkd.runs.search import Plan, searches
 
     plan = Plan(args.trials, args.score, args.folds, args.search_seed, args.space)
-    methods = expanded(args.methods or benchmark_methods())
-    many.add_general_sentences(args, methods, dataset, places)
     return [
         one
         for protocol in protocols
         if takes_part(protocol, dataset)
         for one in searches(
-            plan, protocol, dataset, methods, args.seeds,
-            [BASE2NEW_SHOTS] if protocol == "base2new" else args.shots, places, args.pairs,
+            plan, protocol, dataset, methods_of(args), args.seeds,
+            [BASE2NEW_SHOTS] if protocol == "base2new" else args.shots, places, args.pairs, own,
         )
     ]  # fmt: skip
 
 
-def search(args: argparse.Namespace, protocols: Sequence[str], dataset: str, places: Places) -> bool:
+def search(
+    args: argparse.Namespace, protocols: Sequence[str], dataset: str, places: Places, own: Mapping[str, Sequence[str]]
+) -> bool:
     """Execute the searches of the command line, write their results and print the best settings; False if it only asks
     what would be executed.
 
     Raises:
         UserError: an option is wrong, or trials failed. Those that diverged are no failures.
     """
-    every = planned(args, protocols, dataset, places)
+    every = planned(args, protocols, dataset, places, own)
     for method in dict.fromkeys(one.spec.method for one in every if not one.space):
         print(f"{method} has nothing to search, such as a learning rate: it is run as it is.")
     report = many.execute([job for one in every for job in one.jobs], args, places, [dataset])

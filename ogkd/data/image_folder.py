@@ -25,6 +25,7 @@ from ogkd.data.splits import (
     class_names,
     part_of_image,
     read_split,
+    renamed,
     split_file,
     write_split,
 )
@@ -93,6 +94,7 @@ class ImageFolder(BiomedicalDataset):
         return split
 
     def _made(self, layout: Layout, patients: Mapping[str, str]) -> Split:
+        Findings(faults=renamed(self.image_dir)).check()
         layout.check()
         split = divide(self.image_dir, layout.classes, patients, layout.parts)
         check_images(self.image_dir, split, self.image_dir, "run this again")

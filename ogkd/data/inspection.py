@@ -19,7 +19,7 @@ from ogkd.data.first_look import BY_NAME, FEWEST, divided_by_name, small
 from ogkd.data.labels import Labels
 from ogkd.data.layout import read_layout
 from ogkd.data.patients import across_parts, known_patients
-from ogkd.data.splits import by_class, check_images, missing_images, part_of_image, read_split, split_file
+from ogkd.data.splits import by_class, check_images, missing_images, part_of_image, read_split, renamed, split_file
 from ogkd.data.splitting import divide
 
 # What two images that are nearly the same must not lie in
@@ -202,6 +202,7 @@ def inspect(folder: str | Path, labels: Labels | None = None) -> Inspection:
                 parts = divide(folder, layout.classes, {}, layout.parts)
         except UserError as error:
             findings.faults.append(str(error))
+    findings.faults += renamed(folder)
     absent = set(missing_images(images, part_of_image(split))) if split else set()
     if absent and not any("are missing" in fault for fault in findings.faults):
         findings.faults += tally(f"images listed in {file.name} that are missing, so put them back", sorted(absent))

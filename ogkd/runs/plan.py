@@ -26,11 +26,13 @@ def plan(
     places: Places,
     pairs: Sequence[str] = (),
     banks: Mapping[str, str] = MappingProxyType({}),
+    more: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[Job]:
     """The jobs of a protocol, data set by data set. Base-to-novel has a fixed number of shots.
 
     banks: the bank of teacher sentences of the methods that use another than the usual one. Their runs have a folder
         `bank_<name>` in the output folder, beside those with the usual bank.
+    more: further pairs of single methods.
 
     Raises:
         UserError: an unknown method or data set.
@@ -43,7 +45,7 @@ def plan(
         for method, bank in banks.items()
     }
     return [
-        job(protocol, method, dataset, number, seed, *own.get(method, (places, pairs)))
+        job(protocol, method, dataset, number, seed, *own.get(method, (places, (*pairs, *more.get(method, ())))))
         for dataset in dict.fromkeys(map(config_name, datasets))
         if takes_part(protocol, dataset)
         for method in expanded(methods)
