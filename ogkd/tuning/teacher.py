@@ -61,8 +61,8 @@ class Teacher:
         n_cls, n_prompts, _ = self.prompts.shape
         logits = scale * image @ self.prompts.flatten(0, 1).t()
         scores = logits.view(-1, n_cls, n_prompts).amax(1).mean(0)
-        kept = select_prompts(scores, tau).to(self.prompts.dtype)
-        mean = torch.einsum("cmd,m->cd", self.prompts, kept) / kept.sum()
+        selected = select_prompts(scores, tau).to(self.prompts.dtype)
+        mean = torch.einsum("cmd,m->cd", self.prompts, selected) / selected.sum()
         return F.normalize(mean, dim=-1)
 
 
@@ -108,5 +108,5 @@ def select_prompts(scores: Tensor, tau: float) -> Tensor:
     deviation = scores - scores.median()
     zeta = deviation / deviation.abs().median()
     standardised = (zeta - zeta.mean()) / zeta.std()
-    kept = standardised.abs() <= tau  # False where mad or std is 0, since NaN <= tau is False
-    return torch.where(kept.any(), kept, everything)
+    within = standardised.abs() <= tau  # False where mad or std is 0, since NaN <= tau is False
+    return torch.where(within.any(), within, everything)
