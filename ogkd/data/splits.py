@@ -43,8 +43,8 @@ def renamed(folder: str | Path) -> list[str]:
     if own.exists() or not others:
         return []
     return [
-        f"{folder} has {others[0].name}, but its split must be called {own.name}, as when the folder was renamed: rename "
-        "the file, and patients_… and groups_… beside it, or delete them for a new split"
+        f"{folder} has {others[0].name}, but its split must be called {own.name}, as when the folder was renamed: "
+        "rename the file, and patients_… and groups_… beside it, or delete them for a new split"
     ]
 
 

@@ -79,7 +79,7 @@ def cells() -> Iterator[tuple[str, str, str]]:
 
 
 def table(found: dict[tuple[str, str], str]) -> str:
-    """A sentence on the methods that run on every kind, and the table of the others by (kind, method), with footnotes."""
+    """A sentence on the methods that run on every kind, and the table of the others by (kind, method), and notes."""
     kinds, methods = dict.fromkeys(kind for kind, _ in found), dict.fromkeys(method for _, method in found)
     reasons = list(dict.fromkeys(said for said in found.values() if said != RUNS))
     everywhere = [method for method in methods if {found[kind, method] for kind in kinds} == {RUNS}]
