@@ -20,6 +20,9 @@ def footnotes(cells: Sequence[tuple[str, str, Sequence[Run]]], one_answer: Conta
     """
     reasons: dict[str, dict[tuple[str, str], list[str]]] = {}  # {reason: {(column, seeds): rows}}
     every, number, of_column = {run.seed for _, _, runs in cells for run in runs}, Counter[str](), Counter[str]()
+    complete = any(
+        {run.seed for run in runs} == every for _, _, runs in cells
+    )  # else a column says which cell has which
     for row, column, runs in cells:
         of_cell: dict[str, list[int]] = {}
         for run in runs:
@@ -29,7 +32,7 @@ def footnotes(cells: Sequence[tuple[str, str, Sequence[Run]]], one_answer: Conta
             for doubt in [_diverged(runs)] if run.diverged else dict.fromkeys(doubts):
                 if not (column in one_answer and doubt.startswith(NOT_ABOVE_ONE_ANSWER)):
                     of_cell.setdefault(doubt, []).append(run.seed)
-        if runs and {run.seed for run in runs} != every:
+        if runs and complete and {run.seed for run in runs} != every:
             of_cell[f"fewer seeds than others, which have {_listed(every)}"] = [run.seed for run in runs]
         for reason, seeds in of_cell.items():
             reasons.setdefault(reason, {}).setdefault((column, seeds_of(seeds)), []).append(row)

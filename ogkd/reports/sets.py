@@ -115,9 +115,8 @@ class _Part:
                 reasons.setdefault(str(error).rstrip("."), []).append(run.seed)
         for run, _ in of_seeds if sets_of == self._split else ():
             if chosen := (run.results.get("labelled") or {}).get("chosen"):
-                was = "was" if len(chosen) == 1 else "were"
-                doubt = "so the coverage may be below the wanted one"
-                reason = f"{listed(chosen)} {was} chosen on validation images, from which thresholds are, too, {doubt}"
+                used = f"validation images, from which thresholds are, too, were used to choose {listed(chosen)}"
+                reason = f"{used}, so the coverage may be below the wanted one"
                 reasons.setdefault(reason, []).append(run.seed)
         for reason, seeds in reasons.items():
             self.reasons.setdefault(reason, {}).setdefault((self.column, seeds_of(seeds)), []).append(row.name)

@@ -57,7 +57,7 @@ def test_runs_with_too_few_validation_images_are_dashes_and_the_reasons_are_foot
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("| OGKD")][:1]
     assert line.count("–") == 5 and "[" in done.stdout
     assert "at least 9, but there are 4" in done.stdout and "With 40 validation images" in done.stdout
-    (chosen,) = [line for line in done.stdout.splitlines() if "the best epoch was chosen on validation images" in line]
+    (chosen,) = [line for line in done.stdout.splitlines() if "were used to choose the best epoch" in line]
     assert chosen.startswith("CoOp, base: ") and chosen.endswith("(seeds 1, 2).")
     per_class = parse(runs, "--table", "sets", "--sets", "lac", "--per-class", "--coverage", "0.8").stdout
     assert "each class needs at least 4, but malignant has 0" in per_class
