@@ -20,9 +20,7 @@ def footnotes(cells: Sequence[tuple[str, str, Sequence[Run]]], one_answer: Conta
     """
     reasons: dict[str, dict[tuple[str, str], list[str]]] = {}  # {reason: {(column, seeds): rows}}
     every, number, of_column = {run.seed for _, _, runs in cells for run in runs}, Counter[str](), Counter[str]()
-    complete = any(
-        {run.seed for run in runs} == every for _, _, runs in cells
-    )  # else a column says which cell has which
+    complete = any({run.seed for run in runs} == every for _, _, runs in cells)  # else a column has them
     for row, column, runs in cells:
         of_cell: dict[str, list[int]] = {}
         for run in runs:
