@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.bank and SEARCH in settings:
         raise UserError("--bank is not searched with: give TRAINER.<METHOD>.PROMPT_BANK NAME at the end instead.")
     own = {} if args.bank else many.without_sentences(args, methods, dataset, places)
+    banks = many.banks_of(args.bank, methods, [dataset])
     started = time.perf_counter()
     if args.trials and not tune.search(args, args.protocol, dataset, replace(places, settings=""), own):
         print("note: the runs with the best settings follow once the search is done.", file=sys.stderr)
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     jobs = {
         (protocol, name): plan(
             protocol, [dataset], methods, args.seeds, args.shots, replace(places, settings=name), args.pairs,
-            many.banks_of(args.bank, methods, [dataset]), own,
+            banks, own,
         )
         for protocol in args.protocol
         for name in settings

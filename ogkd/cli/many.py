@@ -64,6 +64,7 @@ def grid_parser(
 
 
 def add_bank(p: argparse.ArgumentParser) -> None:
+    """Add `--bank`, which `banks_of` reads."""
     p.add_argument(
         "--bank", default="",
         help="teacher sentences: published (those of each method's own paper, downloaded unless they are there), a "
