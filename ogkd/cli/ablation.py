@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ogkd.cli import many
 from ogkd.core import UserError
+from ogkd.core.words import underscored
 from ogkd.runs.protocols import PROTOCOLS, Job, Places, locate, seeds_of, shots_of
 
 METHOD = "OGKD"
@@ -35,7 +36,7 @@ VARIANTS = {
 def main(argv: Sequence[str] | None = None) -> None:
     p = many.parser(__doc__)
     p.add_argument("dataset", help="one of configs/datasets/, a folder of your own images in DATA, or its path")
-    p.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0])
+    p.add_argument("--protocol", type=underscored, choices=PROTOCOLS, default=PROTOCOLS[0])
     p.add_argument("--shots", default="16", help="shots of the few-shot protocol (default: 16)")
     p.add_argument(
         "words", nargs="*", metavar="SEED",

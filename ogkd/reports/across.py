@@ -39,8 +39,9 @@ def across_datasets(tables: Sequence[Table], mean_table: Table, protocol: str) -
             row.cells = {
                 name: cell and replace(cell, std=0.0, seeds=1, interval=None) for name, cell in row.cells.items()
             }
+        rows = {key: row for key, row in rows.items() if any(row.cells.values())}
         result.rows += [row for _, row in sorted(rows.items(), key=lambda of: (*order(of[0][0]), of[1].name))]
-        result.parts[part] = len(rows)
+        result.parts |= {part: len(rows)} if rows else {}
     what = re.split(r"[,.]", tables[0].caption, maxsplit=1)[0]
     over = "all of them" if set(mean_table.datasets) == set(names) else ", ".join(mean_table.datasets)
     hm = f"; of HM it is the {MEAN_OF_HM}" if "HM" in parts else ""

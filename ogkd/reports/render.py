@@ -127,7 +127,11 @@ class Table:
 
     def remarks(self) -> list[str]:
         """The caption, what all rows have in common, the sample and the footnotes."""
-        about = [self.caption, common([row.conditions for row in self.rows]), self.sample, *self.footnotes]
+        return [self.caption, *self.below()] if self.caption else self.below()
+
+    def below(self) -> list[str]:
+        """The remarks without the caption."""
+        about = [common([row.conditions for row in self.rows]), self.sample, *self.footnotes]
         return [sentence for sentence in about if sentence]
 
     def printed(self) -> Table:
@@ -178,7 +182,7 @@ def render(table: Table, fmt: str = "markdown") -> str:
         return "\n\n".join([body, *map(escaped, table.remarks())])
     latex = frame.style.hide(axis="index").to_latex(
         hrules=True, column_format=f"l{'r' * numbers}", position_float="centering",
-        caption=escaped(" ".join([f"{table.title}.", *table.remarks()])), label=f"tab:{_slug(table.title)}",
+        caption=escaped(f"{table.title}. {table.caption}".strip()), label=f"tab:{_slug(table.title)}",
     )  # fmt: skip
     lines = latex.rstrip("\n").splitlines()
     first = lines.index(r"\midrule") + 1  # of the rows, each on a line
@@ -189,6 +193,9 @@ def render(table: Table, fmt: str = "markdown") -> str:
     if numbers > FIT:
         lines.insert(lines.index(rf"\begin{{tabular}}{{l{'r' * numbers}}}"), r"\resizebox{\linewidth}{!}{%")
         lines.insert(lines.index(r"\end{tabular}") + 1, "}")
+    if notes := table.below():
+        paragraph = [r"\par\smallskip", r"\parbox{\linewidth}{\footnotesize", escaped(" ".join(notes)), "}"]
+        lines[-1:-1] = paragraph  # before \end{table}
     return "\n".join(lines)
 
 

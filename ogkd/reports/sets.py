@@ -5,6 +5,7 @@ Thresholds are chosen on each run's validation images, never on test images (ogk
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -20,7 +21,7 @@ from ogkd.evaluation.predictions import Predictions, same_images
 from ogkd.evaluation.sets import LAC, P_VALUES, Covered, by_p_values, check, choose, covered, shares_differ
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import AnyCell, Cell, cell
-from ogkd.reports.footnotes import footnotes, seeds_of
+from ogkd.reports.footnotes import footnote, footnotes, seeds_of
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import DISPERSION, INTERVALS, of_draw, of_kinds
 from ogkd.reports.variants import ON_TRAINED_CLASSES, by_place
@@ -78,6 +79,9 @@ class _Part:
     intervals: bool
     rows: list[tuple[Row, list[Covered]]] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
+    reasons: dict[str, dict[tuple[str, str], list[str]]] = field(
+        default_factory=dict
+    )  # {reason: {(column, seeds): rows}}
     remarks: dict[str, None] = field(default_factory=dict)
 
     def add(self, name: str, method: str, variant: str, runs: Sequence[Run]) -> None:
@@ -98,13 +102,17 @@ class _Part:
             try:
                 one = sets_of(run)
                 if self.intervals and of_seeds and not same_images(one[1], of_seeds[0][1][1]):
-                    raise UserError("its test images are others than those of the first seed")
+                    raise UserError("test images are others than those of the first seed")
                 of_seeds.append((run, one))
             except (UserError, FileNotFoundError) as error:
                 reasons.setdefault(str(error).rstrip("."), []).append(run.seed)
+        for run, _ in of_seeds if sets_of == self._split else ():
+            if chosen := (run.results.get("labelled") or {}).get("chosen"):
+                used = f"validation images, from which thresholds are, too, were used to choose {listed(chosen)}"
+                reason = f"{used}, so the coverage may be below the wanted one"
+                reasons.setdefault(reason, []).append(run.seed)
         for reason, seeds in reasons.items():
-            which = f", {seeds_of(seeds)}" if len(runs) > 1 else ""
-            self.remarks[f"{row.name}{which}: {reason}."] = None
+            self.reasons.setdefault(reason, {}).setdefault((self.column, seeds_of(seeds)), []).append(row.name)
         if of_seeds and row.runs:
             unused = {id(run) for run in runs} - {id(run) for run, _ in of_seeds}
             row.runs = {self.column: [run for run in row.runs[self.column] if id(run) not in unused]}
@@ -119,19 +127,13 @@ class _Part:
     def _split(self, run: Run) -> Sets:
         """Raises UserError for a run without predictions or with too few validation images."""
         if run.results.get("split") == "val":
-            raise UserError("its results are of validation images, on which no thresholds can be tested")
+            raise UserError("results are of validation images, on which no thresholds can be tested")
         if not (run.path / "val_predictions.npz").is_file():
-            raise UserError("it stored no predictions of validation images")
+            raise UserError("no predictions of validation images are stored")
         validation, test = (Predictions.load(run.path / f"{part}predictions.npz") for part in ("val_", ""))
         if validation.classnames != test.classnames:
-            raise UserError("its validation images are of other classes than its test images")
+            raise UserError("validation images are of other classes than test images")
         rule = choose(validation, self.coverage, self.score, self.per_class)
-        if chosen := (run.results.get("labelled") or {}).get("chosen"):
-            self.remarks[
-                f"{run.results.get('title', run.method)}: {listed(chosen)} {'was' if len(chosen) == 1 else 'were'} "
-                "chosen on validation images, from which thresholds are, too, so the coverage may be below the wanted "
-                "one."
-            ] = None
         if not self.per_class and (differ := shares_differ(validation, test)):
             self.remarks[f"{differ}; sets per class (--per-class) hold for any shares."] = None
         if not self.per_class:
@@ -172,7 +174,9 @@ class _Part:
         second.caption = f"How many sets of each class's test images contain it, in %{spread}."
         first.sample = tested_on({self.title: self.runs})
         of_cells = [(row.name, self.column, row.runs[self.column]) for row, _ in self.rows if row.runs]
-        first.footnotes = [*footnotes(of_cells), *self.remarks, *meaningless(self.runs)]
+        rows = Counter({self.column: len(self.rows)})
+        reasons = [footnote(reason, places, rows) for reason, places in self.reasons.items()]
+        first.footnotes = [*footnotes(of_cells), *reasons, *self.remarks, *meaningless(self.runs)]
         return [first, second] if any(seeds for _, seeds in self.rows) else [first]
 
     def _share(self, of_seeds: Sequence[Estimate | None]) -> AnyCell:

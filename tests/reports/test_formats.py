@@ -73,13 +73,15 @@ def test_sheets_of_long_and_equal_titles_have_names_of_their_own(tmp_path):
     assert max(map(len, names)) <= 31
 
 
-def test_latex_has_its_own_marks_and_the_caption(output, parse):
+def test_latex_has_its_own_marks_the_caption_and_the_footnotes_below(output, parse):
     done = parse(output[0], "--table", "base2new", "--format", "latex", "--dataset", "btmri")
     assert done.stdout.count(r"\textbf{") == 3
     assert done.stdout.count(r"\underline{") == 3
     assert r"$\pm$" in done.stdout
-    caption = r"\caption{btmri base2new. Accuracy in \%, mean $\pm$ population standard deviation over seeds."
-    assert caption in done.stdout
+    caption = r"\caption{btmri base2new. Accuracy in \%, mean $\pm$ population standard deviation over seeds.}"
+    assert caption in done.stdout.splitlines()
+    notes = done.stdout.split(r"\end{tabular}")[1].split(r"\end{table}")[0]
+    assert r"\footnotesize" in notes and "Seeds" in notes
 
 
 def test_a_file_holds_what_would_be_printed(output, parse, tmp_path):
