@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -43,8 +42,7 @@ def main(arguments: Sequence[str] | None = None, published: Catalogue | None = N
             failed = True
             report_error(error)
         except KeyboardInterrupt:
-            print("\nInterrupted; run the same command again to resume.", file=sys.stderr)
-            return 130
+            raise KeyboardInterrupt("the same command resumes") from None
     return 2 if failed else 0
 
 
@@ -114,7 +112,7 @@ def _data_set(facts: Facts, root: Path, places: Places, given: Path | None, only
         print(report.table(), flush=True)
     if not report.complete:
         raise UserError(
-            f"{facts.name} is incomplete, {report.fault()}: run `{command('download')} {facts.config} --root {root}`."
+            f"{facts.name} is incomplete, {report.fault()}: run `{command('download', facts.config, '--root', root)}`."
         )
 
 

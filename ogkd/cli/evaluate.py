@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("folder", type=Path, metavar="FOLDER", help="the folder with one folder per class")
     add("--as", dest="mapping", nargs="+", action="extend", default=[], metavar="CLASS=TRAINED",
         help='which trained class a class of FOLDER is, such as "tumour=glioma tumor"; several may be the same one, '
-        'and "other=" leaves a class out')  # fmt: skip
+        'but not one of FOLDER several trained ones, and "other=" leaves a class out')  # fmt: skip
     labels.add_patient_options(parser)
     labels.add_options(parser)
     add("--name", default="", help="the name in tables (default: that of FOLDER)")
@@ -46,7 +46,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--name must be a name, not a path: '{args.name}'.")
     mapping = dict(pair(word) for word in args.mapping)
     if len(mapping) < len(args.mapping):
-        raise UserError("--as names a class of FOLDER twice: give each one trained class.")
+        raise UserError(
+            "--as names a class of FOLDER twice: give each one trained class. Probabilities of several are not added: "
+            "to test a coarser label, train on the coarser classes."
+        )
     folder = args.folder.absolute()
     labelled = labels.labels_of(folder, args, whole=True) if args.labels else labels.class_folders(folder, whole=True)
     images = [path for paths in labelled.classes.values() for path in paths]

@@ -191,7 +191,7 @@ def named_images(words: Iterable[str], standard_input: TextIO) -> Iterator[Named
             for phrase in listing.unread():
                 print(f"warning: {phrase}.", file=sys.stderr)
             if not named:
-                raise UserError(f"The folder {word} contains no images.")
+                raise UserError(f"The folder {word} contains no images: give RUN first, then the images.")
         else:
             named = [Named.file(word)]
         count += len(named)

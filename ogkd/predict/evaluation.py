@@ -155,7 +155,7 @@ def evaluate(
         by_column(folder.groups, names),
     )  # fmt: skip
     warnings = [
-        *_shared(prompt, hashes),
+        *_shared(prompt, folder.name, hashes),
         *_some(len(unread), len(images), "could not be read and", "left out"),
         *_some(blank, len(rows), "", "blank"),
         *(f"the class {name} of the folder is left out" for name, other in meant.items() if not other),
@@ -216,11 +216,13 @@ def _check_output(output: Path, prints: Mapping[str, str | None], replace: bool)
         )
 
 
-def _shared(prompt: TrainedPrompt, hashes: Mapping[str, str]) -> list[str]:
-    """A phrase about images that the prompt was trained or validated on; its run remembers their hashes."""
+def _shared(prompt: TrainedPrompt, name: str, hashes: Mapping[str, str]) -> list[str]:
+    """A phrase about images that the prompt was trained or validated on; its run remembers their hashes, an exported
+    prompt only the name of the data set."""
     learned = fingerprints.read(prompt.origin / FINGERPRINTS).get("images")
     if not isinstance(learned, dict):
-        return []
+        doubt = "the folder has the name of the data set that the prompt was trained on: training images may be tested"
+        return [doubt] if name.casefold() == prompt.dataset.casefold() else []
     known = set(learned.values())
     number = sum(of in known for of in hashes.values())
     return _some(number, len(hashes), "", "byte-identical to images that the prompt was trained or validated on")

@@ -99,9 +99,8 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
     if sentences is None and getattr(method, "needs_sentences", False):
         from ogkd.tuning.teacher import teacher_sentences
 
-        texts = teacher_sentences(
-            prompt.prompts_name, list(prompt.classnames), prompt.configuration().TRAINER[prompt.method.upper()]
-        )
+        chosen = prompt.configuration().TRAINER[prompt.method.upper()]
+        texts = teacher_sentences(prompt.prompts_name, list(prompt.classnames), chosen, prompt.method)
         sentences = dict(zip(prompt.classnames, texts, strict=True))
     backbone = _nameable(prompt.backbone)
     precision = prompt.config.get("FEATURES", {}).get("PRECISION", FP32)

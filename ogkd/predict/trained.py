@@ -27,7 +27,7 @@ from ogkd.evaluation.sets import SetRule
 from ogkd.evaluation.unlike import Reference
 from ogkd.models import FrozenCLIP, available_models, model_named
 from ogkd.models.configurations import OPENAI_SIZES
-from ogkd.runs.config import check_values, extend_config, merge_plain, plain, trained_on
+from ogkd.runs.config import check_values, extend_config, in_json, merge_plain, trained_on
 from ogkd.runs.folder import PREDICTIONS, REFERENCE, RESULTS, VALIDATION
 from ogkd.runs.learned_classes import learned_classes
 from ogkd.runs.records import CONFIG, drawn_images, run_config
@@ -264,7 +264,7 @@ def from_trainer(
     """What a trainer on a data set that was passed in has learned so far."""
     dataset = cast(GivenImages, trainer.dm.dataset)
     return TrainedPrompt(
-        config=plain(trainer.cfg),
+        config=in_json(trainer.cfg),
         classnames=tuple(dataset.classnames),
         labels=tuple(item.label for item in dataset.train_x),
         learned={name: _copied(model.state_dict()) for name, model in trainer._models.items()},

@@ -115,6 +115,17 @@ def test_an_existing_split_file_is_used_as_it_is(scans):
         ImageFolder(config(scans.parent))
 
 
+def test_a_split_of_a_folder_that_was_renamed_is_never_replaced_by_another(scans, tmp_path, command):
+    split = scans / "split_old.json"
+    split.write_text("{}")
+    with pytest.raises(UserError, match=r"split_old\.json.*must be called split_scans\.json"):
+        ImageFolder(config(scans.parent))
+    done = command(["scripts/check_data.py", str(scans)])
+    assert done.returncode == 1 and "split_old.json" in done.stdout
+    split.unlink()
+    assert ImageFolder(config(scans.parent)).test
+
+
 def test_a_split_that_cannot_be_stored_is_the_same_each_time(tmp_path, capsys):
     name = "x" * 240  # leaves no room for the longer name under which the file is first written
     put(tmp_path / name, numbered("a", "b", count=8))
