@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -22,7 +22,7 @@ from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import AnyCell, Cell, cell
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import DISPERSION, of_draw, of_kinds
-from ogkd.reports.variants import column_of, variants
+from ogkd.reports.variants import ON_TRAINED_CLASSES, by_place
 
 CLEAN, MEAN = "clean", "mean over kinds"
 COVERED = "covered, %"
@@ -34,36 +34,24 @@ BASELINE = "ZeroShot"  # in the place of AlexNet in MedMNIST-C's measures
 
 @dataclass
 class Tested:
-    """A row with those of its runs, seeds of one method, that were tested on corrupted images."""
+    """A row's seeds that were tested on corrupted images."""
 
     row: Row
-    runs: list[Run]
     seeds: list[Corrupted]
     kinds: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
-    @classmethod
-    def of(cls, row: Row, runs: Sequence[Run], unreadable: Callable[[Path, Exception], None]) -> Tested | None:
-        """Read what is stored of the runs; None if none was tested. `unreadable` gets folders that cannot be read."""
-        pairs = []
-        for run in runs:
-            try:
-                pairs += [(run, seed)] if (seed := corrupted.read(run.path)) else []
-            except (UserError, FileNotFoundError) as error:
-                unreadable(run.path / corrupted.FOLDER, error)
-        return cls(row, *map(list, zip(*pairs, strict=True))) if pairs else None
-
     def choose_seeds(self) -> None:
         """Leave out seeds that were tested on other images than the first, or on no kind that all before them have."""
         every, first = [*zip(self.runs, self.seeds, strict=True)], self.seeds[0]
-        self.runs, self.seeds, self.kinds = [], [], list(first.kinds)
+        chosen, self.seeds, self.kinds = [], [], list(first.kinds)
         for run, seed in every:
             shared = [kind for kind in self.kinds if kind in seed.kinds]
             if shared and same_images(seed.clean, first.clean):
-                self.runs.append(run)
+                chosen.append(run)
                 self.seeds.append(seed)
                 self.kinds = shared
-        self.row = replace(self.row, runs={"": self.runs})
+        self.row = replace(self.row, runs=dict.fromkeys(self.row.runs, chosen))
         if left_out := len(every) - len(self.seeds):
             self.remarks = [
                 f"{self.row.name}: {left_out} of {counted(len(every), 'seed')} left out, as tested on other images or "
@@ -88,33 +76,27 @@ class Tested:
         return Cell(float(np.mean(known))) if known and len(known) == len(values) else None
 
     @property
+    def runs(self) -> list[Run]:
+        ((_, runs),) = self.row.runs.items()
+        return runs
+
+    @property
     def clean(self) -> list[Predictions]:
         return [seed.clean for seed in self.seeds]
 
 
 def corruption_tables(runs: Sequence[Run]) -> list[Table]:
-    """For each data set, part or number of shots, a table of the methods and one of every method's kinds and
-    levels. Runs that were not tested on corrupted images are left out.
+    """For each data set, part or number of shots, a table of the methods and one of every method's kinds and levels.
+    Runs that were not tested on corrupted images are left out.
 
     Raises:
         UserError: there are several backbones, or no test on corrupted images can be read.
     """
-    tables, notes = list[Table](), list[str]()
-
-    def unreadable(_: Path, error: Exception) -> None:
-        notes.append(str(error))
-
-    for kinds in (("train_base",), ("few_shot",)):
-        of_rows, conflicts = variants(of_kinds([run for run in runs if not run.diverged], *kinds))
-        notes += conflicts
-        for dataset, column in dict.fromkeys((row.dataset, column_of(run)) for row in of_rows for run in row.runs):
-            of_part = [
-                one
-                for row in of_rows
-                if row.dataset == dataset
-                and (one := Tested.of(Row(row.name, [], row.method, row.key), row.in_column(column), unreadable))
-            ]
-            tables += part_tables(f"{dataset} {column}, corrupted images", of_part)
+    places, notes = by_place(of_kinds([run for run in runs if not run.diverged], *ON_TRAINED_CLASSES))
+    tables = list[Table]()
+    for (dataset, column), variants in places.items():
+        rows = [Row(one.name, {}, one.method, one.key, {column: of_row}) for one, of_row in variants]
+        tables += part_tables(f"{dataset} {column}, corrupted images", tested(rows, lambda _, e: notes.append(str(e))))
     if notes and not tables:
         raise UserError(notes[0])
     for table in tables[:1]:
@@ -122,7 +104,25 @@ def corruption_tables(runs: Sequence[Run]) -> list[Table]:
     return tables
 
 
-def part_tables(title: str, rows: Sequence[Tested]) -> Iterator[Table]:
+def tested(rows: Iterable[Row], unreadable: Callable[[Path, Exception], object]) -> list[Tested]:
+    """The rows with those of their runs that were tested on corrupted images. unreadable: called with what cannot be
+    read."""
+    result = []
+    for row in rows:
+        ((column, runs),) = row.runs.items()
+        read: list[tuple[Run, Corrupted]] = []
+        for run in runs:
+            try:
+                if one := corrupted.read(run.path):
+                    read.append((run, one))
+            except (UserError, FileNotFoundError) as error:
+                unreadable(run.path / corrupted.FOLDER, error)
+        if read:
+            result.append(Tested(replace(row, runs={column: [run for run, _ in read]}), [one for _, one in read]))
+    return result
+
+
+def part_tables(title: str, rows: list[Tested]) -> Iterator[Table]:
     """The table of the methods, over the kinds that all have, and one per method.
 
     Of a row's seeds those count that were tested on the images of the first and on a kind that all before them have.
@@ -157,8 +157,8 @@ def _methods(title: str, rows: Sequence[Tested], shared: Sequence[str], alike: b
         cells += [one.coverage(), one.coverage(shared)]
         if baseline is not None:
             cells += _relative(one, baseline, shared)
-        table.rows.append(replace(one.row, cells=cells))
-    table.ranked = [*[True] * 2, False, *[True] * 4, *[False] * (len(table.headers) - 8)]
+        table.add(one.row.name, cells, one.row.method, one.row.variant, one.row.runs)
+    table.ranked = [headers[place] for place in (1, 2, 4, 5, 6, 7)]
     table.lower = True
     table.sample = tested_on({title or "": runs})
     table.caption = (
@@ -197,17 +197,15 @@ def by_kind(title: str, one: Tested) -> Table:
     table = Table(title, headers)
     ece, nll = calibration(one.clean)
     clean = [cell([errors([of]) for of in one.clean])]
-    table.rows.append(
-        Row(CLEAN, [*[None] * len(levels), *clean, None, Cell(ece), Cell(nll, decimals=3), one.coverage()])
-    )
+    table.add(CLEAN, [*[None] * len(levels), *clean, None, Cell(ece), Cell(nll, decimals=3), one.coverage()])
     for kind in one.kinds:
         at = [
             cell([errors([seed.kinds[kind][level]]) for seed in one.seeds if level in seed.kinds[kind]])
             for level in levels
         ]
-        table.rows.append(Row(kind.replace("_", " "), [*at, *_means(one, [kind])]))
-    table.rows.append(Row(MEAN, [*[None] * len(levels), *_means(one, one.kinds)]))
-    table.ranked, table.footnotes = [False] * (len(headers) - 1), [*one.remarks]
+        table.add(kind.replace("_", " "), [*at, *_means(one, [kind])])
+    table.add(MEAN, [*[None] * len(levels), *_means(one, one.kinds)])
+    table.footnotes = [*one.remarks]
     spread = f", {DISPERSION}" if len(one.seeds) > 1 else ""
     table.caption = (
         f"Balanced error in %{spread}; mean over levels and drop against clean images with 95 % intervals over "

@@ -14,7 +14,7 @@ from ogkd.evaluation.subgroups import MEASURED, OF_SEVERAL, GroupSet, group_sets
 from ogkd.evaluation.tested import sampled
 from ogkd.reports.cells import AnyCell, Cell
 from ogkd.reports.footnotes import footnotes
-from ogkd.reports.render import Row, Table
+from ogkd.reports.render import Table
 from ogkd.reports.tables import INTERVALS, decimals, of_draw, of_kinds
 from ogkd.reports.variants import column_of, variants
 
@@ -40,10 +40,8 @@ def group_tables(runs: Sequence[Run], metric: str = "") -> list[Table]:
             for of in of_columns:
                 title = f"{place}, by {of.column}"
                 table = tables.setdefault(title, _empty(title, used, of, metrics))
-                table.rows += [
-                    Row(f"{variant.name}, {name}", cells, variant.method, variant.key, {place: used})
-                    for name, cells in _cells(of, metrics)
-                ]
+                for name, cells in _cells(of, metrics):
+                    table.add(f"{variant.name}, {name}", cells, variant.method, variant.key, {place: used})
                 table.footnotes += [f"{variant.name}: {remark}" for remark in of.of_gaps() if remark != OF_SEVERAL]
                 cells_of.setdefault(title, []).append((variant.name, column_of(used[0]), of_place))
     for title, table in tables.items():
@@ -54,10 +52,11 @@ def group_tables(runs: Sequence[Run], metric: str = "") -> list[Table]:
     return result
 
 
-def set_table(of: GroupSet, metrics: Sequence[str] = MEASURED) -> Table:
+def set_table(of: GroupSet) -> Table:
     """The groups of a column and their largest gaps, of one method."""
-    table = Table("", [of.column, *_headers(metrics)])
-    table.rows = [Row(name, cells) for name, cells in _cells(of, metrics)]
+    table = Table("", [of.column, *_headers(MEASURED)])
+    for name, cells in _cells(of, MEASURED):
+        table.add(name, cells)
     return table
 
 
@@ -93,7 +92,6 @@ def _sets(runs: Sequence[Run], metrics: Sequence[str], notes: list[str]) -> tupl
 def _empty(title: str, runs: Sequence[Run], of: GroupSet, metrics: Sequence[str]) -> Table:
     percent = [find(name).title for name in metrics if find(name).unit]
     table = Table(title, ["method, group", *_headers(metrics)], datasets=(runs[0].dataset,))
-    table.ranked = [False] * len(table.headers[1:])
     in_percent = f" In %: {', '.join(percent)}." if percent else ""
     table.caption = sentence(f"{INTERVALS} over {sampled(runs)} of the group") + in_percent + of_draw(runs)
     table.footnotes = [*of.of_groups(), *([OF_SEVERAL] if OF_SEVERAL in of.of_gaps() else []), *meaningless(runs)]

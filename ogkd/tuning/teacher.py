@@ -66,27 +66,27 @@ class Teacher:
         return F.normalize(mean, dim=-1)
 
 
-def sentences_of(dataset: object, classnames: list[str], options: CfgNode, name: str) -> list[list[str]]:
-    """The sentences of each class: those passed in with the data set, or else those that the options select, stored
-    under the data set's own name for them or, if it has none, under `name`.
+def sentences_of(dataset: object, classnames: list[str], options: CfgNode, name: str, method: str) -> list[list[str]]:
+    """The sentences of each class: those passed in with the data set, or else those that the options of `method`
+    select, stored under the data set's own name for them or, if it has none, under `name`.
 
     Raises:
         UserError: a class has no sentences, or their source is unknown.
     """
     given = getattr(dataset, "sentences", None)
     if given is None:
-        return teacher_sentences(getattr(dataset, "prompts_name", name), classnames, options)
+        return teacher_sentences(getattr(dataset, "prompts_name", name), classnames, options, method)
     missing = [name for name in classnames if not given.get(name)]
     if missing:
         raise UserError(f"There are no sentences for the class '{missing[0]}': give some for every class.")
     return [given[name] for name in classnames]
 
 
-def teacher_sentences(dataset: str, classnames: list[str], options: CfgNode) -> list[list[str]]:
-    """The sentences of each class, equally many per class, from the source that the options select."""
+def teacher_sentences(dataset: str, classnames: list[str], options: CfgNode, method: str) -> list[list[str]]:
+    """The sentences of each class, equally many per class, from the source that a method's options select."""
     if options.PROMPTS == "templates":
         return template_prompts(classnames)
-    return load_prompts(dataset, classnames, bank=options.PROMPT_BANK)
+    return load_prompts(dataset, classnames, bank=options.PROMPT_BANK, method=method)
 
 
 def encode_sentences(model: FrozenCLIP, sentences: list[list[str]], cache: FeatureCache) -> Tensor:
