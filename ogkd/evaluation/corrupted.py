@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from ogkd.core import UserError, parse_json
+from ogkd.core import UserError
 from ogkd.core.hashes import file_sha256
+from ogkd.core.schema import read_record
 from ogkd.data.corruptions import KINDS, LEVELS
 from ogkd.evaluation.conformal import TooFewImages
 from ogkd.evaluation.metrics import compute
@@ -64,15 +65,7 @@ def path_of(run: Path, kind: str, level: int) -> Path:
 def settings_of(run: Path) -> dict[str, Any] | None:
     """What a run was tested on; None without such a test. Raises UserError if the file is corrupt."""
     path = run / FOLDER / SETTINGS
-    if not path.is_file():
-        return None
-    try:
-        settings = parse_json(path.read_text(encoding="utf-8"))
-        if not isinstance(settings, dict):
-            raise ValueError("it is no object")
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is corrupt ({error}): delete the folder and corrupt the run again.") from None
-    return settings
+    return read_record(path, dict, "delete the folder and corrupt the run again") if path.is_file() else None
 
 
 def predictions_hash(run: Path) -> str:

@@ -100,11 +100,6 @@ def compute(name: str, predictions: Predictions, *, costs: object = None, order:
     return bound(name, len(predictions.classnames), costs=costs, order=order)[0](predictions)
 
 
-def compute_all(predictions: Predictions, *, costs: object = None, order: object = None) -> dict[str, float | None]:
-    """Every metric's value, by name, in the order of METRICS."""
-    return {name: compute(name, predictions, costs=costs, order=order) for name in METRICS}
-
-
 def bound(
     name: str, num_classes: int, *, costs: object = None, order: object = None
 ) -> tuple[Callable[..., float | None], Callable[..., Samples] | None]:
