@@ -18,8 +18,8 @@ INTERRUPTED = 130
 _WORKER_ENDED = ("unable to allocate shared memory", "is killed by signal", "exited unexpectedly")
 
 
-# New objects before a search for cyclic garbage, 700 by default. Searches took a tenth of the time to a run's first step,
-# so the first one comes after PyTorch and the model libraries, 800,000 objects, have been imported.
+# New objects before a search for cyclic garbage, 700 by default. Searches took a tenth of the time to a run's first
+# step, so the first comes once PyTorch and the model libraries, 800,000 objects, have been imported.
 _FIRST_SEARCH, _SEARCHES = (1_000_000, 10, 10), (5_000, 10, 10)
 
 
