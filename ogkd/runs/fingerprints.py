@@ -82,13 +82,14 @@ def of_sentences(spec: RunSpec, cfg: CfgNode, dataset: DatasetBase) -> Fingerpri
     method = method_class(cfg.TRAINER.NAME)
     if not is_built_here(cfg.TRAINER.NAME) or (spec.eval_only and not method.needs_sentences):
         return {}
-    nodes = [node for node in (cfg.TRAINER.get(cfg.TRAINER.NAME.upper()), distilled_with(cfg)) if node]
-    sources = {(node.PROMPTS, node.PROMPT_BANK): node for node in nodes if "PROMPTS" in node}
+    name = cfg.TRAINER.NAME
+    nodes = [(of, node) for of, node in ((name, cfg.TRAINER.get(name.upper())), ("OGKD", distilled_with(cfg))) if node]
+    sources = {(node.PROMPTS, node.PROMPT_BANK): (node, of) for of, node in nodes if "PROMPTS" in node}
     if not sources:
         return {}
-    fold = any(node.get("FOLD_HELD_OUT") for node in sources.values())
+    fold = any(node.get("FOLD_HELD_OUT") for node, _ in sources.values())
     names = list(dict.fromkeys([*dataset.classnames, *(getattr(dataset, "all_classnames", []) if fold else [])]))
-    banks = [sentences_of(dataset, names, options, cfg.DATASET.NAME) for options in sources.values()]
+    banks = [sentences_of(dataset, names, options, cfg.DATASET.NAME, of) for options, of in sources.values()]
     hashes = {name: text_hash(both if len(both) > 1 else both[0]) for name, *both in zip(names, *banks, strict=True)}
     return {"sentences": {**hashes}}
 

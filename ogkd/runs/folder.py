@@ -171,6 +171,11 @@ class RunFolder:
         with atomic_path(self.path / CONFIG) as temporary:
             temporary.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
 
+    def refused(self) -> None:
+        """Remove the configuration of a run that ended before its first checkpoint, as there is nothing to resume."""
+        if not any(checkpoints_in(model) for model in models_in(self.path)):
+            (self.path / CONFIG).unlink(missing_ok=True)
+
     @property
     def revision(self) -> str | None:
         """The hub's commit of the backbone's weights, if it is known."""

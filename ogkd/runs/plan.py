@@ -26,24 +26,26 @@ def plan(
     places: Places,
     pairs: Sequence[str] = (),
     banks: Mapping[str, str] = MappingProxyType({}),
+    more: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[Job]:
     """The jobs of a protocol, data set by data set. Base-to-novel has a fixed number of shots.
 
     banks: the bank of teacher sentences of the methods that use another than the usual one. Their runs have a folder
         `bank_<name>` in the output folder, beside those with the usual bank.
+    more: further pairs of single methods.
 
     Raises:
         UserError: an unknown method or data set.
     """
     own = {
         method: (
-            replace(places, output=places.output / f"bank_{bank}"),
+            replace(places, output=places.output / f"bank_{Path(bank).name}"),
             (*pairs, f"TRAINER.{method.upper()}.PROMPT_BANK", bank),
         )
         for method, bank in banks.items()
     }
     return [
-        job(protocol, method, dataset, number, seed, *own.get(method, (places, pairs)))
+        job(protocol, method, dataset, number, seed, *own.get(method, (places, (*pairs, *more.get(method, ())))))
         for dataset in dict.fromkeys(map(config_name, datasets))
         if takes_part(protocol, dataset)
         for method in expanded(methods)
@@ -66,7 +68,7 @@ def published_routes(places: Places, without_data: bool = False) -> list[tuple[s
     if not left:
         raise UserError(
             f"No route of the transfer protocol has both its data sets in {places.data}: "
-            f"`{command('download', 'busi btmri transfer --root', places.data)}` fetches them."
+            f"`{command('download', 'busi', 'btmri', 'transfer', '--root', places.data)}` fetches them."
         )
     for facts in absent.values():
         print(f"note: {facts.name} is left out because it is missing: {facts.remedy(places.data)}.", file=sys.stderr)

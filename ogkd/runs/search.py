@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 import yaml
@@ -186,8 +187,9 @@ def searches(
     shots: Sequence[int],
     places: Places,
     pairs: Sequence[str] = (),
+    more: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[Search]:
-    """The searches of a protocol, one for each method, number of shots and seed.
+    """The searches of a protocol, one for each method, number of shots and seed. `more`: further pairs of methods.
 
     Raises:
         UserError: a method, a space or a value in it is wrong.
@@ -196,7 +198,7 @@ def searches(
     if few := [number for number in shots if 0 < number < plan.folds]:
         raise UserError(f"{few[0]} shots cannot be divided into {plan.folds} folds: take fewer folds.")
     return [
-        _search(plan, protocol, dataset, method, number, seed, places, pairs, given)
+        _search(plan, protocol, dataset, method, number, seed, places, (*pairs, *more.get(method, ())), given)
         for method in expanded(methods)
         for number in shots
         for seed in seeds
