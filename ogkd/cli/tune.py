@@ -124,24 +124,22 @@ def summary(outcomes: Sequence[Outcome]) -> Table:
     from ogkd.evaluation.methods import known_methods
     from ogkd.evaluation.metrics import find
     from ogkd.reports.cells import Cell, Text
-    from ogkd.reports.render import Row, Table
+    from ogkd.reports.render import Table
     from ogkd.reports.tables import decimals, in_words
 
     plan, metric = outcomes[0].search.plan, find(SCORES[outcomes[0].search.plan.score])
     headers = ["method", "seed", "trials", "seconds", plan.score.replace("_", " "), "best settings"]
-    rows = [
-        Row(
-            known_methods()[one.search.spec.method].title,
-            [
-                Cell(one.search.spec.seed, decimals=0),
-                Cell(len(one.trace), decimals=0),
-                Cell(sum(row["seconds"] for row in one.trace), decimals=0),
-                Cell(one.best["score"], decimals=decimals(metric)) if one.best else None,
-                Text(", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in one.settings.items()) or "–"),
-            ],
-        )
-        for one in outcomes
-    ]
     where = f"mean over {plan.folds} folds of the shots" if plan.folds else "on the validation images"
     caption = f"{in_words(metric)}, {where}, of the best trial; seconds of all trials. {BEST} has the settings."
-    return Table(outcomes[0].search.title, headers, rows, [False] * len(headers[1:]), caption=caption)
+    table = Table(outcomes[0].search.title, headers, caption=caption)
+    for one in outcomes:
+        settings = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in one.settings.items())
+        cells = [
+            Cell(one.search.spec.seed, decimals=0),
+            Cell(len(one.trace), decimals=0),
+            Cell(sum(row["seconds"] for row in one.trace), decimals=0),
+            Cell(one.best["score"], decimals=decimals(metric)) if one.best else None,
+            Text(settings or "–"),
+        ]
+        table.add(known_methods()[one.search.spec.method].title, cells)
+    return table

@@ -19,9 +19,9 @@ INTERRUPTED = 130
 _WORKER_ENDED = ("unable to allocate shared memory", "is killed by signal", "exited unexpectedly")
 
 
-# New objects between searches for cyclic garbage, not 700: the searches took a fifth of a program's start, and a run
-# leaves little of it.
-_COLLECT_AFTER = 50_000, 20, 100
+# New objects before a search for cyclic garbage, 700 by default: searches took a tenth of the time to a first step.
+# So the first one comes after PyTorch and the model libraries, 800,000 objects, have been imported.
+_FIRST_SEARCH, _SEARCHES = (1_000_000, 10, 10), (5_000, 10, 10)
 
 
 class UserError(Exception):
@@ -119,11 +119,17 @@ def run_program(main: Callable[[], object]) -> int:
     An error that the user can fix becomes one sentence on stderr and exit code 2; an integer that `main` returns is the
     exit code; an interrupt gives 130, with its text if it has any.
     """
-    gc.set_threshold(*_COLLECT_AFTER)
+    gc.set_threshold(*_FIRST_SEARCH)
+    gc.callbacks.append(_after_first_search)
     try:
         return _exit_code(main)
     finally:
         gc.freeze()  # else Python looks through all modules once more as it ends: 1.5 s with PyTorch and open_clip
+
+
+def _after_first_search(*_: object) -> None:
+    gc.callbacks.remove(_after_first_search)
+    gc.set_threshold(*_SEARCHES)
 
 
 def _exit_code(main: Callable[[], object]) -> int:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors.torch import save
 
 from ogkd.core import UserError, atomic_path, did_you_mean, progress, write_json
@@ -184,12 +183,7 @@ def _fingerprints(
     prompt: TrainedPrompt, labelled: Sequence[tuple[str, int]], hashes: Mapping[str, str]
 ) -> dict[str, str | None]:
     """What is tested and on what, in the terms of a run's results.json."""
-    tensors = {
-        f"{model}.{name}": value.contiguous()
-        for model, state in prompt.learned.items()
-        for name, value in state.items()
-        if isinstance(value, torch.Tensor)
-    }
+    tensors = prompt.tensors()
     return {
         "weights": prompt.fingerprint,
         "checkpoint": hashlib.sha256(save(tensors)).hexdigest() if tensors else None,

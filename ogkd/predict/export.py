@@ -132,11 +132,7 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
     }
     if estimator is not None:
         config["estimator"] = dict(estimator)
-    tensors = {
-        f"{model}.{name}": value.contiguous()
-        for model, state in prompt.learned.items()
-        for name, value in state.items()
-    }
+    tensors = prompt.tensors()
     if prompt.reference is not None:
         tensors[MEANS] = torch.from_numpy(prompt.reference.means)
     folder.mkdir(parents=True, exist_ok=True)

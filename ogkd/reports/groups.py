@@ -10,7 +10,6 @@ from ogkd.evaluation.collect import Run
 from ogkd.evaluation.limits import meaningless
 from ogkd.evaluation.metrics import find
 from ogkd.evaluation.predictions import Predictions
-from ogkd.evaluation.statistics import DRAWS
 from ogkd.evaluation.subgroups import MEASURED, OF_SEVERAL, GroupSet, group_sets
 from ogkd.evaluation.tested import sampled
 from ogkd.reports.cells import AnyCell, Cell
@@ -22,7 +21,7 @@ from ogkd.reports.variants import column_of, variants
 KINDS = ("train_base", "test_new", "few_shot", "transfer")
 
 
-def group_tables(runs: Sequence[Run], metric: str = "", draws: int = DRAWS) -> list[Table]:
+def group_tables(runs: Sequence[Run], metric: str = "") -> list[Table]:
     """A table per data set, column of its protocol's table and column of groups: a row for each method and group, then
     the largest gap between a method's groups. Runs whose predictions name no groups are left out.
 
@@ -37,7 +36,7 @@ def group_tables(runs: Sequence[Run], metric: str = "", draws: int = DRAWS) -> l
     for variant in of_rows:
         for place in dict.fromkeys(map(_place, variant.runs)):
             of_place = [run for run in variant.runs if _place(run) == place]
-            used, of_columns = _sets(of_place, metrics, draws, notes)
+            used, of_columns = _sets(of_place, metrics, notes)
             for of in of_columns:
                 title = f"{place}, by {of.column}"
                 table = tables.setdefault(title, _empty(title, used, of, metrics))
@@ -53,10 +52,10 @@ def group_tables(runs: Sequence[Run], metric: str = "", draws: int = DRAWS) -> l
     return result
 
 
-def set_table(of: GroupSet, metrics: Sequence[str] = MEASURED) -> Table:
+def set_table(of: GroupSet) -> Table:
     """The groups of a column and their largest gaps, of one method."""
-    table = Table("", [of.column, *_headers(metrics)])
-    for name, cells in _cells(of, metrics):
+    table = Table("", [of.column, *_headers(MEASURED)])
+    for name, cells in _cells(of, MEASURED):
         table.add(name, cells)
     return table
 
@@ -71,9 +70,7 @@ def _place(run: Run) -> str:
     return ", ".join([*words, *filter(None, [run.drawn])])
 
 
-def _sets(
-    runs: Sequence[Run], metrics: Sequence[str], draws: int, notes: list[str]
-) -> tuple[list[Run], list[GroupSet]]:
+def _sets(runs: Sequence[Run], metrics: Sequence[str], notes: list[str]) -> tuple[list[Run], list[GroupSet]]:
     """The runs that did not diverge and have the groups of the first of them, and their results by group."""
     used, seeds = list[Run](), list[Predictions]()
     for run in runs:
@@ -89,7 +86,7 @@ def _sets(
         else:
             used.append(run)
             seeds.append(one)
-    return used, group_sets(seeds, metrics, draws) if seeds else []
+    return used, group_sets(seeds, metrics) if seeds else []
 
 
 def _empty(title: str, runs: Sequence[Run], of: GroupSet, metrics: Sequence[str]) -> Table:

@@ -310,18 +310,20 @@ def write_xlsx(tables: Sequence[Table], path: Path) -> None:
     with atomic_path(path) as temporary, temporary.open("wb") as file, pd.ExcelWriter(file, "openpyxl") as writer:
         for number, table in enumerate(tables, 1):
             name = _sheet_name(table.title, number, list(writer.sheets))
-            columns = {header: [row.cells.get(header) for row in table.rows] for header in table.headers[1:]}
-            parts = {header: ("", *_spread(cells)) for header, cells in columns.items()}
+            of_header = {header: [row.cells.get(header) for row in table.rows] for header in table.headers[1:]}
+            parts = {header: ("", *_spread(cells)) for header, cells in of_header.items()}
             frame = pd.concat([_numbers(table, parts), _conditions(table)], axis=1)
             frame.to_excel(writer, sheet_name=name, index=False)
             sheet = writer.sheets[name]
+            for title in sheet[1]:
+                title.font = fonts[0]
             for line, (row, ranks) in enumerate(zip(table.rows, table.ranks(), strict=True), 2):
                 places = iter(sheet[line][1:])
                 for header, cell in table.line(row).items():
                     digits = digits_of(cell, table.decimals) if cell else 0
                     own = list(islice(places, len(parts[header])))
-                    for place in own:
-                        place.number_format = f"0{'.' if digits else ''}{'0' * digits}"
+                    for one in own:
+                        one.number_format = f"0{'.' if digits else ''}{'0' * digits}"
                     if header in ranks:
                         own[0].font = fonts[ranks[header]]
             for column in sheet.columns:

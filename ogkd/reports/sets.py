@@ -182,5 +182,5 @@ class _Part:
     def _share(self, of_seeds: Sequence[Estimate | None]) -> AnyCell:
         known = [of for of in of_seeds if of]
         if self.intervals and known:
-            return Cell.of(*known)
+            return Cell.of(known[0])
         return cell([of.value for of in known])

@@ -81,7 +81,6 @@ def transfer_plan(
     seeds: Sequence[int],
     shots: Sequence[int],
     places: Places,
-    pairs: Sequence[str] = (),
 ) -> tuple[list[Job], list[str]]:
     """The jobs of the transfer protocol along (source, target) routes, and one sentence for each method that cannot
     run on a route. All targets of a source are one job, so that no two jobs train the same run.
@@ -96,13 +95,13 @@ def transfer_plan(
     for source in dict.fromkeys(source for source, _ in routes):
         for method in expanded(methods):
             targets = [target for start, target in routes if start == source]
-            learned = job("few_shot", method, source, shots[0], seeds[0], places, pairs).specs[0]
+            learned = job("few_shot", method, source, shots[0], seeds[0], places).specs[0]
             if not names_novel_classes(resolve(learned).cfg):
                 reasons = {target: cannot_transfer(learned, target) for target in targets}
                 left_out += filter(None, reasons.values())
                 targets = [target for target in targets if not reasons[target]]
             jobs += [
-                job(TRANSFER, method, source, number, seed, places, pairs, targets)
+                job(TRANSFER, method, source, number, seed, places, targets=targets)
                 for number in (shots if targets else ())
                 for seed in seeds
             ]

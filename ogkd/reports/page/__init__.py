@@ -53,8 +53,9 @@ def write(
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
             temporary.write_text(text, encoding="utf-8", errors="replace")
-        for drawing in material.drawings if plots is not None else ():
-            drawing.save(Path(plots))
+        if plots is not None:
+            for drawing in material.drawings:
+                drawing.save(Path(plots))
     except OSError as error:
         raise UserError(f"The report cannot be written ({error.strerror}: {error.filename}).") from error
     return path

@@ -128,7 +128,7 @@ def canvas(width: float, height: float) -> Figure:
     return Figure(figsize=(width * PIXEL, height * PIXEL), layout="constrained")
 
 
-def panels(figure: Figure, number: int, columns: int, **shared: bool) -> list[Any]:
+def panels(figure: Figure, number: int, columns: int, **shared: Any) -> list[Any]:
     """So many axes, in rows of so many columns."""
     axes = figure.subplots(math.ceil(number / columns), columns, squeeze=False, **shared).ravel()
     for surplus in axes[number:]:

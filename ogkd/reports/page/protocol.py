@@ -107,7 +107,7 @@ class Protocol:
         """The best method on a set of test images, its gain over zero-shot on the same images, and the floor."""
         zero = next((test.score for test in tests if test.row.method == "ZeroShot"), None)
         best = max((test for test in tests if not test.doubtful), key=lambda test: test.score.mean, default=None)
-        score, gain, balanced = best and best.score, None, bool(tests[0].lead)
+        score, gain, balanced = best.score if best else None, None, bool(tests[0].lead)
         ours, theirs = (cell and cell.interval for cell in (score, zero))
         if ours and theirs and score is not zero and ours.images == theirs.images:
             gain = combine(lambda ours, theirs: ours - theirs, ours, theirs, difference=True)

@@ -46,7 +46,7 @@ def study(
     names = dict.fromkeys(test.name for chosen in shown for test in chosen)
     colours = {name: place % MOST for place, name in enumerate(names)}
     first = next(filter(None, shown), None) or choose(tests[0][2], methods)
-    result = {
+    result: dict[str, Any] = {
         "anchor": anchor,
         "dataset": dataset,
         "backbone_and_draw": tests[0][2][0].runs[0].backbone_and_draw,
