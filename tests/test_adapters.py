@@ -39,22 +39,17 @@ def prepared(words):
 
 
 @pytest.mark.parametrize("method", OF_FEATURES)
-def test_augmented_views_change_what_is_learned_and_the_seed_decides_how(arguments, tmp_path, method):
-    for name, pairs in (("plain", ()), ("one", augmented(method)), ("same", augmented(method))):
-        train.main(configured(arguments, method, *pairs, output=tmp_path / name))
-    assert same(learned(tmp_path / "one"), learned(tmp_path / "same"))
-    assert not same(learned(tmp_path / "one"), learned(tmp_path / "plain"))
-
-
-@pytest.mark.parametrize("method", OF_FEATURES)
-def test_augmented_views_are_the_same_from_a_cold_a_warm_and_no_cache(arguments, tmp_path, method):
-    cache = str(tmp_path / "cache")
-    for name, folder in (("cold", cache), ("warm", cache), ("none", "")):
-        train.main(
-            configured(arguments, method, *augmented(method), "FEATURES.CACHE_DIR", folder, output=tmp_path / name)
-        )
-    assert same(learned(tmp_path / "cold"), learned(tmp_path / "warm"))
-    assert same(learned(tmp_path / "cold"), learned(tmp_path / "none"))
+def test_augmented_views_change_what_is_learned_and_the_seed_decides_how_with_and_without_a_cache(
+    arguments, tmp_path, method
+):
+    cache = ("FEATURES.CACHE_DIR", str(tmp_path / "cache"))
+    runs = {"cold": cache, "warm": cache, "none": ("FEATURES.CACHE_DIR", "")}
+    for name, pairs in runs.items():
+        train.main(configured(arguments, method, *augmented(method), *pairs, output=tmp_path / name))
+    train.main(configured(arguments, method, output=tmp_path / "plain"))
+    cold, warm, none, plain = (learned(tmp_path / name) for name in (*runs, "plain"))
+    assert same(cold, warm) and same(cold, none)
+    assert not same(cold, plain)
 
 
 @pytest.mark.parametrize("method", [name for name in OF_FEATURES if name not in AT_ONCE])

@@ -30,6 +30,11 @@ def listed(names: Iterable[object], most: int = SHOWN, last: str = "and") -> str
     return f" {last} ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
+def underscored(word: str) -> str:
+    """The name of a protocol or table as typed with hyphens, like the commands, or underscores."""
+    return word.replace("-", "_")
+
+
 def ranges(numbers: Iterable[int]) -> str:
     """Return whole numbers in order, each once, and those that follow each other as a range.
 

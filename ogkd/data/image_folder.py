@@ -11,6 +11,7 @@ from yacs.config import CfgNode
 from dassl.data.datasets import DATASET_REGISTRY
 from ogkd.core import UserError, expanded, write_json
 from ogkd.core.opening import open_images
+from ogkd.core.places import command
 from ogkd.core.words import sentence
 from ogkd.data.beside import beside_by_content
 from ogkd.data.biomedical import BiomedicalDataset
@@ -24,6 +25,7 @@ from ogkd.data.splits import (
     class_names,
     part_of_image,
     read_split,
+    renamed,
     split_file,
     write_split,
 )
@@ -86,12 +88,13 @@ class ImageFolder(BiomedicalDataset):
 
     def _stored(self, layout: Layout) -> Split:
         split = read_split(self.split_path)
-        remedy = "put them back, or delete the split file for a new split"
+        remedy = f"put them back, or split again with `{command('split', self.image_dir, '--replace')}`"
         check_images(self.image_dir, split, self.split_path, remedy)
         Findings(faults=layout.misread(class_names(split))).check()
         return split
 
     def _made(self, layout: Layout, patients: Mapping[str, str]) -> Split:
+        Findings(faults=renamed(self.image_dir)).check()
         layout.check()
         split = divide(self.image_dir, layout.classes, patients, layout.parts)
         check_images(self.image_dir, split, self.image_dir, "run this again")

@@ -15,6 +15,7 @@ import torch
 from dassl.data.datasets import Datum
 from dassl.engine import SimpleTrainer, build_trainer
 from ogkd.core import Diverged, UserError, setup_logger
+from ogkd.core.errors import resumable
 from ogkd.core.phases import Phases
 from ogkd.core.seeds import seeded
 from ogkd.core.torchtools import collect_env_info, set_random_seed
@@ -45,7 +46,8 @@ def execute(spec: RunSpec, configuration: Configuration | None = None) -> dict |
         UserError: something that the user can fix; the message is one sentence.
     """
     try:
-        return _execute(spec, (configuration or resolve(spec)).complete())
+        with resumable():
+            return _execute(spec, (configuration or resolve(spec)).complete())
     except MissingWeights as error:
         raise with_remedy(error) from error
 
@@ -77,8 +79,10 @@ def _logged(spec: RunSpec, folder: RunFolder) -> dict | None:
         with threads_for(cfg.MODEL.BACKBONE.NAME):
             return _run(spec, folder)
     except UserError as error:
+        if not isinstance(error, Diverged):
+            folder.refused()
         restore_output()  # flushes the log, so that the sentence comes last
-        with folder.log() as log:
+        with (folder.path / "log.txt").open("a", encoding="utf-8") as log:
             print(f"error: {error}", file=log)
         raise
     finally:

@@ -107,39 +107,24 @@ def test_the_last_step_counts_too(arguments, tmp_path):
     assert not learned(tmp_path / "run")
 
 
-def test_the_marker_says_what_the_run_was(arguments, tmp_path):
+def test_a_run_that_diverged_is_marked_and_neither_repeated_nor_tested_until_it_runs_as_advised(arguments, tmp_path):
+    folder = tmp_path / "run"
     with pytest.raises(Diverged) as caught:
         train.main(arguments("ProGrad", *BROKEN))
-    (run,) = runs_in([tmp_path / "run"], diverged=True)
+    (run,) = runs_in([folder], diverged=True)
     assert (run.method, run.dataset, run.shots, run.seed, run.diverged) == ("ProGrad", "phantom", 2, 1, True)
     assert run.results["diverged"]["message"] == str(caught.value)
     assert run.changed["OPTIM.LR"] == 1e30
-    assert runs_in([tmp_path / "run"]) == []
-
-
-def test_a_run_that_diverged_is_not_repeated_and_says_so(arguments, tmp_path):
-    with pytest.raises(Diverged) as caught:
-        train.main(arguments("CoOp", *BROKEN))
-    log = (tmp_path / "run" / "log.txt").read_text()
+    assert runs_in([folder]) == []
+    log = (folder / "log.txt").read_text()
     with pytest.raises(Diverged, match="holds a run that diverged and is not repeated") as again:
-        train.main(arguments("CoOp", *BROKEN))
+        train.main(arguments("ProGrad", *BROKEN))
     assert str(caught.value) in str(again.value)
-    assert (tmp_path / "run" / "log.txt").read_text() == log
-
-
-def test_the_same_folder_takes_the_run_with_what_was_advised(arguments, tmp_path):
-    with pytest.raises(Diverged):
-        train.main(arguments("CoOp", *BROKEN))
-    assert finite(train.main(arguments("CoOp", "OPTIM.LR", "0.01", *AT_ONCE)))
-    assert not (tmp_path / "run" / "diverged.json").exists()
-
-
-def test_a_prompt_of_a_run_that_diverged_is_not_tested(arguments, tmp_path):
-    with pytest.raises(Diverged):
-        train.main(arguments("CoOp", *BROKEN))
-    words = arguments("CoOp", output=tmp_path / "test")
+    assert (folder / "log.txt").read_text() == log
     with pytest.raises(Diverged, match="holds a run that diverged"):
-        train.main(["--eval-only", "--model-dir", str(tmp_path / "run"), *words])
+        train.main(["--eval-only", "--model-dir", str(folder), *arguments("ProGrad", output=tmp_path / "test")])
+    assert finite(train.main(arguments("ProGrad", "OPTIM.LR", "0.01", *AT_ONCE)))
+    assert not (folder / "diverged.json").exists()
 
 
 # Checkpoints that are not finite
@@ -314,8 +299,8 @@ def test_a_cell_is_the_mean_of_the_finite_runs_and_a_footnote_names_the_others(t
     runs_of(tmp_path, "CoOp", (1, 2, 3), diverged=(2,))
     (table,) = few_shot_tables(collect(tmp_path, diverged=True))
     (row,) = table.rows
-    assert row.cells[0].mean == pytest.approx(np.mean([run.results["accuracy"] for run in collect(tmp_path)]))
-    assert row.cells[0].seeds == 2
+    assert row.cells["4 shots"].mean == pytest.approx(np.mean([run.results["accuracy"] for run in collect(tmp_path)]))
+    assert row.cells["4 shots"].seeds == 2
     assert table.footnotes == ["CoOp, 4 shots: 1 of 3 runs diverged (seed 2)."]
     assert table.notes == []
     for fmt in ("markdown", "latex"):

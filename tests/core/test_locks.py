@@ -15,6 +15,7 @@ import pytest
 from ogkd.core.locks import locked
 from ogkd.phantom.dataset import ensure_dataset
 from tests.conftest import ROOT
+from tests.support import forked
 
 HOLD = """
 import sys, time
@@ -39,8 +40,9 @@ def holder(path: Path, seconds: float) -> subprocess.Popen:
 
 
 @pytest.mark.slow
-def test_the_second_waits_and_says_for_whom(tmp_path, capsys):
-    first = holder(tmp_path / "lock", 3)
+def test_the_second_waits_and_says_for_whom(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ogkd.core.locks.SECONDS_BEFORE_SAYING_SO", 0.1)
+    first = holder(tmp_path / "lock", 1)
     with locked(tmp_path / "lock", "the work"):
         first.wait(5)
     assert f"Waiting for the work, which process {first.pid} on " in capsys.readouterr().err
@@ -109,19 +111,18 @@ def test_a_lock_that_cannot_be_made_is_an_error(tmp_path):
 
 @pytest.mark.slow
 def test_two_that_need_the_phantom_images_at_once_both_find_them(tmp_path):
-    words = ("-m", "ogkd.phantom.dataset", "phantom_grades", "--root", str(tmp_path / "data"))
-    both = [start(*words), start(*words)]
-    outputs = [process.communicate(timeout=120) for process in both]
-    assert [process.returncode for process in both] == [0, 0], outputs
-    assert sum("Making the PhantomGrades" in out for out, _ in outputs) == 1
+    few = {"train": 2, "val": 1, "test": 1}
+    code = f"from ogkd.phantom.dataset import *; ensure_dataset({str(tmp_path / 'data')!r}, 0, 'phantom_grades', {few})"
+    both = [end() for end in [forked.start(["-c", code]) for _ in range(2)]]
+    assert [done.returncode for done in both] == [0, 0], both
+    assert sum("Making the PhantomGrades" in done.stdout for done in both) == 1
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["PhantomGrades"]
     assert ensure_dataset(tmp_path / "data", 0, "phantom_grades") == tmp_path / "data" / "PhantomGrades"
 
 
 @pytest.mark.slow
 def test_the_same_run_twice_at_once_is_done_once(arguments, tmp_path):
-    both = [start("train.py", *arguments("CoOp")) for _ in range(2)]
-    outputs = [process.communicate(timeout=120) for process in both]
-    assert [process.returncode for process in both] == [0, 0], outputs
-    assert sorted("is complete" in out for out, _ in outputs) == [False, True]
+    both = [end() for end in [forked.start(["train.py", *arguments("CoOp")]) for _ in range(2)]]
+    assert [done.returncode for done in both] == [0, 0], both
+    assert sorted("is complete" in done.stdout for done in both) == [False, True]
     assert not (tmp_path / "run" / ".lock").exists()

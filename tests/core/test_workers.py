@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import os
 import re
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from ogkd.core.torchtools import set_random_seed
 from ogkd.core.workers import worker_options
 from ogkd.phantom.dataset import write_dataset
 from tests.conftest import ROOT
+from tests.support.forked import python
 
 LOAD = """
 from PIL import Image
@@ -51,13 +53,23 @@ raise SystemExit(run_program(main))
 """
 
 
+SMALL = """
+import ctypes, os, subprocess
+NEW_MOUNTS, NO_ROOT = 0x20000, 77
+mounts = ["--make-rprivate", "/"], ["-t", "tmpfs", "-o", "size={megabytes}m", "tmpfs", "/dev/shm"]
+if ctypes.CDLL(None).unshare(NEW_MOUNTS) or any(subprocess.run(["mount", *words]).returncode for words in mounts):
+    os._exit(NO_ROOT)
+"""
+
+
 def in_small_container(code: str, folder, megabytes: int) -> subprocess.CompletedProcess:
     """Run Python code where /dev/shm has this size."""
-    mount = f"mount -t tmpfs -o size={megabytes}m tmpfs /dev/shm"
-    if subprocess.run(["unshare", "-m", "sh", "-c", mount], capture_output=True).returncode:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("elsewhere there is no /dev/shm")
+    done = python(["-c", SMALL.format(megabytes=megabytes) + code], folder, {**os.environ, "PYTHONPATH": str(ROOT)})
+    if done.returncode == 77:
         pytest.skip("mounting needs root")
-    words = ["unshare", "-m", "sh", "-c", f'{mount} && exec "$@"', "sh", sys.executable, "-c", code]
-    return subprocess.run(words, cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=100)
+    return done
 
 
 @pytest.mark.slow
@@ -102,10 +114,9 @@ def test_the_first_example_of_docs_python_md_is_a_script_where_processes_are_not
     example = re.search(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[1]
     write_dataset(tmp_path / "data" / "Phantom", counts={"train": 5, "val": 4, "test": 4})
     script = tmp_path / "script.py"
-    start = "import multiprocessing\nmultiprocessing.set_start_method('spawn')\n"
+    start = "import multiprocessing\nmultiprocessing.set_start_method('spawn', force=True)\n"
     script.write_text(f"{start}{example}\nprint(classifier.score(test, test_labels))\n", encoding="utf-8")
-    words = [sys.executable, str(script)]
-    done = subprocess.run(words, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    done = python([str(script)], tmp_path, {**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
     assert 0 < float(done.stdout.splitlines()[-1]) <= 1
 

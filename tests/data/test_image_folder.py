@@ -19,6 +19,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 from ogkd.core import UserError
 from ogkd.core.opening import SHOWN, _opened, open_images
 from ogkd.data.image_folder import ImageFolder
+from ogkd.data.inspection import inspect
 from ogkd.data.listing import SUFFIXES
 from ogkd.data.splits import PARTS, parse_split
 from ogkd.data.splitting import make_split
@@ -113,6 +114,16 @@ def test_an_existing_split_file_is_used_as_it_is(scans):
     (scans / "normal_lung/0.png").unlink()
     with pytest.raises(UserError, match=r"1 of the 6 .*\(the first is .*normal_lung/0.png\): put them back"):
         ImageFolder(config(scans.parent))
+
+
+def test_a_split_of_a_folder_that_was_renamed_is_never_replaced_by_another(scans):
+    split = scans / "split_old.json"
+    split.write_text("{}")
+    with pytest.raises(UserError, match=r"split_old\.json.*must be called split_scans\.json"):
+        ImageFolder(config(scans.parent))
+    assert any("split_old.json" in fault for fault in inspect(scans).faults)
+    split.unlink()
+    assert ImageFolder(config(scans.parent)).test
 
 
 def test_a_split_that_cannot_be_stored_is_the_same_each_time(tmp_path, capsys):

@@ -24,11 +24,3 @@ def test_with_novel_it_names_other_classes_and_saves_what_is_not_exported(tmp_pa
     assert other.shape == (3, len(prompt.classnames) + 2)
     with pytest.raises(UserError, match="feature of each training image"):
         export(tmp_path / "novel", tmp_path / "exported")
-
-
-def test_without_it_names_its_own_classes_and_is_exported(tmp_path, data, cache):
-    runs = SmallRuns("GDA", tmp_path, data, cache)
-    assert runs.first["novel"] is False
-    assert export(tmp_path / "first", tmp_path / "exported")["prompt.safetensors"] < 2e6
-    with pytest.raises(UserError, match="applies only to its classes"):
-        Predictor(from_run(tmp_path / "first"), classes=["one thing", "another thing"])

@@ -86,9 +86,10 @@ def test_training_stops_by_the_validation_images(tmp_path):
 def test_a_stopped_mean_over_epochs_survives_a_kill(tmp_path, data, cache):
     with offered(Stopping):
         runs = SmallRuns("Stopping", tmp_path, data, cache)
-        assert runs.first["training"]["last_loss"]
-        killed_at(runs.spec("killed", "TRAIN.PRINT_FREQ", "1"), "epoch [2/3] batch [1/")
-        runs.run("killed", "TRAIN.PRINT_FREQ", "1")
+        pairs = ("OPTIM.MAX_EPOCH", "3", "TRAIN.PRINT_FREQ", "1")
+        assert runs.run("first", *pairs)["training"]["last_loss"]
+        killed_at(runs.spec("killed", *pairs), "epoch [2/3] batch [1/")
+        runs.run("killed", *pairs)
         assert same(runs.learned("first"), runs.learned("killed"))
         assert list((tmp_path / "first/prompt_learner").glob("*-2"))
 

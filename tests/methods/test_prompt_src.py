@@ -7,10 +7,7 @@ from yacs.config import CfgNode
 
 from ogkd import models
 from ogkd.core import UserError
-from ogkd.predict.export import export
-from ogkd.predict.trained import from_run
 from tests.support import tiny_models
-from tests.support.check_method import SmallRuns
 from trainers.prompt_src import IVLP, VPT, PromptSRC
 
 NAMES = ["cyst", "glioma tumor", "normal"]
@@ -52,13 +49,3 @@ def test_a_tower_without_layers_for_prompts_is_refused(tmp_path):
     tiny_models.pmc_clip(tmp_path)
     with pytest.raises(UserError, match="not a ViT"):
         made(IVLP, models.load(str(tmp_path)))
-
-
-def test_the_export_holds_the_prompts_alone(tmp_path, data, cache):
-    runs = SmallRuns("PromptSRC", tmp_path, data, cache)
-    assert runs.run("first", "OPTIM.MAX_EPOCH", "1")["novel"]
-    export(tmp_path / "first", tmp_path / "exported")
-    assert (tmp_path / "exported/prompt.safetensors").stat().st_size < 2e6
-    assert set(runs.learned("first")) == {
-        f"prompt_learner.{name}" for name in from_run(tmp_path / "first").learned["prompt_learner"]
-    }

@@ -10,12 +10,7 @@ from torchvision.transforms import Normalize
 
 from ogkd.core import UserError
 from ogkd.models import image_spec
-from ogkd.predict.export import export
-from ogkd.predict.predictor import Predictor
-from ogkd.predict.trained import from_run
-from ogkd.runs.registry import method_class
 from tests.support import numbered
-from tests.support.check_method import SmallRuns
 from tests.support.toy_clip import ToyCLIP
 from tests.test_trainings import adam, gradient_of
 from trainers.resnet18 import ResNet18
@@ -99,13 +94,3 @@ def test_it_learns_by_cross_entropy_as_in_float64():
         optimiser.step()
     name = "network.fc.weight"
     torch.testing.assert_close(dict(method.named_parameters())[name].double(), expected[name], rtol=1e-3, atol=1e-5)
-
-
-def test_its_export_is_the_whole_network(tmp_path, data, cache):
-    runs = SmallRuns("ResNet18", tmp_path, data, cache)
-    assert runs.first["novel"] is False
-    sizes = export(tmp_path / "first", tmp_path / "exported")
-    assert 44e6 < sizes["prompt.safetensors"] < 46e6
-    with pytest.raises(UserError, match="applies only to its classes"):
-        Predictor(from_run(tmp_path / "first"), classes=["one", "another"])
-    assert method_class("ResNet18").has_novel_head is False

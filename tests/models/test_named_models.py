@@ -12,7 +12,7 @@ import torch
 from ogkd import models
 from ogkd.cli.convert import main as convert
 from ogkd.cli.download import main as download
-from ogkd.core import UserError
+from ogkd.core import UserError, run_program
 from ogkd.models import sources
 from ogkd.models.checkpoints import CHECKPOINTS
 from ogkd.models.named import named_models
@@ -62,7 +62,7 @@ def serve(hub, facts, folder: Path) -> None:
 def run(capsys, *words):
     """(exit status, standard output, standard error) of `ogkd download`."""
     capsys.readouterr()
-    return download(list(words)), *capsys.readouterr()
+    return run_program(lambda: download(list(words))), *capsys.readouterr()
 
 
 @pytest.mark.parametrize("facts", FETCHED, ids=lambda facts: facts.name)

@@ -104,7 +104,7 @@ def parse_tables(command):
         (("--kinds", "speckle"), "did you mean"),
         (("--kinds", "bubble"), "corruptions of ultrasound have no 'bubble'"),
         (("--levels", "0-5"), "within 1 to 5"),
-        (("--levels", "x"), "within 1 to 5"),
+        (("--levels", "x"), "--levels must be a whole number or a range"),
         (("--modality", "doctor"), "one of dermatoscopy"),
         (("--images", "{folder}"), "48 test images of"),
         (("--images", "{folder}/none"), "--images FOLDER"),

@@ -112,7 +112,7 @@ def test_a_finished_run_is_not_taken_for_one_of_another_draw_and_knows_its_own_i
 
 
 def test_a_run_that_was_killed_is_not_resumed_on_images_that_were_replaced(runs):
-    killed_at(runs.spec("killed", "TRAIN.PRINT_FREQ", "1"), "epoch [2/3] batch [1/")
+    killed_at(runs.spec("killed", "TRAIN.PRINT_FREQ", "1"), "epoch [2/2] batch [1/")
     replace_image(runs.data)
     with pytest.raises(UserError, match=r"was started with other test images .*--rerun"):
         runs.run("killed", "TRAIN.PRINT_FREQ", "1")

@@ -85,15 +85,16 @@ def test_a_phantom_folder_without_its_split_is_one_sentence(tmp_path):
 
 
 def test_an_older_checkpoint_beside_the_newest_is_removed_when_the_run_goes_on(runs):
-    runs.run("whole")
-    killed_at(runs.spec("run", "TRAIN.PRINT_FREQ", "1"), "epoch [3/3] batch [1/")
+    pairs = ("OPTIM.MAX_EPOCH", "3", "TRAIN.PRINT_FREQ", "1")
+    runs.run("whole", *pairs)
+    killed_at(runs.spec("run", *pairs), "epoch [3/3] batch [1/")
     folder = runs.folder / "run" / "prompt_learner"
     (folder / "model.pth.tar-1").write_bytes((folder / "model.pth.tar-2").read_bytes())  # as if killed before removal
     (folder / "checkpoint").write_text("model.pth.tar-1\n")
-    killed_at(runs.spec("run", "TRAIN.PRINT_FREQ", "1"), "epoch [3/3] batch [1/")
+    killed_at(runs.spec("run", *pairs), "epoch [3/3] batch [1/")
     assert [path.name for path in folder.glob("model.pth.tar-*")] == ["model.pth.tar-2"]
     assert (folder / "checkpoint").read_text() == "model.pth.tar-2\n"
-    runs.run("run", "TRAIN.PRINT_FREQ", "1")
+    runs.run("run", *pairs)
     assert [path.name for path in folder.glob("model.pth.tar-*")] == ["model.pth.tar-3"]
     assert same(learned(runs.folder / "whole"), learned(runs.folder / "run"))
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import open_clip  # noqa: F401  imported once, for all copies
@@ -17,7 +17,7 @@ import torch._dynamo  # noqa: F401
 import torchvision  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[2]
-HUB = "huggingface_hub", "transformers", "open_clip"  # they read the hub's settings on import
+HUB = ("huggingface_hub",)  # it reads its settings on import
 
 
 def python(
@@ -28,24 +28,37 @@ def python(
     The program imports the project's modules itself, from its own folder first, and the packages in `fresh`; others it
     finds imported. Where processes cannot be forked, it is started as usual.
     """
+    return start(words, cwd, env, fresh)()
+
+
+def start(
+    words: Sequence[str], cwd: Path = ROOT, env: Mapping[str, str] | None = None, fresh: Sequence[str] = ()
+) -> Callable[[], subprocess.CompletedProcess]:
+    """Start what `python` runs; what is returned waits for its end."""
     if not hasattr(os, "fork"):
         command = [sys.executable, *words]
-        return subprocess.run(command, cwd=cwd, env=env and dict(env), capture_output=True, text=True)
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        child = os.fork()
-        if child == 0:
-            os.dup2(out.fileno(), 1)
-            os.dup2(err.fileno(), 2)
-            code = 1
-            try:
-                code = _run([str(word) for word in words], Path(cwd), env, fresh)
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        process = subprocess.Popen(command, cwd=cwd, env=env and dict(env), **pipes)
+        return lambda: subprocess.CompletedProcess(words, process.returncode, *process.communicate())
+    out, err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")  # noqa: SIM115
+    child = os.fork()
+    if child == 0:
+        os.dup2(out.fileno(), 1)
+        os.dup2(err.fileno(), 2)
+        code = 1
+        try:
+            code = _run([str(word) for word in words], Path(cwd), env, fresh)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def wait() -> subprocess.CompletedProcess:
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        texts = [stream.seek(0) or stream.read() for stream in (out, err)]
-    return subprocess.CompletedProcess(words, code, *texts)
+        with out, err:
+            return subprocess.CompletedProcess(words, code, *(one.seek(0) or one.read() for one in (out, err)))
+
+    return wait
 
 
 def _run(words: list[str], cwd: Path, env: Mapping[str, str] | None, fresh: Sequence[str]) -> int:

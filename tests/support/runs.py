@@ -22,7 +22,7 @@ from ogkd.runs.spec import RunSpec
 def configured(arguments: Callable, method: str, *more: str, output: Path | None = None) -> list[str]:
     """train.py's arguments for a short run of a method with its published configuration; `arguments` is the fixture."""
     file = method_config(method, "few_shot", "phantom")
-    return arguments(method, "DATALOADER.TRAIN_X.BATCH_SIZE", "4", *more, output=output, method_file=file)
+    return arguments(method, *more, output=output, method_file=file)
 
 
 def trainer_of(words: list[str]) -> TrainerBase:
