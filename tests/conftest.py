@@ -15,7 +15,7 @@ from ogkd.phantom.dataset import write_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 torch.set_num_threads(1)  # the suite's models are too small for more
-os.fsync = os.sync = lambda *_: None  # no test pulls the plug, and a short run would wait for the disk half of its time
+os.fsync = os.sync = lambda *_: None  # no test pulls the plug, and a sixth of a short run is this wait
 settings.register_profile("suite", deadline=None)  # a busy machine is no fault
 settings.load_profile("suite")
 

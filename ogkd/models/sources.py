@@ -237,6 +237,11 @@ def weights_in(folder: Path, names: Sequence[str]) -> Path:
     """The folder's weights file. Raises ModelError when it has none of `names`."""
     path = first_file(folder, names)
     if path is None:
+        if index := first_file(folder, [f"{name}.index.json" for name in names]):
+            raise ModelError(
+                f"The weights in {folder} are in several files ({index.name}), which is not supported: save the model "
+                'there again with save_pretrained(..., max_shard_size="100GB"), which makes one file.'
+            )
         raise ModelError(f"The model folder {folder} has no weights: put {' or '.join(names)} into it.")
     return path
 

@@ -64,6 +64,7 @@ class OpenClipViT(nn.Module):
     def __init__(self, visual: Any) -> None:
         super().__init__()
         self.visual, trunk = visual, getattr(visual, "trunk", None)
+        visual.output_tokens = False  # which CoCa's configurations set
         self.patch_norm: nn.Module = nn.Identity()
         norm = getattr(visual, "ln_pre", None) or getattr(trunk, "norm_pre", None)
         self.first_norm: nn.Module = norm or nn.Identity()
@@ -80,7 +81,8 @@ class OpenClipViT(nn.Module):
             self.projection, visual.proj = _projection(visual.proj), None
         else:
             raise ModelError(
-                f"The image tower is a {type(visual).__name__}, which is not supported: choose a checkpoint with a ViT."
+                f"The image tower, a {type(visual).__name__}, has attention pooling as CoCa's, which is not supported: "
+                "choose a checkpoint with another ViT."
             )
 
     def forward(self, images: Tensor, patches: bool, prompts: Deep | None, projected: bool = True) -> ImageFeatures:
@@ -249,9 +251,9 @@ class NativeText(nn.Module):
 
     def __init__(self, holder: Any, padding: int | None = 0) -> None:
         super().__init__()
-        self.pooling = getattr(holder, "text_pool_type", None) or holder.pool_type
-        known = ("argmax", "eos", "last")
-        if self.pooling not in known or getattr(holder, "cls_emb", None) is not None:
+        embeds = getattr(holder, "cls_emb", None) is not None
+        self.pooling = "embed_cls" if embeds else getattr(holder, "text_pool_type", None) or holder.pool_type
+        if self.pooling not in ("argmax", "eos", "last"):
             raise ModelError(
                 f"Text pooling {self.pooling!r} is not supported: choose a model that pools at the text's end."
             )

@@ -25,7 +25,7 @@ from ogkd.features.graphs import with_graphs
 from ogkd.features.loaders import batches_of
 from ogkd.features.precision import at_precision
 from ogkd.models import ImageFeatures
-from ogkd.tuning.backbone import import_ahead, load_backbone
+from ogkd.tuning.backbone import load_backbone
 from ogkd.tuning.distillation import fingerprints
 from ogkd.tuning.engine import TrainerX
 from ogkd.tuning.method import Method, own_parameters
@@ -95,7 +95,6 @@ class ClipTrainer(TrainerX):
     # Building
 
     def _build_data_manager(self) -> DataManager:
-        import_ahead()
         given = self.given_dataset
         manager = super()._build_data_manager() if given is None else DataManager(self.cfg, dataset=given)
         if self.method_class.needs_each_class(self.options):

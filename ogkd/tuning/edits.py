@@ -101,7 +101,7 @@ def singular_vectors(matrices: Tensor, cache: FeatureCache) -> tuple[Tensor, Ten
     rank = min(out, width)
     key = {
         "what": "singular vectors", "shape": [count, out, width], "torch": torch.__version__,
-        "weights": hashlib.sha256(matrices.contiguous().numpy()).hexdigest(),
+        "weights": hashlib.sha256(matrices.contiguous().numpy().data).hexdigest(),
     }  # fmt: skip
     u, v = cache.get(key, decomposed).split([count * out * rank, count * rank * width])
     return u.view(count, rank, out).mT.clone(), v.view(count, width, rank).mT.clone()

@@ -39,7 +39,12 @@ def start(
         command = [sys.executable, *words]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         process = subprocess.Popen(command, cwd=cwd, env=env and dict(env), **pipes)
-        return lambda: subprocess.CompletedProcess(words, process.returncode, *process.communicate())
+
+        def ended() -> subprocess.CompletedProcess:
+            texts = process.communicate()
+            return subprocess.CompletedProcess(words, process.returncode, *texts)
+
+        return ended
     out, err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")  # noqa: SIM115
     child = os.fork()
     if child == 0:
