@@ -65,7 +65,7 @@ def steps(model: FrozenCLIP) -> dict[str, Callable[[], object]]:
 
         return run
 
-    found = {"plain, fp32": step(model), "packed, fp32": step(at_precision(model, FP32, packed=True))}
+    variants = {"plain, fp32": step(model), "packed, fp32": step(at_precision(model, FP32, packed=True))}
     if has_bf16(torch.device("cpu")):
         fastest = at_precision(model, BF16, packed=True)
         tokens = int(learner.mask.sum())
@@ -74,13 +74,13 @@ def steps(model: FrozenCLIP) -> dict[str, Callable[[], object]]:
         matrices = [matrix for one in linear for matrix in (one.weight, one.transposed)]
         pairs = [(torch.randn(tokens, matrix.shape[1]).bfloat16(), matrix) for matrix in matrices]
         stored = torch.zeros(sum(one.weight.numel() for one in linear) // 2, dtype=torch.int32)
-        found |= {
+        variants |= {
             "plain, bf16": step(at_precision(model, BF16)),
             "packed, bf16": step(fastest),
             f"its products alone, of {tokens} tokens": lambda: [product(*pair, None) for pair in pairs],
             "its weights read once forward, once backward": lambda: (stored.max(), stored.max()),
         }
-    return found
+    return variants
 
 
 def in_turn(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:

@@ -131,7 +131,7 @@ def steps_of(place: Place, classes: int, shots: int, setting: Setting, compared:
         steps = Steps(trainer)
         epoch_seconds(trainer)  # warm-up, with the recording of graphs
         losses = list(steps.losses)
-        found = {"classes": classes, "setting": str(setting), "step": epoch_seconds(trainer) / len(losses)}
+        row = {"classes": classes, "setting": str(setting), "step": epoch_seconds(trainer) / len(losses)}
         if compared:
             sentences = [[f"{name} number {i}" for i in range(SENTENCES)] for name in words(classes)]
             plain = PlainOGKD(place.weights, words(classes), sentences, trainer.cfg, size, trainer.device)
@@ -141,8 +141,8 @@ def steps_of(place: Place, classes: int, shots: int, setting: Setting, compared:
             start = clock()
             for batch in batches:
                 plain.step(batch["img"], batch["label"], rate)
-            found |= {"reference": (clock() - start) / len(batches), "difference": largest_difference(losses, theirs)}
-    return found
+            row |= {"reference": (clock() - start) / len(batches), "difference": largest_difference(losses, theirs)}
+    return row
 
 
 def run_of(place: Place, method: str, shots: int, setting: Setting) -> dict[str, Any]:
@@ -179,17 +179,17 @@ def side_by_side(
 ) -> list[dict[str, Any]]:
     """Steps per second of all processes together, for 1, 2, 4, ... at most `most`; none begins that may not end by
     `until`, in seconds of time.monotonic."""
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     number, took = 1, 0.0
     while number <= most and time.monotonic() + 2 * took < until:
         start = time.monotonic()
         rate, peak = _together(place, number, seconds, shots, setting)
         took = time.monotonic() - start
-        found.append({"runs": number, "steps per second": rate, "GB each": peak and peak / 1e9})
-        if rate is None or (number > 1 and rate < GAIN * found[-2]["steps per second"]):
+        rows.append({"runs": number, "steps per second": rate, "GB each": peak and peak / 1e9})
+        if rate is None or (number > 1 and rate < GAIN * rows[-2]["steps per second"]):
             break
         number *= 2
-    return found
+    return rows
 
 
 def _together(
@@ -266,11 +266,11 @@ def projection(
     known = sorted(steps)
     rests = [max(steps[n] - BATCH * per_image, 0.0) for n in known]
     at_four = np.interp(4, known, rests)
-    found: dict[str, dict[str, float]] = {}
+    projected: dict[str, dict[str, float]] = {}
     for protocol in PROTOCOLS:
         sets = [name for name, facts in load().datasets.items() if protocol != "base2new" or facts.base2new]
         cases = [(name, n) for name in sets for n in ((BASE2NEW_SHOTS,) if protocol == "base2new" else FEW_SHOTS)]
-        minutes = found.setdefault(protocol, {})
+        minutes = projected.setdefault(protocol, {})
         for run in runs:
             rest, total = max(run["epoch"] - run["images"] * per_image, 0.0), 0.0
             for dataset, shots in cases:
@@ -283,7 +283,7 @@ def projection(
                 total += SEEDS * (run["setup"] + float(training))
             minutes[run["method"]] = total / gain / 60
         minutes["images"] = per_image * sum(load().datasets[name].counts[2] for name in sets) / 60
-    return found
+    return projected
 
 
 # Output

@@ -93,8 +93,8 @@ class PlainOGKD:
         score = torch.tensor(scores, device=self.device)
         deviation = score - score.median()
         zeta = deviation / deviation.abs().median()
-        kept = ((zeta - zeta.mean()) / zeta.std()).abs() <= self.options.TAU
-        return F.normalize(self.prompts[:, kept].mean(1), dim=-1)
+        selected = ((zeta - zeta.mean()) / zeta.std()).abs() <= self.options.TAU
+        return F.normalize(self.prompts[:, selected].mean(1), dim=-1)
 
     def smooth(self, log_prob: Tensor) -> Tensor:
         gamma = self.options.GAMMA
@@ -118,9 +118,9 @@ class PlainOGKD:
         count = max(1, round(patches.shape[1] * options.TOP_K_RATIO))
         lgd = torch.zeros((), device=self.device)
         for i, c in enumerate(label.tolist()):
-            kept = patch_teacher[i, :, c].abs().topk(count).indices
-            r_kept = patch_r[i, kept, c]
-            lgd = lgd + (r_kept.exp() * (r_kept - patch_logits[i].log_softmax(-1)[kept, c])).sum()
+            chosen = patch_teacher[i, :, c].abs().topk(count).indices
+            r_chosen = patch_r[i, chosen, c]
+            lgd = lgd + (r_chosen.exp() * (r_chosen - patch_logits[i].log_softmax(-1)[chosen, c])).sum()
         lgd = lgd / (len(label) * count)
 
         loss = F.cross_entropy(logits, label) + options.LAMBDA_SCCM * F.mse_loss(text, self.prototypes)

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ogkd.cli.run import ARGUMENTS
 from ogkd.core import UserError, run_program
 from ogkd.data import catalogue
-from ogkd.models.named import named_models
+from ogkd.models.named import NOT_SEEN, SEEN, named_models
 from ogkd.runs.registry import benchmark_methods, method_class
 from ogkd.tuning.method import Method
 
@@ -136,7 +136,11 @@ def licences_table(page: Path) -> str:
 def exposure_table(page: Path) -> str:
     sets = list(catalogue.load().datasets)
     rows = [
-        (one.name, f"[{one.data}]({one.source})", *(one.exposure(name)[0] for name in sets))
+        (
+            one.name,
+            f"[{one.data}]({one.source})",
+            *(", ".join(name for name in sets if one.exposure(name)[0] == status) for status in (SEEN, NOT_SEEN)),
+        )
         for one in named_models().values()
     ]
     reasons = [
@@ -144,7 +148,7 @@ def exposure_table(page: Path) -> str:
         for one in named_models().values()
         for name, (status, why) in one.sets.items()
     ]
-    return "\n".join([_table(("", "pre-trained on", *sets), rows), "", *reasons])
+    return "\n".join([_table(("", "pre-trained on", SEEN, NOT_SEEN), rows), "", *reasons])
 
 
 TABLES: dict[str, Callable[[Path], str]] = {

@@ -68,8 +68,6 @@ def write_output(output: Path, root: Path, seeds=(1, 2), methods=("ZeroShot", "C
                 predictions = random_predictions(images, labels, classes, 1 + number / 2 + shots / 16, [number, seed])
                 folder = output / kind / f"shots_{shots}" / method / f"seed{seed}"
                 write_run(folder, kind, method, seed, predictions, shots, root=root)
-                drawn = [item for item in split["train"] if item[2] in classes]
-                (folder / "split.json").write_text(json.dumps({"train": drawn, "val": []}))
                 if method != "ZeroShot":
                     write_log(folder, [2.0, 1.0 + seed / 10, 0.7])
                 written[kind, shots, method, seed] = predictions

@@ -23,13 +23,14 @@ def _import(name: str) -> None:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         print(f"warning: trainers/{name}.py is not used, its import failed ({reason})", file=sys.stderr)
         text = (Path(__path__[0]) / f"{name}.py").read_text(encoding="utf-8", errors="ignore")
-        for found in re.findall(r"^class (\w+)", text, re.MULTILINE):
-            FAILED[found] = (
-                f"The trainer {found} of trainers/{name}.py cannot be used: the import failed ({reason}). Fix that "
+        for method in re.findall(r"^class (\w+)", text, re.MULTILINE):
+            FAILED[method] = (
+                f"The trainer {method} of trainers/{name}.py cannot be used: the import failed ({reason}). Fix that "
                 "file."
             )
-        for method in [method for method in METHODS.values() if method.__module__ == f"{__name__}.{name}"]:
-            del METHODS[method.__name__]
+        for key, registered in list(METHODS.items()):
+            if registered.__module__ == f"{__name__}.{name}":
+                del METHODS[key]
 
 
 if __name__ == "ogkd.trainers":

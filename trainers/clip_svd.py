@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ogkd.core import UserError
 from ogkd.tuning.edits import Edits, SingularValues, block_layers
 from ogkd.tuning.options import Option, Options
@@ -24,4 +26,5 @@ class CLIPSVD(EditMethod):
         layers = min(model.vision_layers, model.text_layers)
         if first >= layers:
             raise UserError(f"The option FIRST_LAYER is {first}, but with {model.name} it is at most {layers - 1}.")
-        return Edits(model, SingularValues, block_layers(model, first))
+        make = partial(SingularValues, cache=self.feature_cache)
+        return Edits(model, make, block_layers(model, first))

@@ -15,7 +15,7 @@ from yacs.config import CfgNode
 
 from ogkd.core import UserError
 from ogkd.models import ImageFeatures
-from ogkd.models.towers import TransformersText
+from ogkd.models.towers import tokens_at
 from ogkd.tuning.options import Option, Options
 from ogkd.tuning.registration import register
 from ogkd.tuning.tower_method import TowerMethod, cosine_in
@@ -92,9 +92,7 @@ class EviSteer(TowerMethod):
                 for tower, width in widths.items()
             }
         )
-        # The token that is pooled: a BERT's first one, or the last real one.
-        first = isinstance(model.text_tower, TransformersText)
-        self.pooled = torch.zeros(len(self.classnames)).long() if first else self.tokens.mask.sum(1) - 1
+        self.pooled = model.text_tower.pooled_at(self.tokens.mask)
         self.alphas: dict[str, dict[int, Tensor]] = {"image": {}, "text": {}}
 
     def train(self, mode: bool = True) -> EviSteer:
@@ -105,8 +103,7 @@ class EviSteer(TowerMethod):
     def text_features(self) -> Tensor:
         def change(layer: int, hidden: Tensor) -> Tensor:
             changed, alpha = self.adapters["text"][str(layer)](hidden, lambda uncertain: 1 - uncertain)
-            rows = torch.arange(len(hidden), device=hidden.device)
-            self.alphas["text"][layer] = alpha[rows, self.pooled.to(hidden.device)]
+            self.alphas["text"][layer] = tokens_at(alpha, self.pooled)
             return changed
 
         return self.texts_by(self.clip_model, {layer: partial(change, layer) for layer in self.layers})

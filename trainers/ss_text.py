@@ -16,6 +16,7 @@ from ogkd.tuning.task import Task
 from ogkd.tuning.templates import TEMPLATE, template_features
 
 WEIGHTS = ("total", "shots", "confidence")
+LEAST_CONFIDENCE = 1e-3
 AT_ONCE = 2**24  # numbers of the features of fits that are computed together
 
 
@@ -25,12 +26,14 @@ def prototypes(
     """Prototypes (C, D) of features (N, D), their labels (N,) and text features (C, D), all of length 1.
 
     m_c = t_c + s / (N lambda_c) * the sum of the features of class c, where lambda_c is 1/N for the weights "total",
-    1/n_c with n_c images of the class for "shots", and their mean zero-shot probability of the class for "confidence".
-    A class without images keeps its text. `repel`: then m_c loses the unit vector along 2 m_c - the mean of all m.
+    1/n_c with n_c images of the class for "shots", and their mean zero-shot probability of the class, at least 0.001,
+    for "confidence". A class without images keeps its text. `repel`: then m_c loses the unit vector along 2 m_c - the
+    mean of all m.
     """
     counts = labels.bincount(minlength=len(text)).to(features)
     if weights == "confidence":
-        share = 1 / (len(labels) * confidence(scale * features @ text.t(), labels))
+        known = confidence(scale * features @ text.t(), labels).clamp_min(LEAST_CONFIDENCE)
+        share = 1 / (len(labels) * known)
     else:
         share = torch.ones_like(counts) if weights == "total" else counts / len(labels)
     sums = F.one_hot(labels, len(text)).to(features).t() @ features

@@ -43,10 +43,10 @@ def mkdir_if_missing(dirname: str | Path) -> None:
 
 def check_isfile(fpath: str | Path) -> bool:
     """Whether a file exists; prints a line if it does not."""
-    found = Path(fpath).is_file()
-    if not found:
+    exists = Path(fpath).is_file()
+    if not exists:
         print(f"No file found at {fpath}")
-    return found
+    return exists
 
 
 def listdir_nohidden(path: str | Path, sort: bool = False) -> list[str]:

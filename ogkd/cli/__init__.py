@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ogkd import __version__
-from ogkd.core import UserError, run_program
+from ogkd.core import UserError, did_you_mean, run_program
 
 
 class Command(NamedTuple):
@@ -69,7 +69,7 @@ def _run(words: list[str]) -> object:
         return print(f"ogkd {__version__}")
     command = COMMANDS.get(name.replace("_", "-"))
     if command is None:
-        raise UserError(f"There is no command '{name}': `ogkd --help` lists them.")
+        raise UserError(f"There is no command '{name}'{did_you_mean(name, [*COMMANDS])}: `ogkd --help` lists them.")
     sys.argv[0] = f"ogkd {name}"  # what argparse prints
     main: Callable[[Sequence[str]], object] = importlib.import_module(f"ogkd.{command.module}").main
     return main([*command.words, *words])

@@ -1,7 +1,7 @@
 """OGKD's ablation on one data set: without each loss, with each graph, each number over its range, and what its two
 distillation terms add to other methods (--students).
 
-Prints one table and draws two plots, of GAMMA and of TOP_K_RATIO. OGKD as configured is the benchmark's own run, in
+Prints one table. OGKD as configured is the benchmark's own run, in
 OUTPUT; the variants are in OUTPUT/ablation/<OPTION>_<value>. Complete runs are skipped; a run that fails is reported
 and the rest continue.
 """
@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain, takewhile
 from pathlib import Path
-from typing import cast
 
 from ogkd.cli import many
 from ogkd.core import UserError
+from ogkd.core.words import underscored
 from ogkd.runs.protocols import PROTOCOLS, Job, Places, locate, seeds_of, shots_of
-from ogkd.runs.spec import shots_word
 
 METHOD = "OGKD"
 # Each value of an option that differs from the configured one is a variant.
@@ -32,13 +31,12 @@ VARIANTS = {
     "SMOOTHING": ("log", "prob"),
     "TEXT_DROPOUT": (0.0, 0.1),
 }
-PLOTTED = ("GAMMA", "TOP_K_RATIO")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     p = many.parser(__doc__)
     p.add_argument("dataset", help="one of configs/datasets/, a folder of your own images in DATA, or its path")
-    p.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0])
+    p.add_argument("--protocol", type=underscored, choices=PROTOCOLS, default=PROTOCOLS[0])
     p.add_argument("--shots", default="16", help="shots of the few-shot protocol (default: 16)")
     p.add_argument(
         "words", nargs="*", metavar="SEED",
@@ -59,20 +57,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     from ogkd.evaluation.collect import runs_in
     from ogkd.reports.ablation import ablation_table
-    from ogkd.reports.plots import save, sensitivity
 
-    runs = {option: runs_in(folder for job in some for folder in job.folders()) for option, some in jobs.items()}
-    if finished := [*chain(*runs.values())]:
+    if finished := runs_in(folder for job in chain(*jobs.values()) for folder in job.folders()):
         table = ablation_table(finished, args.protocol)
         many.show([table], table.notes)
-    first = jobs[""][0].specs[0]
-    name = (
-        f"{dataset.replace(':', '_')}_{args.protocol}_{shots_word(cast(int, first.shots))}_{Path(first.backbone).name}"
-    )
-    for option in PLOTTED:
-        if shown := [*runs[""], *runs[option]]:
-            figure = sensitivity(shown, f"TRAINER.{METHOD}.{option}")
-            print(*save(figure, places.output / "ablation" / "plots" / f"{name}_{option.lower()}"), sep="\n")
     report.conclude()
 
 

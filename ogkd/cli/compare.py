@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from ogkd.cli import many, tune
 from ogkd.core import UserError
+from ogkd.core.words import underscored
 from ogkd.runs.protocols import PROTOCOLS, locate
 from ogkd.runs.spec import PRESETS, SEARCH
 
@@ -20,8 +21,9 @@ from ogkd.runs.spec import PRESETS, SEARCH
 def main(argv: Sequence[str] | None = None) -> None:
     p = many.grid_parser(__doc__, several_settings=True)
     p.add_argument("dataset", help="one of configs/datasets/, a folder of your own images in DATA, or its path")
-    p.add_argument("--protocol", nargs="+", choices=PROTOCOLS, default=PROTOCOLS)
+    p.add_argument("--protocol", nargs="+", type=underscored, choices=PROTOCOLS, default=PROTOCOLS)
     p.add_argument("--seconds", action="store_true", help="add a column with the seconds per run")
+    many.add_bank(p)
     tune.add_options(p)
     p.add_argument("--backbone", default="", help="default: BACKBONE, or the data set's own")
     p.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="changes of the configuration")
@@ -34,23 +36,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     from ogkd.reports.page import write
     from ogkd.reports.tables import TABLES
     from ogkd.runs.plan import plan, report_folders, runs_of
-    from ogkd.runs.registry import benchmark_methods
 
-    methods = args.methods or benchmark_methods()
+    methods = tune.methods_of(args)
     settings = args.settings or [places.settings]
     if args.trials and SEARCH not in settings:
         raise UserError("--trials searches for settings: add --settings search.")
+    if args.bank and SEARCH in settings:
+        raise UserError("--bank is not searched with: give TRAINER.<METHOD>.PROMPT_BANK NAME at the end instead.")
+    own = {} if args.bank else many.without_sentences(args, methods, dataset, places)
+    banks = many.banks_of(args.bank, methods, [dataset])
     started = time.perf_counter()
-    if args.trials and not tune.search(args, args.protocol, dataset, replace(places, settings="")):
+    if args.trials and not tune.search(args, args.protocol, dataset, replace(places, settings=""), own):
         print("note: the runs with the best settings follow once the search is done.", file=sys.stderr)
         settings = [name for name in settings if name != SEARCH]
     jobs = {
         (protocol, name): plan(
-            protocol, [dataset], methods, args.seeds, args.shots, replace(places, settings=name), args.pairs
+            protocol, [dataset], methods, args.seeds, args.shots, replace(places, settings=name), args.pairs,
+            banks, own,
         )
         for protocol in args.protocol
         for name in settings
-    }
+    }  # fmt: skip
     everything = [job for of_table in jobs.values() for job in of_table]
     report = many.execute(everything, args, places, [dataset]) if everything else None
     if report is None:

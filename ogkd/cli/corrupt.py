@@ -12,8 +12,10 @@ from ogkd.core.words import counted
 from ogkd.data import catalogue
 from ogkd.data.corruptions import KINDS, LEVELS, RECIPES, Recipe, recipe_for
 from ogkd.evaluation.collect import Run, read_run
-from ogkd.evaluation.corrupted import FOLDER, path_of
+from ogkd.evaluation.corrupted import FOLDER
 from ogkd.evaluation.tested import image_folder
+from ogkd.predict.operating import add_model_arguments
+from ogkd.runs.protocols import seeds_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,18 +35,15 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     p.add_argument("--images", type=Path, metavar="FOLDER", help="where the images are (default: as trained)")
     p.add_argument("--seed", type=int, default=0, help="of the corruptions' random numbers (default: 0)")
-    p.add_argument("--batch", type=int, default=0, metavar="N", help="images per pass (default: 8; 64 on a GPU)")
-    p.add_argument("--backbone", default="", metavar="NAME_OR_FOLDER", help="location of the backbone's weights")
+    add_model_arguments(p)
     p.add_argument("--show", type=Path, metavar="FILE", help="only write a picture of one image, corrupted (.png)")
-    p.add_argument("--rerun", action="store_true", help="replace a test with other settings")
+    p.add_argument("--rerun", action="store_true", help="test these again; a test with other settings is removed")
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Raises UserError for what the user can fix."""
     args = parser().parse_args(argv)
-    if args.batch < 0:
-        raise UserError(f"--batch must be a number of images, 1 or more, not {args.batch}.")
     if not args.run.is_dir():
         raise UserError(f"There is no folder {args.run}: give a finished run's folder.")
     levels = levels_in(args.levels)
@@ -74,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             tester.sheet(parts, args.show)
             print(args.show)
             return
-        todo = [part for part in parts if args.rerun or not path_of(args.run, *part).is_file()]
+        todo = tester.todo(parts, args.rerun)
         number = len(tester.clean)
         print(
             f"{counted(number, 'image')} x {counted(len({kind for kind, _ in parts}), 'kind')} x "
@@ -92,14 +91,10 @@ def duration(seconds: float) -> str:
 
 def levels_in(text: str) -> list[int]:
     """The levels in "3", "1-5" or "1,3,5". Raises UserError for anything else."""
-    try:
-        ends = [tuple(map(int, part.split("-"))) for part in text.split(",")]
-        levels = sorted({level for part in ends for level in range(part[0], part[-1] + 1)})
-        if levels and set(levels) <= set(LEVELS) and all(len(part) <= 2 for part in ends):
-            return levels
-    except ValueError:
-        pass
-    raise UserError(f"--levels must be like 3, 1-5 or 1,3,5, within 1 to {LEVELS[-1]}, not '{text}'.")
+    levels = seeds_of(text.split(","), "--levels")
+    if not set(levels) <= set(LEVELS):
+        raise UserError(f"--levels must be within 1 to {LEVELS[-1]}, such as 3, 1-5 or 1,3,5, not '{text}'.")
+    return sorted(levels)
 
 
 def kinds_in(names: Sequence[str] | None, recipe: Recipe) -> list[str]:

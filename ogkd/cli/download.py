@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 from ogkd.core import UserError, expanded, report_error
@@ -27,24 +25,21 @@ def main(arguments: Sequence[str] | None = None, published: Catalogue | None = N
     """Return 0 if everything requested is complete, else 2 after one sentence per failure on stderr.
 
     `published` replaces the catalogue of data sets.
+
+    Raises:
+        UserError: an option is wrong; nothing is downloaded then.
     """
     published = published or catalogue.load()
     options = _parser(published).parse_args(arguments)
-    try:
-        jobs = _jobs(options, published)
-    except UserError as error:
-        report_error(error)
-        return 2
     failed = False
-    for job in jobs:
+    for one in _wanted(options, published):
         try:
-            job()
+            _weights(one, options) if isinstance(one, NamedModel) else _data_set(one, options)
         except UserError as error:
             failed = True
             report_error(error)
         except KeyboardInterrupt:
-            print("\nInterrupted; run the same command again to resume.", file=sys.stderr)
-            return 130
+            raise KeyboardInterrupt("the same command resumes") from None
     return 2 if failed else 0
 
 
@@ -70,7 +65,8 @@ def _parser(published: Catalogue) -> argparse.ArgumentParser:
     return parser
 
 
-def _jobs(options: argparse.Namespace, published: Catalogue) -> list[Callable[[], None]]:
+def _wanted(options: argparse.Namespace, published: Catalogue) -> list[Facts | NamedModel]:
+    """The data sets and models of the names. Raises UserError for a name or an option that does not fit."""
     names = dict.fromkeys(options.names)
     sets: dict[str, Facts] = {}
     models = {model.name: model for name in names if (model := named_model(name))}
@@ -96,25 +92,22 @@ def _jobs(options: argparse.Namespace, published: Catalogue) -> list[Callable[[]
         raise UserError("--from is for data sets: give a folder of weights to a run instead (BACKBONE=FOLDER).")
     if options.given and options.check:
         raise UserError("--check only checks what is under --root: leave out --check or --from.")
-    given = Path(expanded(options.given)) if options.given else None
+    given = options.given and Path(expanded(options.given))
     if given and len(sets) > 1 and not all((given / facts.zip_name).is_file() for facts in sets.values()):
         raise UserError(f"--from {given} with several data sets needs the zip of each there, such as BTMRI.zip.")
-    root, places = Path(expanded(options.root)), Places.from_environment(options.endpoint)
-    jobs: list[Callable[[], None]] = [
-        partial(_data_set, facts, root, places, given, options.check) for facts in sets.values()
-    ]
-    jobs += [partial(_weights, model, options) for model in models.values()]
-    return jobs
+    return [*sets.values(), *models.values()]
 
 
-def _data_set(facts: Facts, root: Path, places: Places, given: Path | None, only_check: bool) -> None:
-    report = check(facts, root) if only_check else install(facts, root, places, given)
+def _data_set(facts: Facts, options: argparse.Namespace) -> None:
+    root, given = Path(expanded(options.root)), options.given and Path(expanded(options.given))
+    places = Places.from_environment(options.endpoint)
+    report = check(facts, root) if options.check else install(facts, root, places, given)
     print(f"{facts.name}: {facts.modality}, {facts.organ}; images in {facts.image_folder(root)}")
     if report.split is not None:
         print(report.table(), flush=True)
     if not report.complete:
         raise UserError(
-            f"{facts.name} is incomplete, {report.fault()}: run `{command('download')} {facts.config} --root {root}`."
+            f"{facts.name} is incomplete, {report.fault()}: run `{command('download', facts.config, '--root', root)}`."
         )
 
 

@@ -13,6 +13,7 @@ from ogkd.data import labels
 from ogkd.data.findings import sentences
 from ogkd.data.groups import read_groups
 from ogkd.data.patients import Patients
+from ogkd.predict.operating import add_model_arguments
 from ogkd.runs.spec import is_name
 
 
@@ -29,24 +30,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("folder", type=Path, metavar="FOLDER", help="the folder with one folder per class")
     add("--as", dest="mapping", nargs="+", action="extend", default=[], metavar="CLASS=TRAINED",
         help='which trained class a class of FOLDER is, such as "tumour=glioma tumor"; several may be the same one, '
-        'and "other=" leaves a class out')  # fmt: skip
+        'but not one of FOLDER several trained ones, and "other=" leaves a class out')  # fmt: skip
     labels.add_patient_options(parser)
     labels.add_options(parser)
     add("--name", default="", help="the name in tables (default: that of FOLDER)")
     add("--output", type=Path, metavar="OUT", help="where to write (default: output/evaluated/...)")
     add("--rerun", action="store_true", help="replace an evaluation of another prompt or other images in OUT")
-    add("--batch", type=int, default=0, metavar="N", help="images per pass (default: 8; 64 on a GPU)")
-    add("--backbone", default="", metavar="NAME_OR_FOLDER", help="location of the backbone's weights")
+    add_model_arguments(parser)
     args = parser.parse_args(argv)
     if not args.folder.is_dir():
         raise UserError(f"There is no folder {args.folder}.")
-    if args.batch < 0:
-        raise UserError(f"--batch must be a number of images, 1 or more, not {args.batch}.")
     if args.name and not is_name(args.name):
         raise UserError(f"--name must be a name, not a path: '{args.name}'.")
     mapping = dict(pair(word) for word in args.mapping)
     if len(mapping) < len(args.mapping):
-        raise UserError("--as names a class of FOLDER twice: give each one trained class.")
+        raise UserError(
+            "--as names a class of FOLDER twice: give each one trained class. Probabilities of several are not added: "
+            "to test a coarser label, train on the coarser classes."
+        )
     folder = args.folder.absolute()
     labelled = labels.labels_of(folder, args, whole=True) if args.labels else labels.class_folders(folder, whole=True)
     images = [path for paths in labelled.classes.values() for path in paths]
@@ -56,9 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"note: {note}")
 
     # only now, so that wrong arguments are reported before PyTorch is loaded
-    from ogkd.predict.card import by_group, measured, table
     from ogkd.predict.evaluation import CARD, LabelledFolder, default_output, evaluate
-    from ogkd.predict.evaluation_card import calibration, class_table, flagged, intervals_over, set_coverage, tested_on
+    from ogkd.predict.evaluation_card import measurements, tested_on
     from ogkd.predict.export import load_prompt
     from ogkd.predict.predictor import Predictor
 
@@ -70,12 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     labelled_folder = LabelledFolder(folder, name, labelled.classes, patients.of, groups)
     done = evaluate(predictor, labelled_folder, output, mapping, args.batch, args.rerun)
     print(f"\n{done.results['title']}, trained on {prompt.dataset}, on all {tested_on(done.predictions)} in {name}\n")
-    print(table(["metric", "value", "95 % interval"], measured(done.predictions)), "", sep="\n")
-    print(class_table(prompt, done.predictions), "", sep="\n")
-    print(by_group(done.predictions), end="")
-    about_sets = set_coverage(prompt, done.predictions).strip()
-    remarks = (intervals_over(done.predictions), calibration(done.results), about_sets, flagged(prompt, done.results))
-    print(*filter(None, remarks), "", sep="\n")
+    print(measurements(prompt, done.predictions, done.results), "", sep="\n")
     for note in done.results["notes"]:
         print(f"Note: {note}")
     for phrase in done.results["warnings"]:

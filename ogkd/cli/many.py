@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ogkd.evaluation.methods import GROUPS
 from ogkd.runs.engines.options import add_options, settings_of
-from ogkd.runs.protocols import Job, Places, ensure_generated, seeds_of, shots_of
+from ogkd.runs.protocols import Job, Places, check_dataset, ensure_generated, seeds_of, shots_of
 from ogkd.runs.spec import PRESETS
 
 if TYPE_CHECKING:
@@ -61,6 +61,41 @@ def grid_parser(
     )  # fmt: skip
     p.add_argument("--metric", default="accuracy", help="what the tables show (default: accuracy)")
     return p
+
+
+def add_bank(p: argparse.ArgumentParser) -> None:
+    """Add `--bank`, which `banks_of` reads."""
+    p.add_argument(
+        "--bank", default="",
+        help="teacher sentences: published (those of each method's own paper, downloaded unless they are there), a "
+        "file or address of these, a checkout of BiomedCoOp or OGKD, a folder of <DATASET>.json files, or the name of "
+        "a bank; default: this project's, or your own",
+    )  # fmt: skip
+
+
+def banks_of(word: str, methods: Sequence[str], datasets: Sequence[str]) -> dict[str, str]:
+    """The bank of each method that has a teacher, as `--bank` says; {} without it."""
+    if not word:
+        return {}
+    from ogkd.prompts.paper_banks import banks
+    from ogkd.runs.registry import method_class
+
+    chosen = banks(word, datasets)
+    has_teacher = [name for name in methods if "PROMPT_BANK" in getattr(method_class(name), "options", ())]
+    return {name: chosen.of(name) for name in has_teacher}
+
+
+def without_sentences(
+    args: argparse.Namespace, methods: Sequence[str], dataset: str, places: Places
+) -> dict[str, list[str]]:
+    """The pair of each method by which its teacher uses general sentences, where a folder of your own images has none;
+    a note says so."""
+    from ogkd.runs.sentences import about_general_sentences, general_sentences
+
+    check_dataset(dataset, places.data)
+    if pairs := general_sentences(methods, dataset, args.pairs):
+        print(about_general_sentences(dataset, pairs), file=sys.stderr)
+    return pairs
 
 
 def parse(p: argparse.ArgumentParser, words: Sequence[str] | None) -> argparse.Namespace:

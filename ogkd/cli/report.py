@@ -26,7 +26,10 @@ from ogkd.core.places import command
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("output", nargs="*", metavar="OUTPUT", type=Path, help="folders with results, at any depth")
-    p.add_argument("-o", "--page", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html")
+    p.add_argument(
+        "-o", "--output", "--page", dest="page", type=Path, default=Path("report.html"), metavar="FILE",
+        help="default: report.html",
+    )  # fmt: skip
     p.add_argument("--title", help="heading of the page")
     p.add_argument("--methods", nargs="+", help="methods in detailed figures (default: the best, OGKD and zero-shot)")
     images = p.add_mutually_exclusive_group()

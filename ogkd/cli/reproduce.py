@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ogkd.cli import many
+from ogkd.core.words import underscored
 from ogkd.runs.protocols import PROTOCOLS
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     p = many.grid_parser(__doc__, shots=(1, 2, 4, 8, 16))
-    p.add_argument("protocol", choices=PROTOCOLS)
+    p.add_argument("protocol", type=underscored, choices=PROTOCOLS)
     p.add_argument("--datasets", nargs="+", help="default: the eleven data sets of the benchmark")
-    p.add_argument(
-        "--bank", default="",
-        help="teacher sentences: published (those of each method's own paper, downloaded unless they are there), "
-        "a file or address of these, a checkout of BiomedCoOp or OGKD, or the name of a bank; default: this project's",
-    )  # fmt: skip
+    many.add_bank(p)
     p.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="changes of the configuration")
     args = many.parse(p, argv)
     from ogkd.data.catalogue import config_name, load
@@ -37,15 +34,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     datasets = datasets or [facts.config for facts in load().datasets.values() if facts.zip_name]
     methods = expanded(args.methods or benchmark_methods())
     jobs = plan(
-        args.protocol,
-        datasets,
-        methods,
-        args.seeds,
-        args.shots,
-        places,
-        args.pairs,
-        _banks(args.bank, methods, datasets),
-    )
+        args.protocol, datasets, methods, args.seeds, args.shots, places, args.pairs,
+        many.banks_of(args.bank, methods, datasets),
+    )  # fmt: skip
     report = many.execute([job for job in jobs if args.rerun or job.waiting()], args, places, datasets)
     if report is None:
         return
@@ -57,13 +48,3 @@ def main(argv: Sequence[str] | None = None) -> None:
         page = write(folders, places.output / f"{args.protocol}.html")
         print(f"Figures, intervals and mistakes: {page}")
     report.conclude()
-
-
-def _banks(word: str, methods: Sequence[str], datasets: Sequence[str]) -> dict[str, str]:
-    """The bank of each method that has a teacher, as `--bank` says; {} without it."""
-    from ogkd.prompts.paper_banks import banks
-    from ogkd.runs.registry import method_class
-
-    chosen = banks(word, datasets) if word else None
-    has_teacher = [name for name in methods if "PROMPT_BANK" in getattr(method_class(name), "options", ())]
-    return {name: chosen.of(name) for name in has_teacher} if chosen else {}

@@ -22,14 +22,13 @@ import sys
 from collections.abc import Sequence
 
 from ogkd.core import UserError
-from ogkd.data.catalogue import load, own_folder
+from ogkd.core.words import underscored
 from ogkd.evaluation.methods import named
 from ogkd.evaluation.protocol import BASE2NEW_SHOTS
-from ogkd.prompts.bank import find_bank
 from ogkd.runs.protocols import TRANSFER, Places, ensure_generated, job, locate, seeds_of, shots_of
+from ogkd.runs.sentences import about_general_sentences, general_sentences
 
 DEFAULT_METHOD = "OGKD"
-TEACHER = f"TRAINER.{DEFAULT_METHOD}.PROMPTS"
 # The arguments of each protocol after the method, and an example.
 ARGUMENTS = {
     "base2new": ("DATASET SEED", "phantom 1"),
@@ -44,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     rerun = "--rerun" in words
     words = [word for word in words if word != "--rerun"]
     settings = _pop_option(words, "--settings")
+    words[:2] = [underscored(word) if underscored(word) in ARGUMENTS else word for word in words[:2]]
     by_default = False
     if words[:1] and words[0] in ARGUMENTS:
         method_word = _pop_option(words, "--method")
@@ -69,13 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         if of_target != places:
             raise UserError(f"{target} is not in {places.data}: SOURCE and TARGET must be in the same folder.")
     pairs = rest[len(wanted) :]
-    if by_default and TEACHER not in pairs and not _has_sentences(dataset):
-        print(
-            f"Note: there are no sentences for the classes of {dataset}, so {DEFAULT_METHOD}'s teacher uses general "
-            f"ones ({TEACHER} templates)."
-        )
-        pairs += [TEACHER, "templates"]
+    without = general_sentences([method], dataset, pairs) if by_default else {}
+    pairs += without.get(method, [])
     jobs = [job(protocol, method, dataset, shots, seed, places, pairs, targets).with_rerun(rerun) for seed in seeds]
+    if without:  # now that it is known that there is such a data set
+        print(about_general_sentences(dataset, without))
     for name in (dataset, *targets):
         ensure_generated(name, places.data)
     for one in jobs:
@@ -96,12 +94,6 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     if protocol == "base2new" and len(jobs[0].specs) == 1:
         print(f"What {method} learned here applies only to the base classes: it has no head for novel ones.")
     return None
-
-
-def _has_sentences(dataset: str) -> bool:
-    """Whether there are teacher sentences for a data set; that a catalogued one has none is an error of the run."""
-    folder = own_folder(dataset)
-    return (folder == dataset and load().find(dataset) is not None) or find_bank(folder).is_file()
 
 
 def _pop_option(words: list[str], option: str) -> str:

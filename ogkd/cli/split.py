@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if record:
             written.append(split_file(args.folder, kind))
             write_json(record, written[-1])
-    print(f"Wrote {' and '.join(map(str, written))}.{_verdict(across_parts(part_of_image(split), owners), owners)}")
+    print(f"Wrote {listed(written, len(written))}.{_verdict(across_parts(part_of_image(split), owners), owners)}")
 
 
 def _patients(args: argparse.Namespace, labelled: labels.Labels, images: Sequence[str]) -> Patients:

@@ -42,7 +42,7 @@ from pathlib import Path
 
 from ogkd.core import UserError, atomic_path, did_you_mean
 from ogkd.core.places import command
-from ogkd.core.words import ranges
+from ogkd.core.words import ranges, underscored
 from ogkd.data.catalogue import config_name
 from ogkd.data.sampling import DRAWS
 from ogkd.evaluation.collect import Run, collect, unfinished, warn
@@ -71,7 +71,7 @@ SINGLE = (TRANSFER, GROUPS, SETS, CORRUPTIONS)  # tables that are not averaged o
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("directory", metavar="OUTPUT", type=Path, help="folder with results, at any depth")
-    p.add_argument("--table", choices=[*TABLES, *SINGLE])
+    p.add_argument("--table", type=underscored, choices=[*TABLES, *SINGLE])
     p.add_argument("--format", choices=FORMATS, default="markdown")
     p.add_argument("--metric", default="accuracy", metavar="NAME", help=f"one of {', '.join(METRICS)}")
     p.add_argument("--intervals", action="store_true", help="95 %% intervals over test images instead of the deviation")

@@ -18,6 +18,7 @@ from typing import cast
 from ogkd.cli.many import Seeds
 from ogkd.core import UserError
 from ogkd.core.places import command
+from ogkd.core.words import underscored
 from ogkd.data.catalogue import config_name
 from ogkd.runs.protocols import PROTOCOLS, Places, integer, is_there
 
@@ -25,7 +26,7 @@ from ogkd.runs.protocols import PROTOCOLS, Places, integer, is_there
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("datasets", nargs="*", metavar="DATASET", help="default: those in DATA")
-    p.add_argument("--protocol", nargs="+", choices=PROTOCOLS, default=[], help="default: both")
+    p.add_argument("--protocol", nargs="+", type=underscored, choices=PROTOCOLS, default=[], help="default: both")
     p.add_argument("--shots", nargs="+", default=[], help="default: all that are released")
     p.add_argument("--seeds", nargs="+", action=Seeds, default=[], help="default: all that are released, 1-3")
     p.add_argument("--from", dest="folder", type=Path, metavar="FOLDER", help="a local copy of the prompts' repository")

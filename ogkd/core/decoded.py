@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from ogkd.core.hashes import signature
+from ogkd.core.hashes import stamp
 from ogkd.core.images import read_image
 from ogkd.core.memory import available_bytes
 from ogkd.core.progress import progress
@@ -22,7 +22,7 @@ UNKNOWN_MEMORY = 4e9  # bytes that are taken to be available where the system do
 class Decoded(NamedTuple):
     """An RGB image of 8 bits, and its file's signature before it was read."""
 
-    signature: list[int]
+    signature: tuple[int, ...]
     size: tuple[int, int]
     pixels: bytes
 
@@ -76,7 +76,7 @@ class DecodedImages:
 
     def _is_current(self, path: str, frame: int) -> bool:
         known = self._images.get((path, frame))
-        return known is not None and known.signature == _signature(path)
+        return known is not None and known.signature == stamp(path)
 
     def _room(self, share: float) -> float:
         """How many bytes of images may be in memory. Processes side by side leave each other the rest."""
@@ -101,13 +101,6 @@ DECODED = DecodedImages()
 
 
 def _decoded(path: str, frame: int) -> Decoded:
-    before = _signature(path)
+    before = stamp(path)
     image = read_image(path, frame)
     return Decoded(before, image.size, image.tobytes())
-
-
-def _signature(path: str) -> list[int]:
-    try:
-        return signature(path)
-    except OSError:
-        return []  # missing, which `read_image` reports

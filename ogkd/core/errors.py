@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -18,7 +19,9 @@ INTERRUPTED = 130
 _WORKER_ENDED = ("unable to allocate shared memory", "is killed by signal", "exited unexpectedly")
 
 
-_COLLECT_AFTER = 5_000, 10, 10  # new objects, not 700: searching for garbage was a fifth of a program's start
+# New objects before a search for cyclic garbage, 700 by default: searches took a tenth of the time to a first step.
+# So the first one comes after PyTorch and the model libraries, 800,000 objects, have been imported.
+_FIRST_SEARCH, _SEARCHES = (1_000_000, 10, 10), (5_000, 10, 10)
 
 
 class UserError(Exception):
@@ -85,10 +88,7 @@ def cause_of(error: BaseException) -> str | None:
         path = Path(str(error.filename or ""))
         place = path.parent if path.suffix == ".part" else path  # nobody knows the name of a half-written file
         where = f" ({place})" if error.filename else ""
-        return (
-            f"{error.strerror or error}{where}; fix this and run the same command again: a run resumes after its last "
-            f"saved epoch."
-        )
+        return f"{error.strerror or error}{where}; fix this and run the same command again."
     if is_out_of_memory(error):
         return "the GPU's memory is full: lower DATALOADER.TRAIN_X.BATCH_SIZE or FEATURES.IMAGES_AT_ONCE."
     if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _WORKER_ENDED):
@@ -97,6 +97,15 @@ def cause_of(error: BaseException) -> str | None:
             "DATALOADER.NUM_WORKERS 0, or start the container with more (docker run --shm-size 1g)."
         )
     return None
+
+
+@contextlib.contextmanager
+def resumable() -> Iterator[None]:
+    """An interrupt of the block is reported as one of runs, which resume."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command resumes after the last saved epoch") from None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -108,13 +117,19 @@ def run_program(main: Callable[[], object]) -> int:
     """Run a program's main function and return its exit code.
 
     An error that the user can fix becomes one sentence on stderr and exit code 2; an integer that `main` returns is the
-    exit code; an interrupt gives 130.
+    exit code; an interrupt gives 130, with its text if it has any.
     """
-    gc.set_threshold(*_COLLECT_AFTER)
+    gc.set_threshold(*_FIRST_SEARCH)
+    gc.callbacks.append(_after_first_search)
     try:
         return _exit_code(main)
     finally:
         gc.freeze()  # else Python looks through all modules once more as it ends: 1.5 s with PyTorch and open_clip
+
+
+def _after_first_search(*_: object) -> None:
+    gc.callbacks.remove(_after_first_search)
+    gc.set_threshold(*_SEARCHES)
 
 
 def _exit_code(main: Callable[[], object]) -> int:
@@ -126,8 +141,8 @@ def _exit_code(main: Callable[[], object]) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         sys.stdout = None  # keeps Python from flushing to it at exit
         return 0
-    except KeyboardInterrupt:
-        print("\nInterrupted; the same command resumes after the last saved epoch.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"\n{'; '.join(['Interrupted', *map(str, interrupt.args)])}.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         sentence = cause_of(error)

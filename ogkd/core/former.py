@@ -50,9 +50,12 @@ class Aliases(MetaPathFinder):
 
     def __init__(self, names: Mapping[str, str], warn: bool) -> None:
         self.names, self.warn = names, warn
+        self.packages = {name.partition(".")[0] for name in names}  # every import of a program asks here
 
     def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
-        if path is None or not all(Path(place).is_relative_to(HOME) for place in path):
+        if path is None or fullname.partition(".")[0] not in self.packages:
+            return None
+        if not all(Path(place).is_relative_to(HOME) for place in path):
             return None  # somebody else's package of this name
         parts = fullname.split(".")
         for length in range(len(parts), 0, -1):

@@ -67,6 +67,14 @@ def signature(*paths: str | Path) -> list[int]:
     return [number for one in value for number in (one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino)]
 
 
+def stamp(path: str | Path) -> tuple[int, ...]:
+    """Return a file's signature; () if it is missing, which is reported when it is read."""
+    try:
+        return tuple(signature(path))
+    except (OSError, ValueError):
+        return ()
+
+
 def is_recent(signature: list[int]) -> bool:
     """Whether files were written so lately that they may change again and keep their times."""
     times = signature[1::NUMBERS] + signature[2::NUMBERS]
@@ -87,25 +95,23 @@ def file_hashes(paths: Iterable[str], memory: FileMemory) -> dict[str, str]:
     Raises:
         UserError: a file is missing or cannot be read.
     """
-    paths = list(dict.fromkeys(paths))
+    now = {path: [*stamp(path)] for path in paths}
+    hashes = {path: value for path in now if (value := memory.get(path, now[path])) is not None}
+    _hashes.update((path, (now[path], value)) for path, value in hashes.items())
+    waiting = [path for path in now if path not in hashes]
 
-    def look(path: str) -> str:
+    def read(path: str) -> str:
         try:
-            now = signature(path)
-            value = memory.get(path, now)
-            if value is None:
-                value = content_hash(path)
-                memory.put(path, now, value)
-            elif not is_recent(now):
-                _hashes[path] = now, value
-            return value
+            value = content_hash(path)
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror}): replace it with an intact copy.") from None
+        memory.put(path, now[path], value)
+        return value
 
     with ThreadPoolExecutor(READERS) as pool:
-        value = dict(zip(paths, progress(pool.map(look, paths), "hash files", len(paths), "file"), strict=True))
+        hashes.update(zip(waiting, progress(pool.map(read, waiting), "hash files", len(waiting), "file"), strict=True))
     memory.save()
-    return value
+    return {path: hashes[path] for path in now}
 
 
 _hashes: dict[str, tuple[list[int], str]] = {}  # path -> signature and hash: a process reads each file's bytes once

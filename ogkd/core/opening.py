@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ogkd.core import UserError, atomic_path, progress
-from ogkd.core.hashes import signature, text_hash
+from ogkd.core.hashes import stamp, text_hash
 from ogkd.core.images import READING, is_blank, load_image
 from ogkd.core.places import command
 
@@ -91,7 +91,7 @@ def open_images(paths: Iterable[str], frame: int = 0, cache: str | Path | None =
         UserError: some images cannot be read; the first twenty are listed, each with its reason.
     """
     paths = tuple(sorted(set(paths)))
-    return [*_opened(paths, frame, Path(cache) if cache else None, tuple(map(_stamp, paths)))]
+    return [*_opened(paths, frame, Path(cache) if cache else None, tuple(map(stamp, paths)))]
 
 
 @functools.lru_cache(maxsize=4)
@@ -113,14 +113,6 @@ def _opened(paths: tuple[str, ...], frame: int, cache: Path | None, stamps: tupl
             with atomic_path(file) as temporary:
                 temporary.write_text(json.dumps([look[1:7] for look in looks]), encoding="utf-8")
     return tuple(looks)
-
-
-def _stamp(path: str) -> tuple[int, ...]:
-    """What changes when a file is written; () if it is missing, which is said when it is opened."""
-    try:
-        return tuple(signature(path))
-    except (OSError, ValueError):
-        return ()
 
 
 def _list(problems: list[str], number: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -39,11 +40,11 @@ def cache_folder() -> Path:
 
 def command(name: str, *words: object) -> str:
     """What to type for a command of this project where the user is: `python scripts/check_data.py ...` in a checkout,
-    `ogkd check-data ...` elsewhere."""
+    `ogkd check-data ...` elsewhere. Words are quoted where a shell needs it."""
     program = f"ogkd {name}"
     if IN_CHECKOUT:
         program = f"python {_FRONTS.get(name) or 'scripts/' + name.replace('-', '_') + '.py'}"
-    return " ".join([program, *map(str, words)])
+    return " ".join([program, *(shlex.quote(str(word)) for word in words)])
 
 
 def install_command(extra: str) -> str:

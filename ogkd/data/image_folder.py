@@ -11,7 +11,8 @@ from yacs.config import CfgNode
 from dassl.data.datasets import DATASET_REGISTRY
 from ogkd.core import UserError, expanded, write_json
 from ogkd.core.opening import open_images
-from ogkd.core.words import sentence
+from ogkd.core.places import command
+from ogkd.core.words import sentence, without_names
 from ogkd.data.beside import beside_by_content
 from ogkd.data.biomedical import BiomedicalDataset
 from ogkd.data.findings import Findings, sentences
@@ -24,6 +25,7 @@ from ogkd.data.splits import (
     class_names,
     part_of_image,
     read_split,
+    renamed,
     split_file,
     write_split,
 )
@@ -78,20 +80,21 @@ class ImageFolder(BiomedicalDataset):
         }
         self.parts, self.patients = part_of_image(split), patients.of
         review = layout.review(whole)
-        # A model card repeats the notes, so they name no files, whose names may be patients'.
+        # Cards, tables and pages repeat these, so they name no files, whose names may be patients'.
         self.notes += [sentence(note.partition(" (")[0]) for note in review.notes]
-        self.warnings += [*review.faults, *review.warnings]
+        self.warnings += map(without_names, [*review.faults, *review.warnings])
         self.warnings += beside_by_content({name: [look.mask for look in looks] for name, looks in self.looks.items()})
         self.warnings += patient_warnings(split, patients.of)
 
     def _stored(self, layout: Layout) -> Split:
         split = read_split(self.split_path)
-        remedy = "put them back, or delete the split file for a new split"
+        remedy = f"put them back, or split again with `{command('split', self.image_dir, '--replace')}`"
         check_images(self.image_dir, split, self.split_path, remedy)
         Findings(faults=layout.misread(class_names(split))).check()
         return split
 
     def _made(self, layout: Layout, patients: Mapping[str, str]) -> Split:
+        Findings(faults=renamed(self.image_dir)).check()
         layout.check()
         split = divide(self.image_dir, layout.classes, patients, layout.parts)
         check_images(self.image_dir, split, self.image_dir, "run this again")

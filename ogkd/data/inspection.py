@@ -19,7 +19,7 @@ from ogkd.data.first_look import BY_NAME, FEWEST, divided_by_name, small
 from ogkd.data.labels import Labels
 from ogkd.data.layout import read_layout
 from ogkd.data.patients import across_parts, known_patients
-from ogkd.data.splits import by_class, check_images, missing_images, part_of_image, read_split, split_file
+from ogkd.data.splits import by_class, check_images, missing_images, part_of_image, read_split, renamed, split_file
 from ogkd.data.splitting import divide
 
 # What two images that are nearly the same must not lie in
@@ -196,11 +196,13 @@ def inspect(folder: str | Path, labels: Labels | None = None) -> Inspection:
         paths = by_class(split) if split and not layout.names(split) else layout.classes
         try:
             if split:
-                check_images(images, split, file, "put them back, or delete the split file for a new split")
+                again = f"split again with `{command('split', folder, '--replace')}`"
+                check_images(images, split, file, f"put them back, or {again}")
             elif layout.parts and not findings.faults:
                 parts = divide(folder, layout.classes, {}, layout.parts)
         except UserError as error:
             findings.faults.append(str(error))
+    findings.faults += renamed(folder)
     absent = set(missing_images(images, part_of_image(split))) if split else set()
     if absent and not any("are missing" in fault for fault in findings.faults):
         findings.faults += tally(f"images listed in {file.name} that are missing, so put them back", sorted(absent))

@@ -37,6 +37,17 @@ def split_file(folder: str | Path, kind: str = "split") -> Path:
     return folder / f"{kind}_{folder.name}.json"
 
 
+def renamed(folder: str | Path) -> list[str]:
+    """A phrase if a folder without a split has one under another name, as after it was renamed; else []."""
+    own, others = split_file(folder), sorted(Path(folder).glob("split_*.json"))
+    if own.exists() or not others:
+        return []
+    return [
+        f"{folder} has {others[0].name}, but its split must be called {own.name}, as when the folder was renamed: "
+        "rename the file, and patients_… and groups_… beside it, or delete them for a new split"
+    ]
+
+
 def read_split(file: str | Path) -> Split:
     """Read and check a split file. Raises UserError if it is missing or not a valid split."""
     file = Path(file)

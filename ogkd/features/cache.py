@@ -35,9 +35,9 @@ class FeatureCache:
             return compute()
         path, text = self._path(key)
         if path.is_file():
-            found = self._read(path, text)
-            if found is not None:
-                return found
+            cached = self._read(path, text)
+            if cached is not None:
+                return cached
             print(f"The cached features in {path} are corrupt; recomputing them.")
         tensor = compute()
         self._write(path, text, tensor)

@@ -200,9 +200,9 @@ def transformers_spec(folder: Path) -> ImageSpec:
     resized, cropped = settings.get("size", shortest if crops else square), settings.get("crop_size", square)
     crops, resample = crops and settings.get("do_center_crop", True), settings.get("resample", _BICUBIC)
     factor = settings.get("rescale_factor", 1 / 255)
-    kind = settings.get("image_processor_type") or settings.get("feature_extractor_type") or usual
+    kind = settings.get("image_processor_type") or settings.get("feature_extractor_type") or f"{usual}ImageProcessor"
     for what, follows in (
-        (f"the image processor {kind}", kind.startswith(usual)),
+        (f"the image processor {kind}", kind.startswith((f"{usual}ImageProcessor", f"{usual}FeatureExtractor"))),
         ("do_resize false", settings.get("do_resize", True)),
         ("do_rescale false", settings.get("do_rescale", True)),
         ("do_center_crop true", usual == "CLIP" or not settings.get("do_center_crop")),
@@ -225,14 +225,15 @@ def transformers_spec(folder: Path) -> ImageSpec:
 
 
 def _preprocessor(folder: Path) -> tuple[Path, dict]:
-    """The file with the settings of transformers' image processor, and those that are set."""
+    """The file with the settings of transformers' image processor, and those that are set; a step whose switch is null
+    is left out, as transformers does."""
     (path, nesting), settings = (folder / name for name in PROCESSORS), {}
     if path.is_file():
         settings = read_json(path, _PREPROCESSING)
     elif nesting.is_file():
         path = nesting
         settings = read_json(path, {"image_processor?": (_PREPROCESSING, None)}).get("image_processor") or {}
-    return path, {key: value for key, value in settings.items() if value is not None}
+    return path, {key: value for key, value in settings.items() if value is not None or key.startswith("do_")}
 
 
 def pmc_settings(folder: Path) -> dict[str, int]:

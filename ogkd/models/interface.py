@@ -149,7 +149,7 @@ class FrozenCLIP(nn.Module):
         and their outputs are dropped (MaPLe, arXiv 2210.03117). A function changes a layer's input (B, L, width).
         `projected`: without it, tokens are those after the last norm, of width vision_width.
 
-        Raises ModelError if the images have the wrong shape or the tower takes no such prompts.
+        Raises ModelError if the images have the wrong shape, or the tower takes no such prompts or does not pool.
         """
         expected = (3, self.image_size, self.image_size)
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
@@ -160,7 +160,14 @@ class FrozenCLIP(nn.Module):
         if prompts is not None:
             self.require_layers()
             self._check_deep(prompts, self.vision_width, self.vision_layers, "image")
-        return self.image_tower(images, patches, prompts, projected)
+        features = self.image_tower(images, patches, prompts, projected)
+        shape = tuple(features.global_token.shape[1:])
+        if projected and shape != (self.embed_dim,):
+            raise ModelError(
+                f"The image tower of {self.name} gives an image features of shape {shape}, not ({self.embed_dim},): "
+                "choose a model whose configuration has a pooling and the right embed_dim."
+            )
+        return features
 
     @cached_property
     def text_frame(self) -> tuple[int, int]:

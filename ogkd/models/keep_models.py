@@ -13,10 +13,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ogkd.core.errors import first_line
 from ogkd.models import weights
 from ogkd.models.configurations import KEEP_CONTEXT, TRANSFORMERS_CONFIG, keep_spec, read_json, without_code
-from ogkd.models.errors import ModelError
 from ogkd.models.interface import FrozenCLIP
 from ogkd.models.named import TRANSFORMERS_WEIGHTS, Repository
 from ogkd.models.sources import weights_in
@@ -29,6 +27,10 @@ _RULES = (
     (r"\.(ls[12])\.weight$", r".\1.gamma"),  # transformers renames gamma when it saves
 )
 _IGNORED = ("text.embeddings.position_ids",)
+_NEEDED = (
+    *(f"visual.trunk.{name}" for name in ("patch_embed.proj.weight", "pos_embed")),
+    *("visual.head.0.weight", "visual.head.2.weight", "logit_scale"),
+)
 _HEAD_WIDTH = 64
 
 
@@ -68,18 +70,10 @@ def load_folder(name: str, folder: Path, repository: Repository | None = None) -
     fingerprint, state = weights.fingerprint(path, content), weights.read(path)
     for pattern, replacement in _RULES:
         state = {re.sub(pattern, replacement, key): value for key, value in state.items()}
-    try:
-        with weights.no_initialisation():
-            model = _KEEP(state, content.get("text_config") or {})
-    except KeyError as error:
-        raise ModelError(
-            f"The tensors in {path} are not weights of KEEP: {error.args[0]} is missing; use its published file."
-        ) from None
-    except Exception as error:  # a wrong configuration can make transformers and timm raise anything
-        raise ModelError(
-            f"transformers cannot build the model that {folder / TRANSFORMERS_CONFIG} describes "
-            f"({first_line(error)}): replace it with an intact copy."
-        ) from error
+    weights.require(state, _NEEDED, path, "KEEP")
+    model = weights.built(
+        lambda: _KEEP(state, content.get("text_config") or {}), "transformers", folder / TRANSFORMERS_CONFIG
+    )
     weights.fill(model, state, path, name, ignored=_IGNORED)
     return FrozenCLIP(
         name=name,

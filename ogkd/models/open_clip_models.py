@@ -13,7 +13,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ogkd.core.errors import first_line
 from ogkd.models import checkpoints, weights
 from ogkd.models.bert import config_of_state
 from ogkd.models.configurations import (
@@ -158,14 +157,8 @@ def build(model_cfg: Mapping, folder: Path, custom_text: bool = False) -> nn.Mod
 
     arguments = dict(model_cfg)
     custom = arguments.pop("custom_text", False) or custom_text or bool(arguments["text_cfg"].get("hf_model_name"))
-    try:
-        with weights.no_initialisation():
-            return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**arguments)
-    except Exception as error:  # a wrong configuration can make open_clip, timm and transformers raise anything
-        raise ModelError(
-            f"open_clip cannot build the model that {folder / OPEN_CLIP_CONFIG} describes ({first_line(error)}): check "
-            "its model_cfg."
-        ) from error
+    kind = open_clip.CustomTextCLIP if custom else open_clip.CLIP
+    return weights.built(lambda: kind(**arguments), "open_clip", folder / OPEN_CLIP_CONFIG)
 
 
 def text_tower_of(model: Any, tokenizer: Tokenizer, path: Path) -> nn.Module:

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from ogkd.models import weights
 from ogkd.models.bert import config_of_state
 from ogkd.models.configurations import pmc_settings, pmc_spec
-from ogkd.models.errors import ModelError
 from ogkd.models.interface import FrozenCLIP
 from ogkd.models.sources import PMC_CLIP, PMC_WEIGHTS, Repository, weights_in
 from ogkd.models.tokenizers import transformers_tokenizer
@@ -68,14 +67,8 @@ def load_folder(name: str, folder: Path, repository: Repository | None = None) -
     fingerprint = weights.fingerprint(path, settings)
     state = weights.read(path)
     needed = ["text_projection", "logit_scale", *(f"visual.layer{stage}.0.conv1.weight" for stage in (1, 2, 3, 4))]
-    missing = [key for key in needed if key not in state]
-    if missing:
-        raise ModelError(
-            f"The tensors in {path} are not weights of PMC-CLIP ({missing[0]} is missing): put its published "
-            f"{PMC_WEIGHTS} there."
-        )
-    with weights.no_initialisation():
-        model = _PMCCLIP(state, path, settings)
+    weights.require(state, needed, path, "PMC-CLIP")
+    model = weights.built(lambda: _PMCCLIP(state, path, settings), "transformers", path)
     renamed = {"projection.weight": state["text_projection"].T.contiguous()}
     for key, value in state.items():
         if key.startswith(("visual.", _TEXT)):

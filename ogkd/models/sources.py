@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ogkd.core.files import did_you_mean
-from ogkd.core.garbage import no_collection
 from ogkd.core.network import Trouble, trouble
 from ogkd.models import checkpoints, configurations
 from ogkd.models.configurations import OPEN_CLIP_CONFIG, OPENAI_SIZES, OPENAI_SPEC, TRANSFORMERS_CONFIG, ImageSpec
@@ -98,11 +97,10 @@ def load(name: str | Path, device: str | torch.device = "cpu") -> FrozenCLIP:
     name = model_named(str(name))
     repository, folder = _repository(name), locate(name)
     title = name if name in available_models() else Path(name.removeprefix(_HUB_PREFIX)).resolve().name
-    with no_collection():  # the formats import open_clip or transformers, and timm
-        if folder.is_file():
-            return _openai().load(name if name in OPENAI_SIZES else folder.stem, folder).to(device)
-        module = import_module(f"{__package__}.{_format_of(folder, repository).module}")
-        return module.load_folder(title, folder, repository).to(device)
+    if folder.is_file():
+        return _openai().load(name if name in OPENAI_SIZES else folder.stem, folder).to(device)
+    module = import_module(f"{__package__}.{_format_of(folder, repository).module}")
+    return module.load_folder(title, folder, repository).to(device)
 
 
 def locate(name: str | Path) -> Path:
@@ -239,6 +237,11 @@ def weights_in(folder: Path, names: Sequence[str]) -> Path:
     """The folder's weights file. Raises ModelError when it has none of `names`."""
     path = first_file(folder, names)
     if path is None:
+        if index := first_file(folder, [f"{name}.index.json" for name in names]):
+            raise ModelError(
+                f"The weights in {folder} are in several files ({index.name}), which is not supported: save the model "
+                'there again with save_pretrained(..., max_shard_size="100GB"), which makes one file.'
+            )
         raise ModelError(f"The model folder {folder} has no weights: put {' or '.join(names)} into it.")
     return path
 

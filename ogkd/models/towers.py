@@ -1,8 +1,9 @@
 """Towers of several libraries behind two signatures.
 
 An image tower is `tower(images, patches, prompts, projected) -> ImageFeatures`, a text tower `tower(embeddings, mask,
-deep, positions) -> pooled texts (N, width)`, not projected, with `embed` and `dropout`. Both have `blocks`, the layers
-that take vectors, their `width` and the `projection` into the space that they share.
+deep, positions) -> pooled texts (N, width)`, not projected, with `embed`, `dropout` and `pooled_at(mask)`, where the
+tokens stand that it pools, (N,). Both have `blocks`, the layers that take vectors, their `width` and the `projection`
+into the space that they share.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class OpenClipViT(nn.Module):
     def __init__(self, visual: Any) -> None:
         super().__init__()
         self.visual, trunk = visual, getattr(visual, "trunk", None)
+        visual.output_tokens = False  # which CoCa's configurations set
         self.patch_norm: nn.Module = nn.Identity()
         norm = getattr(visual, "ln_pre", None) or getattr(trunk, "norm_pre", None)
         self.first_norm: nn.Module = norm or nn.Identity()
@@ -79,7 +81,8 @@ class OpenClipViT(nn.Module):
             self.projection, visual.proj = _projection(visual.proj), None
         else:
             raise ModelError(
-                f"The image tower is a {type(visual).__name__}, which is not supported: choose a checkpoint with a ViT."
+                f"The image tower, a {type(visual).__name__}, has attention pooling as CoCa's, which is not supported: "
+                "choose a checkpoint with another ViT."
             )
 
     def forward(self, images: Tensor, patches: bool, prompts: Deep | None, projected: bool = True) -> ImageFeatures:
@@ -206,6 +209,9 @@ class TransformersText(nn.Module):
     def embed(self, ids: Tensor) -> Tensor:
         return self.transformer.get_input_embeddings()(ids)
 
+    def pooled_at(self, mask: Tensor) -> Tensor:
+        return torch.zeros(len(mask), dtype=torch.long)
+
     def forward(self, embeddings: Tensor, mask: Tensor, deep: Deep | None, positions: Tensor | None = None) -> Tensor:
         attention_mask = mask.long()
         with hooks.in_text(self.blocks, deep, positions):
@@ -213,8 +219,17 @@ class TransformersText(nn.Module):
         return self.pooler(out, attention_mask)
 
 
-def _at_end(hidden: Tensor, mask: Tensor) -> Tensor:
-    return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(dim=1) - 1]
+def tokens_at(hidden: Tensor, positions: Tensor) -> Tensor:
+    """The token (N, width) of each text (N, L, width) at its position (N,)."""
+    return hidden[torch.arange(len(hidden), device=hidden.device), positions.to(hidden.device)]
+
+
+def _ends(mask: Tensor) -> Tensor:
+    return mask.sum(dim=1) - 1
+
+
+def _last(mask: Tensor) -> Tensor:
+    return torch.full((len(mask),), -1)
 
 
 def _padded(embeddings: Tensor, mask: Tensor, padding: Tensor, length: int) -> Tensor:
@@ -236,9 +251,9 @@ class NativeText(nn.Module):
 
     def __init__(self, holder: Any, padding: int | None = 0) -> None:
         super().__init__()
-        self.pooling = getattr(holder, "text_pool_type", None) or holder.pool_type
-        known = ("argmax", "eos", "last")
-        if self.pooling not in known or getattr(holder, "cls_emb", None) is not None:
+        embeds = getattr(holder, "cls_emb", None) is not None
+        self.pooling = "embed_cls" if embeds else getattr(holder, "text_pool_type", None) or holder.pool_type
+        if self.pooling not in ("argmax", "eos", "last"):
             raise ModelError(
                 f"Text pooling {self.pooling!r} is not supported: choose a model that pools at the text's end."
             )
@@ -257,6 +272,9 @@ class NativeText(nn.Module):
     def embed(self, ids: Tensor) -> Tensor:
         return self.token_embedding(ids)
 
+    def pooled_at(self, mask: Tensor) -> Tensor:
+        return _last(mask) if self.pooling == "last" else _ends(mask)
+
     def forward(self, embeddings: Tensor, mask: Tensor, deep: Deep | None, positions: Tensor | None = None) -> Tensor:
         if self.pooling == "last":
             embeddings = _padded(embeddings, mask, self.token_embedding.weight[self.padding], self.length)
@@ -264,8 +282,7 @@ class NativeText(nn.Module):
         causal = None if self.attn_mask is None else self.attn_mask[:length, :length]
         with hooks.in_text(self.blocks, deep, positions):
             hidden = self.transformer(embeddings + self.positional_embedding[:length], attn_mask=causal)
-        hidden = self.ln_final(hidden)
-        return hidden[:, -1] if self.pooling == "last" else _at_end(hidden, mask)
+        return tokens_at(self.ln_final(hidden), self.pooled_at(mask))
 
 
 class TransformersCLIPText(nn.Module):
@@ -285,8 +302,11 @@ class TransformersCLIPText(nn.Module):
     def embed(self, ids: Tensor) -> Tensor:
         return self.text_model.embeddings.token_embedding(ids)
 
+    def pooled_at(self, mask: Tensor) -> Tensor:
+        return _ends(mask)
+
     def forward(self, embeddings: Tensor, mask: Tensor, deep: Deep | None, positions: Tensor | None = None) -> Tensor:
-        return _at_end(self.hidden(embeddings, deep, positions), mask)
+        return tokens_at(self.hidden(embeddings, deep, positions), self.pooled_at(mask))
 
     def hidden(self, embeddings: Tensor, deep: Deep | None, positions: Tensor | None) -> Tensor:
         """The states (N, L, width) after the last norm."""
@@ -307,6 +327,9 @@ class SiglipText(TransformersCLIPText):
         super().__init__(text_model, text_model.head)
         self.padding, self.length = padding, text_model.config.max_position_embeddings
 
+    def pooled_at(self, mask: Tensor) -> Tensor:
+        return _last(mask)
+
     def forward(self, embeddings: Tensor, mask: Tensor, deep: Deep | None, positions: Tensor | None = None) -> Tensor:
         padding = self.text_model.embeddings.token_embedding.weight[self.padding]
-        return self.hidden(_padded(embeddings, mask, padding, self.length), deep, positions)[:, -1]
+        return super().forward(_padded(embeddings, mask, padding, self.length), mask, deep, positions)

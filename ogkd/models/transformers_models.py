@@ -8,10 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from ogkd.core.errors import first_line
 from ogkd.models import weights
 from ogkd.models.configurations import TRANSFORMERS_CONFIG, read_json, transformers_spec, unsupported, without_code
-from ogkd.models.errors import ModelError
 from ogkd.models.interface import FrozenCLIP
 from ogkd.models.sources import TRANSFORMERS_WEIGHTS, Repository, weights_in
 from ogkd.models.tokenizers import require_pooling_at_end, transformers_tokenizer
@@ -35,15 +33,11 @@ def load_folder(name: str, folder: Path, repository: Repository | None = None) -
     fingerprint = weights.fingerprint(path, content)
     state = weights.read(path)
     pools = content["model_type"] == "siglip"
-    try:
-        config: Any = (SiglipConfig if pools else CLIPConfig)(**without_code(content))
-        with weights.no_initialisation():
-            model: Any = SiglipModel(config) if pools else CLIPModel(config)
-    except Exception as error:  # a wrong configuration can make transformers raise anything
-        raise ModelError(
-            f"transformers cannot build the model that {folder / TRANSFORMERS_CONFIG} describes "
-            f"({first_line(error)}): replace it with an intact copy."
-        ) from error
+    kinds: tuple[Any, Any] = (SiglipModel, SiglipConfig) if pools else (CLIPModel, CLIPConfig)
+    model = weights.built(
+        lambda: kinds[0](kinds[1](**without_code(content))), "transformers", folder / TRANSFORMERS_CONFIG
+    )
+    config = model.config
     weights.fill(model, state, path, name, ignored=_IGNORED)
     tokenizer = transformers_tokenizer(folder, repository)
     image: nn.Module
@@ -53,7 +47,7 @@ def load_folder(name: str, folder: Path, repository: Repository | None = None) -
         if tokenizer.padding is None or not getattr(config.vision_config, "vision_use_head", True):
             raise unsupported(folder / TRANSFORMERS_CONFIG, "a SigLIP without a padding token or attention pooling")
         image, text = SiglipViT(model.vision_model), SiglipText(model.text_model, tokenizer.padding)
-        embed_dim = config.text_config.projection_size
+        embed_dim = model.text_model.head.out_features
     else:
         eos = config.text_config.eos_token_id  # 2 in old configurations, which are pooled at the highest id
         require_pooling_at_end(tokenizer, None if eos == _OLD_EOS else eos, folder / TRANSFORMERS_CONFIG)

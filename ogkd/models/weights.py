@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -23,6 +24,13 @@ from ogkd.core.stand_ins import read_beside_others
 from ogkd.models.errors import ModelError
 
 _MEND = "replace it with an intact copy"
+
+# Where a training checkpoint holds the state dict, and what wrappers of a model put before its names: DataParallel,
+# torch.compile, and trainers that hold it as `model`.
+_INSIDE = ("state_dict", "model_state_dict", "model")
+_WRAPPERS = re.compile(r"^(?:(?:module|_orig_mod|model)\.)+")
+
+Built = TypeVar("Built", bound=nn.Module)
 
 
 def read(path: Path, beside_others: bool = False) -> dict[str, Tensor]:
@@ -51,18 +59,45 @@ def read(path: Path, beside_others: bool = False) -> dict[str, Tensor]:
         ) from error
     except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
         raise ModelError(f"The weights file {path} is damaged ({first_line(error)}): {_MEND}.") from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+    if isinstance(content, Mapping):
+        content = next((one for key in _INSIDE if isinstance(one := content.get(key), Mapping)), content)
+    named = isinstance(content, Mapping) and all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
+    )
+    if not named or not content:
         raise ModelError(f"The weights file {path} holds no state dict of tensors: {_MEND}.")
     return {
-        key.removeprefix("module."): value.float() if value.is_floating_point() else value
-        for key, value in content.items()
+        _WRAPPERS.sub("", key): value.float() if value.is_floating_point() else value for key, value in content.items()
     }
 
 
+def require(state: Mapping[str, Tensor], names: Iterable[str], path: Path, model: str) -> None:
+    """Raise ModelError unless the state dict of the file `path` has the tensors from which a model's sizes are read."""
+    if missing := [name for name in names if name not in state]:
+        raise ModelError(
+            f"The tensors in {path} are not weights of {model}: {missing[0]} is missing; use its published file."
+        )
+
+
+def built(make: Callable[[], Built], library: str, path: Path) -> Built:
+    """The module that `make` builds, without initial values of its parameters, unless a buffer is computed from one or
+    on its device, as in some of timm's Swin. Raises ModelError if the configuration `path` cannot be built."""
+    try:
+        with suppress(RuntimeError), _no_initialisation():  # which PyTorch raises for values of the meta device
+            model = make()
+            if not any(buffer.is_meta for buffer in model.buffers()):
+                return model
+        return make()
+    except ModelError:
+        raise
+    except Exception as error:  # a wrong configuration can make open_clip, timm and transformers raise anything
+        raise ModelError(
+            f"{library} cannot build the model that {path} describes ({first_line(error)}): check its sizes and names."
+        ) from error
+
+
 @contextmanager
-def no_initialisation() -> Iterator[None]:
+def _no_initialisation() -> Iterator[None]:
     """Build modules inside the block with parameters on the meta device, without memory, but with real buffers.
 
     Buffers that are in no checkpoint, such as position ids, are thus correct without a list of their names.

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ogkd.core import expanded
 from ogkd.core.escape import markdown
-from ogkd.data.patients import read_patients
 from ogkd.evaluation import subgroups
-from ogkd.evaluation.clinical import KINDS, LEVELS, Estimate, basis, by_class, calibrated_on
+from ogkd.evaluation.clinical import (
+    KINDS,
+    LEVELS,
+    Achieved,
+    Estimate,
+    OperatingPoint,
+    basis,
+    by_class,
+    calibrated_on,
+)
 from ogkd.evaluation.collect import read_results
 from ogkd.evaluation.conformal import needed
 from ogkd.evaluation.metrics import METRICS, expected_calibration_error, with_temperature
-from ogkd.evaluation.predictions import Predictions, numbered
+from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.sets import COVERAGES, LAC
 from ogkd.evaluation.statistics import Interval, bootstrap
 from ogkd.evaluation.tested import sample
@@ -30,8 +37,6 @@ def model_card(prompt: TrainedPrompt, run: Path, config: dict) -> str:
     """README.md for what a run learned; `config` is the exported config.json. It contains no image names or paths."""
     results, split = read_results(run / RESULTS), drawn_images(run)
     predictions = Predictions.load(run / PREDICTIONS)
-    if predictions.groups is None:  # a run of a version that did not store them
-        predictions = replace(predictions, groups=numbered(_patients(prompt, predictions)))
     title, backbone, dataset = map(
         markdown, (results.get("title", prompt.method), config["backbone"]["name"], prompt.dataset)
     )
@@ -52,6 +57,7 @@ def model_card(prompt: TrainedPrompt, run: Path, config: dict) -> str:
             f"error {after:.2f} % (`--calibrated`)."
         )
     names = ", ".join(map(markdown, prompt.classnames))
+    classes = [[name, *cells] for name, cells in class_rows(predictions).items()]
     notes = "".join(f"\n**{markdown(note)}**\n" for note in results.get("notes", ()))
     return f"""---
 tags: [prompt-tuning, vision-language, medical-imaging, few-shot]
@@ -92,7 +98,7 @@ other test images of the same origin would have given; they do not include varia
 Each class against all others, where the answer is the most likely class, with 95 % intervals. AUC is the area under the
 ROC curve of the class's probability, in percent.
 
-{table(["class", "test images", "sensitivity (%)", "specificity (%)", "AUC (%)"], _by_class(predictions))}
+{table(["class", "test images", "sensitivity (%)", "specificity (%)", "AUC (%)"], classes)}
 
 {by_group(predictions)}### Thresholds
 
@@ -161,11 +167,23 @@ def _bounds(of: Interval | None) -> str:
     return f"{of.value:.2f} [{of.low:.2f}, {of.high:.2f}]" if of else "–"
 
 
-def _by_class(predictions: Predictions) -> list[list[object]]:
-    return [
-        [of.name, basis(of.images, of.patients), *map(ends, (of.sensitivity, of.specificity, of.auc))]
+def class_rows(predictions: Predictions) -> dict[str, list[str]]:
+    """What each class is measured on, its sensitivity, specificity and AUC against all others, by name."""
+    return {
+        of.name: [basis(of.images, of.patients), *map(ends, (of.sensitivity, of.specificity, of.auc))]
         for of in by_class([predictions])
-    ]
+    }
+
+
+def threshold_table(achieved: Sequence[tuple[OperatingPoint, Achieved | None]], where: str) -> str:
+    """Thresholds with what they achieve on some images. where: begins and ends the headers of the results."""
+    header = ["class", "wanted", "positive from", *(where.format(kind) for kind in KINDS)]
+    rows = [
+        [point.classname, f"{point.wanted} {100 * point.level:g} %", f"{point.threshold:.4g}",
+         *(ends(getattr(of, kind) if of else None) for kind in KINDS)]
+        for point, of in achieved
+    ]  # fmt: skip
+    return table(header, rows)
 
 
 def _thresholds(prompt: TrainedPrompt, calibrated: str) -> str:
@@ -176,16 +194,10 @@ def _thresholds(prompt: TrainedPrompt, calibrated: str) -> str:
             f"{needed(LEVELS[0])} validation images (of different patients) of a class. The validation images for it "
             f"were {calibrated}."
         )
-    header = ["class", "wanted", "positive from", "test sensitivity (%)", "test specificity (%)"]
-    rows = [
-        [point.classname, f"{point.wanted} {100 * point.level:g} %", f"{point.threshold:.4g}",
-         *(ends(getattr(point.test, kind) if point.test else None) for kind in KINDS)]
-        for point in points
-    ]  # fmt: skip
     return f"""An image is positive for a class from this probability on. Thresholds were chosen on {calibrated},
 never on test images. For a class or level that is missing there were too few validation images.
 
-{table(header, rows)}
+{threshold_table([(point, point.test) for point in points], "test {} (%)")}
 
 ```bash
 python predict.py FOLDER image.png --{points[0].wanted} {points[0].level:g} --for CLASS --prevalence 0.05
@@ -226,12 +238,3 @@ def ends(of: Estimate | Interval | None) -> str:
 
 def _majority(predictions: Predictions) -> float:
     return 100 * np.bincount(predictions.labels).max() / len(predictions)
-
-
-def _patients(prompt: TrainedPrompt, predictions: Predictions) -> list[str]:
-    """The patient of each test image, if the data are on this machine and record patients."""
-    place = prompt.config.get("DATASET", {})
-    if not place.get("FOLDER"):
-        return []
-    patients = read_patients(Path(expanded(place["ROOT"] or ".")) / place["FOLDER"])
-    return [patients.get(image, "") for image in predictions.images]

@@ -23,7 +23,7 @@ from ogkd.core.places import command
 from ogkd.data.beside import beside_by_name
 from ogkd.data.listing import list_files
 from ogkd.evaluation.unlike import UNLIKE, Reference
-from ogkd.predict.operating import SetWish, Wish, about_sets, add_arguments, sentences, wish
+from ogkd.predict.operating import SetWish, Wish, about_sets, add_arguments, add_model_arguments, sentences, wish
 
 if TYPE_CHECKING:
     from ogkd.evaluation.clinical import OperatingPoint
@@ -93,7 +93,6 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     p.add_argument("--csv", type=Path, metavar="FILE", help="write a CSV table instead of printing lines")
     p.add_argument("--heatmaps", type=Path, metavar="FOLDER", help="write each image next to its evidence as PNG")
-    p.add_argument("--batch", type=int, default=0, metavar="N", help="images per pass (default: 8; 64 on a GPU)")
     add_answer_options(p)
     return p
 
@@ -105,7 +104,7 @@ def add_answer_options(p: argparse.ArgumentParser) -> None:
     add_arguments(p)
     p.add_argument("--prevalence", type=float, metavar="P", help="with --for: how many have it (0 to 1); adds PPV, NPV")
     p.add_argument("--classes", metavar='"A, B"', help="classify into other classes, if the method can")
-    p.add_argument("--backbone", default="", metavar="NAME_OR_FOLDER", help="location of the backbone's weights")
+    add_model_arguments(p)
 
 
 def check_answer_options(args: argparse.Namespace) -> tuple[list[str] | None, Wish | SetWish | None]:
@@ -128,31 +127,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         UserError: something that the user can fix; the message is one sentence.
     """
     args = parser().parse_args(argv)
-    classes, wanted = check_answer_options(args)
-    if args.batch < 0:
-        raise UserError(f"--batch must be a number of images, 1 or more, not {args.batch}.")
+    check_answer_options(args)
+    if args.csv and not args.csv.parent.is_dir():
+        raise UserError(f"The folder of {args.csv} does not exist: create it first.")
     images = list(named_images(args.images, sys.stdin))
     with contextlib.redirect_stdout(sys.stderr):  # standard output is only for answers
-        judge = ready(args.run, classes, args.backbone, args.calibrated, args.abstain, wanted, args.prevalence)
+        judge = ready(args)
         if args.heatmaps:
             judge.predictor.require_patches()
-    predictions = classify(judge, images, args.batch, args.heatmaps)
-    unread = several = blank = unlike = 0
-    with writer(args.csv, judge.predictor.classnames, judge.rule is not None) as write:
-        for answer in shown_progress(predictions, len(images), bool(args.csv)):
-            unread += bool(answer.problem)
-            several += answer.frames > 1
-            blank += answer.blank
-            unlike += bool(answer.unlike)
-            write(answer)
-            if answer.problem and args.csv:
-                print(line(answer), file=sys.stderr)
+    done: list[Prediction] = []
+    for answer in shown_progress(classify(judge, images, args.batch, args.heatmaps), len(images), bool(args.csv)):
+        done.append(answer)
+        if answer.problem or not args.csv:
+            print(line(answer), file=sys.stderr if args.csv else sys.stdout, flush=True)
+    if args.csv:
+        write_csv(args.csv, done, judge.predictor.classnames, judge.rule is not None)
+    unread = sum(bool(answer.problem) for answer in done)
     if unread == len(images):
         raise UserError("No image could be read: check the paths.")
     counts = {
-        "could not be read": unread, ONE_OF_SEVERAL: several, "are blank": blank, MASKS: beside(images),
-        f"are {UNLIKE} (their answers mean little)": unlike,
-    }  # fmt: skip
+        "could not be read": unread,
+        ONE_OF_SEVERAL: sum(answer.frames > 1 for answer in done),
+        "are blank": sum(answer.blank for answer in done),
+        MASKS: beside(images),
+        f"are {UNLIKE} (their answers mean little)": sum(bool(answer.unlike) for answer in done),
+    }
     for what, number in counts.items():
         if number:
             print(f"warning: {number} of {len(images)} images {what}.", file=sys.stderr)
@@ -191,7 +190,7 @@ def named_images(words: Iterable[str], standard_input: TextIO) -> Iterator[Named
             for phrase in listing.unread():
                 print(f"warning: {phrase}.", file=sys.stderr)
             if not named:
-                raise UserError(f"The folder {word} contains no images.")
+                raise UserError(f"The folder {word} contains no images: give RUN first, then the images.")
         else:
             named = [Named.file(word)]
         count += len(named)
@@ -234,39 +233,30 @@ class Judge(NamedTuple):
         return result._replace(frames=read.frames, blank=blank, unlike=unlike)
 
 
-def ready(
-    run: str,
-    classes: list[str] | None,
-    backbone: str,
-    calibrated: bool,
-    abstain: float | None = None,
-    wanted: Wish | SetWish | None = None,
-    prevalence: float | None = None,
-) -> Judge:
-    """The prompt ready to classify; prints what is used to standard output. For other classes than the trained ones
-    there is neither a temperature nor a comparison with the training images."""
+def ready(args: argparse.Namespace) -> Judge:
+    """The prompt ready to classify as the options of `add_answer_options` say; prints what is used to standard output.
+    For other classes than the trained ones there is neither a temperature nor a comparison with the training images."""
+    classes, wanted = check_answer_options(args)
     from ogkd.evaluation.limits import phantom_note
-    from ogkd.predict.export import (
-        load_prompt,  # only now, so that wrong arguments are reported before PyTorch is loaded
-    )
+    from ogkd.predict.export import load_prompt  # only now: wrong arguments are reported before PyTorch is loaded
     from ogkd.predict.predictor import Predictor
 
-    prompt = load_prompt(run)
-    temperature, reference = 1.0, prompt.reference
+    prompt = load_prompt(args.run)
+    temperature, reference, calibrated = 1.0, prompt.reference, args.calibrated
     others = classes is not None and set(classes) != set(prompt.classnames)
     if others:
         calibrated, reference = False, None
     if calibrated:
         if prompt.temperature is None:
             raise UserError(
-                f"{run} has no temperature, as its validation images are missing, too few or all classified correctly: "
-                "leave out --calibrated."
+                f"{args.run} has no temperature, as its validation images are missing, too few or all classified "
+                "correctly: leave out --calibrated."
             )
         temperature = prompt.temperature
     point = prompt.operating_point(*wanted) if isinstance(wanted, Wish) else None
     rule = prompt.set_rule(*wanted) if isinstance(wanted, SetWish) else None
-    about = sentences(point, prevalence) if point else about_sets(rule) if rule else []
-    predictor = Predictor(prompt, classes, backbone)
+    about = sentences(point, args.prevalence) if point else about_sets(rule) if rule else []
+    predictor = Predictor(prompt, classes, args.backbone)
     what = f"{prompt.method} on {prompt.backbone}, trained on {prompt.dataset}"
     print(f"{what}: {', '.join(predictor.classnames)}.")
     if classes is not None and others:
@@ -286,7 +276,7 @@ def ready(
     note = phantom_note(prompt.backbone)
     if note:
         print(f"Note: {note}")
-    return Judge(predictor, temperature, reference, abstain, point, rule)
+    return Judge(predictor, temperature, reference, args.abstain, point, rule)
 
 
 def classify(
@@ -400,36 +390,25 @@ def line(answer: Prediction) -> str:
     return f"{answer.image.name}: {text}{flag}".encode("utf-8", "backslashreplace").decode()
 
 
-@contextlib.contextmanager
-def writer(path: Path | None, classnames: Sequence[str], sets: bool = False):
-    """A function that writes an answer to standard output or, atomically, to a CSV file; `sets`: whether decisions are
-    sets of classes, whose size has a column."""
-    if path is None:
-        yield lambda answer: print(line(answer), flush=True)
-        return
-    if not path.parent.is_dir():
-        raise UserError(f"The folder of {path} does not exist: create it first.")
+def write_csv(path: Path, answers: Iterable[Prediction], classnames: Sequence[str], sets: bool) -> None:
+    """Write a table atomically; `sets`: whether decisions are sets of classes, whose size has a column."""
     ranked = [f"{what}_{rank}" for rank in range(1, SHOWN + 1) for what in ("class", "probability")]
     every = [f"probability of {name}" for name in classnames]
+    size = ["classes in the set"] * sets
     with (
         atomic_path(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        size = ["classes in the set"] * sets
         rows = csv.DictWriter(file, ["image", "decision", *size, *ranked, "problem", *every, UNLIKE], restval="")
         rows.writeheader()
-
-        def write(answer: Prediction) -> None:
-            cells = [cell for classname, chance in answer.likeliest for cell in (classname, f"{chance:.6f}")]
+        for answer in answers:
+            likeliest = [cell for classname, chance in answer.likeliest for cell in (classname, f"{chance:.6f}")]
             row = {"image": answer.image.name, "decision": answer.decision, "problem": answer.problem}
             row[UNLIKE] = "" if answer.unlike is None else ("no", "yes")[answer.unlike]
             row |= dict.fromkeys(size, "" if answer.classes is None else str(answer.classes))
-            row |= dict(zip(ranked, cells, strict=False)) | dict(
-                zip(every, (f"{chance:.6f}" for chance in answer.chances), strict=False)
-            )
+            row |= zip(ranked, likeliest, strict=False)
+            row |= zip(every, (f"{chance:.6f}" for chance in answer.chances), strict=False)
             rows.writerow({name: no_formula(cell) for name, cell in row.items()})
-
-        yield write
 
 
 def shown_progress(predictions: Iterable[Prediction], total: int, silent: bool) -> Iterator[Prediction]:

@@ -14,6 +14,7 @@ from ogkd.core import UserError, atomic_path, progress
 from ogkd.core.escape import no_formula
 from ogkd.core.places import command
 from ogkd.predict.command import in_batches, named_images
+from ogkd.predict.operating import add_model_arguments
 
 if TYPE_CHECKING:
     from ogkd.predict.encoder import Encoder, OneImage
@@ -67,8 +68,7 @@ def parser() -> argparse.ArgumentParser:
         "-o", "--output", type=Path, required=True, metavar="FILE", help="features.npz, with the arrays features "
         "(N, D), normalised, and paths (N,); or a table, features.csv",
     )  # fmt: skip
-    p.add_argument("--batch", type=int, default=0, metavar="N", help="images per pass (default: 8; 64 on a GPU)")
-    p.add_argument("--backbone", default="", metavar="NAME_OR_FOLDER", help="location of a run's backbone")
+    add_model_arguments(p)
     return p
 
 
@@ -83,8 +83,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"{target} is neither a .npz nor a .csv file: give -o features.npz.")
     if not target.parent.is_dir():
         raise UserError(f"The folder of {target} does not exist: create it first.")
-    if args.batch < 0:
-        raise UserError(f"--batch must be a number of images, 1 or more, not {args.batch}.")
     images = list(named_images(args.images, sys.stdin))
     encoder = encoder_of(args.source, args.backbone)
     size = args.batch or encoder.images_at_once

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors.torch import save
 
 from ogkd.core import UserError, atomic_path, did_you_mean, progress, write_json
@@ -155,7 +154,7 @@ def evaluate(
         by_column(folder.groups, names),
     )  # fmt: skip
     warnings = [
-        *_shared(prompt, hashes),
+        *_shared(prompt, folder.name, hashes),
         *_some(len(unread), len(images), "could not be read and", "left out"),
         *_some(blank, len(rows), "", "blank"),
         *(f"the class {name} of the folder is left out" for name, other in meant.items() if not other),
@@ -184,12 +183,7 @@ def _fingerprints(
     prompt: TrainedPrompt, labelled: Sequence[tuple[str, int]], hashes: Mapping[str, str]
 ) -> dict[str, str | None]:
     """What is tested and on what, in the terms of a run's results.json."""
-    tensors = {
-        f"{model}.{name}": value.contiguous()
-        for model, state in prompt.learned.items()
-        for name, value in state.items()
-        if isinstance(value, torch.Tensor)
-    }
+    tensors = prompt.tensors()
     return {
         "weights": prompt.fingerprint,
         "checkpoint": hashlib.sha256(save(tensors)).hexdigest() if tensors else None,
@@ -216,11 +210,13 @@ def _check_output(output: Path, prints: Mapping[str, str | None], replace: bool)
         )
 
 
-def _shared(prompt: TrainedPrompt, hashes: Mapping[str, str]) -> list[str]:
-    """A phrase about images that the prompt was trained or validated on; its run remembers their hashes."""
+def _shared(prompt: TrainedPrompt, name: str, hashes: Mapping[str, str]) -> list[str]:
+    """A phrase about images that the prompt was trained or validated on; its run remembers their hashes, an exported
+    prompt only the name of the data set."""
     learned = fingerprints.read(prompt.origin / FINGERPRINTS).get("images")
     if not isinstance(learned, dict):
-        return []
+        doubt = "the folder has the name of the data set that the prompt was trained on: training images may be tested"
+        return [doubt] if name.casefold() == prompt.dataset.casefold() else []
     known = set(learned.values())
     number = sum(of in known for of in hashes.values())
     return _some(number, len(hashes), "", "byte-identical to images that the prompt was trained or validated on")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ogkd.core.escape import markdown
 from ogkd.core.words import counted, sentence
 from ogkd.data.same_classes import spelling
 from ogkd.evaluation import sets
-from ogkd.evaluation.clinical import LEVELS, basis, by_class
+from ogkd.evaluation.clinical import LEVELS, basis
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.unlike import UNLIKE
-from ogkd.predict.card import by_group, ends, measured, table
+from ogkd.predict.card import by_group, class_rows, measured, table, threshold_table
 from ogkd.predict.trained import TrainedPrompt
 
 
@@ -45,15 +47,7 @@ def evaluation_card(prompt: TrainedPrompt, predictions: Predictions, results: di
 
 ## Results
 
-{table(["metric", "value", "95 % interval"], measured(predictions))}
-
-{class_table(prompt, predictions)}
-
-{by_group(predictions)}
-Each class is tested against all others, where the answer is the most likely class, with 95 % intervals.
-{intervals_over(predictions)} {calibration(results)}{set_coverage(prompt, predictions)}
-
-{flagged(prompt, results)}
+{measurements(prompt, predictions, results)}
 
 ## Thresholds
 
@@ -72,6 +66,19 @@ Each class is tested against all others, where the answer is the most likely cla
         )
     }
 """
+
+
+def measurements(prompt: TrainedPrompt, predictions: Predictions, results: dict[str, Any]) -> str:
+    """Metrics, classes and groups with their intervals, calibration, prediction sets and unlike images, in Markdown."""
+    return f"""{table(["metric", "value", "95 % interval"], measured(predictions))}
+
+{class_table(prompt, predictions)}
+
+{by_group(predictions)}
+Each class is tested against all others, where the answer is the most likely class, with 95 % intervals.
+{intervals_over(predictions)} {calibration(results)}{set_coverage(prompt, predictions)}
+
+{flagged(prompt, results)}"""
 
 
 def _bullets(*lines: str) -> str:
@@ -136,15 +143,14 @@ def flagged(prompt: TrainedPrompt, results: dict[str, Any]) -> str:
 
 def class_table(prompt: TrainedPrompt, predictions: Predictions) -> str:
     """Each class with images here against all others, with intervals."""
-    return table(
-        ["class", "training images", "images here", "sensitivity (%)", "specificity (%)", "AUC (%)"],
-        [
-            [of.name, prompt.labels.count(label), basis(of.images, of.patients),
-             *map(ends, (of.sensitivity, of.specificity, of.auc))]
-            for label, of in enumerate(by_class([predictions]))
-            if of.images
-        ],
-    )  # fmt: skip
+    header = ["class", "training images", "images here", "sensitivity (%)", "specificity (%)", "AUC (%)"]
+    here = np.bincount(predictions.labels, minlength=len(predictions.classnames))
+    rows = [
+        [name, prompt.labels.count(label), *cells]
+        for label, (name, cells) in enumerate(class_rows(predictions).items())
+        if here[label]
+    ]
+    return table(header, rows)
 
 
 def thresholds(prompt: TrainedPrompt, predictions: Predictions) -> str:
@@ -153,15 +159,8 @@ def thresholds(prompt: TrainedPrompt, predictions: Predictions) -> str:
     points = [point for point in prompt.operating_points if point.classname in there]
     if not points:
         return "The prompt has none for these classes, as it had too few validation images."
-    rows = []
-    for point in points:
-        here = point.on(predictions)
-        wanted = f"{point.wanted} {100 * point.level:g} %"
-        rows.append(
-            [point.classname, wanted, f"{point.threshold:.4g}", *map(ends, (here.sensitivity, here.specificity))]
-        )
-    header = ["class", "wanted", "positive from", "sensitivity here (%)", "specificity here (%)"]
-    return f"They were chosen on the prompt's own validation images, and are only tested here.\n\n{table(header, rows)}"
+    achieved = threshold_table([(point, point.on(predictions)) for point in points], "{} here (%)")
+    return f"They were chosen on the prompt's own validation images, and are only tested here.\n\n{achieved}"
 
 
 def _last(backbone: str) -> str:

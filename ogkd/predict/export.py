@@ -99,9 +99,8 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
     if sentences is None and getattr(method, "needs_sentences", False):
         from ogkd.tuning.teacher import teacher_sentences
 
-        texts = teacher_sentences(
-            prompt.prompts_name, list(prompt.classnames), prompt.configuration().TRAINER[prompt.method.upper()]
-        )
+        chosen = prompt.configuration().TRAINER[prompt.method.upper()]
+        texts = teacher_sentences(prompt.prompts_name, list(prompt.classnames), chosen, prompt.method)
         sentences = dict(zip(prompt.classnames, texts, strict=True))
     backbone = _nameable(prompt.backbone)
     precision = prompt.config.get("FEATURES", {}).get("PRECISION", FP32)
@@ -133,11 +132,7 @@ def write_prompt(prompt: TrainedPrompt, folder: Path, estimator: Mapping[str, ob
     }
     if estimator is not None:
         config["estimator"] = dict(estimator)
-    tensors = {
-        f"{model}.{name}": value.contiguous()
-        for model, state in prompt.learned.items()
-        for name, value in state.items()
-    }
+    tensors = prompt.tensors()
     if prompt.reference is not None:
         tensors[MEANS] = torch.from_numpy(prompt.reference.means)
     folder.mkdir(parents=True, exist_ok=True)

@@ -46,6 +46,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--per-class", action="store_true", help="with --coverage: C holds for each class by itself")
 
 
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --batch and --backbone."""
+    parser.add_argument(
+        "--batch", type=_batch, default=0, metavar="N", help="images per pass (default: 8; 64 on a GPU)"
+    )
+    parser.add_argument("--backbone", default="", metavar="NAME_OR_FOLDER", help="location of the backbone's weights")
+
+
+def _batch(text: str) -> int:
+    if not text.isdecimal():
+        raise UserError(f"--batch must be a number of images, 1 or more, not {text}.")
+    return int(text)
+
+
 def wish(args: argparse.Namespace) -> Wish | SetWish | None:
     """What the arguments ask for; None without them."""
     if args.coverage is not None:

@@ -186,10 +186,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_answer_options(p)
     p.add_argument("--port", type=int, help="default: the first free one from 7860")
     args = p.parse_args(argv)
-    classes, wanted = check_answer_options(args)
+    check_answer_options(args)
     if importlib.util.find_spec("gradio") is None:
         raise UserError(f"The page needs the package gradio: {install_command('try')}.")
     with tempfile.TemporaryDirectory(prefix="ogkd-try-") as folder:
         os.environ.update(PRIVATE | {"GRADIO_TEMP_DIR": folder})  # they are read on import
-        judge = ready(args.run, classes, args.backbone, args.calibrated, args.abstain, wanted, args.prevalence)
-        serve(Page(judge), args.port)
+        serve(Page(ready(args)), args.port)

@@ -68,8 +68,9 @@ class Predictor(Encoder):
         options = cfg.TRAINER[prompt.method.upper()]
         source = SimpleNamespace(sentences=prompt.sentences, prompts_name=prompt.prompts_name)
         method: Method = kind(
-            options, model, self.classnames, lambda names: sentences_of(source, names, options, prompt.prompts_name)
-        )
+            options, model, self.classnames,
+            lambda names: sentences_of(source, names, options, prompt.prompts_name, prompt.method),
+        )  # fmt: skip
         if method.state_dict():
             if kind.folder not in prompt.learned:
                 raise UserError(

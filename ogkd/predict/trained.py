@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from torch import Tensor
 from yacs.config import CfgNode
@@ -27,14 +27,14 @@ from ogkd.evaluation.sets import SetRule
 from ogkd.evaluation.unlike import Reference
 from ogkd.models import FrozenCLIP, available_models, model_named
 from ogkd.models.configurations import OPENAI_SIZES
-from ogkd.runs.config import check_values, extend_config, merge_plain, plain, trained_on
+from ogkd.runs.config import check_values, extend_config, in_json, merge_plain, trained_on
 from ogkd.runs.folder import PREDICTIONS, REFERENCE, RESULTS, VALIDATION
 from ogkd.runs.learned_classes import learned_classes
 from ogkd.runs.records import CONFIG, drawn_images, run_config
 from ogkd.runs.registry import is_built_here
 from ogkd.tuning.clip_trainer import ClipTrainer
 
-T = TypeVar("T")
+T = TypeVar("T", OperatingPoint, SetRule)
 
 
 @dataclass(frozen=True)
@@ -103,19 +103,15 @@ class TrainedPrompt:
         Raises:
             UserError: there is no such class, there are too few validation images, or it is not among those stored.
         """
-        validation = _loaded(self.validation)
-        if validation is not None:
-            point = clinical.choose(validation, classname, wanted, level)
-            tested = self._tested_on(validation.classnames)
-            return point if tested is None else replace(point, test=point.on(tested))
-        stored = {point.key: point for point in self.stored_points}
-        if (classname, wanted, level) not in stored:
-            known = [f"--{kind} {share:g} --for {name!r}" for name, kind, share in stored]
+        point = self._one((classname, wanted, level), clinical.choose, OperatingPoint.on, self.stored_points)
+        if point is None:
+            keys = [one.key for one in self.stored_points]
+            known = [f"--{kind} {share:g} --for {name!r}" for name, kind, share in keys]
             raise UserError(
                 f"{self.origin} has no threshold for a {wanted} of {level:g} for {classname!r}; "
                 + (f"it has {listed(known, 8)}." if known else "it has none, as it had too few validation images.")
             )
-        return stored[classname, wanted, level]
+        return point
 
     def set_rule(self, coverage: float, score: str, per_class: bool) -> SetRule:
         """The rule for sets of a coverage, chosen on the validation predictions, or stored.
@@ -124,20 +120,29 @@ class TrainedPrompt:
             UserError: there are too few validation images, or it is not among those stored.
         """
         sets.check(coverage)
-        validation = _loaded(self.validation)
-        if validation is not None:
-            rule, tested = sets.choose(validation, coverage, score, per_class), self._tested_on(validation.classnames)
-            return rule if tested is None else replace(rule, test=sets.measured([rule], [tested]))
-        stored = {rule.key: rule for rule in self.stored_rules}
-        if (coverage, score, per_class) not in stored:
-            known = [f"{share:g}" for share, *which in sorted(stored) if which == [score, per_class]]
+        key = (coverage, score, per_class)
+        rule = self._one(key, sets.choose, lambda rule, tested: sets.measured([rule], [tested]), self.stored_rules)
+        if rule is None:
+            keys = sorted(one.key for one in self.stored_rules)
+            known = [f"{share:g}" for share, *which in keys if which == [score, per_class]]
             raise UserError(
                 f"{self.origin} has no thresholds for {score} sets{' per class' * per_class} with a coverage of "
                 f"{coverage:g}{f', only with {listed(known, len(known))}' if known else ''}: export the run again with "
                 f"--coverage {coverage:g}, which needs at least {needed(coverage)} validation images (of different "
                 f"patients){' of each class' * per_class}."
             )
-        return stored[coverage, score, per_class]
+        return rule
+
+    def _one(
+        self, key: tuple, choose: Callable[..., T], on: Callable[[T, Predictions], Any], stored: Sequence[T]
+    ) -> T | None:
+        """What is chosen for a key on the validation predictions, with what it achieves `on` the test images; without
+        validation predictions the stored one, if there is any."""
+        validation = _loaded(self.validation)
+        if validation is None:
+            return next((one for one in stored if one.key == key), None)
+        chosen, tested = choose(validation, *key), self._tested_on(validation.classnames)
+        return chosen if tested is None else replace(chosen, test=on(chosen, tested))
 
     def _tested_on(self, classnames: tuple[str, ...]) -> Predictions | None:
         """The test predictions, if they are of these classes; a test of a transfer has those of its target."""
@@ -173,6 +178,11 @@ class TrainedPrompt:
     def seed(self) -> int:
         """The seed of the training; below 0 if there was none or it is not known."""
         return self.config["SEED"]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What was learned, by model and name: "prompt_learner.ctx"."""
+        learned = ((model, *named) for model, state in self.learned.items() for named in state.items())
+        return {f"{model}.{name}": value.contiguous() for model, name, value in learned}
 
     def configuration(self, backbone: str = "") -> CfgNode:
         """The configuration of a trainer that classifies with this prompt.
@@ -264,7 +274,7 @@ def from_trainer(
     """What a trainer on a data set that was passed in has learned so far."""
     dataset = cast(GivenImages, trainer.dm.dataset)
     return TrainedPrompt(
-        config=plain(trainer.cfg),
+        config=in_json(trainer.cfg),
         classnames=tuple(dataset.classnames),
         labels=tuple(item.label for item in dataset.train_x),
         learned={name: _copied(model.state_dict()) for name, model in trainer._models.items()},

@@ -105,10 +105,10 @@ def is_bank(content: object) -> bool:
 
 
 def load_prompts(
-    dataset: str, classnames: Sequence[str], bank: str = "", folder: Path | None = None
+    dataset: str, classnames: Sequence[str], bank: str = "", folder: Path | None = None, method: str = "OGKD"
 ) -> list[list[str]]:
     """Load the prompts of each class, the same number for each. A data set of the transfer protocol without its own
-    file uses those of its source.
+    file uses those of its source. `method`: whose teacher they are for, in messages.
 
     Raises:
         UserError: the file is missing or corrupt, a class has no prompts, or the numbers of prompts differ.
@@ -116,7 +116,7 @@ def load_prompts(
     path, facts = find_bank(dataset, bank, folder), catalogue.load().find(dataset)
     if facts and facts.source_set and not path.is_file():
         path = find_bank(facts.source_set, bank, folder)
-    otherwise = "or add TRAINER.OGKD.PROMPTS templates (with the method in place of OGKD) for general sentences"
+    otherwise = f"or add TRAINER.{method.upper()}.PROMPTS templates for general sentences"
     if not path.is_file():
         source = "write it as {class name: [sentences]}"
         if bank and not _is_path(bank):

@@ -27,17 +27,15 @@ def ablation_table(runs: Sequence[Run], protocol: str) -> Table:
     if len(tables) != 1:
         raise UserError(f"An ablation needs one data set, but there are finished runs of {len(tables)}.")
     result = tables[0]
-    for name in BESIDE:
-        measured, other = find(name), TABLES[protocol](runs, name)[0]
+    for metric in BESIDE:
+        measured, other = find(metric), TABLES[protocol](runs, metric)[0]
         scale, title = (1, measured.title) if measured.unit else (100, f"100 × {measured.title}")
-        columns = zip(*(row.cells for row in other.rows), strict=True)
         cells_of = {row.key: row.cells for row in other.rows}
-        for number, (header, column) in enumerate(zip(other.headers[1:], columns, strict=True)):
-            if not any(column):
+        for header in other.headers[1:]:
+            if not any(cells.get(header) for cells in cells_of.values()):
                 continue
-            result.headers.append(f"{title}, {header}")
-            result.ranked = [*result.ranked, False]
+            result.headers.append(name := f"{title}, {header}")
             for row in result.rows:
-                cell = cells_of[row.key][number]
-                row.cells.append(cell and replace(cell, mean=scale * cell.mean, std=scale * cell.std))
+                cell = cells_of[row.key].get(header)
+                row.cells[name] = cell and replace(cell, mean=scale * cell.mean, std=scale * cell.std)
     return result

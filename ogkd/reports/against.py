@@ -14,7 +14,7 @@ from ogkd.reports.cells import AnyCell, Cell
 from ogkd.reports.comparisons import Contest, Entry, Paired
 from ogkd.reports.conditions import sentences
 from ogkd.reports.critical_difference import critical_difference_diagram
-from ogkd.reports.render import Row, Table
+from ogkd.reports.render import Table
 from ogkd.reports.tables import decimals, has_hm, in_words
 
 ALPHA = 0.05
@@ -131,7 +131,7 @@ def _summary(columns: Columns, metric: Metric) -> Table:
             test, number = paired.test, len(paired.by_dataset)
             counts = (test.better, number - test.better - test.worse, test.worse)
             cells = [Cell(number, decimals=0), Cell.of(paired.mean), *(Cell(count, decimals=0) for count in counts)]
-            table.rows.append(Row(f"{column}: {first} minus {second}", [*cells, *p_cells(paired)]))
+            table.add(f"{column}: {first} minus {second}", [*cells, *p_cells(paired)])
     most = max(len(paired.by_dataset) for compared in columns.values() for paired in compared.values())
     what, better = in_words(metric, "points"), "lower" if metric.lower_is_better else "higher"
     table.caption = (
@@ -146,10 +146,10 @@ def _summary(columns: Columns, metric: Metric) -> Table:
 
 
 def _rank_table(tests: dict[str, Friedman]) -> Table:
-    table = Table("mean ranks", ["method", *tests], ranked=[True] * len(tests), lower=True)
+    table = Table("mean ranks", ["method", *tests], ranked=[*tests], lower=True)
     for name in dict.fromkeys(name for test in tests.values() for name in test.ranks):
         means = [test.ranks.get(name) for test in tests.values()]
-        table.rows.append(Row(name, [None if mean is None else Cell(mean) for mean in means]))
+        table.add(name, [None if mean is None else Cell(mean) for mean in means])
     sentences = [f"{column}: {friedman_sentence(test)}" for column, test in tests.items()]
     table.caption = " ".join(["Mean rank over data sets, 1 the best.", *sentences])
     return table
@@ -173,7 +173,7 @@ def _pair_table(pair: tuple[str, str], columns: Columns, metric: Metric) -> Tabl
     of_pair = {column: compared[pair].by_dataset for column, compared in columns.items() if pair in compared}
     table = Table(f"{pair[0]} minus {pair[1]}", ["data set", *of_pair], decimals=decimals(metric))
     for dataset in sorted(set().union(*of_pair.values())):
-        table.rows.append(Row(dataset, [Cell.of(by_dataset.get(dataset)) for by_dataset in of_pair.values()]))
+        table.add(dataset, [Cell.of(by_dataset.get(dataset)) for by_dataset in of_pair.values()])
     what = in_words(metric, "points")
     table.caption = (
         f"{what}, first method minus second, with the 95 % interval over test images (patients, where these are known)."

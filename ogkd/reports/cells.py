@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 
 from ogkd.core import UserError
+from ogkd.evaluation.clinical import Estimate
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.doubts import calibration_is_trivial, counts_of, doubtful
 from ogkd.evaluation.metrics import compute, find
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.relations import interval, relations
-from ogkd.evaluation.statistics import Interval, combine
+from ogkd.evaluation.statistics import DRAWS, Interval, combine
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class Cell:
     doubtful: bool = False
 
     @classmethod
-    def of(cls, interval: Interval | None, decimals: int | None = None) -> Cell | None:
-        """The value of an interval with its bounds; None without one."""
-        return cls(interval.value, interval=interval, decimals=decimals) if interval else None
+    def of(cls, interval: Interval | Estimate | None, decimals: int | None = None) -> Cell | None:
+        """The value of an interval with its bounds; None without one. `combined` needs draws: no estimate has some."""
+        return cls(interval.value, interval=cast(Interval, interval), decimals=decimals) if interval else None
 
 
 @dataclass(frozen=True)
@@ -99,15 +100,20 @@ class Values:
 
     A value is read from results.json or else computed from the predictions in the run's folder. Intervals are always
     computed from the predictions.
+
+    intervals: whether cells are intervals with their value, over the seeds that have predictions. draws: if given,
+        cells without them get one beside their value, with so many draws.
     """
 
     metric: str
     intervals: bool = False
+    draws: int = 0
     missing: dict[str, list[Run]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         find(self.metric)
         self._cells: dict[tuple, Cell | None] = {}
+        self._beside = Values(self.metric, True, self.draws) if self.draws and not self.intervals else None
 
     def cell(self, runs: Sequence[Run]) -> AnyCell:
         """The mean over the runs (one per seed) that have a value. Runs that diverged have none; if all of them
@@ -122,6 +128,8 @@ class Values:
             result = self._cells[key]
         else:
             result = cell([value for run in finished if (value := self.of(run)) is not None])
+            if result and self._beside and (beside := self._beside.cell(finished)):
+                result = replace(result, interval=beside.interval)
         return result and replace(result, doubtful=any(map(self._doubtful, finished)))
 
     def paired(self, *columns: Sequence[Run]) -> list[AnyCell]:
@@ -155,7 +163,7 @@ class Values:
         if not seeds:
             return None
         try:
-            result = interval(self.metric, runs[0], seeds)
+            result = interval(self.metric, runs[0], seeds, self.draws or DRAWS)
         except UserError as error:
             return self._lacking(runs[0], f"has no interval ({error}) on")
         if result is None:

@@ -16,7 +16,7 @@ from ogkd.reports.against import p_cells, what_can_be_shown
 from ogkd.reports.cells import AnyCell, Cell
 from ogkd.reports.comparisons import Contest, Paired, mean_difference
 from ogkd.reports.conditions import sentences
-from ogkd.reports.render import Row, Table
+from ogkd.reports.render import Table
 from ogkd.reports.tables import decimals
 
 LIKE_ACCURACY = 2.0  # points: severity is compared on data sets where accuracies differ by no more
@@ -98,7 +98,7 @@ def _table(title: str, metric: str, columns: dict[str, Differences]) -> Table:
         cells: list[AnyCell] = []
         for paired in (of_rivals.get(rival) for of_rivals in columns.values()):
             cells += [Cell.of(paired.mean if paired else None), p_cells(paired)[1]]
-        table.rows.append(Row(rival, cells))
+        table.add(rival, cells)
     table.datasets = _most(paired for of_rivals in columns.values() for paired in of_rivals.values())
     unit = " in points" if entry.unit == "%" else ""
     table.caption = f"Differences{unit}; {'lower' if entry.lower_is_better else 'higher'} is better."
@@ -121,7 +121,7 @@ def _severity(column: str, accuracy: Differences, cost: Differences, severity: D
             _mean({name: of_accuracy[name] for name in of_cost.by_dataset}, decimals(METRICS["accuracy"])),
             Cell.of(of_cost.mean), _mean(of_mistakes), Cell(len(like), decimals=0), _mean(like),
         ]  # fmt: skip
-        table.rows.append(Row(rival, cells))
+        table.add(rival, cells)
     table.datasets = _most(cost.values())
     table.caption = (
         "Accuracy in points, higher is better; costs from 0 to 1, lower is better. Mistake severity is the mean cost "

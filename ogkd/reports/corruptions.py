@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import AnyCell, Cell, cell
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import DISPERSION, of_draw, of_kinds
-from ogkd.reports.variants import column_of, variants
+from ogkd.reports.variants import ON_TRAINED_CLASSES, by_place
 
 CLEAN, MEAN = "clean", "mean over kinds"
 COVERED = "covered, %"
@@ -42,13 +43,15 @@ class Tested:
 
     def choose_seeds(self) -> None:
         """Leave out seeds that were tested on other images than the first, or on no kind that all before them have."""
-        every, first = self.seeds, self.seeds[0]
-        self.seeds, self.kinds = [], list(first.kinds)
-        for seed in every:
+        every, first = [*zip(self.runs, self.seeds, strict=True)], self.seeds[0]
+        chosen, self.seeds, self.kinds = [], [], list(first.kinds)
+        for run, seed in every:
             shared = [kind for kind in self.kinds if kind in seed.kinds]
             if shared and same_images(seed.clean, first.clean):
+                chosen.append(run)
                 self.seeds.append(seed)
                 self.kinds = shared
+        self.row = replace(self.row, runs=dict.fromkeys(self.row.runs, chosen))
         if left_out := len(every) - len(self.seeds):
             self.remarks = [
                 f"{self.row.name}: {left_out} of {counted(len(every), 'seed')} left out, as tested on other images or "
@@ -73,36 +76,27 @@ class Tested:
         return Cell(float(np.mean(known))) if known and len(known) == len(values) else None
 
     @property
+    def runs(self) -> list[Run]:
+        ((_, runs),) = self.row.runs.items()
+        return runs
+
+    @property
     def clean(self) -> list[Predictions]:
         return [seed.clean for seed in self.seeds]
 
 
-def corruption_tables(runs: Sequence[Run], draws: int = 500, each: bool = True) -> list[Table]:
-    """For each data set, part or number of shots, a table of the methods and, with `each`, one of every method's kinds
-    and levels. Runs that were not tested on corrupted images are left out.
+def corruption_tables(runs: Sequence[Run]) -> list[Table]:
+    """For each data set, part or number of shots, a table of the methods and one of every method's kinds and levels.
+    Runs that were not tested on corrupted images are left out.
 
     Raises:
         UserError: there are several backbones, or no test on corrupted images can be read.
     """
-    tables, notes = list[Table](), list[str]()
-    for kinds in (("train_base",), ("few_shot",)):
-        of_rows, conflicts = variants(of_kinds([run for run in runs if not run.diverged], *kinds))
-        notes += conflicts
-        for dataset, column in dict.fromkeys((row.dataset, column_of(run)) for row in of_rows for run in row.runs):
-            of_part, chosen = list[Tested](), list[Run]()
-            for row in (row for row in of_rows if row.dataset == dataset):
-                seeds, of_row = [], list[Run]()
-                for run in row.in_column(column):
-                    try:
-                        if one := corrupted.read(run.path):
-                            seeds.append(one)
-                            of_row.append(run)
-                    except (UserError, FileNotFoundError) as error:
-                        notes.append(str(error))
-                if seeds:
-                    of_part.append(Tested(Row(row.name, [], row.method, row.key, {column: of_row}), seeds))
-                    chosen += of_row
-            tables += part_tables(f"{dataset} {column}, corrupted images", of_part, chosen, draws, each)
+    places, notes = by_place(of_kinds([run for run in runs if not run.diverged], *ON_TRAINED_CLASSES))
+    tables = list[Table]()
+    for (dataset, column), variants in places.items():
+        rows = [Row(one.name, {}, one.method, one.key, {column: of_row}) for one, of_row in variants]
+        tables += part_tables(f"{dataset} {column}, corrupted images", tested(rows, lambda _, e: notes.append(str(e))))
     if notes and not tables:
         raise UserError(notes[0])
     for table in tables[:1]:
@@ -110,8 +104,26 @@ def corruption_tables(runs: Sequence[Run], draws: int = 500, each: bool = True) 
     return tables
 
 
-def part_tables(title: str, rows: list[Tested], runs: list[Run], draws: int, each: bool) -> Iterator[Table]:
-    """The table of the methods, over the kinds that all have, and with `each` one per method.
+def tested(rows: Iterable[Row], unreadable: Callable[[Path, Exception], object]) -> list[Tested]:
+    """The rows with those of their runs that were tested on corrupted images. unreadable: called with what cannot be
+    read."""
+    result = []
+    for row in rows:
+        ((column, runs),) = row.runs.items()
+        read: list[tuple[Run, Corrupted]] = []
+        for run in runs:
+            try:
+                if one := corrupted.read(run.path):
+                    read.append((run, one))
+            except (UserError, FileNotFoundError) as error:
+                unreadable(run.path / corrupted.FOLDER, error)
+        if read:
+            result.append(Tested(replace(row, runs={column: [run for run, _ in read]}), [one for _, one in read]))
+    return result
+
+
+def part_tables(title: str, rows: list[Tested]) -> Iterator[Table]:
+    """The table of the methods, over the kinds that all have, and one per method.
 
     Of a row's seeds those count that were tested on the images of the first and on a kind that all before them have.
     """
@@ -124,30 +136,29 @@ def part_tables(title: str, rows: list[Tested], runs: list[Run], draws: int, eac
     levels = {str([list(seed.kinds[kind]) for kind in shared]) for one in rows for seed in one.seeds}
     alike = len(settings) == 3 and len(levels) == 1
     if rows and shared:
-        yield _methods(title, rows, runs, shared, draws, alike)
-    for one in rows if each else ():
-        yield by_kind(f"{title}: {one.row.name}".removeprefix(": "), one, runs, draws)
+        yield _methods(title, rows, shared, alike)
+    for one in rows:
+        yield by_kind(f"{title}: {one.row.name}".removeprefix(": "), one)
 
 
-def _methods(
-    title: str, rows: Sequence[Tested], runs: Sequence[Run], shared: Sequence[str], draws: int, alike: bool
-) -> Table:
+def _methods(title: str, rows: Sequence[Tested], shared: Sequence[str], alike: bool) -> Table:
     """One row per method: means over the kinds that all rows have."""
+    runs = [run for one in rows for run in one.runs]
     baseline = next((one for one in rows if one.row.method == BASELINE and not one.row.variant), None)
     baseline = baseline if alike and len(rows) > 1 else None
     headers = ["method", "clean error, %", "error, %", "drop, points", "clean ECE, %", "ECE, %", "clean NLL", "NLL"]
     headers += [f"clean {COVERED}", COVERED]
     table = Table(title, headers + ["relative error, %", "relative drop, %"] * (baseline is not None))
     for one in rows:
-        of = harm(one.clean, one.worse(shared), draws)
+        of = harm(one.clean, one.worse(shared))
         (ece, nll), clean = calibration(one.clean), errors(one.clean)
         cells: list[AnyCell] = [Cell(clean), Cell.of(of.error), Cell.of(of.drop), Cell(ece), Cell(of.ece)]
         cells += [Cell(nll, decimals=3), Cell(of.nll, decimals=3)]
         cells += [one.coverage(), one.coverage(shared)]
         if baseline is not None:
             cells += _relative(one, baseline, shared)
-        table.rows.append(replace(one.row, cells=cells))
-    table.ranked = [*[True] * 2, False, *[True] * 4, *[False] * (len(table.headers) - 8)]
+        table.add(one.row.name, cells, one.row.method, one.row.variant, one.row.runs)
+    table.ranked = [headers[place] for place in (1, 2, 4, 5, 6, 7)]
     table.lower = True
     table.sample = tested_on({title or "": runs})
     table.caption = (
@@ -179,33 +190,31 @@ def _relative(one: Tested, baseline: Tested, kinds: Sequence[str]) -> list[AnyCe
     return [Cell(float(np.mean(of))) if of else None for of in (relative, drops)]
 
 
-def by_kind(title: str, one: Tested, runs: Sequence[Run], draws: int = 500) -> Table:
+def by_kind(title: str, one: Tested) -> Table:
     """One row per kind: the balanced error at each level, its mean, the drop, and calibration."""
     levels = sorted({level for seed in one.seeds for kind in one.kinds for level in seed.kinds[kind]})
     headers = ["corruption", *(f"level {level}" for level in levels), "mean", "drop, points", "ECE, %", "NLL", COVERED]
     table = Table(title, headers)
     ece, nll = calibration(one.clean)
     clean = [cell([errors([of]) for of in one.clean])]
-    table.rows.append(
-        Row(CLEAN, [*[None] * len(levels), *clean, None, Cell(ece), Cell(nll, decimals=3), one.coverage()])
-    )
+    table.add(CLEAN, [*[None] * len(levels), *clean, None, Cell(ece), Cell(nll, decimals=3), one.coverage()])
     for kind in one.kinds:
         at = [
             cell([errors([seed.kinds[kind][level]]) for seed in one.seeds if level in seed.kinds[kind]])
             for level in levels
         ]
-        table.rows.append(Row(kind.replace("_", " "), [*at, *_means(one, [kind], draws)]))
-    table.rows.append(Row(MEAN, [*[None] * len(levels), *_means(one, one.kinds, draws)]))
-    table.ranked, table.footnotes = [False] * (len(headers) - 1), [*one.remarks]
+        table.add(kind.replace("_", " "), [*at, *_means(one, [kind])])
+    table.add(MEAN, [*[None] * len(levels), *_means(one, one.kinds)])
+    table.footnotes = [*one.remarks]
     spread = f", {DISPERSION}" if len(one.seeds) > 1 else ""
     table.caption = (
         f"Balanced error in %{spread}; mean over levels and drop against clean images with 95 % intervals over "
-        f"{sampled(runs)}; mean calibration. {ABOUT_SETS} Strengths are MedMNIST-C's for "
+        f"{sampled(one.runs)}; mean calibration. {ABOUT_SETS} Strengths are MedMNIST-C's for "
         f"{one.seeds[0].settings.get('modality')}."
     )
     return table
 
 
-def _means(one: Tested, kinds: Sequence[str], draws: int) -> list[AnyCell]:
-    of = harm(one.clean, one.worse(kinds), draws)
+def _means(one: Tested, kinds: Sequence[str]) -> list[AnyCell]:
+    of = harm(one.clean, one.worse(kinds))
     return [Cell.of(of.error), Cell.of(of.drop), Cell(of.ece), Cell(of.nll, decimals=3), one.coverage(kinds)]

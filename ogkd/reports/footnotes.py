@@ -20,6 +20,7 @@ def footnotes(cells: Sequence[tuple[str, str, Sequence[Run]]], one_answer: Conta
     """
     reasons: dict[str, dict[tuple[str, str], list[str]]] = {}  # {reason: {(column, seeds): rows}}
     every, number, of_column = {run.seed for _, _, runs in cells for run in runs}, Counter[str](), Counter[str]()
+    complete = any({run.seed for run in runs} == every for _, _, runs in cells)  # else a column has them
     for row, column, runs in cells:
         of_cell: dict[str, list[int]] = {}
         for run in runs:
@@ -29,7 +30,7 @@ def footnotes(cells: Sequence[tuple[str, str, Sequence[Run]]], one_answer: Conta
             for doubt in [_diverged(runs)] if run.diverged else dict.fromkeys(doubts):
                 if not (column in one_answer and doubt.startswith(NOT_ABOVE_ONE_ANSWER)):
                     of_cell.setdefault(doubt, []).append(run.seed)
-        if runs and {run.seed for run in runs} != every:
+        if runs and complete and {run.seed for run in runs} != every:
             of_cell[f"fewer seeds than others, which have {_listed(every)}"] = [run.seed for run in runs]
         for reason, seeds in of_cell.items():
             reasons.setdefault(reason, {}).setdefault((column, seeds_of(seeds)), []).append(row)
@@ -38,12 +39,12 @@ def footnotes(cells: Sequence[tuple[str, str, Sequence[Run]]], one_answer: Conta
     runs_in_all = sum(len(runs) for *_, runs in cells)
     several = of_column.total() > 1
     return [
-        f"All runs: {reason}." if several and number[reason] == runs_in_all else _footnote(reason, places, of_column)
+        f"All runs: {reason}." if several and number[reason] == runs_in_all else footnote(reason, places, of_column)
         for reason, places in reasons.items()
     ]
 
 
-def _footnote(reason: str, places: dict[tuple[str, str], list[str]], of_column: Counter[str]) -> str:
+def footnote(reason: str, places: dict[tuple[str, str], list[str]], of_column: Counter[str]) -> str:
     """A sentence on the cells with a reason, {(column, seeds): rows}. of_column: the number of cells of each column."""
     columns: dict[tuple[str, str], list[str]] = {}
     for (column, seeds), rows in places.items():

@@ -10,19 +10,18 @@ from ogkd.evaluation.collect import Run
 from ogkd.evaluation.limits import meaningless
 from ogkd.evaluation.metrics import find
 from ogkd.evaluation.predictions import Predictions
-from ogkd.evaluation.statistics import DRAWS
 from ogkd.evaluation.subgroups import MEASURED, OF_SEVERAL, GroupSet, group_sets
 from ogkd.evaluation.tested import sampled
 from ogkd.reports.cells import AnyCell, Cell
 from ogkd.reports.footnotes import footnotes
-from ogkd.reports.render import Row, Table
+from ogkd.reports.render import Table
 from ogkd.reports.tables import INTERVALS, decimals, of_draw, of_kinds
 from ogkd.reports.variants import column_of, variants
 
 KINDS = ("train_base", "test_new", "few_shot", "transfer")
 
 
-def group_tables(runs: Sequence[Run], metric: str = "", draws: int = DRAWS) -> list[Table]:
+def group_tables(runs: Sequence[Run], metric: str = "") -> list[Table]:
     """A table per data set, column of its protocol's table and column of groups: a row for each method and group, then
     the largest gap between a method's groups. Runs whose predictions name no groups are left out.
 
@@ -37,14 +36,12 @@ def group_tables(runs: Sequence[Run], metric: str = "", draws: int = DRAWS) -> l
     for variant in of_rows:
         for place in dict.fromkeys(map(_place, variant.runs)):
             of_place = [run for run in variant.runs if _place(run) == place]
-            used, of_columns = _sets(of_place, metrics, draws, notes)
+            used, of_columns = _sets(of_place, metrics, notes)
             for of in of_columns:
                 title = f"{place}, by {of.column}"
                 table = tables.setdefault(title, _empty(title, used, of, metrics))
-                table.rows += [
-                    Row(f"{variant.name}, {name}", cells, variant.method, variant.key, {place: used})
-                    for name, cells in _cells(of, metrics)
-                ]
+                for name, cells in _cells(of, metrics):
+                    table.add(f"{variant.name}, {name}", cells, variant.method, variant.key, {place: used})
                 table.footnotes += [f"{variant.name}: {remark}" for remark in of.of_gaps() if remark != OF_SEVERAL]
                 cells_of.setdefault(title, []).append((variant.name, column_of(used[0]), of_place))
     for title, table in tables.items():
@@ -55,10 +52,11 @@ def group_tables(runs: Sequence[Run], metric: str = "", draws: int = DRAWS) -> l
     return result
 
 
-def set_table(of: GroupSet, metrics: Sequence[str] = MEASURED) -> Table:
+def set_table(of: GroupSet) -> Table:
     """The groups of a column and their largest gaps, of one method."""
-    table = Table("", [of.column, *_headers(metrics)])
-    table.rows = [Row(name, cells) for name, cells in _cells(of, metrics)]
+    table = Table("", [of.column, *_headers(MEASURED)])
+    for name, cells in _cells(of, MEASURED):
+        table.add(name, cells)
     return table
 
 
@@ -72,9 +70,7 @@ def _place(run: Run) -> str:
     return ", ".join([*words, *filter(None, [run.drawn])])
 
 
-def _sets(
-    runs: Sequence[Run], metrics: Sequence[str], draws: int, notes: list[str]
-) -> tuple[list[Run], list[GroupSet]]:
+def _sets(runs: Sequence[Run], metrics: Sequence[str], notes: list[str]) -> tuple[list[Run], list[GroupSet]]:
     """The runs that did not diverge and have the groups of the first of them, and their results by group."""
     used, seeds = list[Run](), list[Predictions]()
     for run in runs:
@@ -90,13 +86,12 @@ def _sets(
         else:
             used.append(run)
             seeds.append(one)
-    return used, group_sets(seeds, metrics, draws) if seeds else []
+    return used, group_sets(seeds, metrics) if seeds else []
 
 
 def _empty(title: str, runs: Sequence[Run], of: GroupSet, metrics: Sequence[str]) -> Table:
     percent = [find(name).title for name in metrics if find(name).unit]
     table = Table(title, ["method, group", *_headers(metrics)], datasets=(runs[0].dataset,))
-    table.ranked = [False] * len(table.headers[1:])
     in_percent = f" In %: {', '.join(percent)}." if percent else ""
     table.caption = sentence(f"{INTERVALS} over {sampled(runs)} of the group") + in_percent + of_draw(runs)
     table.footnotes = [*of.of_groups(), *([OF_SEVERAL] if OF_SEVERAL in of.of_gaps() else []), *meaningless(runs)]

@@ -10,6 +10,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -203,16 +204,16 @@ def beside(table: Table, figures: Figures, source: Source, *, comparable: bool =
     known = {column for row in table.rows if not row.variant for column in figures.get(row.method, {})}
     if not known:
         return table
-    result = replace(table, headers=table.headers[:1], rows=[replace(row, cells=[]) for row in table.rows], ranked=[])
-    for place, name in enumerate(table.headers[1:]):
-        added = [f"{name} published", *([f"{name} difference"] if comparable else [])] if name in known else []
-        result.headers += [name, *added]
-        result.ranked = [*result.ranked, table.ranked[place], *(False for _ in added)]
-        for old, new in zip(table.rows, result.rows, strict=True):
-            own, value = old.cells[place], None if old.variant else figures.get(old.method, {}).get(name)
-            other = None if value is None else Cell(value)
-            difference = Cell(own.mean - other.mean) if own and other else None
-            new.cells += [own, other, difference][: 1 + len(added)]
+    added = ["published", *(["difference"] if comparable else [])]
+    headers = [[name, *(f"{name} {what}" for what in added if name in known)] for name in table.headers]
+    result = replace(table, headers=list(chain.from_iterable(headers)), rows=[])
+    for row in table.rows:
+        theirs = {} if row.variant else figures.get(row.method, {})
+        cells = row.cells | {f"{name} published": Cell(value) for name, value in theirs.items()}
+        for name, value in theirs.items():
+            own = row.cells.get(name)
+            cells[f"{name} difference"] = Cell(own.mean - value) if own else None
+        result.rows.append(replace(row, cells=cells))
     banks = {bank: None for row in table.rows if row.method in figures and (bank := row.conditions.get("bank"))}
     ours = (
         f" Teacher sentences: {listed(banks, len(banks))} here, those of the papers in published runs." if banks else ""
@@ -260,8 +261,6 @@ def seeds_beside(table: Table, source: Source, protocol: str) -> Table | None:
     if not rows:
         return None
     title = f"{dataset} {protocol.replace('_', '-')}, by seed"
-    result = Table(title, ["method", *columns], ranked=[False] * len(columns), caption="Accuracy in % of single runs.")
-    result.rows = [
-        Row(name, [cells.get(column) for column in columns], method=name) for name, cells in sorted(rows.items())
-    ]
+    result = Table(title, ["method", *columns], caption="Accuracy in % of single runs.")
+    result.rows = [Row(name, {**cells}, method=name) for name, cells in sorted(rows.items())]
     return beside(result, theirs, source)

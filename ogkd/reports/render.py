@@ -6,11 +6,11 @@ Names may come from other people's results, so they are escaped in every format.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ogkd.core import UserError, atomic_path
 from ogkd.core.escape import markdown, no_formula, plain
@@ -30,21 +30,20 @@ LATEX = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "±": r"$\pm$", "×": r"$\times$", "…": r"\ldots{}",
 }  # fmt: skip
-CSS = ("font-weight: bold", "text-decoration: underline")
 FIT = 7  # columns beside the first; wider LaTeX tables are scaled to the line
 SHEET_NAME = 31  # maximum number of characters
 
 
 @dataclass
 class Row:
-    """A name and one cell per column. Rows of several tables are joined by method and variant ("": as configured).
+    """A name and a cell by header. Rows of several tables are joined by method and variant ("": as configured).
 
     runs: those of each column that is measured, also those that diverged.
     paired: the base and novel cells over the seeds that both have, which HMs are computed from.
     """
 
     name: str
-    cells: list[AnyCell]
+    cells: dict[str, AnyCell] = field(default_factory=dict)
     method: str = ""
     variant: str = ""
     runs: dict[str, list[Run]] = field(default_factory=dict)
@@ -68,7 +67,7 @@ class Row:
 class Table:
     """Rows under headers; the first header is for the row names.
 
-    ranked: whether a column has a best cell: the highest, or with `lower`, for all columns or for each, the lowest.
+    ranked: the headers of columns with a best cell: the highest, or with `lower`, for all or for these, the lowest.
     decimals: digits after the decimal point, for display and ranking.
     caption: what the cells show. sample: on how many images of how many patients, as a sentence. footnotes: important
         remarks on cells, printed below the caption.
@@ -81,8 +80,8 @@ class Table:
     title: str
     headers: list[str]
     rows: list[Row] = field(default_factory=list)
-    ranked: Sequence[bool] = ()
-    lower: bool | Sequence[bool] = False
+    ranked: Collection[str] = ()
+    lower: bool | Collection[str] = False
     decimals: int = 2
     caption: str = ""
     sample: str = ""
@@ -92,8 +91,16 @@ class Table:
     datasets: tuple[str, ...] = ()
     parts: dict[str, int] = field(default_factory=dict)
 
-    def ranks(self) -> list[list[int | None]]:
-        """For each row and column 0 (best), 1 (second) or None; equal values share a rank.
+    def add(self, name: str, cells: Iterable[AnyCell], *about: Any) -> None:
+        """Add a row with these cells, in the order of the headers; `about`: its method, variant and runs."""
+        self.rows.append(Row(name, dict(zip(self.headers[1:], cells, strict=True)), *about))
+
+    def line(self, row: Row) -> dict[str, AnyCell]:
+        """The cells of a row that the table shows, in the order of the headers."""
+        return {header: row.cells.get(header) for header in self.headers[1:]}
+
+    def ranks(self) -> list[dict[str, int]]:
+        """For each row 0 (best) or 1 (second) by header; equal values share a rank.
 
         Doubtful cells have none, and rows of validation images have none beside rows of test images.
         """
@@ -101,32 +108,38 @@ class Table:
             rows = iter(self.rows)
             of_parts = [replace(self, rows=list(islice(rows, size)), parts={}) for size in self.parts.values()]
             return [ranks for part in of_parts for ranks in part.ranks()]
-        result: list[list[int | None]] = [[None] * len(self.headers[1:]) for _ in self.rows]
+        result: list[dict[str, int]] = [{} for _ in self.rows]
         validation = [row.on_validation for row in self.rows]
-        judged = [one == all(validation) for one in validation]
-        lower = [self.lower] * len(self.ranked) if isinstance(self.lower, bool) else self.lower
-        for column, ranked in enumerate(self.ranked):
-            if not ranked or sum(judged) < 2:
-                continue
-            cells = [row.cells[column] if of else None for row, of in zip(self.rows, judged, strict=True)]
-            shown = [round(c.mean, digits_of(c, self.decimals)) if c and not c.doubtful else None for c in cells]
-            order = sorted({value for value in shown if value is not None}, reverse=not lower[column])
-            for row, value in enumerate(shown):
-                if value is not None and order.index(value) < 2:
-                    result[row][column] = order.index(value)
+        judged = [place for place, one in enumerate(validation) if one == all(validation)]
+        for header in self.ranked if len(judged) > 1 else ():
+            cells = {place: cell for place in judged if (cell := self.rows[place].cells.get(header))}
+            shown = {
+                place: round(cell.mean, digits_of(cell, self.decimals))
+                for place, cell in cells.items()
+                if not cell.doubtful
+            }
+            lower = self.lower if isinstance(self.lower, bool) else header in self.lower
+            best = sorted({*shown.values()}, reverse=not lower)[:2]
+            for place, value in shown.items():
+                if value in best:
+                    result[place][header] = best.index(value)
         return result
 
     def remarks(self) -> list[str]:
         """The caption, what all rows have in common, the sample and the footnotes."""
-        about = [self.caption, common([row.conditions for row in self.rows]), self.sample, *self.footnotes]
+        return [self.caption, *self.below()] if self.caption else self.below()
+
+    def below(self) -> list[str]:
+        """The remarks without the caption."""
+        about = [common([row.conditions for row in self.rows]), self.sample, *self.footnotes]
         return [sentence for sentence in about if sentence]
 
     def printed(self) -> Table:
         """The table with a column for each condition that differs between rows."""
         of_rows = [row.conditions for row in self.rows]
-        names = columns(of_rows)
+        names = [name for name in columns(of_rows) if name not in self.headers]
         rows = [
-            replace(row, cells=[*row.cells, *(Text(of.get(name) or "–") for name in names)])
+            replace(row, cells=row.cells | {name: Text(of.get(name) or "–") for name in names})
             for row, of in zip(self.rows, of_rows, strict=True)
         ]
         return replace(self, headers=[*self.headers, *names], rows=rows) if names else self
@@ -159,8 +172,8 @@ def render(table: Table, fmt: str = "markdown") -> str:
     table, escaped = table.printed(), markdown if fmt == "markdown" else _latex
     rows = []
     for row, ranks in zip(table.rows, table.ranks(), strict=True):
-        cells = [escaped(text(cell, table.decimals)) for cell in row.cells]
-        marked = [one if rank is None else MARKS[fmt][rank].format(one) for one, rank in zip(cells, ranks, strict=True)]
+        cells = {header: escaped(text(cell, table.decimals)) for header, cell in table.line(row).items()}
+        marked = [MARKS[fmt][ranks[header]].format(one) if header in ranks else one for header, one in cells.items()]
         rows.append([escaped(row.name), *marked])
     frame, numbers = pd.DataFrame(rows, columns=list(map(escaped, table.headers))), len(table.headers) - 1
     if fmt == "markdown":
@@ -169,7 +182,7 @@ def render(table: Table, fmt: str = "markdown") -> str:
         return "\n\n".join([body, *map(escaped, table.remarks())])
     latex = frame.style.hide(axis="index").to_latex(
         hrules=True, column_format=f"l{'r' * numbers}", position_float="centering",
-        caption=escaped(" ".join([f"{table.title}.", *table.remarks()])), label=f"tab:{_slug(table.title)}",
+        caption=escaped(f"{table.title}. {table.caption}".strip()), label=f"tab:{_slug(table.title)}",
     )  # fmt: skip
     lines = latex.rstrip("\n").splitlines()
     first = lines.index(r"\midrule") + 1  # of the rows, each on a line
@@ -180,6 +193,9 @@ def render(table: Table, fmt: str = "markdown") -> str:
     if numbers > FIT:
         lines.insert(lines.index(rf"\begin{{tabular}}{{l{'r' * numbers}}}"), r"\resizebox{\linewidth}{!}{%")
         lines.insert(lines.index(r"\end{tabular}") + 1, "}")
+    if notes := table.below():
+        paragraph = [r"\par\smallskip", r"\parbox{\linewidth}{\footnotesize", escaped(" ".join(notes)), "}"]
+        lines[-1:-1] = paragraph  # before \end{table}
     return "\n".join(lines)
 
 
@@ -199,7 +215,8 @@ def document(tables: Sequence[Table], fmt: str = "markdown") -> str:
 
 
 def _latex(name: str) -> str:
-    return "--" if name == "–" else "".join(LATEX.get(c, c) for c in plain(name))
+    escaped = "".join(LATEX.get(c, c) for c in plain(name))
+    return "--" if name == "–" else re.sub("-(?=-)", "-{}", escaped)  # two would become a dash
 
 
 def neutral(name: str) -> str:
@@ -217,8 +234,8 @@ def _csv(tables: Sequence[Table]) -> str:
 
     cells: dict[str, list[AnyCell]] = {}
     for table in tables:
-        for place, header in enumerate(table.headers[1:]):
-            cells.setdefault(header, []).extend(row.cells[place] for row in table.rows)
+        for header in table.headers[1:]:
+            cells.setdefault(header, []).extend(row.cells.get(header) for row in table.rows)
     parts = {header: (" mean", *(_spread(of_column) or (" population std",))) for header, of_column in cells.items()}
     first = {table.headers[0] for table in tables}
     frames = []
@@ -260,7 +277,7 @@ def _numbers(table: Table, parts: Mapping[str, tuple[str, ...]], as_text: bool =
     lines = []
     for row in table.rows:
         line: list[object] = [neutral(row.name)]
-        for header, cell in zip(table.headers[1:], row.cells, strict=True):
+        for header, cell in table.line(row).items():
             values: list[object] = [cell.text if isinstance(cell, Text) else ""]
             if cell:
                 digits = digits_of(cell, table.decimals)
@@ -290,28 +307,26 @@ def write_xlsx(tables: Sequence[Table], path: Path) -> None:
     except ImportError:
         raise UserError("A spreadsheet needs openpyxl: `pip install openpyxl`, or choose --format csv.") from None
 
+    fonts = Font(bold=True), Font(underline="single")
     with atomic_path(path) as temporary, temporary.open("wb") as file, pd.ExcelWriter(file, "openpyxl") as writer:
         for number, table in enumerate(tables, 1):
             name = _sheet_name(table.title, number, list(writer.sheets))
-            parts = {
-                header: ("", *_spread(row.cells[place] for row in table.rows))
-                for place, header in enumerate(table.headers[1:])
-            }
-            about = _conditions(table)
-            frame = pd.concat([_numbers(table, parts), about], axis=1)
-            styles = []
-            for row, ranks in zip(table.rows, table.ranks(), strict=True):
-                styles.append([""])
-                for of_header, cell, rank in zip(parts.values(), row.cells, ranks, strict=True):
-                    digits = digits_of(cell, table.decimals) if cell else 0
-                    style = f"number-format: 0{'.' if digits else ''}{'0' * digits};"
-                    styles[-1] += [style + ("" if rank is None else CSS[rank]), *[style] * (len(of_header) - 1)]
-                styles[-1] += [""] * len(about.columns)
-            css = pd.DataFrame(styles, columns=frame.columns)
-            frame.style.apply(lambda _, css=css: css, axis=None).to_excel(writer, sheet_name=name, index=False)
+            of_header = {header: [row.cells.get(header) for row in table.rows] for header in table.headers[1:]}
+            parts = {header: ("", *_spread(cells)) for header, cells in of_header.items()}
+            frame = pd.concat([_numbers(table, parts), _conditions(table)], axis=1)
+            frame.to_excel(writer, sheet_name=name, index=False)
             sheet = writer.sheets[name]
-            for cell in sheet[1]:
-                cell.font = Font(bold=True)
+            for title in sheet[1]:
+                title.font = fonts[0]
+            for line, (row, ranks) in enumerate(zip(table.rows, table.ranks(), strict=True), 2):
+                places = iter(sheet[line][1:])
+                for header, cell in table.line(row).items():
+                    digits = digits_of(cell, table.decimals) if cell else 0
+                    own = list(islice(places, len(parts[header])))
+                    for one in own:
+                        one.number_format = f"0{'.' if digits else ''}{'0' * digits}"
+                    if header in ranks:
+                        own[0].font = fonts[ranks[header]]
             for column in sheet.columns:
                 width = max(len(cell.value) for cell in column if isinstance(cell.value, str))
                 sheet.column_dimensions[column[0].column_letter].width = max(width, 8) + 2

@@ -57,7 +57,7 @@ def experiment(folder: Path, ci95: bool, test_log: bool = False) -> tuple[list[s
         diverged = sum(line.endswith(": diverged, left out") for line in lines)
         state = f", {diverged} diverged" if diverged else ""
         raise UserError(
-            f"No run in {folder} is finished{state}: add --table base2new or --table few_shot for runs in its folders, "
+            f"No seed folder in {folder} is finished{state}: add --table base2new or few_shot for the runs below it, "
             f"or give a folder of seed folders{hint}."
         )
     for name, metrics in seeds.items():

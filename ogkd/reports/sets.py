@@ -5,8 +5,9 @@ Thresholds are chosen on each run's validation images, never on test images (ogk
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,13 +19,12 @@ from ogkd.evaluation.conformal import scatter
 from ogkd.evaluation.limits import meaningless
 from ogkd.evaluation.predictions import Predictions, same_images
 from ogkd.evaluation.sets import LAC, P_VALUES, Covered, by_p_values, check, choose, covered, shares_differ
-from ogkd.evaluation.statistics import LEVEL, Interval
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import AnyCell, Cell, cell
-from ogkd.reports.footnotes import footnotes, seeds_of
+from ogkd.reports.footnotes import footnote, footnotes, seeds_of
 from ogkd.reports.render import Row, Table
 from ogkd.reports.tables import DISPERSION, INTERVALS, of_draw, of_kinds
-from ogkd.reports.variants import column_of, variants
+from ogkd.reports.variants import ON_TRAINED_CLASSES, by_place
 
 HEADERS = ["method", "coverage, %", "classes per set", "empty, %", "lowest of a class, %", "gap of classes, points"]
 FULL = (
@@ -52,19 +52,13 @@ def sets_tables(
         UserError: there are several backbones, or the coverage is out of range.
     """
     check(coverage)
-    tables, notes = list[Table](), list[str]()
-    of_rows = []
-    for kinds in (("train_base",), ("few_shot",)):
-        rows, conflicts = variants(of_kinds(runs, *kinds))
-        of_rows += rows
-        notes += conflicts
-    parts = {(row.dataset, column_of(run)): None for row in of_rows for run in row.runs}
-    for dataset, column in parts:
+    tables = list[Table]()
+    places, notes = by_place(of_kinds(runs, *ON_TRAINED_CLASSES))
+    for (dataset, column), rows in places.items():
         for score in scores:
             made = _Part(f"{dataset} {column}", column, coverage, score, per_class, intervals)
-            for row in (row for row in of_rows if row.dataset == dataset):
-                if chosen := row.in_column(column):
-                    made.add(row.name, row.method, row.key, chosen)
+            for row, chosen in rows:
+                made.add(row.name, row.method, row.key, chosen)
             tables += made.tables()
     if any(run.kind == "test_new" for run in runs):
         notes.append("Novel classes have no validation images, so they have no prediction sets.")
@@ -85,16 +79,19 @@ class _Part:
     intervals: bool
     rows: list[tuple[Row, list[Covered]]] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
+    reasons: dict[str, dict[tuple[str, str], list[str]]] = field(
+        default_factory=dict
+    )  # {reason: {(column, seeds): rows}}
     remarks: dict[str, None] = field(default_factory=dict)
 
     def add(self, name: str, method: str, variant: str, runs: Sequence[Run]) -> None:
         """Add a row, and for runs with full conformal prediction, whose score is LAC, another."""
         finished = [run for run in runs if not run.diverged]
         self.runs += finished
-        self._add(Row(name, [], method, variant, {self.column: list(runs)}), finished, self._split)
+        self._add(Row(name, {}, method, variant, {self.column: list(runs)}), finished, self._split)
         full = [run for run in finished if (run.path / P_VALUES).is_file()]
         if full and self.score == LAC:
-            row = Row(f"{name}, full conformal", [], method, f"{variant} full conformal", {self.column: full})
+            row = Row(f"{name}, full conformal", {}, method, f"{variant} full conformal", {self.column: full})
             self._add(row, full, self._full)
             self.remarks[FULL] = None
 
@@ -105,13 +102,17 @@ class _Part:
             try:
                 one = sets_of(run)
                 if self.intervals and of_seeds and not same_images(one[1], of_seeds[0][1][1]):
-                    raise UserError("its test images are others than those of the first seed")
+                    raise UserError("test images are others than those of the first seed")
                 of_seeds.append((run, one))
             except (UserError, FileNotFoundError) as error:
                 reasons.setdefault(str(error).rstrip("."), []).append(run.seed)
+        for run, _ in of_seeds if sets_of == self._split else ():
+            if chosen := (run.results.get("labelled") or {}).get("chosen"):
+                used = f"validation images, from which thresholds are, too, were used to choose {listed(chosen)}"
+                reason = f"{used}, so the coverage may be below the wanted one"
+                reasons.setdefault(reason, []).append(run.seed)
         for reason, seeds in reasons.items():
-            which = f", {seeds_of(seeds)}" if len(runs) > 1 else ""
-            self.remarks[f"{row.name}{which}: {reason}."] = None
+            self.reasons.setdefault(reason, {}).setdefault((self.column, seeds_of(seeds)), []).append(row.name)
         if of_seeds and row.runs:
             unused = {id(run) for run in runs} - {id(run) for run, _ in of_seeds}
             row.runs = {self.column: [run for run in row.runs[self.column] if id(run) not in unused]}
@@ -126,19 +127,13 @@ class _Part:
     def _split(self, run: Run) -> Sets:
         """Raises UserError for a run without predictions or with too few validation images."""
         if run.results.get("split") == "val":
-            raise UserError("its results are of validation images, on which no thresholds can be tested")
+            raise UserError("results are of validation images, on which no thresholds can be tested")
         if not (run.path / "val_predictions.npz").is_file():
-            raise UserError("it stored no predictions of validation images")
+            raise UserError("no predictions of validation images are stored")
         validation, test = (Predictions.load(run.path / f"{part}predictions.npz") for part in ("val_", ""))
         if validation.classnames != test.classnames:
-            raise UserError("its validation images are of other classes than its test images")
+            raise UserError("validation images are of other classes than test images")
         rule = choose(validation, self.coverage, self.score, self.per_class)
-        if chosen := (run.results.get("labelled") or {}).get("chosen"):
-            self.remarks[
-                f"{run.results.get('title', run.method)}: {listed(chosen)} {'was' if len(chosen) == 1 else 'were'} "
-                "chosen on validation images, from which thresholds are, too, so the coverage may be below the wanted "
-                "one."
-            ] = None
         if not self.per_class and (differ := shares_differ(validation, test)):
             self.remarks[f"{differ}; sets per class (--per-class) hold for any shares."] = None
         if not self.per_class:
@@ -164,9 +159,9 @@ class _Part:
                 self._share([of.smallest[1] for of in seeds]),
                 cell([of.gap(self.coverage) for of in seeds]),
             ]
-            first.rows.append(replace(row, cells=every))
+            first.add(row.name, every, row.method, row.variant, row.runs)
             of_class = [self._share([of.by_class.get(name) for of in seeds]) for name in second.headers[1:]]
-            second.rows.append(replace(row, cells=of_class))
+            second.add(row.name, of_class, row.method, row.variant, row.runs)
         spread = f", {INTERVALS} over {sampled(self.runs)}" if self.intervals else ""
         if any(len(seeds) > 1 for _, seeds in self.rows):
             spread = f", {DISPERSION}"
@@ -179,12 +174,13 @@ class _Part:
         second.caption = f"How many sets of each class's test images contain it, in %{spread}."
         first.sample = tested_on({self.title: self.runs})
         of_cells = [(row.name, self.column, row.runs[self.column]) for row, _ in self.rows if row.runs]
-        first.footnotes = [*footnotes(of_cells), *self.remarks, *meaningless(self.runs)]
+        rows = Counter({self.column: len(self.rows)})
+        reasons = [footnote(reason, places, rows) for reason, places in self.reasons.items()]
+        first.footnotes = [*footnotes(of_cells), *reasons, *self.remarks, *meaningless(self.runs)]
         return [first, second] if any(seeds for _, seeds in self.rows) else [first]
 
     def _share(self, of_seeds: Sequence[Estimate | None]) -> AnyCell:
         known = [of for of in of_seeds if of]
         if self.intervals and known:
-            (of,) = known
-            return Cell(of.value, interval=Interval(of.value, of.low, of.high, LEVEL, np.empty(0)))
+            return Cell.of(known[0])
         return cell([of.value for of in known])

@@ -15,28 +15,31 @@ from ogkd.evaluation.collect import Run
 from ogkd.evaluation.doubts import counts_of, imbalanced
 from ogkd.evaluation.limits import MEANINGLESS, meaningless
 from ogkd.evaluation.methods import order
-from ogkd.evaluation.metrics import Metric, find
+from ogkd.evaluation.metrics import OF_FEW_IMAGES, Metric, find
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import AnyCell, Cell, Values, cell, combined, harmonic_mean, mean
 from ogkd.reports.footnotes import footnotes, names_of, seeds_of
 from ogkd.reports.render import Row, Table
 from ogkd.reports.variants import KINDS, Variant, by_shots, column_of, shots_name, variants
 
+Key = tuple[str, str]  # of a row
 HM_OF_MEANS, MEAN_OF_HM = "HM of means", "mean of HM"  # the two averages of HM
+OF_BALANCED = "Classes are imbalanced: --metric balanced_accuracy shows the averages of that."
 DISPERSION = "mean ± population standard deviation over seeds"
 INTERVALS = "mean over seeds with its 95 % interval"
 BALANCED = "balanced, "  # begins the header of a column of balanced accuracy beside one of accuracy
 
 
 def base2new_tables(
-    runs: Sequence[Run], metric: str = "accuracy", seconds: bool = False, intervals: bool = False
+    runs: Sequence[Run], metric: str = "accuracy", seconds: bool = False, intervals: bool = False, draws: int = 0
 ) -> list[Table]:
     """One table per data set, one row per variant: base, novel and, for percentages where higher is better, their HM.
 
     All runs must have the same backbone; base and novel in a row have the same configuration, data and weights. Runs of
     other protocols are ignored. Runs that diverged are left out of means: a footnote lists them, and a cell without
     other runs says so. `intervals`: show intervals over test images (patients, where they are known) instead of the
-    deviation over seeds. Where classes are imbalanced, columns of balanced accuracy lead a table of accuracies.
+    deviation over seeds; with `draws`, cells have both. Where classes are imbalanced, columns of balanced accuracy lead
+    a table of accuracies.
 
     Raises:
         UserError: there are several backbones, or the metric is unknown.
@@ -56,11 +59,11 @@ def base2new_tables(
             rows.append((variant, {"base": base, "novel": novel}))
         else:
             notes.append(f"{_what(variant, novel)} is left out: the run on the base classes is missing.")
-    return _tables("base2new", rows, notes, find(metric), seconds, intervals)
+    return _tables("base2new", rows, notes, find(metric), seconds, intervals, draws)
 
 
 def few_shot_tables(
-    runs: Sequence[Run], metric: str = "accuracy", seconds: bool = False, intervals: bool = False
+    runs: Sequence[Run], metric: str = "accuracy", seconds: bool = False, intervals: bool = False, draws: int = 0
 ) -> list[Table]:
     """One table per data set. One column per shot count, one row per variant; see `base2new_tables`."""
     of_rows, notes = variants(of_kinds(runs, "few_shot"))
@@ -69,7 +72,7 @@ def few_shot_tables(
         numbers = {run.shots for other in of_rows if other.dataset == variant.dataset for run in other.runs}
         columns = [shots_name(number) for number in sorted(numbers, key=by_shots)]
         rows.append((variant, {column: variant.in_column(column) for column in columns}))
-    return _tables("few-shot", rows, notes, find(metric), seconds, intervals)
+    return _tables("few-shot", rows, notes, find(metric), seconds, intervals, draws)
 
 
 TABLES = {"base2new": base2new_tables, "few_shot": few_shot_tables}
@@ -82,6 +85,7 @@ def _tables(
     metric: Metric,
     seconds: bool,
     intervals: bool,
+    draws: int,
 ) -> list[Table]:
     """The tables by data set; notes on all of them are attached to the first.
 
@@ -89,36 +93,37 @@ def _tables(
     """
     drawn = {run.drawn for _, columns in rows for runs in columns.values() for run in runs}
     title = ", ".join([protocol, *filter(None, drawn)])
-    values, tables = Values(metric.name, intervals), dict[str, Table]()
-    balanced = Values("balanced_accuracy", intervals)
+    values, tables = Values(metric.name, intervals, draws), dict[str, Table]()
+    balanced = Values("balanced_accuracy", intervals, draws)
     more = [*(["HM"] if protocol == "base2new" and has_hm(metric) else []), *(["seconds"] if seconds else [])]
     for variant, columns in rows:
-        headers = ["method", *columns, *more]
-        table = tables.setdefault(variant.dataset, Table(f"{variant.dataset} {title}", headers))
-        row = Row(variant.name, [values.cell(runs) for runs in columns.values()], variant.method, variant.key, columns)
+        table = tables.setdefault(variant.dataset, Table(f"{variant.dataset} {title}", ["method", *columns, *more]))
+        cells = {header: values.cell(runs) for header, runs in columns.items()}
+        row = Row(variant.name, cells, variant.method, variant.key, columns)
         if "HM" in more:
             row.paired = values.paired(*columns.values())
-            row.cells.append(combined(harmonic_mean, *row.paired))
+            row.cells["HM"] = combined(harmonic_mean, *row.paired)
         if seconds:
             took = cell(_seconds(columns))
-            row.cells.append(took and Cell(took.mean))
+            row.cells["seconds"] = took and Cell(took.mean)
         table.rows.append(row)
     for dataset, table in tables.items():
-        several = any(cell and cell.seeds > 1 for row in table.rows for cell in row.cells)
+        several = any(cell and cell.seeds > 1 for row in table.rows for cell in row.cells.values())
         columns = {header: [run for row in table.rows for run in row.runs.get(header, ())] for header in table.headers}
         every = [run for runs in columns.values() for run in runs]
         over = f"{INTERVALS} over {sampled(every)}"
         spread = f", {over}" if intervals else f", {DISPERSION}" if several else ""
         table.caption, table.sample = f"{in_words(metric)}{spread}.{of_draw(every)}", tested_on(columns)
-        table.ranked, table.datasets = [name != "seconds" for name in table.headers[1:]], (dataset,)
+        table.ranked, table.datasets = [name for name in table.headers[1:] if name != "seconds"], (dataset,)
         table.lower, table.decimals = metric.lower_is_better, decimals(metric)
         of_cells = [(row.name, header, runs) for row in table.rows for header, runs in row.runs.items()]
         one_answer: dict[str, list[str]] = {}
         if metric.name == "accuracy":
             if any(run.drawn or imbalanced(counts_of(run)[0]) for run in every):
-                tables[dataset] = table = _led_by_balanced_accuracy(table, columns, balanced)
+                _lead_by_balanced_accuracy(table, columns, balanced)
             one_answer = _below_the_commonest(table, columns)
         table.footnotes += footnotes(of_cells, set(chain.from_iterable(one_answer.values()))) + meaningless(every)
+        table.footnotes += [OF_FEW_IMAGES] if metric.inflated else []
         table.footnotes += [*(_about_hm(table.rows) if "HM" in more else []), *one_answer]
     ordered = [tables[dataset] for dataset in sorted(tables)]
     for table in ordered[:1]:
@@ -126,19 +131,16 @@ def _tables(
     return ordered
 
 
-def _led_by_balanced_accuracy(table: Table, columns: dict[str, list[Run]], values: Values) -> Table:
-    """The table with a column of balanced accuracy, which decides what is best, before each column of accuracy."""
+def _lead_by_balanced_accuracy(table: Table, columns: dict[str, list[Run]], values: Values) -> None:
+    """Put a column of balanced accuracy, which decides what is best, before each column of accuracy."""
     for row in table.rows:
-        cells = [values.cell(row.runs[header]) if header in row.runs else None for header in table.headers[1:]]
+        cells = {header: values.cell(runs) for header, runs in row.runs.items()}
         if "HM" in table.headers:
-            cells[2] = combined(harmonic_mean, *values.paired(*row.runs.values()))
-        row.cells = list(chain.from_iterable(zip(cells, row.cells, strict=True)))
-    headers = list(chain.from_iterable((f"{BALANCED}{header}", header) for header in table.headers[1:]))
-    table = replace(
-        table, balanced=True, headers=[table.headers[0], *headers], ranked=[True, False] * (len(headers) // 2)
-    )
-    if table.headers[-1] == "seconds":
-        table = _without(table, [f"{BALANCED}seconds"])
+            cells["HM"] = combined(harmonic_mean, *values.paired(*row.runs.values()))
+        row.cells |= {f"{BALANCED}{header}": cell for header, cell in cells.items()}
+    pairs = [[f"{BALANCED}{header}", header] if header in table.ranked else [header] for header in table.headers]
+    table.headers, table.balanced = list(chain.from_iterable(pairs)), True
+    table.ranked = [f"{BALANCED}{header}" for header in table.ranked]
     some = [run for runs in columns.values() for run in runs[:1]]
     shares = {text for run in some if (text := _commonest(run))}
     table.caption += (
@@ -146,7 +148,6 @@ def _led_by_balanced_accuracy(table: Table, columns: dict[str, list[Run]], value
         "predicted correctly"
     )
     table.caption += f", since classes are imbalanced: {'; '.join(sorted(shares))}." if shares else "."
-    return table
 
 
 def of_draw(runs: Sequence[Run]) -> str:
@@ -165,23 +166,12 @@ def led_by(table: Table, balanced: bool) -> Table:
     """
     if not table.balanced:
         return table
-    led = [header for header in table.headers[1:] if header.startswith(BALANCED)]
+    measured = [header.removeprefix(BALANCED) for header in table.ranked]
     if not balanced:
-        accuracy = _without(table, led)
-        return replace(accuracy, ranked=[header != "seconds" for header in accuracy.headers[1:]], balanced=False)
-    result = _without(table, [header for header in table.headers[1:] if header not in led])
-    return replace(result, headers=[header.removeprefix(BALANCED) for header in result.headers], balanced=False)
-
-
-def _without(table: Table, headers: Sequence[str]) -> Table:
-    """The table without the columns with these headers."""
-    places = [place for place, header in enumerate(table.headers[1:]) if header not in headers]
-    return replace(
-        table,
-        headers=[table.headers[0], *(table.headers[1:][place] for place in places)],
-        rows=[replace(row, cells=[row.cells[place] for place in places]) for row in table.rows],
-        ranked=[table.ranked[place] for place in places],
-    )
+        headers = [header for header in table.headers if header not in table.ranked]
+        return replace(table, headers=headers, ranked=measured, balanced=False)
+    rows = [replace(row, cells={header: row.cells[f"{BALANCED}{header}"] for header in measured}) for row in table.rows]
+    return replace(table, headers=[table.headers[0], *measured], rows=rows, ranked=measured, balanced=False)
 
 
 def _commonest(run: Run) -> str:
@@ -198,13 +188,13 @@ def _below_the_commonest(table: Table, columns: dict[str, list[Run]]) -> dict[st
     their columns."""
     where: dict[tuple[str, str], dict[str, str]] = {}  # {(the best, the commonest class): {column: accuracy}}
     leading, accuracies = led_by(table, True), led_by(table, False)
-    for place, header in enumerate(accuracies.headers[1:]):
+    for header in accuracies.ranked:
         counts, names = next((found for run in columns.get(header, ()) if (found := counts_of(run))[0]), ([], []))
         images = [sum(row) for row in counts]
-        if sum(map(bool, images)) < 2:  # also HM and seconds, which are no column of runs
+        if sum(map(bool, images)) < 2:  # also HM, which is no column of runs
             continue
         rows = zip(leading.rows, accuracies.rows, strict=True)
-        cells = [(led.cells[place], row.cells[place], row.name) for led, row in rows]
+        cells = [(led.cells[header], row.cells[header], row.name) for led, row in rows]
         sound = [(led.mean, cell.mean, name) for led, cell, name in cells if led and cell and not led.doubtful]
         every = sound or [(cell.mean, cell.mean, name) for _, cell, name in cells if cell]
         _, value, name = max(every, default=(0.0, 0.0, ""))
@@ -245,21 +235,20 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
     """
     if not tables:
         raise UserError("There are no tables to average: no run of this protocol is finished.")
+    balanced = any(table.balanced for table in tables)
     tables = [led_by(table, False) for table in tables]
     rows = {row.key: row for table in tables for row in table.rows}
-    cells = [
-        {(row.key, name): cell for row in t.rows for name, cell in zip(t.headers[1:], row.cells, strict=True)}
-        for t in tables
-    ]
+    cells = [{row.key: row.cells for row in table.rows} for table in tables]
     places, chosen, notes = _shared(tables, rows, cells)
     averaged = [tables[place] for place in sorted(places)]
     limits = list(dict.fromkeys(note for table in tables for note in table.footnotes if note == MEANINGLESS))
+    limits += [OF_BALANCED] if balanced else []
     datasets = tuple(name for table in averaged for name in table.datasets)
     of_rows = [run for row in tables[0].rows for runs in row.runs.values() for run in runs]
     title = ", ".join(["average " + protocol, *filter(None, {run.drawn for run in of_rows})])
     result = replace(
         tables[0], title=title, headers=["method", *chosen], rows=[], sample="", footnotes=limits,
-        notes=[], datasets=datasets, ranked=[name != "seconds" for name in chosen],
+        notes=[], datasets=datasets,
     )  # fmt: skip
     what = re.split(r"[,.]", tables[0].caption, maxsplit=1)[0]
     overs = dict.fromkeys(re.findall(rf"{INTERVALS} over ([\w ]+)", " ".join(table.caption for table in tables)))
@@ -272,37 +261,40 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
         result.footnotes.append("Each HM is of the seeds that base and novel both have on a data set.")
     if of_hm:
         at = result.headers.index("HM")
-        result.headers[at : at + 1], result.ranked = [HM_OF_MEANS, MEAN_OF_HM], [True, *result.ranked]
+        result.headers[at : at + 1] = [HM_OF_MEANS, MEAN_OF_HM]
+    result.ranked = [name for name in result.headers[1:] if name != "seconds"]
     for key in sorted(rows, key=lambda key: (*order(key[0]), rows[key].name)):
         of_key = [row for table in averaged for row in table.rows if row.key == key]
         if len(of_key) < len(averaged):
             notes.append(f"{rows[key].name} is not in the average, as it was not run on every data set there.")
             continue
-        columns = [combined(mean, *(cells[place].get((key, name)) for place in sorted(places))) for name in chosen]
+        columns = {name: combined(mean, *(row.cells.get(name) for row in of_key)) for name in chosen}
         if of_hm:
             means = [combined(mean, *of) for of in zip(*(row.paired for row in of_key), strict=True)]
-            columns.insert(at - 1, combined(harmonic_mean, *means))
+            columns |= {HM_OF_MEANS: combined(harmonic_mean, *means), MEAN_OF_HM: columns.pop("HM")}
         runs = {name: [run for row in of_key for run in row.runs.get(name, ())] for name in chosen}
         result.rows.append(replace(rows[key], cells=columns, runs=runs, paired=[]))
     return (result, notes) if averaged else (replace(result, rows=[]), notes[: len(tables)])
 
 
 def _shared(
-    tables: Sequence[Table], rows: Mapping[tuple[str, str], Row], cells: Sequence[Mapping[tuple, AnyCell]]
+    tables: Sequence[Table], rows: Mapping[Key, Row], cells: Sequence[Mapping[Key, Mapping[str, AnyCell]]]
 ) -> tuple[set[int], list[str], list[str]]:
     """The places of the tables, and the columns, that `average` is over, and sentences on those that it leaves out.
 
-    rows: one of each key. cells: those of each table by key and column.
+    rows: one of each key. cells: those of each table by key and header.
     """
     shots = {header: run.shots for t in tables for row in t.rows for header, of in row.runs.items() for run in of}
     headers = list(dict.fromkeys(header for table in tables for header in table.headers[1:]))
     headers.sort(key=lambda name: by_shots(shots[name]) if name in shots else math.inf)  # base and novel have the same
     needed = {key for key in rows if not key[1]} or set(rows)
-    having = {name: [key for key in needed if any(of.get((key, name)) is not None for of in cells)] for name in headers}
+    having = {
+        name: [key for key in needed if any(of.get(key, {}).get(name) is not None for of in cells)] for name in headers
+    }
 
     def lacking(place: int, header: str) -> list[str]:
         """The methods that have a number in the column on other data sets only."""
-        return [rows[key].name for key in having[header] if cells[place].get((key, header)) is None]
+        return [rows[key].name for key in having[header] if cells[place].get(key, {}).get(header) is None]
 
     complete = {
         header: {place for place in range(len(tables)) if having[header] and not lacking(place, header)}

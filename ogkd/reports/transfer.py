@@ -13,7 +13,7 @@ from ogkd.evaluation.statistics import LEVEL
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import Cell, Values
 from ogkd.reports.footnotes import footnotes
-from ogkd.reports.render import Row, Table, document
+from ogkd.reports.render import Table, document
 from ogkd.reports.tables import DISPERSION, decimals, in_words, of_draw, of_kinds
 from ogkd.reports.variants import shots_name, variants
 
@@ -51,7 +51,7 @@ def transfer_tables(runs: Sequence[Run], metric: str = "accuracy") -> list[Table
         table = Table(
             ", ".join([f"{source} -> {target}", shots_name(shots), *filter(None, {run.drawn for run in chosen})]),
             ["method", measured.title, f"{percent} from", f"{percent} to"],
-            ranked=[True, False, False], lower=measured.lower_is_better, decimals=decimals(measured),
+            ranked=[measured.title], lower=measured.lower_is_better, decimals=decimals(measured),
         )  # fmt: skip
         of_rows, conflicts = variants([run for run in chosen if (run.source, run.dataset, run.shots) == route])
         notes += conflicts
@@ -60,9 +60,7 @@ def transfer_tables(runs: Sequence[Run], metric: str = "accuracy") -> list[Table
             interval = whole.interval if whole and whole.seeds == len(variant.runs) else None
             ends = [Cell(interval.low), Cell(interval.high)] if interval else [None, None]
             cells = [means.cell(variant.runs), *ends]
-            table.rows.append(
-                Row(variant.name, cells, variant.method, variant.key, {measured.title: list(variant.runs)})
-            )
+            table.add(variant.name, cells, variant.method, variant.key, {measured.title: list(variant.runs)})
         several = any(len(variant.runs) > 1 for variant in of_rows)
         seeds = f", {DISPERSION}, with the mean's" if several else ", with its"
         of_route = [run for variant in of_rows for run in variant.runs]

@@ -23,6 +23,7 @@ from ogkd.evaluation.protocol import BASE2NEW_SHOTS, PLACES
 
 KINDS = {"base2new": ("train_base", "test_new"), "few_shot": ("few_shot",)}  # of a protocol's runs
 PARTS = {"train_base": "base", "test_new": "novel"}
+ON_TRAINED_CLASSES = ("train_base", "few_shot")
 # Keys that tables group by, or compare by a fingerprint.
 GROUPED = ("SEED", "DATASET.NAME", "DATASET.FOLDER", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",
            "MODEL.BACKBONE.NAME", "TRAINER.NAME")  # fmt: skip
@@ -91,6 +92,22 @@ def variants(runs: Sequence[Run]) -> tuple[list[Variant], list[str]]:
             notes += conflicts + _of_changed_data(one_per_seed)
     result.sort(key=lambda variant: (*order(variant.method), variant.label, variant.dataset))
     return _with_class_names(result), notes
+
+
+Places = dict[tuple[str, str], list[tuple[Variant, list[Run]]]]
+
+
+def by_place(runs: Sequence[Run]) -> tuple[Places, list[str]]:
+    """For each data set and column of its protocol's table the rows with their runs there, of the runs that were tested
+    on the classes that they were trained on, and sentences on what was left out."""
+    places, notes = Places(), list[str]()
+    for kind in ON_TRAINED_CLASSES:
+        rows, conflicts = variants([run for run in runs if run.kind == kind])
+        notes += conflicts
+        for dataset, column in dict.fromkeys((row.dataset, column_of(run)) for row in rows for run in row.runs):
+            chosen = [(row, row.in_column(column)) for row in rows if row.dataset == dataset]
+            places[dataset, column] = [(row, of_row) for row, of_row in chosen if of_row]
+    return places, notes
 
 
 def _split(runs: Sequence[Run]) -> Iterator[_Group]:

@@ -91,7 +91,7 @@ def defaults() -> dict:
     """The default of every key, as plain values."""
     cfg = get_cfg_default()
     extend_config(cfg)
-    return plain(cfg)
+    return in_json(cfg)
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,6 @@ class Configuration:
     def values(self) -> dict:
         """The configuration as JSON holds it."""
         return in_json(self.cfg)
-
-    @cached_property
-    def defaults(self) -> dict[str, object]:
-        """Dotted key -> default."""
-        return dict(flat(plain(self._ground.cfg)))
 
     @cached_property
     def changed(self) -> dict[str, object]:
@@ -157,15 +152,13 @@ class Configuration:
             for key in ("SIZE", "RESIZE", "PIXEL_MEAN", "PIXEL_STD"):
                 usual.INPUT[key] = cfg.INPUT[key]
         usual.SETTINGS, usual.SEARCH = PUBLISHED, cfg.SEARCH
-        theirs, own = dict(flat(plain(usual))), ("SEED", "USE_CUDA", "MODEL.BACKBONE.NAME", *PLACES, *cfg.SEARCH.KEYS)
-        mine = {key: value for key, value in flat(plain(cfg)) if key not in own and theirs.get(key) != value}
-        return in_json(mine)
+        theirs, own = dict(flat(in_json(usual))), ("SEED", "USE_CUDA", "MODEL.BACKBONE.NAME", *PLACES, *cfg.SEARCH.KEYS)
+        return {key: value for key, value in flat(in_json(cfg)) if key not in own and theirs.get(key) != value}
 
     def differences(self, theirs: dict) -> list[str]:
         """Keys that affect what a run computes and differ from those of a stored configuration, as "KEY theirs ->
         mine". A key that an older version did not write down had its default."""
-        mine = dict(flat(self.values))
-        stored = {key: value for key, value in self.defaults.items() if key in mine} | dict(flat(theirs))
+        mine, stored = dict(flat(self.values)), dict(flat(in_json(self._ground.cfg))) | dict(flat(theirs))
         keys = sorted((mine.keys() & stored.keys()) - set(PLACES), key=lambda key: (key != "SETTINGS", key))
         return [f"{key} {stored[key]!r} -> {mine[key]!r}" for key in keys if mine[key] != stored[key]]
 
@@ -406,13 +399,9 @@ def _set(cfg: CfgNode, key: str, value: object, where: str) -> None:
     node[name] = typed(value, default, key, where)
 
 
-def plain(value: Any) -> Any:
-    """A configuration as JSON types: dicts, lists and scalars."""
-    return json.loads(json.dumps(value))
-
-
 def in_json(value: Any) -> Any:
-    """The same with non-finite numbers, which JSON lacks, replaced by their names as text."""
+    """A configuration as JSON types: dicts, lists and scalars. Numbers that are not finite, which JSON lacks, become
+    text."""
     return json.loads(json.dumps(value), parse_constant=lambda name: str(float(name)))
 
 
@@ -449,9 +438,11 @@ def check(cfg: CfgNode, own: Collection[str] = ()) -> None:
     check_availability(cfg.TEST.EVALUATOR, EVALUATOR_REGISTRY.registered_names())
     if cfg.OPTIM.NAME == "sgd" and cfg.OPTIM.SGD_NESTEROV and not cfg.OPTIM.MOMENTUM > cfg.OPTIM.SGD_DAMPNING == 0:
         raise UserError("OPTIM.SGD_NESTEROV needs an OPTIM.MOMENTUM greater than 0 and an OPTIM.SGD_DAMPNING of 0.")
-    if cfg.DATASET.DRAW != BALANCED:
-        _check_draw(cfg)
-    if cfg.DATASET.TRIAL and _draws_itself(cfg.DATASET.NAME):
+    draws_itself = _draws_itself(cfg.DATASET.NAME)
+    if cfg.DATASET.DRAW != BALANCED and (cfg.DATASET.NUM_SHOTS < 0 or draws_itself):
+        why = f"the data set {cfg.DATASET.NAME} draws its images itself" if draws_itself else "all images are taken"
+        raise UserError(f"DATASET.DRAW {cfg.DATASET.DRAW} is for a number of shots, but {why}: leave it out.")
+    if cfg.DATASET.TRIAL and draws_itself:
         raise UserError(
             f"The data set {cfg.DATASET.NAME} draws its images itself, so a search cannot be sure that it sees no test "
             "images: search on another data set."
@@ -467,14 +458,6 @@ def check(cfg: CfgNode, own: Collection[str] = ()) -> None:
 def _draws_itself(name: str) -> bool:
     """Whether a data set is not one of this project's kind, which read DATASET.DRAW and DATASET.TRIAL."""
     return name in DATASET_REGISTRY.registered_names() and not issubclass(DATASET_REGISTRY.get(name), BiomedicalDataset)
-
-
-def _check_draw(cfg: CfgNode) -> None:
-    draw, name = cfg.DATASET.DRAW, cfg.DATASET.NAME
-    if cfg.DATASET.NUM_SHOTS < 0:
-        raise UserError(f"DATASET.DRAW {draw} is for a number of shots, but all images are taken: leave it out.")
-    if _draws_itself(name):
-        raise UserError(f"The data set {name} draws its images itself: leave out DATASET.DRAW {draw}.")
 
 
 def check_values(cfg: CfgNode, own: Collection[str] = ()) -> None:

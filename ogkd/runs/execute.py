@@ -15,6 +15,7 @@ import torch
 from dassl.data.datasets import Datum
 from dassl.engine import SimpleTrainer, build_trainer
 from ogkd.core import Diverged, UserError, setup_logger
+from ogkd.core.errors import resumable
 from ogkd.core.phases import Phases
 from ogkd.core.seeds import seeded
 from ogkd.core.torchtools import collect_env_info, set_random_seed
@@ -45,7 +46,8 @@ def execute(spec: RunSpec, configuration: Configuration | None = None) -> dict |
         UserError: something that the user can fix; the message is one sentence.
     """
     try:
-        return _execute(spec, (configuration or resolve(spec)).complete())
+        with resumable():
+            return _execute(spec, (configuration or resolve(spec)).complete())
     except MissingWeights as error:
         raise with_remedy(error) from error
 
@@ -77,8 +79,10 @@ def _logged(spec: RunSpec, folder: RunFolder) -> dict | None:
         with threads_for(cfg.MODEL.BACKBONE.NAME):
             return _run(spec, folder)
     except UserError as error:
+        if not isinstance(error, Diverged):
+            folder.refused()
         restore_output()  # flushes the log, so that the sentence comes last
-        with folder.log() as log:
+        with (folder.path / "log.txt").open("a", encoding="utf-8") as log:
             print(f"error: {error}", file=log)
         raise
     finally:
@@ -180,7 +184,8 @@ def predictions_of(trainer: SimpleTrainer) -> Predictions:
     dataset, logits, labels = dataset_of(trainer), trainer.evaluator.logits, trainer.evaluator.labels.tolist()
     tested = getattr(dataset, "tested", dataset)
     images, shown = ("",) * len(labels), list[Datum]()
-    for loader in (getattr(trainer, "val_loader", None), trainer.test_loader):
+    loaders = [getattr(trainer, "val_loader", None), trainer.test_loader]  # the last one whose labels these are
+    for loader in loaders[:: -1 if trainer.cfg.TEST.SPLIT == "val" else 1]:
         items = getattr(getattr(loader, "dataset", None), "data_source", [])
         if [item.label for item in items] == labels:
             images, shown = tuple(relative(item.impath, tested) for item in items), items

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,6 @@ import torch
 from yacs.config import CfgNode
 
 from dassl.data.datasets import DatasetBase, build_dataset
-from ogkd.core import atomic_path
 from ogkd.core.hashes import FileMemory, file_hashes, memory_file, remembered, text_hash
 from ogkd.core.schema import Rule, read_record
 from ogkd.core.seeds import seeded
@@ -84,13 +82,14 @@ def of_sentences(spec: RunSpec, cfg: CfgNode, dataset: DatasetBase) -> Fingerpri
     method = method_class(cfg.TRAINER.NAME)
     if not is_built_here(cfg.TRAINER.NAME) or (spec.eval_only and not method.needs_sentences):
         return {}
-    nodes = [node for node in (cfg.TRAINER.get(cfg.TRAINER.NAME.upper()), distilled_with(cfg)) if node]
-    sources = {(node.PROMPTS, node.PROMPT_BANK): node for node in nodes if "PROMPTS" in node}
+    name = cfg.TRAINER.NAME
+    nodes = [(of, node) for of, node in ((name, cfg.TRAINER.get(name.upper())), ("OGKD", distilled_with(cfg))) if node]
+    sources = {(node.PROMPTS, node.PROMPT_BANK): (node, of) for of, node in nodes if "PROMPTS" in node}
     if not sources:
         return {}
-    fold = any(node.get("FOLD_HELD_OUT") for node in sources.values())
+    fold = any(node.get("FOLD_HELD_OUT") for node, _ in sources.values())
     names = list(dict.fromkeys([*dataset.classnames, *(getattr(dataset, "all_classnames", []) if fold else [])]))
-    banks = [sentences_of(dataset, names, options, cfg.DATASET.NAME) for options in sources.values()]
+    banks = [sentences_of(dataset, names, options, cfg.DATASET.NAME, of) for options, of in sources.values()]
     hashes = {name: text_hash(both if len(both) > 1 else both[0]) for name, *both in zip(names, *banks, strict=True)}
     return {"sentences": {**hashes}}
 
@@ -158,22 +157,13 @@ def _data_are_there(cfg: CfgNode) -> bool:
     ).is_dir()
 
 
-# Kept and compared
-
-
 def summary(hashes: Fingerprints) -> dict[str, str]:
     """One hash per fingerprint."""
     return {name: value if isinstance(value, str) else text_hash(value) for name, value in hashes.items()}
 
 
-def write(hashes: Fingerprints, path: Path) -> None:
-    """Write fingerprints atomically as JSON."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(hashes) + "\n")
-
-
 def read(path: Path) -> Fingerprints:
-    """Read what `write` wrote; {} if there is no such file, as in runs of older versions.
+    """Read a run's file of fingerprints; {} if there is no such file, as in runs of older versions.
 
     Raises:
         UserError: the file is corrupt.

@@ -8,7 +8,7 @@ import platform
 from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +66,6 @@ class RunFolder:
         self.configuration, self.spec, self.cfg = configuration, configuration.spec, configuration.cfg
         self.path = Path(self.cfg.OUTPUT_DIR)
         self.config = configuration.values
-        self.log_path = self.path / "log.txt"
         self.fingerprints: fingerprints.Fingerprints = {}
         self.notes = notes(configuration)  # for readers of its results, one sentence each
         self.calibration: dict[str, int] | None = None  # how many validation images are predicted, and how many drawn
@@ -172,6 +171,11 @@ class RunFolder:
         with atomic_path(self.path / CONFIG) as temporary:
             temporary.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
 
+    def refused(self) -> None:
+        """Remove the configuration of a run that ended before its first checkpoint, as there is nothing to resume."""
+        if not any(checkpoints_in(model) for model in models_in(self.path)):
+            (self.path / CONFIG).unlink(missing_ok=True)
+
     @property
     def revision(self) -> str | None:
         """The hub's commit of the backbone's weights, if it is known."""
@@ -180,11 +184,7 @@ class RunFolder:
     def write_fingerprints(self, trainer: TrainerBase) -> None:
         """Write fingerprints.json: what the run trains and tests on."""
         self.fingerprints = fingerprints.of_trainer(self.spec, self.cfg, trainer)
-        fingerprints.write(self.fingerprints, self.path / FINGERPRINTS)
-
-    def log(self) -> TextIO:
-        """The log file, opened for appending."""
-        return self.log_path.open("a", encoding="utf-8")
+        write_json(self.fingerprints, self.path / FINGERPRINTS)
 
     def write_split(self, dataset: Any) -> None:
         """Write split.json: the images sampled for train and val, relative to the data set, with label and class."""

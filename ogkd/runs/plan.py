@@ -26,24 +26,26 @@ def plan(
     places: Places,
     pairs: Sequence[str] = (),
     banks: Mapping[str, str] = MappingProxyType({}),
+    more: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[Job]:
     """The jobs of a protocol, data set by data set. Base-to-novel has a fixed number of shots.
 
     banks: the bank of teacher sentences of the methods that use another than the usual one. Their runs have a folder
         `bank_<name>` in the output folder, beside those with the usual bank.
+    more: further pairs of single methods.
 
     Raises:
         UserError: an unknown method or data set.
     """
     own = {
         method: (
-            replace(places, output=places.output / f"bank_{bank}"),
+            replace(places, output=places.output / f"bank_{Path(bank).name}"),
             (*pairs, f"TRAINER.{method.upper()}.PROMPT_BANK", bank),
         )
         for method, bank in banks.items()
     }
     return [
-        job(protocol, method, dataset, number, seed, *own.get(method, (places, pairs)))
+        job(protocol, method, dataset, number, seed, *own.get(method, (places, (*pairs, *more.get(method, ())))))
         for dataset in dict.fromkeys(map(config_name, datasets))
         if takes_part(protocol, dataset)
         for method in expanded(methods)
@@ -66,7 +68,7 @@ def published_routes(places: Places, without_data: bool = False) -> list[tuple[s
     if not left:
         raise UserError(
             f"No route of the transfer protocol has both its data sets in {places.data}: "
-            f"`{command('download', 'busi btmri transfer --root', places.data)}` fetches them."
+            f"`{command('download', 'busi', 'btmri', 'transfer', '--root', places.data)}` fetches them."
         )
     for facts in absent.values():
         print(f"note: {facts.name} is left out because it is missing: {facts.remedy(places.data)}.", file=sys.stderr)
@@ -79,7 +81,6 @@ def transfer_plan(
     seeds: Sequence[int],
     shots: Sequence[int],
     places: Places,
-    pairs: Sequence[str] = (),
 ) -> tuple[list[Job], list[str]]:
     """The jobs of the transfer protocol along (source, target) routes, and one sentence for each method that cannot
     run on a route. All targets of a source are one job, so that no two jobs train the same run.
@@ -94,13 +95,13 @@ def transfer_plan(
     for source in dict.fromkeys(source for source, _ in routes):
         for method in expanded(methods):
             targets = [target for start, target in routes if start == source]
-            learned = job("few_shot", method, source, shots[0], seeds[0], places, pairs).specs[0]
+            learned = job("few_shot", method, source, shots[0], seeds[0], places).specs[0]
             if not names_novel_classes(resolve(learned).cfg):
                 reasons = {target: cannot_transfer(learned, target) for target in targets}
                 left_out += filter(None, reasons.values())
                 targets = [target for target in targets if not reasons[target]]
             jobs += [
-                job(TRANSFER, method, source, number, seed, places, pairs, targets)
+                job(TRANSFER, method, source, number, seed, places, targets=targets)
                 for number in (shots if targets else ())
                 for seed in seeds
             ]

@@ -134,8 +134,8 @@ def job(
         if not best.is_file():
             words = dataset, "--protocol", kind, "--methods", method, "--seeds", seed, "--shots", shots_word(shots)
             raise UserError(
-                f"There is no finished search for {method} in {best.parent}: `{command('tune', *words, '--trials 8')}` "
-                "makes one."
+                f"There is no finished search for {method} in {best.parent}: "
+                f"`{command('tune', *words, '--trials', 8)}` makes one."
             )
         chosen = str(best)
     if settings in (UNIVERSAL, SEARCH):  # beside the published runs

@@ -47,8 +47,10 @@ def _remedy(facts: Sequence[Facts], data: str) -> str:
     """Say how to get the files of the data sets."""
     if len(facts) == 1:
         return facts[0].remedy(data)
-    names = " ".join(one.config for one in facts if one.zip_name)
+    names = [one.config for one in facts if one.zip_name]
     others = ", ".join(one.name for one in facts if not one.zip_name)
-    fetch = f"`{command('download')} {names} --root {data}` fetches {'those that can be fetched' if others else 'them'}"
+    fetch = (
+        f"`{command('download', *names, '--root', data)}` fetches {'those that can be fetched' if others else 'them'}"
+    )
     parts = [*([fetch] if names else []), *([f"put {others} there"] if others else [])]
     return ", ".join([*parts, "or name the data sets that are there"])

@@ -59,7 +59,8 @@ def trainer_class(name: str) -> type[Any]:
     check_imported("TRAINER", name)
     known = TRAINER_REGISTRY.registered_names()
     if name not in known:
-        raise UserError(f"There is no trainer '{name}'{did_you_mean(name, known)}; there are {', '.join(known)}.")
+        what = f"There is no trainer '{name}'{did_you_mean(name, known)}" if name else "Give --trainer NAME"
+        raise UserError(f"{what}; there are {', '.join(known)}.")
     return TRAINER_REGISTRY.get(name)
 
 

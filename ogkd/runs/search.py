@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from statistics import fmean
-from typing import Any, cast
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
 
 import yaml
 
@@ -46,8 +47,7 @@ NUMBER = Rule(lambda value: math.isfinite(float(value)), "a number")  # YAML rea
 RANGE = {"from": NUMBER, "to": NUMBER}
 
 
-@dataclass(frozen=True)
-class Range:
+class Range(NamedTuple):
     """A range of numbers to draw from, whole numbers if both ends are."""
 
     low: float
@@ -64,23 +64,14 @@ class Range:
         value = round(value) if whole else float(f"{value:.3g}")
         return min(max(value, self.low), self.high)
 
-    @property
-    def ends(self) -> tuple[float, float]:
-        return self.low, self.high
 
-
-@dataclass(frozen=True)
-class Choice:
+class Choice(tuple[Any, ...]):
     """Values to choose from."""
 
-    values: tuple[Any, ...]
+    __slots__ = ()
 
     def draw(self, generator: random.Random) -> Any:
-        return generator.choice(self.values)
-
-    @property
-    def ends(self) -> tuple[Any, ...]:
-        return self.values
+        return generator.choice(self)
 
 
 Space = dict[str, Range | Choice]
@@ -196,8 +187,9 @@ def searches(
     shots: Sequence[int],
     places: Places,
     pairs: Sequence[str] = (),
+    more: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[Search]:
-    """The searches of a protocol, one for each method, number of shots and seed.
+    """The searches of a protocol, one for each method, number of shots and seed. `more`: further pairs of methods.
 
     Raises:
         UserError: a method, a space or a value in it is wrong.
@@ -206,7 +198,7 @@ def searches(
     if few := [number for number in shots if 0 < number < plan.folds]:
         raise UserError(f"{few[0]} shots cannot be divided into {plan.folds} folds: take fewer folds.")
     return [
-        _search(plan, protocol, dataset, method, number, seed, places, pairs, given)
+        _search(plan, protocol, dataset, method, number, seed, places, (*pairs, *more.get(method, ())), given)
         for method in expanded(methods)
         for number in shots
         for seed in seeds
@@ -258,8 +250,8 @@ def space_of(spec: RunSpec, given: Mapping[str, Space] = {}) -> Space:
         if isinstance(values, Range):
             kind = round if isinstance(own.get(key), int) else float
             space[key] = Range(kind(values.low), kind(values.high))
-    for place in range(max((len(values.ends) for values in space.values()), default=0)):
-        ends = [(key, values.ends[place % len(values.ends)]) for key, values in space.items()]
+    for place in range(max(map(len, space.values()), default=0)):
+        ends = [(key, values[place % len(values)]) for key, values in space.items()]
         resolve(replace(spec, pairs=(*spec.pairs, *words_of(dict(ends)))))
     return space
 
@@ -287,7 +279,7 @@ def read_space(path: str) -> dict[str, Space]:
         method_class(method)  # raises UserError if there is none
         spaces[method] = {
             (key if "." in key else f"TRAINER.{method.upper()}.{key}"): (
-                Choice(tuple(values)) if isinstance(values, list) else Range(float(values["from"]), float(values["to"]))
+                Choice(values) if isinstance(values, list) else Range(float(values["from"]), float(values["to"]))
             )
             for key, values in keys.items()
         }
@@ -311,7 +303,7 @@ def space_text(planned: Sequence[Search]) -> str:
     """The spaces of searches as a YAML file that `read_space` reads."""
     spaces = {
         one.spec.method: {
-            key: list(values.values) if isinstance(values, Choice) else {"from": values.low, "to": values.high}
+            key: list(values) if isinstance(values, Choice) else {"from": values.low, "to": values.high}
             for key, values in one.space.items()
         }
         for one in planned

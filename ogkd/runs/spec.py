@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ogkd.core.config_files import configs_in
-from ogkd.core.places import HOME, IN_CHECKOUT, command
+from ogkd.core.places import HOME, command
 from ogkd.data.catalogue import Facts, config_name, load, name_of_folder, own_folder
 from ogkd.evaluation.methods import known_methods, named, order
 from ogkd.models import available_models, model_named
@@ -93,7 +94,7 @@ class RunSpec:
 
     def command(self) -> str:
         """The shell command that executes this run from the repository's folder."""
-        return shlex.join([*(("python", "train.py") if IN_CHECKOUT else ("ogkd", "train")), *self.arguments()])
+        return f"{command('train')} {shlex.join(self.arguments())}"
 
     @classmethod
     def parse(cls, words: Sequence[str]) -> RunSpec:
@@ -106,7 +107,7 @@ class RunSpec:
             given |= {"dataset": Path(file).stem, "dataset_file": ""}
         elif not file and pairs[:1] == ["DATASET.NAME"]:
             given["dataset"], pairs = _named_by(pairs)
-        if pairs[:1] == ["DATASET.NUM_SHOTS"] and _is_integer(pairs[1:2]):
+        if pairs[:1] == ["DATASET.NUM_SHOTS"] and re.fullmatch("0|-?[1-9][0-9]*", "".join(pairs[1:2])):
             given["shots"], pairs = int(pairs[1]), pairs[2:]
         if pairs[:1] == ["DATASET.SUBSAMPLE_CLASSES"] and pairs[1:2] and pairs[1] in SUBSETS:
             given["subsample"], pairs = pairs[1], pairs[2:]
@@ -196,7 +197,3 @@ def _named_by(pairs: list[str]) -> tuple[str, list[str]]:
     if pairs[1:3] == ["ImageFolder", "DATASET.FOLDER"] and is_name("".join(pairs[3:4])):
         return name_of_folder(pairs[3]), pairs[4:]
     return "", pairs
-
-
-def _is_integer(words: Sequence[str]) -> bool:
-    return bool(words) and (words[0].removeprefix("-").isdecimal()) and str(int(words[0])) == words[0]

@@ -135,7 +135,7 @@ class ClipTrainer(TrainerX):
 
     def sentences(self, classnames: list[str]) -> list[list[str]]:
         """The teacher's sentences of each class, as the options select them."""
-        return sentences_of(self.dm.dataset, classnames, self.options, self.cfg.DATASET.NAME)
+        return sentences_of(self.dm.dataset, classnames, self.options, self.cfg.DATASET.NAME, self.cfg.TRAINER.NAME)
 
     # Training
 

@@ -6,6 +6,7 @@ model = self.edits.applied(self.clip_model)
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable
 
@@ -13,8 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ogkd.features.cache import FeatureCache
 from ogkd.models import FrozenCLIP
 from ogkd.models.paths import AddedPath
+from ogkd.tuning.method import NO_CACHE
 
 PACKED = 3  # matrices one above another in packed attention: query, key and value
 _PACKED_NAMES = re.compile(r"\.(qkv\.weight|in_proj_weight)$")
@@ -84,6 +87,26 @@ class LowRank(AddedPath):
         )
 
 
+def singular_vectors(matrices: Tensor, cache: FeatureCache) -> tuple[Tensor, Tensor]:
+    """U (N, out, k) and V' (N, k, in) of matrices (N, out, in) on the CPU, where they are the same for every device.
+
+    Those of a full-size model take most of a minute, so they are cached (a gigabyte), in LAPACK's order of numbers.
+    """
+
+    def decomposed() -> Tensor:
+        u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+        return torch.cat([u.mT.flatten(), v.mT.flatten()])
+
+    count, out, width = matrices.shape
+    rank = min(out, width)
+    key = {
+        "what": "singular vectors", "shape": [count, out, width], "torch": torch.__version__,
+        "weights": hashlib.sha256(matrices.contiguous().numpy().data).hexdigest(),
+    }  # fmt: skip
+    u, v = cache.get(key, decomposed).split([count * out * rank, count * rank * width])
+    return u.view(count, rank, out).mT.clone(), v.view(count, width, rank).mT.clone()
+
+
 class SingularValues(nn.Module):
     """U diag(s + delta) V' for the singular value decomposition U diag(s) V' of W; delta is 0 at first. Each of `parts`
     matrices one above another has a decomposition of its own."""
@@ -91,11 +114,10 @@ class SingularValues(nn.Module):
     u: Tensor
     v: Tensor
 
-    def __init__(self, weight: Tensor, parts: int = 1) -> None:
+    def __init__(self, weight: Tensor, parts: int = 1, cache: FeatureCache = NO_CACHE) -> None:
         super().__init__()
-        matrices = weight.float().cpu().unflatten(0, (parts, -1))  # on the CPU: the same on every device
-        u, s, v = torch.linalg.svd(matrices, full_matrices=False)
-        self.delta = nn.Parameter(torch.zeros_like(s))
+        u, v = singular_vectors(weight.float().cpu().unflatten(0, (parts, -1)), cache)
+        self.delta = nn.Parameter(torch.zeros(parts, v.shape[1]))
         self.register_buffer("u", u, persistent=False)
         self.register_buffer("v", v, persistent=False)
         self._last: tuple[object, Tensor] | None = None

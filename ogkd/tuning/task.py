@@ -71,7 +71,7 @@ class Task:
         return self.model.device
 
     def teacher(self, method: Method, classnames: list[str] | None = None, options: CfgNode | None = None) -> Teacher:
-        """The teacher that a method's options, or others, select, by default for the classes that are trained on.
+        """The teacher that a method's options select, or those of OGKD, by default for the classes that are trained on.
 
         Raises:
             UserError: a class has no prompts, two have the same, or the source of prompts is unknown.
@@ -80,7 +80,7 @@ class Task:
             return Teacher.of(method, classnames or method.classnames, self._sentences(options) if options else None)
 
     def _sentences(self, options: CfgNode) -> Sentences:
-        return lambda classnames: sentences_of(self.dataset, classnames, options, self.cfg.DATASET.NAME)
+        return lambda classnames: sentences_of(self.dataset, classnames, options, self.cfg.DATASET.NAME, "OGKD")
 
     # Batches
 

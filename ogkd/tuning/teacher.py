@@ -61,32 +61,32 @@ class Teacher:
         n_cls, n_prompts, _ = self.prompts.shape
         logits = scale * image @ self.prompts.flatten(0, 1).t()
         scores = logits.view(-1, n_cls, n_prompts).amax(1).mean(0)
-        kept = select_prompts(scores, tau).to(self.prompts.dtype)
-        mean = torch.einsum("cmd,m->cd", self.prompts, kept) / kept.sum()
+        selected = select_prompts(scores, tau).to(self.prompts.dtype)
+        mean = torch.einsum("cmd,m->cd", self.prompts, selected) / selected.sum()
         return F.normalize(mean, dim=-1)
 
 
-def sentences_of(dataset: object, classnames: list[str], options: CfgNode, name: str) -> list[list[str]]:
-    """The sentences of each class: those passed in with the data set, or else those that the options select, stored
-    under the data set's own name for them or, if it has none, under `name`.
+def sentences_of(dataset: object, classnames: list[str], options: CfgNode, name: str, method: str) -> list[list[str]]:
+    """The sentences of each class: those passed in with the data set, or else those that the options of `method`
+    select, stored under the data set's own name for them or, if it has none, under `name`.
 
     Raises:
         UserError: a class has no sentences, or their source is unknown.
     """
     given = getattr(dataset, "sentences", None)
     if given is None:
-        return teacher_sentences(getattr(dataset, "prompts_name", name), classnames, options)
+        return teacher_sentences(getattr(dataset, "prompts_name", name), classnames, options, method)
     missing = [name for name in classnames if not given.get(name)]
     if missing:
         raise UserError(f"There are no sentences for the class '{missing[0]}': give some for every class.")
     return [given[name] for name in classnames]
 
 
-def teacher_sentences(dataset: str, classnames: list[str], options: CfgNode) -> list[list[str]]:
-    """The sentences of each class, equally many per class, from the source that the options select."""
+def teacher_sentences(dataset: str, classnames: list[str], options: CfgNode, method: str) -> list[list[str]]:
+    """The sentences of each class, equally many per class, from the source that a method's options select."""
     if options.PROMPTS == "templates":
         return template_prompts(classnames)
-    return load_prompts(dataset, classnames, bank=options.PROMPT_BANK)
+    return load_prompts(dataset, classnames, bank=options.PROMPT_BANK, method=method)
 
 
 def encode_sentences(model: FrozenCLIP, sentences: list[list[str]], cache: FeatureCache) -> Tensor:
@@ -108,5 +108,5 @@ def select_prompts(scores: Tensor, tau: float) -> Tensor:
     deviation = scores - scores.median()
     zeta = deviation / deviation.abs().median()
     standardised = (zeta - zeta.mean()) / zeta.std()
-    kept = standardised.abs() <= tau  # False where mad or std is 0, since NaN <= tau is False
-    return torch.where(kept.any(), kept, everything)
+    within = standardised.abs() <= tau  # False where mad or std is 0, since NaN <= tau is False
+    return torch.where(within.any(), within, everything)

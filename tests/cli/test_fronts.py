@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ogkd.cli import COMMANDS, entry
+from ogkd.cli import COMMANDS, entry, train
+from ogkd.core import UserError
+from ogkd.core.places import command as command_line
+from ogkd.evaluation.collect import unfinished
 from ogkd.evaluation.methods import known_methods, named
 from ogkd.runs.config import build_config
 from ogkd.runs.execute import threads_for
@@ -116,9 +120,37 @@ def test_own_images_without_sentences_have_general_ones_if_no_method_is_named(co
     words = ["few_shot", str(tmp_path / "moles"), "2", "1", "OPTIM.MAX_EPOCH", "1", "FEATURES.CACHE_DIR", str(cache)]
     done = command(["scripts/run.py", *words], env={"OUTPUT": str(tmp_path / "out"), "BACKBONE": "PhantomCLIP"})
     assert done.returncode == 0, done.stderr
-    assert "uses general ones (TRAINER.OGKD.PROMPTS templates)" in done.stdout
+    assert "use general ones (TRAINER.OGKD.PROMPTS templates)" in done.stdout
     (results,) = (tmp_path / "out").rglob("results.json")
     assert json.loads(results.read_text())["changed"]["TRAINER.OGKD.PROMPTS"] == "templates"
+    typo = command(["scripts/run.py", "few-shot", "mols", "2", "1"], env={"DATA": str(tmp_path)})
+    assert typo.returncode == 2 and "did you mean 'moles'" in typo.stderr and "general" not in typo.stdout
+
+
+def test_compare_gives_every_teacher_general_sentences_or_those_of_a_bank(command, data, tmp_path):
+    for name in ("smooth_mass", "simple_cyst"):
+        shutil.copytree(data / "Phantom" / "Phantom" / name, tmp_path / "my moles" / name)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "my moles.json").write_text('{"smooth_mass": ["x"], "simple_cyst": ["y"]}')
+    words = ["--methods", "coop", "OGKD", "BiomedCoOp", "--protocol", "few-shot", "--seeds", "1", "--dry-run"]
+    for more, expected in (([], "PROMPTS templates"), (["--bank", str(tmp_path / "mine")], "PROMPT_BANK")):
+        done = command(["scripts/compare.py", str(tmp_path / "my moles"), *words, *more])
+        assert done.returncode == 0, done.stderr
+        for method in ("OGKD", "BiomedCoOp"):
+            (line,) = [line for line in done.stdout.splitlines() if f"--trainer {method} " in line]
+            assert f"TRAINER.{method.upper()}.{expected}" in line
+        assert ("general ones" in done.stderr) == (not more)
+
+
+def test_a_refused_run_is_no_unfinished_one(arguments, tmp_path):
+    with pytest.raises(UserError, match=r"TRAINER\.BIOMEDCOOP\.PROMPTS"):
+        train.main(arguments("BiomedCoOp", "TRAINER.BIOMEDCOOP.PROMPT_BANK", f"{tmp_path}/none"))
+    assert "no teacher prompts" in (tmp_path / "run" / "log.txt").read_text()
+    assert unfinished(tmp_path) == []
+
+
+def test_commands_that_are_printed_can_be_pasted():
+    assert shlex.split(command_line("tune", "my moles", "--trials", 8))[-3:] == ["my moles", "--trials", "8"]
 
 
 @pytest.mark.parametrize("words", [["16", "1"], ["all", "1"], ["16", "1", "OPTIM.MAX_EPOCH", "1"]])

@@ -1,13 +1,10 @@
 """Programs that only read files start at once: nothing heavy is imported before it is needed."""
 
-import gc
 import subprocess
 import sys
 
 import pytest
 
-from ogkd.core import UserError
-from ogkd.core.garbage import no_collection
 from tests.conftest import ROOT
 from tests.support.forked import python
 
@@ -74,13 +71,3 @@ def test_everything_imports_without_the_modules_that_only_unix_has():
     done = python(["-c", program])
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "None"
-
-
-def test_garbage_is_searched_for_again_after_the_imports():
-    with pytest.raises(UserError), no_collection():
-        assert not gc.isenabled()
-        raise UserError("An error inside.")
-    assert gc.isenabled()
-    with no_collection(), no_collection():
-        pass
-    assert gc.isenabled()

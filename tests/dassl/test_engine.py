@@ -353,7 +353,7 @@ def test_a_checkpoint_is_found_by_epoch_else_the_best_else_the_newest(tmp_path, 
     [
         (UserError("Give it."), 2, "error: Give it."),
         (OSError(28, "No space left on device", "/disk/x"), 2, "error: No space left on device (/disk/x); fix this"),
-        (KeyboardInterrupt(), 130, "Interrupted"),
+        (KeyboardInterrupt(), 130, "\nInterrupted.\n"),
         (torch.OutOfMemoryError("CUDA out of memory"), 2, "error: the GPU's memory is full"),
     ],
 )

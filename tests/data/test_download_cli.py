@@ -20,6 +20,7 @@ from PIL import Image
 
 from ogkd import models
 from ogkd.cli.download import main
+from ogkd.core import run_program
 from ogkd.core.hashes import git_blob_sha1
 from ogkd.data import catalogue
 from ogkd.data.catalogue import Catalogue, Facts
@@ -96,7 +97,7 @@ class World:
 
     def download(self, *arguments: str) -> tuple[int, str, str]:
         """(exit status, standard output, standard error) of the program."""
-        status = main([*arguments, "--root", str(self.root)], self.catalogue)
+        status = run_program(lambda: main([*arguments, "--root", str(self.root)], self.catalogue))
         out, err = self._capsys.readouterr()
         self.seen.append(f"$ python scripts/download.py {' '.join(arguments)}\n{out}{err}exit status {status}\n")
         return status, out, err

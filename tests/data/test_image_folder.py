@@ -19,6 +19,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 from ogkd.core import UserError
 from ogkd.core.opening import SHOWN, _opened, open_images
 from ogkd.data.image_folder import ImageFolder
+from ogkd.data.inspection import inspect
 from ogkd.data.listing import SUFFIXES
 from ogkd.data.splits import PARTS, parse_split
 from ogkd.data.splitting import make_split
@@ -113,6 +114,16 @@ def test_an_existing_split_file_is_used_as_it_is(scans):
     (scans / "normal_lung/0.png").unlink()
     with pytest.raises(UserError, match=r"1 of the 6 .*\(the first is .*normal_lung/0.png\): put them back"):
         ImageFolder(config(scans.parent))
+
+
+def test_a_split_of_a_folder_that_was_renamed_is_never_replaced_by_another(scans):
+    split = scans / "split_old.json"
+    split.write_text("{}")
+    with pytest.raises(UserError, match=r"split_old\.json.*must be called split_scans\.json"):
+        ImageFolder(config(scans.parent))
+    assert any("split_old.json" in fault for fault in inspect(scans).faults)
+    split.unlink()
+    assert ImageFolder(config(scans.parent)).test
 
 
 def test_a_split_that_cannot_be_stored_is_the_same_each_time(tmp_path, capsys):
@@ -217,3 +228,13 @@ def test_a_name_that_is_no_text_is_refused(tmp_path):
         pytest.skip("this file system takes no such name")
     with pytest.raises(UserError, match=r"caf\\xe9\.png' in .* is not valid utf-8.*: rename it"):
         find_images(tmp_path)
+
+
+def test_no_warning_names_a_file_as_it_may_be_a_patients(scans):
+    ImageFolder(config(scans.parent))
+    (scans / "normal_lung" / "Erika Muster (1).png").write_bytes((scans / "normal_lung" / "0.png").read_bytes())
+    (scans / "Erika Muster.png").write_bytes((scans / "normal_lung" / "0.png").read_bytes())
+    data = ImageFolder(config(scans.parent))
+    said = " ".join([*data.warnings, *data.notes])
+    assert "in no class folder" in said and "not in the split and not used" in said
+    assert "Erika" not in said and "Erika" in " ".join(inspect(scans).warnings)

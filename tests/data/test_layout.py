@@ -171,9 +171,9 @@ def test_classes_that_only_look_like_parts_are_classes(tmp_path, paths):
     [
         (
             ["benign/0.jpg", "malignant/3.PNG", "benign/x.png", "benign/X.jpg", "benign/1.2.png", "benign/1.3.png"],
-            "may be copies: 3 (benign/0.png",
+            "may be copies: 3",
         ),
-        (["benign/a.gif", "benign/b.nii.gz", "benign/c.HEIC", "benign/d.txt"], "exported as PNG: 3 ("),
+        (["benign/a.gif", "benign/b.nii.gz", "benign/c.HEIC", "benign/d.txt"], "exported as PNG: 3"),
         (numbered("cyst/nevus", "cyst/keratosis", "third/p1", "third/p2"), "cyst (keratosis and nevus) count as one"),
     ],
 )

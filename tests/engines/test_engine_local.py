@@ -17,7 +17,7 @@ from tests.support.jobs import alive, completed, processes, scripted, wait_for
 
 def test_if_all_jobs_fail_the_last_words_are_the_cause(tmp_path):
     report = go_through([scripted(name, "full", tmp_path) for name in "AB"], Settings(jobs=1))
-    with pytest.raises(UserError, match=r"2 of 2 jobs failed, the first: .*No space left on device .*saved epoch\.$"):
+    with pytest.raises(UserError, match=r"2 of 2 jobs failed, the first: .*No space left on device .*again\.$"):
         report.conclude()
 
 

@@ -104,10 +104,12 @@ def test_base_and_novel_are_judged_each_and_the_hm_with_either(tmp_path):
     first, second = base2new_tables(collect(tmp_path))
     assert f"CoOp, novel: {ONE} (seed 1)." in first.footnotes
     assert not any("base" in sentence for sentence in [*first.footnotes, *second.footnotes])
-    doubtful = {one.name: [cell.doubtful for cell in one.cells] for one in led_by(first, True).rows}
+    doubtful = {one.name: [cell.doubtful for cell in one.cells.values()] for one in led_by(first, True).rows}
     assert doubtful == {"CoOp": [False, True, True], "KgCoOp": [False, False, False]}
     mean, _ = average([first, second], "base2new")
-    assert not any(cell.doubtful for one in mean.rows for cell in one.cells)  # one data set of two is no verdict
+    assert not any(
+        cell.doubtful for one in mean.rows for cell in one.cells.values()
+    )  # one data set of two is no verdict
 
 
 def counted(*rows):

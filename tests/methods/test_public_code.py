@@ -138,15 +138,17 @@ def test_zs_lp_and_clap_learn_what_their_code_learns_in_twenty_steps(kind, some_
 
 
 @pytest.mark.parametrize(
-    ("weights", "repel", "recorded"),
+    ("weights", "repel", "text", "recorded"),
     [
-        ("total", False, [14.26353, 66.22234, 20.16007, 19.97074]),
-        ("shots", True, [1.30413, 6.74438, 2.17366, 2.23291]),
-        ("confidence", False, [1.44844, 7.05347, 2.24979, 2.35225]),
+        ("total", False, UNIT, [14.26353, 66.22234, 20.16007, 19.97074]),
+        ("shots", True, UNIT, [1.30413, 6.74438, 2.17366, 2.23291]),
+        ("confidence", False, UNIT, [1.44844, 7.05347, 2.24979, 2.35225]),
+        # Texts of other classes, of which the zero-shot model is sure: at least 0.001 counts.
+        ("confidence", False, UNIT.roll(1, 0), [712.40906, 3287.27051, 995.12982, 978.92065]),
     ],
 )
-def test_ss_texts_prototypes_of_uneven_classes_are_those_of_its_code(weights, repel, recorded):
-    got = prototypes(IMAGES[UNEVEN], LABELS[UNEVEN], UNIT, SCALE, weights, repel)
+def test_ss_texts_prototypes_of_uneven_classes_are_those_of_its_code(weights, repel, text, recorded):
+    got = prototypes(IMAGES[UNEVEN], LABELS[UNEVEN], text, SCALE, weights, repel)
     assert_close(got[3, :4], recorded)
     assert (SSText.options["WEIGHTS"].default, SSText.options["REPEL"].default) == ("total", False)
     assert (SSTextPlus.options["WEIGHTS"].default, SSTextPlus.options["REPEL"].default) == ("shots", True)

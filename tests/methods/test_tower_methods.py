@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.distributions import Gamma, kl_divergence
 from torch.func import functional_call
+from yacs.config import CfgNode
 
 from ogkd import models
 from ogkd.core import UserError
+from ogkd.features.cache import FeatureCache
 from ogkd.features.precision import at_precision
 from ogkd.models import image_spec
 from tests.methods.test_prolip import needs_bf16
@@ -204,6 +207,27 @@ def test_towers_without_attention_layers_are_refused(tmp_path, kind):
             numbered.method_of(kind, model)
 
 
+def test_clip_svd_decomposes_a_model_once_and_again_what_was_corrupted(model_of, tmp_path, monkeypatch, capsys):
+    cache = FeatureCache(tmp_path)
+    options = CfgNode(dict(CLIPSVD.options.defaults()))
+
+    def vectors(cache):
+        edits = CLIPSVD(options, model_of("biomedclip"), numbered.NAMES, cache=cache).edits.of.values()
+        return [vectors for edit in edits for vectors in (edit.u, edit.v)]
+
+    def alike(some, others):
+        return all(torch.equal(a, b) and a.stride() == b.stride() for a, b in zip(some, others, strict=True))
+
+    expected = vectors(FeatureCache(None))
+    assert alike(vectors(cache), expected)
+    first, *_ = files = sorted(tmp_path.iterdir())
+    assert len(files) == len(expected) // 2
+    first.write_bytes(first.read_bytes()[:-4] + b"1234")
+    assert alike(vectors(cache), expected) and "corrupt" in capsys.readouterr().out
+    monkeypatch.delattr(torch.linalg, "svd")
+    assert alike(vectors(cache), expected)
+
+
 def test_layers_that_a_tower_lacks_are_refused(model_of):
     with pytest.raises(UserError, match="FIRST_LAYER is 3"):
         numbered.method_of(CLIPSVD, model_of("clip"), FIRST_LAYER=3)
@@ -254,6 +278,106 @@ def test_twenty_steps_of_evi_steer_are_those_of_its_code(model_of, t_max, losses
         adapter = method.adapters[tower]["2"]
         learned = torch.cat([adapter.up.weight.flatten()[:3], adapter.b]).detach()
         torch.testing.assert_close(learned, torch.tensor(recorded), rtol=1e-3, atol=1e-4)
+
+
+def of_layers(state, images, ids, learned, rank):
+    """Logits and the divergence of Evi-Steer in OpenAI's CLIP, layer by layer, from the paper's formulas: whole towers
+    in float64, without the code of models or methods."""
+
+    def norm(x, name):
+        return F.layer_norm(x, x.shape[-1:], state[f"{name}.weight"], state[f"{name}.bias"])
+
+    def linear(x, name):
+        return x @ state[f"{name}.weight"].t() + state[f"{name}.bias"]
+
+    def block(x, name, mask):
+        heads = x.shape[-1] // 64
+        packed = norm(x, f"{name}.ln_1") @ state[f"{name}.attn.in_proj_weight"].t() + state[f"{name}.attn.in_proj_bias"]
+        q, k, v = (part.unflatten(-1, (heads, 64)).transpose(1, 2) for part in packed.chunk(3, -1))
+        seen = ((q @ k.mT / 8 + mask).softmax(-1) @ v).transpose(1, 2).flatten(2)
+        x = x + linear(seen, f"{name}.attn.out_proj")
+        inner = linear(norm(x, f"{name}.ln_2"), f"{name}.mlp.c_fc")
+        return x + linear(inner * torch.sigmoid(1.702 * inner), f"{name}.mlp.c_proj")
+
+    def steered(x, tower, layer, text_belief=None):
+        part = {name: learned[f"{tower}.{layer}.{name}"] for name in ("down.weight", "up.weight", "gate.weight", "b")}
+        low, evidence = (x @ part["down.weight"].t()).split(rank, -1)
+        alpha = 1 + torch.log1p(torch.exp(evidence**2)) + 1e-6
+        belief = 1 - 1 / alpha
+        if text_belief is not None:  # Dempster's rule of the belief "update" and the rest, "unknown"
+            conflict = text_belief * (1 - belief) + (1 - text_belief) * belief
+            belief = text_belief * belief / (1 - conflict + 1e-6)
+        confidence = torch.sigmoid(belief @ part["gate.weight"].t())
+        return x + torch.sigmoid(part["b"]) * confidence * (low @ part["up.weight"].t()), alpha
+
+    text = state["token_embedding.weight"][ids] + state["positional_embedding"][: ids.shape[1]]
+    ends, rows = ids.argmax(-1), torch.arange(len(ids))
+    causal = torch.full((ids.shape[1],) * 2, -math.inf).triu(1)
+    kernels = state["visual.conv1.weight"]
+    image = F.conv2d(images, kernels, stride=kernels.shape[-1]).flatten(2).transpose(1, 2)
+    first = state["visual.class_embedding"].expand(len(image), 1, -1)
+    image = norm(torch.cat([first, image], 1) + state["visual.positional_embedding"], "visual.ln_pre")
+    alphas = {"image": [], "text": []}
+    for layer in range(3):
+        if layer:
+            text, of_text = steered(text, "text", layer)
+            of_text = of_text[rows, ends]
+            image, of_image = steered(image, "image", layer, (1 - 1 / of_text).mean(0))
+            alphas["text"].append(of_text), alphas["image"].append(of_image)
+        text = block(text, f"transformer.resblocks.{layer}", causal)
+        image = block(image, f"visual.transformer.resblocks.{layer}", 0)
+    text = norm(text, "ln_final")[rows, ends] @ state["text_projection"]
+    image = norm(image[:, 0], "visual.ln_post") @ state["visual.proj"]
+    logits = state["logit_scale"].exp() * F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).t()
+    one = torch.tensor(1.0, dtype=torch.float64)
+    divergences = [
+        torch.stack([kl_divergence(Gamma(alpha, one), Gamma(one, one)).mean() for alpha in of_tower]).mean()
+        for of_tower in alphas.values()
+    ]
+    return logits, sum(divergences)
+
+
+def test_evi_steer_learns_and_classifies_in_clip_as_the_papers_formulas_do_in_float64(tmp_path):
+    model = numbered.clip(tmp_path)
+    state = {name: value.double() for name, value in torch.load(tmp_path / "ViT-tiny.pt").items()}
+    method, (images, _) = evi_steer(model, RANK=3), numbered.batches(model)[0]
+    start = {name: value.detach().clone() for name, value in method.state_dict().items()}
+
+    def loss(learned, images, label):
+        logits, divergence = of_layers(state, images, method.tokens.ids, learned, 3)
+        return F.cross_entropy(logits, label) + 0.1 * divergence
+
+    rates = [1e-6 + (0.005 - 1e-6) / 2 * (1 + math.cos(math.pi * step / 6)) for step in range(6)]
+    expected = adam(start, rates, gradient_of(loss), numbered.batches(model), decay=0.0, by_step=True)
+    numbered.trained(method, epochs=3, LR=0.005)
+    for name, value in method.state_dict().items():
+        torch.testing.assert_close(value.double(), expected[name], rtol=1e-3, atol=1e-4)
+        assert (value - start[name]).abs().max() > (1e-3 if value.numel() > 1 else 0)
+    with torch.no_grad():
+        logits, _ = of_layers(state, images.double(), method.tokens.ids, expected, 3)
+        mine = method.classifier()(method.encode(images).global_token)
+    torch.testing.assert_close(mine.double(), logits, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("towers", ["biomedclip", "native_clip", "transformers_siglip", "open_clip_siglip"])
+def test_evi_steer_measures_the_evidence_of_the_token_that_is_pooled(tmp_path, towers):
+    """A text's feature follows a change of that token before the last layer, and of no other token's output."""
+    getattr(tiny_models, towers)(tmp_path / "model")
+    model = models.load(tmp_path / "model")
+    method = numbered.method_of(EviSteer, model)
+    pooled = method.pooled % (model.context_length if "siglip" in towers else method.tokens.ids.shape[1])
+    seen = {}
+
+    def change(hidden):
+        seen["hidden"] = hidden.detach().requires_grad_()
+        return seen["hidden"]
+
+    tower = model.text_tower.blocks[-1]
+    handle = tower.register_forward_hook(lambda _module, _args, out: change(out if torch.is_tensor(out) else out[0]))
+    method.text_features().sum().backward()
+    handle.remove()
+    moved = seen["hidden"].grad.abs().amax(-1).nonzero()
+    assert moved.tolist() == [[row, int(place)] for row, place in enumerate(pooled)]
 
 
 def test_evi_steers_images_depend_on_the_names_of_the_classes_and_its_cosine_ends_with_the_training(model_of):

@@ -97,5 +97,6 @@ def test_a_certificate_of_ones_own_institution_is_refused_with_the_mend_which_me
     with encrypted(tmp_path) as (url, certificate):
         (line,), _ = load(["BiomedCLIP"], tmp_path / "cache", url, LOOK)
         assert "the server's certificate is not trusted: self-signed certificate): set SSL_CERT_FILE" in line
-        (line,), _ = load(["BiomedCLIP"], tmp_path / "cache", url, LOOK, SSL_CERT_FILE=str(certificate))
+        trusted = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), str(certificate))
+        (line,), _ = load(["BiomedCLIP"], tmp_path / "cache", url, LOOK, **trusted)
         assert "certificate" not in line

@@ -27,7 +27,7 @@ TEXTS = [
     *("cyst", "X-RAY/ct", "CAFÉ cafe\u0301", "&lt;b&gt; bold", "ÃƒÂ© twice encoded", "don't they'll", "1,234.5 mm²"),
     *("ﬁbrosis", "α-fetoprotein µg", "ẞ ß", "İstanbul", "a photo of a cyst.", "...", "the_the-the", " of  the ", "é"),
 ]
-SIDES = [(32, 32), (31, 57), (90, 33), (7, 5), (200, 47), (13, 101), (33, 35), (64, 71), (1, 40)]
+SIDES = [(32, 32), (31, 57), (90, 33), (7, 5), (200, 47), (13, 101), (33, 35), (64, 71), (2, 40)]
 
 
 def pictures() -> list[Image.Image]:
@@ -126,12 +126,28 @@ def test_a_bert_reads_texts_as_the_folder_says(bert, text_cfg):
         ({"text_cfg": {"tokenizer_kwargs": {"reduction_mask": "syntax"}}}, "tokenizer_kwargs.reduction_mask 'syntax'"),
         ({"text_cfg": {"tokenizer_kwargs": {"strip_sep_token": True}}}, "tokenizer_kwargs.strip_sep_token True"),
         ({"text_cfg": {"tokenizer_kwargs": {"additional_special_tokens": ["<x>"]}}}, "additional_special_tokens"),
-        ({"text_cfg": {"pool_type": "eos"}}, "pooling at the token 2, where texts end with the token 49407|model_cfg"),
+        ({"text_cfg": {"pool_type": "eos"}}, "pooling at the token 2, where texts end|cannot build"),
         ({"text_cfg": {"no_causal_mask": True}}, "Text without a causal mask"),
     ],
 )
 def test_what_cannot_be_followed_is_refused(native, sections, words):
     changed(native, **sections)
+    with pytest.raises(models.ModelError, match=words):
+        models.load(native)
+
+
+@pytest.mark.parametrize(
+    ("towers", "words"),
+    [
+        ({"vision_cfg": {"attentional_pool": True, "attn_pooler_heads": 2}}, "attention pooling"),
+        ({"text_cfg": {"embed_cls": True}}, "embed_cls"),
+    ],
+)
+def test_cocas_pooling_is_refused(native, towers, words):
+    changed(native, **towers, custom_text=True)
+    cfg = json.loads((native / "open_clip_config.json").read_text())["model_cfg"]
+    del cfg["custom_text"]
+    torch.save(open_clip.CustomTextCLIP(**cfg).state_dict(), native / "open_clip_pytorch_model.bin")
     with pytest.raises(models.ModelError, match=words):
         models.load(native)
 
@@ -182,6 +198,7 @@ def has_transformers_features(folder) -> None:
         out = theirs(pixel_values=images, **ids)
         same_direction(ours.encode_image(seen(folder)).global_token, out.image_embeds)
         same_direction(ours.encode_text(ours.embed(tokens.ids), tokens.mask), out.text_embeds)
+    assert ours.logit_scale == pytest.approx(theirs.logit_scale.exp().item())
 
 
 PREPROCESSOR = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.25, 0.3], "size": 32, "crop_size": 32}
@@ -198,7 +215,7 @@ def pubmedclip(tmp_path_factory):
     "options",
     [
         {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}, "resample": 2},
-        {"size": {"height": 32, "width": 32}, "do_center_crop": False, "do_convert_rgb": True},
+        {"size": {"height": 32, "width": 32}, "do_center_crop": None, "do_convert_rgb": True},
         {"do_normalize": False, "image_processor_type": "CLIPImageProcessor", "rescale_factor": 1 / 255},
     ],
 )
@@ -223,7 +240,7 @@ def test_the_settings_of_images_are_also_read_where_version_5_stores_them(pubmed
         ({"crop_size": 24}, "crop_size 24"),
         ({"resample": 1}, "resample 1"),
         ({"rescale_factor": 1.0}, "rescale_factor 1.0"),
-        ({"image_processor_type": "ViTImageProcessor"}, "ViTImageProcessor"),
+        ({"image_processor_type": "CLIPSegImageProcessor"}, "CLIPSegImageProcessor"),
         ({"do_pad": True}, "do_pad"),
     ],
 )
@@ -243,6 +260,18 @@ def test_text_pooled_elsewhere_than_at_its_end_is_refused(tmp_path):
 def test_a_network_of_timm_has_open_clips_features(tmp_path):
     tiny_models.convnext_clip(tmp_path)
     has_open_clips_features(tmp_path)
+
+
+def test_a_tower_that_can_also_give_its_tokens_has_the_same_features(native):
+    images, before = torch.randn(2, 3, 32, 32), models.load(native)
+    changed(native, vision_cfg={"output_tokens": True})
+    assert torch.equal(models.load(native).encode_image(images)[0], before.encode_image(images)[0])
+
+
+def test_a_tower_that_does_not_pool_is_refused(native):
+    changed(native, vision_cfg={"pool_type": "none"})
+    with pytest.raises(models.ModelError, match="has a pooling"):
+        models.load(native).encode_image(torch.zeros(1, 3, 32, 32))
 
 
 @pytest.mark.parametrize("family", [family for family in CHECKPOINTS if family != "UniMed-CLIP"])

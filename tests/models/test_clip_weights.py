@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ogkd import models
+from ogkd.models import weights
 from tests.support import random_weights, tiny_models
 
 SAFE, BIN = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
@@ -65,7 +66,7 @@ def test_a_pickle_bomb_does_not_go_off(bin_folder, old_format):
     assert not victim.exists()
 
 
-@pytest.mark.parametrize("content", [{}, {"a": 1}, torch.zeros(2)])
+@pytest.mark.parametrize("content", [{}, {"a": 1}, {0: torch.zeros(2)}, torch.zeros(2)])
 def test_a_file_of_something_else_is_refused(bin_folder, content):
     torch.save(content, bin_folder / BIN)
     with pytest.raises(models.ModelError, match="holds no state dict"):
@@ -82,6 +83,25 @@ def test_a_folder_without_weights_says_what_to_put_there(folder):
     (folder / SAFE).unlink()
     with pytest.raises(models.ModelError, match=rf"has no weights: put {SAFE} or"):
         models.load(folder)
+
+
+def test_weights_in_several_files_are_refused_with_how_to_join_them(folder):
+    (folder / SAFE).rename(folder / f"{SAFE}.index.json")
+    with pytest.raises(models.ModelError, match=r"in several files .* max_shard_size"):
+        models.load(folder)
+
+
+class Follows(torch.nn.Module):
+    """As some of timm's Swin, it computes a buffer on the device of a parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = torch.nn.Parameter(torch.zeros(3))
+        self.register_buffer("index", torch.arange(3, device=self.table.device), persistent=False)
+
+
+def test_buffers_that_follow_a_parameter_have_their_values():
+    assert weights.built(Follows, "timm", Path("config.json")).index.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("text", ["{", '{"model_cfg": {"embed_dim": 4}}'])
@@ -103,7 +123,7 @@ def test_a_damaged_configuration_is_reported_by_name(folder, text):
 )
 def test_a_configuration_that_cannot_be_built_is_an_error_of_one_sentence(folder, section, change):
     tiny_models.edit(folder / "open_clip_config.json", model_cfg={section: change})
-    with pytest.raises(models.ModelError, match=r"check its model_cfg") as caught:
+    with pytest.raises(models.ModelError, match="open_clip cannot build") as caught:
         models.load(folder)
     assert "\n" not in str(caught.value)
 

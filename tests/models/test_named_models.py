@@ -12,7 +12,7 @@ import torch
 from ogkd import models
 from ogkd.cli.convert import main as convert
 from ogkd.cli.download import main as download
-from ogkd.core import UserError
+from ogkd.core import UserError, run_program
 from ogkd.models import sources
 from ogkd.models.checkpoints import CHECKPOINTS
 from ogkd.models.named import named_models
@@ -62,7 +62,7 @@ def serve(hub, facts, folder: Path) -> None:
 def run(capsys, *words):
     """(exit status, standard output, standard error) of `ogkd download`."""
     capsys.readouterr()
-    return download(list(words)), *capsys.readouterr()
+    return run_program(lambda: download(list(words))), *capsys.readouterr()
 
 
 @pytest.mark.parametrize("facts", FETCHED, ids=lambda facts: facts.name)
@@ -160,6 +160,14 @@ def test_chexzeros_images_are_padded_and_normalised_as_its_code_does(tmp_path):
     assert spec.resize == "longest" and spec.mean[0] * 255 == pytest.approx(101.48761)
 
 
+@pytest.mark.parametrize(("place", "wrapper"), [("model", "_orig_mod."), ("model_state_dict", "module.model.")])
+def test_what_a_training_wraps_around_the_weights_is_taken_off(tmp_path, place, wrapper):
+    tiny_models.checkpoint(tmp_path / "weights.pt", "PathGen-CLIP")
+    state = torch.load(tmp_path / "weights.pt", weights_only=True)
+    torch.save({place: {wrapper + key: value for key, value in state.items()}, "step": 3}, tmp_path / "weights.pt")
+    assert models.load(converted(tmp_path, "PathGen-CLIP")).embed_dim == 24
+
+
 class Bomb:
     def __init__(self, function, victim):
         self.parts = function, (str(victim),)
@@ -192,7 +200,7 @@ def test_a_checkpoint_that_names_the_systems_functions_is_refused(tmp_path):
     ("change", "words"),
     [
         (lambda s: s.pop("ln_final.weight"), "ln_final.weight is missing"),
-        (lambda s: s.pop("visual.ln_post.bias"), "1 missing, first visual.ln_post.bias"),
+        (lambda s: s.pop("visual.proj"), "1 missing, first visual.proj"),
         (lambda s: s.update(extra=torch.zeros(1)), "1 unexpected, first extra"),
     ],
 )

@@ -77,9 +77,12 @@ def test_a_test_that_was_stopped_goes_on_and_other_settings_need_rerun(run, comm
     assert "48 images to test" in done.stdout and gone.read_bytes() == files[gone]
     assert [path.stat().st_mtime_ns for path in others] == before
     assert "all are stored" in corrupt(command, run, *SHORT).stdout
+    assert corrupt(command, run, "--kinds", "contrast_down", "--levels", "1", "--rerun").returncode == 0
+    assert len(read(run).kinds) == 2 and sum(path.stat().st_mtime_ns in before for path in others) >= 2
     for words in (("--seed", "3"), ("--modality", "CT")):
         refused = corrupt(command, run, "--kinds", "contrast_down", *words)
         assert refused.returncode == 2 and "--rerun" in refused.stderr and words[0][2:] in refused.stderr
+        assert "to test" not in refused.stdout
     again = corrupt(command, run, "--kinds", "speckle_noise", "--levels", "5", "--seed", "3", "--rerun")
     assert again.returncode == 0 and read_json(run / "corruptions" / "settings.json")["seed"] == 3
     assert list(read(run).kinds) == ["speckle_noise"]
@@ -104,7 +107,7 @@ def parse_tables(command):
         (("--kinds", "speckle"), "did you mean"),
         (("--kinds", "bubble"), "corruptions of ultrasound have no 'bubble'"),
         (("--levels", "0-5"), "within 1 to 5"),
-        (("--levels", "x"), "within 1 to 5"),
+        (("--levels", "x"), "--levels must be a whole number or a range"),
         (("--modality", "doctor"), "one of dermatoscopy"),
         (("--images", "{folder}"), "48 test images of"),
         (("--images", "{folder}/none"), "--images FOLDER"),

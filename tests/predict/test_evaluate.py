@@ -108,6 +108,8 @@ def test_an_exported_prompt_gives_the_same_results(evaluated, run, tmp_path):
     assert (others.logits == predictions.logits).all()
     for name in ("accuracy", "calibrated", "unlike", "shots", "seed", "fingerprints"):
         assert mine[name] == theirs[name]
+    _, named, _ = evaluated("--name", load_prompt(run).dataset, source=tmp_path / "exported")  # it has no hashes
+    assert ["training images may be tested" in " ".join(of["warnings"]) for of in (theirs, named)] == [False, True]
     here, there = load_prompt(run).reference, load_prompt(tmp_path / "exported").reference
     assert here.numbers == there.numbers and (here.means == there.means).all()
 
@@ -127,7 +129,8 @@ def test_a_class_that_was_not_trained_is_refused_until_it_is_mapped_or_left_out(
     said = refused(command, run, clinic, "--as", AS[0], "--output", tmp_path / "out")
     assert "'cyst'" in said and '--as "cyst=' in said and "simple cyst" in said
     assert "--as takes" in refused(command, run, clinic, "--as", "=smooth mass")
-    assert "twice" in refused(command, run, clinic, "--as", "tumour=smooth mass", "tumour=simple cyst")
+    several = refused(command, run, clinic, "--as", "tumour=smooth mass", "tumour=simple cyst")
+    assert "twice" in several and "not added" in several
     assert "the classes in" in refused(command, run, clinic, "--as", "tumor=smooth mass")
     assert "(did you mean 'smooth mass'?)" in refused(command, run, clinic, "--as", "tumour=smooth mas")
     assert not (tmp_path / "out").exists()

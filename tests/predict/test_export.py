@@ -152,23 +152,6 @@ def test_the_card_has_the_results_with_their_intervals_and_says_what_it_is_not(e
     assert "its answers mean nothing" in card  # PhantomCLIP on a folder of one's own
 
 
-def test_intervals_are_by_patient_where_the_data_say_whose_an_image_is(ogkd, own_data, tmp_path):
-    tested = Predictions.load(ogkd / "predictions.npz")
-    patients = {image: f"p{row // 3}" for row, image in enumerate(tested.images)}
-    file = own_data / "scans" / "patients_scans.json"
-    file.write_text(json.dumps(patients))
-    try:
-        export(ogkd, tmp_path / "out")
-    finally:
-        file.unlink()
-    card = (tmp_path / "out" / "README.md").read_text()
-    interval = bootstrap("accuracy", tested, groups=list(patients.values()))
-    assert (
-        f"of {len(set(patients.values()))} patients" in card and f"{interval.low:.2f} to {interval.high:.2f} |" in card
-    )
-    assert traces(tmp_path / "out", own_data) == []
-
-
 def test_the_configuration_says_all_that_is_needed(exported):
     config = json.loads((exported / "config.json").read_text())
     assert config["method"] == "OGKD" and config["options"]["N_CTX"] == 4

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ogkd.core import UserError
 from ogkd.predict import page
-from ogkd.predict.command import Named, classify, ready
+from ogkd.predict.command import Named, classify, parser, ready
 from tests.support.check_method import SmallRuns
 
 
@@ -29,13 +29,17 @@ def run(tmp_path_factory, data, cache):
     return of
 
 
+def judge_of(*words):
+    return ready(parser().parse_args([*words, "an image"]))
+
+
 @pytest.fixture
 def image(data) -> str:
     return str(data / "Phantom" / "Phantom" / "smooth_mass" / "000.png")
 
 
 def test_the_answer_is_that_of_predict_by_the_same_rules(run, image):
-    judge = ready(run("CoOp"), None, "", calibrated=False)
+    judge = judge_of(run("CoOp"))
     (expected,) = classify(judge, [Named.file(image)])
     sentence, chances, picture = page.Page(judge).answer(image)
     assert expected.decision in sentence
@@ -45,7 +49,7 @@ def test_the_answer_is_that_of_predict_by_the_same_rules(run, image):
 
 
 def test_a_method_without_heat_maps_shows_what_the_model_saw(run, image):
-    answer = page.Page(ready(run("LinearProbe"), None, "", calibrated=False)).answer(image)
+    answer = page.Page(judge_of(run("LinearProbe"))).answer(image)
     assert "no heat map" in answer.sentence and answer.picture.size == (160, 160)
 
 
@@ -72,7 +76,7 @@ def test_the_page_answers_on_this_machine_and_connects_to_no_other(run, image, t
 
     monkeypatch.setattr(socket.socket, "connect", connecting)
     monkeypatch.setattr(socket, "getaddrinfo", looking_up)
-    judge = ready(run("CoOp"), None, "", calibrated=False, abstain=0.99)
+    judge = judge_of(run("CoOp"), "--abstain", "0.99")
     made = page.serve(page.Page(judge), wait=False)
     try:
         api = f"{made.local_url}gradio_api"

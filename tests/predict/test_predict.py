@@ -270,7 +270,7 @@ def test_nothing_of_an_image_is_kept(runs, command, tmp_path, image_folder, cach
         (["{run}", "a.png", "--batch", "-1"], "--batch must be a number of images"),
         (["{run}", "a.png", "--classes", "one"], "must be two or more different class names"),
         (["{run}", "a.png", "--classes", "a, b, a"], "must be two or more different class names"),
-        (["{run}", "{empty}"], "contains no images"),
+        (["{run}", "{empty}"], "contains no images: give RUN first"),
         (["{run}", "absent.png"], "No image could be read"),
         (["{run}", "a.png", "--backbone", "nowhere"], "nowhere does not exist: give its location with --backbone"),
         (["{probe}", "a.png", "--classes", "a, b"], "applies only to its classes"),

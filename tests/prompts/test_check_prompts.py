@@ -220,8 +220,8 @@ def test_a_damaged_bank_is_reported_in_one_sentence(content, words, tmp_path) ->
 
 @pytest.mark.parametrize("bank", ["", "other"])
 def test_where_there_are_no_prompts_the_sentence_says_how_to_do_without(bank, tmp_path) -> None:
-    with pytest.raises(UserError, match=r"TRAINER\.OGKD\.PROMPTS templates"):
-        load_prompts("Mine", ["a"], bank=bank, folder=tmp_path)
+    with pytest.raises(UserError, match=r"TRAINER\.PROMPTSRC\.PROMPTS templates"):
+        load_prompts("Mine", ["a"], bank=bank, folder=tmp_path, method="PromptSRC")
 
 
 def test_a_bank_is_searched_among_ones_own_and_in_the_package(tmp_path, monkeypatch, capsys) -> None:

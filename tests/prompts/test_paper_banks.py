@@ -1,6 +1,7 @@
 """`--bank`: whose sentences many runs use."""
 
 import json
+import re
 
 import pytest
 
@@ -65,9 +66,25 @@ def test_a_checkout_or_file_is_one_bank_for_all_methods_and_an_edited_file_repla
     edited = banks(str(file), ["busi"]).usual
     assert edited.startswith("imported-") and (sentence(own, edited), sentence(own, "biomedcoop")) == ("Other", "One")
     assert banks(edited, ["busi"]) == Banks(edited, {})
-    for word, dataset, reason in ((edited, "btmri", "no sentences for BTMRI"), (str(tmp_path), "busi", "no checkout")):
-        with pytest.raises(UserError, match=reason):
-            banks(word, [dataset])
+    with pytest.raises(UserError, match="no sentences for BTMRI"):
+        banks(edited, ["btmri"])
+
+
+def test_a_folder_of_sentences_is_a_bank_and_a_word_that_is_nothing_is_refused(own, tmp_path):
+    (folder := tmp_path / "mine").mkdir()
+    (file := folder / "moles.json").write_text('{"a": ["x"]}')
+    assert banks(str(folder), ["moles"]) == Banks(str(folder), {})
+    job, *_ = plan("few_shot", ["busi"], ["OGKD"], [1], [16], Places(tmp_path, tmp_path), banks={"OGKD": str(folder)})
+    assert f"bank_{folder.name}/" in job.specs[0].folder
+    (tmp_path / "empty").mkdir()
+    for word, reason in {
+        "bank.json": "no bank, file or folder 'bank.json'", "no/where": "no bank, file or folder", "mime": "no bank",
+        str(file): f"one data set: give its folder, {folder}", str(tmp_path / "empty"): "neither files <DATASET>.json",
+    }.items():  # fmt: skip
+        with pytest.raises(UserError, match=re.escape(reason)):
+            banks(word, ["moles"])
+    with pytest.raises(UserError, match="no sentences for BUSI"):
+        banks(str(folder), ["busi"])
 
 
 def test_only_methods_with_a_teacher_get_the_bank_in_a_folder_beside_the_other_runs(tmp_path):

@@ -18,7 +18,7 @@ from ogkd.reports import against
 from ogkd.reports.against import ranks, what_can_be_shown
 from ogkd.reports.claims import claim_tables
 from ogkd.reports.comparisons import Contest
-from tests.support.tables import rows_of, write_run
+from tests.support.tables import hm, rows_of, write_predicted
 
 CLASSES = ("cyst", "stone", "tumour")
 SKILL = {"CoOp": 0.6, "BiomedCoOp": 1.0, "OGKD": 1.4}
@@ -31,9 +31,7 @@ def keep(folder, kind, dataset, method, seed, skill, number=50, prefix="", **wor
     noise = shared.normal(size=(number, 3)) + 0.5 * own.normal(size=(number, 3)) + 0.2 * seed * np.eye(3)[labels]
     images = [f"{prefix}{dataset}/{kind}/{i}.png" for i in range(number)]
     kept = Predictions(images, labels, noise + skill * np.eye(3)[labels], CLASSES)
-    write_run(folder, kind, dataset, method, seed, 100 * float(kept.correct.mean()), changed={}, **words)
-    kept.save(folder / "predictions.npz")
-    return kept
+    return write_predicted(folder, kind, dataset, method, seed, kept, changed={}, **words)
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +48,6 @@ def grid(tmp_path_factory):
 
 def seeds(kept, *what):
     return [kept[(*what, seed)] for seed in (1, 2)]
-
-
-def hm(base, novel):
-    return 2 / (1 / base + 1 / novel)
 
 
 def numbers(row, column):
@@ -292,7 +286,7 @@ def test_claims_are_mean_paired_differences_for_the_method_or_against_it(grid, c
     for (method, rival), expected in ((("OGKD", "CoOp"), bounds), (("CoOp", "OGKD"), [-bounds[i] for i in (0, 2, 1)])):
         (table,) = [one for one in claims[method][0] if one.title == f"{claim}: {METRICS[metric].title}"]
         (row,) = table.rows
-        cell = row.cells[table.headers.index("novel" if kind == "test_new" else "base") - 1]
+        cell = row.cells["novel" if kind == "test_new" else "base"]
         assert row.name == rival and table.headers[0] == f"{method} against"
         assert (cell.mean, cell.interval.low, cell.interval.high) == pytest.approx(expected)
 
@@ -317,8 +311,7 @@ def severe(folder, dataset, method, wrong, near):
         row[labels[place]] = np.inf if near else -np.inf
         guesses[place] = row.argmin() if near else row.argmax()
     kept = Predictions([f"{dataset}/{i}" for i in range(40)], labels, np.eye(number)[guesses], geometry.classnames)
-    write_run(folder, "few_shot", dataset, method, 1, 100 * kept.correct.mean(), changed={})
-    kept.save(folder / "predictions.npz")
+    write_predicted(folder, "few_shot", dataset, method, 1, kept, changed={})
     return matrix[labels, guesses]
 
 

@@ -13,13 +13,9 @@ import pytest
 from ogkd.evaluation.collect import collect
 from ogkd.evaluation.predictions import Predictions
 from ogkd.reports.tables import average, few_shot_tables
-from tests.support.tables import line_of, rows_of, write_run
+from tests.support.tables import hm, line_of, rows_of, write_run
 
 NAMES = {"BTMRI": "btmri", "Kvasir": "kvasir", "RETINA": "retina"}
-
-
-def hm(base, novel):
-    return 2 / (1 / base + 1 / novel)
 
 
 def write(folder, rows, **changes):
@@ -196,7 +192,7 @@ def test_an_option_that_a_method_does_not_read_names_no_row(tmp_path, method, ch
         tmp_path / "a", "few_shot", "BTMRI", method, 1, 60.0, config=nested(dict.fromkeys(changed, 1)), changed={}
     )
     (table,) = few_shot_tables(collect(tmp_path))
-    rows = {row.name: row.cells[0].mean for row in table.rows}
+    rows = {row.name: row.cells["16 shots"].mean for row in table.rows}
     assert rows == ({name: 65.0} if "," not in name else {name.partition(",")[0]: 60.0, name: 70.0})
 
 
@@ -242,7 +238,7 @@ def test_an_average_is_over_the_data_sets_that_all_methods_share_in_its_columns(
     assert (table.headers, table.datasets) == (["method", "4 shots", "16 shots"], ("btmri", "kvasir"))
     of = frame[frame.dataset.isin(table.datasets) & (frame.shots > 1)]
     means = of.groupby(["method", "shots", "dataset"]).accuracy.mean().groupby(["method", "shots"]).mean().unstack()
-    assert [[cell.mean for cell in row.cells] for row in table.rows] == [
+    assert [[cell.mean for cell in row.cells.values()] for row in table.rows] == [
         pytest.approx(list(r)) for r in means.to_numpy()
     ]
     assert "means over 2 data sets (btmri, kvasir)" in table.caption
@@ -325,6 +321,22 @@ def test_one_latex_table_has_methods_by_data_sets(tmp_path, parse):
             for (name, *cells), rank, value in zip(rows, order, expected.iloc[:, column], strict=True):
                 mark = {1: rf"\textbf{{{value:.2f}}}", 2: rf"\underline{{{value:.2f}}}"}.get(rank, f"{value:.2f}")
                 assert cells[column] == mark, (name, part)
+
+
+def test_one_latex_table_says_a_remark_once_and_where_the_averages_of_balanced_accuracy_are(tmp_path, parse):
+    for dataset in ("BTMRI", "BUSI"):
+        for method in ("CoOp", "OGKD"):
+            more = {"confusion_matrix": [[90, 5], [1, 4]], "classnames": ["a", "b"], "num_test": 100}
+            of_set = [f"a lamp flickered in {dataset}"]
+            write_run(
+                tmp_path / dataset / method, "few_shot", dataset, method, 1, 94.0, warnings=["rain", *of_set], **more
+            )
+    latex = parse(tmp_path, "--table", "few_shot", "--format", "latex").stdout
+    assert latex.count("rain") == 1 and "btmri: All runs: a lamp flickered in BTMRI" in latex
+    assert r"-{}-metric balanced\_accuracy" in latex
+    assert (
+        "--metric balanced_accuracy" in parse(tmp_path, "--table", "few_shot").stdout.partition("average few_shot")[2]
+    )
 
 
 def test_a_spreadsheet_without_openpyxl_is_one_sentence(tmp_path, parse, monkeypatch):

@@ -19,36 +19,43 @@ CLASSES, SKILL = ("benign", "malignant", "normal"), {"ZeroShot": 1.0, "CoOp": 2.
 LEVELS = {"gaussian_noise": 0.8, "motion_blur": 0.3}
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Zero-shot and two seeds of CoOp, worse on corrupted images; and what their errors are."""
-    output, errors = tmp_path_factory.mktemp("runs"), {}
-    labels = np.random.default_rng(0).choice(3, 120, p=[0.6, 0.3, 0.1])
-    images = [f"{number}.png" for number in range(120)]
+def corrupted_run(folder, method, seed, skill, levels, number=60):
+    """A run of so many images with a skill on clean ones, and with those of `levels` by kind and level; returns its
+    balanced errors."""
+    labels = np.random.default_rng(0).choice(3, number, p=[0.6, 0.3, 0.1])
+    images = [f"{place}.png" for place in range(number)]
 
     def error(one) -> float:
         return 100 - 100 * balanced_accuracy_score(labels, one.predicted)
 
+    clean = random_predictions(images, labels, CLASSES, skill, seed)
+    run = write_run(folder, "few_shot", method, seed, clean)
+    errors = {"clean": [error(clean)]}
+    for kind, of_kind in levels.items():
+        for level, left in of_kind.items():
+            worse = random_predictions(images, labels, CLASSES, left, [seed, level])
+            worse.save(path_of(run, kind, level))
+            errors.setdefault(kind, []).append(error(worse))
+    settings = {"modality": "CT", "seed": 0, "size": [8, 8], "predictions": predictions_hash(run)}
+    write_json(settings, run / FOLDER / SETTINGS)
+    return errors
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Zero-shot and two seeds of CoOp, worse on corrupted images; and what their errors are."""
+    output, errors = tmp_path_factory.mktemp("runs"), {}
     for method, seed in (("ZeroShot", 1), ("CoOp", 1), ("CoOp", 2)):
-        clean = random_predictions(images, labels, CLASSES, SKILL[method], seed)
-        folder = write_run(output / method / str(seed), "few_shot", method, seed, clean)
-        write_json({"modality": "CT", "seed": 0, "size": [8, 8], "predictions": predictions_hash(folder)},
-                   _made(folder / FOLDER) / SETTINGS)  # fmt: skip
-        errors[method, seed] = {"clean": error(clean)}
-        for kind, left in LEVELS.items():
-            for level in (1, 3):
-                worse = random_predictions(images, labels, CLASSES, SKILL[method] * left / level, seed)
-                worse.save(path_of(folder, kind, level))
-                errors[method, seed].setdefault(kind, []).append(error(worse))
+        levels = {kind: {level: SKILL[method] * left / level for level in (1, 3)} for kind, left in LEVELS.items()}
+        folder = output / method / str(seed)
+        errors[method, seed] = corrupted_run(folder, method, seed, SKILL[method], levels, 120)
         if method == "CoOp":
-            random_predictions(images[:40], labels[:40], CLASSES, 2.0, [seed, 7]).save(folder / "val_predictions.npz")
+            clean = Predictions.load(folder / "predictions.npz")
+            random_predictions(clean.images[:40], clean.labels[:40], CLASSES, 2.0, [seed, 7]).save(
+                folder / "val_predictions.npz"
+            )
     write_run(output / "OGKD", "few_shot", "OGKD", 1, clean)
     return output, errors
-
-
-def _made(folder):
-    folder.mkdir(parents=True)
-    return folder
 
 
 def test_errors_and_drops_are_means_over_kinds_levels_and_seeds_and_relative_to_zero_shot(runs, parse):
@@ -103,24 +110,9 @@ def test_each_method_has_a_row_per_kind_with_its_levels(runs, parse):
     assert f"{np.mean(at):.2f} [" in line and "level 3" in text and "relative" not in text
 
 
-def _tested(folder, method, seed, skill, levels):
-    """A run of 60 images with a skill on clean ones, and with those of `levels` by kind and level."""
-    labels, images = (
-        np.random.default_rng(0).choice(3, 60, p=[0.6, 0.3, 0.1]),
-        [f"{number}.png" for number in range(60)],
-    )
-    run = write_run(folder / f"{method}{seed}", "few_shot", method, seed,
-                    random_predictions(images, labels, CLASSES, skill, seed))  # fmt: skip
-    settings = {"modality": "CT", "seed": 0, "size": [8, 8], "predictions": predictions_hash(run)}
-    write_json(settings, _made(run / FOLDER) / SETTINGS)
-    for kind, of_kind in levels.items():
-        for level, left in of_kind.items():
-            random_predictions(images, labels, CLASSES, left, [seed, level]).save(path_of(run, kind, level))
-
-
 def test_zero_shot_that_is_better_on_corrupted_images_leaves_the_relative_drop_empty(tmp_path, parse):
-    _tested(tmp_path, "ZeroShot", 1, 0.0, {"gaussian_noise": {1: 3.0}})
-    _tested(tmp_path, "CoOp", 1, 2.0, {"gaussian_noise": {1: 1.0}})
+    corrupted_run(tmp_path / "ZeroShot", "ZeroShot", 1, 0.0, {"gaussian_noise": {1: 3.0}})
+    corrupted_run(tmp_path / "CoOp", "CoOp", 1, 2.0, {"gaussian_noise": {1: 1.0}})
     for form in ("markdown", "csv", "latex"):
         done = parse(tmp_path, "--table", "corruptions", "--format", form)
         assert done.returncode == 0, done.stderr
@@ -132,7 +124,7 @@ def test_zero_shot_that_is_better_on_corrupted_images_leaves_the_relative_drop_e
 def test_kinds_count_alike_whatever_their_number_of_levels(tmp_path, parse):
     levels = {"gaussian_noise": {1: 1.0, 3: 0.5, 5: 0.1}, "motion_blur": {1: 2.0, 2: 1.0}}
     for method in ("ZeroShot", "CoOp"):
-        _tested(tmp_path, method, 1, 2.0 if method == "CoOp" else 1.5, levels)
+        corrupted_run(tmp_path / method, method, 1, 2.0 if method == "CoOp" else 1.5, levels)
     done = parse(tmp_path, "--table", "corruptions", "--format", "csv", "--method", "CoOp")
     rows = {row["row"]: row for row in csv.DictReader(io.StringIO(done.stdout))}
     of_kinds = [float(rows[kind]["mean mean"]) for kind in ("gaussian noise", "motion blur")]
@@ -144,10 +136,11 @@ def test_kinds_count_alike_whatever_their_number_of_levels(tmp_path, parse):
 
 def test_a_seed_that_was_tested_on_other_kinds_is_left_out_and_counted(tmp_path, parse):
     for seed, kind in ((1, "gaussian_noise"), (2, "motion_blur")):
-        _tested(tmp_path, "CoOp", seed, 2.0, {kind: {1: 1.0}})
+        corrupted_run(tmp_path / str(seed), "CoOp", seed, 2.0, {kind: {1: 1.0}})
     done = parse(tmp_path, "--table", "corruptions")
     assert done.returncode == 0, done.stderr
     assert "gaussian noise" in done.stdout and "CoOp: 1 of 2 seeds left out" in done.stdout
+    assert "Seed 1;" in done.stdout
 
 
 def test_a_folder_without_such_tests_names_the_command(runs, parse):

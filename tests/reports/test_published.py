@@ -11,17 +11,13 @@ from ogkd.evaluation.methods import named
 from ogkd.reports import published
 from ogkd.reports.tables import HM_OF_MEANS, MEAN_OF_HM
 from tests.conftest import ROOT
-from tests.support.tables import line_of, rows_of, write_run
+from tests.support.tables import hm, line_of, rows_of, write_run
 
 CONTENT = json.loads((ROOT / "ogkd/evaluation/published.json").read_text(encoding="utf-8"))
 SETS = CONTENT["sources"]["biomedcoop"]["base2new_sets"]
 NAMES = {"btmri": "BTMRI", "chmnist": "CHMNIST", "covid": "COVID_19", "ctkidney": "CTKidney", "busi": "BUSI",
          "dermamnist": "DermaMNIST", "kneexray": "KneeXray", "kvasir": "Kvasir", "lungcolon": "LungColon",
          "octmnist": "OCTMNIST", "retina": "RETINA"}  # fmt: skip
-
-
-def hm(base, novel):
-    return 2 / (1 / base + 1 / novel)
 
 
 def of_runs(protocol, *facts):

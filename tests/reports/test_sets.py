@@ -57,7 +57,8 @@ def test_runs_with_too_few_validation_images_are_dashes_and_the_reasons_are_foot
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("| OGKD")][:1]
     assert line.count("–") == 5 and "[" in done.stdout
     assert "at least 9, but there are 4" in done.stdout and "With 40 validation images" in done.stdout
-    assert "CoOp: the best epoch was chosen on validation images" in done.stdout
+    (chosen,) = [line for line in done.stdout.splitlines() if "were used to choose the best epoch" in line]
+    assert chosen.startswith("CoOp, base: ") and chosen.endswith("(seeds 1, 2).")
     per_class = parse(runs, "--table", "sets", "--sets", "lac", "--per-class", "--coverage", "0.8").stdout
     assert "each class needs at least 4, but malignant has 0" in per_class
     assert parse(runs, "--table", "sets", "--coverage", "8").returncode == 2
@@ -68,5 +69,14 @@ def test_a_seed_without_validation_images_is_named_and_not_among_the_seeds_of_th
     (copy / "CoOp" / "2" / "val_predictions.npz").unlink()
     for more in ([], ["--intervals"]):
         text = parse(copy, "--table", "sets", "--method", "CoOp", *more).stdout
-        assert "CoOp, seed 2: it stored no predictions of validation images." in text
+        assert "CoOp, base: no predictions of validation images are stored (seed 2)." in text
         assert "Seed 1; 16 shots" in text and "1-2" not in text
+
+
+def test_a_reason_that_several_methods_share_is_said_once(runs, parse, tmp_path):
+    copy = shutil.copytree(runs, tmp_path / "runs")
+    for folder in ("CoOp/1", "CoOp/2", "OGKD/1"):
+        (copy / folder / "val_predictions.npz").unlink()
+    text = parse(copy, "--table", "sets").stdout
+    (line,) = [line for line in text.splitlines() if "no predictions of validation images are stored" in line]
+    assert "CoOp" in line and "OGKD" in line

@@ -5,7 +5,7 @@ import pytest
 
 from ogkd.classes import costs, read_geometry
 from ogkd.evaluation.predictions import Predictions
-from tests.support.tables import line_of, rows_of, write_run
+from tests.support.tables import line_of, rows_of, write_predicted
 
 
 def run(folder, dataset, classnames, seed=1, method="CoOp", kind="few_shot", number=40, **words):
@@ -14,9 +14,7 @@ def run(folder, dataset, classnames, seed=1, method="CoOp", kind="few_shot", num
     labels = random.integers(0, len(classnames), number)
     logits = random.normal(size=(number, len(classnames))) + np.eye(len(classnames))[labels]
     kept = Predictions([f"{i}.png" for i in range(number)], labels, logits, classnames)
-    write_run(folder, kind, dataset, method, seed, 100 * kept.correct.mean(), **words)
-    kept.save(folder / "predictions.npz")
-    return kept
+    return write_predicted(folder, kind, dataset, method, seed, kept, **words)
 
 
 def mean_of(done, column="16 shots mean", table="btmri few-shot"):

@@ -27,7 +27,7 @@ def ogkd(folder, seed=1, accuracy=50.0, dataset="BTMRI", kind="few_shot", change
 def labels(folder):
     """Names of the rows of the first data set's few-shot table, with their means and seeds at 16 shots."""
     table = few_shot_tables(collect(folder))[0]
-    return {row.name: (row.cells[-1].mean, row.cells[-1].seeds) for row in table.rows}
+    return {row.name: (row.cells["16 shots"].mean, row.cells["16 shots"].seeds) for row in table.rows}
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_base_and_novel_of_a_row_have_the_same_configuration_and_shots(tmp_path)
     ogkd(tmp_path / "four", 1, 50.0, kind="train_base", changed={}, shots=4)
     novel = ogkd(tmp_path / "novel", 1, 40.0, kind="test_new", changed={"GAMMA": 0.6})
     (table,) = base2new_tables(collect(tmp_path))
-    rows = {row.name: (row.cells[0].mean, row.cells[1]) for row in table.rows}
+    rows = {row.name: (row.cells["base"].mean, row.cells["novel"]) for row in table.rows}
     assert rows == {"OGKD": (60.0, None), "OGKD, 4 shots": (50.0, None)}
     assert any("OGKD, GAMMA 0.6 on btmri, novel" in note for note in table.notes)
     shutil.rmtree(novel)
@@ -143,7 +143,7 @@ def test_different_configurations_never_share_a_row_or_a_name_and_names_are_shor
             node[name] = value
         write_run(folder / str(seed), "few_shot", "BTMRI", "OGKD", seed, float(seed), config=config, changed=changed)
     (table,) = few_shot_tables(collect(folder))
-    assert sum(row.cells[0].seeds for row in table.rows) == len(changes)
+    assert sum(row.cells["16 shots"].seeds for row in table.rows) == len(changes)
     configurations = {repr(sorted((key, _number(value)) for key, value in one.items())) for one in changes}
     assert len(table.rows) == len({row.name for row in table.rows}) == len(configurations)
     assert max(len(row.name) for row in table.rows) < 80 * len(KEYS)

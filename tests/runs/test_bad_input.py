@@ -157,7 +157,7 @@ TRAIN = "train.py --root {data} --backbone PhantomCLIP --output-dir {tmp}/out"
 PHANTOM = "--dataset-config-file configs/datasets/phantom.yaml"
 COMMANDS = f"""
 train.py --seed one | argument --seed: invalid int value: 'one'
-train.py | There is no trainer ''; there are
+train.py | Give --trainer NAME; there are
 train.py --trainer CoOp --output-dir {{tmp}}/out | Give the run a data set
 {TRAIN} --trainer CoOp {PHANTOM} OUTPUT_DIR '' | Give the run a folder: --output-dir FOLDER.
 {TRAIN} --trainer CoOpp {PHANTOM} | CoOpp

@@ -134,7 +134,7 @@ def test_the_tables_keep_transfer_runs_apart_and_give_the_interval_of_the_seeds_
     assert [row.name for row in of_source.rows] == ["Zero-shot"]
     (table,) = transfer_tables(runs)
     assert table.title == "busi -> buid, 2 shots"
-    mean, low, high = table.rows[0].cells
+    mean, low, high = table.line(table.rows[0]).values()
     seeds = [Predictions.load(run.path / "predictions.npz") for run in runs if run.kind == "transfer"]
     expected = bootstrap("accuracy", seeds)
     assert (mean.mean, mean.seeds) == (pytest.approx(100 * np.mean([one.correct for one in seeds])), 2)

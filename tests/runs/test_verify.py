@@ -155,7 +155,7 @@ def test_base_to_novel_prompts_are_tested_on_both_halves_and_stay_apart_in_table
     (table,) = base2new_tables(runs)
     (row,) = table.rows
     assert row.name == "BiomedCoOp, tested only"
-    assert [f"{cell.mean:.2f}" for cell in row.cells[:2]] == [line[6] for line in found]
+    assert [f"{cell.mean:.2f}" for cell in (row.cells["base"], row.cells["novel"])] == [line[6] for line in found]
 
 
 def test_a_folder_of_prompts_is_used_without_a_network_and_what_it_lacks_is_said(verify, context, tmp_path):

@@ -79,11 +79,13 @@ def cells() -> Iterator[tuple[str, str, str]]:
 
 
 def table(found: dict[tuple[str, str], str]) -> str:
-    """The table of cells by (kind, method), with its footnotes."""
+    """A sentence on the methods that run on every kind, and the table of the others by (kind, method), and notes."""
     kinds, methods = dict.fromkeys(kind for kind, _ in found), dict.fromkeys(method for _, method in found)
     reasons = list(dict.fromkeys(said for said in found.values() if said != RUNS))
-    lines = ["| | " + " | ".join(kinds) + " |", "|---|" + "---|" * len(kinds)]
-    for method in methods:
+    everywhere = [method for method in methods if {found[kind, method] for kind in kinds} == {RUNS}]
+    named = ", ".join(method_class(method).title for method in everywhere)
+    lines = [f"On every kind: {named}.", "", "| | " + " | ".join(kinds) + " |", "|---|" + "---|" * len(kinds)]
+    for method in (method for method in methods if method not in everywhere):
         row = [found[kind, method] for kind in kinds]
         numbers = [f" ({reasons.index(said) + 1})" if said != RUNS else "" for said in row]
         shown = [("yes" if said in (RUNS, NO_PATCHES) else "no") + n for said, n in zip(row, numbers, strict=True)]

@@ -27,6 +27,18 @@ def write_run(folder, kind, dataset, method, seed, accuracy, shots=16, options=N
     return folder
 
 
+def write_predicted(folder, kind, dataset, method, seed, predictions, **changes):
+    """A run with the accuracy of its predictions, and these; returns them."""
+    write_run(folder, kind, dataset, method, seed, 100 * float(predictions.correct.mean()), **changes)
+    predictions.save(folder / "predictions.npz")
+    return predictions
+
+
+def hm(base, novel):
+    """The harmonic mean of numbers or arrays."""
+    return 2 / (1 / base + 1 / novel)
+
+
 def rows_of(text, table):
     return {row["method"]: row for row in csv.DictReader(io.StringIO(text)) if row["table"] == table}
 

@@ -113,13 +113,13 @@ class DatasetBase:
         print(f"Creating a {num_shots}-shot dataset")
         output = []
         for source in data_sources:
-            drawn: list[Datum] = []
+            chosen: list[Datum] = []
             for items in self.split_dataset_by_label(source).values():
                 if len(items) >= num_shots:
-                    drawn += random.sample(items, num_shots)
+                    chosen += random.sample(items, num_shots)
                 else:
-                    drawn += random.choices(items, k=num_shots) if repeat else items
-            output.append(drawn)
+                    chosen += random.choices(items, k=num_shots) if repeat else items
+            output.append(chosen)
         return output[0] if len(output) == 1 else output
 
     def split_dataset_by_label(self, data_source: Sequence[Datum]) -> dict[int, list[Datum]]:

@@ -53,8 +53,8 @@ def write(
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
             temporary.write_text(text, encoding="utf-8", errors="replace")
-        for drawing in (drawing for study in page["studies"] for drawing in study.drawings):
-            if plots is not None:
+        if plots is not None:
+            for drawing in material.drawings:
                 drawing.save(Path(plots))
     except OSError as error:
         raise UserError(f"The report cannot be written ({error.strerror}: {error.filename}).") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from ogkd.evaluation.clinical import (
     SENSITIVITY,
     Achieved,
     ClassResult,
-    Estimate,
     OperatingPoint,
     by_class,
     calibrated_on,
@@ -32,11 +30,10 @@ from ogkd.evaluation.metrics import confusion_matrix
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.sets import choose_all as choose_sets
 from ogkd.evaluation.sets import shares_differ
-from ogkd.evaluation.statistics import Interval
-from ogkd.reports.cells import Text
+from ogkd.reports.cells import AnyCell, Cell, Text
 from ogkd.reports.page.evidence import Evaluation
-from ogkd.reports.page.figures import DASHES, GREY, PALETTE, PANELS, WIDTH, Drawing, canvas, short, style
-from ogkd.reports.render import Row, Table
+from ogkd.reports.page.figures import DASHES, GREY, PALETTE, PANELS, WIDTH, Drawing, canvas, panels, short, style
+from ogkd.reports.render import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,31 +43,10 @@ PREVALENCES = (0.1, 0.01)  # besides that of the test images
 Curve = tuple[np.ndarray, np.ndarray]
 
 
-@dataclass
-class Clinical:
-    """remarks: what a reader must know of the thresholds. worth: predictive values, of the thresholds if there are any,
-    else of the most likely class."""
-
-    method: str
-    seeds: int
-    results: Table
-    counts: Table
-    curves: list[Drawing]
-    decision: Drawing | None
-    points: Table | None
-    worth: Table
-    remarks: list[str]
-    sets: Table | None
-
-    @property
-    def drawings(self) -> list[Drawing]:
-        return [*self.curves, *([self.decision] if self.decision else [])]
-
-
-def clinical(anchor: str, test: Evaluation, draws: int) -> Clinical:
+def clinical(anchor: str, test: Evaluation) -> dict[str, Any]:
     """The results of a method; curves and thresholds are those of its first seed, tables are means over seeds."""
     seeds, first = test.predictions, test.predictions[0]
-    results = by_class(seeds, draws)
+    results = by_class(seeds)
     told_apart = [of for of in results if of.auc]  # classes with images, and others to tell them from
     validation, remarks = _validation(test)
     points = choose_all(validation, first) if validation else []
@@ -81,33 +57,34 @@ def clinical(anchor: str, test: Evaluation, draws: int) -> Clinical:
         remarks += _too_few(validation, {name for name, wanted in best if wanted == SENSITIVITY})
     values = [(f"{name}, {kind} {100 * one.level:g} %", name, one.on(first)) for (name, kind), one in best.items()]
     values = values or [(of.name, of.name, Achieved(of.sensitivity, of.specificity)) for of in results]
-    return Clinical(
-        test.name,
-        len(seeds),
-        _results(results),
-        _counts(seeds),
-        _drawings(anchor, first, told_apart),
-        _decision(anchor, first, told_apart[:PANELS]),
-        _points(list(best.values()), first) if best else None,
-        _worth(values, results),
-        remarks,
-        _sets(validation, first) if validation else None,
-    )
+    return {
+        "method": test.name,
+        "seeds": len(seeds),
+        "results": _results(results),
+        "counts": _counts(seeds),
+        "curves": _drawings(anchor, test, told_apart) if told_apart else [],
+        "decision": _decision(anchor, test, told_apart[:PANELS]) if told_apart else None,
+        "points": _points(list(best.values()), first) if best else None,
+        "worth": _worth(values, results),  # of the thresholds if there are any, else of the most likely class
+        "remarks": remarks,  # what a reader must know of the thresholds
+        "sets": _sets(validation, first) if validation else None,
+    }
 
 
 def _sets(validation: Predictions, test: Predictions) -> Table | None:
     """Prediction sets by score, for all images together and per class; None with too few validation images."""
     rules = choose_sets(validation, test, (COVERAGE,))
     table = Table(
-        "", ["sets", "wanted", "coverage, %", "classes per set", "empty, %", "worst class", "its coverage, %"]
+        "",
+        ["sets", "wanted", "coverage, %", "classes per set", "empty, %", "worst class", "its coverage, %"],
+        decimals=1,
     )
     for rule in rules:
         if rule.test:
             name, worst = rule.test.smallest
             wanted = f"{100 * COVERAGE:g} % of {'each class' if rule.per_class else 'all images'}"
-            cells = [Text(wanted), _ends(rule.test.coverage), Text(f"{rule.test.size:.2f}")]
-            cells += [Text(f"{rule.test.empty:.1f}"), Text(name), _ends(worst)]
-            table.rows.append(Row(rule.score, [*cells]))
+            sizes = Cell(rule.test.size, decimals=2), Cell(rule.test.empty)
+            table.add(rule.score, [Text(wanted), Cell.of(rule.test.coverage), *sizes, Text(name), Cell.of(worst)])
     differ = shares_differ(validation, test)
     if differ and not all(rule.per_class for rule in rules):
         table.footnotes.append(f"{differ}; sets per class hold for any shares.")
@@ -143,16 +120,12 @@ def _too_few(validation: Predictions, there: set[str]) -> list[str]:
     return reasons
 
 
-def _ends(of: Estimate | Interval | None) -> Text:
-    return Text(f"{of.value:.1f}", f"{of.low:.1f} to {of.high:.1f}") if of else Text("–")
-
-
 def _results(results: Sequence[ClassResult]) -> Table:
-    table = Table("", ["class", "test images", "patients", "sensitivity, %", "specificity, %", "AUC, %"])
+    table = Table("", ["class", "test images", "patients", "sensitivity, %", "specificity, %", "AUC, %"], decimals=1)
     for of in results:
-        patients = "unknown" if of.patients is None else str(of.patients)
-        cells = [Text(str(of.images)), Text(patients), *map(_ends, (of.sensitivity, of.specificity, of.auc))]
-        table.rows.append(Row(of.name, [*cells]))
+        patients = Text("unknown") if of.patients is None else Cell(of.patients, decimals=0)
+        measured = map(Cell.of, (of.sensitivity, of.specificity, of.auc))
+        table.add(of.name, [Cell(of.images, decimals=0), patients, *measured])
     return table
 
 
@@ -162,17 +135,17 @@ def _counts(seeds: Sequence[Predictions]) -> Table:
     table = Table("", ["true class ↓ predicted →", *seeds[0].classnames])
     for name, row in zip(seeds[0].classnames, counts, strict=True):
         cells = [Text(f"{number:.4g}", f"{100 * number / row.sum():.1f} %" if row.sum() else "") for number in row]
-        table.rows.append(Row(name, [*cells]))
+        table.add(name, cells)
     return table
 
 
 def _points(points: Sequence[OperatingPoint], test: Predictions) -> Table:
     sides = [f"{kind} on {what}, %" for what in ("validation", "test") for kind in KINDS]
-    table = Table("", ["class", "wanted", "positive from a probability of", *sides])
+    table = Table("", ["class", "wanted", "positive from a probability of", *sides], decimals=1)
     for point in points:
         both = [getattr(achieved, kind) for achieved in (point.validation, point.on(test)) for kind in KINDS]
-        cells = [Text(f"{point.wanted} {100 * point.level:g} %"), Text(f"{point.threshold:.4g}"), *map(_ends, both)]
-        table.rows.append(Row(point.classname, [*cells]))
+        cells = [Text(f"{point.wanted} {100 * point.level:g} %"), Text(f"{point.threshold:.4g}"), *map(Cell.of, both)]
+        table.add(point.classname, cells)
     return table
 
 
@@ -180,26 +153,29 @@ def _worth(values: Sequence[tuple[str, str, Achieved]], results: Sequence[ClassR
     """Predictive values; values: (row, class, sensitivity and specificity)."""
     total, number = sum(of.images for of in results), {of.name: of.images for of in results}
     columns = ["as common as in the test", *(f"{100 * share:g} % have it" for share in PREVALENCES)]
-    table = Table("", ["positive for", *(f"{what}, {column}" for column in columns for what in ("PPV", "NPV"))])
+    table = Table(
+        "", ["positive for", *(f"{what}, {column}" for column in columns for what in ("PPV", "NPV"))], decimals=1
+    )
     for title, name, achieved in values:
-        cells: list[Text] = []
+        cells: list[AnyCell] = []
         for share in (number[name] / total, *PREVALENCES):
             both = predictive_values(achieved, share) if 0 < share < 1 else None
-            cells += map(_ends, both or (None, None))
-        table.rows.append(Row(title, [*cells]))
+            cells += map(Cell.of, both or (None, None))
+        table.add(title, cells)
     return table
 
 
-def _drawings(anchor: str, predictions: Predictions, results: Sequence[ClassResult]) -> list[Drawing]:
+def _drawings(anchor: str, test: Evaluation, results: Sequence[ClassResult]) -> list[Drawing]:
     areas = ", ".join(f"{of.name} {of.auc.value:.1f} %" for of in results if of.auc)
-    figures = [
-        ("roc", "ROC curves", f"Sensitivity over 1 - specificity. Areas below: {areas}.",
-         _curves({of.name: roc(predictions, of.name) for of in results}, "1 - specificity, %", "sensitivity, %")),
-        ("precision-recall", "Precision-recall curves", "Precision, or PPV, over recall, or sensitivity.",
-         _curves({of.name: precision_recall(predictions, of.name) for of in results}, "recall (sensitivity), %",
-                 "precision (PPV), %", drawstyle="steps-post")),
+    rocs, precisions = ({of.name: of_class(test.predictions[0], of.name) for of in results}
+                        for of_class in (roc, precision_recall))  # fmt: skip
+    draw = test.material.draw
+    return [
+        draw(f"{anchor}-roc", "ROC curves", f"Sensitivity over 1 - specificity. Areas below: {areas}.",
+             _curves(rocs, "1 - specificity, %", "sensitivity, %")),
+        draw(f"{anchor}-precision-recall", "Precision-recall curves", "Precision, or PPV, over recall, or sensitivity.",
+             _curves(precisions, "recall (sensitivity), %", "precision (PPV), %", drawstyle="steps-post")),
     ]  # fmt: skip
-    return [Drawing(f"{anchor}-{name}", title, alt, figure) for name, title, alt, figure in figures if results]
 
 
 @style()
@@ -220,19 +196,16 @@ def _curves(curves: Mapping[str, Curve], x: str, y: str, drawstyle: str = "defau
     return figure
 
 
-def _decision(anchor: str, predictions: Predictions, results: Sequence[ClassResult]) -> Drawing | None:
-    if not results:
-        return None
-    figure, alt = _decision_curves(predictions, results), "Net benefit over the threshold probability."
-    return Drawing(f"{anchor}-decision", "Decision curves", alt, figure)
+def _decision(anchor: str, test: Evaluation, results: Sequence[ClassResult]) -> Drawing:
+    figure, alt = _decision_curves(test.predictions[0], results), "Net benefit over the threshold probability."
+    return test.material.draw(f"{anchor}-decision", "Decision curves", alt, figure)
 
 
 @style()
 def _decision_curves(predictions: Predictions, results: Sequence[ClassResult]) -> Figure:
-    columns, rows = min(2, len(results)), math.ceil(len(results) / 2)
-    figure = canvas(WIDTH, 60 + 190 * rows)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, of in zip(panels, results, strict=False):
+    figure = canvas(WIDTH, 60 + 190 * math.ceil(len(results) / 2))
+    every = panels(figure, len(results), min(2, len(results)))
+    for axes, of in zip(every, results, strict=True):
         thresholds, model, everyone = decision_curve(predictions, of.name)
         axes.plot(100 * thresholds, model, color=PALETTE[0], linewidth=1.8, label="by the model")
         axes.plot(100 * thresholds, everyone, color=PALETTE[1], linestyle=DASHES[1], linewidth=1.2, label="on everyone")
@@ -244,7 +217,5 @@ def _decision_curves(predictions: Predictions, results: Sequence[ClassResult]) -
         axes.locator_params(nbins=4)
         axes.set_ylabel("net benefit")
         axes.grid()
-    for axes in panels[len(results) :]:
-        axes.remove()
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*every[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ogkd.core import UserError, progress
-from ogkd.core.words import listed
+from ogkd.core.words import listed, ranges
 from ogkd.evaluation.collect import Run
 from ogkd.evaluation.limits import meaningless
 from ogkd.evaluation.methods import known_methods, order
@@ -17,8 +17,8 @@ from ogkd.evaluation.tested import PATIENTS_UNKNOWN, sample, sampled
 from ogkd.reports.cells import Text
 from ogkd.reports.page.material import Material
 from ogkd.reports.page.protocol import TITLES, Protocol
-from ogkd.reports.page.study import Study, study
-from ogkd.reports.render import Row, Table
+from ogkd.reports.page.study import study
+from ogkd.reports.render import Table
 from ogkd.reports.transfer import transfer_tables
 from ogkd.reports.variants import by_shots
 
@@ -54,6 +54,7 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> d
     tested = {_what(run) for test in tests for run in test.runs}
     lost = [run for run in runs if run.kind != "transfer" and _what(run) not in tested]
     material.remark(*(f"{material.shown(run.path)} is in no table." for run in lost))
+    parts = [part for one in studies for part in one["parts"]]
     averages, transfers = [], []
     for kind in kinds:
         end = f", {kind}" if len(kinds) > 1 else ""
@@ -72,8 +73,8 @@ def contents(material: Material, title: str, methods: Sequence[str] | None) -> d
         "several": len(kinds) > 1,
         "over": sampled(runs),
         "warnings": _warnings(runs),
-        "balanced": any(part.table.balanced for one in studies for part in one.parts),
-        "draws": min((part.draws for one in studies for part in one.parts if part.draws), default=0),
+        "balanced": any(part["table"].balanced for part in parts),
+        "draws": min((part["draws"] for part in parts if part["draws"]), default=0),
         "waiting": [
             f"{material.shown(path)}, " + (f"after epoch {epoch}" if epoch else "before its first saved epoch")
             for path, epoch in material.waiting
@@ -112,55 +113,39 @@ def _warnings(runs: Sequence[Run]) -> list[str]:
     return [*meaningless(runs), *([unknown] if by_image else [])]
 
 
-def _glance(studies: Sequence[Study], several: bool) -> Table:
+def _glance(studies: Sequence[dict[str, Any]], several: bool) -> Table:
     """The best method of each set of test images. Judged by accuracy unless a column says otherwise."""
     headers = ["data set", "tested on", "test images", "best method", "its accuracy, %", "zero-shot, %"]
     headers += ["gain over zero-shot", "most frequent class, %", "judged by"]
-    rows = [(one, cells) for one in studies for part in one.parts for cells in part.glance]
+    rows = [(one, cells) for one in studies for part in one["parts"] for cells in part["glance"]]
     if all(cells[-1] == JUDGED_BY_ACCURACY for _, cells in rows):
         headers, rows = headers[:-1], [(one, cells[:-1]) for one, cells in rows]
     else:
         headers[4] = "its value, %"
     table = Table("", headers, decimals=1)
-    table.rows = [
-        Row(f"{one.dataset}, {one.backbone_and_draw}" if several else one.dataset, cells) for one, cells in rows
-    ]
+    for one, cells in rows:
+        name = f"{one['dataset']}, {one['backbone_and_draw']}" if several else one["dataset"]
+        table.add(name, cells)
     return table
 
 
 def _ran(runs: Sequence[Run]) -> Table:
     """One row per backbone, set of classes and what was run, with the data sets that share all of these."""
-    import pandas as pd
-
-    def images(samples: Iterable[frozenset[str]]) -> frozenset[str]:
-        return frozenset().union(*samples)
-
-    frame = pd.DataFrame(
-        {
-            "dataset": run.dataset,
-            "backbone": run.backbone_and_draw,
-            "tested on": KINDS[run.kind] + (f", trained on {run.source}" if run.kind == "transfer" else ""),
-            "method": run.method,
-            "shots": run.shots,
-            "seed": run.seed,
-            "images": frozenset([text] if (text := sample(run.results)) else []),
-        }
-        for run in sorted(runs, key=lambda run: (run.backbone_and_draw, list(KINDS).index(run.kind), run.dataset))
-    )
-    by_set = frame.groupby(["backbone", "tested on", "dataset"], sort=False).agg(
-        methods=("method", lambda names: ", ".join(map(_title, sorted(set(names), key=order)))),
-        shots=("shots", lambda n: ", ".join(str(one) if one > 0 else "all" for one in sorted(set(n), key=by_shots))),
-        seeds=("seed", lambda seeds: ", ".join(map(str, sorted(set(seeds))))),
-        runs=("seed", "size"),
-        images=("images", images),
-    )
-    alike = by_set.reset_index().groupby(["backbone", "tested on", "methods", "shots", "seeds"], sort=False)
-    rows = alike.agg(datasets=("dataset", ", ".join), runs=("runs", "sum"), images=("images", images)).reset_index()
+    by_set: dict[tuple[str, str, str], list[Run]] = {}
+    for run in sorted(runs, key=lambda run: (run.backbone_and_draw, list(KINDS).index(run.kind), run.dataset)):
+        tested = KINDS[run.kind] + (f", trained on {run.source}" if run.kind == "transfer" else "")
+        by_set.setdefault((run.backbone_and_draw, tested, run.dataset), []).append(run)
+    alike: dict[tuple[str, ...], list[Run]] = {}
+    for (backbone, tested, _), of in by_set.items():
+        methods = ", ".join(map(_title, sorted({run.method for run in of}, key=order)))
+        shots = sorted({run.shots for run in of}, key=by_shots)
+        numbers = ", ".join(str(number) if number > 0 else "all" for number in shots)
+        alike.setdefault((backbone, tested, methods, numbers, ranges(run.seed for run in of)), []).extend(of)
     table = Table("", ["data sets", "backbone", "tested on", "methods", "shots", "seeds", "runs", "test images"])
-    for row in rows.itertuples(index=False):
-        numbers = sorted(row.images, key=lambda text: (len(text), text))
-        cells = [*row[:5], row.runs, " to ".join(dict.fromkeys([*numbers[:1], *numbers[-1:]])) or "–"]
-        table.rows.append(Row(row.datasets, [Text(str(cell)) for cell in cells]))
+    for facts, of in alike.items():
+        images = sorted({text for run in of if (text := sample(run.results))}, key=lambda text: (len(text), text))
+        about = " to ".join(dict.fromkeys([*images[:1], *images[-1:]])) or "–"
+        table.add(", ".join(dict.fromkeys(run.dataset for run in of)), map(Text, [*facts, str(len(of)), about]))
     return table
 
 

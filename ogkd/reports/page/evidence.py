@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 
 from ogkd.classes import Geometry, geometry_file, read_geometry
 from ogkd.core import UserError
 from ogkd.evaluation.collect import Run
-from ogkd.evaluation.doubts import calibration_is_trivial, counts_of, doubtful
+from ogkd.evaluation.doubts import calibration_is_trivial, counts_of
 from ogkd.evaluation.metrics import METRICS, compute, find
 from ogkd.evaluation.predictions import Predictions, same_images
-from ogkd.evaluation.relations import interval, relations
-from ogkd.evaluation.statistics import DRAWS, Interval
+from ogkd.evaluation.relations import relations
+from ogkd.evaluation.statistics import DRAWS
+from ogkd.reports.cells import Cell
 from ogkd.reports.page.material import Material
 from ogkd.reports.render import Row
 
@@ -30,34 +33,35 @@ MOST = 6  # methods in a figure, as many as there are colours
 class Evaluation:
     """A method's finished runs on the same test images, one per seed.
 
-    row: that of the table. lead: the metric that decides which method is the best, accuracy or balanced accuracy.
+    row, column: its place in the table. lead: what precedes the column whose values decide which method is the best.
     """
 
     dataset: str
     row: Row
+    column: str
     runs: list[Run]
     material: Material
-    lead: str = "accuracy"
+    lead: str = ""
 
     @property
     def name(self) -> str:
         return self.row.name
 
     @property
-    def accuracy(self) -> float:
-        """Mean over seeds, in percent."""
-        return float(np.mean([run.results["accuracy"] for run in self.runs]))
+    def accuracy(self) -> Cell:
+        """The mean over seeds, in percent, with its interval over test images."""
+        return cast(Cell, self.row.cells[self.column])
 
     @property
-    def score(self) -> float:
-        """Mean over seeds of the leading metric, in percent; the accuracy of runs without predictions."""
-        return self.accuracy if self.lead == "accuracy" else self.metrics.get(self.lead, self.accuracy)
+    def score(self) -> Cell:
+        """The same of the leading metric; the accuracy of runs without predictions."""
+        return cast(Cell, self.row.cells[f"{self.lead}{self.column}"] or self.accuracy)
 
-    @cached_property
+    @property
     def doubtful(self) -> bool:
         """Whether it is never the best: the answers of a seed are no better than one and the same answer, or are those
         for validation images."""
-        return self.row.on_validation or any(map(doubtful, self.runs))
+        return self.row.on_validation or self.accuracy.doubtful
 
     @cached_property
     def trivially_calibrated(self) -> bool:
@@ -121,24 +125,14 @@ class Evaluation:
         """Each metric's mean over the seeds that have predictions; undefined metrics are left out."""
         means = {}
         for name in METRICS:
-            needed = self._needed(name)
-            values = [] if needed is None else [compute(name, one, **needed) for one in self.predictions]
-            if values and None not in values:
-                means[name] = float(np.mean(np.array(values, dtype=float)))
+            if not self.predictions or (find(name).needs and self.geometry is None):
+                continue
+            with suppress(UserError):  # a geometry without grades
+                needed = relations(name, self.runs[0], self.predictions[0].classnames)
+                values = [compute(name, one, **needed) for one in self.predictions]
+                if None not in values:
+                    means[name] = float(np.mean(np.array(values, dtype=float)))
         return means
-
-    def interval(self, metric: str, draws: int) -> Interval | None:
-        """The metric with its interval over test images; None without predictions or the metric's other inputs."""
-        return None if self._needed(metric) is None else interval(metric, self.runs[0], self.predictions, draws)
-
-    def _needed(self, metric: str) -> dict | None:
-        """The metric's inputs besides the predictions; None without predictions or if they are not known."""
-        if not self.predictions or (find(metric).needs and self.geometry is None):
-            return None
-        try:
-            return relations(metric, self.runs[0], self.predictions[0].classnames)
-        except UserError:  # a geometry without grades
-            return None
 
 
 def choose(tests: Sequence[Evaluation], methods: Sequence[str] | None) -> list[Evaluation]:
@@ -147,7 +141,7 @@ def choose(tests: Sequence[Evaluation], methods: Sequence[str] | None) -> list[E
     tests: those of one set of test images. methods: classes of methods that replace these defaults. A method that was
         run in several configurations is shown as configured, else in its best one.
     """
-    ordered = sorted(tests, key=lambda test: (test.doubtful, -test.score))
+    ordered = sorted(tests, key=lambda test: (test.doubtful, -test.score.mean))
     chosen = ordered[:1] if methods is None else []
     for method in ALWAYS if methods is None else methods:
         of_method = [test for test in ordered if test.row.method == method]
@@ -156,8 +150,7 @@ def choose(tests: Sequence[Evaluation], methods: Sequence[str] | None) -> list[E
     return chosen
 
 
-def draws_for(tests: Sequence[Evaluation]) -> int:
+def draws_for(runs: Sequence[Run]) -> int:
     """Bootstrap draws per interval: fewer than usual if there are very many intervals."""
-    runs = [run for test in tests for run in test.runs]
     images = sum(number for run in runs if type(number := run.results.get("num_test")) is int)
     return min(DRAWS, max(FEWEST_DRAWS, min(CALLS // max(len(runs), 1), ROWS // max(images, 1))))

@@ -14,18 +14,17 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
 
 import numpy as np
 
+from ogkd.core import atomic_path
 from ogkd.core.escape import plain
 from ogkd.evaluation.metrics import risk_coverage
 from ogkd.evaluation.predictions import Predictions
 from ogkd.reports.cells import Cell
-from ogkd.reports.plots import save
 from ogkd.reports.render import Table
 
 if TYPE_CHECKING:
@@ -69,26 +68,28 @@ def style(**more: Any) -> Iterator[None]:
 
 @dataclass
 class Drawing:
-    """A figure of the page. name: unique, that of its files. alt: a description in words."""
+    """A figure of the page. name: unique, that of its files. alt: a description in words. svg: an <svg> element for the
+    page, whose texts are escaped and whose ids are unique there."""
 
     name: str
     title: str
     alt: str
     figure: Figure = field(repr=False)
+    svg: str = field(init=False, repr=False)
 
-    @cached_property
-    def svg(self) -> str:
-        """An <svg> element for the page. All text in it is escaped; its ids are unique in the page."""
+    def __post_init__(self) -> None:
         buffer, undated = io.StringIO(), dict.fromkeys(("Date", "Creator", "Format", "Type"))
         with style(**{"svg.hashsalt": self.name}):
             self.figure.savefig(buffer, format="svg", metadata=undated)
         svg = buffer.getvalue()
-        return re.sub(r">\s+<", "><", re.sub(r'<g id="[^"]*"', "<g", svg[svg.index("<svg") :]))
+        self.svg = re.sub(r">\s+<", "><", re.sub(r'<g id="[^"]*"', "<g", svg[svg.index("<svg") :]))
 
     def save(self, folder: Path) -> None:
-        """Write it as PNG and PDF on white."""
-        with style(**{"savefig.facecolor": "white"}):
-            save(self.figure, folder / self.name, dpi=300)
+        """Write it as PNG and PDF on white; equal figures give identical files."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind, undated in (("png", None), ("pdf", {"CreationDate": None})):
+            with style(**{"savefig.facecolor": "white"}), atomic_path(folder / f"{self.name}.{kind}") as temporary:
+                self.figure.savefig(temporary, format=kind, dpi=300, metadata=undated)
 
 
 def short(name: str, longest: int = 30) -> str:
@@ -127,30 +128,12 @@ def canvas(width: float, height: float) -> Figure:
     return Figure(figsize=(width * PIXEL, height * PIXEL), layout="constrained")
 
 
-@style()
-def score_bars(table: Table, what: str = "accuracy") -> Figure:
-    """A table of accuracies, or of `what` else, in percent as horizontal bars with intervals, the first row on top."""
-    names = [wrapped(row.name) for row in table.rows]
-    cells = dict(zip(table.headers[1:], zip(*(row.cells for row in table.rows), strict=True), strict=True))
-    columns = {header: column for header, column in cells.items() if any(column)}
-    step = 0.84 / len(columns)
-    lines = max(name.count("\n") + 1 for name in names)
-    figure = canvas(WIDTH, max(14 * len(columns) + 12, LINE * lines + 10) * len(names) + 86)
-    axes = figure.add_subplot(xlabel=f"{what} in %", xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))
-    for number, (header, column) in enumerate(columns.items()):
-        colour = PALETTE[number]
-        axes.barh(0, 0, color=colour, alpha=0.5, label=header)
-        for place, cell in enumerate(column):
-            if cell:
-                y, (low, high) = place - 0.42 + (number + 0.5) * step, ends(cell)
-                axes.barh(y, cell.mean, 0.86 * step, color=colour, alpha=0.5)
-                axes.hlines(y, low, high, color=colour, linewidth=2)
-                axes.text(np.nanmax([cell.mean, high]) + 1.5, y, f"{cell.mean:.1f}", va="center", fontsize=7.5)
-    axes.set_yticks(range(len(names)), names, fontsize=8.5)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x")
-    figure.legend(loc="outside upper center", ncols=len(columns))
-    return figure
+def panels(figure: Figure, number: int, columns: int, **shared: Any) -> list[Any]:
+    """So many axes, in rows of so many columns."""
+    axes = figure.subplots(math.ceil(number / columns), columns, squeeze=False, **shared).ravel()
+    for surplus in axes[number:]:
+        surplus.remove()
+    return list(axes[:number])
 
 
 @style()
@@ -168,14 +151,16 @@ def shot_curves(
     axes = figure.add_subplot(xlabel="training images per class (shots)", ylabel=f"{what} in %")
     axes.set_xscale("log", base=2)
     label = "other methods"
-    for row in sorted((row for row in table.rows if any(row.cells)), key=lambda row: row.name in colours):
-        x, cells = zip(*((n, cell) for n, cell in zip(at, row.cells, strict=True) if cell), strict=True)
-        values = [cell.mean for cell in cells]
+    for row in sorted(table.rows, key=lambda row: row.name in colours):
+        points = [(n, cell.mean, *ends(cell)) for n, cell in zip(at, table.line(row).values(), strict=True) if cell]
+        if not points:
+            continue
+        x, values, low, high = np.transpose(points)
         if row.name in colours:
             number = colours[row.name]
-            if len(x) == 1:
-                axes.vlines(x, *np.transpose(list(map(ends, cells))), color=PALETTE[number], linewidth=2)
-            axes.fill_between(x, *np.transpose(list(map(ends, cells))), color=PALETTE[number], alpha=0.15, linewidth=0)
+            if len(points) == 1:
+                axes.vlines(x, low, high, color=PALETTE[number], linewidth=2)
+            axes.fill_between(x, low, high, color=PALETTE[number], alpha=0.15, linewidth=0)
             axes.plot(x, values, linewidth=2, label=wrapped(row.name), **look(number))
         else:
             axes.plot(x, values, color=GREY, linewidth=1, marker=".", markersize=5, label=label)
@@ -278,10 +263,8 @@ def training_figure(seeds: Sequence[Mapping[str, Mapping[int, float]]]) -> Figur
     """Loss, accuracy and loss terms, {name: {epoch: value}} of each seed, as thin lines; their mean is thick."""
     names = list(dict.fromkeys([*LEARNED, *(name for of_seed in seeds for name in of_seed)]))
     names = [name for name in names if any(name in of_seed for of_seed in seeds)][:PANELS]
-    columns, rows = min(3, len(names)), math.ceil(len(names) / 3)
-    figure = canvas(WIDTH if columns > 1 else WIDTH / 2, 140 * rows + 20)
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
-    for axes, name in zip(panels, names, strict=False):
+    figure = canvas(WIDTH if len(names) > 1 else WIDTH / 2, 140 * math.ceil(len(names) / 3) + 20)
+    for axes, name in zip(panels(figure, len(names), min(3, len(names)), sharex=True), names, strict=True):
         of_seeds = [of_seed[name] for of_seed in seeds if name in of_seed]
         for curve in of_seeds:
             point = {"marker": "o", "markersize": 4} if len(curve) == 1 else {}
@@ -294,8 +277,6 @@ def training_figure(seeds: Sequence[Mapping[str, Mapping[int, float]]]) -> Figur
         axes.ticklabel_format(axis="y", scilimits=(-3, 4))
         axes.tick_params(labelsize=7)
         axes.grid(axis="y")
-    for axes in panels[len(names) :]:
-        axes.remove()
     figure.supxlabel("epoch", fontsize=8)
     return figure
 

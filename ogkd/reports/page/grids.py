@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from ogkd.evaluation.metrics import METRICS
+from ogkd.evaluation.metrics import METRICS, OF_FEW_IMAGES
 from ogkd.evaluation.statistics import Interval
 from ogkd.reports.cells import Cell, Text
 from ogkd.reports.page.evidence import Evaluation
@@ -32,12 +32,13 @@ def grid(table: Table) -> Iterator[tuple[str, list[GridCell]]]:
     """The rows of a table for the template: (name, cells)."""
     for row, ranks in zip(table.rows, table.ranks(), strict=True):
         cells = []
-        for cell, rank in zip(row.cells, ranks, strict=True):
+        for header, cell in table.line(row).items():
             below = cell.below if isinstance(cell, Text) else ""
             if cell and cell.interval:
                 digits = digits_of(cell, table.decimals)
                 below = bracket(cell.interval, f".{digits if digits > 2 else 1}f")
-            cells.append(GridCell(text(cell and replace(cell, interval=None), table.decimals), below, RANKS[rank]))
+            value = text(cell and replace(cell, interval=None), table.decimals)
+            cells.append(GridCell(value, below, RANKS[ranks.get(header)]))
         yield row.name, cells
 
 
@@ -48,26 +49,23 @@ def bracket(interval: Interval, form: str) -> str:
 
 def metrics_table(tests: Sequence[Evaluation]) -> Table:
     """One row per method, one column per metric that any of them has."""
-    lead = tests[0].lead if tests else "accuracy"
+    lead = "balanced_accuracy" if tests and tests[0].lead else "accuracy"
     shown = dict.fromkeys((lead, *OVERVIEW))
-    metrics = [METRICS[name] for name in shown if any(name in test.metrics for test in tests)]
-    table = Table("", ["method", *(f"{one.title} {'↓' if one.lower_is_better else '↑'}" for one in metrics)])
-    table.ranked = [
-        sum(one.name in test.metrics for test in tests) > 1 and one.name in ({lead} | set(OVERVIEW) - {"accuracy"})
-        for one in metrics
-    ]
-    table.lower = [one.lower_is_better for one in metrics]
+    metrics = {name: METRICS[name] for name in shown if any(name in test.metrics for test in tests)}
+    header = {name: f"{one.title} {'↓' if one.lower_is_better else '↑'}" for name, one in metrics.items()}
+    table = Table("", ["method", *header.values()])
+    several = [name for name in metrics if sum(name in test.metrics for test in tests) > 1]
+    table.ranked = [header[name] for name in several if name in (lead, *OVERVIEW[1:])]
+    table.lower = [header[name] for name, one in metrics.items() if one.lower_is_better]
     for test in tests:
-        cells = [
-            Cell(
-                test.metrics[one.name],
-                decimals=1 if one.unit else 3,
-                doubtful=test.doubtful or (one.inflated and test.trivially_calibrated),
-            )
-            if one.name in test.metrics
-            else None
-            for one in metrics
-        ]
-        table.rows.append(Row(test.name, [*cells]))
-    table.caption = "Means over seeds. ↑ higher is better, ↓ lower is better. Numbers with one decimal are percentages."
+        row = Row(test.name)
+        for name, one in metrics.items():
+            if name in test.metrics:
+                doubtful = test.doubtful or (one.inflated and test.trivially_calibrated)
+                row.cells[header[name]] = Cell(test.metrics[name], decimals=1 if one.unit else 3, doubtful=doubtful)
+        table.rows.append(row)
+    table.caption = (
+        "Means over seeds. ↑ higher is better, ↓ lower is better. Numbers with one decimal are percentages. "
+        f"{OF_FEW_IMAGES}"
+    )
     return table

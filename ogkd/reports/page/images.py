@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -50,22 +49,3 @@ def thumbnail(folder: Path | None, name: str, frame: int = 0) -> Thumbnail:
         return Thumbnail(name)
     encoded = base64.b64encode(buffer.getvalue()).decode()
     return Thumbnail(name, f"data:image/jpeg;base64,{encoded}", image.width, image.height)
-
-
-def training_images(run: Run) -> dict[str, list[str]]:
-    """{class name: names of its training images}, from the run's split.json; {} without one.
-
-    Raises:
-        UserError: the file is corrupt.
-    """
-    path = run.path / "split.json"
-    images: dict[str, list[str]] = {}
-    try:
-        items = json.loads(path.read_text(encoding="utf-8"))["train"] if path.is_file() else []
-        for image, _, classname in items:
-            if not isinstance(image, str) or not isinstance(classname, str):
-                raise ValueError("an entry is not [image, label, class name]")
-            images.setdefault(classname, []).append(image)
-    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
-        raise UserError(f"{path} is corrupt ({error}).") from error
-    return images

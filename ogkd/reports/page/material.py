@@ -6,24 +6,30 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ogkd.core import UserError
 from ogkd.evaluation.collect import TRIAL, Run, begun_below, folders_below, read_run, unfinished
 from ogkd.evaluation.limits import is_synthetic
+from ogkd.reports.page.figures import Drawing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass
 class Material:
     """runs: the finished ones. diverged: those without a result because they diverged. waiting: (folder, last saved
     epoch) of unfinished ones. images: whether the page may show images and their names; None: only synthetic ones, as
-    names and images may identify patients. unread, remarks: sentences on
-    files that could not be read and on the tables; keys of dicts, so that repeated ones count once."""
+    names and images may identify patients. drawings: all figures of the page. unread, remarks: sentences on files that
+    could not be read and on the tables; keys of dicts, so that repeated ones count once."""
 
     root: Path
     images: bool | None = None
     runs: list[Run] = field(default_factory=list)
     diverged: list[Run] = field(default_factory=list)
     waiting: list[tuple[Path, int]] = field(default_factory=list)
+    drawings: list[Drawing] = field(default_factory=list)
     unread: dict[str, None] = field(default_factory=dict)
     remarks: dict[str, None] = field(default_factory=dict)
 
@@ -40,6 +46,11 @@ class Material:
     def shows_all(self) -> bool:
         """Whether no image and no name is withheld, so that messages that may quote one can be shown."""
         return all(map(self.shows, [*self.runs, *self.diverged]))
+
+    def draw(self, name: str, title: str, alt: str, figure: Figure) -> Drawing:
+        """Add a figure to the page; see `Drawing`."""
+        self.drawings.append(Drawing(name, title, alt, figure))
+        return self.drawings[-1]
 
     def unreadable(self, path: Path, error: object) -> None:
         """Note a run, or a file of a run, that cannot be used. An error may quote names of images."""

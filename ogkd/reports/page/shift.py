@@ -4,55 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from ogkd.core import UserError
-from ogkd.evaluation import corrupted
-from ogkd.evaluation.collect import Run
 from ogkd.evaluation.corrupted import errors
-from ogkd.reports.corruptions import Tested, part_tables
+from ogkd.reports.corruptions import Tested, part_tables, tested
 from ogkd.reports.page.evidence import Evaluation
-from ogkd.reports.page.figures import WIDTH, Drawing, canvas, look, style, wrapped
-from ogkd.reports.render import Table
+from ogkd.reports.page.figures import WIDTH, canvas, look, panels, style, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.figure import Figure
 
-DRAWS = 300
 COLUMNS = 3
 
 
-@dataclass
-class Shift:
-    """tables: the methods and, of each, kinds and levels. curves: the error over the levels, a panel per kind."""
-
-    tables: list[Table]
-    curves: Drawing
-
-
-def shift(anchor: str, tests: Sequence[Evaluation], colours: Mapping[str, int]) -> Shift | None:
-    """The results on corrupted images of the methods that have some; None without any."""
-    rows, runs = list[Tested](), list[Run]()
-    for test in tests:
-        seeds, of_row = [], []
-        for run in test.runs:
-            try:
-                if one := corrupted.read(run.path):
-                    seeds.append(one)
-                    of_row.append(run)
-            except (UserError, FileNotFoundError) as error:
-                test.material.unreadable(run.path / corrupted.FOLDER, error)
-        if seeds:
-            rows.append(Tested(replace(test.row, runs={"": of_row}), seeds))
-            runs += of_row
-    tables = list(part_tables("", rows, runs, DRAWS, each=True))
-    if not tables:
+def shift(anchor: str, tests: Sequence[Evaluation], colours: Mapping[str, int]) -> dict[str, Any] | None:
+    """The results on corrupted images of the methods that have some: a table and the error over the levels; None
+    without any."""
+    rows = tested([replace(test.row, runs={"": test.runs}) for test in tests], tests[0].material.unreadable)
+    if not rows:
         return None
+    table = next(iter(part_tables("", rows)))
     names = [(one, colours[one.row.name]) for one in rows]
     alt = "The balanced error over the level of each kind of corruption; 0 are clean images."
-    return Shift(tables, Drawing(f"{anchor}-corruptions", "Corrupted images", alt, _curves(names)))
+    curves = tests[0].material.draw(f"{anchor}-corruptions", "Corrupted images", alt, _curves(names))
+    return {"table": table, "curves": curves}
 
 
 @style()
@@ -61,9 +38,9 @@ def _curves(rows: Sequence[tuple[Tested, int]]) -> Figure:
     kinds = list(dict.fromkeys(kind for one, _ in rows for kind in one.kinds))
     lines = math.ceil(len(kinds) / COLUMNS)
     figure = canvas(WIDTH * 1.5, 60 + 130 * lines + 12 * len(rows))
-    panels = figure.subplots(lines, COLUMNS, squeeze=False, sharex=True, sharey=True).ravel()
+    every = panels(figure, len(kinds), COLUMNS, sharex=True, sharey=True)
     named: dict[str, Artist] = {}
-    for place, (axes, kind) in enumerate(zip(panels, kinds, strict=False)):
+    for place, (axes, kind) in enumerate(zip(every, kinds, strict=True)):
         for one, colour in rows:
             if kind not in one.kinds:
                 continue
@@ -78,9 +55,7 @@ def _curves(rows: Sequence[tuple[Tested, int]]) -> Figure:
         axes.grid(axis="y")
         handles, labels = axes.get_legend_handles_labels()
         named |= dict(zip(labels, handles, strict=True))  # not every method was tested on each kind
-    panels[0].set_ylim(0, None)  # of all panels, now that they have their lines
-    for axes in panels[len(kinds) :]:
-        axes.remove()
+    every[0].set_ylim(0, None)  # of all panels, now that they have their lines
     figure.supxlabel("level (0: clean images)", fontsize=8)
     figure.supylabel("balanced error, %", fontsize=8)
     figure.legend(list(named.values()), list(named), loc="outside upper center", ncols=3)

@@ -1,18 +1,16 @@
-"""Training of the methods shown: their curves, from log.txt in the format of CoOp and Dassl, and their images."""
+"""Training of the methods shown: their curves, from log.txt in the format of CoOp and Dassl."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ogkd.core import UserError
 from ogkd.core.words import counted
 from ogkd.reports.page.evidence import Evaluation
 from ogkd.reports.page.figures import Drawing, training_figure
-from ogkd.reports.page.images import Thumbnail, thumbnails_of, training_images
 from ogkd.reports.page.material import Material
 
 EPOCH = re.compile(r"^epoch \[(\d+)/\d+\] batch \[\d+/\d+\] (.*)$", re.MULTILINE)
@@ -28,24 +26,12 @@ TERMS = {
     "kg": "distance of the learned text features from those of the template",
     "kl": "divergence from the frozen model's predictions",
 }
-PER_CLASS, CLASSES = 6, 24  # maximum number of training images per class, and of classes
 
 Curves = dict[str, dict[int, float]]  # {"loss" | "acc" | name of a loss term: {epoch: value}}
 
 
-@dataclass
-class Training:
-    """curves: one figure per method. terms: what their loss terms are, as a sentence. images: (class, thumbnails,
-    number of further images), of the run `images_of`."""
-
-    curves: list[Drawing]
-    terms: str
-    images: list[tuple[str, list[Thumbnail], int]]
-    images_of: str
-
-
-def training(anchor: str, shown: Sequence[Evaluation], material: Material) -> Training | None:
-    """Curves of the methods shown and the training images of the first one; None if there are neither."""
+def training(anchor: str, shown: Sequence[Evaluation], material: Material) -> dict[str, Any] | None:
+    """Curves of the methods shown, and what their loss terms are; None without any."""
     curves: list[Drawing] = []
     drawn: dict[str, None] = {}
     for test in shown:
@@ -54,13 +40,9 @@ def training(anchor: str, shown: Sequence[Evaluation], material: Material) -> Tr
             alt = f"Loss, accuracy and loss terms over the epochs, of {counted(len(seeds), 'seed')}."
             drawn |= {name: None for of_seed in seeds for name in of_seed}
             name = f"{anchor}-training{len(curves) + 1}"
-            curves.append(Drawing(name, f"Training of {test.name}", alt, training_figure(seeds)))
-    images = _images(shown[0], material) if shown and material.shows(shown[0].runs[0]) else []
-    if not curves and not images:
-        return None
-    run = shown[0].runs[0]
+            curves.append(material.draw(name, f"Training of {test.name}", alt, training_figure(seeds)))
     terms = "; ".join(f"{name}: {words}" for name, words in TERMS.items() if name in drawn)
-    return Training(curves, terms, images, f"seed {run.seed}, {run.shots if run.shots > 0 else 'all'} per class")
+    return {"curves": curves, "terms": terms} if curves else None
 
 
 def training_curves(path: Path) -> Curves:
@@ -94,18 +76,3 @@ def _curves_of(path: Path, material: Material) -> Curves:
     except OSError as error:
         material.unreadable(path, f"{path} cannot be read ({error.strerror}).")
         return {}
-
-
-def _images(test: Evaluation, material: Material) -> list[tuple[str, list[Thumbnail], int]]:
-    run = test.runs[0]
-    try:
-        by_class = training_images(run)
-    except UserError as error:
-        material.unreadable(run.path / "split.json", error)
-        return []
-    picture = thumbnails_of(run)
-    shown = [
-        (classname, [picture(name) for name in names[:PER_CLASS]], len(names) - PER_CLASS)
-        for classname, names in list(by_class.items())[:CLASSES]
-    ]
-    return shown if any(one.uri for _, pictures, _ in shown for one in pictures) else []

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from ogkd.core.errors import resumable
 from ogkd.runs.engines.report import Report
 from ogkd.runs.protocols import Job
 
@@ -33,8 +34,9 @@ def go_through(todo: Sequence[Job], settings: Settings) -> Report:
             print(f"{len(complete)} of {len(complete) + len(todo)} jobs are complete.", flush=True)
     report = Report(todo, settings.jobs or 1)
     if todo:
-        for outcome in _module(settings).outcomes(todo, settings, report):
-            report.add(outcome)
+        with resumable():
+            for outcome in _module(settings).outcomes(todo, settings, report):
+                report.add(outcome)
     return report
 
 
