@@ -12,7 +12,7 @@ from ogkd.core.words import counted
 from ogkd.data import catalogue
 from ogkd.data.corruptions import KINDS, LEVELS, RECIPES, Recipe, recipe_for
 from ogkd.evaluation.collect import Run, read_run
-from ogkd.evaluation.corrupted import FOLDER, path_of
+from ogkd.evaluation.corrupted import FOLDER
 from ogkd.evaluation.tested import image_folder
 from ogkd.predict.operating import add_model_arguments
 from ogkd.runs.protocols import seeds_of
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0, help="of the corruptions' random numbers (default: 0)")
     add_model_arguments(p)
     p.add_argument("--show", type=Path, metavar="FILE", help="only write a picture of one image, corrupted (.png)")
-    p.add_argument("--rerun", action="store_true", help="replace a test with other settings")
+    p.add_argument("--rerun", action="store_true", help="test these again; a test with other settings is removed")
     return p
 
 
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             tester.sheet(parts, args.show)
             print(args.show)
             return
-        todo = [part for part in parts if args.rerun or not path_of(args.run, *part).is_file()]
+        todo = tester.todo(parts, args.rerun)
         number = len(tester.clean)
         print(
             f"{counted(number, 'image')} x {counted(len({kind for kind, _ in parts}), 'kind')} x "

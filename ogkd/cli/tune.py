@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ogkd.cli import many
 from ogkd.core import UserError
 from ogkd.core.places import command
-from ogkd.core.words import underscored
+from ogkd.core.words import counted, underscored
 from ogkd.evaluation.protocol import BASE2NEW_SHOTS, SCORES
 from ogkd.runs.protocols import BEST, PROTOCOLS, Places, integer, locate, takes_part
 
@@ -130,7 +130,10 @@ def summary(outcomes: Sequence[Outcome]) -> Table:
     plan, metric = outcomes[0].search.plan, find(SCORES[outcomes[0].search.plan.score])
     headers = ["method", "seed", "trials", "seconds", plan.score.replace("_", " "), "best settings"]
     where = f"mean over {plan.folds} folds of the shots" if plan.folds else "on the validation images"
-    caption = f"{in_words(metric)}, {where}, of the best trial; seconds of all trials. {BEST} has the settings."
+    caption = (
+        f"{in_words(metric)}, {where}, of the best trial, so an optimistic one; seconds of all trials. {BEST} has the "
+        "settings."
+    )
     table = Table(outcomes[0].search.title, headers, caption=caption)
     for one in outcomes:
         settings = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in one.settings.items())
@@ -141,5 +144,9 @@ def summary(outcomes: Sequence[Outcome]) -> Table:
             Cell(one.best["score"], decimals=decimals(metric)) if one.best else None,
             Text(settings or "–"),
         ]
-        table.add(known_methods()[one.search.spec.method].title, cells)
+        title = known_methods()[one.search.spec.method].title
+        table.add(title, cells)
+        if diverged := sum(trial["status"] == "diverged" for trial in one.trace):
+            of_trials = f"{diverged} of {counted(len(one.trace), 'trial')} diverged"
+            table.footnotes.append(f"{title}, seed {one.search.spec.seed}: {of_trials}.")
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -67,6 +68,15 @@ def tally(what: str, examples: Iterable[str], kinds: bool = False) -> list[str]:
     number_of = Counter(Path(path).suffix.lower() or "no suffix" for path in examples).most_common(5)
     suffixes = ", ".join(f"{suffix} {number}" for suffix, number in number_of)
     return [f"{what}: {len(examples)} ({suffixes}; the first is {examples[0]})"]
+
+
+def without_names(phrase: str) -> str:
+    """A phrase of `tally` without its examples, as files may be named after patients.
+
+    >>> without_names("files: 3 (.gif 2, no suffix 1; the first is a (1).gif): move them")
+    'files: 3: move them'
+    """
+    return re.sub(r"(: \d+) \(.*\)", r"\1", phrase)
 
 
 def sentence(phrase: str) -> str:

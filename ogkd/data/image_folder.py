@@ -12,7 +12,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 from ogkd.core import UserError, expanded, write_json
 from ogkd.core.opening import open_images
 from ogkd.core.places import command
-from ogkd.core.words import sentence
+from ogkd.core.words import sentence, without_names
 from ogkd.data.beside import beside_by_content
 from ogkd.data.biomedical import BiomedicalDataset
 from ogkd.data.findings import Findings, sentences
@@ -80,9 +80,9 @@ class ImageFolder(BiomedicalDataset):
         }
         self.parts, self.patients = part_of_image(split), patients.of
         review = layout.review(whole)
-        # A model card repeats the notes, so they name no files, whose names may be patients'.
+        # Cards, tables and pages repeat these, so they name no files, whose names may be patients'.
         self.notes += [sentence(note.partition(" (")[0]) for note in review.notes]
-        self.warnings += [*review.faults, *review.warnings]
+        self.warnings += map(without_names, [*review.faults, *review.warnings])
         self.warnings += beside_by_content({name: [look.mask for look in looks] for name, looks in self.looks.items()})
         self.warnings += patient_warnings(split, patients.of)
 

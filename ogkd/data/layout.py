@@ -69,7 +69,9 @@ class Layout(Findings):
         result.warnings += tally(f"{ASIDE} that are not used", [p for p in self.beside if p not in used], kinds=True)
         known = used.union(self.beside, images)
         loose = [path for path in self.listing.images if path not in known]
-        result.warnings += tally("images in no class folder, which are not used", loose, kinds=True)
+        of_table = split is not None and not self.names(split)
+        where = "that are not in the split and" if of_table else "in no class folder, which are"
+        result.warnings += tally(f"images {where} not used", loose, kinds=True)
         more = images - used if used & images else set()  # else the images of the split are not in class folders
         for name, paths in self.classes.items() if split is not None and self.sorts(split) else ():
             if more.issuperset(paths) and paths:

@@ -136,7 +136,8 @@ def known_patients(folder: str | Path, images: Iterable[str], image_folder: str 
     of = {image: recorded[image] for image in images if image in recorded}
     notes = [summary(of, split_file(folder, "patients").name)] if of else []
     dicom = dicom_patients(image_folder or folder, [image for image in images if image not in of])
-    return Patients(of | dicom.of, [*notes, *dicom.notes])
+    several = len(set(dicom.of.values())) < len(dicom.of)  # a few files beside those recorded say nothing
+    return Patients(of | dicom.of, [*notes, *(dicom.notes if several or not of else [])])
 
 
 def one_each(patients: Mapping[str, str], images: Iterable[str]) -> dict[str, str]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ogkd.core import UserError, checkpoints_in, models_in, parse_json
+from ogkd.core import UserError, checkpoints_in, models_in
 from ogkd.core.config_files import configs_in, read_config
 from ogkd.core.places import HOME
-from ogkd.core.schema import Rule, mismatch, one_of
+from ogkd.core.schema import MissingFile, Rule, one_of, read_record
 from ogkd.core.words import counted
 from ogkd.data import catalogue
 from ogkd.data.sampling import BALANCED
@@ -173,19 +173,11 @@ def read_results(path: Path) -> dict:
         UserError: the file is missing or corrupt; the message says why.
     """
     try:
-        results = parse_json(path.read_text(encoding="utf-8"))
-        reason = mismatch(results, SHAPES[path.name])
-    except FileNotFoundError:
+        return read_record(path, SHAPES[path.name], "delete it and test the run again")
+    except MissingFile:
         raise UserError(
             f"There is no file {path}: give the folder of a finished run, or repeat its command to finish it."
         ) from None
-    except RecursionError:
-        reason = "it is nested too deeply"
-    except (ValueError, OSError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-    if reason:
-        raise UserError(f"{path} is corrupt ({reason}): delete it and test the run again.")
-    return results
 
 
 def _trained(results: dict, folder: Path) -> bool:

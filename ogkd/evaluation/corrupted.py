@@ -16,14 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from ogkd.core import UserError, parse_json
+from ogkd.core import UserError
 from ogkd.core.hashes import file_sha256
+from ogkd.core.schema import read_record
 from ogkd.data.corruptions import KINDS, LEVELS
 from ogkd.evaluation.conformal import TooFewImages
 from ogkd.evaluation.metrics import compute
 from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.sets import SetRule, choose
-from ogkd.evaluation.statistics import DRAWS, Interval, bootstrap, paired_difference
+from ogkd.evaluation.statistics import Interval, bootstrap, paired_difference
 
 FOLDER, SETTINGS = "corruptions", "settings.json"
 COVERAGE = 0.9  # of prediction sets
@@ -64,15 +65,7 @@ def path_of(run: Path, kind: str, level: int) -> Path:
 def settings_of(run: Path) -> dict[str, Any] | None:
     """What a run was tested on; None without such a test. Raises UserError if the file is corrupt."""
     path = run / FOLDER / SETTINGS
-    if not path.is_file():
-        return None
-    try:
-        settings = parse_json(path.read_text(encoding="utf-8"))
-        if not isinstance(settings, dict):
-            raise ValueError("it is no object")
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is corrupt ({error}): delete the folder and corrupt the run again.") from None
-    return settings
+    return read_record(path, dict, "delete the folder and corrupt the run again") if path.is_file() else None
 
 
 def predictions_hash(run: Path) -> str:
@@ -122,18 +115,18 @@ class Harm:
     nll: float
 
 
-def harm(clean: Sequence[Predictions], worse: Sequence[Predictions], draws: int = DRAWS) -> Harm:
+def harm(clean: Sequence[Predictions], worse: Sequence[Predictions]) -> Harm:
     """The harm of corruptions; clean: each seed's predictions. worse: those of each seed, kind and level, which all
     count alike."""
-    error = balanced_error(worse, draws)
-    drop = paired_difference("balanced_accuracy", list(clean), list(worse), draws=draws)
+    error = balanced_error(worse)
+    drop = paired_difference("balanced_accuracy", list(clean), list(worse))
     assert drop is not None
     return Harm(error, drop, *calibration(worse))
 
 
-def balanced_error(predictions: Sequence[Predictions], draws: int = DRAWS) -> Interval:
+def balanced_error(predictions: Sequence[Predictions]) -> Interval:
     """The mean balanced error in percent with its interval over test images, or patients where they are known."""
-    of = bootstrap("balanced_accuracy", list(predictions), draws=draws)
+    of = bootstrap("balanced_accuracy", list(predictions))
     assert of is not None  # there are images
     turned = {name: 100 - getattr(of, name) for name in ("value", "samples", "raw")}
     return replace(of, **turned, low=100 - of.high, high=100 - of.low)

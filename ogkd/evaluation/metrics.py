@@ -15,7 +15,7 @@ resampled rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -28,6 +28,10 @@ from ogkd.evaluation.predictions import Predictions
 from ogkd.evaluation.shares import Shares
 
 CALIBRATION_BINS = 15
+OF_FEW_IMAGES = (
+    "A calibration error is larger on few images than on many, and there its interval may miss the true one: compare "
+    "it on the same images only."
+)
 COVERAGE = Fraction(4, 5)
 TEMPERATURES = (0.01, 100.0)
 
@@ -54,7 +58,7 @@ class Metric:
     unit: str
     lower_is_better: bool
     function: Callable[..., float | None]
-    needs: frozenset[str] = frozenset()
+    needs: Set[str] = frozenset()
     inflated: bool = False
     resampled: Callable[..., Samples] | None = None
     shares: Callable[[Predictions], Shares | None] | None = None
@@ -65,26 +69,14 @@ METRICS: dict[str, Metric] = {}
 Function = TypeVar("Function", bound=Callable[..., float | None])
 
 
-def metric(
-    *,
-    title: str,
-    unit: str,
-    lower_is_better: bool,
-    needs: set[str] | frozenset[str] = frozenset(),
-    inflated: bool = False,
-    resampled: Callable[..., Samples] | None = None,
-    shares: Callable[[Predictions], Shares | None] | None = None,
-    limits: Callable[..., tuple[float, float]] | None = None,
-) -> Callable[[Function], Function]:
-    """Register a function of predictions by its name. unit: "%" or "" (a plain number)."""
+def metric(**facts: Any) -> Callable[[Function], Function]:
+    """Register a function of predictions by its name, with the other fields of Metric; unit: "%" or "" (a number)."""
 
     def register(function: Function) -> Function:
         name = function.__name__
         if name in METRICS:
             raise ValueError(f"The metric {name} is registered twice.")
-        METRICS[name] = Metric(
-            name, title, unit, lower_is_better, function, frozenset(needs), inflated, resampled, shares, limits
-        )
+        METRICS[name] = Metric(name=name, function=function, **facts)
         return function
 
     return register
@@ -106,11 +98,6 @@ def compute(name: str, predictions: Predictions, *, costs: object = None, order:
     Raises UserError for an unknown name, or for invalid costs or grades.
     """
     return bound(name, len(predictions.classnames), costs=costs, order=order)[0](predictions)
-
-
-def compute_all(predictions: Predictions, *, costs: object = None, order: object = None) -> dict[str, float | None]:
-    """Every metric's value, by name, in the order of METRICS."""
-    return {name: compute(name, predictions, costs=costs, order=order) for name in METRICS}
 
 
 def bound(
@@ -252,7 +239,22 @@ def summary(predictions: Predictions) -> dict[str, Any]:
 # Discrimination
 
 
-@metric(title="balanced accuracy", unit="%", lower_is_better=False, shares=per_class)
+def _resampled_balanced_accuracy(predictions: Predictions) -> Samples:
+    """Two products: images, and correct ones, of each class."""
+    images = np.eye(len(predictions.classnames))[predictions.labels]
+    correct = images * predictions.correct[:, None]
+
+    def samples(counts: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            return 100.0 * np.nanmean((counts @ correct) / (counts @ images), axis=1)
+
+    return samples
+
+
+@metric(
+    title="balanced accuracy", unit="%", lower_is_better=False,
+    resampled=_resampled_balanced_accuracy, shares=per_class,
+)  # fmt: skip
 def balanced_accuracy(predictions: Predictions) -> float:
     """Mean accuracy over the classes that have images, that is, the macro sensitivity (recall)."""
     counts = _counts(predictions)
@@ -289,8 +291,8 @@ def macro_specificity(predictions: Predictions) -> float | None:
 def _resampled_auroc(predictions: Predictions) -> Samples:
     """One sort per class. Each image of the class is above the drawn images below it and half of those that tie with
     it; of these, the class's own pairs are half the square of its number. All sums are of whole numbers, so exact."""
-    classes = []
-    for label, scores in enumerate(predictions.probabilities.T):
+    classes, columns = [], predictions.probabilities.T
+    for label, scores in enumerate(columns[: 1 if len(columns) == 2 else None]):  # of two classes both have the same
         own, order = np.flatnonzero(predictions.labels == label), np.argsort(scores)
         below, upto = (np.searchsorted(scores[order], scores[own], side) for side in ("left", "right"))
         classes.append((own, order, below, upto))

@@ -31,7 +31,7 @@ from ogkd.evaluation.predictions import Predictions, units
 
 SCORES = LAC, APS, RAPS = ("LAC", "APS", "RAPS")
 PENALTY, FREE_RANKS = 0.001, 1  # of RAPS
-DIGITS = 12  # sums of the same probabilities in another order differ in the last bits
+DIGITS = 12  # sums of the same numbers in another order, also those of softmax, differ in the last bits
 DIGITS_OF_P = 1e-6  # p values are stored in single precision
 COVERAGES = (0.8, 0.9, 0.95, 0.99)  # for which an exported prompt has thresholds
 P_VALUES = "full_conformal.npz"  # of a run, by trainers/ss_text.py
@@ -122,7 +122,7 @@ SHAPE = {
 def scores(probabilities: np.ndarray, score: str) -> np.ndarray:
     """The score (N, C) of each class for images with these probabilities (N, C); the lower, the better it fits."""
     if score == LAC:
-        return 1 - probabilities
+        return np.round(1 - probabilities, DIGITS)
     order = np.argsort(-probabilities, axis=1, kind="stable")
     ranks = np.argsort(order, axis=1)  # 0 for the likeliest class
     sums = np.take_along_axis(np.cumsum(np.take_along_axis(probabilities, order, 1), axis=1), ranks, 1)

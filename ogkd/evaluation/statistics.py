@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -61,6 +61,7 @@ def bootstrap(
     metric: str,
     predictions: Predictions | Sequence[Predictions],
     *,
+    minus: Predictions | Sequence[Predictions] | None = None,
     groups: Sequence[Hashable] | None = None,
     draws: int = DRAWS,
     seed: int = 0,
@@ -77,6 +78,7 @@ def bootstrap(
     images increase (Metric.inflated), such as the ECE, reaches down to what it would be without that bias.
 
     predictions: those of one run, or of one run per seed on the same images in the same order.
+    minus: those of another method, see `paired_difference`.
     groups: the patient (or another cluster) of each image, instead of those of the predictions. An image whose group is
         None or "" is a separate group.
     seed: the seed of the draws. The same images, groups and seed give the same draws for every method and metric.
@@ -85,27 +87,79 @@ def bootstrap(
     Returns None if the metric is undefined on the data. Draws on which it is undefined are left out.
     Raises UserError if the predictions are of different images or a setting is out of range.
     """
-    return _interval(metric, [_seeds(predictions)], groups, draws, seed, level, costs, order)
+    methods = [_seeds(one) for one in (predictions, minus) if one is not None]
+    if not 0 < level < 1 or draws < 1:
+        raise UserError(f"An interval needs a level between 0 and 1 and at least one draw, not {level} and {draws}.")
+    base = methods[0][0]
+    for run in (run for runs in methods for run in runs):
+        same = (run.images, run.classnames) == (base.images, base.classnames)
+        if not same or (run.labels != base.labels).any():
+            raise UserError(
+                "Runs are only averaged or compared on the same test images, labels and classes in the same order; "
+                f"here one has {len(base)} images in {len(base.classnames)} classes, another {len(run)} in "
+                f"{len(run.classnames)}: test them all on one data set."
+            )
+    function, resampled = bound(metric, len(base.classnames), costs=costs, order=order)
+
+    def value(rows: np.ndarray | None = None) -> float:
+        """The mean over a method's seeds, for two methods their difference; NaN if undefined."""
+        means = []
+        for runs in methods:
+            values = [function(run if rows is None else cast(Predictions, _Rows(run, rows))) for run in runs]
+            means.append(np.nan if None in values else sum(cast("list[float]", values)) / len(values))
+        return float(means[0] - sum(means[1:]))
+
+    measured = value()
+    if np.isnan(measured):
+        return None
+    known = [run.groups for runs in methods for run in runs if run.groups is not None]
+    if groups is not None:
+        base = replace(base, groups=_numbered(groups, len(base)))
+    elif known:
+        if any((one != known[0]).any() for one in known):
+            raise UserError("The runs name different patients for the same test images: test them all again.")
+        base = replace(base, groups=known[0])
+    strata = _strata(base)
+    rows_of_draws = _draws(base.images, strata, draws, seed)
+    if resampled is None:
+        samples = np.array([value(rows) for rows in rows_of_draws])
+    else:
+        of_runs = [[resampled(run) for run in runs] for runs in methods]
+        samples = np.concatenate(
+            [
+                _mean_over_runs([of_run(counts) for of_run in of_runs[0]])
+                - sum(_mean_over_runs([of_run(counts) for of_run in runs]) for runs in of_runs[1:])
+                for counts in _counts(rows_of_draws, len(base))
+            ]
+        )
+    if not find(metric).inflated:
+        samples = samples + _of_single_units(base, strata, value, measured, draws, seed)
+    estimate = _percentiles(measured, samples, level, strata.tail(level), _fingerprint(base))
+    smallest, largest = limits(metric, len(base.classnames), costs=costs, order=order)
+    estimate = replace(estimate, span=largest - smallest, least=_least(metric, base, estimate, largest - smallest))
+    if len(methods) > 1:
+        alike = _flat(samples) and methods[0] != methods[1]
+        ends = (measured - estimate.least, measured + estimate.least) if alike else _symmetric(estimate)
+        return _stretched(estimate, *_within(ends, -estimate.span, estimate.span))
+    if find(metric).inflated and not _flat(samples):
+        return _about_the_value(estimate)
+    return _stretched(
+        estimate, *_within(_ends(metric, methods[0], base, estimate, (smallest, largest)), smallest, largest)
+    )
 
 
 def paired_difference(
     metric: str,
     first: Predictions | Sequence[Predictions],
     second: Predictions | Sequence[Predictions],
-    *,
-    groups: Sequence[Hashable] | None = None,
-    draws: int = DRAWS,
-    seed: int = 0,
-    level: float = LEVEL,
-    costs: object = None,
-    order: object = None,
+    **options: Any,
 ) -> Interval | None:
     """The metric of the first method minus the second's, both averaged over seeds, with its interval.
 
-    Both are computed on the same resampled images. A method without seeds (zero-shot) may have a single run. Arguments,
+    Both are computed on the same resampled images. A method without seeds (zero-shot) may have a single run. Options,
     None and errors are as in `bootstrap`.
     """
-    return _interval(metric, [_seeds(first), _seeds(second)], groups, draws, seed, level, costs, order)
+    return bootstrap(metric, first, minus=second, **options)
 
 
 def combine(function: Callable[..., float], *intervals: Interval, difference: bool = False) -> Interval:
@@ -175,76 +229,6 @@ class _Rows:
         return np.argsort(places[self._rows], kind="stable")
 
 
-def _interval(
-    metric: str,
-    methods: list[list[Predictions]],
-    groups: Sequence[Hashable] | None,
-    draws: int,
-    seed: int,
-    level: float,
-    costs: object,
-    order: object,
-) -> Interval | None:
-    if not 0 < level < 1 or draws < 1:
-        raise UserError(f"An interval needs a level between 0 and 1 and at least one draw, not {level} and {draws}.")
-    base = methods[0][0]
-    for run in (run for runs in methods for run in runs):
-        same = (run.images, run.classnames) == (base.images, base.classnames)
-        if not same or (run.labels != base.labels).any():
-            raise UserError(
-                "Runs are only averaged or compared on the same test images, labels and classes in the same order; "
-                f"here one has {len(base)} images in {len(base.classnames)} classes, another {len(run)} in "
-                f"{len(run.classnames)}: test them all on one data set."
-            )
-    function, resampled = bound(metric, len(base.classnames), costs=costs, order=order)
-
-    def value(rows: np.ndarray | None = None) -> float:
-        """The mean over a method's seeds, for two methods their difference; NaN if undefined."""
-        means = []
-        for runs in methods:
-            values = [function(run if rows is None else cast(Predictions, _Rows(run, rows))) for run in runs]
-            means.append(np.nan if None in values else sum(cast("list[float]", values)) / len(values))
-        return float(means[0] - sum(means[1:]))
-
-    measured = value()
-    if np.isnan(measured):
-        return None
-    known = [run.groups for runs in methods for run in runs if run.groups is not None]
-    if groups is not None:
-        base = replace(base, groups=_numbered(groups, len(base)))
-    elif known:
-        if any((one != known[0]).any() for one in known):
-            raise UserError("The runs name different patients for the same test images: test them all again.")
-        base = replace(base, groups=known[0])
-    strata = _strata(base)
-    rows_of_draws = _draws(base.images, strata, draws, seed)
-    if resampled is None:
-        samples = np.array([value(rows) for rows in rows_of_draws])
-    else:
-        of_runs = [[resampled(run) for run in runs] for runs in methods]
-        samples = np.concatenate(
-            [
-                _mean_over_runs([of_run(counts) for of_run in of_runs[0]])
-                - sum(_mean_over_runs([of_run(counts) for of_run in runs]) for runs in of_runs[1:])
-                for counts in _counts(rows_of_draws, len(base))
-            ]
-        )
-    if not find(metric).inflated:
-        samples = samples + _of_single_units(base, strata, value, measured, draws, seed)
-    estimate = _percentiles(measured, samples, level, strata.tail(level), _fingerprint(base))
-    smallest, largest = limits(metric, len(base.classnames), costs=costs, order=order)
-    estimate = replace(estimate, span=largest - smallest, least=_least(metric, base, estimate, largest - smallest))
-    if len(methods) > 1:
-        alike = _flat(samples) and methods[0] != methods[1]
-        ends = (measured - estimate.least, measured + estimate.least) if alike else _symmetric(estimate)
-        return _stretched(estimate, *_within(ends, -estimate.span, estimate.span))
-    if find(metric).inflated and not _flat(samples):
-        return _about_the_value(estimate)
-    return _stretched(
-        estimate, *_within(_ends(metric, methods[0], base, estimate, (smallest, largest)), smallest, largest)
-    )
-
-
 def _flat(samples: np.ndarray) -> bool:
     """Whether all draws are equal but for rounding errors."""
     defined = samples[~np.isnan(samples)]
@@ -256,16 +240,15 @@ def _within(ends: tuple[float, float], smallest: float, largest: float) -> tuple
 
 
 def _about_the_value(estimate: Interval) -> Interval:
-    """The interval of a metric that repeated images increase. Few images increase it too, by about as much: draws are
-    shifted so that their mean is the value, and the interval begins where twice the difference would put it."""
+    """The interval of a metric that repeated images increase. Few images increase it too: draws, which have the chance
+    of the images twice, by sqrt(2) - 1 of that if the truth is 0, and by more of it if not. So the interval reaches
+    down by that much more than the draws scatter; they are shifted so that their mean is the value."""
     mean = np.nanmean(estimate.samples)
     # draws that are smaller, since they have other shares of the classes, show no such increase
-    low, high = (
-        max(estimate.value + min(mean, estimate.value) - estimate.high, 0.0),
-        estimate.high - (mean - estimate.value),
-    )
+    increase = max(mean - estimate.value, 0.0) / (np.sqrt(2) - 1)
+    low = max(estimate.value - increase - (estimate.high - mean), 0.0)
     moved = estimate.samples - (mean - estimate.value)
-    return _stretched(replace(estimate, samples=moved, raw=moved), low, high)
+    return _stretched(replace(estimate, samples=moved, raw=moved), low, estimate.high - (mean - estimate.value))
 
 
 def _least(metric: str, base: Predictions, estimate: Interval, span: float) -> float:

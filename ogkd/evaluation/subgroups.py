@@ -14,7 +14,7 @@ import numpy as np
 from ogkd.core import UserError
 from ogkd.core.words import listed
 from ogkd.data.groups import NOT_GIVEN
-from ogkd.evaluation.metrics import find, limits
+from ogkd.evaluation.metrics import OF_FEW_IMAGES, find, limits
 from ogkd.evaluation.predictions import Predictions, units
 from ogkd.evaluation.statistics import DRAWS, Interval, bootstrap
 
@@ -82,7 +82,9 @@ class GroupSet:
         small = [f"{group.name} ({group.units})" for group in self.groups if group.small]
         what = "patients" if self.groups[0].patients is not None else "images"
         too_small = f"Too small to be measured, with fewer than {FEWEST} {what}: {listed(small, 9)}."
-        return [*([too_small] if small else []), *self._without_gap(), *self._class_mix()]
+        inflated = any(find(metric).inflated for group in self.groups for metric in group.values)
+        of_few = [OF_FEW_IMAGES] if inflated else []
+        return [*([too_small] if small else []), *of_few, *self._without_gap(), *self._class_mix()]
 
     def of_gaps(self) -> list[str]:
         """The gaps in words."""
@@ -115,7 +117,7 @@ class GroupSet:
         return [
             f"The classes are not equally common in the groups: “{self.classnames[label]}” is {' and '.join(parts)}. "
             "Accuracies of groups can differ for this reason alone, and even in the other direction than those of each "
-            "class: compare balanced accuracies."
+            f"class{': compare balanced accuracies' * ('balanced_accuracy' in self.gaps)}."
         ]
 
 

@@ -90,7 +90,7 @@ def sizes(state: Mapping[str, Tensor], text_cfg: Mapping[str, Any] | None = None
         return math.isqrt(len(state[positions]) - 1)
 
     vision: dict[str, Any]
-    if "visual.proj" in state:
+    if "visual.layer1.0.conv1.weight" not in state:
         width, _, patch, _ = state["visual.conv1.weight"].shape
         size = side("visual.positional_embedding") * patch
         vision = {"layers": count("visual.transformer.resblocks."), "patch_size": patch, "image_size": size}

@@ -113,25 +113,32 @@ class Corruptor:
             "predictions": predictions_hash(self.run),
         }  # fmt: skip
 
-    def test(self, parts: Sequence[Part], rerun: bool = False) -> int:
-        """Test on those kinds and levels that are not stored yet, and return how many these were.
-
-        Each is stored as soon as it is done, so a test that is stopped goes on from there.
+    def todo(self, parts: Sequence[Part], rerun: bool = False) -> list[Part]:
+        """Those kinds and levels that are to be tested: the ones that are not stored yet, with `rerun` all.
 
         Raises UserError if tests with other settings are stored, unless `rerun` replaces them.
+        """
+        stored, settings = settings_of(self.run), self.settings()
+        if stored is not None and stored != settings and not rerun:
+            other = ", ".join(f"{key} {stored.get(key)}" for key in settings if stored.get(key) != settings[key])
+            raise UserError(
+                f"{self.run / FOLDER} holds a test with other settings ({other}): add --rerun to replace it."
+            )
+        return [part for part in parts if rerun or stored is None or not path_of(self.run, *part).is_file()]
+
+    def test(self, parts: Sequence[Part], rerun: bool = False) -> None:
+        """Test on those kinds and levels that are to be tested, see `todo`.
+
+        Each is stored as soon as it is done, so a test that is stopped goes on from there.
         """
         folder, settings = self.run / FOLDER, self.settings()
         folder.mkdir(exist_ok=True)
         with locked(folder / ".lock", f"the test on corrupted images in {folder}"):
-            stored = settings_of(self.run)
-            if stored is not None and stored != settings and not rerun:
-                other = ", ".join(f"{key} {stored.get(key)}" for key in settings if stored.get(key) != settings[key])
-                raise UserError(f"{folder} holds a test with other settings ({other}): add --rerun to replace it.")
-            if rerun:
-                for path in [folder / SETTINGS, *folder.glob("*/level*.npz")]:
-                    path.unlink(missing_ok=True)
+            todo = self.todo(parts, rerun)
+            same = settings_of(self.run) == settings
+            for path in [path_of(self.run, *part) for part in todo] if same else folder.glob("*/level*.npz"):
+                path.unlink(missing_ok=True)
             write_json(settings, folder / SETTINGS)
-            todo = [part for part in parts if not path_of(self.run, *part).is_file()]
             total = len(todo) * len(self.clean)
             with progress(desc="corrupt", total=total, unit="image") as done:
                 for kind, level in todo:
@@ -140,7 +147,6 @@ class Corruptor:
                         pieces.append(piece)
                         done.update(len(piece))
                     self._save(kind, level, np.concatenate(pieces))
-        return len(todo)
 
     def _save(self, kind: str, level: int, logits: np.ndarray) -> None:
         replace(self.clean, logits=logits).save(path_of(self.run, kind, level))

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 
+from ogkd.core.words import listed
 from ogkd.evaluation.methods import order
 from ogkd.reports.render import Row, Table
-from ogkd.reports.tables import HM_OF_MEANS, MEAN_OF_HM, led_by
+from ogkd.reports.tables import HM_OF_MEANS, MEAN_OF_HM, OF_BALANCED, led_by
 
 
 def across_datasets(tables: Sequence[Table], mean_table: Table, protocol: str) -> Table:
@@ -46,5 +47,12 @@ def across_datasets(tables: Sequence[Table], mean_table: Table, protocol: str) -
     over = "all of them" if set(mean_table.datasets) == set(names) else ", ".join(mean_table.datasets)
     hm = f"; of HM it is the {MEAN_OF_HM}" if "HM" in parts else ""
     result.caption = f"{what}, means over seeds, on each data set. The average is over {over}{hm}."
-    result.footnotes = [f"{table.title}: {sentence}" for table in tables for sentence in table.footnotes]
+    of_sets: dict[str, list[str]] = {}
+    for name, table in zip(names, tables, strict=True):
+        for sentence in table.footnotes:
+            of_sets.setdefault(sentence, []).append(name)
+    result.footnotes = [
+        sentence if len(of) == len(tables) else f"{listed(of, len(of))}: {sentence}" for sentence, of in of_sets.items()
+    ]
+    result.footnotes += [note for note in mean_table.footnotes if note == OF_BALANCED]
     return result

@@ -43,13 +43,15 @@ class Tested:
 
     def choose_seeds(self) -> None:
         """Leave out seeds that were tested on other images than the first, or on no kind that all before them have."""
-        every, first = self.seeds, self.seeds[0]
-        self.seeds, self.kinds = [], list(first.kinds)
-        for seed in every:
+        every, first = [*zip(self.runs, self.seeds, strict=True)], self.seeds[0]
+        chosen, self.seeds, self.kinds = [], [], list(first.kinds)
+        for run, seed in every:
             shared = [kind for kind in self.kinds if kind in seed.kinds]
             if shared and same_images(seed.clean, first.clean):
+                chosen.append(run)
                 self.seeds.append(seed)
                 self.kinds = shared
+        self.row = replace(self.row, runs=dict.fromkeys(self.row.runs, chosen))
         if left_out := len(every) - len(self.seeds):
             self.remarks = [
                 f"{self.row.name}: {left_out} of {counted(len(every), 'seed')} left out, as tested on other images or "
@@ -72,6 +74,11 @@ class Tested:
         ]
         known = [value for value in values if value is not None]
         return Cell(float(np.mean(known))) if known and len(known) == len(values) else None
+
+    @property
+    def runs(self) -> list[Run]:
+        ((_, runs),) = self.row.runs.items()
+        return runs
 
     @property
     def clean(self) -> list[Predictions]:
@@ -115,12 +122,11 @@ def tested(rows: Iterable[Row], unreadable: Callable[[Path, Exception], object])
     return result
 
 
-def part_tables(title: str, rows: list[Tested], draws: int = 500) -> Iterator[Table]:
+def part_tables(title: str, rows: list[Tested]) -> Iterator[Table]:
     """The table of the methods, over the kinds that all have, and one per method.
 
     Of a row's seeds those count that were tested on the images of the first and on a kind that all before them have.
     """
-    runs = [run for one in rows for of_row in one.row.runs.values() for run in of_row]
     for one in rows:
         one.choose_seeds()
     shared = [kind for kind in KINDS if all(kind in one.kinds for one in rows)]
@@ -130,22 +136,21 @@ def part_tables(title: str, rows: list[Tested], draws: int = 500) -> Iterator[Ta
     levels = {str([list(seed.kinds[kind]) for kind in shared]) for one in rows for seed in one.seeds}
     alike = len(settings) == 3 and len(levels) == 1
     if rows and shared:
-        yield _methods(title, rows, runs, shared, draws, alike)
+        yield _methods(title, rows, shared, alike)
     for one in rows:
-        yield by_kind(f"{title}: {one.row.name}".removeprefix(": "), one, runs, draws)
+        yield by_kind(f"{title}: {one.row.name}".removeprefix(": "), one)
 
 
-def _methods(
-    title: str, rows: Sequence[Tested], runs: Sequence[Run], shared: Sequence[str], draws: int, alike: bool
-) -> Table:
+def _methods(title: str, rows: Sequence[Tested], shared: Sequence[str], alike: bool) -> Table:
     """One row per method: means over the kinds that all rows have."""
+    runs = [run for one in rows for run in one.runs]
     baseline = next((one for one in rows if one.row.method == BASELINE and not one.row.variant), None)
     baseline = baseline if alike and len(rows) > 1 else None
     headers = ["method", "clean error, %", "error, %", "drop, points", "clean ECE, %", "ECE, %", "clean NLL", "NLL"]
     headers += [f"clean {COVERED}", COVERED]
     table = Table(title, headers + ["relative error, %", "relative drop, %"] * (baseline is not None))
     for one in rows:
-        of = harm(one.clean, one.worse(shared), draws)
+        of = harm(one.clean, one.worse(shared))
         (ece, nll), clean = calibration(one.clean), errors(one.clean)
         cells: list[AnyCell] = [Cell(clean), Cell.of(of.error), Cell.of(of.drop), Cell(ece), Cell(of.ece)]
         cells += [Cell(nll, decimals=3), Cell(of.nll, decimals=3)]
@@ -185,7 +190,7 @@ def _relative(one: Tested, baseline: Tested, kinds: Sequence[str]) -> list[AnyCe
     return [Cell(float(np.mean(of))) if of else None for of in (relative, drops)]
 
 
-def by_kind(title: str, one: Tested, runs: Sequence[Run], draws: int) -> Table:
+def by_kind(title: str, one: Tested) -> Table:
     """One row per kind: the balanced error at each level, its mean, the drop, and calibration."""
     levels = sorted({level for seed in one.seeds for kind in one.kinds for level in seed.kinds[kind]})
     headers = ["corruption", *(f"level {level}" for level in levels), "mean", "drop, points", "ECE, %", "NLL", COVERED]
@@ -198,18 +203,18 @@ def by_kind(title: str, one: Tested, runs: Sequence[Run], draws: int) -> Table:
             cell([errors([seed.kinds[kind][level]]) for seed in one.seeds if level in seed.kinds[kind]])
             for level in levels
         ]
-        table.add(kind.replace("_", " "), [*at, *_means(one, [kind], draws)])
-    table.add(MEAN, [*[None] * len(levels), *_means(one, one.kinds, draws)])
+        table.add(kind.replace("_", " "), [*at, *_means(one, [kind])])
+    table.add(MEAN, [*[None] * len(levels), *_means(one, one.kinds)])
     table.footnotes = [*one.remarks]
     spread = f", {DISPERSION}" if len(one.seeds) > 1 else ""
     table.caption = (
         f"Balanced error in %{spread}; mean over levels and drop against clean images with 95 % intervals over "
-        f"{sampled(runs)}; mean calibration. {ABOUT_SETS} Strengths are MedMNIST-C's for "
+        f"{sampled(one.runs)}; mean calibration. {ABOUT_SETS} Strengths are MedMNIST-C's for "
         f"{one.seeds[0].settings.get('modality')}."
     )
     return table
 
 
-def _means(one: Tested, kinds: Sequence[str], draws: int) -> list[AnyCell]:
-    of = harm(one.clean, one.worse(kinds), draws)
+def _means(one: Tested, kinds: Sequence[str]) -> list[AnyCell]:
+    of = harm(one.clean, one.worse(kinds))
     return [Cell.of(of.error), Cell.of(of.drop), Cell(of.ece), Cell(of.nll, decimals=3), one.coverage(kinds)]

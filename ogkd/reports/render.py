@@ -215,7 +215,8 @@ def document(tables: Sequence[Table], fmt: str = "markdown") -> str:
 
 
 def _latex(name: str) -> str:
-    return "--" if name == "–" else "".join(LATEX.get(c, c) for c in plain(name))
+    escaped = "".join(LATEX.get(c, c) for c in plain(name))
+    return "--" if name == "–" else re.sub("-(?=-)", "-{}", escaped)  # two would become a dash
 
 
 def neutral(name: str) -> str:

@@ -15,7 +15,7 @@ from ogkd.evaluation.collect import Run
 from ogkd.evaluation.doubts import counts_of, imbalanced
 from ogkd.evaluation.limits import MEANINGLESS, meaningless
 from ogkd.evaluation.methods import order
-from ogkd.evaluation.metrics import Metric, find
+from ogkd.evaluation.metrics import OF_FEW_IMAGES, Metric, find
 from ogkd.evaluation.tested import sampled, tested_on
 from ogkd.reports.cells import AnyCell, Cell, Values, cell, combined, harmonic_mean, mean
 from ogkd.reports.footnotes import footnotes, names_of, seeds_of
@@ -24,6 +24,7 @@ from ogkd.reports.variants import KINDS, Variant, by_shots, column_of, shots_nam
 
 Key = tuple[str, str]  # of a row
 HM_OF_MEANS, MEAN_OF_HM = "HM of means", "mean of HM"  # the two averages of HM
+OF_BALANCED = "Classes are imbalanced: --metric balanced_accuracy shows the averages of that."
 DISPERSION = "mean ± population standard deviation over seeds"
 INTERVALS = "mean over seeds with its 95 % interval"
 BALANCED = "balanced, "  # begins the header of a column of balanced accuracy beside one of accuracy
@@ -122,6 +123,7 @@ def _tables(
                 _lead_by_balanced_accuracy(table, columns, balanced)
             one_answer = _below_the_commonest(table, columns)
         table.footnotes += footnotes(of_cells, set(chain.from_iterable(one_answer.values()))) + meaningless(every)
+        table.footnotes += [OF_FEW_IMAGES] if metric.inflated else []
         table.footnotes += [*(_about_hm(table.rows) if "HM" in more else []), *one_answer]
     ordered = [tables[dataset] for dataset in sorted(tables)]
     for table in ordered[:1]:
@@ -233,12 +235,14 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
     """
     if not tables:
         raise UserError("There are no tables to average: no run of this protocol is finished.")
+    balanced = any(table.balanced for table in tables)
     tables = [led_by(table, False) for table in tables]
     rows = {row.key: row for table in tables for row in table.rows}
     cells = [{row.key: row.cells for row in table.rows} for table in tables]
     places, chosen, notes = _shared(tables, rows, cells)
     averaged = [tables[place] for place in sorted(places)]
     limits = list(dict.fromkeys(note for table in tables for note in table.footnotes if note == MEANINGLESS))
+    limits += [OF_BALANCED] if balanced else []
     datasets = tuple(name for table in averaged for name in table.datasets)
     of_rows = [run for row in tables[0].rows for runs in row.runs.values() for run in runs]
     title = ", ".join(["average " + protocol, *filter(None, {run.drawn for run in of_rows})])

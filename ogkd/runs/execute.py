@@ -184,7 +184,8 @@ def predictions_of(trainer: SimpleTrainer) -> Predictions:
     dataset, logits, labels = dataset_of(trainer), trainer.evaluator.logits, trainer.evaluator.labels.tolist()
     tested = getattr(dataset, "tested", dataset)
     images, shown = ("",) * len(labels), list[Datum]()
-    for loader in (getattr(trainer, "val_loader", None), trainer.test_loader):
+    loaders = [getattr(trainer, "val_loader", None), trainer.test_loader]  # the last one whose labels these are
+    for loader in loaders[:: -1 if trainer.cfg.TEST.SPLIT == "val" else 1]:
         items = getattr(getattr(loader, "dataset", None), "data_source", [])
         if [item.label for item in items] == labels:
             images, shown = tuple(relative(item.impath, tested) for item in items), items

@@ -173,8 +173,6 @@ def test_a_file_of_the_text_graph_gives_the_prompt_of_the_text_graph_bit_for_bit
     ("kind", "sentence"),
     [
         ("geometri", "no class graph 'geometri'.*did you mean 'geometry'"),
-        ("file:", "'file:' lacks a file"),
-        ("file:none.csv", "'file:none.csv' needs the file none.csv, which does not exist"),
         ("geometry:none.yaml", "'geometry:none.yaml' needs the file none.yaml, which does not exist"),
     ],
 )

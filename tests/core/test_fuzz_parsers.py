@@ -363,7 +363,7 @@ def _loaded(folder):
     return found.encode_image(torch.zeros(1, 3, found.image_size, found.image_size)).global_token
 
 
-@fuzz
+@settings(fuzz, max_examples=EXAMPLES // 2)  # each builds a model
 @given(data=st.data())
 def test_a_models_configuration(configuration, data):
     path = configuration

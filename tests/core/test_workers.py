@@ -179,6 +179,7 @@ def test_crops_are_the_same_with_any_number_of_processes_in_memory_or_not_and_af
         loader = training_loader(images, number, share)
         usual = DataLoader(loader.dataset, 2, shuffle=True, drop_last=True)
         expected = [epoch(usual, seed) for seed in range(3)]  # from files, since nothing is in memory yet
+        assert not torch.equal(expected[0][0], expected[1][0])
         if broken_off:
             epoch(loader, 9, batches=1)
         for seed in range(first, 3):

@@ -3,7 +3,6 @@
 import math
 import os
 import pickle
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -213,27 +212,6 @@ def test_images_of_any_mode_become_eight_bit_rgb(tmp_path, mode):
     assert read.mode == "RGB"
     assert np.asarray(read).min() == 0
     assert np.asarray(read).max() > 240
-
-
-def crops(cfg, paths, workers, epoch_seed):
-    cfg.DATALOADER.NUM_WORKERS, cfg.INPUT.SIZE = workers, (32, 32)
-    cfg.INPUT.TRANSFORMS = ("random_resized_crop", "random_flip", "colorjitter", "normalize")
-    source = [Datum(str(path)) for path in paths]
-    loader = build_data_loader(cfg, data_source=source, batch_size=2, tfm=build_transform(cfg), is_train=True)
-    loader.dataset.epoch_seed = epoch_seed
-    return torch.cat([batch["img"] for batch in loader])
-
-
-def test_crops_depend_on_epoch_and_image_not_on_processes(tmp_path, cfg):
-    paths = []
-    for i in range(4):
-        paths.append(tmp_path / f"{i}.png")
-        Image.fromarray(np.random.default_rng(i).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(paths[-1])
-    alone = crops(cfg, paths, 0, 1)
-    state = random.getstate()
-    assert torch.equal(alone, crops(cfg, paths, 2, 1))
-    assert random.getstate() == state
-    assert not torch.equal(alone, crops(cfg, paths, 0, 2))
 
 
 def test_views_of_an_image_are_as_many_as_asked_for(tmp_path, cfg):

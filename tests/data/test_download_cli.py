@@ -22,7 +22,6 @@ from ogkd import models
 from ogkd.cli.download import main
 from ogkd.core import run_program
 from ogkd.core.hashes import git_blob_sha1
-from ogkd.core.locks import SECONDS_BEFORE_SAYING_SO
 from ogkd.data import catalogue
 from ogkd.data.catalogue import Catalogue, Facts
 from ogkd.data.fetch.install import Places
@@ -246,11 +245,12 @@ def test_an_interrupted_download_resumes_where_it_stopped(world, small_chunks, e
 
 
 @pytest.mark.slow
-def test_a_second_call_for_the_same_data_set_waits_for_the_first_and_finds_it_complete(world):
+def test_a_second_call_for_the_same_data_set_waits_for_the_first_and_finds_it_complete(world, monkeypatch):
+    monkeypatch.setattr("ogkd.core.locks.SECONDS_BEFORE_SAYING_SO", 0.1)
     file = world.put("zip_url", Served(world.kidney.zip(), gate=threading.Event()))
     child = in_a_process(world)
     assert file.halfway.wait(30)
-    threading.Timer(SECONDS_BEFORE_SAYING_SO + 1, file.gate.set).start()
+    threading.Timer(0.5, file.gate.set).start()
     status, _, err = world.download("kidney")
     assert status == 0 and f"Waiting for the download of Kidney to {world.root}, which process {child.pid}" in err
     child.join()

@@ -228,3 +228,13 @@ def test_a_name_that_is_no_text_is_refused(tmp_path):
         pytest.skip("this file system takes no such name")
     with pytest.raises(UserError, match=r"caf\\xe9\.png' in .* is not valid utf-8.*: rename it"):
         find_images(tmp_path)
+
+
+def test_no_warning_names_a_file_as_it_may_be_a_patients(scans):
+    ImageFolder(config(scans.parent))
+    (scans / "normal_lung" / "Erika Muster (1).png").write_bytes((scans / "normal_lung" / "0.png").read_bytes())
+    (scans / "Erika Muster.png").write_bytes((scans / "normal_lung" / "0.png").read_bytes())
+    data = ImageFolder(config(scans.parent))
+    said = " ".join([*data.warnings, *data.notes])
+    assert "in no class folder" in said and "not in the split and not used" in said
+    assert "Erika" not in said and "Erika" in " ".join(inspect(scans).warnings)

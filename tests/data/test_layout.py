@@ -171,9 +171,9 @@ def test_classes_that_only_look_like_parts_are_classes(tmp_path, paths):
     [
         (
             ["benign/0.jpg", "malignant/3.PNG", "benign/x.png", "benign/X.jpg", "benign/1.2.png", "benign/1.3.png"],
-            "may be copies: 3 (benign/0.png",
+            "may be copies: 3",
         ),
-        (["benign/a.gif", "benign/b.nii.gz", "benign/c.HEIC", "benign/d.txt"], "exported as PNG: 3 ("),
+        (["benign/a.gif", "benign/b.nii.gz", "benign/c.HEIC", "benign/d.txt"], "exported as PNG: 3"),
         (numbered("cyst/nevus", "cyst/keratosis", "third/p1", "third/p2"), "cyst (keratosis and nevus) count as one"),
     ],
 )
@@ -395,12 +395,10 @@ def test_a_run_says_in_its_log_results_and_table_what_is_not_used(command, argum
     assert "Note: The folders train and test are the split" in log
 
 
-@pytest.mark.parametrize("method", ["ZeroShot", "OGKD"])
-def test_classes_with_the_same_prompt_are_refused(command, arguments, tmp_path, method):
+def test_classes_with_the_same_prompt_are_refused(command, arguments, tmp_path):
     put(tmp_path / "scans", numbered("黒色腫", "扁平癌", "nevus"))  # three characters that the tokenizer does not know
-    words = arguments(method, "DATASET.ROOT", str(tmp_path), "DATASET.NAME", "ImageFolder", "DATASET.FOLDER", "scans")
-    more = ("TRAINER.OGKD.PROMPTS", "templates") if method == "OGKD" else ()
-    done = command(["train.py", *words, *more])
+    more = ("DATASET.NAME", "ImageFolder", "DATASET.FOLDER", "scans", "TRAINER.OGKD.PROMPTS", "templates")
+    done = command(["train.py", *arguments("OGKD", "DATASET.ROOT", str(tmp_path), *more)])
     assert done.returncode == 2
     assert "'扁平癌' and '黒色腫' have the same prompt" in done.stderr
 

@@ -18,7 +18,7 @@ from sklearn.calibration import calibration_curve
 
 from ogkd.core import UserError
 from ogkd.evaluation import metrics
-from ogkd.evaluation.metrics import METRICS, compute, compute_all, fit_temperature, metric, summary, with_temperature
+from ogkd.evaluation.metrics import METRICS, compute, fit_temperature, metric, summary, with_temperature
 from ogkd.evaluation.predictions import Predictions
 from tests.evaluation.test_predictions import predictions
 
@@ -27,6 +27,10 @@ BINS = 15
 pytestmark = pytest.mark.filterwarnings(  # what scikit-learn says of classes without images
     "ignore:y_pred contains classes not in y_true", "ignore:A single label was found", "ignore:invalid value"
 )
+
+
+def compute_all(predictions: Predictions, **needs) -> dict[str, float | None]:
+    return {name: compute(name, predictions, **needs) for name in METRICS}
 
 
 def random_predictions(number: int = 400, classes: int = 5, seed: int = 0, scale: float = 1.5) -> Predictions:

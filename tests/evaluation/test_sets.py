@@ -90,6 +90,17 @@ def test_a_class_is_in_the_set_if_too_few_images_of_the_validation_fit_worse(see
             assert of_rule[row, label] == (always or (worse + 1) / (len(same) + 1) > 1 - level + 1e-12)
 
 
+@pytest.mark.parametrize("score", SCORES)
+def test_equal_numbers_in_another_order_are_equally_fitting(score):
+    """Sums of softmax differ in the last bits with the order of the classes."""
+    random = np.random.default_rng(0)
+    rows = random.integers(-3, 4, (50, 4))
+    turned = np.concatenate([random.permuted(rows, axis=1) for _ in range(20)])
+    alike = Predictions([str(i) for i in range(1000)], turned.argmax(1), turned, list("abcd"))
+    of = sets.scores(alike.probabilities, score)[np.arange(1000), alike.labels].reshape(20, 50)
+    assert (of == of[0]).all()
+
+
 @pytest.mark.parametrize("per_class", [False, True])
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize(("patients", "each"), [(120, 1), (120, 8)])

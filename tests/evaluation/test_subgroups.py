@@ -102,6 +102,9 @@ def test_groups_with_other_classes_are_said_as_a_gap_can_come_from_that():
     assert any("not equally common" in remark and "balanced" in remark for remark in of.remarks())
     (alike,) = group_sets([made({"A": 0.8, "B": 0.8})], draws=50)
     assert not any("equally common" in remark for remark in alike.remarks())
+    same = made({"A": 0.8, "B": 0.8}, mix={"A": (1, 0, 0), "B": (0, 1, 0)})  # a group is a class
+    (of,) = group_sets([same], draws=50)
+    assert any("not equally common" in remark and "balanced" not in remark for remark in of.remarks())
     (partial,) = group_sets([made({"A": 0.8, "B": 0.8, "C": 0.8}, mix={"C": (0.5, 0.5, 0)})], draws=50)
     assert partial.gaps["balanced_accuracy"].groups == 2 and partial.gaps["accuracy"].groups == 3
     assert any("every class" in remark and remark.endswith(": C.") for remark in partial.remarks())

@@ -12,6 +12,7 @@ from PIL import Image
 
 from dassl.data import build_transform
 from ogkd import models
+from ogkd.models.checkpoints import CHECKPOINTS
 from ogkd.models.convert import convert
 from ogkd.runs.config import build_config
 from ogkd.runs.spec import RunSpec
@@ -127,12 +128,26 @@ def test_a_bert_reads_texts_as_the_folder_says(bert, text_cfg):
         ({"text_cfg": {"tokenizer_kwargs": {"additional_special_tokens": ["<x>"]}}}, "additional_special_tokens"),
         ({"text_cfg": {"pool_type": "eos"}}, "pooling at the token 2, where texts end|cannot build"),
         ({"text_cfg": {"no_causal_mask": True}}, "Text without a causal mask"),
-        ({"text_cfg": {"embed_cls": True}, "custom_text": True}, "embed_cls"),
-        ({"vision_cfg": {"attentional_pool": True}}, "attention pooling"),
     ],
 )
 def test_what_cannot_be_followed_is_refused(native, sections, words):
     changed(native, **sections)
+    with pytest.raises(models.ModelError, match=words):
+        models.load(native)
+
+
+@pytest.mark.parametrize(
+    ("towers", "words"),
+    [
+        ({"vision_cfg": {"attentional_pool": True, "attn_pooler_heads": 2}}, "attention pooling"),
+        ({"text_cfg": {"embed_cls": True}}, "embed_cls"),
+    ],
+)
+def test_cocas_pooling_is_refused(native, towers, words):
+    changed(native, **towers, custom_text=True)
+    cfg = json.loads((native / "open_clip_config.json").read_text())["model_cfg"]
+    del cfg["custom_text"]
+    torch.save(open_clip.CustomTextCLIP(**cfg).state_dict(), native / "open_clip_pytorch_model.bin")
     with pytest.raises(models.ModelError, match=words):
         models.load(native)
 
@@ -259,7 +274,7 @@ def test_a_tower_that_does_not_pool_is_refused(native):
         models.load(native).encode_image(torch.zeros(1, 3, 32, 32))
 
 
-@pytest.mark.parametrize("family", ["PathGen-CLIP", "CheXzero"])
+@pytest.mark.parametrize("family", [family for family in CHECKPOINTS if family != "UniMed-CLIP"])
 def test_a_converted_folder_has_open_clips_features(tmp_path, family):
     tiny_models.checkpoint(tmp_path / "weights.pt", family)
     convert(tmp_path / "weights.pt", family, tmp_path / "folder")

@@ -200,7 +200,7 @@ def test_a_checkpoint_that_names_the_systems_functions_is_refused(tmp_path):
     ("change", "words"),
     [
         (lambda s: s.pop("ln_final.weight"), "ln_final.weight is missing"),
-        (lambda s: s.pop("visual.ln_post.bias"), "1 missing, first visual.ln_post.bias"),
+        (lambda s: s.pop("visual.proj"), "1 missing, first visual.proj"),
         (lambda s: s.update(extra=torch.zeros(1)), "1 unexpected, first extra"),
     ],
 )

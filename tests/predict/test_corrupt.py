@@ -77,9 +77,12 @@ def test_a_test_that_was_stopped_goes_on_and_other_settings_need_rerun(run, comm
     assert "48 images to test" in done.stdout and gone.read_bytes() == files[gone]
     assert [path.stat().st_mtime_ns for path in others] == before
     assert "all are stored" in corrupt(command, run, *SHORT).stdout
+    assert corrupt(command, run, "--kinds", "contrast_down", "--levels", "1", "--rerun").returncode == 0
+    assert len(read(run).kinds) == 2 and sum(path.stat().st_mtime_ns in before for path in others) >= 2
     for words in (("--seed", "3"), ("--modality", "CT")):
         refused = corrupt(command, run, "--kinds", "contrast_down", *words)
         assert refused.returncode == 2 and "--rerun" in refused.stderr and words[0][2:] in refused.stderr
+        assert "to test" not in refused.stdout
     again = corrupt(command, run, "--kinds", "speckle_noise", "--levels", "5", "--seed", "3", "--rerun")
     assert again.returncode == 0 and read_json(run / "corruptions" / "settings.json")["seed"] == 3
     assert list(read(run).kinds) == ["speckle_noise"]

@@ -112,8 +112,9 @@ def test_an_exported_prompt_has_the_usual_thresholds_and_the_wanted_one(exported
     assert "### Prediction sets" in card and "| 90 % | LAC | each class |" in card
 
 
-@pytest.mark.parametrize("source", ["finished", "exported"])
-@pytest.mark.parametrize("more", [(), ("--sets", "APS"), ("--per-class",)])
+@pytest.mark.parametrize(
+    ("source", "more"), [("exported", ()), ("finished", ("--sets", "APS")), ("exported", ("--per-class",))]
+)
 def test_answers_are_the_sets_that_the_test_images_of_the_run_get(
     request, source, more, finished, own, command, tmp_path
 ):

@@ -23,7 +23,6 @@ from ogkd.predict.trained import from_run
 from tests.support import tiny_models
 from tests.support.check_method import SmallRuns
 
-METHODS = ["OGKD", "CoCoOp", "MaPLe", "LinearProbe", "TipAdapter", "ZeroShotEnsemble"]  # one of each kind
 WITH_PATCHES = ["OGKD", "CoCoOp", "MaPLe"]
 
 
@@ -51,8 +50,8 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_predicts_the_logits_of_its_test_without_its_data(runs, data, image_folder, tmp_path, method):
+@pytest.mark.parametrize("method", ["OGKD", "LinearProbe"])
+def test_a_run_predicts_the_logits_of_its_test_without_its_data(runs, data, image_folder, tmp_path, method):
     folder, tested = runs(method)
     moved = tmp_path / "moved"
     shutil.copytree(folder, moved)

@@ -323,6 +323,22 @@ def test_one_latex_table_has_methods_by_data_sets(tmp_path, parse):
                 assert cells[column] == mark, (name, part)
 
 
+def test_one_latex_table_says_a_remark_once_and_where_the_averages_of_balanced_accuracy_are(tmp_path, parse):
+    for dataset in ("BTMRI", "BUSI"):
+        for method in ("CoOp", "OGKD"):
+            more = {"confusion_matrix": [[90, 5], [1, 4]], "classnames": ["a", "b"], "num_test": 100}
+            of_set = [f"a lamp flickered in {dataset}"]
+            write_run(
+                tmp_path / dataset / method, "few_shot", dataset, method, 1, 94.0, warnings=["rain", *of_set], **more
+            )
+    latex = parse(tmp_path, "--table", "few_shot", "--format", "latex").stdout
+    assert latex.count("rain") == 1 and "btmri: All runs: a lamp flickered in BTMRI" in latex
+    assert r"-{}-metric balanced\_accuracy" in latex
+    assert (
+        "--metric balanced_accuracy" in parse(tmp_path, "--table", "few_shot").stdout.partition("average few_shot")[2]
+    )
+
+
 def test_a_spreadsheet_without_openpyxl_is_one_sentence(tmp_path, parse, monkeypatch):
     write_run(tmp_path / "a", "few_shot", "BTMRI", "CoOp", 1, 60.0)
     monkeypatch.setitem(sys.modules, "openpyxl.styles", None)

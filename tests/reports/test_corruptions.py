@@ -140,6 +140,7 @@ def test_a_seed_that_was_tested_on_other_kinds_is_left_out_and_counted(tmp_path,
     done = parse(tmp_path, "--table", "corruptions")
     assert done.returncode == 0, done.stderr
     assert "gaussian noise" in done.stdout and "CoOp: 1 of 2 seeds left out" in done.stdout
+    assert "Seed 1;" in done.stdout
 
 
 def test_a_folder_without_such_tests_names_the_command(runs, parse):

@@ -111,7 +111,8 @@ def test_a_hostile_name_stays_a_name(name, tmp_path):
 @given(st.text())
 def test_latex_escapes_every_character_that_it_knows(name):
     body = render(Table("t", ["method"], [Row(name)]), "latex").split(r"\midrule")[1].split(r"\bottomrule")[0]
-    for escaped in sorted(LATEX.values(), key=len, reverse=True):
+    assert "--" not in body or name == "–"
+    for escaped in [*sorted(LATEX.values(), key=len, reverse=True), "-{}"]:
         body = body.replace(escaped, "")
     assert not re.search(r"[{}$&#%_~^<>|]", body.replace(r"\\", ""))
 

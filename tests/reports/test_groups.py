@@ -1,6 +1,7 @@
 """Tables by draw, and by group of the images."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -80,9 +81,15 @@ def test_the_table_of_groups_says_which_seeds_each_method_has(moles, parse):
     assert "1 of 2 runs diverged (seed 2)" in text
 
 
-def test_the_page_shows_the_groups_of_the_best_method(moles):
+def test_the_page_shows_the_groups_of_the_best_method_with_the_numbers_of_the_table(moles, parse):
     page = write(moles, moles / "page.html").read_text()
     assert "Is it equally good for all?" in page and "Bern" in page and "Largest gap in accuracy" in page
+    text = parse(moles, "--table", "groups").stdout
+    for cell in line_of(text, "OGKD, Basel")[2:-1]:  # with its interval: "0.212 [0.100, 0.324]"
+        value, low, high = re.findall(r"[\d.]+", cell)
+        digits = 3 if len(value.partition(".")[2]) > 2 else 1
+        assert value in page and f"{float(low):.{digits}f} to {float(high):.{digits}f}" in page
+    assert "on few images" in text and page.count("on few images") >= 2
 
 
 def test_groups_that_a_folder_records_later_are_added_to_a_finished_run(tmp_path, parse):

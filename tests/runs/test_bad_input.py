@@ -6,7 +6,6 @@ The tables have a row per mistake: what is given | a part of the sentence.
 import io
 import json
 import os
-import pickle
 import shlex
 import shutil
 import subprocess
@@ -405,38 +404,6 @@ def test_weights_that_are_not_there_name_the_download(data, tmp_path):
     env = {**os.environ, "BACKBONE": "BiomedCLIP", "HF_HUB_OFFLINE": "1", **places}
     done = python(["scripts/run.py", "OGKD", "base2new", "phantom", "1"], env=env, fresh=HUB)
     refused(done, "BiomedCLIP", "scripts/download.py weights")
-
-
-def test_a_split_that_names_a_missing_image(script, data, tmp_path):
-    shutil.copytree(data / "Phantom", tmp_path / "Phantom")
-    next((tmp_path / "Phantom" / "Phantom").rglob("*.png")).unlink()
-    refused(script("CoOp", "base2new", "phantom", "1", DATA=str(tmp_path)), ".png")
-
-
-def test_a_truncated_image_is_named(script, data, tmp_path):
-    shutil.copytree(data / "Phantom", tmp_path / "Phantom")
-    split = json.loads((tmp_path / "Phantom" / "split_Phantom.json").read_text())
-    image = tmp_path / "Phantom" / "Phantom" / split["test"][0][0]
-    image.write_bytes(image.read_bytes()[:200])
-    refused(script("ZeroShot", "base2new", "phantom", "1", DATA=str(tmp_path)), image.name)
-
-
-class Bomb:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
-def test_a_pickle_bomb_as_a_checkpoint_does_not_go_off(command, arguments, tmp_path):
-    folder = tmp_path / "evil" / "prompt_learner"
-    folder.mkdir(parents=True)
-    (folder / "model.pth.tar-1").write_bytes(pickle.dumps({"state_dict": Bomb(tmp_path / "exploded"), "epoch": 1}))
-    words = arguments("CoOp")
-    done = command(["train.py", "--eval-only", "--model-dir", str(tmp_path / "evil"), *words])
-    refused(done, "model.pth.tar-1")
-    assert not (tmp_path / "exploded").exists()
 
 
 @pytest.mark.slow

@@ -15,17 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase
+from ogkd.cli.tune import summary
 from ogkd.core import UserError
 from ogkd.data.splits import Item
 from ogkd.data.trial_images import with_trial
 from ogkd.evaluation.budget import labelled
 from ogkd.evaluation.collect import collect
 from ogkd.evaluation.methods import named
+from ogkd.evaluation.predictions import Predictions
 from ogkd.runs.config import resolve
 from ogkd.runs.execute import execute
 from ogkd.runs.protocols import Places, job
 from ogkd.runs.registry import benchmark_methods
-from ogkd.runs.search import Plan, Range, searches
+from ogkd.runs.search import Outcome, Plan, Range, searches
 from ogkd.runs.spec import RunSpec
 from tests.conftest import ROOT
 from tests.support.runs import configured, killed_at
@@ -181,6 +183,8 @@ def test_equal_scores_are_decided_by_likelihood_then_by_order_and_what_diverged_
     assert search.best(table)["trial"] == 4
     assert replace(search, plan=Plan(4, "likelihood")).best(table)["trial"] == 2
     assert search.best([]) is None
+    done = [row | dict.fromkeys(["seconds", *search.space], 1) for row in table]
+    assert summary([Outcome(search, done, done[3])]).footnotes == ["CoOp, seed 1: 1 of 5 trials diverged."]
     with pytest.raises(UserError, match=r"All 1 trials .* diverged"):
         search.best(table[:1])
 
@@ -288,6 +292,12 @@ def test_results_say_what_was_chosen_on_how_many_validation_images(arguments, tm
     else:
         assert run.results["labelled"] == {"train": [2, 2], "val": [2, 2] if chosen else [0, 0], "chosen": chosen}
         assert labelled(run) == ("2" + (f" + 2 ({' and '.join(chosen)})" if chosen else ""))
+
+
+def test_a_test_on_validation_images_names_them_though_the_test_images_have_the_same_labels(arguments, tmp_path):
+    execute(RunSpec.parse(configured(arguments, "ZeroShot", "TEST.SPLIT", "val", "DATASET.NUM_SHOTS", "4")))
+    split = json.loads((tmp_path / "run/split.json").read_text())
+    assert Predictions.load(tmp_path / "run/predictions.npz").images == tuple(item[0] for item in split["val"])
 
 
 def test_values_that_a_paper_tuned_for_a_data_set_are_counted_from_the_configuration():

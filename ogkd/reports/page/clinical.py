@@ -43,10 +43,10 @@ PREVALENCES = (0.1, 0.01)  # besides that of the test images
 Curve = tuple[np.ndarray, np.ndarray]
 
 
-def clinical(anchor: str, test: Evaluation, draws: int) -> dict[str, Any]:
+def clinical(anchor: str, test: Evaluation) -> dict[str, Any]:
     """The results of a method; curves and thresholds are those of its first seed, tables are means over seeds."""
     seeds, first = test.predictions, test.predictions[0]
-    results = by_class(seeds, draws)
+    results = by_class(seeds)
     told_apart = [of for of in results if of.auc]  # classes with images, and others to tell them from
     validation, remarks = _validation(test)
     points = choose_all(validation, first) if validation else []

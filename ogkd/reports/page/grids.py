@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from ogkd.evaluation.metrics import METRICS
+from ogkd.evaluation.metrics import METRICS, OF_FEW_IMAGES
 from ogkd.evaluation.statistics import Interval
 from ogkd.reports.cells import Cell, Text
 from ogkd.reports.page.evidence import Evaluation
@@ -64,5 +64,8 @@ def metrics_table(tests: Sequence[Evaluation]) -> Table:
                 doubtful = test.doubtful or (one.inflated and test.trivially_calibrated)
                 row.cells[header[name]] = Cell(test.metrics[name], decimals=1 if one.unit else 3, doubtful=doubtful)
         table.rows.append(row)
-    table.caption = "Means over seeds. ↑ higher is better, ↓ lower is better. Numbers with one decimal are percentages."
+    table.caption = (
+        "Means over seeds. ↑ higher is better, ↓ lower is better. Numbers with one decimal are percentages. "
+        f"{OF_FEW_IMAGES}"
+    )
     return table

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.figure import Figure
 
-DRAWS = 300
 COLUMNS = 3
 
 
@@ -26,7 +25,7 @@ def shift(anchor: str, tests: Sequence[Evaluation], colours: Mapping[str, int]) 
     rows = tested([replace(test.row, runs={"": test.runs}) for test in tests], tests[0].material.unreadable)
     if not rows:
         return None
-    table = next(iter(part_tables("", rows, DRAWS)))
+    table = next(iter(part_tables("", rows)))
     names = [(one, colours[one.row.name]) for one in rows]
     alt = "The balanced error over the level of each kind of corruption; 0 are clean images."
     curves = tests[0].material.draw(f"{anchor}-corruptions", "Corrupted images", alt, _curves(names))

@@ -28,7 +28,6 @@ from ogkd.reports.page.training import training
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DRAWS = 500  # at most, of an interval in the details
 CONFIDENT = 8  # mistakes shown
 
 
@@ -52,8 +51,8 @@ def study(
         "backbone_and_draw": tests[0][2][0].runs[0].backbone_and_draw,
         "parts": [protocol.part(anchor, dataset, colours) for protocol in protocols],
         "details": [
-            _detail(f"{anchor}-test{place}", title, of_title, chosen, colours, min(protocol.draws, DRAWS))
-            for place, ((protocol, title, of_title), chosen) in enumerate(zip(tests, shown, strict=True), 1)
+            _detail(f"{anchor}-test{place}", title, of_title, chosen, colours)
+            for place, ((_, title, of_title), chosen) in enumerate(zip(tests, shown, strict=True), 1)
             if chosen
         ],
         "geometry": None,
@@ -93,7 +92,6 @@ def _detail(
     tests: Sequence[Evaluation],
     shown: Sequence[Evaluation],
     colours: Mapping[str, int],
-    draws: int,
 ) -> dict[str, Any]:
     """What one set of test images says of the methods; mistakes are those of the first of the methods shown."""
     best, first, material = shown[0], shown[0].predictions[0], shown[0].material
@@ -119,8 +117,8 @@ def _detail(
         "classes": len(first.classnames),
         "best": best.name,
         "metrics": metrics_table([test for test in tests if test.metrics]),
-        "clinical": clinical(anchor, best, draws),
-        "groups": [(set_table(of), of.remarks()) for of in group_sets(best.predictions, draws=draws)],
+        "clinical": clinical(anchor, best),
+        "groups": [(set_table(of), of.remarks()) for of in group_sets(best.predictions)],
         "reliability": diagrams,
         "risk": material.draw(f"{anchor}-risk-coverage", "Risk and coverage", alt, curves),
         "matrices": matrices,
