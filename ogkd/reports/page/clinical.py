@@ -18,16 +18,15 @@ from ogkd.evaluation.clinical import (
     OperatingPoint,
     by_class,
     calibrated_on,
-    choose,
     choose_all,
     decision_curve,
     precision_recall,
     predictive_values,
     roc,
 )
-from ogkd.evaluation.conformal import TooFewImages
+from ogkd.evaluation.conformal import needed
 from ogkd.evaluation.metrics import confusion_matrix
-from ogkd.evaluation.predictions import Predictions
+from ogkd.evaluation.predictions import Predictions, units
 from ogkd.evaluation.sets import choose_all as choose_sets
 from ogkd.evaluation.sets import shares_differ
 from ogkd.reports.cells import AnyCell, Cell, Text
@@ -109,15 +108,15 @@ def _validation(test: Evaluation) -> tuple[Predictions | None, list[str]]:
 
 
 def _too_few(validation: Predictions, there: set[str]) -> list[str]:
-    """Why the other classes have no threshold for a sensitivity, a sentence each."""
-    reasons = []
-    for name in validation.classnames:
-        try:
-            if name not in there:
-                choose(validation, name, SENSITIVITY, LEVELS[0])
-        except TooFewImages as error:
-            reasons.append(str(error))
-    return reasons
+    """A sentence on the other classes, which have too few validation images for a threshold of a sensitivity."""
+    of_units, least = units(validation), needed(LEVELS[0])
+    numbers = {name: len(np.unique(of_units[validation.labels == k])) for k, name in enumerate(validation.classnames)}
+    lacking = [f"{name} ({number})" for name, number in numbers.items() if name not in there and number < least]
+    what = "images" if validation.groups is None else "patients"
+    return lacking and [
+        f"Too few validation {what} for a sensitivity of {100 * LEVELS[0]:g} % for {', '.join(lacking)}: it needs at "
+        f"least {least} of a class."
+    ]
 
 
 def _results(results: Sequence[ClassResult]) -> Table:
@@ -134,7 +133,10 @@ def _counts(seeds: Sequence[Predictions]) -> Table:
     counts = np.mean([confusion_matrix(one) for one in seeds], axis=0)
     table = Table("", ["true class ↓ predicted →", *seeds[0].classnames])
     for name, row in zip(seeds[0].classnames, counts, strict=True):
-        cells = [Text(f"{number:.4g}", f"{100 * number / row.sum():.1f} %" if row.sum() else "") for number in row]
+        cells = [
+            Text(f"{number:.1f}".removesuffix(".0"), f"{100 * number / row.sum():.1f} %" if row.sum() else "")
+            for number in row
+        ]
         table.add(name, cells)
     return table
 
