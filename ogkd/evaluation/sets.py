@@ -219,8 +219,8 @@ def shares_differ(validation: Predictions, test: Predictions) -> str:
     """A phrase on the class whose shares among validation and test images differ most; "" if they are about the same,
     or as different as those of few images are by chance.
 
-    Sets for all images together promise their coverage for the shares of the validation images. As many of each class
-    were drawn so, which is no chance.
+    Sets for all images together promise their coverage for the shares of the validation images. Where those are
+    equally many of each class, that is by design and not by chance.
     """
     from scipy.stats import chi2_contingency, chisquare
 
@@ -229,8 +229,8 @@ def shares_differ(validation: Predictions, test: Predictions) -> str:
     most = int(np.argmax(np.abs(first - second)))
     if abs(first[most] - second[most]) <= SHIFT:
         return ""
-    drawn = np.ptp(counts[0]) == 0
-    if (chisquare(counts[1]) if drawn else chi2_contingency(counts[:, counts.any(0)])).pvalue >= UNLIKELY:
+    by_design = np.ptp(counts[0]) == 0
+    if (chisquare(counts[1]) if by_design else chi2_contingency(counts[:, counts.any(0)])).pvalue >= UNLIKELY:
         return ""
     return (
         f"{100 * first[most]:.0f} % of the validation images but {100 * second[most]:.0f} % of the test images are "

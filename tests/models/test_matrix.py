@@ -9,5 +9,5 @@ from tests.support.methods import small_resnet
 @pytest.mark.slow
 def test_the_page_has_what_each_method_does_on_each_kind_of_model():
     with small_resnet():
-        found = {(kind, method): said for kind, method, said in matrix.cells()}
-    assert matrix.in_page() == matrix.table(found), "run python -m tests.support.matrix"
+        texts = dict(matrix.cells())
+    assert matrix.in_page() == matrix.table(texts), "run python -m tests.support.matrix"

@@ -30,24 +30,24 @@ def keep(folder, kind, dataset, method, seed, skill, number=50, prefix="", **wor
     labels = np.arange(number) % 3
     noise = shared.normal(size=(number, 3)) + 0.5 * own.normal(size=(number, 3)) + 0.2 * seed * np.eye(3)[labels]
     images = [f"{prefix}{dataset}/{kind}/{i}.png" for i in range(number)]
-    kept = Predictions(images, labels, noise + skill * np.eye(3)[labels], CLASSES)
-    return write_predicted(folder, kind, dataset, method, seed, kept, changed={}, **words)
+    predictions = Predictions(images, labels, noise + skill * np.eye(3)[labels], CLASSES)
+    return write_predicted(folder, kind, dataset, method, seed, predictions, changed={}, **words)
 
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory):
     """Three methods on three data sets with two seeds, base and novel: the folder, and predictions by what they are."""
-    folder, kept = tmp_path_factory.mktemp("grid"), {}
+    folder, predictions = tmp_path_factory.mktemp("grid"), {}
     for dataset, method, kind, seed in itertools.product(
         ("BTMRI", "Kvasir", "RETINA"), SKILL, ("train_base", "test_new"), (1, 2)
     ):
         where = folder / dataset / method / kind / str(seed)
-        kept[dataset, method, kind, seed] = keep(where, kind, dataset, method, seed, SKILL[method])
-    return folder, kept
+        predictions[dataset, method, kind, seed] = keep(where, kind, dataset, method, seed, SKILL[method])
+    return folder, predictions
 
 
-def seeds(kept, *what):
-    return [kept[(*what, seed)] for seed in (1, 2)]
+def seeds(predictions, *what):
+    return [predictions[(*what, seed)] for seed in (1, 2)]
 
 
 def numbers(row, column):
@@ -62,22 +62,22 @@ def ends(interval) -> tuple[float, float, float]:
 
 
 def test_cells_are_means_with_the_interval_over_test_images(grid, parse):
-    folder, kept = grid
+    folder, predictions = grid
     for metric in ("accuracy", "nll"):
         done = parse(folder, "--table", "base2new", "--metric", metric, "--intervals", "--format", "csv")
         row = rows_of(done.stdout, "kvasir base2new")["OGKD"]
         assert "interval over test images" in parse(folder, "--table", "base2new", "--intervals").stdout
         for column, kind in (("base", "train_base"), ("novel", "test_new")):
-            expected = bootstrap(metric, seeds(kept, "Kvasir", "OGKD", kind))
+            expected = bootstrap(metric, seeds(predictions, "Kvasir", "OGKD", kind))
             assert numbers(row, column) == pytest.approx((expected.value, expected.low, expected.high), abs=1e-4)
 
 
 def test_hm_and_the_average_have_intervals_by_independent_draws(grid, parse):
-    folder, kept = grid
+    folder, predictions = grid
     done = parse(folder, "--table", "base2new", "--intervals", "--format", "csv")
     of_sets = []
     for dataset in ("BTMRI", "Kvasir", "RETINA"):
-        both = [bootstrap("accuracy", seeds(kept, dataset, "CoOp", kind)) for kind in ("train_base", "test_new")]
+        both = [bootstrap("accuracy", seeds(predictions, dataset, "CoOp", kind)) for kind in ("train_base", "test_new")]
         of_sets.append(combine(hm, *both))
         row = rows_of(done.stdout, f"{dataset.lower()} base2new")["CoOp"]
         assert numbers(row, "HM") == pytest.approx(ends(of_sets[-1]), abs=1e-4)
@@ -90,29 +90,31 @@ def test_hm_and_the_average_have_intervals_by_independent_draws(grid, parse):
 
 
 def test_differences_are_paired_over_images_and_seeds(grid, parse):
-    folder, kept = grid
+    folder, predictions = grid
     done = parse(folder, "--table", "base2new", "--against", "CoOp", "--format", "csv")
     assert (done.returncode, done.stderr) == (0, "")
     for dataset in ("BTMRI", "Kvasir", "RETINA"):
         rows = {r["row"]: r for r in csv.DictReader(io.StringIO(done.stdout)) if r["table"] == "OGKD minus CoOp"}
         for column, kind in (("base", "train_base"), ("novel", "test_new")):
-            both = (seeds(kept, dataset, method, kind) for method in ("OGKD", "CoOp"))
+            both = (seeds(predictions, dataset, method, kind) for method in ("OGKD", "CoOp"))
             expected = paired_difference("accuracy", *both)
             assert numbers(rows[dataset.lower()], column) == pytest.approx(ends(expected), abs=1e-4)
 
 
 def test_a_difference_of_hms_resamples_base_and_novel_jointly_for_both_methods(grid):
-    folder, kept = grid
+    folder, predictions = grid
     contest = Contest(collect(folder), "base2new")
-    found = contest.difference("accuracy", contest.entry("OGKD"), contest.entry("CoOp"), "btmri", "HM")
+    difference = contest.difference("accuracy", contest.entry("OGKD"), contest.entry("CoOp"), "btmri", "HM")
     of_method = {
-        method: [bootstrap("accuracy", seeds(kept, "BTMRI", method, kind)) for kind in ("train_base", "test_new")]
+        method: [
+            bootstrap("accuracy", seeds(predictions, "BTMRI", method, kind)) for kind in ("train_base", "test_new")
+        ]
         for method in ("OGKD", "CoOp")
     }
     ours, theirs = (hm(*(one.raw for one in both)) for both in of_method.values())
-    assert found.raw == pytest.approx(ours - theirs)
+    assert difference.raw == pytest.approx(ours - theirs)
     ours, theirs = (hm(*(one.value for one in both)) for both in of_method.values())
-    assert found.value == pytest.approx(ours - theirs)
+    assert difference.value == pytest.approx(ours - theirs)
 
 
 def rows_of_differences(text):
@@ -121,7 +123,7 @@ def rows_of_differences(text):
 
 @pytest.mark.parametrize("metric", ["accuracy", "nll"])
 def test_the_table_over_data_sets_counts_and_tests_seed_means(grid, parse, metric, monkeypatch):
-    folder, kept = grid
+    folder, predictions = grid
     words = ("--table", "base2new", "--metric", metric, "--against", "CoOp", "BiomedCoOp", "--format", "csv")
     without_p = rows_of_differences(parse(folder, *words).stdout)
     assert {row["p mean"] for row in without_p} == {row["p (Holm) mean"] for row in without_p} == {""}
@@ -131,8 +133,8 @@ def test_the_table_over_data_sets_counts_and_tests_seed_means(grid, parse, metri
     pairs = [("BiomedCoOp", "CoOp"), ("OGKD", "CoOp"), ("OGKD", "BiomedCoOp")]
     differences = [
         [
-            np.mean([bootstrap(metric, one, draws=1).value for one in seeds(kept, dataset, a, "train_base")])
-            - np.mean([bootstrap(metric, one, draws=1).value for one in seeds(kept, dataset, b, "train_base")])
+            np.mean([bootstrap(metric, one, draws=1).value for one in seeds(predictions, dataset, a, "train_base")])
+            - np.mean([bootstrap(metric, one, draws=1).value for one in seeds(predictions, dataset, b, "train_base")])
             for dataset in ("BTMRI", "Kvasir", "RETINA")
         ]
         for a, b in pairs
@@ -153,14 +155,14 @@ def test_the_table_over_data_sets_counts_and_tests_seed_means(grid, parse, metri
 
 
 def test_mean_ranks_are_those_of_seed_means(grid):
-    folder, kept = grid
-    found = ranks(Contest(collect(folder), "base2new"), "accuracy", "base")
+    folder, predictions = grid
+    ranking = ranks(Contest(collect(folder), "base2new"), "accuracy", "base")
     table = np.array([
-        [np.mean([one.correct.mean() for one in seeds(kept, dataset, method, "train_base")]) for method in SKILL]
+        [np.mean([one.correct.mean() for one in seeds(predictions, dataset, method, "train_base")]) for method in SKILL]
         for dataset in ("BTMRI", "Kvasir", "RETINA")
     ])  # fmt: skip
     expected = scipy.stats.rankdata(-table.round(9), axis=1).mean(0)
-    assert {name: found.ranks[name] for name in SKILL} == pytest.approx(dict(zip(SKILL, expected, strict=True)))
+    assert {name: ranking.ranks[name] for name in SKILL} == pytest.approx(dict(zip(SKILL, expected, strict=True)))
 
 
 def test_few_methods_or_data_sets_have_no_ranks(grid, parse):
@@ -170,7 +172,7 @@ def test_few_methods_or_data_sets_have_no_ranks(grid, parse):
 
 
 def test_methods_with_different_seeds_are_compared_on_those_that_both_have(tmp_path, parse):
-    kept = {
+    predictions = {
         (method, seed): keep(tmp_path / method / str(seed), "few_shot", "BTMRI", method, seed, SKILL[method])
         for method, of_method in (("CoOp", (1, 2)), ("OGKD", (2, 3)))
         for seed in of_method
@@ -178,7 +180,7 @@ def test_methods_with_different_seeds_are_compared_on_those_that_both_have(tmp_p
     done = parse(tmp_path, "--table", "few_shot", "--against", "CoOp", "--format", "csv")
     assert "are compared only on seed 2" in done.stderr
     rows = {r["row"]: r for r in csv.DictReader(io.StringIO(done.stdout)) if r["table"] == "OGKD minus CoOp"}
-    expected = paired_difference("accuracy", kept["OGKD", 2], kept["CoOp", 2])
+    expected = paired_difference("accuracy", predictions["OGKD", 2], predictions["CoOp", 2])
     assert numbers(rows["btmri"], "16 shots")[0] == pytest.approx(expected.value, abs=1e-4)
 
 
@@ -310,8 +312,10 @@ def severe(folder, dataset, method, wrong, near):
         row = matrix[labels[place]].copy()
         row[labels[place]] = np.inf if near else -np.inf
         guesses[place] = row.argmin() if near else row.argmax()
-    kept = Predictions([f"{dataset}/{i}" for i in range(40)], labels, np.eye(number)[guesses], geometry.classnames)
-    write_predicted(folder, "few_shot", dataset, method, 1, kept, changed={})
+    predictions = Predictions(
+        [f"{dataset}/{i}" for i in range(40)], labels, np.eye(number)[guesses], geometry.classnames
+    )
+    write_predicted(folder, "few_shot", dataset, method, 1, predictions, changed={})
     return matrix[labels, guesses]
 
 

@@ -13,8 +13,8 @@ def run(folder, dataset, classnames, seed=1, method="CoOp", kind="few_shot", num
     random = np.random.default_rng([seed, number])
     labels = random.integers(0, len(classnames), number)
     logits = random.normal(size=(number, len(classnames))) + np.eye(len(classnames))[labels]
-    kept = Predictions([f"{i}.png" for i in range(number)], labels, logits, classnames)
-    return write_predicted(folder, kind, dataset, method, seed, kept, **words)
+    predictions = Predictions([f"{i}.png" for i in range(number)], labels, logits, classnames)
+    return write_predicted(folder, kind, dataset, method, seed, predictions, **words)
 
 
 def mean_of(done, column="16 shots mean", table="btmri few-shot"):
@@ -27,10 +27,10 @@ def test_expected_cost_is_the_mean_entry_of_the_cost_matrix_by_class_name(tmp_pa
     shuffled = tuple(reversed(names))  # predictions have an order of their own
     values = []
     for seed in (1, 2):
-        kept = run(tmp_path / str(seed), "BTMRI", shuffled, seed)
+        predictions = run(tmp_path / str(seed), "BTMRI", shuffled, seed)
         of_images = [
             matrix[names.index(shuffled[true]), names.index(shuffled[guess])]
-            for true, guess in zip(kept.labels, kept.predicted, strict=True)
+            for true, guess in zip(predictions.labels, predictions.predicted, strict=True)
         ]
         values.append(np.mean(of_images))
     done = parse(tmp_path, "--table", "few_shot", "--metric", "expected_cost", "--format", "csv")
@@ -41,9 +41,9 @@ def test_expected_cost_is_the_mean_entry_of_the_cost_matrix_by_class_name(tmp_pa
 def test_half_of_the_classes_keep_the_distances_of_the_full_tree(tmp_path, parse):
     geometry = read_geometry("Phantom")
     half = geometry.classnames[::2]
-    kept = run(tmp_path / "base", "Phantom", half, kind="train_base")
+    predictions = run(tmp_path / "base", "Phantom", half, kind="train_base")
     full = costs(geometry)[::2, ::2]
-    severity = full[kept.labels, kept.predicted][kept.labels != kept.predicted].mean()
+    severity = full[predictions.labels, predictions.predicted][predictions.labels != predictions.predicted].mean()
     done = parse(tmp_path, "--table", "base2new", "--metric", "mistake_severity", "--format", "csv")
     assert mean_of(done, "base mean", "phantom base2new") == pytest.approx(severity, abs=1e-5)
 
@@ -51,8 +51,8 @@ def test_half_of_the_classes_keep_the_distances_of_the_full_tree(tmp_path, parse
 def test_grades_of_half_of_the_classes_are_those_of_the_full_order(tmp_path, parse):
     grades = read_geometry("KneeXray").order
     some = (grades[4], grades[0], grades[2])
-    kept = run(tmp_path / "base", "KneeXray", some, kind="train_base")
-    error = np.abs(np.array([4, 0, 2])[kept.labels] - np.array([4, 0, 2])[kept.predicted]).mean()
+    predictions = run(tmp_path / "base", "KneeXray", some, kind="train_base")
+    error = np.abs(np.array([4, 0, 2])[predictions.labels] - np.array([4, 0, 2])[predictions.predicted]).mean()
     done = parse(tmp_path, "--table", "base2new", "--metric", "mean_absolute_grade_error", "--format", "csv")
     assert mean_of(done, "base mean", "kneexray base2new") == pytest.approx(error, abs=1e-5)
 

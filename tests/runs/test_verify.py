@@ -76,8 +76,8 @@ def released_format(ctx, epoch=100, whole=False):
 @pytest.fixture
 def context(learned):
     """The context that the run learned, which is not the one it started from."""
-    found = {path.name: load_checkpoint(str(path))["state_dict"]["ctx"] for path in learned.glob("*/model.pth.tar-*")}
-    return found["model.pth.tar-2"]
+    lines = {path.name: load_checkpoint(str(path))["state_dict"]["ctx"] for path in learned.glob("*/model.pth.tar-*")}
+    return lines["model.pth.tar-2"]
 
 
 @pytest.fixture
@@ -115,21 +115,21 @@ def test_prompts_are_fetched_tested_and_compared(verify, learned, context, data)
         done = verify(server.url, "btmri", "--protocol", "few_shot", "--shots", "1", "2", "--seeds", "1")
     assert done.returncode in (0, 1), done.stderr
     accuracy = json.loads((learned / "results.json").read_text())["accuracy"]
-    found = lines_of(done)
-    assert [line[:5] for line in found] == [["few_shot", "btmri", shots, "1", "all"] for shots in ("1", "2")]
-    assert [float(line[5]) for line in found] == [67.62, 72.28]
-    for line, released in zip(found, wanted, strict=True):
+    lines = lines_of(done)
+    assert [line[:5] for line in lines] == [["few_shot", "btmri", shots, "1", "all"] for shots in ("1", "2")]
+    assert [float(line[5]) for line in lines] == [67.62, 72.28]
+    for line, released in zip(lines, wanted, strict=True):
         (published,) = released.accuracies
         assert float(line[6]) == pytest.approx(accuracy, abs=0.005)
         assert float(line[7]) == pytest.approx(accuracy - published, abs=0.011)
         assert line[8] == ("within 0.5" if abs(accuracy - published) <= 0.5 else "NOT within 0.5")
-    agree = sum(line[8] == "within 0.5" for line in found)
+    agree = sum(line[8] == "within 0.5" for line in lines)
     assert done.stdout.splitlines()[-1] == f"{agree} of 2 agree"
     assert done.returncode == (0 if agree == 2 else 1)
 
     # What was fetched and tested needs no network again.
     again = verify("http://127.0.0.1:9", "btmri", "--protocol", "few_shot", "--shots", "1", "2", "--seeds", "1")
-    assert lines_of(again) == found
+    assert lines_of(again) == lines
 
 
 @pytest.mark.parametrize("published", [50.0, 81.42, 97.16])
@@ -148,14 +148,14 @@ def test_base_to_novel_prompts_are_tested_on_both_halves_and_stay_apart_in_table
         "http://127.0.0.1:9", "btmri", "--protocol", "base2new", "--seeds", "2", "--from", str(tmp_path / "copy")
     )
     assert done.returncode in (0, 1), done.stderr
-    found = lines_of(done)
-    assert [line[4] for line in found] == ["base", "novel"]
-    assert tuple(float(line[5]) for line in found) == released.accuracies == (79.0, 96.62)
+    lines = lines_of(done)
+    assert [line[4] for line in lines] == ["base", "novel"]
+    assert tuple(float(line[5]) for line in lines) == released.accuracies == (79.0, 96.62)
     runs = collect(tmp_path / "output")
     (table,) = base2new_tables(runs)
     (row,) = table.rows
     assert row.name == "BiomedCoOp, tested only"
-    assert [f"{cell.mean:.2f}" for cell in (row.cells["base"], row.cells["novel"])] == [line[6] for line in found]
+    assert [f"{cell.mean:.2f}" for cell in (row.cells["base"], row.cells["novel"])] == [line[6] for line in lines]
 
 
 def test_a_folder_of_prompts_is_used_without_a_network_and_what_it_lacks_is_said(verify, context, tmp_path):

@@ -67,26 +67,26 @@ def cell(method: str, backbone: Path, cache: Path) -> str:
     return NO_PATCHES if lacks else RUNS
 
 
-def cells() -> Iterator[tuple[str, str, str]]:
-    """(kind, method, what its cell says), kind by kind, so that each model is loaded once."""
+def cells() -> Iterator[tuple[tuple[str, str], str]]:
+    """((kind, method), what its cell says), kind by kind, so that each model is loaded once."""
     with tempfile.TemporaryDirectory() as made:
         for number, (kind, maker) in enumerate(KINDS.items()):
             folder = Path(made) / f"model{number}"
             maker(folder)
             for method in benchmark_methods():
                 if method_class(method).__module__.startswith("ogkd.trainers."):
-                    yield kind, method, cell(method, folder, Path(made) / "cache")
+                    yield (kind, method), cell(method, folder, Path(made) / "cache")
 
 
-def table(found: dict[tuple[str, str], str]) -> str:
+def table(texts: dict[tuple[str, str], str]) -> str:
     """A sentence on the methods that run on every kind, and the table of the others by (kind, method), and notes."""
-    kinds, methods = dict.fromkeys(kind for kind, _ in found), dict.fromkeys(method for _, method in found)
-    reasons = list(dict.fromkeys(said for said in found.values() if said != RUNS))
-    everywhere = [method for method in methods if {found[kind, method] for kind in kinds} == {RUNS}]
+    kinds, methods = dict.fromkeys(kind for kind, _ in texts), dict.fromkeys(method for _, method in texts)
+    reasons = list(dict.fromkeys(said for said in texts.values() if said != RUNS))
+    everywhere = [method for method in methods if {texts[kind, method] for kind in kinds} == {RUNS}]
     named = ", ".join(method_class(method).title for method in everywhere)
     lines = [f"On every kind: {named}.", "", "| | " + " | ".join(kinds) + " |", "|---|" + "---|" * len(kinds)]
     for method in (method for method in methods if method not in everywhere):
-        row = [found[kind, method] for kind in kinds]
+        row = [texts[kind, method] for kind in kinds]
         numbers = [f" ({reasons.index(said) + 1})" if said != RUNS else "" for said in row]
         shown = [("yes" if said in (RUNS, NO_PATCHES) else "no") + n for said, n in zip(row, numbers, strict=True)]
         lines.append(f"| {method_class(method).title} | " + " | ".join(shown) + " |")
@@ -101,7 +101,7 @@ def in_page() -> str:
 
 def main() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    new = table({(kind, method): said for kind, method, said in cells()})
+    new = table(dict(cells()))
     PAGE.write_text(re.sub(re.escape(BEGIN) + ".*?" + END, lambda _: BEGIN + new + END, text, flags=re.DOTALL))
 
 
