@@ -25,7 +25,10 @@ VISUAL_OPTIONS = Options(
 
 
 class IndependentPromptLearner(PromptLearner):
-    """Contexts for the first layers of the text tower, and vectors for those of the image tower."""
+    """Contexts for the first layers of the text tower, and vectors for those of the image tower. Words of CTX_INIT
+    beyond the context stay as they are."""
+
+    keeps_words = True
 
     def __init__(self, model: FrozenCLIP, *args, depth: int, visual: VisualPrompts, **kwargs) -> None:
         super().__init__(model, *args, **kwargs)

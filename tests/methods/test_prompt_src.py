@@ -36,6 +36,15 @@ def test_the_first_vectors_pass_the_norm_before_the_layers_as_the_patches_do(tmp
         torch.testing.assert_close(method.encode(images).global_token, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_words_beyond_the_context_stay_in_the_sentence(tmp_path):
+    tiny_models.native_clip(tmp_path)
+    model = models.load(str(tmp_path))
+    sentences, mask = made(IVLP, model, N_CTX=2).prompt_learner()
+    tokens = model.tokenize([f"a photo of a {name}." for name in NAMES])
+    torch.testing.assert_close(sentences, model.embed(tokens.ids))
+    assert torch.equal(mask, tokens.mask)
+
+
 @pytest.mark.parametrize(("epochs", "mean", "std"), [(20, 15, 1), (50, 30, 30), (1, 15, 1), (3, 900, 0.5)])
 def test_epochs_weigh_in_the_mean_by_a_normal_density_also_far_from_its_centre(tmp_path, epochs, mean, std):
     tiny_models.native_clip(tmp_path)
