@@ -14,7 +14,10 @@ from ogkd.tuning.registration import register
 
 
 class CoupledPromptLearner(PromptLearner):
-    """Contexts for the first `depth` layers of the text tower and linear maps to those of the image tower."""
+    """Contexts for the first `depth` layers of the text tower and linear maps to those of the image tower. Words of
+    CTX_INIT beyond the context stay as they are."""
+
+    keeps_words = True
 
     def __init__(self, model: FrozenCLIP, *args, depth: int, **kwargs) -> None:
         super().__init__(model, *args, **kwargs)
@@ -39,7 +42,7 @@ class MaPLe(DeepPromptMethod):
     title, paper, row = "MaPLe", "2210.03117", 120
     prompt_learner: CoupledPromptLearner
 
-    options = DeepPromptMethod.options.but(N_CTX=2, CTX_INIT="a photo") | Options(
+    options = DeepPromptMethod.options.but(N_CTX=2) | Options(
         DEPTH=Option(9, "layers that get their own prompts, capped at the towers' depth", least=1),
     )
 

@@ -23,18 +23,15 @@ def random_vectors(layers: int, count: int, width: int) -> nn.ParameterList:
 
 
 class VisualPrompts(nn.Module):
-    """Vectors behind the patch tokens, their own for each of the image tower's first layers. Those of the first pass
-    through the norm that the tower has before its layers, if any, as the tokens do."""
+    """Vectors behind the patch tokens, their own for each of the image tower's first layers."""
 
     def __init__(self, model: FrozenCLIP, count: int, depth: int) -> None:
         super().__init__()
         self.vectors = random_vectors(min(depth, model.vision_layers), count, model.vision_width)
-        self._norm = (model.image_norm,)  # in a tuple, so that it is no submodule
 
     def forward(self) -> dict[int, Tensor]:
         """Vectors (count, vision width) by layer."""
-        first, *others = self.vectors
-        return dict(enumerate([self._norm[0](first), *others]))
+        return dict(enumerate(self.vectors))
 
 
 class DeepPromptMethod(PromptMethod):
@@ -64,8 +61,10 @@ class DeepPromptMethod(PromptMethod):
         return F.normalize(text, dim=-1)
 
     def encode(self, images: Tensor, patches: bool = False) -> ImageFeatures:
-        """Normalised tokens of images, with the prompts in the tower."""
+        """Normalised tokens of images, with the prompts in the tower. Those of the first layer pass through the norm
+        that the tower has before its layers, if any, as the patches do."""
         prompts = self.prompt_learner.visual_prompts()
+        prompts[0] = self.clip_model.image_norm(prompts[0])
         return self.clip_model.encode_image(images.to(self.device), patches, prompts).normalised()
 
     def losses(self, inputs: Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:  # type: ignore[override]

@@ -1,8 +1,9 @@
-"""Methods that edit both towers, against values of their authors' code and against computations in float64.
+"""Methods that change both towers, against values of their authors' code and against computations in float64.
 
-The code ran unchanged at MaxZanella/CLIP-LoRA@358f0d7, HealthX-Lab/CLIP-SVD@022b1ed and HealthX-Lab/Evi-Steer@4e03284,
-on the same numbers (tests/support/numbered.py) and without dropout in the text tower, with its attention classes and
-adapters in timm's and transformers' layers; CLIP-LoRA with the same masks of its own dropout.
+The code ran unchanged at MaxZanella/CLIP-LoRA@358f0d7, HealthX-Lab/CLIP-SVD@022b1ed, HealthX-Lab/Evi-Steer@4e03284 and
+muzairkhattak/multimodal-prompt-learning@69bce21 (MaPLe), on the same numbers (tests/support/numbered.py) and without
+dropout in the text tower, with its attention classes and adapters in timm's and transformers' layers; CLIP-LoRA with
+the same masks of its own dropout, MaPLe in fp32.
 """
 
 import math
@@ -28,6 +29,7 @@ from tests.test_trainings import adam, gradient_of
 from trainers.clip_lora import CLIPLoRA
 from trainers.clip_svd import CLIPSVD
 from trainers.evi_steer import EviSteer
+from trainers.maple import MaPLe
 from trainers.zeroshot import ZeroShot
 
 KINDS = [CLIPLoRA, CLIPSVD, EviSteer]
@@ -77,6 +79,10 @@ RECORDED = {
     ("clip", CLIPSVD): (
         [1.66787, 0.80289, 0.49800, 0.38028, 0.33834], 0.21997,
         [-0.015354, 0.027137, -0.003621, 0.039367], [0.032702, 0.030477, -0.036726, 0.015034],
+    ),
+    ("clip", MaPLe): (
+        [1.26459, 0.61725, 0.80130, 0.31550, 0.27711], 0.27557,
+        [-0.118536, 0.147372, 0.078592, -0.00248], [-0.225142, 0.010832, -0.18592, -0.094448],
     ),
 }  # fmt: skip
 

@@ -87,6 +87,9 @@ def trained(method: Method, epochs: int = 10, **optim: object) -> list[float]:
             method.zero_grad()
             method.backward(terms)
             optimiser.step()
+            if method.schedule_by_step:
+                schedule.step()
+        if not method.schedule_by_step:
             schedule.step()
     return losses
 
