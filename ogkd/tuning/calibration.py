@@ -17,8 +17,11 @@ CALIBRATION_OPTIONS = Options(
 
 def smoothed_cross_entropy(logits: Tensor, label: Tensor, share: float) -> Tensor:
     """The cross entropy of logits (B, C) against 1 - share for the label and share / (C - 1) for each other class."""
-    classes = logits.shape[-1]
-    return F.cross_entropy(logits, label, label_smoothing=min(1.0, share * classes / max(1, classes - 1)))
+    plain = F.cross_entropy(logits, label)
+    if share == 0:
+        return plain
+    others = -logits.log_softmax(-1).sum(-1).mean() - plain
+    return (1 - share) * plain + share / max(1, logits.shape[-1] - 1) * others
 
 
 def smac(logits: Tensor, label: Tensor, share: float) -> Tensor:

@@ -22,6 +22,13 @@ def test_the_terms_have_the_values_of_the_authors_code():
     torch.testing.assert_close(torch.stack(got), torch.tensor([3.51844, 0.0304430, 0.141854]), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("share", [0.2, 0.9])
+def test_the_other_classes_get_the_share_of_a_label_also_if_it_is_most_of_it(share):
+    logits, label = torch.tensor([[1.0, 0.0], [-2.0, 3.0]]), torch.tensor([0, 0])
+    targets = torch.tensor([[1 - share, share]]).expand(2, 2)
+    torch.testing.assert_close(smoothed_cross_entropy(logits, label, share), F.cross_entropy(logits, targets))
+
+
 def test_one_class_has_terms_of_zero():
     logits, label = torch.randn(3, 1), torch.zeros(3, dtype=torch.long)
     for value in (smoothed_cross_entropy(logits, label, 0.0), smac(logits, label, 0.0), separation(torch.ones(1, 1))):
