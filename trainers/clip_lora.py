@@ -11,13 +11,16 @@ from ogkd.tuning.registration import register
 from ogkd.tuning.task import Task
 from ogkd.tuning.tower_method import EditMethod
 
+MOST_SHOTS = 16  # of the paper
+
 
 @register
 class CLIPLoRA(EditMethod):
     """Cross entropy. Each query, key and value of every layer gets ALPHA / sqrt(RANK) B A dropout(x) beside W x.
 
     The paths are never merged into the weights, so nothing is rounded. A training has STEPS steps for each training
-    image of a class, in whole epochs, but at most OPTIM.MAX_EPOCH epochs.
+    image of a class, in whole epochs, but at most OPTIM.MAX_EPOCH epochs; with all images (NUM_SHOTS -1) no more steps
+    than with 16 shots, the most in the paper.
     """
 
     title, paper, row = "CLIP-LoRA", "2405.18541", 77
@@ -39,6 +42,8 @@ class CLIPLoRA(EditMethod):
 
     def prepare(self, task: Task) -> None:
         self.shots = len(task.train_labels) / len(self.classnames)
+        if task.cfg.DATASET.NUM_SHOTS < 0:
+            self.shots = min(self.shots, MOST_SHOTS)
 
     def epochs(self, most: int, steps: int) -> int:
         wanted = math.ceil(self.options.STEPS * self.shots / steps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from ogkd.models.configurations import ImageSpec
 from ogkd.models.errors import ModelError
 from ogkd.models.hooks import Deep
 from ogkd.models.paths import AddedPath, PackedAttention
+from ogkd.models.tokenizers import Tokenizer
 
 
 class ImageFeatures(NamedTuple):
@@ -62,7 +63,7 @@ class FrozenCLIP(nn.Module):
         name: str,
         image: nn.Module,
         text: nn.Module,
-        tokenizer: Callable[[list[str]], list[list[int]]],
+        tokenizer: Tokenizer,
         spec: ImageSpec,
         embed_dim: int,
         context_length: int,
@@ -201,17 +202,11 @@ class FrozenCLIP(nn.Module):
             mask[row, : len(sequence)] = True
         return Tokens(ids, mask)
 
-    def vocabulary(self) -> list[str]:
-        """Return the tokenizer's words in the order of their ids; word pieces keep the tokenizer's marks.
-
-        Raises ModelError if the tokenizer cannot name its ids.
-        """
-        words = getattr(self.tokenizer, "words", None)
-        if words is None:
-            raise ModelError(
-                f"The tokenizer of {self.name} cannot name its token ids: use one in transformers' format."
-            )
-        return words()
+    def vocabulary(self) -> dict[int, str]:
+        """The tokenizer's words by their ids; word pieces keep its marks. Special tokens are none, nor are a BERT's
+        unused ones."""
+        special, words = set(self.tokenizer.special()), enumerate(self.tokenizer.words())
+        return {token: word for token, word in words if token not in special and not word.startswith("[unused")}
 
     def embed(self, ids: Tensor) -> Tensor:
         """Word embeddings (N, L, context_width) of token ids (N, L), without positions."""

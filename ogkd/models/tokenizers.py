@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ CLEANINGS = ("lower", "whitespace", "canonicalize")
 @dataclass(frozen=True)
 class Tokenizer:
     """A callable from texts to lists of token ids, with special tokens, neither padded nor truncated; `words` lists the
-    vocabulary in the order of the ids, `padding` is the id that the tokenizer itself would pad with."""
+    vocabulary in the order of the ids, `special` the ids that no text has, and `padding` is the id that the tokenizer
+    itself would pad with."""
 
     encode: Callable[[list[str]], list[list[int]]]
     words: Callable[[], list[str]]
+    special: Callable[[], Iterable[int]]
     padding: int | None = 0
 
     def __call__(self, texts: list[str]) -> list[list[int]]:
@@ -37,6 +39,7 @@ def native_tokenizer(clean: str = "lower") -> Tokenizer:
     return Tokenizer(
         lambda texts: [[native.sot_token_id, *native.encode(text), native.eot_token_id] for text in texts],
         lambda: [native.decoder[index] for index in range(native.vocab_size)],
+        lambda: native.all_special_ids,
     )
 
 
@@ -90,7 +93,12 @@ def transformers_tokenizer(
             ids = [row[:-1] if row[-1:] == [tokenizer.sep_token_id] else row for row in ids]
         return ids
 
-    return Tokenizer(encode, lambda: tokenizer.convert_ids_to_tokens(range(len(tokenizer))), tokenizer.pad_token_id)
+    return Tokenizer(
+        encode,
+        lambda: tokenizer.convert_ids_to_tokens(range(len(tokenizer))),
+        lambda: [index for index, token in tokenizer.added_tokens_decoder.items() if token.special],
+        tokenizer.pad_token_id,
+    )
 
 
 def require_pooling_at_end(tokenizer: Tokenizer, token: int | None, path: Path) -> None:

@@ -54,13 +54,13 @@ def nearest_words(
     Cosine distance is 1 - cos.
     """
     vocabulary = model.vocabulary()
-    table = model.embed(torch.arange(len(vocabulary))[None])[0].cpu()
+    words, table = [*vocabulary.values()], model.embed(torch.tensor([[*vocabulary]]))[0].cpu()
     if distance == "cosine":
         distances = 1 - F.normalize(vectors, dim=-1) @ F.normalize(table, dim=-1).t()
     else:  # computing it by a matrix product would lose small distances to rounding
         distances = torch.cdist(vectors, table, compute_mode="donot_use_mm_for_euclid_dist")
-    near, places = distances.topk(min(number, len(vocabulary)), dim=-1, largest=False)
+    near, places = distances.topk(min(number, len(words)), dim=-1, largest=False)
     return [
-        [(vocabulary[place], value) for place, value in zip(*row, strict=True)]
+        [(words[place], value) for place, value in zip(*row, strict=True)]
         for row in zip(places.tolist(), near.tolist(), strict=True)
     ]

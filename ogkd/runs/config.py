@@ -26,7 +26,7 @@ from ogkd.data.biomedical import BiomedicalDataset
 from ogkd.data.catalogue import config_name, load, name_of_folder
 from ogkd.data.sampling import BALANCED
 from ogkd.evaluation.collect import ELSEWHERE
-from ogkd.evaluation.methods import named
+from ogkd.evaluation.methods import known_methods, named
 from ogkd.evaluation.protocol import PLACES
 from ogkd.features.settings import feature_settings
 from ogkd.models.configurations import OPENAI_SIZES, OPENAI_SPEC, ImageSpec
@@ -157,9 +157,12 @@ class Configuration:
 
     def differences(self, theirs: dict) -> list[str]:
         """Keys that affect what a run computes and differ from those of a stored configuration, as "KEY theirs ->
-        mine". A key that an older version did not write down had its default."""
+        mine". A key that an older version did not write down had its default. What the method does not read does not
+        count: Zero-shot has no epochs."""
         mine, stored = dict(flat(self.values)), dict(flat(in_json(self._ground.cfg))) | dict(flat(theirs))
         keys = sorted((mine.keys() & stored.keys()) - set(PLACES), key=lambda key: (key != "SETTINGS", key))
+        method = known_methods().get(self.cfg.TRAINER.NAME)
+        keys = [key for key in keys if method is None or method.reads(key)]
         return [f"{key} {stored[key]!r} -> {mine[key]!r}" for key in keys if mine[key] != stored[key]]
 
     @cached_property

@@ -198,10 +198,14 @@ def test_after_a_step_it_answers_by_what_it_learned_also_without_gradients(model
     assert not torch.equal(learned, before)
 
 
-@pytest.mark.parametrize(("shots", "steps", "most", "epochs"), [(16, 6, 8000, 1334), (1, 1, 8000, 500), (4, 3, 5, 5)])
-def test_clip_lora_trains_five_hundred_steps_per_shot_in_whole_epochs(model_of, shots, steps, most, epochs):
+@pytest.mark.parametrize(
+    ("shots", "images", "steps", "most", "epochs"),
+    [(16, 16, 6, 8000, 1334), (1, 1, 1, 8000, 500), (4, 4, 3, 5, 5), (-1, 1000, 94, 8000, 86), (-1, 4, 2, 8000, 1000)],
+)
+def test_clip_lora_trains_five_hundred_steps_per_shot_in_whole_epochs(model_of, shots, images, steps, most, epochs):
     method = numbered.method_of(CLIPLoRA, model_of("clip"))
-    method.prepare(SimpleNamespace(train_labels=torch.zeros(3 * shots)))
+    cfg = CfgNode({"DATASET": {"NUM_SHOTS": shots}})
+    method.prepare(SimpleNamespace(cfg=cfg, train_labels=torch.zeros(3 * images)))
     assert method.epochs(most, steps) == epochs
 
 

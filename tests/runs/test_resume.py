@@ -45,6 +45,12 @@ def test_a_complete_run_is_not_repeated_and_another_configuration_in_its_folder_
         results.unlink(missing_ok=True)
 
 
+@pytest.mark.parametrize("method", ["ZeroShot", "TipAdapter"])
+def test_options_of_training_do_not_refuse_a_run_of_a_method_without_epochs(arguments, method):
+    first = train.main(arguments(method))
+    assert train.main(arguments(method, "OPTIM.MAX_EPOCH", "2", "TEST.FINAL_MODEL", "best_val")) == first
+
+
 def test_a_truncated_newest_checkpoint_falls_back_to_the_one_before(arguments, tmp_path, capsys):
     options = ("TRAIN.KEEP_CHECKPOINTS", "True")
     train.main(arguments("CoOp", *options))
