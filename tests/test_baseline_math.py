@@ -109,7 +109,8 @@ def test_maples_coupled_prompts_change_both_towers_and_get_gradients(model, posi
     (prompted.sum() + text.sum()).backward()
     assert all((parameter.grad != 0).any() for parameter in learner.parameters())
     assert len(learner.deep) == 2
-    assert len(learner.to_visual) == 3
+    first, second, third = (layer.weight for layer in learner.to_visual)
+    assert torch.equal(second, third) and not torch.equal(first, second)  # at first, as in the authors' code
 
 
 def test_maples_visual_prompts_are_linear_maps_of_the_textual_ones_of_which_each_class_may_have_its_own(model):

@@ -3,6 +3,8 @@ arXiv 2210.03117)."""
 
 from __future__ import annotations
 
+import copy
+
 from torch import Tensor, nn
 
 from ogkd.core import UserError
@@ -14,8 +16,8 @@ from ogkd.tuning.registration import register
 
 
 class CoupledPromptLearner(PromptLearner):
-    """Contexts for the first `depth` layers of the text tower and linear maps to those of the image tower. Words of
-    CTX_INIT beyond the context stay as they are."""
+    """Contexts for the first `depth` layers of the text tower and linear maps to those of the image tower, which start
+    alike but for the first layer's. Words of CTX_INIT beyond the context stay as they are."""
 
     keeps_words = True
 
@@ -25,8 +27,10 @@ class CoupledPromptLearner(PromptLearner):
         most = min(model.text_layers, model.vision_layers)
         if not 1 <= depth <= most:
             raise UserError(f"The option DEPTH is {depth}, but with {model.name} it must be between 1 and {most}.")
+        first = nn.Linear(model.context_width, model.vision_width)  # random numbers in the order of the authors' code
         self.deep = random_vectors(depth - 1, self.n_ctx, model.context_width)
-        self.to_visual = nn.ModuleList(nn.Linear(model.context_width, model.vision_width) for _ in range(depth))
+        deeper = nn.Linear(model.context_width, model.vision_width)
+        self.to_visual = nn.ModuleList([first, *(copy.deepcopy(deeper) for _ in range(depth - 1))])
 
     def visual_prompts(self) -> dict[int, Tensor]:
         """Prompts (n_ctx, vision width) of the image tower's first layers; class-specific contexts are averaged."""
