@@ -24,13 +24,13 @@ WIDTH, N_CTX, SCALE, EPOCHS = 8, 4, 10.0, 3
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}  # float32 against float64
 
 
-def drawn(*shape, seed):
+def random_data(*shape, seed):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-NAMES, TEMPLATES = drawn(3, WIDTH, seed=1), drawn(3, WIDTH, seed=2)
+NAMES, TEMPLATES = random_data(3, WIDTH, seed=1), random_data(3, WIDTH, seed=2)
 SENTENCES = {name: [f"{name}, {m}" for m in range(9)] for name in CLASSES}
-PROMPTS = drawn(3, 9, WIDTH, seed=3)
+PROMPTS = random_data(3, 9, WIDTH, seed=3)
 WORDS = {
     **{f"{name}.": NAMES[c] for c, name in enumerate(CLASSES)},
     **{f"a photo of a {name}.": TEMPLATES[c] for c, name in enumerate(CLASSES)},
@@ -56,10 +56,13 @@ def kl(p, q):
 
 
 BATCHES = [
-    (ImageFeatures(unit(drawn(n, WIDTH, seed=10 + n)), unit(drawn(n, 5, WIDTH, seed=20 + n))), torch.tensor(label))
+    (
+        ImageFeatures(unit(random_data(n, WIDTH, seed=10 + n)), unit(random_data(n, 5, WIDTH, seed=20 + n))),
+        torch.tensor(label),
+    )
     for n, label in ((4, [0, 2, 1, 1]), (3, [2, 0, 1]))
 ]
-PICTURES = [(drawn(len(label), 3, SPEC.size, SPEC.size, seed=30 + len(label)), label) for _, label in BATCHES]
+PICTURES = [(random_data(len(label), 3, SPEC.size, SPEC.size, seed=30 + len(label)), label) for _, label in BATCHES]
 
 
 def of_class(ctx):
@@ -241,7 +244,7 @@ def ready(method, folder, **options):
     with torch.no_grad():
         for seed, (name, value) in enumerate(sorted(built.learned.items())):
             if name == "ctx" or name.startswith("deep"):
-                value.copy_(drawn(*value.shape, seed=50 + seed))
+                value.copy_(random_data(*value.shape, seed=50 + seed))
     return built
 
 

@@ -57,12 +57,16 @@ def _parser(published: Catalogue) -> argparse.ArgumentParser:
         f"those of the models named after it: {models}"
     )
     parser.add_argument("names", nargs="+", metavar="NAME", help=names)
-    parser.add_argument("--root", type=Path, default=Path("data"), help="data folder (default: data)")
+    parser.add_argument("--root", type=_path, default=Path("data"), help="data folder (default: data)")
     parser.add_argument("--check", action="store_true", help="only check, download nothing")
-    parser.add_argument("--from", dest="given", type=Path, metavar="FOLDER_OR_ZIP", help="use local files instead")
-    parser.add_argument("--export", type=Path, metavar="FOLDER", help="also copy the weights to a folder")
+    parser.add_argument("--from", dest="given", type=_path, metavar="FOLDER_OR_ZIP", help="use local files instead")
+    parser.add_argument("--export", type=_path, metavar="FOLDER", help="also copy the weights to a folder")
     parser.add_argument("--endpoint", metavar="URL", help="mirror of the Hugging Face hub")
     return parser
+
+
+def _path(word: str) -> Path:
+    return Path(expanded(word))
 
 
 def _wanted(options: argparse.Namespace, published: Catalogue) -> list[Facts | NamedModel]:
@@ -92,16 +96,15 @@ def _wanted(options: argparse.Namespace, published: Catalogue) -> list[Facts | N
         raise UserError("--from is for data sets: give a folder of weights to a run instead (BACKBONE=FOLDER).")
     if options.given and options.check:
         raise UserError("--check only checks what is under --root: leave out --check or --from.")
-    given = options.given and Path(expanded(options.given))
+    given = options.given
     if given and len(sets) > 1 and not all((given / facts.zip_name).is_file() for facts in sets.values()):
         raise UserError(f"--from {given} with several data sets needs the zip of each there, such as BTMRI.zip.")
     return [*sets.values(), *models.values()]
 
 
 def _data_set(facts: Facts, options: argparse.Namespace) -> None:
-    root, given = Path(expanded(options.root)), options.given and Path(expanded(options.given))
-    places = Places.from_environment(options.endpoint)
-    report = check(facts, root) if options.check else install(facts, root, places, given)
+    root, places = options.root, Places.from_environment(options.endpoint)
+    report = check(facts, root) if options.check else install(facts, root, places, options.given)
     print(f"{facts.name}: {facts.modality}, {facts.organ}; images in {facts.image_folder(root)}")
     if report.split is not None:
         print(report.table(), flush=True)
@@ -116,5 +119,5 @@ def _weights(model: NamedModel, options: argparse.Namespace) -> None:
     print(f"{model.name}: {model.repository}, revision {folder.name}, in {folder}")
     print(f"Licence: {model.licence}; see {model.card}", flush=True)
     if options.export:
-        export_weights(model, folder, Path(expanded(options.export)))
+        export_weights(model, folder, options.export)
         print(f"Copied to {options.export}: a run uses it with BACKBONE={options.export}.", flush=True)

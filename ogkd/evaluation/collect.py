@@ -69,14 +69,14 @@ class Run:
         return self.results.get("draw", BALANCED)
 
     @property
-    def drawn(self) -> str:
+    def draw_title(self) -> str:
         """The draw as tables name it: "proportional draw"; "" for the balanced one."""
         return "" if self.draw == BALANCED else f"{self.draw} draw"
 
     @property
     def backbone_and_draw(self) -> str:
         """What the runs of a table share besides the protocol: the backbone, and a draw that is not balanced."""
-        return ", ".join(filter(None, [self.backbone, self.drawn]))
+        return ", ".join(filter(None, [self.backbone, self.draw_title]))
 
     @property
     def diverged(self) -> bool:

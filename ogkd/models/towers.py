@@ -36,7 +36,7 @@ def _features(whole: Tensor, patches: Tensor | None, projection: nn.Module | Non
     return ImageFeatures(projection(whole), None if patches is None else projection(patches))
 
 
-def _each_alone(pool: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
+def _pool_of_each(pool: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
     """What an attention pool gives for each token (B, P, width) if it attended to that token alone: its value and
     output projections and what follows them. Patch tokens are thus in the space of texts, as in OpenClipResNet; this is
     ours, not part of the pretrained models."""
@@ -56,7 +56,7 @@ class OpenClipViT(nn.Module):
     """A ViT from timm (wrapped by open_clip.TimmModel) or open_clip's own VisionTransformer.
 
     Global and patch tokens pass through the trunk's final norm and the same projection; with attention pooling (MAP, as
-    in SigLIP), a patch token is as `_each_alone` says.
+    in SigLIP), a patch token is as `_pool_of_each` says.
     """
 
     visual: Any
@@ -91,7 +91,7 @@ class OpenClipViT(nn.Module):
                 return _features(self.visual(images), None, self.projection if projected else None)
             out = self.visual.forward_intermediates(images, indices=1, normalize_intermediates=True, output_fmt="NLC")
         tokens = out["image_intermediates"][-1]
-        tokens = self.patch_norm(tokens if self.pool is None else _each_alone(self.pool, tokens))
+        tokens = self.patch_norm(tokens if self.pool is None else _pool_of_each(self.pool, tokens))
         return _features(out["image_features"], tokens, self.projection if projected else None)
 
 
@@ -174,7 +174,7 @@ class TransformersViT(nn.Module):
 
 
 class SiglipViT(nn.Module):
-    """The image tower of transformers' SiglipModel, with attention pooling; for patch tokens, see `_each_alone`."""
+    """The image tower of transformers' SiglipModel, with attention pooling; for patch tokens, see `_pool_of_each`."""
 
     vision_model: Any
 
@@ -188,7 +188,7 @@ class SiglipViT(nn.Module):
         with hooks.in_image(self.blocks, prompts):
             out = self.vision_model(pixel_values=images)
         return ImageFeatures(
-            out.pooler_output, _each_alone(self.vision_model.head, out.last_hidden_state) if patches else None
+            out.pooler_output, _pool_of_each(self.vision_model.head, out.last_hidden_state) if patches else None
         )
 
 

@@ -28,14 +28,14 @@ from ogkd.evaluation.statistics import Interval, bootstrap
 from ogkd.evaluation.tested import sample
 from ogkd.predict.trained import TrainedPrompt
 from ogkd.runs.folder import PREDICTIONS, RESULTS
-from ogkd.runs.records import drawn_images
+from ogkd.runs.records import sampled_images
 
 MEASURED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "expected_calibration_error", "nll")
 
 
 def model_card(prompt: TrainedPrompt, run: Path, config: dict) -> str:
     """README.md for what a run learned; `config` is the exported config.json. It contains no image names or paths."""
-    results, split = read_results(run / RESULTS), drawn_images(run)
+    results, split = read_results(run / RESULTS), sampled_images(run)
     predictions = Predictions.load(run / PREDICTIONS)
     title, backbone, dataset = map(
         markdown, (results.get("title", prompt.method), config["backbone"]["name"], prompt.dataset)

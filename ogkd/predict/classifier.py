@@ -217,10 +217,10 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         train, val = items, []
         if self.shots is not None:
             draw = str({name.upper(): value for name, value in self.options.items()}.get("DATASET.DRAW", BALANCED))
-            train = _drawn(items, self.shots, self.seed, draw)
+            train = _shots_of(items, self.shots, self.seed, draw)
             used = {item.path for item in train}
             left = [item for item in items if item.path not in used]
-            val = _drawn(left, min(self.shots, VAL_SHOTS), self.seed, draw)
+            val = _shots_of(left, min(self.shots, VAL_SHOTS), self.seed, draw)
 
         def datum(item: Item) -> Datum:
             path = _path_of(images[int(item.path)], folder / f"{item.path}.png")
@@ -307,7 +307,7 @@ def image_list(images: Images) -> list[str | Image.Image]:
     return [image if isinstance(image, Image.Image) else os.fspath(image) for image in images]
 
 
-def _drawn(items: list[Item], shots: int, seed: int, draw: str) -> list[Item]:
+def _shots_of(items: list[Item], shots: int, seed: int, draw: str) -> list[Item]:
     return draw_shots({"train": items, "val": [], "test": []}, shots, seed, draw)["train"]
 
 

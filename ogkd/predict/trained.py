@@ -30,7 +30,7 @@ from ogkd.models.configurations import OPENAI_SIZES
 from ogkd.runs.config import check_values, extend_config, in_json, merge_plain, trained_on
 from ogkd.runs.folder import PREDICTIONS, REFERENCE, RESULTS, VALIDATION
 from ogkd.runs.learned_classes import learned_classes
-from ogkd.runs.records import CONFIG, drawn_images, run_config
+from ogkd.runs.records import CONFIG, run_config, sampled_images
 from ogkd.runs.registry import is_built_here
 from ogkd.tuning.clip_trainer import ClipTrainer
 
@@ -248,7 +248,7 @@ def from_run(folder: str | Path) -> TrainedPrompt:
             f"{folder} only tested what another run had learned: give the folder of that run"
             f"{'; predict.py takes novel classes with --classes' if results.get('subsample') == 'new' else ''}."
         )
-    config, split = run_config(folder), drawn_images(folder)
+    config, split = run_config(folder), sampled_images(folder)
     name = trained_on(config)
     return TrainedPrompt(
         config=config,

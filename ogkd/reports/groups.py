@@ -67,7 +67,7 @@ def _place(run: Run) -> str:
     else:
         protocol = "few-shot" if run.kind == "few_shot" else "base2new"
         words = [f"{run.dataset} {protocol}", column_of(run)]
-    return ", ".join([*words, *filter(None, [run.drawn])])
+    return ", ".join([*words, *filter(None, [run.draw_title])])
 
 
 def _sets(runs: Sequence[Run], metrics: Sequence[str], notes: list[str]) -> tuple[list[Run], list[GroupSet]]:

@@ -91,7 +91,7 @@ def _tables(
 
     rows: the runs of each column of a variant.
     """
-    drawn = {run.drawn for _, columns in rows for runs in columns.values() for run in runs}
+    drawn = {run.draw_title for _, columns in rows for runs in columns.values() for run in runs}
     title = ", ".join([protocol, *filter(None, drawn)])
     values, tables = Values(metric.name, intervals, draws), dict[str, Table]()
     balanced = Values("balanced_accuracy", intervals, draws)
@@ -119,7 +119,7 @@ def _tables(
         of_cells = [(row.name, header, runs) for row in table.rows for header, runs in row.runs.items()]
         one_answer: dict[str, list[str]] = {}
         if metric.name == "accuracy":
-            if any(run.drawn or imbalanced(counts_of(run)[0]) for run in every):
+            if any(run.draw_title or imbalanced(counts_of(run)[0]) for run in every):
                 _lead_by_balanced_accuracy(table, columns, balanced)
             one_answer = _below_the_commonest(table, columns)
         table.footnotes += footnotes(of_cells, set(chain.from_iterable(one_answer.values()))) + meaningless(every)
@@ -152,11 +152,11 @@ def _lead_by_balanced_accuracy(table: Table, columns: dict[str, list[Run]], valu
 
 def of_draw(runs: Sequence[Run]) -> str:
     """A sentence on training images that are not equally many of each class; "" if they are."""
-    run = next((run for run in runs if run.drawn), None)
+    run = next((run for run in runs if run.draw_title), None)
     if run is None:
         return ""
     least = "a class may have none" if run.draw == MISSING else "each class has one or more"
-    return f" Training images are {BY_SHARE} ({run.drawn}): shots are images per class on average, and {least}."
+    return f" Training images are {BY_SHARE} ({run.draw_title}): shots are images per class on average, and {least}."
 
 
 def led_by(table: Table, balanced: bool) -> Table:
@@ -245,7 +245,7 @@ def average(tables: Sequence[Table], protocol: str) -> tuple[Table, list[str]]:
     limits += [OF_BALANCED] if balanced else []
     datasets = tuple(name for table in averaged for name in table.datasets)
     of_rows = [run for row in tables[0].rows for runs in row.runs.values() for run in runs]
-    title = ", ".join(["average " + protocol, *filter(None, {run.drawn for run in of_rows})])
+    title = ", ".join(["average " + protocol, *filter(None, {run.draw_title for run in of_rows})])
     result = replace(
         tables[0], title=title, headers=["method", *chosen], rows=[], sample="", footnotes=limits,
         notes=[], datasets=datasets,

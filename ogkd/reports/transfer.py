@@ -49,7 +49,7 @@ def transfer_tables(runs: Sequence[Run], metric: str = "accuracy") -> list[Table
     for route in sorted({(run.source, run.dataset, run.shots) for run in chosen}):
         source, target, shots = route
         table = Table(
-            ", ".join([f"{source} -> {target}", shots_name(shots), *filter(None, {run.drawn for run in chosen})]),
+            ", ".join([f"{source} -> {target}", shots_name(shots), *filter(None, {run.draw_title for run in chosen})]),
             ["method", measured.title, f"{percent} from", f"{percent} to"],
             ranked=[measured.title], lower=measured.lower_is_better, decimals=decimals(measured),
         )  # fmt: skip

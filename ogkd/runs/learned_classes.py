@@ -21,7 +21,7 @@ from ogkd.data.same_classes import places
 from ogkd.data.sampling import BALANCED
 from ogkd.evaluation.collect import RESULTS, read_results
 from ogkd.runs.config import flat, names_novel_classes
-from ogkd.runs.records import CONFIG, SPLIT, drawn_images, run_config
+from ogkd.runs.records import CONFIG, SPLIT, run_config, sampled_images
 from ogkd.tuning.clip_trainer import ClipTrainer
 from ogkd.tuning.method import own_parameters
 
@@ -39,7 +39,7 @@ def learned_classes(folder: str | Path, epoch: int | None = None) -> tuple[str, 
         meta = load_checkpoint(str(find_checkpoint(model, epoch))).get("meta") or {}
         if meta.get("classes"):
             return tuple(meta["classes"])
-    drawn = drawn_images(folder)["train"] if (folder / SPLIT).is_file() else []
+    drawn = sampled_images(folder)["train"] if (folder / SPLIT).is_file() else []
     known = {label: name for _, label, name in drawn}
     names = tuple(known[label] for label in sorted(known))
     results = read_results(folder / RESULTS) if (folder / RESULTS).is_file() else {}
@@ -60,7 +60,7 @@ def with_learned_classes(
         UserError: a class of the test images is not among the run's.
     """
     theirs, mine = learned_classes(folder, epoch), tuple(name for _, name in sorted(trainer.lab2cname.items()))
-    labels = [label for _, label, _ in drawn_images(folder)["train"]] if (Path(folder) / SPLIT).is_file() else []
+    labels = [label for _, label, _ in sampled_images(folder)["train"]] if (Path(folder) / SPLIT).is_file() else []
     dataset: Any = getattr(getattr(trainer, "dm", None), "dataset", None)  # a trainer may make its loaders without one
     as_many = not labels or dataset is None or len(labels) == len(dataset.train_x)
     if (theirs == mine and as_many) or not _belongs_to_classes(trainer, len(theirs), folder, epoch):

@@ -36,7 +36,7 @@ def run_config(folder: str | Path) -> dict[str, dict]:
     return config
 
 
-def drawn_images(folder: str | Path) -> dict[str, list[tuple[str, int, str]]]:
+def sampled_images(folder: str | Path) -> dict[str, list[tuple[str, int, str]]]:
     """The training and validation images of a run, "train" and "val": path, label and class name of each.
 
     Raises:

@@ -38,7 +38,7 @@ from ogkd.reports.page import write as write_page
 from ogkd.reports.render import document
 from ogkd.reports.tables import TABLES, average
 from ogkd.runs.config import check_values, extend_config, merge_yaml
-from ogkd.runs.records import drawn_images, run_config
+from ogkd.runs.records import run_config, sampled_images
 from ogkd.runs.registry import register_everything
 from tests.conftest import ROOT
 from tests.support import tiny_models
@@ -317,7 +317,7 @@ READERS = {
     "method.yaml": (yaml_like(CONFIG), read_method, bool),
     "run/config.yaml": (yaml_like(RUN_CONFIG), lambda path: run_config(path.parent),
                         lambda config: isinstance(config["MODEL"]["BACKBONE"]["NAME"], str)),
-    "run/split.json": (json_like(SPLIT), lambda path: drawn_images(path.parent),
+    "run/split.json": (json_like(SPLIT), lambda path: sampled_images(path.parent),
                        lambda drawn: all(isinstance(name, str) for _, _, name in drawn["train"])),
     "predictions.npz": (damaged(_predictions()), Predictions.load, lambda found: np.isfinite(found.logits).all()),
     "prompt/config.json": (json_like(PROMPT), read_prompt_and_use_it, bool),

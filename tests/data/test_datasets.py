@@ -267,7 +267,7 @@ def test_equal_bytes_in_training_and_test_are_counted(tmp_path):
     assert identical(names[1:], names[:1]) == names[2:]
 
 
-def shares_drawn(split: dict, shots: int, draw: str) -> dict[str, list[int]]:
+def sampled_counts(split: dict, shots: int, draw: str) -> dict[str, list[int]]:
     """The images per class of a draw, by part."""
     sample = draw_shots(split, shots, 7, draw)
     assert sample == draw_shots(split, shots, 7, draw) and sample["test"] == split["test"]
@@ -289,7 +289,7 @@ def test_a_proportional_draw_shares_out_as_many_images_as_a_balanced_one(sizes, 
     for part in entries.values():
         order.shuffle(part)
     for least, draw in ((1, PROPORTIONAL), (0, MISSING)):
-        drawn = shares_drawn(entries, shots, draw)
+        drawn = sampled_counts(entries, shots, draw)
         for place, part, of_class in ((0, "train", shots), (1, "val", min(shots, 4))):
             there = np.array([counts[place] for counts in sizes])
             wanted = min(of_class * len(sizes), there.sum())
@@ -315,7 +315,7 @@ def test_a_proportional_draw_shares_out_as_many_images_as_a_balanced_one(sizes, 
 )
 def test_a_proportional_draw_rounds_by_largest_remainders(sizes, shots, draw, drawn):
     items = [Item(f"{c}/{i}.png", c, f"n{c}") for c, size in enumerate(sizes) for i in range(size)]
-    assert shares_drawn({"train": items, "val": [], "test": []}, shots, draw)["train"] == drawn
+    assert sampled_counts({"train": items, "val": [], "test": []}, shots, draw)["train"] == drawn
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from trainers.ss_text import p_values
 SCALE = 12.0
 
 
-def drawn(number: int, seed: int, classes: int = 3, size: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
+def random_data(number: int, seed: int, classes: int = 3, size: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
     """Features of length 1 around their class's centre, and labels."""
     random = torch.Generator().manual_seed(seed)
     labels = torch.randint(classes, (number,), generator=random)
@@ -31,7 +31,7 @@ TEXT = F.normalize(torch.eye(3, 8) + 0.3, dim=-1)
 
 @pytest.mark.parametrize(("weights", "repel"), [("total", False), ("shots", True), ("confidence", False)])
 def test_p_values_are_those_of_a_fit_by_hand_for_each_image_and_label(weights, repel):
-    (shots, labels), (tested, _) = drawn(20, 1), drawn(5, 2)
+    (shots, labels), (tested, _) = random_data(20, 1), random_data(5, 2)
     every, own = p_values(shots, labels, TEXT, SCALE, tested, weights, repel)
 
     def softmax(logits):
@@ -64,7 +64,7 @@ def test_p_values_are_those_of_a_fit_by_hand_for_each_image_and_label(weights, r
 def test_the_coverage_holds_without_validation_images(per_class):
     hits = []
     for seed in range(40):
-        (shots, labels), (tested, truth) = drawn(60, 10 + seed), drawn(50, 1000 + seed)
+        (shots, labels), (tested, truth) = random_data(60, 10 + seed), random_data(50, 1000 + seed)
         values = p_values(shots, labels, TEXT, SCALE, tested, "total", False)[per_class]
         hits.append(values[torch.arange(50), truth] > 0.2)
     reached, noise = torch.stack(hits).float().mean().item(), 3 * math.sqrt(0.16 / 2000 + 0.16 / (40 * 60))

@@ -31,7 +31,7 @@ UNEVEN = torch.tensor([row for row in range(len(LABELS)) if LABELS[row] != 3 or 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 
-def drawn():
+def random_data():
     """Text (C, D), tokens before the projection (N, W), a projection (D, W) and the features of the images (N, D)."""
     random = np.random.RandomState(25)  # whose numbers are the same in every version
     text, centres, noise, projection = (
@@ -42,7 +42,7 @@ def drawn():
     return text, tokens, projection, F.normalize(tokens @ projection.t(), dim=-1)
 
 
-TEXT, TOKENS, PROJECTION, IMAGES = drawn()
+TEXT, TOKENS, PROJECTION, IMAGES = random_data()
 UNIT = F.normalize(TEXT, dim=-1)
 
 

@@ -14,7 +14,7 @@ import ogkd
 from ogkd.core import UserError
 from ogkd.predict import embed
 from ogkd.predict.classifier import PromptClassifier
-from ogkd.runs.records import drawn_images
+from ogkd.runs.records import sampled_images
 from tests.support import tiny_models
 from tests.support.check_method import SmallRuns
 
@@ -43,7 +43,7 @@ def entries(cache, count):
 
 def test_features_are_those_that_training_encodes(probe, image_folder):
     run, cache = probe
-    images = [image_folder / path for path, *_ in drawn_images(run)["train"]]
+    images = [image_folder / path for path, *_ in sampled_images(run)["train"]]
     features = ogkd.embed(images, run, batch=64)
     (trained_on,) = [part for part in entries(cache, len(images)) if np.array_equal(part, features)]
     for source in (run, "PhantomCLIP"):

@@ -46,7 +46,7 @@ def clinical(anchor: str, test: Evaluation) -> dict[str, Any]:
     """The results of a method; curves and thresholds are those of its first seed, tables are means over seeds."""
     seeds, first = test.predictions, test.predictions[0]
     results = by_class(seeds)
-    told_apart = [of for of in results if of.auc]  # classes with images, and others to tell them from
+    separable = [of for of in results if of.auc]  # classes with images, and others to tell them from
     validation, remarks = _validation(test)
     points = choose_all(validation, first) if validation else []
     best = {(point.classname, point.wanted): point for point in points}  # the highest level of each
@@ -61,8 +61,8 @@ def clinical(anchor: str, test: Evaluation) -> dict[str, Any]:
         "seeds": len(seeds),
         "results": _results(results),
         "counts": _counts(seeds),
-        "curves": _drawings(anchor, test, told_apart) if told_apart else [],
-        "decision": _decision(anchor, test, told_apart[:PANELS]) if told_apart else None,
+        "curves": _drawings(anchor, test, separable) if separable else [],
+        "decision": _decision(anchor, test, separable[:PANELS]) if separable else None,
         "points": _points(list(best.values()), first) if best else None,
         "worth": _worth(values, results),  # of the thresholds if there are any, else of the most likely class
         "remarks": remarks,  # what a reader must know of the thresholds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -143,7 +144,8 @@ def _ran(runs: Sequence[Run]) -> Table:
         alike.setdefault((backbone, tested, methods, numbers, ranges(run.seed for run in of)), []).extend(of)
     table = Table("", ["data sets", "backbone", "tested on", "methods", "shots", "seeds", "runs", "test images"])
     for facts, of in alike.items():
-        images = sorted({text for run in of if (text := sample(run.results))}, key=lambda text: (len(text), text))
+        texts = {re.sub(r"^(\d[\d,]*) images?", r"\1", sample(run.results)) for run in of} - {""}
+        images = sorted(texts, key=lambda text: (len(text), text))
         about = " to ".join(dict.fromkeys([*images[:1], *images[-1:]])) or "–"
         table.add(", ".join(dict.fromkeys(run.dataset for run in of)), map(Text, [*facts, str(len(of)), about]))
     return table
