@@ -98,7 +98,8 @@ _OPEN_CLIP = {
     },
     "preprocess_cfg?": (_PREPROCESS_CFG, None),
 }
-_TRANSFORMERS = {**_TOWER, "vision_config?": (_TOWER, None), "text_config?": (_TOWER, None)}
+_TOWERS = ("vision_config", "text_config", "vision_config_dict", "text_config_dict")  # the last two are former names
+_TRANSFORMERS = _TOWER | {f"{name}?": (_TOWER, None) for name in _TOWERS}
 _SWITCH = (bool, None)
 _PREPROCESSING = {
     "image_mean?": (_MEAN, None),
@@ -193,7 +194,7 @@ def transformers_spec(folder: Path) -> ImageSpec:
     usual = _PROCESSOR_KINDS[config["model_type"]]
     crops = usual == "CLIP"  # SigLIP's processor squashes images, and has means of its own
     means, deviations = (_OPENAI_MEAN, _OPENAI_STD) if crops else (_HALF, _HALF)
-    vision = config.get("vision_config") or {}
+    vision = config.get("vision_config_dict") or config.get("vision_config") or {}  # as CLIPConfig reads them
     size = _side(vision.get("image_size") or OPENAI_SPEC.size, folder / TRANSFORMERS_CONFIG)
     path, settings = _preprocessor(folder)
     square, shortest = {"height": size, "width": size}, {"shortest_edge": size}

@@ -163,9 +163,10 @@ class FrozenCLIP(nn.Module):
             self._check_deep(prompts, self.vision_width, self.vision_layers, "image")
         features = self.image_tower(images, patches, prompts, projected)
         shape = tuple(features.global_token.shape[1:])
-        if projected and shape != (self.embed_dim,):
+        width = self.embed_dim if projected else self.vision_width
+        if shape != (width,):
             raise ModelError(
-                f"The image tower of {self.name} gives an image features of shape {shape}, not ({self.embed_dim},): "
+                f"The image tower of {self.name} gives an image features of shape {shape}, not ({width},): "
                 "choose a model whose configuration has a pooling and the right embed_dim."
             )
         return features

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ogkd.core.errors import first_line, is_out_of_memory
 from ogkd.models import hooks
 from ogkd.models.errors import ModelError
 from ogkd.models.hooks import Deep, TextDropout
@@ -112,7 +113,15 @@ class OpenClipTrunk(nn.Module):
         self.width = layers[0].in_features if layers else visual.trunk.num_features
 
     def forward(self, images: Tensor, patches: bool, prompts: Deep | None, projected: bool = True) -> ImageFeatures:
-        return _features(self.visual(images), None, self.projection if projected else None)
+        try:
+            return _features(self.visual(images), None, self.projection if projected else None)
+        except (RuntimeError, AssertionError) as error:  # timm asserts sizes
+            if is_out_of_memory(error):
+                raise
+            raise ModelError(
+                f"The image tower, timm's {type(self.visual.trunk).__name__}, fails on an image ({first_line(error)}): "
+                "choose a model whose configuration has a pooling (timm_pool) and the right image_size."
+            ) from error
 
 
 class OpenClipResNet(nn.Module):

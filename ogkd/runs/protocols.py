@@ -122,6 +122,8 @@ def job(
 
     method = named(method)
     trainer_class(method)  # raises UserError if there is none
+    if "MODEL.BACKBONE.NAME" in pairs[::2]:  # the folder's name would be another's
+        raise UserError("MODEL.BACKBONE.NAME cannot be a pair of a protocol: use BACKBONE=NAME, or --backbone NAME.")
     for name in (dataset, *targets):
         check_dataset(name, places.data)
     dataset, *targets = map(config_name, (dataset, *targets))

@@ -257,6 +257,23 @@ def test_text_pooled_elsewhere_than_at_its_end_is_refused(tmp_path):
         models.load(tmp_path)
 
 
+@pytest.mark.parametrize("projected", [True, False])
+def test_a_network_of_timm_that_gives_no_vector_per_image_is_refused(tmp_path, projected):
+    tiny_models.convnext_clip(tmp_path, "mambaout_femto")
+    with pytest.raises(models.ModelError, match="has a pooling"):
+        models.load(tmp_path).encode_image(torch.zeros(1, 3, 64, 64), projected=projected)
+
+
+def test_towers_under_their_former_names_are_read(tmp_path):
+    tiny_models.transformers_clip(tmp_path)
+    images, before = torch.randn(2, 3, 32, 32), models.load(tmp_path)
+    content = (tmp_path / "config.json").read_text()
+    for name in ("text_config", "vision_config"):
+        content = content.replace(f'"{name}":', f'"{name}_dict":')
+    (tmp_path / "config.json").write_text(content)
+    assert torch.equal(models.load(tmp_path).encode_image(images)[0], before.encode_image(images)[0])
+
+
 def test_a_network_of_timm_has_open_clips_features(tmp_path):
     tiny_models.convnext_clip(tmp_path)
     has_open_clips_features(tmp_path)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ogkd.core import UserError
 from ogkd.data.catalogue import own_folder
 from ogkd.runs.config import method_config, resolve
 from ogkd.runs.protocols import Places, job
@@ -59,6 +60,11 @@ def test_a_protocols_runs_have_the_same_configuration_when_their_commands_are_pa
     places = Places(data=tmp_path / "data", output=tmp_path / "output")
     for spec in job(protocol, method, "phantom", 16, 1, places, ["OPTIM.MAX_EPOCH", "3"]).specs:
         assert resolve(RunSpec.parse(spec.arguments())).cfg == resolve(spec).cfg
+
+
+def test_a_backbone_as_a_pair_of_a_protocol_is_refused(tmp_path):
+    with pytest.raises(UserError, match="BACKBONE=NAME"):
+        job("few_shot", "CoOp", "phantom", 16, 1, Places(tmp_path, tmp_path), ["MODEL.BACKBONE.NAME", "PhantomCLIP"])
 
 
 def test_base_to_novel_tests_novel_classes_only_with_what_can_name_them(tmp_path):

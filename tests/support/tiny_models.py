@@ -139,9 +139,9 @@ def keep(folder: Path) -> KEEPReference:
     return model
 
 
-def convnext_clip(folder: Path) -> open_clip.CLIP:
+def convnext_clip(folder: Path, network: str = "test_convnext") -> open_clip.CLIP:
     """Write a folder in open_clip's format whose image tower is a network of timm without tokens; return the model."""
-    vision = {"timm_model_name": "test_convnext", "timm_pool": "", "timm_proj": "linear", "image_size": 64}
+    vision = {"timm_model_name": network, "timm_pool": "", "timm_proj": "linear", "image_size": 64}
     text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
     cfg = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}
     torch.manual_seed(0)
