@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -142,10 +141,9 @@ def _ran(runs: Sequence[Run]) -> Table:
         shots = sorted({run.shots for run in of}, key=by_shots)
         numbers = ", ".join(str(number) if number > 0 else "all" for number in shots)
         alike.setdefault((backbone, tested, methods, numbers, ranges(run.seed for run in of)), []).extend(of)
-    table = Table("", ["data sets", "backbone", "tested on", "methods", "shots", "seeds", "runs", "test images"])
+    table = Table("", ["data sets", "backbone", "tested on", "methods", "shots", "seeds", "runs", "test set"])
     for facts, of in alike.items():
-        texts = {re.sub(r"^(\d[\d,]*) images?", r"\1", sample(run.results)) for run in of} - {""}
-        images = sorted(texts, key=lambda text: (len(text), text))
+        images = sorted({text for run in of if (text := sample(run.results))}, key=lambda text: (len(text), text))
         about = " to ".join(dict.fromkeys([*images[:1], *images[-1:]])) or "–"
         table.add(", ".join(dict.fromkeys(run.dataset for run in of)), map(Text, [*facts, str(len(of)), about]))
     return table
