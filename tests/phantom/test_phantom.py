@@ -131,7 +131,7 @@ def test_the_pre_training_writes_a_folder_that_loads_with_the_shipped_tokenizer(
     write_tokenizer(tmp_path)
     write_model(build(new_trunk(0), 0), tmp_path)
     shipped = ROOT / "ogkd/models/phantomclip"
-    assert models.load(tmp_path).vocabulary() == (shipped / "vocab.txt").read_text().splitlines()
+    assert models.load(tmp_path).tokenizer.words() == (shipped / "vocab.txt").read_text().splitlines()
     assert (tmp_path / "tokenizer.json").read_bytes() == (shipped / "tokenizer.json").read_bytes()
     assert sum(path.stat().st_size for path in shipped.iterdir()) < 6e6
 
