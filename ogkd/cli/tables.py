@@ -120,9 +120,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     wanted |= {"backbone": args.backbone and [args.backbone], "draw": args.draw and [args.draw]}
     runs = [run for run in runs if all(not names or getattr(run, name) in names for name, names in wanted.items())]
     runs = of_kinds(runs, *{run.kind for run in runs})
-    backbones, drawn = {run.backbone for run in runs}, {run.draw_title for run in runs} - {""}
-    if drawn and args.published is not None:
-        raise UserError(f"Published figures are of balanced draws, not of a {drawn.pop()}: leave out --published.")
+    backbones, draw_titles = {run.backbone for run in runs}, {run.draw_title for run in runs} - {""}
+    if draw_titles and args.published is not None:
+        raise UserError(
+            f"Published figures are of balanced draws, not of a {draw_titles.pop()}: leave out --published."
+        )
     if args.claims:
         tables, notes = claim_tables(runs, args.claims, args.against)
     elif args.against:

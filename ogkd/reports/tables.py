@@ -91,8 +91,8 @@ def _tables(
 
     rows: the runs of each column of a variant.
     """
-    drawn = {run.draw_title for _, columns in rows for runs in columns.values() for run in runs}
-    title = ", ".join([protocol, *filter(None, drawn)])
+    draw_titles = {run.draw_title for _, columns in rows for runs in columns.values() for run in runs}
+    title = ", ".join([protocol, *filter(None, draw_titles)])
     values, tables = Values(metric.name, intervals, draws), dict[str, Table]()
     balanced = Values("balanced_accuracy", intervals, draws)
     more = [*(["HM"] if protocol == "base2new" and has_hm(metric) else []), *(["seconds"] if seconds else [])]

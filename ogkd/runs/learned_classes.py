@@ -39,8 +39,8 @@ def learned_classes(folder: str | Path, epoch: int | None = None) -> tuple[str, 
         meta = load_checkpoint(str(find_checkpoint(model, epoch))).get("meta") or {}
         if meta.get("classes"):
             return tuple(meta["classes"])
-    drawn = sampled_images(folder)["train"] if (folder / SPLIT).is_file() else []
-    known = {label: name for _, label, name in drawn}
+    images = sampled_images(folder)["train"] if (folder / SPLIT).is_file() else []
+    known = {label: name for _, label, name in images}
     names = tuple(known[label] for label in sorted(known))
     results = read_results(folder / RESULTS) if (folder / RESULTS).is_file() else {}
     if results.get("trained") and not results.get("source"):  # it also has the classes of which no image was drawn

@@ -318,7 +318,7 @@ READERS = {
     "run/config.yaml": (yaml_like(RUN_CONFIG), lambda path: run_config(path.parent),
                         lambda config: isinstance(config["MODEL"]["BACKBONE"]["NAME"], str)),
     "run/split.json": (json_like(SPLIT), lambda path: sampled_images(path.parent),
-                       lambda drawn: all(isinstance(name, str) for _, _, name in drawn["train"])),
+                       lambda images: all(isinstance(name, str) for _, _, name in images["train"])),
     "predictions.npz": (damaged(_predictions()), Predictions.load, lambda found: np.isfinite(found.logits).all()),
     "prompt/config.json": (json_like(PROMPT), read_prompt_and_use_it, bool),
 }  # fmt: skip

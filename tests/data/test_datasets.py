@@ -289,21 +289,21 @@ def test_a_proportional_draw_shares_out_as_many_images_as_a_balanced_one(sizes, 
     for part in entries.values():
         order.shuffle(part)
     for least, draw in ((1, PROPORTIONAL), (0, MISSING)):
-        drawn = sampled_counts(entries, shots, draw)
+        sampled = sampled_counts(entries, shots, draw)
         for place, part, of_class in ((0, "train", shots), (1, "val", min(shots, 4))):
             there = np.array([counts[place] for counts in sizes])
             wanted = min(of_class * len(sizes), there.sum())
-            assert sum(drawn[part]) == wanted and (np.array(drawn[part]) <= there).all()
+            assert sum(sampled[part]) == wanted and (np.array(sampled[part]) <= there).all()
             quotas = wanted * there / there.sum()
             if least:
-                assert min(drawn[part]) >= 1
+                assert min(sampled[part]) >= 1
             if not least or (quotas >= 1).all():
-                assert (abs(np.array(drawn[part]) - quotas) < 1).all()
-            assert (np.diff(np.array(drawn[part])[np.argsort(there, kind="stable")]) >= (-1)).all()
+                assert (abs(np.array(sampled[part]) - quotas) < 1).all()
+            assert (np.diff(np.array(sampled[part])[np.argsort(there, kind="stable")]) >= (-1)).all()
 
 
 @pytest.mark.parametrize(
-    ("sizes", "shots", "draw", "drawn"),  # by hand
+    ("sizes", "shots", "draw", "expected"),  # by hand
     [
         ((60, 30, 10), 4, MISSING, [7, 4, 1]),  # quotas 7.2, 3.6, 1.2
         ((90, 9, 1), 4, MISSING, [11, 1, 0]),  # 10.8, 1.08, 0.12
@@ -313,9 +313,9 @@ def test_a_proportional_draw_shares_out_as_many_images_as_a_balanced_one(sizes, 
         ((1000, 1, 1, 1), 1, PROPORTIONAL, [1, 1, 1, 1]),
     ],
 )
-def test_a_proportional_draw_rounds_by_largest_remainders(sizes, shots, draw, drawn):
+def test_a_proportional_draw_rounds_by_largest_remainders(sizes, shots, draw, expected):
     items = [Item(f"{c}/{i}.png", c, f"n{c}") for c, size in enumerate(sizes) for i in range(size)]
-    assert sampled_counts({"train": items, "val": [], "test": []}, shots, draw)["train"] == drawn
+    assert sampled_counts({"train": items, "val": [], "test": []}, shots, draw)["train"] == expected
 
 
 @pytest.mark.parametrize(
