@@ -178,7 +178,9 @@ def _alike(fresh: Any, loaded: Any) -> bool:
         return isinstance(loaded, Tensor) and loaded.shape == fresh.shape
     if type(fresh) in (int, float):
         return type(loaded) in (int, float) and math.isfinite(loaded)
-    return fresh is None or loaded is None or type(loaded) is type(fresh)
+    if fresh is None:  # a switch of an optimiser that was left to PyTorch
+        return loaded is None or type(loaded) in (bool, int, float)
+    return loaded is None or type(loaded) is type(fresh)
 
 
 def _steps_fit(optimizer: torch.optim.Optimizer) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydicom.data import get_testdata_file
@@ -264,7 +264,14 @@ def spoiled(draw):
     return _saved(checkpoint)
 
 
+def _with_switch(value):
+    checkpoint = _checkpoint()
+    checkpoint["optimizer"]["param_groups"][0]["foreach"] = value
+    return _saved(checkpoint)
+
+
 @fuzz
+@example(_with_switch(torch.zeros(2, 3)))
 @given(st.one_of(spoiled(), damaged(_saved(_checkpoint()))))
 def test_a_checkpoint(place, content):
     path = place / "model.pth.tar-1"
